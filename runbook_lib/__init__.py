@@ -1,0 +1,1 @@
+"""The words a notebook may use."""

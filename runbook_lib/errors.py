@@ -1,0 +1,143 @@
+"""Every error the runbook raises on purpose.
+
+    RunbookError
+    ├── Refused                 nothing was changed                        exit 2
+    │   ├── ParametersError     the file, or a value given beside it
+    │   ├── TargetError         the wrong account, region or endpoint
+    │   ├── PrerequisiteError   an earlier step has not been applied
+    │   ├── PlanError           the change is not possible, and why
+    │   ├── GateError           evidence is missing or does not hold
+    │   ├── StalePlanError      somebody changed it since it was planned
+    │   └── LockError           another run is at work here
+    ├── Failed                  something was attempted and did not end well   exit 1
+    │   ├── CallError           AWS refused or could not be reached
+    │   ├── ForeignChangeError  another writer was there between our write and our reading
+    │   ├── ReadBackError       AWS does not show what was written
+    │   └── WaitError           a wait came to its end
+    └── Held                    traffic stays where it is, somebody is to decide   exit 3
+
+A message says what, where, expected and found; `hint` says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "CallError",
+    "Failed",
+    "ForeignChangeError",
+    "GateError",
+    "Held",
+    "LockError",
+    "ParametersError",
+    "PlanError",
+    "PrerequisiteError",
+    "ReadBackError",
+    "Refused",
+    "RunbookError",
+    "StalePlanError",
+    "TargetError",
+    "WaitError",
+]
+
+
+class RunbookError(Exception):
+    """The root. `reason` is one machine-readable word, `exit_code` the command's."""
+
+    reason: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nNext: {self.hint}" if self.hint else self.message
+
+
+class Refused(RunbookError):
+    """Refused before any write."""
+
+    reason = "refused"
+    exit_code = 2
+
+
+class ParametersError(Refused):
+    """The parameters cannot be used as they stand."""
+
+    reason = "parameters"
+
+
+class TargetError(Refused):
+    """The caller's account, region or endpoint is not the file's."""
+
+    reason = "target"
+
+
+class PrerequisiteError(Refused):
+    """An earlier notebook has not been applied."""
+
+    reason = "prerequisite"
+
+
+class PlanError(Refused):
+    """What is wanted cannot be reached from what is there."""
+
+    reason = "plan"
+
+
+class GateError(Refused):
+    """A plan's evidence is missing or does not hold."""
+
+    reason = "gate"
+
+
+class StalePlanError(Refused):
+    """What the plan was made against is no longer what is there."""
+
+    reason = "stale_plan"
+
+
+class LockError(Refused):
+    """Another run holds this environment."""
+
+    reason = "lock"
+
+
+class Failed(RunbookError):
+    """Something was attempted and did not end well."""
+
+    reason = "failed"
+
+
+class CallError(Failed):
+    """AWS refused a call, or could not be reached."""
+
+    reason = "call"
+
+
+class ForeignChangeError(Failed):
+    """Another writer changed the same thing at the same time."""
+
+    reason = "foreign_change"
+
+
+class ReadBackError(Failed):
+    """What was read after a write is not what was written."""
+
+    reason = "read_back"
+
+
+class WaitError(Failed):
+    """A wait ended without its condition."""
+
+    reason = "wait"
+
+
+class Held(RunbookError):
+    """Traffic stays where it is until somebody decides."""
+
+    reason = "held"
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""What carries traffic on the local mesh."""
