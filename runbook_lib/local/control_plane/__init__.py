@@ -1,1 +1,38 @@
-"""The local mesh: the control plane and the data plane a laptop can run."""
+"""AWS on this machine: every service at one endpoint, on top of moto, faithful where the runbook depends on
+it.
+
+    app = application()         a WSGI application; serve it on 127.0.0.1, or call it in-process
+    reconcile()                 one step of ECS's scheduler; nothing moves without it
+    converge(stop)              a thread that goes on taking steps
+    launch_with(launcher)       real processes in place of tasks that come up by themselves
+    attach(attachment)          somebody else who hears of tasks coming and going
+
+State is the process's own; `appmesh_backends[account][region].state` and
+`ecs_backends[account][region].state` are plain records that can be copied and compared. Nothing here opens a
+socket or starts a thread by itself.
+"""
+
+from __future__ import annotations
+
+from runbook_lib.local.control_plane.application import application, install
+from runbook_lib.local.control_plane.attachments import Attachment
+from runbook_lib.local.control_plane.ecs import attach, converge, launch_with, reconcile
+from runbook_lib.local.control_plane.ecs_resources import Task, ecs_backends
+from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher, TaskState
+from runbook_lib.local.control_plane.mesh_resources import appmesh_backends
+
+__all__ = [
+    "Attachment",
+    "InMemoryLauncher",
+    "Launcher",
+    "Task",
+    "TaskState",
+    "application",
+    "appmesh_backends",
+    "attach",
+    "converge",
+    "ecs_backends",
+    "install",
+    "launch_with",
+    "reconcile",
+]

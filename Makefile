@@ -1,0 +1,45 @@
+# Needs make and a python3 from 3.11 to 3.14, nothing else.
+# Every target sets up `.venv` first, which costs nothing once it is there.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test soak bench lab record check lock
+
+# The first Python that fits; another one: make PYTHON=python3.12 run
+PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+	&& { echo $$python; break; }; done),python3)
+BIN := .venv/bin
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## set up .venv from requirements.lock and do nothing else
+	@$(PYTHON) tools/setup_environment.py
+
+run: setup ## run the whole runbook, unattended, on the local mesh
+	@$(BIN)/runbook run local
+
+test: setup ## every test once, the stored outputs of the notebooks included
+	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest --nbval notebooks
+
+soak: setup ## the statistical, kill, load and fresh-machine cases, repeated
+	$(BIN)/pytest -m soak --timeout 3600 tests
+
+bench: setup ## measure and print the README's figures
+	@$(BIN)/python tools/bench.py
+
+lab: setup ## open the notebooks in JupyterLab, on 127.0.0.1
+	@# --allow-root: development containers run as root; Lab listens on loopback only and asks for its token.
+	@$(BIN)/jupyter lab --ip 127.0.0.1 --allow-root notebooks/00_check_environment.ipynb
+
+record: setup ## record the notebooks' stored outputs again
+	@$(BIN)/python tools/record_notebooks.py
+
+check: setup ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+lock: setup ## bring requirements.lock in line with pyproject.toml
+	@$(BIN)/python tools/setup_environment.py --lock

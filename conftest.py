@@ -1,0 +1,107 @@
+"""Give every test process a private world, without AWS, before the first kernel or server starts.
+
+Hooks and not fixtures: nbval's cells never see a fixture, but their kernels inherit this environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORLD = pytest.StashKey[Path]()
+LEFT = pytest.StashKey[dict[int, str]]()
+GRACE_SECONDS = 10
+
+
+def private_environment(world: Path) -> dict[str, str]:
+    """Return where everything that leaves traces shall leave them, and AWS settings that find nothing."""
+    return {
+        "RUNBOOK_STATE": str(world / "state"),
+        "RUNBOOK_RUNS": str(world / "runs"),
+        "IPYTHONDIR": str(world / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(world / "jupyter" / "config"),
+        "JUPYTER_DATA_DIR": str(world / "jupyter" / "data"),
+        "JUPYTER_RUNTIME_DIR": str(world / "jupyter" / "runtime"),
+        "AWS_CONFIG_FILE": str(world / "no-aws-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(world / "no-aws-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a variable could let the caller's AWS account or desktop reach into a test."""
+    # Without a display matplotlib draws off screen, and kernels keep their inline pictures.
+    return name.startswith("AWS_") or name in {"DISPLAY", "MPLBACKEND", "WAYLAND_DISPLAY"}
+
+
+def stop_local_mesh(state: Path) -> None:
+    if state.exists():
+        from runbook_lib.local import supervisor  # only where something was started: it is slow to import
+
+        supervisor.down(state)
+
+
+def processes_of(world: Path) -> dict[int, str]:
+    """Return the commands, by pid, that name this world or were started in it (where there is a /proc)."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:
+            continue  # it has just ended, or is somebody else's
+        if str(world).encode() in command + environment and int(process.name) != os.getpid():
+            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def end_processes_of(world: Path) -> dict[int, str]:
+    """Give what still runs a moment to end, then kill it; return what had to be killed."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (left := processes_of(world)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return left
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    world = config.stash[WORLD] = Path(tempfile.mkdtemp(prefix="runbook-tests-"))
+    config.stash[LEFT] = {}
+    for name in filter(is_foreign, list(os.environ)):
+        del os.environ[name]
+    os.environ.update(private_environment(world))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if not config.pluginmanager.hasplugin("dsession"):  # xdist's controller runs no test: its workers do
+        stop_local_mesh(config.stash[WORLD] / "state")
+        config.stash[LEFT].update(end_processes_of(config.stash[WORLD]))
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left"] = config.stash[LEFT]
+    elif config.stash[LEFT]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of xdist's workers found at its end."""
+    node.config.stash[LEFT].update(getattr(node, "workeroutput", {}).get("left", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for pid, command in config.stash[LEFT].items():
+        terminalreporter.write_line(f"left running by the tests, now killed: {pid} {command}", red=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[WORLD], ignore_errors=True)

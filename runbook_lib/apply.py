@@ -1,0 +1,165 @@
+"""Apply a cleared plan: the only door through which the runbook changes AWS.
+
+For each change: read and compare with what was planned, write down the intention, call, read back, write
+down what was seen, wait where the change asks for it. It knows no resource.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jmespath
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
+from runbook_lib.plan import Answer, Call, Change, ClearedPlan, Inverse, Reading, differences, holds
+from runbook_lib.session import Session
+
+__all__ = ["Applied", "apply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A change that was made: what was read after it, and what AWS answered."""
+
+    change: Change
+    state: Any
+    answer: Any
+
+
+def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
+    """Make a cleared plan's changes in order and return what was read after each.
+
+    Raises StalePlanError before a change whose thing is no longer as planned, ForeignChangeError or
+    ReadBackError where the reading after it is not what was written, WaitError where a wait fails; what was
+    done until then is in the record. In plan mode nothing is applied.
+    """
+    if not isinstance(cleared, ClearedPlan):
+        raise TypeError(f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, *evidence) makes one")
+    done: dict[str, Applied] = {}
+    if session.applies:
+        for change in cleared.plan.changes:
+            done[change.name] = _make(session, change, done)
+    return list(done.values())
+
+
+def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Applied:
+    answers = {name: applied.answer for name, applied in done.items()}
+    change = replace(change, call=_resolved(session, change.call, answers), reading=_filled(change.reading, answers))
+    before = session.read(change.reading)
+    if not holds(before, _filled(change.expected, answers)):
+        raise _stale(change, before)
+    run = session.join_run()
+    run.intended(session.notebook, change)
+    try:
+        answer = session.write(change.call)
+        change = replace(change, wanted=_filled(change.wanted, {**answers, change.name: answer}))
+        state = _read_back(session, change, before, answer)
+    except RunbookError as error:
+        run.write("failed", notebook=session.notebook, name=change.name, error=error.message)
+        raise
+    run.observed(session.notebook, change, state, answer, _known(change.inverse, change.name, answer))
+    _await(session, change)
+    return Applied(change, state, answer)
+
+
+def _read_back(session: Session, change: Change, before: Any, answer: Any) -> Any:
+    """Return the state after a change; a fresh thing may take some seconds until every reader sees it."""
+    tries = Retrying(
+        stop=stop_after_delay(20),
+        wait=wait_fixed(0.5),
+        sleep=session.sleep,
+        retry=retry_if_result(lambda state: not holds(state, change.wanted)),
+    )
+    try:
+        state = tries(session.read, change.reading)
+    except RetryError as error:
+        state = error.last_attempt.result()
+        raise ReadBackError(
+            f"{change.name}: AWS does not show what was written:\n{_shown(differences(state, change.wanted))}",
+            hint="somebody else may be changing it; run the notebook again to see where things stand",
+        ) from None
+    _refuse_foreign(change, before, jmespath.search(change.reading.query, answer), state)
+    return state
+
+
+def _refuse_foreign(change: Change, before: Any, answered: Any, state: Any) -> None:
+    """The version must have risen by exactly one, in the answer and in the reading after it."""
+    if not (isinstance(before, Mapping) and "version" in before and isinstance(state, Mapping)):
+        return
+    versions = [s["version"] for s in (answered, state) if isinstance(s, Mapping) and s.get("version") is not None]
+    if state.get("uid") == before.get("uid") and any(v != before["version"] + 1 for v in versions):
+        raise ForeignChangeError(
+            f"{change.name}: somebody else changed it at the same moment: version {before['version']} became "
+            f"{versions[-1]}, expected {before['version'] + 1}",
+            hint="agree with them, then run the notebook again: it plans from what is there",
+        )
+
+
+def _await(session: Session, change: Change) -> None:
+    """Wait as the change asks; what was wanted must still be there then (a circuit breaker also ends stable)."""
+    try:
+        for wait in change.waits:
+            session.wait_for(wait)
+        if change.waits and not holds(found := session.read(change.reading), change.wanted):
+            raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(differences(change.wanted, found))}")
+    except Failed as error:
+        session.join_run().write("failed", notebook=session.notebook, name=change.name, error=error.message)
+        if change.back_on_failure and change.inverse:
+            _go_back(session, change, change.inverse)
+            raise type(error)(f"{error.message}\n{change.name} was put back as it was", hint=error.hint) from error
+        raise
+
+
+def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
+    back = Change(
+        name=change.name,
+        verb=inverse.verb,
+        call=inverse.call,
+        reading=change.reading,
+        expected=change.wanted,
+        wanted=inverse.wanted,
+        waits=inverse.waits,
+        no_inverse="it takes back a change",
+    )
+    _make(session, back, {})
+
+
+def _resolved(session: Session, call: Call, answers: Mapping[str, Any]) -> Call:
+    if isinstance(call.arguments, Reading):
+        found = session.read(call.arguments) or {}
+        return Call(call.service, call.operation, {k: v for k, v in found.items() if v is not None})
+    return Call(call.service, call.operation, _filled(call.arguments, answers))
+
+
+def _filled(value: Any, answers: Mapping[str, Any]) -> Any:
+    """Return a value with each `Answer` in it replaced by what its change was answered."""
+    if isinstance(value, Answer):
+        return jmespath.search(value.query, answers[value.change])
+    if isinstance(value, Reading):
+        return replace(value, call=replace(value.call, arguments=_filled(value.call.arguments, answers)))
+    if isinstance(value, Mapping):
+        return {key: _filled(inner, answers) for key, inner in value.items()}
+    return [_filled(inner, answers) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _known(inverse: Inverse | None, name: str, answer: Any) -> Inverse | None:
+    """Return the inverse with what only the answer could tell: the name of what was just made."""
+    if inverse is None:
+        return None
+    call = replace(inverse.call, arguments=_filled(inverse.call.arguments, {name: answer}))
+    return replace(inverse, call=call, reading=_filled(inverse.reading, {name: answer}))
+
+
+def _stale(change: Change, found: Any) -> StalePlanError:
+    return StalePlanError(
+        f"{change.name}: it is no longer what the plan was made against:\n{_shown(differences(change.expected, found))}",
+        hint="look at the difference, then run the notebook again: it plans from what is there",
+    )
+
+
+def _shown(diff: tuple[Any, ...]) -> str:
+    return "\n".join(f"  {d.field or 'it'}: {json.dumps(d.before, default=str)} → {json.dumps(d.after, default=str)}" for d in diff[:8])

@@ -1,0 +1,109 @@
+"""Read AWS Cloud Map, where the names callers dial are registered, and plan the placeholder that keeps one alive.
+
+The only caller of the Cloud Map client. `read_` reads, `plan_` functions are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences
+from runbook_lib.session import Session
+
+__all__ = ["PLACEHOLDER", "Registered", "plan_placeholder", "plan_placeholder_end", "read_names"]
+
+PLACEHOLDER = "runbook-placeholder"
+ADDRESS = "AWS_INSTANCE_IPV4"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One DNS name as Cloud Map has it: the service's id ("" where there is none) and its instances."""
+
+    name: str
+    service_id: str
+    instances: Mapping[str, Mapping[str, str]]
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses the name resolves to."""
+        return sorted(a[ADDRESS] for a in self.instances.values() if ADDRESS in a)
+
+
+def read_names(session: Session) -> dict[str, Registered]:
+    """Read every name of the parameters that callers may dial: hostnames and virtual services."""
+    p = session.parameters
+    services = _services(session)
+    names = dict.fromkeys([*p.virtual_services, *(s.hostname for s in p.services.values())])
+    return {name: _read(session, name, services.get(name, "")) for name in names}
+
+
+def _services(session: Session) -> dict[str, str]:
+    """Read the ids of the namespace's services by their full DNS name."""
+    p = session.parameters
+    spaces = session.pages("servicediscovery", "list_namespaces", "Namespaces")
+    own = [space["Id"] for space in spaces if space["Name"].lower() == p.namespace]
+    if not own:
+        return {}
+    filters = [{"Name": "NAMESPACE_ID", "Values": own[:1], "Condition": "EQ"}]
+    found = session.pages("servicediscovery", "list_services", "Services", Filters=filters)
+    return {f"{service['Name'].lower()}.{p.namespace}": service["Id"] for service in found}
+
+
+def _read(session: Session, name: str, service_id: str) -> Registered:
+    if not service_id:
+        return Registered(name, "", {})
+    found = session.pages("servicediscovery", "list_instances", "Instances", ServiceId=service_id)
+    return Registered(name, service_id, {i["Id"]: i.get("Attributes", {}) for i in found})
+
+
+def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
+    """Plan an address under the dialled name that outlives the stable version's tasks.
+
+    The caller's application must resolve the name before its Envoy sees the request; any address that is not
+    loopback will do (App Mesh user guide, virtual services).
+    """
+    if not registered.service_id or PLACEHOLDER in registered.instances:
+        return Plan("06_tear_down_service_b")
+    attributes = {ADDRESS: p.retirement.placeholder_ip}
+    where = {"ServiceId": registered.service_id, "InstanceId": PLACEHOLDER}
+    change = Change(
+        name=f"address of {registered.name}",
+        verb="register",
+        call=Call("servicediscovery", "register_instance", {**where, "Attributes": attributes}),
+        reading=_instance(where),
+        expected=None,
+        wanted=attributes,
+        inverse=Inverse("deregister", Call("servicediscovery", "deregister_instance", where), wanted=None),
+        diff=differences(None, attributes[ADDRESS], ADDRESS),
+        note="keeps the name resolvable for callers once the tasks behind it are gone",
+    )
+    return Plan("06_tear_down_service_b", (change,))
+
+
+def plan_placeholder_end(registered: Registered) -> Plan:
+    """Plan the placeholder's end."""
+    attributes = registered.instances.get(PLACEHOLDER)
+    if attributes is None:
+        return Plan("90_remove_mesh")
+    where: dict[str, Any] = {"ServiceId": registered.service_id, "InstanceId": PLACEHOLDER}
+    again = Call("servicediscovery", "register_instance", {**where, "Attributes": dict(attributes)})
+    change = Change(
+        name=f"address of {registered.name}",
+        verb="deregister",
+        call=Call("servicediscovery", "deregister_instance", where),
+        reading=_instance(where),
+        expected=dict(attributes),
+        wanted=None,
+        inverse=Inverse("register", again, wanted=dict(attributes)),
+        diff=differences(attributes.get(ADDRESS), None, ADDRESS),
+    )
+    return Plan("90_remove_mesh", (change,))
+
+
+def _instance(where: Mapping[str, str]) -> Reading:
+    call = Call("servicediscovery", "get_instance", where)
+    return Reading(call, "Instance.Attributes", absent=("InstanceNotFound",))

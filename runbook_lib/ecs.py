@@ -1,0 +1,359 @@
+"""Read ECS services and task definitions, and plan their changes.
+
+The only caller of the ECS and Application Auto Scaling clients. `read_` reads, `plan_` functions are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib import task_definition as tasks
+from runbook_lib.errors import PrerequisiteError
+from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
+from runbook_lib.session import Session
+
+__all__ = [
+    "Running",
+    "deployment_order",
+    "plan_end",
+    "plan_plain",
+    "plan_sidecars",
+    "read_running",
+    "read_tasks",
+    "sidecar",
+]
+
+# What CreateService takes back from what DescribeServices shows.
+SETTINGS = (
+    "serviceName launchType capacityProviderStrategy platformVersion schedulingStrategy deploymentConfiguration "
+    "deploymentController networkConfiguration loadBalancers serviceRegistries placementConstraints "
+    "placementStrategy healthCheckGracePeriodSeconds enableECSManagedTags propagateTags enableExecuteCommand tags"
+).split()
+STATE = (
+    "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, runningCount: runningCount, "
+    "taskDefinition: deployments[?status=='PRIMARY'].taskDefinition | [0], "
+    f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
+)
+ROLLOUT = (
+    "services[0].{desired: desiredCount, running: runningCount, deployments: length(deployments), "
+    "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
+    "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
+)
+STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
+FORM = (
+    "family taskRoleArn executionRoleArn networkMode containerDefinitions volumes placementConstraints "
+    "requiresCompatibilities cpu memory pidMode ipcMode proxyConfiguration ephemeralStorage runtimePlatform"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One ECS service as found: its state and the definition it runs; both None where there is no service.
+
+    `newest` is its family's newest active revision, `revisions` all the active ones.
+    """
+
+    service: str
+    state: Mapping[str, Any] | None
+    definition: Mapping[str, Any] | None
+    newest: Mapping[str, Any] | None
+    revisions: tuple[str, ...] = ()
+    scalable: Mapping[str, Any] | None = None
+
+    @property
+    def arn(self) -> str:
+        """The ARN of the revision it runs."""
+        return str(self.state["taskDefinition"]) if self.state else ""
+
+
+def read_running(session: Session) -> dict[str, Running]:
+    """Read every service of the parameters, by its name there."""
+    return {name: _read_one(session, name) for name in session.parameters.services}
+
+
+def _read_one(session: Session, name: str) -> Running:
+    p = session.parameters
+    state = session.read(_service(p, name))
+    family = p.services[name].task_definition
+    return Running(
+        name,
+        state,
+        session.read(_definition(state["taskDefinition"])) if state else None,
+        session.read(_definition(family)),
+        tuple(_revisions(session, family)),
+        session.read(_scalable(p, name)),
+    )
+
+
+def _service(p: Parameters, name: str, query: str = STATE) -> Reading:
+    arguments = {"cluster": p.cluster, "services": [p.ecs_service_of(name)], "include": ["TAGS"]}
+    return Reading(Call("ecs", "describe_services", arguments), query, ("ClusterNotFoundException",))
+
+
+def _definition(name: str) -> Reading:
+    call = Call("ecs", "describe_task_definition", {"taskDefinition": name, "include": ["TAGS"]})
+    return Reading(call, "merge(taskDefinition, {tags: tags || `[]`})", absent=("ClientException",))
+
+
+def _revisions(session: Session, family: str) -> list[str]:
+    """List a family's active revisions. The filter is on the whole name here: `taskB` is not `taskBv2`."""
+    found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="ACTIVE")
+    return [arn for arn in found if arn.rsplit("/", 1)[1].rsplit(":", 1)[0] == family]
+
+
+def _scalable(p: Parameters, name: str) -> Reading:
+    arguments = {"ServiceNamespace": "ecs", "ResourceIds": [f"service/{p.cluster}/{p.ecs_service_of(name)}"]}
+    query = "ScalableTargets[0].{ServiceNamespace: ServiceNamespace, ResourceId: ResourceId, "
+    query += "ScalableDimension: ScalableDimension, MinCapacity: MinCapacity, MaxCapacity: MaxCapacity}"
+    return Reading(Call("application-autoscaling", "describe_scalable_targets", arguments), query)
+
+
+def read_tasks(session: Session) -> list[dict[str, Any]]:
+    """Read the running tasks of every service: service, revision, each container's health."""
+    p = session.parameters
+    query = "tasks[].{task: taskArn, revision: taskDefinitionArn, containers: containers[].{name: name, health: healthStatus}}"
+    rows = []
+    for name in p.services:
+        found = session.read(_tasks(p, name, query)) if session.read(_service(p, name)) else None
+        rows += [{"service": name, **task} for task in found or []]
+    return rows
+
+
+def _tasks(p: Parameters, name: str, query: str) -> Reading:
+    wanted = {"cluster": p.cluster, "serviceName": p.ecs_service_of(name)}
+    absent = ("ServiceNotFoundException", "ServiceNotActiveException", "ClusterNotFoundException")
+    arns = Reading(Call("ecs", "list_tasks", wanted), "taskArns", absent)
+    return Reading(Call("ecs", "describe_tasks", {"cluster": p.cluster, "tasks": arns}), query, absent)
+
+
+# --- the sidecars -------------------------------------------------------------------------------------------
+
+
+def sidecar(p: Parameters, name: str, role_arn: str | None) -> tasks.Sidecar:
+    """Return the sidecar the parameters ask for on one service; `role_arn` is for a definition without a role."""
+    service, envoy = p.services[name], p.envoy
+    return tasks.Sidecar(
+        image=tasks.envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
+        node_arn=node_arn(p, name),
+        app_ports=tuple(p.ports_of(name)),
+        region=p.region,
+        launch_type="EC2" if p.launch_type_of(name) == "EC2" else "FARGATE",
+        resource_cluster=envoy.resource_cluster,
+        ignored_ips=tuple(envoy.ignored_ips),
+        ignored_ports=tuple(envoy.ignored_ports),
+        user=envoy.user,
+        xray=envoy.xray,
+        task_role_arn=role_arn,
+        task_cpu=str(service.cpu) if service.cpu else None,
+        task_memory=str(service.memory) if service.memory else None,
+    )
+
+
+def deployment_order(p: Parameters, names: Sequence[str]) -> list[str]:
+    """Return services so that those who answer come before those who call."""
+    return ordered(names, {name: sorted(p.callees_of(name)) for name in names})
+
+
+def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running], roles: Mapping[str, str]) -> Plan:
+    """Plan a task definition with Envoy for each service, and the service's move to it: callees first, caller last.
+
+    `roles` gives the task role's ARN for services whose definition names none. Raises PrerequisiteError where
+    a service does not exist, PlanError where a definition cannot take a sidecar.
+    """
+    names = [name for name in p.services if name not in life.retired]
+    missing = [p.ecs_service_of(name) for name in names if running[name].state is None]
+    if missing:
+        raise PrerequisiteError(
+            f"ECS services not found in cluster {p.cluster}: {', '.join(missing)}",
+            hint="deploy them; the mesh's own resources (01 to 03) can already be there",
+        )
+    changes: list[Change] = []
+    for name in deployment_order(p, names):
+        form = tasks.with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
+        changes += _move(p, running[name], form)
+    return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
+
+
+def plan_plain(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -> Plan:
+    """Plan every service back to a definition without the sidecar: callers first, callees last."""
+    changes: list[Change] = []
+    for name in reversed(deployment_order(p, list(p.services))):
+        found = running[name]
+        if found.state and found.definition and tasks.sidecar_of(found.definition):
+            changes += _move(p, found, tasks.without_envoy(found.definition))
+    return Plan("90_remove_mesh", tuple(changes))
+
+
+def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change]:
+    """Return what brings a service to a definition: its registration unless it exists, and the update."""
+    if tasks.same(found.definition or {}, form):
+        return []
+    if found.newest and tasks.same(found.newest, form):
+        return [_deploy(p, found, str(found.newest["taskDefinitionArn"]))]
+    register = _register(p, found, form)
+    return [register, _deploy(p, found, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
+
+
+def _register(p: Parameters, found: Running, form: Mapping[str, Any]) -> Change:
+    family = str(form["family"])
+    own = [{"key": key, "value": value} for key, value in tags(p).items()]
+    labels = [t for t in form.get("tags") or [] if t["key"] not in tags(p)] + own
+    revision = Answer(f"definition {family}", "taskDefinition.taskDefinitionArn")
+    before = found.newest["taskDefinitionArn"] if found.newest else None
+    return Change(
+        name=f"definition {family}",
+        verb="register",
+        call=Call("ecs", "register_task_definition", {**form, "tags": labels}),
+        reading=Reading(_definition(family).call, "taskDefinition.taskDefinitionArn", absent=("ClientException",)),
+        expected=before,
+        wanted=revision,
+        inverse=Inverse(
+            "deregister",
+            Call("ecs", "deregister_task_definition", {"taskDefinition": revision}),
+            wanted="INACTIVE",
+            reading=_status(revision),
+            expected="ACTIVE",
+        ),
+        diff=differences(tasks.normalise(found.definition or {}), tasks.normalise(form)),
+    )
+
+
+def _deploy(p: Parameters, found: Running, revision: str | Answer) -> Change:
+    name = found.service
+    where = {"cluster": p.cluster, "service": p.ecs_service_of(name)}
+    back = Call("ecs", "update_service", {**where, "taskDefinition": found.arn})
+    waits = (_stable(p, name), *([_healthy(p, name)] if isinstance(revision, Answer | str) else []))
+    return Change(
+        name=f"service {name}",
+        verb="deploy",
+        call=Call("ecs", "update_service", {**where, "taskDefinition": revision}),
+        reading=_service(p, name),
+        expected={"arn": (found.state or {})["arn"], "taskDefinition": found.arn},
+        wanted={"taskDefinition": revision},
+        inverse=Inverse("deploy", back, wanted={"taskDefinition": found.arn}, waits=(_stable(p, name),)),
+        diff=differences(_short(found.arn), "the revision registered above" if isinstance(revision, Answer) else _short(revision)),
+        waits=waits,
+        back_on_failure=True,
+    )
+
+
+def _short(arn: str) -> str:
+    return arn.rsplit("/", 1)[-1]
+
+
+def _stable(p: Parameters, name: str) -> Wait:
+    what = f"service {name} stable on the wanted revision"
+    return Wait(what, _service(p, name, ROLLOUT), STABLE, failed="rollout == 'FAILED'", timeout_seconds=900)
+
+
+def _healthy(p: Parameters, name: str) -> Wait:
+    query = "tasks[].{task: taskArn, unhealthy: containers[?healthStatus=='UNHEALTHY'].name, envoy: containers[?name=='envoy'].healthStatus | [0]}"
+    until = "length(@) > `0` && !(@[?envoy != null && envoy != 'HEALTHY'])"
+    return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
+
+
+# --- the end of a service -------------------------------------------------------------------------------------
+
+
+def plan_end(p: Parameters, found: Running) -> Plan:
+    """Plan the end of one service: no more scaling, no tasks, no service, no active revisions.
+
+    Scaling to zero can be taken back in a moment; deletion by creating the service again.
+    """
+    changes: list[Change] = []
+    if found.state:
+        changes += [*_unscale(p, found), *_drain(p, found), _delete_service(p, found)]
+    changes += [_deregister(arn) for arn in found.revisions]
+    return Plan("06_tear_down_service_b", tuple(changes))
+
+
+def _unscale(p: Parameters, found: Running) -> list[Change]:
+    if not found.scalable:
+        return []
+    keys = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+    again = Call("application-autoscaling", "register_scalable_target", found.scalable)
+    own = {key: found.scalable[key] for key in keys}
+    return [
+        Change(
+            name=f"scaling of {found.service}",
+            verb="delete",
+            call=Call("application-autoscaling", "deregister_scalable_target", own),
+            reading=_scalable(p, found.service),
+            expected=found.scalable,
+            wanted=None,
+            inverse=Inverse("create", again, wanted=found.scalable),
+            diff=differences(found.scalable, {}),
+            note="its policies go with it, and do not come back by undo",
+        )
+    ]
+
+
+def _drain(p: Parameters, found: Running) -> list[Change]:
+    count = (found.state or {})["desiredCount"]
+    if count == 0:
+        return []
+    where = {"cluster": p.cluster, "service": p.ecs_service_of(found.service)}
+    empty = Wait(f"no task of {found.service}", _service(p, found.service, ROLLOUT), "running == `0`")
+    back = Call("ecs", "update_service", {**where, "desiredCount": count})
+    return [
+        Change(
+            name=f"service {found.service} to 0 tasks",
+            verb="scale",
+            call=Call("ecs", "update_service", {**where, "desiredCount": 0}),
+            reading=_service(p, found.service),
+            expected={"arn": (found.state or {})["arn"], "desiredCount": count},
+            wanted={"desiredCount": 0},
+            inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_stable(p, found.service),)),
+            diff=differences(count, 0, "desiredCount"),
+            waits=(empty,),
+        )
+    ]
+
+
+def _delete_service(p: Parameters, found: Running) -> Change:
+    state = found.state or {}
+    where = {"cluster": p.cluster, "service": p.ecs_service_of(found.service)}
+    settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
+    again = {"cluster": p.cluster, **settings, "taskDefinition": found.arn, "desiredCount": 0}
+    gone = Wait(
+        f"service {found.service} gone",
+        _service(p, found.service, "{status: services[0].status}"),
+        "status == null || status == 'INACTIVE'",
+    )
+    return Change(
+        name=f"service {found.service}",
+        verb="delete",
+        call=Call("ecs", "delete_service", where),
+        reading=_service(p, found.service),
+        expected={"arn": state["arn"], "desiredCount": 0},
+        wanted=None,
+        inverse=Inverse("create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}),
+        diff=differences(p.ecs_service_of(found.service), None, "service"),
+        waits=(gone,),
+    )
+
+
+def _status(revision: str | Answer) -> Reading:
+    call = Call("ecs", "describe_task_definition", {"taskDefinition": revision})
+    return Reading(call, "taskDefinition.status", absent=("ClientException",))
+
+
+def _deregister(arn: str) -> Change:
+    """Return the end of one revision. Registering it again makes a new one: revision numbers are never reused."""
+    form = ", ".join(f"{key}: taskDefinition.{key}" for key in FORM)
+    source = Reading(_definition(arn).call, f"{{{form}, tags: tags}}")
+    again = Call("ecs", "register_task_definition", source)
+    return Change(
+        name=f"revision {_short(arn)}",
+        verb="deregister",
+        call=Call("ecs", "deregister_task_definition", {"taskDefinition": arn}),
+        reading=_status(arn),
+        expected="ACTIVE",
+        wanted="INACTIVE",
+        inverse=Inverse("register", again, wanted="INACTIVE", renames=arn, answer="taskDefinition.taskDefinitionArn"),
+        diff=differences("ACTIVE", "INACTIVE", "status"),
+    )

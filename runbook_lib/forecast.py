@@ -1,0 +1,271 @@
+"""Say beforehand what a step can show, what it risks, and whether the canary's tasks can carry it.
+
+Pure: traffic and settings in, frozen records out. The figures are those of `verdict`'s own rule, so that what
+is forecast to show is what `judge` shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from runbook_lib.errors import GateError, ParametersError
+from runbook_lib.verdict import requests_to_show
+
+__all__ = [
+    "Forecast",
+    "Load",
+    "Sight",
+    "forecast",
+    "forecast_load",
+    "require_passable",
+    "requests_for_one_look",
+    "separable",
+    "share_band",
+]
+
+INCREASES = (0.005, 0.01, 0.05, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What it takes to see one increase of the error rate; None where no time would do."""
+
+    increase: float  # fraction of 1
+    canary_requests: int | None
+    minutes: float | None
+    harmed_requests: int | None  # errors by then that stable would not have made
+    within_bake: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one step can show and risks; rates and increases are fractions of 1."""
+
+    requests_per_second: float
+    weight: int  # the canary's, percent
+    error_rate: float  # stable's
+    bake_minutes: float
+    sights: tuple[Sight, ...]
+    requests_at_risk: int  # the canary's in this bake
+    requests_to_pass: int | None  # the canary's, before a PASS is possible
+    minutes_to_pass: float | None
+    smallest_increase: float | None  # this bake can see
+
+    @property
+    def can_pass(self) -> bool:
+        """Return whether this bake sees enough requests for a PASS."""
+        return self.requests_to_pass is not None and self.requests_to_pass <= self.requests_at_risk
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests per second on each task of the canary after a step, and what it can carry."""
+
+    weight: int
+    stable_now: float | None  # requests per second on each of stable's tasks now
+    canary_then: float | None  # None where the canary has no task
+    capacity: float | None  # of one task
+    canary_tasks: int
+    tasks_needed: int | None  # None where no capacity is known
+
+    @property
+    def carries(self) -> bool:
+        """Return whether the canary's tasks are known to be enough."""
+        return self.tasks_needed is not None and self.canary_tasks >= self.tasks_needed
+
+
+def forecast(
+    requests_per_second: float,
+    weight: int,
+    error_rate: float,
+    bake_seconds: float,
+    *,
+    alpha: float = 0.01,
+    detectable_increase: float = 0.01,
+    ignored_increase: float = 0.0,
+    power: float = 0.95,
+    increases: tuple[float, ...] = INCREASES,
+) -> Forecast:
+    """Forecast a step to `weight` percent at this traffic of both versions and stable's rate of errors.
+
+    Raises ParametersError for traffic, weight or rate out of range. At weight 100 the canary is judged alone,
+    against stable's rate plus `detectable_increase`, and smaller increases cannot be seen.
+    """
+    _refuse_impossible(requests_per_second, weight, error_rate, bake_seconds)
+    canary_per_minute = 60 * requests_per_second * weight / 100
+    in_bake = math.floor(canary_per_minute * bake_seconds / 60)
+
+    def needed(increase: float) -> int | None:
+        return requests_to_show(
+            error_rate,
+            increase,
+            weight / 100,
+            alpha=alpha,
+            detectable_increase=detectable_increase,
+            power=power,
+        )
+
+    to_show = max(detectable_increase, ignored_increase)
+    to_pass = needed(to_show if weight < 100 else detectable_increase + to_show)
+    return Forecast(
+        requests_per_second=requests_per_second,
+        weight=weight,
+        error_rate=error_rate,
+        bake_minutes=bake_seconds / 60,
+        sights=tuple(
+            _sight(increase, needed(increase), canary_per_minute, in_bake) for increase in increases
+        ),
+        requests_at_risk=in_bake,
+        requests_to_pass=to_pass,
+        minutes_to_pass=_minutes(to_pass, canary_per_minute),
+        smallest_increase=_smallest(needed, in_bake, 1 - error_rate),
+    )
+
+
+def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
+    """Return the forecast, or refuse a bake too short ever to PASS, unless `allow` says to go on.
+
+    Raises GateError, which says how long the bake would have to be.
+    """
+    if allow or step.can_pass:
+        return step
+    needs = "no number of requests would do"
+    if step.requests_to_pass is not None:
+        needs = f"{step.requests_to_pass:,} are needed for a PASS"
+    minutes = (
+        ""
+        if step.minutes_to_pass is None
+        else f"bake at least {math.ceil(60 * step.minutes_to_pass)} seconds, "
+    )
+    raise GateError(
+        f"this bake could never pass: at {step.weight} % of {step.requests_per_second:g} requests per second the "
+        f"canary gets {step.requests_at_risk:,} requests in {60 * step.bake_minutes:g} seconds, and {needs}",
+        hint=f"{minutes}raise the weight or detectable_increase, or allow a bake that cannot pass",
+    )
+
+
+def requests_for_one_look(
+    stable_rate: float, canary_rate: float, weight: int, *, alpha: float = 0.01, power: float = 0.95
+) -> int:
+    """Return the canary requests a plain one-sided test needs that looks once, at the end, at a weight in 1-99.
+
+    The classical two-proportion planner (Fleiss, Levin and Paik 2003, 4.2): what looking at any time is paid
+    with is the difference to `requests_to_show`.
+    """
+    per_canary = (100 - weight) / weight  # stable's requests for one of the canary's
+    pooled = (per_canary * stable_rate + canary_rate) / (per_canary + 1)
+    same = math.sqrt(pooled * (1 - pooled) * (1 + 1 / per_canary))
+    apart = math.sqrt(stable_rate * (1 - stable_rate) / per_canary + canary_rate * (1 - canary_rate))
+    normal = NormalDist()
+    width = normal.inv_cdf(1 - alpha) * same + normal.inv_cdf(power) * apart
+    return math.ceil((width / (canary_rate - stable_rate)) ** 2)
+
+
+def forecast_load(
+    requests_per_second: float,
+    weight: int,
+    *,
+    stable_tasks: int,
+    canary_tasks: int,
+    weight_now: int = 0,
+    capacity: float | None = None,
+) -> Load:
+    """Forecast what each canary task has to carry at `weight` percent, and how many tasks that takes.
+
+    `capacity` is what one task can carry, in requests per second; left out, it is what each of stable's tasks
+    carries now, as that much is proven.
+    """
+    stable_now = requests_per_second * (100 - weight_now) / 100 / stable_tasks if stable_tasks else None
+    known = capacity if capacity is not None else stable_now
+    load = requests_per_second * weight / 100
+    needed = math.ceil(load / known - 1e-9) if known else 0 if not load else None
+    return Load(
+        weight, stable_now, load / canary_tasks if canary_tasks else None, known, canary_tasks, needed
+    )
+
+
+def share_band(weight: int, requests: int, confidence: float = 0.999) -> tuple[float, float]:
+    """Return the lowest and the highest share of `requests` the canary may get if `weight` percent is real.
+
+    Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at weights 0 and 100; any
+    share will do where there is no request. Raises ParametersError for a weight outside 0-100.
+    """
+    if not 0 <= weight <= 100 or requests < 0:
+        raise ParametersError(f"a weight is 0-100 percent of 0 or more requests, got {weight} of {requests}")
+    if weight in (0, 100):
+        return weight / 100, weight / 100
+    if not requests:
+        return 0.0, 1.0
+    tail = (1 - confidence) / 2
+    below = _quantile(requests, weight / 100, tail)
+    above = requests - _quantile(requests, 1 - weight / 100, tail)
+    return below / requests, above / requests
+
+
+def separable(former_weight: int, new_weight: int, requests: int, confidence: float = 0.999) -> bool:
+    """Return whether this many requests tell the two weights apart: their bands no longer overlap."""
+    lower, higher = sorted((former_weight, new_weight))
+    if lower == higher or not requests:
+        return False
+    return share_band(lower, requests, confidence)[1] < share_band(higher, requests, confidence)[0]
+
+
+def _quantile(n: int, p: float, tail: float) -> int:
+    """Return the largest count that n draws fall below with probability `tail` at most.
+
+    Sums from twelve standard deviations below the mean, where the binomial has less than a float can add.
+    """
+    spread = 12 * math.sqrt(n * p * (1 - p)) + 12
+    start = max(0, math.floor(n * p - spread))
+    log_mass = math.lgamma(n + 1) - math.lgamma(start + 1) - math.lgamma(n - start + 1)
+    log_mass += start * math.log(p) + (n - start) * math.log1p(-p)
+    odds = math.log(p) - math.log1p(-p)
+    below = 0.0
+    for count in range(start, n + 1):
+        below += math.exp(log_mass)
+        if below > tail:
+            return count
+        log_mass += odds + math.log((n - count) / (count + 1)) if count < n else 0.0
+    return n
+
+
+def _sight(increase: float, requests: int | None, canary_per_minute: float, in_bake: int) -> Sight:
+    harmed = None if requests is None else math.ceil(increase * requests)
+    within = requests is not None and requests <= in_bake
+    return Sight(increase, requests, _minutes(requests, canary_per_minute), harmed, within)
+
+
+def _minutes(requests: int | None, per_minute: float) -> float | None:
+    return None if requests is None or not per_minute else requests / per_minute
+
+
+def _smallest(needed: Callable[[float], int | None], requests: int, top: float) -> float | None:
+    """Return the smallest increase up to `top` that needs no more than these requests, to a thousandth of it."""
+
+    def shows(increase: float) -> bool:
+        return (count := needed(increase)) is not None and count <= requests
+
+    if top <= 0 or not shows(top):
+        return None
+    low, high = 0.0, top
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if shows(middle) else (middle, high)
+    return high
+
+
+def _refuse_impossible(
+    requests_per_second: float, weight: int, error_rate: float, bake_seconds: float
+) -> None:
+    within = {
+        "requests_per_second": (requests_per_second, 0 <= requests_per_second < math.inf, "0 or more"),
+        "weight": (weight, 0 <= weight <= 100, "0-100 percent"),
+        "error_rate": (error_rate, 0 <= error_rate <= 1, "a fraction, 0-1"),
+        "bake_seconds": (bake_seconds, 0 <= bake_seconds < math.inf, "0 or more"),
+    }
+    for name, (found, good, expected) in within.items():
+        if not good:
+            raise ParametersError(f"forecast: {name} must be {expected}, found {found!r}")

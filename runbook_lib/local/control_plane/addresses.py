@@ -1,0 +1,41 @@
+"""Addresses for tasks, as the VPC would give them: the next free one of the first subnet named.
+
+They are invented: nothing listens there, and the data plane maps them to loopback ports. Reads moto's
+subnets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook_lib.local.control_plane.ecs_resources import EcsState
+from runbook_lib.local.control_plane.identity import address
+
+__all__ = ["next_address"]
+
+ANYWHERE = "10.0.0.0/16"  # for a subnet moto does not know, and for tasks outside awsvpc
+
+
+def next_address(state: EcsState, request: dict[str, Any]) -> str:
+    """Return an address no living task in this account and region has."""
+    subnets = request.get("networkConfiguration", {}).get("awsvpcConfiguration", {}).get("subnets", [])
+    block = _block(state, subnets[0]) if subnets else ANYWHERE
+    taken = {task.address for task in state.tasks.values() if task.last != "STOPPED"}
+    state.serial += 1
+    while (found := address(block, state.serial)) in taken:
+        state.serial += 1
+    return found
+
+
+def _block(state: EcsState, subnet_id: str) -> str:
+    from moto.ec2.models import ec2_backends  # 0.4 s to import: not before a service has subnets
+
+    regions = ec2_backends[state.account]
+    if state.region not in list(
+        regions
+    ):  # no EC2 call was made there: asking would build it, which takes a second
+        return ANYWHERE
+    for zone in regions[state.region].subnets.values():
+        if subnet_id in zone:
+            return str(zone[subnet_id].cidr_block)
+    return ANYWHERE

@@ -1,0 +1,107 @@
+"""The endpoint: one WSGI application that answers for every AWS service.
+
+It sees each call first, counts it, gives it to the engine of its service and leaves to moto what no engine
+takes. Calls take turns under one lock. Besides AWS it serves `GET /runbook/calls` and `POST
+/runbook/calls/reset`. It opens no socket and starts no thread.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wrappers import Request, Response
+
+from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, iam
+from runbook_lib.local.control_plane.calls import CALLS
+from runbook_lib.local.control_plane.lock import LOCK
+from runbook_lib.local.control_plane.wire import ApiError, Target, answer, failure, identify, members
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["Endpoint", "application", "install"]
+
+# An engine answers with the operation's output members, or with None for what moto may answer.
+Engine = Callable[[Target, dict[str, Any]], dict[str, Any] | None]
+ENGINES: dict[str, Engine] = {
+    "appmesh": appmesh.perform,
+    "ecs": ecs.perform,
+    "servicediscovery": cloud_map.perform,
+}
+
+
+class Endpoint:
+    """The WSGI application."""
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        self.moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request = Request(environ)
+        body = request.get_data()
+        environ["wsgi.input"] = io.BytesIO(body)  # moto reads it once more
+        environ["CONTENT_LENGTH"] = str(len(body))
+        with LOCK:
+            response = self._own(request) or self._aws(request, body)
+        return response(environ, start_response)
+
+    def _own(self, request: Request) -> Response | None:
+        if request.path == "/runbook/calls" and request.method == "GET":
+            return _json(CALLS.summary(request.args.get("account")))
+        if request.path == "/runbook/calls/reset" and request.method == "POST":
+            CALLS.reset()
+            return _json({})
+        return _json({"message": "No such page."}, 404) if request.path.startswith("/runbook/") else None
+
+    def _aws(self, request: Request, body: bytes) -> Response:
+        target = identify(request, body)
+        if target is None:
+            return self._moto(request, "s3")
+        CALLS.add(target, request.headers.get("User-Agent", ""))
+        iam.ensure_managed_policies(target)
+        try:
+            done = _engine(target, request, body)
+        except ApiError as error:
+            return failure(target.service, error)
+        return self._moto(request, target.service) if done is None else done
+
+    def _moto(self, request: Request, service: str) -> Response:
+        try:
+            return Response.from_app(self.moto, request.environ, buffered=True)
+        except NotImplementedError as error:
+            return _json({"__type": "NotImplementedException", "message": f"{service}: {error}"}, 501)
+
+
+def _engine(target: Target, request: Request, body: bytes) -> Response | None:
+    engine = ENGINES.get(target.service)
+    if engine is None:
+        return None
+    if target.operation.endswith("Unknown"):
+        raise ApiError("UnknownOperationException", f"{request.method} {request.path} is no operation.", 404)
+    done = engine(target, members(target, request, body))
+    return None if done is None else answer(target, done)
+
+
+def _json(document: dict[str, Any], status: int = 200) -> Response:
+    return Response(json.dumps(document), status=status, content_type="application/json")
+
+
+_INSTALLED: list[Endpoint] = []
+
+
+def install() -> Endpoint:
+    """Return this process's endpoint, made at the first call; like its stores, it is the process's."""
+    with LOCK:
+        if not _INSTALLED:
+            _INSTALLED.append(Endpoint())
+        return _INSTALLED[0]
+
+
+def application() -> Endpoint:
+    """Return the WSGI application that serves every AWS service at one endpoint."""
+    return install()

@@ -1,0 +1,76 @@
+"""Amazon ECS: services that converge, tasks, task definitions; clusters stay moto's.
+
+It also holds the two seams: who runs tasks (`launch_with`) and who hears of them (`attach`). `reconcile` is
+the only way anything moves; no call does more than say what is wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from runbook_lib.local.control_plane import clusters, resource_tags, services, task_definitions, tasks
+from runbook_lib.local.control_plane.attachments import Attachment, CloudMapRegistration
+from runbook_lib.local.control_plane.convergence import Scheduler
+from runbook_lib.local.control_plane.ecs_resources import EcsBackend, ecs_backends
+from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher
+from runbook_lib.local.control_plane.lock import LOCK
+from runbook_lib.local.control_plane.validation import check
+from runbook_lib.local.control_plane.wire import Target, model
+
+__all__ = ["attach", "converge", "launch_with", "perform", "reconcile"]
+
+Members = dict[str, Any]
+OPERATIONS: Final[dict[str, Callable[[EcsBackend, Members], Members | None]]] = {
+    **task_definitions.OPERATIONS,
+    **services.OPERATIONS,
+    **tasks.OPERATIONS,
+    **resource_tags.OPERATIONS,
+    **clusters.OPERATIONS,
+}
+
+_LAUNCHER: list[Launcher] = [InMemoryLauncher()]
+_ATTACHMENTS: list[Attachment] = [CloudMapRegistration()]
+
+
+def perform(target: Target, members: Members) -> Members | None:
+    """Carry out one operation and return its output members, or None for what moto may answer."""
+    handler = OPERATIONS.get(target.operation)
+    if handler is None:
+        return None
+    shape = model("ecs").operation_model(target.operation).input_shape
+    members = check(shape, members, "InvalidParameterException")
+    return handler(ecs_backends[target.account][target.region], members)
+
+
+def launch_with(launcher: Launcher) -> None:
+    """Let `launcher` run the tasks of this process from now on; the default runs nothing."""
+    with LOCK:
+        _LAUNCHER[0] = launcher
+
+
+def attach(attachment: Attachment) -> None:
+    """Tell `attachment`, too, of every task of a service that comes up or goes."""
+    with LOCK:
+        _ATTACHMENTS.append(attachment)
+
+
+def reconcile() -> bool:
+    """Take one step in every account and region; say whether something moved."""
+    with LOCK:
+        states = [backend.state for _, _, backend in list(ecs_backends.iter_backends())]  # type: ignore[attr-defined]
+        moved = [Scheduler(state, _LAUNCHER[0], tuple(_ATTACHMENTS)).step() for state in states]
+        return any(moved)
+
+
+def converge(stop: threading.Event, interval: float = 0.05) -> threading.Thread:
+    """Start a daemon thread that takes a step every `interval` seconds until `stop` is set; return it."""
+
+    def loop() -> None:
+        while not stop.wait(interval):
+            reconcile()
+
+    thread = threading.Thread(target=loop, name="converge", daemon=True)
+    thread.start()
+    return thread

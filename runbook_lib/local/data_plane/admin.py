@@ -1,0 +1,158 @@
+"""What one Envoy says of itself on its admin port.
+
+It alone reads an Envoy's state and statistics; apart from asking it to drain, it changes nothing.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+TIMEOUT_SECONDS = 2.0
+CLUSTER_COUNTERS = (
+    r"^cluster\.cds_[^.]+\."
+    r"(upstream_rq_(total|completed|[2-5]xx|retry|timeout|active|pending_overflow|time)"
+    r"|retry\.upstream_rq_5xx|upstream_cx_connect_fail|membership_(healthy|total))$"
+)
+CLUSTER_NAME = re.compile(r"^cluster\.(cds_[^.]+)\.(.+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What one cluster counted since Envoy started.
+
+    A try that is tried again is in `total` and, if it was a 5xx, in `retried_5xx`, but in neither `completed`
+    nor `errors`: what the caller never saw.
+    """
+
+    total: int  # tries
+    completed: int  # answers, Envoy's own 503 included
+    errors: int  # of them 5xx
+    client_errors: int  # of them 4xx
+    retries: int
+    retried_5xx: int
+    timeouts: int
+    overflows: int
+    active: int
+    connect_failures: int
+    healthy: int
+    hosts: int
+    timed: int  # answers with a time taken; a second behind the others
+    slow: int | None  # of them over the limit asked for
+
+
+class Admin:
+    """The admin port of one Envoy."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def state(self) -> str:
+        """Return LIVE, PRE_INITIALIZING, INITIALIZING or DRAINING; empty where nobody answers."""
+        found = self._json("/server_info")
+        return str(found["state"]) if found else ""
+
+    def route_versions(self) -> dict[str, str]:
+        """Return the version of every route configuration in force, by its name."""
+        found = self._json("/config_dump?resource=dynamic_route_configs") or {}
+        configs = found.get("configs", [])
+        return {each["route_config"]["name"]: each.get("version_info", "") for each in configs}
+
+    def file_versions(self) -> dict[str, str]:
+        """Return the version Envoy took last of each file it follows, by the file's name."""
+        found = self._json("/stats?format=json&type=TextReadouts&filter=version_text") or {"stats": []}
+        named = ((_file(each["name"]), each["value"]) for each in found["stats"] if "name" in each)
+        return {name: version for name, version in named if name}
+
+    def stats(self, pattern: str) -> dict[str, int]:
+        """Return the counters and gauges whose names match; one that never counted is missing."""
+        found = self._stats(pattern)
+        return {each["name"]: int(each["value"]) for each in found if "value" in each}
+
+    def counters(self, slow_ms: float | None = None) -> dict[str, Counters]:
+        """Return what each cluster of App Mesh's counted, by the cluster's name."""
+        found = self._stats(CLUSTER_COUNTERS)
+        plain: dict[str, dict[str, int]] = {}
+        for each in found:
+            if "value" in each and (match := CLUSTER_NAME.match(each["name"])):
+                plain.setdefault(match[1], {})[match[2]] = int(each["value"])
+        times = {name: buckets for each in found for name, buckets in _histograms(each)}
+        return {name: _counters(values, times.get(name, []), slow_ms) for name, values in plain.items()}
+
+    def active_requests(self) -> int:
+        """Return how many requests are under way through its listeners."""
+        return sum(self.stats(r"^http\.(ingress|egress)[^:]*\.downstream_rq_active$").values())
+
+    def drain(self) -> bool:
+        """Ask the listeners to send their clients elsewhere; False where nobody answers."""
+        return self._ask("POST", "/drain_listeners?graceful&skip_exit") is not None
+
+    def _stats(self, pattern: str) -> list[dict[str, Any]]:
+        path = f"/stats?format=json&histogram_buckets=cumulative&filter={quote(pattern)}"
+        found = self._json(path) or {"stats": []}
+        return list(found["stats"])
+
+    def _json(self, path: str) -> dict[str, Any] | None:
+        body = self._ask("GET", path)
+        if not body:
+            return None
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def _ask(self, method: str, path: str) -> bytes | None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
+        try:
+            connection.request(method, path)
+            return connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return None  # not up yet, or no longer
+        finally:
+            connection.close()
+
+
+def _file(stat: str) -> str:
+    """Return the file a `version_text` statistic is about."""
+    if stat.startswith("cluster_manager.cds."):
+        return "cds.json"
+    if stat.startswith("listener_manager.lds."):
+        return "lds.json"
+    routes = re.search(r"\.rds\.(rds_.+)\.version_text$", stat)
+    if not routes:
+        return ""
+    return "rds.json" if routes[1] == "rds_egress_http_15001" else f"{routes[1]}.json"
+
+
+def _histograms(each: dict[str, Any]) -> Iterable[tuple[str, list[dict[str, float]]]]:
+    for histogram in each.get("histograms", []):
+        if match := CLUSTER_NAME.match(histogram["name"]):
+            yield match[1], histogram["buckets"]
+
+
+def _counters(values: dict[str, int], buckets: list[dict[str, float]], slow_ms: float | None) -> Counters:
+    timed = int(max((bucket["cumulative"] for bucket in buckets), default=0))
+    return Counters(
+        total=values.get("upstream_rq_total", 0),
+        completed=values.get("upstream_rq_completed", 0),
+        errors=values.get("upstream_rq_5xx", 0),
+        client_errors=values.get("upstream_rq_4xx", 0),
+        retries=values.get("upstream_rq_retry", 0),
+        retried_5xx=values.get("retry.upstream_rq_5xx", 0),
+        timeouts=values.get("upstream_rq_timeout", 0),
+        overflows=values.get("upstream_rq_pending_overflow", 0),
+        active=values.get("upstream_rq_active", 0),
+        connect_failures=values.get("upstream_cx_connect_fail", 0),
+        healthy=values.get("membership_healthy", 0),
+        hosts=values.get("membership_total", 0),
+        timed=timed,
+        slow=None if slow_ms is None else timed - _within(buckets, slow_ms),
+    )
+
+
+def _within(buckets: list[dict[str, float]], limit_ms: float) -> int:
+    """Return how many requests took at most `limit_ms`, or the next bound above it."""
+    return int(next((bucket["cumulative"] for bucket in buckets if bucket["upper_bound"] >= limit_ms), 0))

@@ -1,0 +1,158 @@
+"""A small service: it says its version, keeps count, and fails as told.
+
+`python -m runbook_lib.local.data_plane.application --port 9080 --version v1` serves HTTP/1.1 and cleartext
+HTTP/2 on one loopback port. `/__faults` reads (GET) or changes (PUT) what it does wrong, `/__status` counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_lib.local.data_plane.faults import ControlFile, Faults
+from runbook_lib.local.data_plane.serving import Answer, Connection
+
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
+POLL_SECONDS = 0.1
+
+
+@dataclass
+class Application:
+    """What answers: a version, faults and counters; it knows no protocol."""
+
+    version: str
+    faults: Faults
+    chance: random.Random
+
+    def __post_init__(self) -> None:
+        self.started = time.time()
+        self.answered: Counter[str] = Counter()
+        self.in_flight = 0
+
+    def answer(self, method: str, path: str, body: bytes, grpc: bool) -> Answer:
+        """Return the answer to one request, and how long it is held back."""
+        if path == "/__status":
+            return self._json(200, self.status())
+        if path == "/__faults":
+            return self._faults(method, body)
+        if self.faults.crash:
+            os._exit(1)
+        status = self.faults.status(self.chance)
+        self.answered[str(status)] += 1
+        return self._answer(status, path, grpc)
+
+    def status(self) -> dict[str, object]:
+        """Return who this is and what it answered so far, by status."""
+        return {
+            "version": self.version,
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.time() - self.started, 3),
+            "in_flight": self.in_flight,
+            "answered": dict(self.answered),
+            "faults": self.faults.as_dict(),
+        }
+
+    def _answer(self, status: int, path: str, grpc: bool) -> Answer:
+        headers = [
+            ("x-version", self.version),
+            ("content-type", "application/grpc" if grpc else "text/plain"),
+        ]
+        text = f"{self.version}\n".encode() if status < 400 else f"{self.version} fails on purpose\n".encode()
+        if grpc:
+            text = SERVING if path == HEALTH_CHECK else text
+            text = b"\0" + len(text).to_bytes(4) + text
+        return Answer(status, headers, text, self.faults.delay_seconds(self.chance), grpc)
+
+    def _faults(self, method: str, body: bytes) -> Answer:
+        try:
+            if method in ("PUT", "POST"):
+                self.faults = self.faults.changed(json.loads(body))
+        except (ValueError, AttributeError) as error:
+            return self._json(400, {"error": str(error)})
+        if self.faults.crash:
+            os._exit(1)
+        return self._json(200, self.faults.as_dict())
+
+    def _json(self, status: int, content: object) -> Answer:
+        headers = [("x-version", self.version), ("content-type", "application/json")]
+        return Answer(status, headers, json.dumps(content).encode() + b"\n")
+
+
+async def serve(application: Application, port: int, control: ControlFile, drain_seconds: float) -> None:
+    """Serve until SIGTERM, then finish what is under way for at most `drain_seconds`."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    application.faults = control.read() or application.faults
+    if await _told_to_stop(stop, application.faults.slow_start_seconds):
+        return
+    connections: set[Connection] = set()
+    server = await loop.create_server(
+        lambda: Connection(application, connections), "127.0.0.1", port, backlog=512
+    )
+    while not await _told_to_stop(stop, POLL_SECONDS if control.path else None):
+        application.faults = control.read() or application.faults
+        if application.faults.crash:
+            os._exit(1)
+    server.close()
+    for connection in list(connections):
+        connection.drain()
+    await _emptied(connections, drain_seconds)
+
+
+async def _told_to_stop(stop: asyncio.Event, seconds: float | None) -> bool:
+    try:
+        return await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return False
+
+
+async def _emptied(connections: set[Connection], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while connections and time.monotonic() < end:
+        await asyncio.sleep(0.01)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(prog="application", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--version", required=True, help="the name it answers with")
+    parser.add_argument(
+        "--faults-file", type=Path, help="JSON with the faults to have; followed while it runs"
+    )
+    parser.add_argument("--error-rate", type=float, default=0.0)
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--slow-start-seconds", type=float, default=0.0)
+    parser.add_argument(
+        "--drain-seconds", type=float, default=5.0, help="to finish requests in after SIGTERM"
+    )
+    parser.add_argument("--seed", type=int, help="makes the faults the same every time")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the service."""
+    given = parse(arguments)
+    faults = Faults(
+        error_rate=given.error_rate,
+        latency_ms=given.latency_ms,
+        slow_start_seconds=given.slow_start_seconds,
+    )
+    application = Application(given.version, faults, random.Random(given.seed))
+    control = ControlFile(given.faults_file, faults)
+    asyncio.run(serve(application, given.port, control, given.drain_seconds))
+
+
+if __name__ == "__main__":
+    main()

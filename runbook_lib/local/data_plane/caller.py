@@ -1,0 +1,187 @@
+"""ServiceA's own requests: paced, resolved as the application would, counted one by one.
+
+It alone makes traffic; every request ends in the ledger, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+
+from runbook_lib.errors import RunbookError
+from runbook_lib.local.data_plane.connections import LostError, NeverProcessedError, Reply, Request
+from runbook_lib.local.data_plane.ledger import Ledger, Row
+from runbook_lib.local.data_plane.pool import Connections
+from runbook_lib.local.data_plane.resources import Address
+
+Resolve = Callable[[str], Sequence[str]]
+"""The addresses a name has now, empty where it has none."""
+RouteTo = Callable[[Sequence[str]], Address]
+"""Where on loopback the next request goes: the own Envoy, or without one a task of those addresses."""
+
+ATTEMPTS = 4
+TICK_SECONDS = 0.01
+LONGEST_TICK_SECONDS = 0.1  # so that a change of the rate or a stop is seen
+
+
+class UnknownNameError(Exception):
+    """The dialled name has no address, so the request never leaves the application."""
+
+
+class Names:
+    """A resolver's cache: what a name has, or that it has nothing, holds for `ttl_seconds`."""
+
+    def __init__(self, resolve: Resolve, ttl_seconds: float, clock: Callable[[], float]) -> None:
+        self._resolve, self._ttl, self._clock = resolve, ttl_seconds, clock
+        self._known: dict[str, tuple[float, asyncio.Future[Sequence[str]]]] = {}
+
+    async def addresses(self, name: str) -> Sequence[str]:
+        """Return the addresses of `name`; UnknownNameError where it has none.
+
+        The question is asked in another thread, and by one request for all that wait for the answer.
+        """
+        until, asked = self._known.get(name, (0.0, None))
+        if asked is None or (asked.done() and until <= self._clock()):
+            asked = asyncio.ensure_future(asyncio.to_thread(self._resolve, name))
+            self._known[name] = self._clock() + self._ttl, asked
+        if found := await asyncio.shield(asked):
+            return found
+        raise UnknownNameError(name)
+
+
+class Caller:
+    """Requests at a steady rate, in a thread of its own, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        protocol: str,
+        *,
+        requests_per_second: float,
+        resolve: Resolve,
+        route_to: RouteTo,
+        ttl_seconds: float = 1.0,
+        ledger: Ledger | None = None,
+        path: str = "/",
+        headers: Iterable[tuple[str, str]] = (),
+        max_in_flight: int = 500,
+        timeout_seconds: float = 20.0,  # over App Mesh's 15 s, so that Envoy's own answer is seen
+    ) -> None:
+        self.requests_per_second = requests_per_second
+        self.ledger = ledger or Ledger()
+        self._request = Request(f"{name}:{port}", path, tuple(headers), protocol == "grpc")
+        self._name, self._protocol, self._route_to = name, protocol, route_to
+        self._names = Names(resolve, ttl_seconds, time.monotonic)
+        self._max_in_flight, self._timeout = max_in_flight, timeout_seconds
+        self._ready: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="caller", daemon=True)
+
+    def start(self) -> Caller:
+        """Begin; returns once requests are being made."""
+        self._thread.start()
+        self._ready.result(timeout=10)
+        return self
+
+    def stop(self) -> Row:
+        """Send nothing more, wait for what is in flight, return the last snapshot."""
+        self._ready.result().call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        return self.snapshot()
+
+    def snapshot(self) -> Row:
+        """Return what the ledger says."""
+        return self.ledger.snapshot()
+
+    def ask(self, headers: Iterable[tuple[str, str]] = (), path: str | None = None) -> Reply:
+        """Make one request beside the paced ones, the same way, without an entry in the ledger."""
+        plain = self._request
+        request = Request(plain.authority, path or plain.path, (*plain.headers, *headers), plain.grpc)
+        return asyncio.run_coroutine_threadsafe(self._within(request), self._ready.result()).result()
+
+    async def _main(self) -> None:
+        self._stopping = asyncio.Event()
+        self._connections = Connections(self._protocol)
+        self._running: set[asyncio.Task[None]] = set()
+        self._ready.set_result(asyncio.get_running_loop())
+        books = asyncio.create_task(self._keep_books())
+        await self._pace()
+        if self._running:
+            await asyncio.wait(self._running)
+        books.cancel()
+        self._connections.close()
+        self.ledger.write(everything=True)
+
+    async def _keep_books(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._connections.sweep()
+            self.ledger.write()
+
+    async def _pace(self) -> None:
+        """Send what is due, late ticks included; what is more than a second late was never sent."""
+        due, before = 0.0, time.monotonic()
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            due, before = due + (now - before) * self.requests_per_second, now
+            count = min(int(due), self._max_in_flight - len(self._running))
+            for _ in range(count):
+                self._begin()
+            due -= count
+            excess = int(due - self.requests_per_second)
+            if excess > 0:
+                self.ledger.shed(excess)
+                due -= excess
+            pause = (1 - due) / self.requests_per_second if self.requests_per_second else LONGEST_TICK_SECONDS
+            await asyncio.sleep(min(max(TICK_SECONDS, pause), LONGEST_TICK_SECONDS))
+
+    def _begin(self) -> None:
+        self.ledger.sent()
+        task = asyncio.create_task(self._counted())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _counted(self) -> None:
+        """Make one request and write down how it ended."""
+        began = time.perf_counter()
+        reply, status = None, ""
+        try:
+            reply = await self._within(self._request)
+            status = reply.outcome
+        except TimeoutError:
+            status = "timeout"
+        except UnknownNameError:
+            status = "unresolved"
+        except NeverProcessedError:
+            status = "refused"
+        except LostError as error:
+            status = str(error)
+        except OSError:
+            status = "unreachable"
+        except RunbookError:
+            status = "unroutable"
+        except Exception as error:  # noqa: BLE001 - a request that vanished would be a lie in the ledger
+            status = type(error).__name__
+        version, good = (reply.version, reply.good) if reply else ("", False)
+        seconds = time.perf_counter() - began
+        self.ledger.ended(version, status, seconds, answered=reply is not None, failed=not good)
+
+    async def _within(self, request: Request) -> Reply:
+        async with asyncio.timeout(self._timeout):
+            return await self._ask(request)
+
+    async def _ask(self, request: Request) -> Reply:
+        """Resolve, choose the way, ask; again where nobody looked at the request."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._once(request)
+            except NeverProcessedError:
+                self.ledger.retried()
+        return await self._once(request)
+
+    async def _once(self, request: Request) -> Reply:
+        addresses = await self._names.addresses(self._name)
+        return await self._connections.ask(self._route_to(addresses), request)

@@ -1,0 +1,117 @@
+"""Envoy clusters for the virtual nodes a sidecar reaches and for the application beside it.
+
+Pure; the only module that knows health checks, outlier detection and connection pools in Envoy's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runbook_lib.local.data_plane.resources import (
+    Address,
+    Endpoints,
+    Json,
+    Mesh,
+    Resource,
+    Target,
+    reached,
+    strangers,
+)
+from runbook_lib.local.data_plane.routes import PASSED, duration
+
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+UNLIMITED = 2147483647  # App Mesh switches Envoy's own circuit breakers off
+
+
+def egress_clusters(mesh: Mesh, node: str, endpoints: Endpoints) -> list[Json]:
+    """Return a cluster for each target behind a node's backends, and for each node ALLOW_ALL lets through.
+
+    A target without a running task has a cluster without endpoints: Envoy answers its share with 503.
+    """
+    known = [_egress(place, place.cluster("egress"), endpoints) for place in reached(mesh, node)]
+    passed = strangers(mesh, node).values()
+    return known + [_egress(place, place.cluster("egress") + PASSED, endpoints) for place in passed]
+
+
+def ingress_cluster(place: Target, application: Address) -> Json:
+    """Return the cluster of the application beside the sidecar; the listener's pool limits protect it."""
+    found = _cluster(place.cluster("ingress"), place.protocol, [application])
+    pool = place.listener.get("connectionPool", {}).get(place.protocol, {})
+    return found | {"circuit_breakers": _breakers(pool)}
+
+
+def _egress(place: Target, name: str, endpoints: Endpoints) -> Json:
+    found = _cluster(name, place.protocol, endpoints.get((place.node, place.port), ()))
+    found["circuit_breakers"] = _breakers({})
+    if "healthCheck" in place.listener:
+        found["health_checks"] = [_health_check(place.listener["healthCheck"])]
+    if "outlierDetection" in place.listener:
+        found["outlier_detection"] = _outliers(place.listener["outlierDetection"])
+    if found.keys() & {"health_checks", "outlier_detection"}:
+        # Envoy's own 50 % would go on sending to hosts known to be ill.
+        found["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
+    return found
+
+
+def _cluster(name: str, protocol: str, addresses: Sequence[Address]) -> Json:
+    hosts = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
+    http: Json = {"http_protocol_options": {}} if protocol == "http" else {"http2_protocol_options": {}}
+    options = {"@type": f"type.googleapis.com/{PROTOCOL_OPTIONS}", "explicit_http_config": http}
+    return {
+        "@type": CLUSTER,
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
+        "typed_extension_protocol_options": {PROTOCOL_OPTIONS: options},
+    }
+
+
+def socket_address(address: Address) -> Json:
+    """Return an address as Envoy writes it."""
+    return {"socket_address": {"address": address[0], "port_value": address[1]}}
+
+
+def _breakers(pool: Resource) -> Json:
+    limits = {
+        "max_connections": pool.get("maxConnections", UNLIMITED),
+        "max_pending_requests": pool.get("maxPendingRequests", UNLIMITED),
+        "max_requests": pool.get("maxRequests", UNLIMITED),
+        "max_retries": UNLIMITED,
+    }
+    return {"thresholds": [limits]}
+
+
+def _health_check(check: Resource) -> Json:
+    interval = duration({"value": check["intervalMillis"], "unit": "ms"})
+    return {
+        "interval": interval,
+        # Envoy waits 60 s after the first probe while it has no traffic, so a task that came up after that
+        # probe would stay ill, and every request to it 503, for a minute.
+        "no_traffic_interval": interval,
+        "timeout": duration({"value": check["timeoutMillis"], "unit": "ms"}),
+        "healthy_threshold": check["healthyThreshold"],
+        "unhealthy_threshold": check["unhealthyThreshold"],
+        **_probe(check),
+    }
+
+
+def _probe(check: Resource) -> Json:
+    if check["protocol"] == "grpc":
+        return {"grpc_health_check": {}}
+    if check["protocol"] == "tcp":
+        return {"tcp_health_check": {}}
+    codec = "HTTP2" if check["protocol"] == "http2" else "HTTP1"
+    return {"http_health_check": {"path": check.get("path", "/"), "codec_client_type": codec}}
+
+
+def _outliers(rule: Resource) -> Json:
+    return {
+        "consecutive_5xx": rule["maxServerErrors"],
+        "interval": duration(rule["interval"]),
+        "base_ejection_time": duration(rule["baseEjectionDuration"]),
+        "max_ejection_percent": rule["maxEjectionPercent"],
+        "enforcing_consecutive_5xx": 100,
+        "enforcing_success_rate": 0,  # App Mesh has no such rule; Envoy would apply its own
+    }

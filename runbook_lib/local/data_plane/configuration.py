@@ -1,0 +1,96 @@
+"""The files that make an Envoy the sidecar of one virtual node, as App Mesh would configure it.
+
+Pure: mesh resources in, file contents out; `sidecar` alone writes them.
+Names are App Mesh's own, so that a statistic is called here what it is called on AWS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from runbook_lib.errors import PlanError
+from runbook_lib.local.data_plane.clusters import egress_clusters, ingress_cluster, socket_address
+from runbook_lib.local.data_plane.listeners import (
+    EGRESS_FILE,
+    LOOPBACK,
+    access_logs,
+    egress_listener,
+    file_source,
+    ingress_file,
+    ingress_listener,
+)
+from runbook_lib.local.data_plane.resources import Address, Endpoints, Json, Mesh, Target
+from runbook_lib.local.data_plane.routes import egress_routes, ingress_routes
+
+__all__ = ["Address", "Endpoints", "Mesh", "Ports", "sidecar_files"]
+
+BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One sidecar's loopback ports; `ingress` and `app` by the listener port they stand for."""
+
+    admin: int
+    egress: int
+    ingress: Mapping[int, int]
+    app: Mapping[int, int]
+
+
+def sidecar_files(
+    mesh: Mesh,
+    node: str,
+    ports: Ports,
+    endpoints: Endpoints,
+    version: str,
+    *,
+    latency_limits_ms: Sequence[float] = (),
+) -> dict[str, Json]:
+    """Return the files of `node`'s sidecar by name: bootstrap, cds, rds (one for each listener too) and lds.
+
+    `version` is what Envoy reports once it has taken a file.
+    Requests over each of `latency_limits_ms` can be counted exactly; other limits fall between two buckets.
+    Raises PlanError for what the local mesh does not carry and for what Envoy would refuse.
+    The files a sidecar already has then stay in force, as they do on AWS.
+    """
+    refuse_gateways(mesh)
+    places = [Target(mesh.name, node, listener) for listener in mesh.listeners(node)]
+    clusters = egress_clusters(mesh, node, endpoints)
+    clusters += [ingress_cluster(place, (LOOPBACK, ports.app[place.port])) for place in places]
+    logs = access_logs(mesh.node_spec(node))
+    listeners = [ingress_listener(places, ports.ingress, logs)] if places else []
+    return {
+        "bootstrap.json": bootstrap(mesh.name, node, ports.admin, latency_limits_ms),
+        "cds.json": _resources(version, clusters),
+        EGRESS_FILE: _resources(version, [egress_routes(mesh, node, ports.egress)]),
+        **{ingress_file(place): _resources(version, [ingress_routes(place)]) for place in places},
+        "lds.json": _resources(version, [*listeners, egress_listener(ports.egress, logs)]),
+    }
+
+
+def refuse_gateways(mesh: Mesh) -> None:
+    """Raise PlanError where the mesh has a door for traffic from outside; nothing here comes through it."""
+    if mesh.virtual_gateways:
+        names = ", ".join(mesh.virtual_gateways)
+        raise PlanError(f"mesh {mesh.name!r} has virtual gateways ({names}); nothing local calls them")
+
+
+def bootstrap(mesh: str, node: str, admin: int, latency_limits_ms: Sequence[float] = ()) -> Json:
+    """Return what Envoy starts from: who it is, its admin port and the files it watches."""
+    identity = f"mesh/{mesh}/virtualNode/{node}"
+    buckets = sorted({float(bound) for bound in (*BUCKETS_MS, *latency_limits_ms)})
+    return {
+        "node": {"id": identity, "cluster": identity},
+        "admin": {"address": socket_address((LOOPBACK, admin))},
+        "dynamic_resources": {"lds_config": file_source("lds.json"), "cds_config": file_source("cds.json")},
+        # Histograms are only as fresh as the last flush; Envoy's 5 s would be five of the local periods.
+        "stats_flush_interval": "1s",
+        "stats_config": {
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": buckets}]
+        },
+    }
+
+
+def _resources(version: str, resources: list[Json]) -> Json:
+    return {"version_info": version, "resources": resources}

@@ -1,0 +1,170 @@
+"""Create the parameters file's services as they are before the mesh, on the local control plane.
+
+For any file: network, cluster, namespace, roles, plain task definitions, ECS services registered in DNS.
+What was created once is not created again, so that a service the runbook retired stays away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from filelock import FileLock
+
+from runbook_lib.iam import policy
+from runbook_lib.local.supervisor import LocalMesh
+from runbook_lib.parameters import Parameters
+
+__all__ = ["ACCOUNT_HEADER", "create", "ensure"]
+
+ACCOUNT_HEADER = "x-moto-account-id"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ],
+}
+
+Client = Callable[[str], Any]
+
+
+def ensure(p: Parameters, mesh: LocalMesh) -> str:
+    """Create what the environment's file names and the local mesh has not seen yet; return its account."""
+    notes = mesh.folder / "worlds.json"
+    with FileLock(mesh.folder / "worlds.lock"):
+        worlds = json.loads(notes.read_text()) if notes.is_file() else {}
+        world = worlds.setdefault(p.environment, {"account": p.account_id, "services": []})
+        new = [name for name in p.services if name not in world["services"]]
+        if new:
+            create(p, new, _clients(p, mesh.endpoint, world["account"]))
+            world["services"] += new
+            part = mesh.folder / ".worlds.json"
+            part.write_text(json.dumps(worlds))
+            part.replace(notes)
+    return str(world["account"])
+
+
+def _clients(p: Parameters, endpoint: str, account: str) -> Client:
+    made = boto3.Session("testing", "testing", "testing", p.region)
+    config = Config(inject_host_prefix=False, retries={"mode": "standard", "total_max_attempts": 3})
+
+    def client(service: str) -> Any:
+        made_client = made.client(service, endpoint_url=endpoint, config=config)
+        made_client.meta.events.register(
+            "before-call", lambda params, **_: params["headers"].update({ACCOUNT_HEADER: account})
+        )
+        return made_client
+
+    return client
+
+
+def create(p: Parameters, names: Iterable[str], client: Client) -> None:
+    """Create services, and what they stand on where it is not there; can be repeated after a crash."""
+    ecs, iam, cloud_map = client("ecs"), client("iam"), client("servicediscovery")
+    subnet, group, namespace = _network(p, client("ec2"), cloud_map)
+    ecs.create_cluster(clusterName=p.cluster)
+    execution = _role(iam, f"{p.cluster}-execution")
+    if p.iam.instance_role:
+        _role(iam, p.iam.instance_role)
+    for name in names:
+        if _missing(ecs, p, name):
+            registry = _registry(p, name, cloud_map, namespace)
+            revision = ecs.register_task_definition(**_definition(p, name, execution, _task_role(p, name, iam)))
+            arn = revision["taskDefinition"]["taskDefinitionArn"]
+            ecs.create_service(**_service(p, name, arn, subnet, group, registry))
+
+
+def _missing(ecs: Any, p: Parameters, name: str) -> bool:
+    found = ecs.describe_services(cluster=p.cluster, services=[p.ecs_service_of(name)])["services"]
+    return not any(service["status"] == "ACTIVE" for service in found)
+
+
+def _network(p: Parameters, ec2: Any, cloud_map: Any) -> tuple[str, str, str]:
+    label = [{"Name": "tag:Name", "Values": [p.cluster]}]
+    vpcs = ec2.describe_vpcs(Filters=label)["Vpcs"]
+    vpc = vpcs[0] if vpcs else ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_named("vpc", p))["Vpc"]
+    subnets = ec2.describe_subnets(Filters=label)["Subnets"]
+    subnet = subnets[0] if subnets else ec2.create_subnet(
+        VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/20", TagSpecifications=_named("subnet", p)
+    )["Subnet"]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["SecurityGroups"]
+    return subnet["SubnetId"], groups[0]["GroupId"], _namespace(p, cloud_map, vpc["VpcId"])
+
+
+def _named(kind: str, p: Parameters) -> list[dict[str, Any]]:
+    return [{"ResourceType": kind, "Tags": [{"Key": "Name", "Value": p.cluster}]}]
+
+
+def _namespace(p: Parameters, cloud_map: Any, vpc: str) -> str:
+    def found() -> list[str]:
+        return [n["Id"] for n in cloud_map.list_namespaces()["Namespaces"] if n["Name"] == p.namespace]
+
+    if not found():
+        cloud_map.create_private_dns_namespace(Name=p.namespace, Vpc=vpc)
+    return found()[0]
+
+
+def _registry(p: Parameters, name: str, cloud_map: Any, namespace: str) -> str:
+    service = p.services[name]
+    label = service.cloud_map.service if service.cloud_map else service.hostname.split(".")[0]
+    filters = [{"Name": "NAMESPACE_ID", "Values": [namespace], "Condition": "EQ"}]
+    found = [s for s in cloud_map.list_services(Filters=filters)["Services"] if s["Name"] == label]
+    dns = {"NamespaceId": namespace, "RoutingPolicy": "MULTIVALUE", "DnsRecords": [{"Type": "A", "TTL": 10}]}
+    made = found[0] if found else cloud_map.create_service(Name=label, NamespaceId=namespace, DnsConfig=dns)["Service"]
+    return str(made["Arn"])
+
+
+def _role(iam: Any, name: str) -> str:
+    try:
+        return str(iam.get_role(RoleName=name)["Role"]["Arn"])
+    except iam.exceptions.NoSuchEntityException:
+        return str(iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"])
+
+
+def _task_role(p: Parameters, name: str, iam: Any) -> str | None:
+    """Return the role the plain definition names: none where the file gives one, or where EC2 lends its own."""
+    service = p.services[name]
+    role = service.task_role or f"{p.cluster}-{name}-task"
+    on_instance = p.launch_type_of(name) == "EC2" and p.iam.instance_role and not p.iam.metadata_blocked
+    if on_instance and not service.task_role:
+        role = str(p.iam.instance_role)
+    arn = _role(iam, role)
+    if not p.iam.manage:  # then its owner has given the permission, as the file expects
+        iam.put_role_policy(RoleName=role, PolicyName=f"envoy-{name}", PolicyDocument=json.dumps(policy(p, name)))
+    return None if service.task_role or on_instance else arn
+
+
+def _definition(p: Parameters, name: str, execution: str, role: str | None) -> dict[str, Any]:
+    ports = [{"containerPort": port, "protocol": "tcp"} for port in p.ports_of(name)]
+    container = {"name": "app", "image": f"{name.lower()}:1", "essential": True, "portMappings": ports, "memory": 256}
+    return {
+        "family": p.services[name].task_definition,
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": [p.launch_type_of(name)],
+        "cpu": "1024",
+        "memory": "2048",
+        "executionRoleArn": execution,
+        **({"taskRoleArn": role} if role else {}),
+        "containerDefinitions": [container],
+    }
+
+
+def _service(p: Parameters, name: str, arn: str, subnet: str, group: str, registry: str) -> dict[str, Any]:
+    network = {"subnets": [subnet], "securityGroups": [group], "assignPublicIp": "DISABLED"}
+    return {
+        "cluster": p.cluster,
+        "serviceName": p.ecs_service_of(name),
+        "taskDefinition": arn,
+        "desiredCount": p.services[name].desired_count,
+        "launchType": p.launch_type_of(name),
+        "networkConfiguration": {"awsvpcConfiguration": network},
+        "serviceRegistries": [{"registryArn": registry}],
+        "deploymentConfiguration": {
+            "minimumHealthyPercent": 100,
+            "maximumPercent": 200,
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+        },
+    }

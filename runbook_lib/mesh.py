@@ -1,0 +1,354 @@
+"""Read App Mesh, and plan its changes: the engine that carries the weights here.
+
+The only caller of the App Mesh client. `read_` and `list_` read, `plan_` functions are pure. What the rest of
+the runbook asks of an engine is `read_lifecycle`, `read_split`, `plan_split`, `plan_settle`, `references`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runbook_lib.errors import CallError, PlanError
+from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, desired, tags, targets
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated
+from runbook_lib.session import Session
+
+__all__ = [
+    "NOTEBOOKS",
+    "Split",
+    "plan_removal",
+    "plan_retirement",
+    "plan_settle",
+    "plan_split",
+    "plan_step",
+    "read_lifecycle",
+    "read_live",
+    "read_split",
+    "references",
+    "serves",
+]
+
+OPERATION = {
+    "mesh": "mesh",
+    "virtual service": "virtual_service",
+    "virtual node": "virtual_node",
+    "virtual router": "virtual_router",
+    "route": "route",
+}
+ANSWER = {
+    "mesh": "mesh",
+    "virtual service": "virtualService",
+    "virtual node": "virtualNode",
+    "virtual router": "virtualRouter",
+    "route": "route",
+}
+STATE = "{uid: metadata.uid, version: metadata.version, arn: metadata.arn, spec: spec}"
+NOTEBOOKS = {
+    "01": "01_create_mesh",
+    "02": "02_create_virtual_nodes",
+    "03": "03_create_router_and_routes",
+    "04": "04_register_task_definitions",
+    "05": "05_shift_traffic",
+    "06": "06_tear_down_service_b",
+}
+RETIRED = "runbook:retired"
+
+Live = Mapping[str, Any]
+"""The state of each resource by its key; None where it is absent."""
+
+
+def reading(kind: str, names: Mapping[str, str]) -> Reading:
+    """Return how one resource is read."""
+    call = Call("appmesh", f"describe_{OPERATION[kind]}", dict(names))
+    return Reading(call, f"{ANSWER[kind]}.{STATE}", absent=("NotFoundException",))
+
+
+def read_live(session: Session) -> dict[str, Any]:
+    """Read every resource the parameters speak of, retired ones too."""
+    everything = desired(session.parameters, Lifecycle())
+    live: dict[str, Any] = {}
+    for resource in everything:
+        if resource.key not in live:
+            absent = live.get(everything[0].key, ...) is None  # nothing is in a mesh that is not there
+            live[resource.key] = None if absent else session.read(reading(resource.kind, resource.names))
+    return live
+
+
+def serves(session: Session) -> tuple[str, str]:
+    """Return what the endpoint answers now: serves, refuses or not reachable, and its own words."""
+    try:
+        session.read(Reading(Call("appmesh", "list_meshes", {"limit": 1}), "length(meshes)"))
+    except CallError as error:
+        cause = error.__cause__
+        return ("refuses" if hasattr(cause, "response") else "not reachable"), error.message
+    return "serves", "list_meshes was answered"
+
+
+# --- the resources -----------------------------------------------------------------------------------------
+
+
+def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
+    """Plan one notebook's resources.
+
+    What earlier notebooks have not made yet is assumed made, and named in `assumed`.
+    """
+    state, assumed = dict(live), []
+    for resource in desired(p, life):
+        changes = _change(resource, state)
+        if resource.step == step or not changes:
+            continue
+        if resource.step < step and changes[0].verb in ("create", "attach"):
+            assumed.append(f"{resource.key} ({NOTEBOOKS[resource.step]})")
+            state[resource.key] = {"version": 0, **(state.get(resource.key) or {}), **changes[0].wanted}
+    wanted = [r for r in desired(p, life) if r.step == step]
+    changes = tuple(c for r in wanted for c in _change(r, state))
+    return Plan(NOTEBOOKS[step], changes, needs=("earlier steps",), assumed=tuple(dict.fromkeys(assumed)))
+
+
+def _change(resource: Resource, live: Live) -> tuple[Change, ...]:
+    state = live.get(resource.key)
+    if state is None:
+        return (_create(resource),)
+    spec = merged(state["spec"], resource.spec)
+    if holds(state["spec"], spec):
+        return ()
+    _refuse_another_protocol(resource, state["spec"], spec)
+    return (_update(resource, state, spec),)
+
+
+def _create(resource: Resource) -> Change:
+    names, spec = dict(resource.names), stated(resource.spec)
+    operation = OPERATION[resource.kind]
+    labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
+    return Change(
+        name=resource.key,
+        verb="create",
+        call=Call("appmesh", f"create_{operation}", {**names, "spec": spec, "tags": labels}),
+        reading=reading(resource.kind, names),
+        expected=None,
+        wanted={"spec": spec},
+        inverse=Inverse("delete", Call("appmesh", f"delete_{operation}", names), wanted=None),
+        diff=differences({}, spec),
+    )
+
+
+def _update(resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any]) -> Change:
+    names, operation = dict(resource.names), OPERATION[resource.kind]
+    attaches = "provider" in spec and not state["spec"].get("provider")
+    back = Call("appmesh", f"update_{operation}", {**names, "spec": state["spec"]})
+    diff = differences(state["spec"], spec)
+    return Change(
+        name=resource.key,
+        verb="attach" if attaches else "update",
+        call=Call("appmesh", f"update_{operation}", {**names, "spec": spec}),
+        reading=reading(resource.kind, names),
+        expected={key: state[key] for key in ("uid", "version", "spec") if key in state},
+        wanted={"spec": spec},
+        inverse=Inverse("detach" if attaches else "update", back, wanted={"spec": state["spec"]}),
+        diff=diff,
+        note=_health_check_note(diff),
+    )
+
+
+def _health_check_note(diff: Iterable[Any]) -> str:
+    if any("healthCheck" in d.field for d in diff):
+        return "editing a live node's health check has cost callers every endpoint for 30 minutes; prefer a new node"
+    return ""
+
+
+def _refuse_another_protocol(resource: Resource, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Refuse to change a protocol in place: routes and nodes of two protocols black-hole what passes them."""
+    old, new = (_protocols(resource, spec) for spec in (before, after))
+    if old and new and old != new:
+        raise PlanError(
+            f"{resource.key}: its protocol is {', '.join(old)}, the parameters say {', '.join(new)}; "
+            "App Mesh refuses that for a router with routes, and a node of another protocol gets no request",
+            hint="create it under a new name and shift to it, or remove it first with 90_remove_mesh",
+        )
+
+
+def _protocols(resource: Resource, spec: Mapping[str, Any]) -> list[str]:
+    if resource.kind == "route":
+        return [variant for variant in SPEC_OF.values() if spec.get(variant)]
+    return sorted({listener["portMapping"]["protocol"] for listener in spec.get("listeners", [])})
+
+
+# --- what carries the weights -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How the traffic is divided now, with what a change of it must find unchanged."""
+
+    resource: Resource
+    weights: Mapping[str, int]
+    state: Mapping[str, Any] | None
+    retired: frozenset[str]
+
+
+def read_lifecycle(session: Session) -> Lifecycle:
+    """Read where the application stands."""
+    split = read_split(session)
+    return Lifecycle(split.weights, split.retired)
+
+
+def read_split(session: Session) -> Split:
+    """Read how the route under shift divides the traffic, and who has been retired from it."""
+    p = session.parameters
+    names = {"meshName": p.mesh.name, "virtualRouterName": p.router, "routeName": p.route}
+    state = session.read(reading("route", names))
+    retired = session.read(_retired_reading(state["arn"])) if state else None
+    resource = Resource("route", names, {}, "05", tags(p))
+    return Split(resource, _weights_in(state), state, frozenset((retired or "").split()))
+
+
+def _weights_in(state: Mapping[str, Any] | None) -> dict[str, int]:
+    spec = state["spec"] if state else {}
+    body: Mapping[str, Any] = next((spec[v] for v in SPEC_OF.values() if spec.get(v)), {"action": {}})
+    return {t["virtualNode"]: t["weight"] for t in body["action"].get("weightedTargets", [])}
+
+
+def plan_split(split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic") -> Plan:
+    """Plan the traffic's division, in percent by service; every other field of the route stays.
+
+    Raises PlanError where there is no route, or weights are not whole percents that sum to 100.
+    """
+    if split.state is None:
+        raise PlanError(f"{split.resource.key}: there is no such route", hint="apply 03_create_router_and_routes")
+    whole = all(type(w) is int and 0 <= w <= 100 for w in weights.values())
+    if not whole or sum(weights.values()) != 100 or not 1 <= len(weights) <= 10:
+        raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
+    if dict(weights) == dict(split.weights):
+        return Plan(title)
+    variant = next(v for v in SPEC_OF.values() if split.state["spec"].get(v))
+    spec = {variant: {"action": {"weightedTargets": targets(weights)}}}
+    change = _update(split.resource, split.state, merged(split.state["spec"], spec))
+    return Plan(title, (replace(change, verb="shift", wanted={**change.wanted}),))
+
+
+def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
+    """Plan the route with one target left, and the mark of who was retired."""
+    plan = plan_split(split, {survivor: 100}, title="06_tear_down_service_b")
+    if retire in split.retired or split.state is None:
+        return plan
+    arn, value = split.state["arn"], " ".join(sorted({*split.retired, retire}))
+    reading = _retired_reading(arn)
+    before = " ".join(sorted(split.retired)) or None
+    back = Call("appmesh", "untag_resource", {"resourceArn": arn, "tagKeys": [RETIRED]})
+    if before:
+        back = Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": RETIRED, "value": before}]})
+    mark = Change(
+        name=f"mark {retire} as retired",
+        verb="tag",
+        call=Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": RETIRED, "value": value}]}),
+        reading=reading,
+        expected=before,
+        wanted=value,
+        inverse=Inverse("untag", back, wanted=before),
+        diff=differences(before, value, RETIRED),
+    )
+    return plan + Plan(plan.title, (mark,))
+
+
+def _retired_reading(arn: str) -> Reading:
+    call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
+    return Reading(call, f"tags[?key=='{RETIRED}'].value | [0]", absent=("NotFoundException",))
+
+
+def plan_retirement(p: Parameters, live: Live, service: str) -> Plan:
+    """Plan the end of a service's virtual node."""
+    resource = next(r for r in desired(p, Lifecycle()) if r.key == f"virtual node {service}")
+    return Plan("06_tear_down_service_b", _delete(resource, live.get(resource.key)))
+
+
+def references(session: Session, service: str) -> list[str]:
+    """List what refers to a service's node: routes (a target of weight 0 is one), and virtual services."""
+    mesh = session.parameters.mesh.name
+    found = []
+    for router in _list(session, "list_virtual_routers", "virtualRouters", meshName=mesh):
+        name = router["virtualRouterName"]
+        for route in _list(session, "list_routes", "routes", meshName=mesh, virtualRouterName=name):
+            names = {"meshName": mesh, "virtualRouterName": name, "routeName": route["routeName"]}
+            if service in _weights_in(session.read(reading("route", names))):
+                found.append(f"route {name}/{route['routeName']}")
+    for virtual in _list(session, "list_virtual_services", "virtualServices", meshName=mesh):
+        names = {"meshName": mesh, "virtualServiceName": virtual["virtualServiceName"]}
+        state = session.read(reading("virtual service", names)) or {"spec": {}}
+        if (state["spec"].get("provider") or {}).get("virtualNode", {}).get("virtualNodeName") == service:
+            found.append(f"virtual service {virtual['virtualServiceName']}")
+    return found
+
+
+def _list(session: Session, operation: str, key: str, **arguments: Any) -> list[Any]:
+    try:
+        return session.pages("appmesh", operation, key, **arguments)
+    except CallError as error:
+        if "NotFoundException" in error.message:
+            return []
+        raise
+
+
+# --- taking it out again ------------------------------------------------------------------------------------
+
+
+def plan_removal(session: Session, live: Live) -> tuple[Plan, tuple[str, ...]]:
+    """Plan the end of every resource the runbook made, children first, and name what stays and why."""
+    p = session.parameters
+    unique = {r.key: r for r in desired(p, Lifecycle())}
+    made, kept = [], []
+    for resource in sorted(unique.values(), key=lambda r: REMOVAL.index(r.kind)):
+        state = live.get(resource.key)
+        if state and resource.kind == "mesh" and (foreign := _foreign(session, unique)):
+            kept.append(f"{resource.key}: still holds {', '.join(foreign)}, which the runbook did not make")
+        elif state and not _ours(session, state["arn"]):
+            kept.append(f"{resource.key}: does not carry the runbook's tag")
+        elif state:
+            made.extend(_delete(resource, state))
+    return Plan("90_remove_mesh", tuple(made)), tuple(kept)
+
+
+REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")
+
+
+def _ours(session: Session, arn: str) -> bool:
+    call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
+    return session.read(Reading(call, "tags[?key=='runbook'] | [0]")) is not None
+
+
+def _foreign(session: Session, known: Mapping[str, Resource]) -> list[str]:
+    mesh = session.parameters.mesh.name
+    found = []
+    for kind, many in (
+        ("virtual service", "virtual_services"),
+        ("virtual node", "virtual_nodes"),
+        ("virtual router", "virtual_routers"),
+        ("virtual gateway", "virtual_gateways"),
+    ):
+        key = "".join(w.capitalize() if i else w for i, w in enumerate(many.split("_")))
+        for item in _list(session, f"list_{many}", key, meshName=mesh):
+            name = f"{kind} {item[key[:-1] + 'Name']}"
+            found += [name] if name not in known else []
+    return found
+
+
+def _delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:
+    if state is None:
+        return ()
+    names, operation = dict(resource.names), OPERATION[resource.kind]
+    labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
+    again = Call("appmesh", f"create_{operation}", {**names, "spec": state["spec"], "tags": labels})
+    return (
+        Change(
+            name=resource.key,
+            verb="delete",
+            call=Call("appmesh", f"delete_{operation}", names),
+            reading=reading(resource.kind, names),
+            expected={key: state[key] for key in ("uid", "version", "spec")},
+            wanted=None,
+            inverse=Inverse("create", again, wanted={"spec": state["spec"]}),
+            diff=differences(state["spec"], {}),
+        ),
+    )

@@ -1,0 +1,543 @@
+"""Read one environment's parameters file into a strict, typed, frozen record.
+
+This is the only door for parameters: a file, and values given beside it (papermill's, the command
+line's), are checked here, once, before anything is touched. Nothing else reads `parameters/`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from runbook_lib.errors import ParametersError
+from runbook_lib.task_definition import FARGATE_SIZES, check_fips, check_image_tag, check_region
+
+__all__ = ["Parameters", "Route", "Service", "load", "nearest", "parameter_names"]
+
+FOLDER = Path(__file__).resolve().parent.parent / "parameters"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
+Dns = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Positive = Annotated[int, Field(ge=1)]
+Protocol = Literal["http", "http2", "grpc", "tcp"]
+LaunchType = Literal["FARGATE", "EC2"]
+
+
+class Strict(BaseModel):
+    """A record that refuses unknown keys by naming the nearest known one, and never coerces."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_every_key(cls, data: Any) -> Any:
+        unknown = set(data) - set(cls.model_fields) if isinstance(data, dict) else set()
+        if unknown:
+            raise ValueError("; ".join(_unknown(key, cls.model_fields) for key in sorted(map(str, unknown))))
+        return data
+
+
+class Mesh(Strict):
+    """The mesh itself."""
+
+    name: Name = Field(description="name of the mesh")
+    egress: Literal["DROP_ALL", "ALLOW_ALL"] = Field("DROP_ALL", description="what may leave the mesh")
+
+
+class Envoy(Strict):
+    """The sidecar every task gets."""
+
+    image_tag: str = Field("v1.39.1.0-prod", description="tag of the App Mesh Envoy image, v1.17.2.0-prod or later")
+    fips: bool = Field(False, description="use the FIPS image; only in regions with a FIPS endpoint")
+    public_image: bool = Field(False, description="pull from the public registry instead of the regional one")
+    xray: bool = Field(False, description="add the X-Ray daemon and let Envoy report to it")
+    resource_cluster: str | None = Field(None, description="APPMESH_RESOURCE_CLUSTER: name in metrics and traces")
+    user: str = Field("1337", description="user id Envoy runs as, and the proxy's IgnoredUID")
+    ignored_uid: str | None = Field(None, description="IgnoredUID, where stated; must equal `user`")
+    ignored_ips: list[str] = Field([], description="egress addresses Envoy leaves alone, besides the metadata ones")
+    ignored_ports: Annotated[list[Port], Field(max_length=15)] = Field([22], description="EgressIgnoredPorts, at most 15")
+    access_log: str | None = Field("/dev/stdout", description="file path of the access log; null for none")
+
+
+class CloudMap(Strict):
+    """Discovery by AWS Cloud Map instead of DNS."""
+
+    service: Name = Field(description="Cloud Map service name")
+    namespace: Dns | None = Field(None, description="Cloud Map namespace; null takes the file's")
+    attributes: dict[str, str] = Field({}, description="only instances that carry these")
+
+
+class HealthCheck(Strict):
+    """A listener's active health check."""
+
+    path: str | None = Field(None, description="path asked for; not for tcp and grpc")
+    interval_millis: Annotated[int, Field(ge=5000, le=300000)] = Field(30000, description="between two checks")
+    timeout_millis: Annotated[int, Field(ge=2000, le=60000)] = Field(5000, description="until one check fails")
+    healthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(2, description="checks until healthy")
+    unhealthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(3, description="checks until unhealthy")
+
+
+class Timeout(Strict):
+    """A request's time limits; above 15 s they must stand on the route and on every listener."""
+
+    per_request_seconds: Annotated[int, Field(ge=1)] | None = Field(None, description="whole request, retries included")
+    idle_seconds: Annotated[int, Field(ge=1)] | None = Field(None, description="connection without a byte")
+
+
+class Service(Strict):
+    """One ECS service and the virtual node that stands for it."""
+
+    hostname: Dns = Field(description="DNS name the service is registered under")
+    task_definition: Name = Field(description="task definition family")
+    ecs_service: Name | None = Field(None, description="name of the ECS service; null: as here")
+    backends: list[Dns] = Field([], description="virtual services it may call")
+    cloud_map: CloudMap | None = Field(None, description="discover through Cloud Map instead of DNS")
+    ports: Annotated[list[Port], Field(min_length=1)] | None = Field(None, description="ports the application listens on")
+    protocol: Protocol | None = Field(None, description="protocol of those ports")
+    launch_type: LaunchType | None = Field(None, description="FARGATE or EC2")
+    task_role: str | None = Field(None, description="name of the task role to give where the definition has none")
+    cpu: Positive | None = Field(None, description="task CPU units with the sidecar; null keeps the definition's")
+    memory: Positive | None = Field(None, description="task MiB with the sidecar; null keeps the definition's")
+    health_check: HealthCheck | None = Field(None, description="active health check; null: none")
+    timeout: Timeout | None = Field(None, description="listener timeout")
+    desired_count: Positive = Field(1, description="tasks on the local mesh; on AWS the service's own count stays")
+
+
+class Header(Strict):
+    """A header a request must carry."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=50)] = Field(description="header name")
+    exact: str | None = Field(None, description="its exact value")
+    prefix: str | None = Field(None, description="how its value starts")
+    invert: bool = Field(False, description="match what does not match")
+
+
+class Match(Strict):
+    """Which requests a route is for."""
+
+    prefix: Annotated[str, StringConstraints(pattern="^/")] | None = Field(None, description="path prefix")
+    path: Annotated[str, StringConstraints(pattern="^/")] | None = Field(None, description="exact path")
+    method: str | None = Field(None, description="HTTP method")
+    headers: Annotated[list[Header], Field(max_length=10)] = Field([], description="headers, all of which must match")
+    service: str | None = Field(None, description="gRPC service")
+    grpc_method: str | None = Field(None, description="gRPC method")
+
+
+class Retry(Strict):
+    """An explicit retry policy: without one App Mesh may add a hidden one that masks a bad canary."""
+
+    max_retries: Annotated[int, Field(ge=0, le=10)] = Field(2, description="after the first attempt")
+    per_retry_timeout_millis: Positive = Field(5000, description="one attempt")
+    http_events: list[Literal["server-error", "gateway-error", "client-error", "stream-error"]] = Field(
+        ["gateway-error", "stream-error"], description="HTTP answers tried again"
+    )
+    tcp_events: list[Literal["connection-error"]] = Field(["connection-error"], description="TCP failures tried again")
+    grpc_events: list[Literal["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]] = Field(
+        ["unavailable"], description="gRPC statuses tried again"
+    )
+
+
+class Route(Strict):
+    """A rule of a router: these requests, to these targets."""
+
+    match: Match = Field(Match(prefix="/"), description="which requests")
+    priority: Annotated[int, Field(ge=0, le=1000)] | None = Field(None, description="0 is highest")
+    retry: Retry = Field(Retry(), description="retry policy, always written out")
+    timeout: Timeout = Field(Timeout(per_request_seconds=15), description="time limits, always written out")
+    targets: list[Name] | dict[Name, Percent] = Field(description="services; with weights unless it is under shift")
+
+    @property
+    def names(self) -> list[str]:
+        """The targets' names."""
+        return list(self.targets)
+
+
+class Router(Strict):
+    """A virtual router: it may listen on another port than its nodes."""
+
+    port: Port | None = Field(None, description="port callers use; null takes the file's")
+    protocol: Protocol | None = Field(None, description="its protocol; null takes the file's")
+    routes: Annotated[dict[Name, Route], Field(min_length=1)] = Field(description="routes by name")
+
+
+class VirtualService(Strict):
+    """A name callers dial, and what answers it."""
+
+    node: Name | None = Field(None, description="the service that answers")
+    router: Name | None = Field(None, description="or the router that chooses")
+
+    @model_validator(mode="after")
+    def _one_provider(self) -> Self:
+        if (self.node is None) == (self.router is None):
+            raise ValueError("expected either node or router")
+        return self
+
+
+class VerdictRule(Strict):
+    """How the canary is judged."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.01, description="chance of a false FAIL over the whole bake")
+    detectable_increase: Annotated[float, Field(gt=0, lt=1)] = Field(0.01, description="rise of the error rate a PASS rules out")
+    power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would have shown")
+    ignored_increase: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="rise too small to roll back for")
+    on_inconclusive: Literal["hold", "extend", "roll_back"] = Field("hold", description="when the bake ends undecided")
+
+
+class Shift(Strict):
+    """The route that moves, and how."""
+
+    name: Dns = Field(description="the virtual service callers dial")
+    route: Name | None = Field(None, description="its route, only where the router has several")
+    stable: Name = Field(description="the service that carries the traffic now")
+    canary: Name = Field(description="the new version")
+    steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = Field(
+        description="the canary's weights in percent, rising; may end below 100"
+    )
+    bake_seconds: Positive = Field(description="watched at each step")
+    verdict: VerdictRule = Field(VerdictRule(), description="how the canary is judged")
+
+    @field_validator("steps")
+    @classmethod
+    def _rising(cls, steps: list[int]) -> list[int]:
+        if steps != sorted(set(steps)):
+            raise ValueError("expected steps that rise")
+        return steps
+
+
+class Iam(Strict):
+    """Whether the runbook may give Envoy its permission."""
+
+    manage: bool = Field(False, description="put the policy on the task roles; false: print and check it")
+    policy: Literal["node", "managed"] = Field("node", description="each node's own ARN, or AWSAppMeshEnvoyAccess")
+    instance_role: Name | None = Field(None, description="role of the EC2 instances, where tasks use it")
+    metadata_blocked: bool = Field(False, description="tasks on EC2 cannot reach the instance metadata")
+
+
+class Telemetry(Strict):
+    """How late and how coarse CloudWatch is; 60 and 120 on AWS."""
+
+    period_seconds: Positive = Field(description="length of one datum")
+    delay_seconds: Annotated[int, Field(ge=0)] = Field(description="until a datum is complete")
+
+
+class Traffic(Strict):
+    """serviceA's own calls; local mesh only."""
+
+    requests_per_second: Annotated[int, Field(ge=1, le=1000)] = Field(description="paced, open loop")
+
+
+class Retirement(Strict):
+    """How the name stays resolvable once the stable version is gone."""
+
+    placeholder_ip: Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")] = Field(
+        "10.10.10.10", description="any non-loopback address; Envoy takes the request before it is used"
+    )
+
+
+class Removal(Strict):
+    """Taking the mesh out again."""
+
+    callers_may_fail: bool = Field(False, description="90 may leave a retired service's callers without an answer")
+
+
+class Parameters(Strict):
+    """Everything one environment says. Values at this level are defaults for what does not say its own."""
+
+    environment: Name = Field(description="name of this environment")
+    target: Literal["local", "aws"] = Field(description="the local mesh, or AWS itself")
+    engine: Literal["appmesh"] = Field("appmesh", description="what carries the weights")
+    account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] = Field(description="the only account acted on, quoted")
+    region: str = Field(description="AWS region")
+    mode: Literal["plan", "apply"] = Field("plan", description="what the notebooks do when not told")
+    mesh: Mesh = Field(description="the mesh")
+    namespace: Dns = Field(description="Cloud Map namespace the services are registered in")
+    cluster: Name = Field(description="ECS cluster")
+    port: Port = Field(description="default port of services and routers")
+    protocol: Protocol = Field(description="default protocol of services and routers")
+    launch_type: LaunchType = Field("FARGATE", description="default launch type")
+    envoy: Envoy = Field(Envoy(), description="the sidecar")
+    iam: Iam = Field(Iam(), description="Envoy's permission")
+    services: Annotated[dict[Name, Service], Field(min_length=1)] = Field(description="services by virtual node name")
+    virtual_services: dict[Dns, VirtualService] = Field(description="names callers dial")
+    routers: dict[Name, Router] = Field({}, description="routers by name")
+    shift: Shift = Field(description="the shift")
+    retirement: Retirement = Field(Retirement(), description="taking the stable version out")
+    removal: Removal = Field(Removal(), description="taking the mesh out again")
+    telemetry: Telemetry = Field(Telemetry(period_seconds=60, delay_seconds=120), description="CloudWatch's grain")
+    traffic: Traffic = Field(Traffic(requests_per_second=300), description="the local mesh's own load")
+    records: str | None = Field(None, description="where runs are kept; null: runs/ here")
+
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed on reading: names that were lower-cased."""
+        return self._notes
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether this is the local mesh."""
+        return self.target == "local"
+
+    @property
+    def router(self) -> str:
+        """The router under shift."""
+        return self.virtual_services[self.shift.name].router or ""
+
+    @property
+    def route(self) -> str:
+        """The route under shift."""
+        return self.shift.route or next(iter(self.routers[self.router].routes))
+
+    def ports_of(self, service: str) -> list[int]:
+        """Return the ports a service's application listens on."""
+        return self.services[service].ports or [self.port]
+
+    def protocol_of(self, service: str) -> str:
+        """Return a service's protocol."""
+        return self.services[service].protocol or self.protocol
+
+    def launch_type_of(self, service: str) -> str:
+        """Return FARGATE or EC2 for a service."""
+        return self.services[service].launch_type or self.launch_type
+
+    def ecs_service_of(self, service: str) -> str:
+        """Return the name of a service's ECS service."""
+        return self.services[service].ecs_service or service
+
+    def callees_of(self, service: str) -> set[str]:
+        """Return the services that answer this one's calls."""
+        return {n for backend in self.services[service].backends for n in self.answering(backend)}
+
+    def answering(self, name: str) -> set[str]:
+        """Return the services behind a virtual service."""
+        provider = self.virtual_services[name]
+        if provider.node:
+            return {provider.node}
+        return {n for route in self.routers[provider.router or ""].routes.values() for n in route.names}
+
+    def callers_of(self, name: str) -> list[str]:
+        """Return the services that list a virtual service among their backends."""
+        return [n for n, service in self.services.items() if name in service.backends]
+
+
+def parameter_names() -> list[str]:
+    """Return every name a notebook may be given: the file's own top-level names, and `undo`."""
+    return [*Parameters.model_fields, "undo"]
+
+
+def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
+    """Read and check an environment, by name or file, with `given` top-level values in place of the file's.
+
+    Raises ParametersError naming what, where, expected, found and what to do.
+    """
+    given = {k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")}
+    file, data = _read(environment, given)
+    data, notes = _lower_dns({**data, **{k: v for k, v in given.items() if k != "environment"}}, file)
+    try:
+        parameters = Parameters.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise _refusal(file, (_sentence(e) for e in error.errors())) from None
+    problems = list(_problems(parameters))
+    if problems:
+        raise _refusal(file, problems)
+    parameters._notes = notes
+    return parameters
+
+
+def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    named = FOLDER / f"{environment}.yaml"
+    path = named if named.is_file() else Path(environment)
+    if not path.is_file():
+        if "services" in given:  # papermill -f gives the whole file
+            return environment, {**given, "environment": environment}
+        known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
+        raise ParametersError(
+            f"environment: no parameters file {environment!r}; expected one of {', '.join(known)} or a path",
+            hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
+        )
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParametersError(f"{path.name}: not YAML: {error}", hint="mend the line it names") from None
+    if not isinstance(data, dict):
+        raise ParametersError(f"{path.name}: expected names and values, found {type(data).__name__}", hint="see README")
+    return path.name, data
+
+
+def _lower_dns(data: dict[str, Any], file: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Lower-case every DNS-like name: DNS ignores case, App Mesh does not, Envoy refuses two that differ so."""
+    notes: list[str] = []
+
+    def lower(where: str, value: Any) -> Any:
+        if isinstance(value, str) and value != value.lower():
+            notes.append(f"{where}: {value!r} was read as {value.lower()!r}: DNS ignores case, App Mesh does not")
+            return value.lower()
+        return value
+
+    data = json.loads(json.dumps(data, default=str))
+    for place, key in (("", "namespace"), ("shift", "name")):
+        holder = data.get(place) if place else data
+        if isinstance(holder, dict) and key in holder:
+            holder[key] = lower(f"{place}.{key}".lstrip("."), holder[key])
+    for name, service in (data.get("services") or {}).items() if isinstance(data.get("services"), dict) else ():
+        if isinstance(service, dict):
+            service["hostname"] = lower(f"services.{name}.hostname", service.get("hostname"))
+            if isinstance(service.get("backends"), list):
+                service["backends"] = [lower(f"services.{name}.backends", b) for b in service["backends"]]
+    virtual = data.get("virtual_services")
+    if isinstance(virtual, dict):
+        folded = [str(name).lower() for name in virtual]
+        double = sorted({name for name in folded if folded.count(name) > 1})
+        if double:
+            raise _refusal(file, [f"virtual_services: {', '.join(double)} stands there twice, differing only by case"])
+        data["virtual_services"] = {lower(f"virtual_services.{k}", k): v for k, v in virtual.items()}
+    return data, tuple(notes)
+
+
+def _refusal(file: str, problems: Any) -> ParametersError:
+    lines = [f"{file}: {problem}" for problem in problems]
+    return ParametersError("\n".join(lines), hint="mend the file, then `runbook lint` it")
+
+
+def _sentence(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("dict[", "list[", "constrained-")))
+    message = str(error["msg"]).removeprefix("Value error, ")
+    found = error.get("input")
+    shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
+    return f"{where + ': ' if where else ''}{message}{shown}"
+
+
+def _unknown(key: str, known: Mapping[str, Any]) -> str:
+    close = nearest(key, list(known))
+    return f"unknown key {key!r}; {close or 'expected one of ' + ', '.join(known)}"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return a question that names the closest known word, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _problems(p: Parameters) -> Iterator[str]:
+    """Yield what single fields cannot tell: references, sums, protocols along a route."""
+    for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift):
+        yield from check(p)
+
+
+def _check_image(p: Parameters) -> Iterator[str]:
+    for where, check in (
+        ("region", lambda: check_region(p.region)),
+        ("envoy.image_tag", lambda: check_image_tag(p.envoy.image_tag)),
+        ("envoy.fips", lambda: check_fips(p.region) if p.envoy.fips else None),
+    ):
+        try:
+            check()
+        except ParametersError as error:
+            yield f"{where}: {error.message}"
+    if p.envoy.ignored_uid not in (None, p.envoy.user):
+        yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
+
+
+def _check_services(p: Parameters) -> Iterator[str]:
+    for name, service in p.services.items():
+        where = f"services.{name}"
+        for backend in service.backends:
+            if backend not in p.virtual_services:
+                known = list(p.virtual_services)
+                yield f"{where}.backends: no virtual service {backend!r}; {nearest(backend, known) or f'expected one of {known}'}"
+        if p.launch_type_of(name) == "FARGATE" and (service.cpu or service.memory):
+            if service.memory not in FARGATE_SIZES.get(service.cpu or 0, ()):
+                yield f"{where}: Fargate has no size of {service.cpu} CPU units with {service.memory} MiB; give both"
+    yield from _doubles("services.*.hostname", [s.hostname for s in p.services.values()])
+    yield from _doubles("services.*.ecs_service", [p.ecs_service_of(n) for n in p.services])
+
+
+def _doubles(where: str, values: list[str]) -> Iterator[str]:
+    for value in sorted({v for v in values if values.count(v) > 1}):
+        yield f"{where}: expected distinct values; found {value!r} {values.count(value)} times"
+
+
+def _check_providers(p: Parameters) -> Iterator[str]:
+    for name, provider in p.virtual_services.items():
+        known = list(p.services if provider.node else p.routers)
+        wanted = provider.node or provider.router or ""
+        if wanted not in known:
+            kind = "service" if provider.node else "router"
+            yield f"virtual_services.{name}: no {kind} {wanted!r}; {nearest(wanted, known) or f'expected one of {known}'}"
+
+
+def _check_routes(p: Parameters) -> Iterator[str]:
+    for router_name, router in p.routers.items():
+        for name, route in router.routes.items():
+            where = f"routers.{router_name}.routes.{name}.targets"
+            yield from _check_targets(p, where, route, under_shift=_under_shift(p, router_name, name))
+            yield from _check_protocols(p, where, router.protocol or p.protocol, route)
+
+
+def _under_shift(p: Parameters, router: str, route: str) -> bool:
+    provider = p.virtual_services.get(p.shift.name)
+    routes = p.routers[router].routes
+    return provider is not None and provider.router == router and (p.shift.route == route or len(routes) == 1)
+
+
+def _check_targets(p: Parameters, where: str, route: Route, *, under_shift: bool) -> Iterator[str]:
+    names = route.names
+    if not 1 <= len(names) <= 10:
+        yield f"{where}: expected 1 to 10 targets; found {len(names)}"
+    yield from _doubles(where, names)
+    for name in names:
+        if name not in p.services:
+            yield f"{where}: no service {name!r}; {nearest(name, list(p.services)) or f'expected one of {list(p.services)}'}"
+    if under_shift:
+        if isinstance(route.targets, dict):
+            yield f"{where}: expected names only, since `shift` moves these weights; found weights"
+        if set(names) != {p.shift.stable, p.shift.canary}:
+            yield f"{where}: expected the shift's {[p.shift.stable, p.shift.canary]}; found {names}"
+    elif isinstance(route.targets, dict):
+        if sum(route.targets.values()) != 100:
+            yield f"{where}: expected weights that sum to 100; found {sum(route.targets.values())}"
+    elif len(names) > 1:
+        yield f"{where}: expected a weight for each, since this route is not under shift; found names only"
+
+
+def _check_protocols(p: Parameters, where: str, protocol: str, route: Route) -> Iterator[str]:
+    for name in route.names:
+        if name in p.services and p.protocol_of(name) != protocol:
+            yield f"{where}: expected one protocol along a route, the router's {protocol}; {name} has {p.protocol_of(name)}"
+
+
+def _check_shift(p: Parameters) -> Iterator[str]:
+    provider = p.virtual_services.get(p.shift.name)
+    if provider is None or provider.router not in p.routers:
+        routed = [n for n, v in p.virtual_services.items() if v.router]
+        yield f"shift.name: expected a virtual service with a router, one of {routed}; found {p.shift.name!r}"
+        return
+    routes = list(p.routers[provider.router].routes)
+    if p.shift.route not in routes and not (p.shift.route is None and len(routes) == 1):
+        yield f"shift.route: expected one of {routes}; found {p.shift.route!r}"
+    if p.shift.stable == p.shift.canary:
+        yield f"shift.canary: expected another service than shift.stable; found {p.shift.canary!r} twice"
+    for field in ("stable", "canary"):
+        if getattr(p.shift, field) not in p.services:
+            yield f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one of {list(p.services)}"
+
+
+PROTOCOLS: tuple[str, ...] = get_args(Protocol)

@@ -1,0 +1,292 @@
+"""Turn what is wanted and what is there into ordered changes that can be checked and taken back.
+
+Pure: no AWS, no clock, no printing, and no knowledge of any resource. A reader says what is there, a
+builder what is wanted; here the two become a `Plan`, and `clear` alone makes a plan ready for `apply`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from runbook_lib.errors import GateError
+
+__all__ = [
+    "ABSENT",
+    "Answer",
+    "Call",
+    "Change",
+    "ClearedPlan",
+    "Difference",
+    "Evidence",
+    "Inverse",
+    "Plan",
+    "Reading",
+    "Wait",
+    "clear",
+    "differences",
+    "holds",
+    "merged",
+    "ordered",
+    "stated",
+]
+
+ABSENT: Final = None
+"""The state of something that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an AWS API, by boto3's names.
+
+    `arguments` may hold `Answer`s and `Reading`s in place of values, or be a `Reading` as a whole.
+    """
+
+    service: str
+    operation: str
+    arguments: Mapping[str, Any] | Reading = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How one thing is read: a call, a JMESPath query for the state that counts, the errors that mean absent."""
+
+    call: Call
+    query: str
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A value nobody knows before another change of the same plan was made: a query on its answer."""
+
+    change: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Something to wait for after a change: JMESPath conditions on what `reading` shows.
+
+    Ends well when `until` is true, badly when `failed` is or after `timeout_seconds`.
+    """
+
+    what: str
+    reading: Reading
+    until: str
+    failed: str = "`false`"
+    timeout_seconds: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """The call that takes a change back, and the state it leads to.
+
+    Where it is read otherwise than the change, `reading` says how and `expected` what is there before it.
+    Where the thing comes back under another name (a task definition's next revision), `renames` is the
+    former name and `answer` the query for the new one.
+    """
+
+    verb: str
+    call: Call
+    wanted: Any
+    waits: tuple[Wait, ...] = ()
+    reading: Reading | None = None
+    expected: Any = ABSENT
+    renames: str = ""
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that a change would alter."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One call that alters something, with what must be there before it and after it."""
+
+    name: str
+    verb: str
+    call: Call
+    reading: Reading
+    expected: Any
+    wanted: Any
+    inverse: Inverse | None = None
+    no_inverse: str = ""
+    diff: tuple[Difference, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    back_on_failure: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.inverse is None) == (not self.no_inverse):
+            raise ValueError(f"{self.name}: expected an inverse or the reason there is none")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered changes; `needs` names the evidence without which they may not be applied."""
+
+    title: str
+    changes: tuple[Change, ...] = ()
+    needs: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __add__(self, other: Plan) -> Plan:
+        return replace(
+            self,
+            changes=self.changes + other.changes,
+            needs=tuple(dict.fromkeys(self.needs + other.needs)),
+            assumed=tuple(dict.fromkeys(self.assumed + other.assumed)),
+        )
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name exactly these changes against exactly this state."""
+        text = json.dumps([asdict(c) for c in self.changes], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A claim somebody looked into: whether it holds, and what was found."""
+
+    name: str
+    holds: bool
+    found: str
+    hint: str = ""
+
+
+_KEY: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ClearedPlan:
+    """A plan whose evidence holds. Only `clear` makes one, and only this can be applied."""
+
+    plan: Plan
+    evidence: tuple[Evidence, ...]
+    key: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.key is not _KEY:
+            raise TypeError("a ClearedPlan is made by clear(plan, *evidence) alone")
+
+
+def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
+    """Return the plan ready for `apply`; raise GateError where evidence is missing or does not hold.
+
+    A plan without changes needs no evidence.
+    """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"expected a Plan, found {type(plan).__name__}")
+    if plan.changes:
+        missing = sorted(set(plan.needs) - {e.name for e in evidence})
+        if missing:
+            raise GateError(f"{plan.title}: no evidence of: {', '.join(missing)}", hint="run the cells above again")
+        failing = [e for e in evidence if not e.holds]
+        if failing:
+            found = "\n".join(f"- {e.name}: {e.found}" for e in failing)
+            raise GateError(f"{plan.title}: refused, since\n{found}", hint="; ".join(e.hint for e in failing if e.hint))
+    return ClearedPlan(plan, evidence, _KEY)
+
+
+def empty(value: Any) -> bool:
+    """Return whether the API makes no difference between this and nothing."""
+    return value is None or value == {} or value == []
+
+
+def holds(state: Any, wanted: Any) -> bool:
+    """Return whether `state` contains all that `wanted` says.
+
+    Absent is only ever equal to absent; inside a state empties are equal and more fields are allowed.
+    """
+    return (state is ABSENT) == (wanted is ABSENT) and _contains(state, wanted)
+
+
+def _contains(state: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping) and (empty(state) or isinstance(state, Mapping)):
+        return all(_contains((state or {}).get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(state, list):
+        return len(wanted) == len(state) and all(map(_contains, state, wanted))
+    return bool(state == wanted) or (empty(state) and empty(wanted))
+
+
+def merged(live: Any, desired: Any) -> Any:
+    """Return `live` with what `desired` says put in; fields it does not speak of are kept, None takes one out.
+
+    Records in lists are matched by the first field they name; items that are not wanted go.
+    """
+    if isinstance(live, Mapping) and isinstance(desired, Mapping):
+        out = {key: value for key, value in live.items() if key not in desired}
+        for key, value in desired.items():
+            if value is not None:
+                out[key] = merged(live.get(key), value)
+        return out
+    if isinstance(live, list) and isinstance(desired, list):
+        return [merged(_twin(item, live), item) for item in desired]
+    return stated(desired)
+
+
+def _twin(item: Any, among: Sequence[Any]) -> Any:
+    if not isinstance(item, Mapping) or not item:
+        return None
+    name = next(iter(item))
+    return next((other for other in among if _contains(other.get(name), item[name])), None)
+
+
+def stated(desired: Any) -> Any:
+    """Return `desired` without the fields it wants out."""
+    if isinstance(desired, Mapping):
+        return {key: stated(value) for key, value in desired.items() if value is not None}
+    return [stated(value) for value in desired] if isinstance(desired, list) else desired
+
+
+def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, ...]:
+    """Return the fields in which two states differ, as readable paths; empties are equal."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys = [*before, *(k for k in after if k not in before)]
+        pairs = [(f"{where}.{k}".lstrip("."), before.get(k), after.get(k)) for k in keys]
+    elif isinstance(before, list) and isinstance(after, list) and before and after:
+        n = max(len(before), len(after))
+        pairs = [(f"{where}[{i}]", _at(before, i), _at(after, i)) for i in range(n)]
+    elif before == after or (empty(before) and empty(after)):
+        return ()
+    else:
+        return (Difference(where, before, after),)
+    return tuple(d for path, a, b in pairs for d in differences(a, b, path))
+
+
+def _at(items: Sequence[Any], index: int) -> Any:
+    return items[index] if index < len(items) else None
+
+
+def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return names so that each comes behind those it refers to; a circle is broken where it is met."""
+    out: list[str] = []
+    names = list(names)
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        for other in after.get(name, ()):
+            if other in names and other not in path:
+                visit(other, (*path, name))
+        if name not in out:
+            out.append(name)
+
+    for name in names:
+        visit(name, ())
+    return out

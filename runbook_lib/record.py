@@ -1,0 +1,130 @@
+"""Write and read a run: its folder, its journal of changes, its summary.
+
+This alone touches `runs/`. The journal is evidence and the source of undo; nothing's correctness depends
+on it, since where things stand is always read from AWS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.errors import ParametersError
+from runbook_lib.plan import Change, Inverse
+from runbook_lib.redaction import redacted
+
+__all__ = ["Run", "find", "latest", "open_or_join", "root", "start"]
+
+def root() -> Path:
+    """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout."""
+    return Path(os.environ.get("RUNBOOK_RUNS") or Path(__file__).resolve().parent.parent / "runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def environment(self) -> str:
+        """The environment the run is about."""
+        return self.folder.parent.name
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended for good: done or rolled back."""
+        return any(line["event"] == "closed" for line in self.lines())
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one line to the journal and force it to the disk."""
+        line = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **redacted(fields)}
+        with (self.folder / "record.jsonl").open("a") as journal:
+            journal.write(json.dumps(line, default=str) + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def intended(self, notebook: str, change: Change) -> None:
+        """Write down what is about to be done, and how it would be taken back."""
+        self.write("intended", notebook=notebook, change=asdict(change))
+
+    def observed(self, notebook: str, change: Change, state: Any, answer: Any, inverse: Inverse | None) -> None:
+        """Write down what was read after a change."""
+        back = asdict(inverse) if inverse else None
+        self.write("observed", notebook=notebook, name=change.name, state=state, answer=answer, inverse=back)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the journal's whole lines; a line cut off by a crash is left out."""
+        journal = self.folder / "record.jsonl"
+        for text in journal.read_text().splitlines() if journal.is_file() else ():
+            try:
+                yield json.loads(text)
+            except json.JSONDecodeError:
+                continue
+
+    def summarise(self, summary: dict[str, Any]) -> None:
+        """Write summary.json by rename, and close the run where its outcome ends it."""
+        part = self.folder / ".summary.json"
+        part.write_text(json.dumps(redacted(summary), indent=2, default=str) + "\n")
+        part.replace(self.folder / "summary.json")
+        if summary["outcome"] in ("done", "rolled_back") and not self.closed:
+            self.write("closed", outcome=summary["outcome"])
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the summary, where there is one."""
+        file = self.folder / "summary.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+
+def start(environment: str, base: str | None = None) -> Run:
+    """Create a run's folder, and point `latest` at it."""
+    name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    folder = _base(base) / environment / name
+    folder.mkdir(parents=True)
+    link = folder.parent / f".latest-{name}"
+    link.symlink_to(name)
+    link.replace(folder.parent / "latest")
+    run = Run(folder)
+    run.write("opened", environment=environment)
+    return run
+
+
+def latest(environment: str, base: str | None = None) -> Run | None:
+    """Return an environment's newest run, where it has one."""
+    link = _base(base) / environment / "latest"
+    return Run(link.resolve()) if link.exists() else None
+
+
+def open_or_join(environment: str, base: str | None = None) -> Run:
+    """Return the run that is under way, or a new one where the last has ended."""
+    run = latest(environment, base)
+    return start(environment, base) if run is None or run.closed else run
+
+
+def find(run: str, base: str | None = None) -> Run:
+    """Return a run by its id, its path, or an environment's name (its newest); raise ParametersError where none is."""
+    path = Path(run)
+    if (path / "record.jsonl").is_file():
+        return Run(path.resolve())
+    hits = sorted(_base(base).glob(f"*/{run}"))
+    if hits:
+        return Run(hits[0].resolve())
+    newest = latest(run, base)
+    if newest is None:
+        raise ParametersError(f"run: nothing is recorded under {run!r} in {_base(base).name}/", hint="runbook status ENV")
+    return newest
+
+
+def _base(base: str | None) -> Path:
+    return Path(base) if base and "://" not in base else root()

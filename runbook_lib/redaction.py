@@ -1,0 +1,49 @@
+"""Mask what is shaped like a secret, before it reaches a screen, a notebook, a record or a log.
+
+Pure. Masking text may never be undone, so nothing that must be used again (an inverse, say) relies on
+text that went through here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["redacted", "scrubbed"]
+
+MASK = "****"
+SHAPES = (
+    re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),  # access key id
+    re.compile(r"\b(?:IQoJ|FwoG|FQoG)[A-Za-z0-9/+=]{60,}"),  # session token
+    # secret access key: forty of these, of all three kinds, standing alone (a part of an ARN or path does not)
+    re.compile(
+        r"(?<![A-Za-z0-9/+:._-])(?=[A-Za-z0-9/+]*[a-z])(?=[A-Za-z0-9/+]*[A-Z])(?=[A-Za-z0-9/+]*[0-9])"
+        r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+:._-])"
+    ),
+    re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"),  # user:password@ in an address
+    re.compile(r"(?i)(?<=password=)[^\s\"',;&]+"),
+)
+NAMES = re.compile(r"(?i)password|passwd|secret|token|api_?key|private_?key|credential")
+
+
+def scrubbed(text: str) -> str:
+    """Return text with access keys, session tokens, passwords in addresses masked."""
+    for shape in SHAPES:
+        text = shape.sub(MASK, text)
+    return text
+
+
+def redacted(value: Any) -> Any:
+    """Return a copy of a JSON-like value with secret-shaped text masked.
+
+    An environment variable (`{"name": …, "value": …}`) is masked by its name too.
+    """
+    if isinstance(value, Mapping):
+        out = {key: redacted(inner) for key, inner in value.items()}
+        if isinstance(value.get("value"), str) and NAMES.search(str(value.get("name", ""))):
+            out["value"] = MASK
+        return out
+    if isinstance(value, list | tuple):
+        return [redacted(inner) for inner in value]
+    return scrubbed(value) if isinstance(value, str) else value

@@ -1,0 +1,280 @@
+"""Open an environment: its parameters, the guard, the clients, the clock, the record.
+
+This alone makes AWS clients. Every call goes through here, so that it is counted, its errors become
+sentences once, and nothing reaches an account that the parameters file does not name.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import jmespath
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from runbook_lib import parameters as files
+from runbook_lib import record
+from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Reading, Wait
+from runbook_lib.redaction import scrubbed
+
+__all__ = ["Identity", "Session", "open_session"]
+
+READS = ("describe_", "list_", "get_", "discover_", "head_", "simulate_")
+DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
+
+Connect = Callable[[Parameters], "Connection"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where calls go: AWS's own endpoints, or one endpoint with dummy credentials and a header."""
+
+    endpoint: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Any], None] = lambda session: None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the caller is, as AWS says."""
+
+    account: str
+    arn: str
+
+
+@dataclass
+class Session:
+    """An environment that has been opened and proved to be the one meant.
+
+    `applies` says whether cells may change anything. Nothing here is remembered about AWS but clients.
+    """
+
+    parameters: Parameters
+    notebook: str
+    connection: Connection
+    undo: bool = False
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    calls: Counter[str] = field(default_factory=Counter)
+    identity: Identity = Identity("", "")
+    clients: dict[str, Any] = field(default_factory=dict)
+    run: record.Run | None = None
+
+    @property
+    def applies(self) -> bool:
+        """Whether the mode is apply."""
+        return self.parameters.mode == "apply"
+
+    def read(self, reading: Reading) -> Any:
+        """Return the state a reading shows, ABSENT where the thing is not there."""
+        if not reading.call.operation.startswith(READS):
+            raise ValueError(f"{reading.call.operation} is not a call that only reads")
+        arguments = self._resolved(reading.call.arguments)
+        if any(value is None or value == [] for value in arguments.values()):
+            return None
+        try:
+            answer = self._call(reading.call.service, reading.call.operation, arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in reading.absent:
+                return None
+            raise _call_error(reading.call, error) from error
+        return jmespath.search(reading.query, answer)
+
+    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+        """Return every item of a paginated list call."""
+        call = Call(service, operation, arguments)
+        try:
+            pages = self._client(service).get_paginator(operation).paginate(**arguments)
+            return [item for page in pages for item in page.get(key, [])]
+        except (ClientError, BotoCoreError) as error:
+            raise _call_error(call, error) from error
+
+    def write(self, call: Call) -> Any:
+        """Make one call that changes something. Only `apply` may use this."""
+        try:
+            return self._call(call.service, call.operation, dict(call.arguments))
+        except ClientError as error:
+            raise _call_error(call, error) from error
+
+    def wait_for(self, wait: Wait, *, interval: float | None = None) -> Any:
+        """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
+        pause = interval or (0.1 if self.parameters.rehearsed else 6.0)
+        end = self.clock() + wait.timeout_seconds
+        while True:
+            state = self.read(wait.reading)
+            if jmespath.search(wait.until, state):
+                return state
+            failed = jmespath.search(wait.failed, state)
+            if failed or self.clock() >= end:
+                after = "" if failed else f" after {wait.timeout_seconds} s"
+                raise WaitError(
+                    f"{wait.what}: did not come about{after}; last seen {state}", hint="look at the service's events"
+                )
+            self.sleep(pause)
+
+    def join_run(self) -> record.Run:
+        """Return the run under way, opening one where the last has ended."""
+        if self.run is None:
+            named = os.environ.get("RUNBOOK_RUN")
+            base = self.parameters.records
+            environment = self.parameters.environment
+            self.run = record.find(named) if named else record.open_or_join(environment, base)
+        return self.run
+
+    def _resolved(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: self.read(v) if isinstance(v, Reading) else v for k, v in arguments.items()}
+
+    def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> Any:
+        try:
+            return getattr(self._client(service), operation)(**arguments)
+        except BotoCoreError as error:
+            raise _call_error(Call(service, operation, arguments), error) from error
+
+    def _client(self, service: str) -> Any:
+        if service not in self.clients:
+            self.clients[service] = _client(self, service)
+        return self.clients[service]
+
+    def _count(self, model: Any, **_: Any) -> None:
+        self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
+
+    def counts(self) -> dict[str, int]:
+        """Return how many calls read and how many wrote."""
+        reads = ("Describe", "List", "Get", "Discover")
+        read = sum(n for name, n in self.calls.items() if name.split(".")[1].startswith(reads))
+        return {"read": read, "write": sum(self.calls.values()) - read}
+
+    def close(self) -> None:
+        """Leave the counts of this session's calls in the run, where one is under way."""
+        named = os.environ.get("RUNBOOK_RUN")
+        if self.run or named:
+            self.join_run().write("calls", notebook=self.notebook, **self.counts())
+
+
+def open_session(
+    namespace: Mapping[str, Any], notebook: str = "", *, connect: Connect | None = None, **options: Any
+) -> Session:
+    """Open the environment a notebook's parameters name, and prove that it is the one meant.
+
+    `namespace` is the notebook's `globals()`, or a plain mapping of parameters. Raises ParametersError for
+    a name nothing knows or a value of the wrong type, TargetError for the wrong account or endpoint; nothing
+    has been changed then.
+    """
+    given = _given(namespace)
+    undo = given.pop("undo", False)
+    if not isinstance(undo, bool):
+        raise ParametersError(f"undo: expected True or False; found {undo!r}", hint="-p undo True")
+    environment = given.pop("environment", "")
+    if not isinstance(environment, str) or not environment:
+        raise ParametersError(f"environment: expected a name or a file; found {environment!r}", hint="-p environment local")
+    parameters = files.load(environment, given)
+    session = Session(parameters, notebook, (connect or _connect)(parameters), undo=undo, **options)
+    session.identity = _identity(session)
+    _guard(session)
+    atexit.register(session.close)
+    return session
+
+
+def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a namespace, refusing names nothing knows.
+
+    In a kernel these are what the `parameters` cell and papermill's injected one assign, found in the
+    history, so that a variable somebody made in a later cell is not mistaken for one.
+    """
+    names = set(namespace)
+    if "In" in namespace:
+        names = {name for source in namespace["In"] if _declares(source) for name in _assigned(source)} & set(namespace)
+    known = files.parameter_names()
+    for name in sorted(names - set(known)):
+        nearest = files.nearest(name, known)
+        raise ParametersError(f"parameters: unknown name {name!r}; {nearest or 'see the README'}", hint="nothing was changed")
+    return {name: namespace[name] for name in names}
+
+
+def _declares(source: str) -> bool:
+    return source.startswith("# Parameters") or "environment: str" in source
+
+
+def _assigned(source: str) -> list[str]:
+    nodes = ast.parse(source).body
+    targets = [t for n in nodes if isinstance(n, ast.Assign) for t in n.targets]
+    targets += [n.target for n in nodes if isinstance(n, ast.AnnAssign)]
+    return [t.id for t in targets if isinstance(t, ast.Name)]
+
+
+def _connect(parameters: Parameters) -> Connection:
+    if parameters.rehearsed:
+        from runbook_lib import local
+
+        return local.connect(parameters)
+    set_endpoints = sorted(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL"))
+    if set_endpoints:
+        raise TargetError(
+            f"target: aws, but {', '.join(set_endpoints)} is set and would send calls elsewhere",
+            hint="unset it, or use target: local",
+        )
+    return Connection()
+
+
+def _client(session: Session, service: str) -> Any:
+    connection = session.connection
+    local = connection.endpoint is not None
+    config = Config(
+        region_name=session.parameters.region,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        connect_timeout=3,
+        read_timeout=10,
+        user_agent_extra=f"runbook/{os.environ.get('RUNBOOK_RUN') or 'by-hand'}",
+        inject_host_prefix=not local,
+    )
+    made = boto3.Session(**(DUMMY if local else {}))
+    client = made.client(service, config=config, endpoint_url=connection.endpoint)
+    client.meta.events.register("before-call", session._count)
+    client.meta.events.register("before-call", lambda params, **_: params["headers"].update(connection.headers))
+    connection.prepare(client)
+    return client
+
+
+def _identity(session: Session) -> Identity:
+    state = session.read(Reading(Call("sts", "get_caller_identity"), "{account: Account, arn: Arn}"))
+    return Identity(state["account"], state["arn"])
+
+
+def _guard(session: Session) -> None:
+    """Refuse any account but the file's; the region is the file's by construction of the clients."""
+    found, wanted = session.identity.account, session.parameters.account_id
+    if found != wanted:
+        raise TargetError(
+            f"account: {session.parameters.environment} is account {wanted}; these credentials are for {found}",
+            hint="log in to the file's account; nothing was changed",
+        )
+
+
+ADVICE = {
+    "ExpiredToken": "log in again and run again: it goes on from where AWS stands",
+    "ExpiredTokenException": "log in again and run again: it goes on from where AWS stands",
+    "AccessDeniedException": "this identity lacks a permission; 00_check_environment lists what is needed",
+    "TooManyRequestsException": "throttled; nothing is half done, run again in a minute",
+    "ThrottlingException": "throttled; nothing is half done, run again in a minute",
+    "LimitExceededException": "a quota, not a rate: free some, or ask for more in Service Quotas",
+}
+
+
+def _call_error(call: Call, error: Exception) -> CallError:
+    where = f"{call.service} {call.operation}"
+    if isinstance(error, CallError):
+        return error
+    if isinstance(error, ClientError):
+        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        return CallError(f"{where}: {code}: {scrubbed(message)}", hint=ADVICE.get(code, "run again: it goes on from where AWS stands"))
+    return CallError(f"{where}: {scrubbed(str(error))}", hint="check the connection, then run again")

@@ -1,0 +1,269 @@
+"""Show plans, states, checks and pictures in a notebook or a terminal.
+
+This alone imports pandas and matplotlib. It decides nothing and calls nothing; what came from AWS is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from IPython.display import Image, display
+
+from runbook_lib.apply import Applied
+from runbook_lib.plan import Change, Evidence, Plan
+from runbook_lib.redaction import redacted
+from runbook_lib.session import Session
+from runbook_lib.shift import Decision
+from runbook_lib.survey import Survey
+
+__all__ = [
+    "Table",
+    "Words",
+    "show_changes",
+    "show_checks",
+    "show_decision",
+    "show_evidence",
+    "show_plan",
+    "show_review",
+    "show_session",
+    "show_sidecars",
+    "show_split",
+    "show_steps",
+    "show_table",
+    "show_topology",
+]
+
+MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a caption, as HTML where that can be shown and as plain text elsewhere."""
+
+    caption: str
+    rows: Sequence[Mapping[str, Any]]
+
+    def _frame(self) -> pd.DataFrame:
+        return pd.DataFrame([{k: _text(v) for k, v in row.items()} for row in self.rows])
+
+    def _repr_html_(self) -> str:
+        caption = f"<p><b>{html.escape(self.caption)}</b></p>"
+        if not self.rows:
+            return f"{caption}<p>(none)</p>"
+        with pd.option_context("display.max_colwidth", None):
+            table = self._frame().to_html(index=False, border=0, escape=True, justify="left")
+        return caption + table.replace("\\n", "<br>")
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return f"{self.caption}: none"
+        with pd.option_context("display.max_colwidth", 60, "display.width", 200):
+            return f"{self.caption}\n{self._frame().to_string(index=False, justify='left')}"
+
+
+@dataclass(frozen=True)
+class Words:
+    """One statement; `kind` is PASS, WARN or FAIL where it judges something, "" where it does not."""
+
+    text: str
+    kind: str = ""
+
+    def _repr_html_(self) -> str:
+        colour = {"PASS": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e"}.get(self.kind, "inherit")
+        mark = f"<b style='color:{colour}'>{MARK[self.kind]}</b> " if self.kind else ""
+        return f"<p>{mark}{html.escape(self.text)}</p>"
+
+    def __repr__(self) -> str:
+        return f"{MARK[self.kind]} {self.text}" if self.kind else self.text
+
+
+def _text(value: Any) -> str:
+    value = redacted(value)
+    if value is None:
+        return "–"
+    if isinstance(value, str | int | float):
+        return str(value)
+    return json.dumps(value, default=str)
+
+
+def show_table(caption: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Show rows under a caption."""
+    display(Table(caption, list(rows)))
+
+
+def show_session(session: Session) -> None:
+    """Show where this notebook is about to act, as a banner nobody overlooks."""
+    p = session.parameters
+    display(Banner(p.environment, p.target, p.account_id, p.region, p.mode))
+    for note in p.notes:
+        display(Words(note, "WARN"))
+
+
+@dataclass(frozen=True)
+class Banner:
+    """Environment, account, region and mode."""
+
+    environment: str
+    target: str
+    account: str
+    region: str
+    mode: str
+
+    def __repr__(self) -> str:
+        where = "the local mesh" if self.target == "local" else "AWS"
+        does = "APPLIES changes" if self.mode == "apply" else "only plans"
+        return f"{self.environment} on {where} · account {self.account} · {self.region} · {does}"
+
+    def _repr_html_(self) -> str:
+        danger = self.target == "aws" and self.mode == "apply"
+        back = "#cf222e" if danger else "#0969da" if self.mode == "plan" else "#1a7f37"
+        style = f"background:{back};color:#fff;padding:.6em 1em;border-radius:6px;font-weight:600"
+        return f"<div role='status' style='{style}'>{'⚠ ' if danger else ''}{html.escape(repr(self))}</div>"
+
+
+def show_plan(plan: Plan) -> None:
+    """Show what a plan would change, field by field, and how each change is taken back."""
+    for assumed in plan.assumed:
+        display(Words(f"assumed applied: {assumed}", "WARN"))
+    if not plan.changes:
+        display(Words("nothing to change"))
+        return
+    display(Table(f"{len(plan)} change(s), in this order", [_row(c) for c in plan]))
+
+
+def _row(change: Change) -> dict[str, str]:
+    back = change.inverse.verb if change.inverse else f"no: {change.no_inverse}"
+    fields = [f"{d.field or change.verb}: {_text(d.before)} → {_text(d.after)}" for d in change.diff[:12]]
+    fields += [f"… and {len(change.diff) - 12} more fields"] if len(change.diff) > 12 else []
+    fields += [f"note: {change.note}"] if change.note else []
+    return {"change": f"{change.verb} {change.name}", "fields": "\n".join(fields), "way back": back}
+
+
+def show_changes(applied: Iterable[Applied]) -> None:
+    """Show what was changed, as it was read back."""
+    made = list(applied)
+    if not made:
+        display(Words("nothing was changed"))
+        return
+    display(Table(f"{len(made)} change(s) made and read back", [{"change": f"{a.change.verb} {a.change.name}"} for a in made]))
+
+
+def show_evidence(evidence: Iterable[Evidence]) -> None:
+    """Show the claims a plan needs, those that do not hold first."""
+    rows = [
+        {"claim": e.name, "holds": MARK["PASS" if e.holds else "FAIL"], "found": e.found, "next": e.hint if not e.holds else ""}
+        for e in sorted(evidence, key=lambda e: e.holds)
+    ]
+    display(Table("what must hold before anything is changed", rows))
+
+
+def show_checks(checks: Iterable[Any]) -> None:
+    """Show checks (level, where, message, hint), the surprising ones first."""
+    order = ("FAIL", "WARN", "PASS")
+    rows = [
+        {"": MARK[c.level], "what": c.where, "found": c.message, "next": c.hint}
+        for c in sorted(checks, key=lambda c: order.index(c.level))
+    ]
+    display(Table("checks", rows))
+
+
+def show_split(found: Survey) -> None:
+    """Show how the traffic is divided now."""
+    weights = found.split.weights
+    rows = [{"service": name, "weight": f"{weight} %"} for name, weight in weights.items()]
+    display(Table(f"{found.parameters.shift.name} is {found.stage}", rows))
+
+
+def show_steps(decisions: Iterable[Decision]) -> None:
+    """Show the steps that are left."""
+    rows = [{"step": d.words, **{name: f"{w} %" for name, w in d.weights.items()}} for d in decisions]
+    display(Table("steps left", rows))
+
+
+def show_decision(decision: Decision) -> None:
+    """Show one step of the shift as it was read back, or as it is planned."""
+    weights = ", ".join(f"{name} {weight} %" for name, weight in decision.weights.items())
+    display(Words(f"{decision.words}: {weights} ({'read back' if decision.written else 'planned'})"))
+
+
+def show_sidecars(found: Survey) -> None:
+    """Show each task: its service, revision, and the health of its containers."""
+    rows = [
+        {
+            "service": task["service"],
+            "revision": task["revision"].rsplit("/", 1)[-1],
+            **{c["name"]: c["health"] for c in task["containers"]},
+        }
+        for task in found.tasks
+    ]
+    display(Table("tasks", sorted(rows, key=lambda row: row["service"])))
+
+
+def show_review(found: Survey) -> None:
+    """Show everything the mesh holds in one table (the tutorial's step 4)."""
+    rows = [{"resource": key, "spec": _summary(state["spec"])} for key, state in found.live.items() if state]
+    display(Table("review", rows))
+
+
+def _summary(spec: Mapping[str, Any]) -> str:
+    parts = [f"{key}: {_text(value)}" for key, value in spec.items() if value not in (None, [], {})]
+    return "\n".join(parts) or "–"
+
+
+def show_topology(found: Survey) -> None:
+    """Show who calls whom as a picture, with the same in words for those who cannot see it."""
+    edges = list(_edges(found))
+    words = "; ".join(f"{a} → {b}{f' ({label})' if label else ''}" for a, b, label in edges)
+    display(Image(data=_picture(edges), format="png", alt=f"topology: {words}"))
+    display(Words(f"topology: {words}"))
+
+
+def _edges(found: Survey) -> Iterable[tuple[str, str, str]]:
+    p = found.parameters
+    for name, service in p.services.items():
+        if name not in found.lifecycle.retired:
+            yield from ((name, backend, "") for backend in service.backends)
+    for name in dict.fromkeys(b for s in p.services.values() for b in s.backends):
+        provider = p.virtual_services[name]
+        if provider.node:
+            yield name, provider.node, ""
+        elif name == p.shift.name:
+            yield from ((name, node, f"{weight} %") for node, weight in found.split.weights.items())
+        else:
+            for route_name, route in p.routers[provider.router or ""].routes.items():
+                fixed = route.targets if isinstance(route.targets, dict) else {n: 100 for n in route.targets}
+                yield from ((name, node, f"{route_name} {weight} %") for node, weight in fixed.items())
+
+
+def _picture(edges: Sequence[tuple[str, str, str]]) -> bytes:
+    from matplotlib.figure import Figure
+
+    columns: list[list[str]] = [[], [], []]
+    for a, b, _ in edges:
+        columns[1 if "." in a else 0].append(a)
+        columns[1 if "." in b else 2].append(b)
+    columns = [list(dict.fromkeys(c)) for c in columns]
+    columns[2] = [n for n in columns[2] if n not in columns[0]] + [n for n in columns[2] if n in columns[0]]
+    height = max(map(len, columns), default=1)
+    at = {(x, n): (x, (height - 1) / 2 + (len(c) - 1) / 2 - i) for x, c in enumerate(columns) for i, n in enumerate(c)}
+    figure = Figure(figsize=(9, 0.9 + 0.9 * height), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_ylim(-0.7, height - 0.3)
+    for a, b, label in edges:
+        start, end = at[(1 if "." in a else 0), a], at[(1 if "." in b else 2), b]
+        axes.annotate("", xy=(end[0] - 0.3, end[1]), xytext=(start[0] + 0.3, start[1]), arrowprops={"arrowstyle": "->", "color": "#57606a"})
+        axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, label, ha="center", fontsize=9)
+    for (x, name), (left, top) in at.items():
+        colour = "#ddf4ff" if x == 1 else "#dafbe1"
+        axes.text(left, top, name, ha="center", va="center", fontsize=10, bbox={"boxstyle": "round,pad=0.5", "fc": colour, "ec": "#57606a"})
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None}, facecolor="white")
+    return out.getvalue()

@@ -1,0 +1,136 @@
+"""Read what a notebook needs to know about an environment, each part once and only when asked for.
+
+This only reads: it composes the readers, decides nothing, and is thrown away after use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from runbook_lib import discovery, ecs, iam, mesh
+from runbook_lib.discovery import Registered
+from runbook_lib.ecs import Running
+from runbook_lib.iam import Credentials
+from runbook_lib.mesh_spec import Lifecycle
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Plan
+from runbook_lib.session import Session
+
+__all__ = ["Survey", "survey"]
+
+ENGINES = {"appmesh": mesh}
+
+
+@dataclass
+class Survey:
+    """One look at an environment. Make a new one after anything was changed."""
+
+    session: Session
+
+    @property
+    def parameters(self) -> Parameters:
+        """The environment's parameters."""
+        return self.session.parameters
+
+    @property
+    def engine(self) -> Any:
+        """The module of what carries the weights."""
+        return ENGINES[self.parameters.engine]
+
+    @cached_property
+    def live(self) -> Mapping[str, Any]:
+        """The state of every resource the engine should hold, by key."""
+        state: Mapping[str, Any] = self.engine.read_live(self.session)
+        return state
+
+    @cached_property
+    def split(self) -> Any:
+        """How the traffic is divided."""
+        return self.engine.read_split(self.session)
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Where the application stands."""
+        return Lifecycle(self.split.weights, self.split.retired)
+
+    @property
+    def stage(self) -> str:
+        """Plain, routed, shifting, shifted or retired."""
+        shift = self.parameters.shift
+        return self.lifecycle.stage(shift.canary, shift.steps[-1])
+
+    @cached_property
+    def running(self) -> dict[str, Running]:
+        """Each ECS service with its definition."""
+        return ecs.read_running(self.session)
+
+    @cached_property
+    def tasks(self) -> list[dict[str, Any]]:
+        """Each running task with its containers' health."""
+        return ecs.read_tasks(self.session)
+
+    @cached_property
+    def names(self) -> dict[str, Registered]:
+        """Each name callers may dial, as discovery has it."""
+        return discovery.read_names(self.session)
+
+    @cached_property
+    def credentials(self) -> list[Credentials]:
+        """Who signs for each sidecar."""
+        return iam.read_credentials(self.session, {n: r.definition for n, r in self.running.items() if r.state})
+
+    @cached_property
+    def references(self) -> list[str]:
+        """What still refers to the stable service."""
+        found: list[str] = self.engine.references(self.session, self.parameters.shift.stable)
+        return found
+
+    def plan_resources(self, step: str) -> Plan:
+        """Plan the engine's resources of one notebook."""
+        plan: Plan = self.engine.plan_step(self.parameters, self.lifecycle, self.live, step)
+        return plan
+
+    def plan_permissions(self) -> Plan:
+        """Plan what Envoys lack to sign their requests."""
+        return self._assuming(iam.plan_credentials(self.parameters, self.lifecycle, self.credentials))
+
+    def plan_sidecars(self) -> Plan:
+        """Plan the sidecars and the services' move to them."""
+        roles = iam.role_arns(self.credentials)
+        return self._assuming(ecs.plan_sidecars(self.parameters, self.lifecycle, self.running, roles))
+
+    def plan_weights(self, weights: Mapping[str, int]) -> Plan:
+        """Plan the traffic's division, in percent by service."""
+        plan: Plan = self.engine.plan_split(self.split, weights)
+        return plan
+
+    def plan_retirement(self) -> Plan:
+        """Plan the stable service's end, in the order in which nobody notices."""
+        p = self.parameters
+        settle: Plan = self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
+        node: Plan = self.engine.plan_retirement(p, self.live, p.shift.stable)
+        address = discovery.plan_placeholder(p, self.names[p.shift.name])
+        end = ecs.plan_end(p, self.running[p.shift.stable])
+        needs = ("stable carries nothing", "nothing else refers to it", "canary carries all", "the name survives")
+        return Plan(settle.title, needs=needs) + settle + node + address + end
+
+    def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
+        """Plan the end of everything the runbook made; also name what stays, and why."""
+        p = self.parameters
+        resources, kept = self.engine.plan_removal(self.session, self.live)
+        plan = ecs.plan_plain(p, self.lifecycle, self.running) + resources
+        plan += iam.plan_credentials_end(self.session, self.credentials)
+        plan += discovery.plan_placeholder_end(self.names[p.shift.name])
+        return Plan(plan.title, needs=("callers keep their name",)) + plan, kept
+
+    def _assuming(self, plan: Plan) -> Plan:
+        missing = self.plan_resources("04").assumed
+        return plan + Plan(plan.title, assumed=missing)
+
+
+def survey(session: Session) -> Survey:
+    """Return a fresh look at the session's environment."""
+    return Survey(session)

@@ -1,0 +1,216 @@
+"""Read a task definition: what can be registered of it, its comparison form, its proxy, its containers.
+
+Pure: dicts in, new dicts out, with the ECS API's own keys. Never changes what it is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "IDENTITY",
+    "MAX_IGNORED_PORTS",
+    "METADATA_IPS",
+    "READ_ONLY",
+    "app_containers",
+    "containers_of",
+    "is_daemon",
+    "normalise",
+    "proxy_container",
+    "proxy_properties",
+    "register_input",
+    "same",
+    "split",
+    "task_units",
+    "variables",
+]
+
+Json = dict[str, Any]
+
+# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take (botocore's two shapes; a test
+# compares).
+READ_ONLY = frozenset(
+    {"taskDefinitionArn", "revision", "status", "requiresAttributes", "compatibilities"}
+    | {"registeredAt", "registeredBy", "deregisteredAt", "deleteRequestedAt"}
+)
+IDENTITY = ("APPMESH_RESOURCE_ARN", "APPMESH_RESOURCE_NAME", "APPMESH_VIRTUAL_NODE_NAME")  # the agent's order
+METADATA_IPS = ("169.254.170.2", "169.254.169.254")  # task credentials and metadata, EC2 metadata
+MAX_IGNORED_PORTS = 15  # the tutorial, "EgressIgnoredPorts"; 22 is always ignored
+
+_NUMBERS = frozenset(
+    {"cpu", "memory", "memoryReservation", "containerPort", "hostPort", "softLimit", "hardLimit"}
+    | {"interval", "timeout", "retries", "startPeriod", "startTimeout", "stopTimeout"}
+)
+_FREE_TEXT = frozenset({"dockerLabels", "options", "driverOpts", "labels"})  # "" is a value in these
+_ORDERED = frozenset({"environmentFiles"})  # the first file that names a variable wins
+_PORT_SETS = frozenset({"AppPorts", "EgressIgnoredPorts", "EgressIgnoredIPs"})
+_DEFAULTS: dict[str, Json] = {
+    "task": {"networkMode": "bridge"},
+    "containerDefinitions": {"essential": True, "cpu": 0},
+    "healthCheck": {"interval": 30, "timeout": 5, "retries": 3, "startPeriod": 0},
+    "portMappings": {"protocol": "tcp", "hostPort": 0},
+    "proxyConfiguration": {"type": "APPMESH"},
+}
+
+
+def register_input(definition: Mapping[str, Any]) -> Json:
+    """Return what RegisterTaskDefinition takes of a described definition, as a deep copy.
+
+    Takes a `taskDefinition`, a whole DescribeTaskDefinition answer (its tags come along) or a register call.
+    Drops read-only keys, empty `inferenceAccelerators`, tags reserved to AWS (`aws:`), and proxy properties
+    without a value ("ProxyConfiguration properties value cannot be null").
+    """
+    if "taskDefinition" in definition:
+        definition = {**definition["taskDefinition"], "tags": definition.get("tags", [])}
+    result = {key: copy.deepcopy(value) for key, value in definition.items() if key not in READ_ONLY}
+    if not result.get("inferenceAccelerators", True):
+        del result["inferenceAccelerators"]
+    if "tags" in result:
+        result["tags"] = [tag for tag in result["tags"] or [] if not tag["key"].startswith("aws:")]
+        result = result if result["tags"] else {k: v for k, v in result.items() if k != "tags"}
+    if proxy := result.get("proxyConfiguration"):
+        properties = proxy.get("properties") or []
+        proxy["properties"] = [p for p in properties if p.get("value") is not None]
+    return result
+
+
+def same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Tell whether ECS would run two definitions alike, however they are written."""
+    return normalise(a) == normalise(b)
+
+
+def normalise(definition: Mapping[str, Any]) -> Json:
+    """Return the comparison form of a definition; not for registering.
+
+    "0.5 vCPU" is "512" and "1 GB" is "1024"; numbers written as strings are numbers; empties, nulls and
+    the values ECS fills in are absent; lists of records are sorted, and so is what is a set.
+    """
+    task = register_input(definition)
+    for key in ("cpu", "memory"):
+        if task.get(key) is not None:
+            units = task_units(task[key])
+            task[key] = str(task[key] if units is None else units)
+    if task.get("networkMode") in ("awsvpc", "host"):
+        _drop_equal_host_ports(task)
+    for proxied in (task.get("proxyConfiguration") or {}).get("properties", []):
+        if proxied.get("name") in _PORT_SETS:
+            proxied["value"] = ",".join(sorted(split(proxied["value"])))
+    task["requiresCompatibilities"] = sorted(task.get("requiresCompatibilities") or [])
+    result: Json = _plain(task, "task")
+    return result
+
+
+def task_units(value: object) -> int | None:
+    """Return a task-level cpu in CPU units or memory in MiB, or None where it is neither form of number."""
+    found = re.fullmatch(r"(\d*\.?\d+)\s*(vcpu|gb)?", str(value).strip(), re.IGNORECASE)
+    if not found:
+        return None
+    amount = float(found[1]) * (1024 if found[2] else 1)
+    return int(amount) if amount.is_integer() else None
+
+
+def split(value: object) -> list[str]:
+    """Return the parts of a comma-separated property value, blanks dropped."""
+    return [part.strip() for part in str(value or "").split(",") if part.strip()]
+
+
+def containers_of(definition: Mapping[str, Any]) -> list[Json]:
+    """Return the container definitions, empty where there are none."""
+    return list(definition.get("containerDefinitions") or [])
+
+
+def variables(container: Mapping[str, Any]) -> dict[str, str]:
+    """Return a container's plain environment, name to value."""
+    return {e["name"]: e.get("value") or "" for e in container.get("environment") or []}
+
+
+def proxy_properties(definition: Mapping[str, Any]) -> dict[str, str]:
+    """Return the proxy configuration's properties, name to value, null-valued ones left out."""
+    properties = (definition.get("proxyConfiguration") or {}).get("properties") or []
+    return {p["name"]: p["value"] for p in properties if p.get("value") is not None}
+
+
+def proxy_container(definition: Mapping[str, Any]) -> Json | None:
+    """Return the App Mesh Envoy container, or None.
+
+    It is the one the proxy configuration names; without one, the first that says which node it is or runs
+    App Mesh's image. A container merely called `envoy` is somebody's own proxy and not meant.
+    """
+    named = (definition.get("proxyConfiguration") or {}).get("containerName")
+    containers = containers_of(definition)
+    by_name = [c for c in containers if c.get("name") == named]
+    by_look = [c for c in containers if set(IDENTITY) & set(variables(c)) or _runs(c, "aws-appmesh-envoy")]
+    return next(iter(by_name + by_look), None)
+
+
+def is_daemon(container: Mapping[str, Any]) -> bool:
+    """Tell whether a container is an X-Ray daemon."""
+    return container.get("name") == "xray-daemon" or _runs(container, "aws-xray-daemon")
+
+
+def app_containers(definition: Mapping[str, Any]) -> list[Json]:
+    """Return the containers that must wait for Envoy: not X-Ray, nor what Envoy waits for itself."""
+    containers = {c["name"]: c for c in containers_of(definition)}
+    proxy = proxy_container(definition)
+    first = _awaited(proxy, containers, set()) if proxy else set()
+    return [c for c in containers.values() if c["name"] not in first and not is_daemon(c)]
+
+
+def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> set[str]:
+    """Return the names of a container and of all it waits for; a log router counts (ECS starts it first)."""
+    if container["name"] in seen:
+        return seen
+    seen.add(container["name"])
+    names = [d.get("containerName") for d in container.get("dependsOn") or []]
+    if (container.get("logConfiguration") or {}).get("logDriver") == "awsfirelens":
+        names += [c["name"] for c in containers.values() if c.get("firelensConfiguration")]
+    for name in names:
+        if name in containers:
+            _awaited(containers[name], containers, seen)
+    return seen
+
+
+def _runs(container: Mapping[str, Any], repository: str) -> bool:
+    return str(container.get("image") or "").split("@")[0].split("/")[-1].split(":")[0] == repository
+
+
+def _drop_equal_host_ports(task: Json) -> None:
+    for container in containers_of(task):
+        for port in container.get("portMappings") or []:
+            if str(port.get("hostPort")) == str(port.get("containerPort")):
+                del port["hostPort"]
+
+
+def _plain(value: Any, key: str) -> Any:
+    """Return a value without what is empty or a default, its records in a fixed order; `key` holds it."""
+    if key in _FREE_TEXT:
+        return value
+    if isinstance(value, dict):
+        plain = {k: _plain(_number(v, k, key), k) for k, v in value.items()}
+        defaults = _DEFAULTS.get(key, {})
+        return {k: v for k, v in plain.items() if not _absent(v, k) and defaults.get(k, _NO_DEFAULT) != v}
+    if isinstance(value, list):
+        plain_list = [_plain(item, key) for item in value]
+        records = all(isinstance(item, dict) for item in plain_list) and key not in _ORDERED
+        return sorted(plain_list, key=_sort_key) if records else plain_list
+    return value
+
+
+_NO_DEFAULT = object()
+
+
+def _sort_key(record: Json) -> str:
+    return json.dumps(record, sort_keys=True, default=str)
+
+
+def _absent(value: Any, key: str) -> bool:
+    return value in (None, "", [], {}) or (value is False and key != "essential")
+
+
+def _number(value: Any, key: str, parent: str) -> Any:
+    numeric = key in _NUMBERS and parent != "task" and isinstance(value, str) and value.strip().isdigit()
+    return int(value) if numeric else value

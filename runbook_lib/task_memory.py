@@ -1,0 +1,97 @@
+"""Remember on the Envoy container what a task definition was before it, and put that back.
+
+Pure. The memory is JSON in one Docker label: it goes with the revision and with the sidecar, needs no tag
+permission and has no length limit (a tag's value has 256 characters). It holds no environment value but App
+Mesh's own, so nothing secret is copied into it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+
+from runbook_lib.errors import PlanError
+from runbook_lib.task_form import IDENTITY, Json, containers_of, is_daemon, proxy_container, variables
+
+__all__ = ["LABEL", "OWN_VARIABLES", "guess", "recall", "remember", "restore", "strip"]
+
+LABEL = "appmesh-runbook.before"
+OWN_VARIABLES = frozenset(IDENTITY) | {
+    "APPMESH_RESOURCE_CLUSTER",
+    "APPMESH_VIRTUAL_NODE_CLUSTER",
+    "ENABLE_ENVOY_STATS_TAGS",
+    "APPMESH_METRIC_EXTENSION_VERSION",
+    "ENABLE_ENVOY_XRAY_TRACING",
+}
+
+
+def remember(before: Json, task: Json, name: str) -> None:
+    """Write into the Envoy container's label what `without_envoy` needs."""
+    then = {c["name"]: c for c in containers_of(before)}
+    stripped = copy.deepcopy(containers_of(task))
+    for container in stripped:
+        strip(container, name)
+    formers = {c["name"]: _former(then[c["name"]], c) for c in stripped if c["name"] in then}
+    memory = {
+        "task": _former(before, {k: v for k, v in task.items() if k != "containerDefinitions"}),
+        "containers": {n: former for n, former in formers.items() if former},
+        "added": [c["name"] for c in stripped if c["name"] not in then],
+    }
+    envoy = next(c for c in containers_of(task) if c["name"] == name)
+    label = json.dumps(memory, sort_keys=True, separators=(",", ":"))
+    envoy["dockerLabels"] = {**(envoy.get("dockerLabels") or {}), LABEL: label}
+
+
+def _former(before: Json, after: Json) -> Json:
+    """Return the earlier value of each field that differs, null for one that was not there."""
+    keys = (before.keys() | after.keys()) - {"containerDefinitions"}
+    former = {key: before.get(key) for key in keys if before.get(key) != after.get(key) or key not in after}
+    if entries := former.get("environment"):
+        own = {e["name"]: e for e in entries if e["name"] in OWN_VARIABLES}
+        former["environment"] = [own.get(e["name"], {"name": e["name"]}) for e in entries]
+    return former
+
+
+def restore(record: Json, former: Json) -> None:
+    """Give a definition or container its earlier values; variables that are not App Mesh's keep today's."""
+    today = {e["name"]: e for e in record.get("environment") or [] if e["name"] not in OWN_VARIABLES}
+    for key, value in former.items():
+        record.pop(key, None)
+        if value is not None:
+            record[key] = copy.deepcopy(value)
+    if entries := former.get("environment"):
+        known = [today.get(e["name"], e) for e in entries]
+        record["environment"] = [e for e in known if e["name"] in OWN_VARIABLES | today.keys()]
+
+
+def strip(container: Json, name: str) -> None:
+    """Take out of a container what the sidecar put in: the wait for Envoy, and the label."""
+    waits = [d for d in container.get("dependsOn") or [] if d["containerName"] != name]
+    labels = {k: v for k, v in (container.get("dockerLabels") or {}).items() if k != LABEL}
+    for key, rest in (("dependsOn", waits), ("dockerLabels", labels)):
+        container.pop(key, None)
+        if rest:
+            container[key] = rest
+
+
+def recall(task: Json) -> Json | None:
+    """Return what an earlier `with_envoy` wrote down, or None."""
+    label = ((proxy_container(task) or {}).get("dockerLabels") or {}).get(LABEL)
+    if label is None:
+        return None
+    try:
+        memory: Json = json.loads(label)
+        return {key: memory[key] for key in ("task", "containers", "added")}
+    except (ValueError, KeyError, TypeError):
+        raise PlanError(
+            f"task definition {task.get('family', '?')}: label {LABEL}: expected what was there before, "
+            "found something unreadable",
+            hint="register the revision the service ran before it was meshed, or remove the label",
+        ) from None
+
+
+def guess(task: Json, proxy: Json) -> Json:
+    """Return what to take out of a definition that was meshed by other hands."""
+    traced = variables(proxy).get("ENABLE_ENVOY_XRAY_TRACING") == "1"
+    daemons = [c["name"] for c in containers_of(task) if traced and is_daemon(c)]
+    return {"task": {"proxyConfiguration": None}, "containers": {}, "added": [proxy["name"], *daemons]}

@@ -1,0 +1,173 @@
+"""Plan the way back of a run, or of one notebook of it, from its record and what is there now.
+
+It only reads and plans; the way back goes through `apply` like any other plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runbook_lib.errors import PlanError
+from runbook_lib.plan import Answer, Call, Change, Plan, Reading, Wait, differences, holds
+from runbook_lib.record import Run, latest
+from runbook_lib.session import Session
+
+__all__ = ["plan_undo"]
+
+UNDO = "undo"
+TAKES_BACK = "it takes back a change"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A change that the record says was made: what was there before, what after, and its inverse."""
+
+    name: str
+    reading: Reading
+    before: Any
+    after: Any
+    inverse: Mapping[str, Any] | None
+
+    @property
+    def renames(self) -> bool:
+        """Whether its way back gives the thing another name."""
+        return bool(self.inverse and self.inverse["renames"])
+
+    @property
+    def thing(self) -> str:
+        """What was changed, whatever it is called in plans."""
+        return f"{self.reading.call}{self.reading.query}"
+
+
+def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> Plan:
+    """Plan back what a run changed (only `notebook`'s part where one is named), last change first.
+
+    Without `run` it is the environment's newest. What has been undone already stays so. Raises PlanError where
+    something is no longer as the run left it: that is somebody else's change.
+    """
+    run = run or latest(session.parameters.environment, session.parameters.records)
+    session.run = run or session.run  # the way back belongs to the same run
+    made = [m for name, m in _made(run.lines() if run else ()) if name == notebook or not notebook]
+    return Plan(f"{UNDO} {notebook}".strip(), tuple(_changes(session, list(_net(reversed(made))))))
+
+
+def _made(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, Made]]:
+    """Return each change that was observed, and each whose fate a crash left open, without those undone."""
+    made: list[tuple[str, Made]] = []
+    pending: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for line in lines:
+        if line["event"] == "intended":
+            change = line["change"]
+            made += [_unsure(pending.pop(change["name"]))] if change["name"] in pending else []
+            pending[change["name"]] = (line["notebook"], change)
+        elif line["event"] == "observed" and line["name"] in pending:
+            notebook, change = pending.pop(line["name"])
+            if change["no_inverse"] == TAKES_BACK:
+                _forget(made, _one(change, line["state"], None))
+            else:
+                made.append((notebook, _one(change, line["state"], line["inverse"])))
+    return made + [_unsure(p) for p in pending.values() if p[1]["no_inverse"] != TAKES_BACK]
+
+
+def _forget(made: list[tuple[str, Made]], undone: Made) -> None:
+    """Drop the changes that a recorded way back has taken back, back to the state it reached."""
+    for item in [item for item in reversed(made) if item[1].thing == undone.thing]:
+        made.remove(item)
+        if holds(undone.after, _lasting(item[1].before)):
+            return
+
+
+def _unsure(pending: tuple[str, Mapping[str, Any]]) -> tuple[str, Made]:
+    notebook, change = pending
+    return notebook, _one(change, change["wanted"], change["inverse"])
+
+
+def _one(change: Mapping[str, Any], after: Any, inverse: Any) -> Made:
+    if inverse and inverse["reading"]:
+        return Made(change["name"], _reading(inverse["reading"]), inverse["wanted"], inverse["expected"], inverse)
+    return Made(change["name"], _reading(change["reading"]), change["expected"], after, inverse)
+
+
+def _net(made: Iterable[Made]) -> Iterator[Made]:
+    """Yield changes in the order of their undoing, with updates in a row on one thing as one."""
+    kept: list[Made] = []
+    for m in made:
+        later = next((k for k in kept if k.thing == m.thing), None)
+        if later and not later.renames and None not in (later.before, later.after, m.before, m.after):
+            kept.remove(later)
+            m = Made(m.name, m.reading, m.before, later.after, m.inverse)
+        kept.append(m)
+    yield from kept
+
+
+def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
+    """Yield the inverses of what is still as the run left it; what is already undone needs none."""
+    now: dict[str, Any] = {}
+    renamed: dict[str, Answer] = {}
+    for m in made:
+        fresh = m.thing not in now
+        live = session.read(m.reading) if fresh else now[m.thing]
+        if m.inverse is None or (fresh and holds(live, _lasting(m.before)) and not holds(live, _lasting(m.after))):
+            continue
+        if fresh and not holds(live, _lasting(m.after)):
+            raise _foreign(m, live)
+        reading, wanted = _renamed(m.reading, renamed), _renamed(m.inverse["wanted"], renamed)
+        now[m.thing] = wanted
+        name = f"{m.inverse['verb']} {m.name}"
+        yield Change(
+            name=name,
+            verb=UNDO,
+            call=_call(m.inverse["call"], renamed),
+            reading=reading,
+            expected=live if reading == m.reading else m.after,
+            wanted=wanted,
+            waits=tuple(_wait(w) for w in m.inverse["waits"]),
+            no_inverse=TAKES_BACK,
+            diff=differences(m.after, m.before),
+        )
+        if m.renames:
+            renamed[m.inverse["renames"]] = Answer(name, m.inverse["answer"])
+
+
+def _foreign(m: Made, live: Any) -> PlanError:
+    lines = "\n".join(f"  {d.field or 'it'}: {d.before} → {d.after}" for d in differences(_lasting(m.after), live)[:8])
+    return PlanError(
+        f"{m.name}: somebody has changed it since:\n{lines}",
+        hint="undo stops here and has changed nothing; settle it with them, or put it back by hand",
+    )
+
+
+def _lasting(state: Any) -> Any:
+    """Return a state without what changes by itself: versions and running counts."""
+    if isinstance(state, Mapping):
+        return {k: v for k, v in state.items() if k not in ("version", "uid", "arn", "runningCount", "settings")}
+    return state
+
+
+def _renamed(value: Any, renamed: Mapping[str, Answer]) -> Any:
+    if isinstance(value, Reading):
+        return replace(value, call=replace(value.call, arguments=_renamed(value.call.arguments, renamed)))
+    if isinstance(value, str):
+        return renamed.get(value, value)
+    if isinstance(value, Mapping):
+        return {k: _renamed(v, renamed) for k, v in value.items()}
+    return [_renamed(v, renamed) for v in value] if isinstance(value, list) else value
+
+
+def _call(call: Mapping[str, Any], renamed: Mapping[str, Answer]) -> Call:
+    arguments = call["arguments"]
+    if set(arguments) == {"call", "query", "absent"}:
+        return Call(call["service"], call["operation"], _reading(arguments))
+    return Call(call["service"], call["operation"], _renamed(arguments, renamed))
+
+
+def _reading(reading: Mapping[str, Any]) -> Reading:
+    call = reading["call"]
+    arguments = {k: _reading(v) if isinstance(v, Mapping) and "query" in v else v for k, v in call["arguments"].items()}
+    return Reading(Call(call["service"], call["operation"], arguments), reading["query"], tuple(reading["absent"]))
+
+
+def _wait(wait: Mapping[str, Any]) -> Wait:
+    return Wait(**{**wait, "reading": _reading(wait["reading"])})

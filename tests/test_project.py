@@ -1,0 +1,190 @@
+"""The project's files agree with one another: dependencies, commands, and no trace of anybody's machine."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from rattler import MatchSpec, Version, VersionSpec
+
+ROOT = Path(__file__).parent.parent
+SEVEN = {"jupyterlab", "ipywidgets", "boto3", "pandas", "papermill", "nbval", "moto"}
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA: dict[str, Any] = yaml.safe_load((ROOT / "environment.yml").read_text())
+LOCK_TEXT = (ROOT / "requirements.lock").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def requirements() -> list[Requirement]:
+    return [
+        Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])
+    ]
+
+
+def lock_entries() -> list[str]:
+    """Return the lock's entries, each in one line."""
+    return LOCK_TEXT.replace("\\\n", "").splitlines()
+
+
+def locked_versions() -> dict[str, set[str]]:
+    """Return the locked versions of each package; there are several where Pythons need different ones."""
+    versions = defaultdict(set)
+    for entry in lock_entries():
+        pinned = Requirement(entry.partition(" --hash")[0])
+        (pin,) = pinned.specifier
+        assert pin.operator == "==", entry
+        versions[canonicalize_name(pinned.name)].add(pin.version)
+    return versions
+
+
+def conda_specs() -> dict[str, MatchSpec]:
+    specs = [MatchSpec(spec, strict=True) for spec in CONDA["dependencies"] if isinstance(spec, str)]
+    return {spec.name.normalized: spec for spec in specs}
+
+
+def our_files() -> list[Path]:
+    """Return every text file that is in git or is about to be."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    files = (ROOT / name for name in listing.stdout.split("\0") if name)
+    return [file for file in files if file.is_file() and b"\0" not in file.read_bytes()]
+
+
+# requirements.lock
+
+
+def test_lock_has_a_hash_for_every_entry_and_nothing_else_in_it() -> None:
+    for entry in lock_entries():
+        assert re.fullmatch(r"[a-z0-9._-]+==\S+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+", entry), entry[
+            :200
+        ]
+
+
+def test_lock_names_no_address() -> None:
+    assert not re.findall(r"://|--(?:extra-)?index|--find-links|--trusted-host", LOCK_TEXT)
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)
+def test_lock_satisfies_pyproject(requirement: Requirement) -> None:
+    versions = locked_versions()[canonicalize_name(requirement.name)]
+    assert versions
+    assert all(requirement.specifier.contains(version) for version in versions), versions
+
+
+# environment.yml
+
+
+def test_conda_environment_installs_the_locked_set_from_a_channel_without_an_address() -> None:
+    assert CONDA["name"] == PROJECT["name"]
+    assert CONDA["channels"] == ["conda-forge"]
+    assert [part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict)] == [
+        ["-r requirements.lock"]
+    ]
+
+
+def test_conda_environment_names_python_pip_and_the_seven() -> None:
+    assert set(conda_specs()) == {"python", "pip"} | SEVEN
+    assert {Requirement(text).name for text in PROJECT["dependencies"]} >= SEVEN
+
+
+@pytest.mark.parametrize("name", sorted(SEVEN))
+def test_conda_range_is_pyprojects_and_admits_the_locked_version(name: str) -> None:
+    asked = str(conda_specs()[name].version)
+    wanted = {Requirement(text).name: Requirement(text).specifier for text in PROJECT["dependencies"]}
+    assert SpecifierSet(asked) == wanted[name]
+    for version in locked_versions()[name]:
+        assert VersionSpec(asked).matches(Version(version))
+
+
+def test_every_file_that_names_the_python_range_names_the_same_one() -> None:
+    wanted = SpecifierSet(PROJECT["requires-python"])
+    assert SpecifierSet(str(conda_specs()["python"].version)) == wanted
+    tested = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert all(wanted.contains(version) for version in re.findall(r'"(3\.\d+)"', tested))
+    oldest, too_new = sorted(int(text) for text in re.findall(r"3\.(\d+)", str(wanted)))
+    pair = rf"\(3, {oldest}\)\D+\(3, {too_new}\)"
+    assert re.search(pair, MAKEFILE)
+    assert re.search(pair, (ROOT / "tools/setup_environment.py").read_text())
+
+
+# Commands
+
+
+def make(*arguments: str) -> str:
+    # An outer make would hand down its flags.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_make_alone_lists_every_target() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    assert targets == set(phony.split())
+    assert {line.split()[1] for line in make().splitlines()} == targets - {"help"}
+
+
+def test_scripts_that_make_calls_exist() -> None:
+    scripts = set(re.findall(r"tools/\w+\.py", MAKEFILE))
+    assert {script for script in scripts if not (ROOT / script).is_file()} == set()
+
+
+def test_readme_names_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(r"^(\$ )?make run$", readme, re.MULTILINE)
+    assert re.search(r"^(\$ )?make test$", readme, re.MULTILINE)
+
+
+def test_ci_runs_make_test_and_nothing_else() -> None:
+    script = (ROOT / ".ci/run").read_text().splitlines()
+    assert script[1:] == ["set -euo pipefail", 'cd "$(dirname "${BASH_SOURCE[0]}")/.."', "exec make test"]
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["test"]["steps"][-1] == {"run": ".ci/run"}
+
+
+# What must not be in any file
+
+HOMES = "|".join(re.escape(str(path)) for path in {ROOT, Path.home()} - {Path("/")})
+MACHINE = rf"(?<![\w.])(?:{HOMES}|/home/(?!ec2-user)\w+|/Users/\w+)/"
+REGISTRY = r"pypi\.org|pythonhosted\.org|registry\.npmjs\.|conda\.anaconda\.|deb\.debian\."
+
+
+@pytest.mark.parametrize("trace", [MACHINE, REGISTRY], ids=["machine", "registry"])
+def test_no_file_names(trace: str) -> None:
+    found = {
+        f"{file.relative_to(ROOT)}: {match.group()}"
+        for file in our_files()
+        for match in re.finditer(trace, file.read_text(errors="replace"))
+    }
+    assert found == set()
+
+
+# What nbval overlooks
+
+SANITIZE = configparser.RawConfigParser()
+SANITIZE.read(ROOT / "tests/sanitize.cfg")
+WEIGHTS = ["90:10", "50:50", "100:0", "75/25", "75 / 25", "75 %", "0.25", "serviceB 75", "version 3"]
+
+
+def test_sanitize_patterns_match_their_sample_and_never_a_weight() -> None:
+    for name in SANITIZE.sections():
+        pattern, sample = re.compile(SANITIZE[name]["regex"]), SANITIZE[name]["sample"]
+        assert pattern.sub("", sample) != sample, name
+        assert [weight for weight in WEIGHTS if pattern.search(weight)] == [], name
