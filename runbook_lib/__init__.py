@@ -1,1 +1,72 @@
-"""The words a notebook may use."""
+"""The words a notebook may use.
+
+A notebook opens a session, surveys, plans, clears, applies, and looks again; what it shows starts with
+`show_`. Everything that changes AWS goes through `apply`.
+"""
+
+from runbook_lib.apply import apply
+from runbook_lib.checks import check_environment
+from runbook_lib.gates import (
+    evidence_for_removal,
+    evidence_for_retirement,
+    evidence_for_shift,
+    evidence_for_sidecars,
+    evidence_for_step,
+)
+from runbook_lib.plan import clear
+from runbook_lib.session import open_session
+from runbook_lib.shift import plan_steps, shift_traffic
+from runbook_lib.show import (
+    show_changes,
+    show_checks,
+    show_credentials,
+    show_decision,
+    show_done,
+    show_evidence,
+    show_kept,
+    show_names,
+    show_plan,
+    show_resources,
+    show_review,
+    show_session,
+    show_sidecars,
+    show_split,
+    show_steps,
+    show_topology,
+)
+from runbook_lib.survey import survey
+from runbook_lib.undo import plan_undo
+from runbook_lib.widgets import weights_panel
+
+__all__ = [
+    "apply",
+    "check_environment",
+    "clear",
+    "evidence_for_removal",
+    "evidence_for_retirement",
+    "evidence_for_shift",
+    "evidence_for_sidecars",
+    "evidence_for_step",
+    "open_session",
+    "plan_steps",
+    "plan_undo",
+    "shift_traffic",
+    "show_changes",
+    "show_checks",
+    "show_credentials",
+    "show_decision",
+    "show_done",
+    "show_evidence",
+    "show_kept",
+    "show_names",
+    "show_plan",
+    "show_resources",
+    "show_review",
+    "show_session",
+    "show_sidecars",
+    "show_split",
+    "show_steps",
+    "show_topology",
+    "survey",
+    "weights_panel",
+]

@@ -156,10 +156,13 @@ def _known(inverse: Inverse | None, name: str, answer: Any) -> Inverse | None:
 
 def _stale(change: Change, found: Any) -> StalePlanError:
     return StalePlanError(
-        f"{change.name}: it is no longer what the plan was made against:\n{_shown(differences(change.expected, found))}",
+        f"{change.name}: it is no longer what was planned against:\n{_shown(differences(change.expected, found))}",
         hint="look at the difference, then run the notebook again: it plans from what is there",
     )
 
 
 def _shown(diff: tuple[Any, ...]) -> str:
-    return "\n".join(f"  {d.field or 'it'}: {json.dumps(d.before, default=str)} → {json.dumps(d.after, default=str)}" for d in diff[:8])
+    return "\n".join(
+        f"  {d.field or 'it'}: {json.dumps(d.before, default=str)} → {json.dumps(d.after, default=str)}"
+        for d in diff[:8]
+    )

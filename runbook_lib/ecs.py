@@ -28,11 +28,25 @@ __all__ = [
 ]
 
 # What CreateService takes back from what DescribeServices shows.
-SETTINGS = (
-    "serviceName launchType capacityProviderStrategy platformVersion schedulingStrategy deploymentConfiguration "
-    "deploymentController networkConfiguration loadBalancers serviceRegistries placementConstraints "
-    "placementStrategy healthCheckGracePeriodSeconds enableECSManagedTags propagateTags enableExecuteCommand tags"
-).split()
+SETTINGS = [
+    "serviceName",
+    "launchType",
+    "capacityProviderStrategy",
+    "platformVersion",
+    "schedulingStrategy",
+    "deploymentConfiguration",
+    "deploymentController",
+    "networkConfiguration",
+    "loadBalancers",
+    "serviceRegistries",
+    "placementConstraints",
+    "placementStrategy",
+    "healthCheckGracePeriodSeconds",
+    "enableECSManagedTags",
+    "propagateTags",
+    "enableExecuteCommand",
+    "tags",
+]
 STATE = (
     "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, runningCount: runningCount, "
     "taskDefinition: deployments[?status=='PRIMARY'].taskDefinition | [0], "
@@ -44,10 +58,23 @@ ROLLOUT = (
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
-FORM = (
-    "family taskRoleArn executionRoleArn networkMode containerDefinitions volumes placementConstraints "
-    "requiresCompatibilities cpu memory pidMode ipcMode proxyConfiguration ephemeralStorage runtimePlatform"
-).split()
+FORM = [
+    "family",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "containerDefinitions",
+    "volumes",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "pidMode",
+    "ipcMode",
+    "proxyConfiguration",
+    "ephemeralStorage",
+    "runtimePlatform",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +142,8 @@ def _scalable(p: Parameters, name: str) -> Reading:
 def read_tasks(session: Session) -> list[dict[str, Any]]:
     """Read the running tasks of every service: service, revision, each container's health."""
     p = session.parameters
-    query = "tasks[].{task: taskArn, revision: taskDefinitionArn, containers: containers[].{name: name, health: healthStatus}}"
+    containers = "containers[].{name: name, health: healthStatus}"
+    query = f"tasks[].{{task: taskArn, revision: taskDefinitionArn, containers: {containers}}}"
     rows = []
     for name in p.services:
         found = session.read(_tasks(p, name, query)) if session.read(_service(p, name)) else None
@@ -226,7 +254,6 @@ def _deploy(p: Parameters, found: Running, revision: str | Answer) -> Change:
     name = found.service
     where = {"cluster": p.cluster, "service": p.ecs_service_of(name)}
     back = Call("ecs", "update_service", {**where, "taskDefinition": found.arn})
-    waits = (_stable(p, name), *([_healthy(p, name)] if isinstance(revision, Answer | str) else []))
     return Change(
         name=f"service {name}",
         verb="deploy",
@@ -235,8 +262,11 @@ def _deploy(p: Parameters, found: Running, revision: str | Answer) -> Change:
         expected={"arn": (found.state or {})["arn"], "taskDefinition": found.arn},
         wanted={"taskDefinition": revision},
         inverse=Inverse("deploy", back, wanted={"taskDefinition": found.arn}, waits=(_stable(p, name),)),
-        diff=differences(_short(found.arn), "the revision registered above" if isinstance(revision, Answer) else _short(revision)),
-        waits=waits,
+        diff=differences(
+            _short(found.arn),
+            "the revision registered above" if isinstance(revision, Answer) else _short(revision),
+        ),
+        waits=(_stable(p, name), _healthy(p, name)),
         back_on_failure=True,
     )
 
@@ -251,7 +281,7 @@ def _stable(p: Parameters, name: str) -> Wait:
 
 
 def _healthy(p: Parameters, name: str) -> Wait:
-    query = "tasks[].{task: taskArn, unhealthy: containers[?healthStatus=='UNHEALTHY'].name, envoy: containers[?name=='envoy'].healthStatus | [0]}"
+    query = "tasks[].{task: taskArn, envoy: containers[?name=='envoy'].healthStatus | [0]}"
     until = "length(@) > `0` && !(@[?envoy != null && envoy != 'HEALTHY'])"
     return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
 

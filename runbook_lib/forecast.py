@@ -20,8 +20,8 @@ __all__ = [
     "Sight",
     "forecast",
     "forecast_load",
-    "require_passable",
     "requests_for_one_look",
+    "require_passable",
     "separable",
     "share_band",
 ]
@@ -115,9 +115,7 @@ def forecast(
         weight=weight,
         error_rate=error_rate,
         bake_minutes=bake_seconds / 60,
-        sights=tuple(
-            _sight(increase, needed(increase), canary_per_minute, in_bake) for increase in increases
-        ),
+        sights=tuple(_sight(increase, needed(increase), canary_per_minute, in_bake) for increase in increases),
         requests_at_risk=in_bake,
         requests_to_pass=to_pass,
         minutes_to_pass=_minutes(to_pass, canary_per_minute),
@@ -135,14 +133,10 @@ def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
     needs = "no number of requests would do"
     if step.requests_to_pass is not None:
         needs = f"{step.requests_to_pass:,} are needed for a PASS"
-    minutes = (
-        ""
-        if step.minutes_to_pass is None
-        else f"bake at least {math.ceil(60 * step.minutes_to_pass)} seconds, "
-    )
+    minutes = "" if step.minutes_to_pass is None else f"bake at least {math.ceil(60 * step.minutes_to_pass)} seconds, "
     raise GateError(
-        f"this bake could never pass: at {step.weight} % of {step.requests_per_second:g} requests per second the "
-        f"canary gets {step.requests_at_risk:,} requests in {60 * step.bake_minutes:g} seconds, and {needs}",
+        f"this bake could never pass: at {step.weight} % of {step.requests_per_second:g} requests per second "
+        f"the canary gets {step.requests_at_risk:,} of them in {60 * step.bake_minutes:g} s, and {needs}",
         hint=f"{minutes}raise the weight or detectable_increase, or allow a bake that cannot pass",
     )
 
@@ -150,7 +144,7 @@ def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
 def requests_for_one_look(
     stable_rate: float, canary_rate: float, weight: int, *, alpha: float = 0.01, power: float = 0.95
 ) -> int:
-    """Return the canary requests a plain one-sided test needs that looks once, at the end, at a weight in 1-99.
+    """Return the canary requests a plain one-sided test needs that looks only once, at a weight of 1-99.
 
     The classical two-proportion planner (Fleiss, Levin and Paik 2003, 4.2): what looking at any time is paid
     with is the difference to `requests_to_show`.
@@ -182,16 +176,14 @@ def forecast_load(
     known = capacity if capacity is not None else stable_now
     load = requests_per_second * weight / 100
     needed = math.ceil(load / known - 1e-9) if known else 0 if not load else None
-    return Load(
-        weight, stable_now, load / canary_tasks if canary_tasks else None, known, canary_tasks, needed
-    )
+    return Load(weight, stable_now, load / canary_tasks if canary_tasks else None, known, canary_tasks, needed)
 
 
 def share_band(weight: int, requests: int, confidence: float = 0.999) -> tuple[float, float]:
     """Return the lowest and the highest share of `requests` the canary may get if `weight` percent is real.
 
-    Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at weights 0 and 100; any
-    share will do where there is no request. Raises ParametersError for a weight outside 0-100.
+    Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at weights 0 and 100;
+    any share will do where there is no request. Raises ParametersError for a weight outside 0-100.
     """
     if not 0 <= weight <= 100 or requests < 0:
         raise ParametersError(f"a weight is 0-100 percent of 0 or more requests, got {weight} of {requests}")
@@ -243,7 +235,7 @@ def _minutes(requests: int | None, per_minute: float) -> float | None:
 
 
 def _smallest(needed: Callable[[float], int | None], requests: int, top: float) -> float | None:
-    """Return the smallest increase up to `top` that needs no more than these requests, to a thousandth of it."""
+    """Return the smallest increase up to `top` these requests show, to a thousandth of it."""
 
     def shows(increase: float) -> bool:
         return (count := needed(increase)) is not None and count <= requests
@@ -257,9 +249,7 @@ def _smallest(needed: Callable[[float], int | None], requests: int, top: float) 
     return high
 
 
-def _refuse_impossible(
-    requests_per_second: float, weight: int, error_rate: float, bake_seconds: float
-) -> None:
+def _refuse_impossible(requests_per_second: float, weight: int, error_rate: float, bake_seconds: float) -> None:
     within = {
         "requests_per_second": (requests_per_second, 0 <= requests_per_second < math.inf, "0 or more"),
         "weight": (weight, 0 <= weight <= 100, "0-100 percent"),

@@ -12,7 +12,13 @@ from runbook_lib.plan import Evidence, Plan
 from runbook_lib.survey import Survey
 from runbook_lib.task_definition import sidecar_of
 
-__all__ = ["evidence_for_removal", "evidence_for_retirement", "evidence_for_shift", "evidence_for_sidecars", "evidence_for_step"]
+__all__ = [
+    "evidence_for_removal",
+    "evidence_for_retirement",
+    "evidence_for_shift",
+    "evidence_for_sidecars",
+    "evidence_for_step",
+]
 
 
 def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
@@ -47,8 +53,19 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
     own = {f"route {found.parameters.router}/{found.parameters.route}"}
     others = [name for name in found.references if name not in own]
     return (
-        _claim(found, "stable carries nothing", weight == 0 and carried == 100, unfinished, "finish the shift first"),
-        Evidence("nothing else refers to it", not others, ", ".join(others) or "only its own route", "mend those first"),
+        _claim(
+            found,
+            "stable carries nothing",
+            weight == 0 and carried == 100,
+            unfinished,
+            "finish the shift first",
+        ),
+        Evidence(
+            "nothing else refers to it",
+            not others,
+            ", ".join(others) or "only its own route",
+            "mend those first",
+        ),
         _ready(found, shift.canary, "canary carries all"),
         _survives(found),
     )
@@ -97,7 +114,9 @@ def _dialled(found: Survey) -> Evidence:
     addresses = found.names[name].addresses
     callers = found.parameters.callers_of(name)
     if not callers:
-        return Evidence("the name dialled", False, f"no service lists {name} among its backends", "add it to the caller")
+        return Evidence(
+            "the name dialled", False, f"no service lists {name} among its backends", "add it to the caller"
+        )
     hint = "callers must resolve it before their Envoy sees the request: register it, or shift the name they dial"
     return Evidence("the name dialled", bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint)
 
@@ -113,7 +132,12 @@ def _ready(found: Survey, service: str, name: str) -> Evidence:
 
 def _not_retired(found: Survey) -> Evidence:
     retired = ", ".join(sorted(found.lifecycle.retired))
-    return Evidence("not retired", not retired, f"retired: {retired}" if retired else "nobody is", "only undo brings it back")
+    return Evidence(
+        "not retired",
+        not retired,
+        f"retired: {retired}" if retired else "nobody is",
+        "only undo brings it back",
+    )
 
 
 def _survives(found: Survey) -> Evidence:
@@ -121,7 +145,12 @@ def _survives(found: Survey) -> Evidence:
     name = found.parameters.shift.name
     known = found.names[name].service_id
     words = f"{name} will keep an address in {known}" if known else f"{name} is not in this namespace"
-    return Evidence("the name survives", bool(known), "it keeps an address" if known else words, "keep an address under it yourself")
+    return Evidence(
+        "the name survives",
+        bool(known),
+        "it keeps an address" if known else words,
+        "keep an address under it yourself",
+    )
 
 
 def meshed(found: Survey) -> dict[str, str]:

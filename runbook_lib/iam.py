@@ -16,7 +16,15 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences
 from runbook_lib.session import Session
 
-__all__ = ["Credentials", "evidence", "plan_credentials", "plan_credentials_end", "policy", "read_credentials", "role_arns"]
+__all__ = [
+    "Credentials",
+    "evidence",
+    "plan_credentials",
+    "plan_credentials_end",
+    "policy",
+    "read_credentials",
+    "role_arns",
+]
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"

@@ -298,7 +298,8 @@ def plan_removal(session: Session, live: Live) -> tuple[Plan, tuple[str, ...]]:
     """Plan the end of every resource the runbook made, children first, and name what stays and why."""
     p = session.parameters
     unique = {r.key: r for r in desired(p, Lifecycle())}
-    made, kept = [], []
+    made: list[Change] = []
+    kept: list[str] = []
     for resource in sorted(unique.values(), key=lambda r: REMOVAL.index(r.kind)):
         state = live.get(resource.key)
         if state and resource.kind == "mesh" and (foreign := _foreign(session, unique)):

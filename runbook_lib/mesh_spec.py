@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook_lib.parameters import HealthCheck, Match, Parameters, Retry, Route, Timeout
 
-__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "tags"]
+__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "quotas", "tags"]
 
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
 
@@ -73,6 +73,24 @@ def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
             *_providers(p, life),
         )
     )
+
+
+def quotas(p: Parameters) -> list[tuple[str, int, int]]:
+    """Return (what, how many the file asks for, the default quota) for each App Mesh quota that can bind here.
+
+    Source: Service Quotas, service code appmesh; ten weighted targets a route is fixed.
+    """
+    routes = max((len(r.routes) for r in p.routers.values()), default=0)
+    widest = max((len(route.names) for r in p.routers.values() for route in r.routes.values()), default=0)
+    return [
+        ("virtual services per mesh", len(p.virtual_services), 200),
+        ("virtual nodes per mesh", len(p.services), 200),
+        ("virtual routers per mesh", len(p.routers), 200),
+        ("routes per router", routes, 50),
+        ("weighted targets per route", widest, 10),
+        ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
+        ("connected Envoys per node", max(s.desired_count for s in p.services.values()), 50),
+    ]
 
 
 Item = tuple[str, dict[str, str], dict[str, Any], str]
@@ -140,7 +158,10 @@ def _discovery(p: Parameters, name: str) -> dict[str, Any]:
     service = p.services[name]
     if service.cloud_map is None:
         return {"dns": {"hostname": service.hostname}, "awsCloudMap": None}
-    cloud = {"namespaceName": service.cloud_map.namespace or p.namespace, "serviceName": service.cloud_map.service}
+    cloud = {
+        "namespaceName": service.cloud_map.namespace or p.namespace,
+        "serviceName": service.cloud_map.service,
+    }
     attributes = [{"key": k, "value": v} for k, v in service.cloud_map.attributes.items()]
     return {"dns": None, "awsCloudMap": {**cloud, **({"attributes": attributes} if attributes else {})}}
 
@@ -158,7 +179,10 @@ def _health_check(check: HealthCheck, protocol: str, port: int) -> dict[str, Any
 
 
 def _timeout(timeout: Timeout, protocol: str) -> dict[str, Any]:
-    seconds = {"idle": timeout.idle_seconds, "perRequest": timeout.per_request_seconds if protocol != "tcp" else None}
+    seconds = {
+        "idle": timeout.idle_seconds,
+        "perRequest": timeout.per_request_seconds if protocol != "tcp" else None,
+    }
     return {key: {"unit": "s", "value": value} for key, value in seconds.items() if value}
 
 
@@ -176,7 +200,7 @@ def _routers(p: Parameters, life: Lifecycle) -> Iterator[Item]:
 def _weights(p: Parameters, life: Lifecycle, router: str, name: str, route: Route) -> dict[str, int]:
     if (router, name) == (p.router, p.route):
         return dict(life.weights) or {p.shift.stable: 100, p.shift.canary: 0}
-    return dict(route.targets) if isinstance(route.targets, dict) else {n: 100 for n in route.targets}
+    return dict(route.targets) if isinstance(route.targets, dict) else dict.fromkeys(route.targets, 100)
 
 
 def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[str, Any]:
@@ -189,7 +213,7 @@ def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[
         body["match"] = _match(route.match)
         body["retryPolicy"] = _retry(route.retry)
     body["timeout"] = _timeout(route.timeout, protocol)
-    others: dict[str, Any] = {variant: None for variant in SPEC_OF.values()}
+    others: dict[str, Any] = dict.fromkeys(SPEC_OF.values())
     priority = {} if route.priority is None else {"priority": route.priority}
     return {**others, **priority, SPEC_OF[protocol]: {k: v for k, v in body.items() if v or k == "match"}}
 

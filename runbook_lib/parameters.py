@@ -6,11 +6,10 @@ line's), are checked here, once, before anything is touched. Nothing else reads 
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -25,14 +24,16 @@ from pydantic import (
 )
 
 from runbook_lib.errors import ParametersError
-from runbook_lib.task_definition import FARGATE_SIZES, check_fips, check_image_tag, check_region
+from runbook_lib.parameter_checks import nearest, problems
 
 __all__ = ["Parameters", "Route", "Service", "load", "nearest", "parameter_names"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
-Dns = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$")]
+Dns = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Positive = Annotated[int, Field(ge=1)]
@@ -72,7 +73,9 @@ class Envoy(Strict):
     user: str = Field("1337", description="user id Envoy runs as, and the proxy's IgnoredUID")
     ignored_uid: str | None = Field(None, description="IgnoredUID, where stated; must equal `user`")
     ignored_ips: list[str] = Field([], description="egress addresses Envoy leaves alone, besides the metadata ones")
-    ignored_ports: Annotated[list[Port], Field(max_length=15)] = Field([22], description="EgressIgnoredPorts, at most 15")
+    ignored_ports: Annotated[list[Port], Field(max_length=15)] = Field(
+        [22], description="EgressIgnoredPorts, at most 15"
+    )
     access_log: str | None = Field("/dev/stdout", description="file path of the access log; null for none")
 
 
@@ -109,7 +112,9 @@ class Service(Strict):
     ecs_service: Name | None = Field(None, description="name of the ECS service; null: as here")
     backends: list[Dns] = Field([], description="virtual services it may call")
     cloud_map: CloudMap | None = Field(None, description="discover through Cloud Map instead of DNS")
-    ports: Annotated[list[Port], Field(min_length=1)] | None = Field(None, description="ports the application listens on")
+    ports: Annotated[list[Port], Field(min_length=1)] | None = Field(
+        None, description="ports the application listens on"
+    )
     protocol: Protocol | None = Field(None, description="protocol of those ports")
     launch_type: LaunchType | None = Field(None, description="FARGATE or EC2")
     task_role: str | None = Field(None, description="name of the task role to give where the definition has none")
@@ -149,8 +154,8 @@ class Retry(Strict):
         ["gateway-error", "stream-error"], description="HTTP answers tried again"
     )
     tcp_events: list[Literal["connection-error"]] = Field(["connection-error"], description="TCP failures tried again")
-    grpc_events: list[Literal["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]] = Field(
-        ["unavailable"], description="gRPC statuses tried again"
+    grpc_events: list[Literal["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]] = (
+        Field(["unavailable"], description="gRPC statuses tried again")
     )
 
 
@@ -194,7 +199,9 @@ class VerdictRule(Strict):
     """How the canary is judged."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.01, description="chance of a false FAIL over the whole bake")
-    detectable_increase: Annotated[float, Field(gt=0, lt=1)] = Field(0.01, description="rise of the error rate a PASS rules out")
+    detectable_increase: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="rise of the error rate a PASS rules out"
+    )
     power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would have shown")
     ignored_increase: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="rise too small to roll back for")
     on_inconclusive: Literal["hold", "extend", "roll_back"] = Field("hold", description="when the bake ends undecided")
@@ -263,7 +270,9 @@ class Parameters(Strict):
     environment: Name = Field(description="name of this environment")
     target: Literal["local", "aws"] = Field(description="the local mesh, or AWS itself")
     engine: Literal["appmesh"] = Field("appmesh", description="what carries the weights")
-    account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] = Field(description="the only account acted on, quoted")
+    account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] = Field(
+        description="the only account acted on, quoted"
+    )
     region: str = Field(description="AWS region")
     mode: Literal["plan", "apply"] = Field("plan", description="what the notebooks do when not told")
     mesh: Mesh = Field(description="the mesh")
@@ -355,9 +364,9 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
         parameters = Parameters.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise _refusal(file, (_sentence(e) for e in error.errors())) from None
-    problems = list(_problems(parameters))
-    if problems:
-        raise _refusal(file, problems)
+    found = list(problems(parameters))
+    if found:
+        raise _refusal(file, found)
     parameters._notes = notes
     return parameters
 
@@ -428,116 +437,3 @@ def _sentence(error: Any) -> str:
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
     close = nearest(key, list(known))
     return f"unknown key {key!r}; {close or 'expected one of ' + ', '.join(known)}"
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """Return a question that names the closest known word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
-def _problems(p: Parameters) -> Iterator[str]:
-    """Yield what single fields cannot tell: references, sums, protocols along a route."""
-    for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift):
-        yield from check(p)
-
-
-def _check_image(p: Parameters) -> Iterator[str]:
-    for where, check in (
-        ("region", lambda: check_region(p.region)),
-        ("envoy.image_tag", lambda: check_image_tag(p.envoy.image_tag)),
-        ("envoy.fips", lambda: check_fips(p.region) if p.envoy.fips else None),
-    ):
-        try:
-            check()
-        except ParametersError as error:
-            yield f"{where}: {error.message}"
-    if p.envoy.ignored_uid not in (None, p.envoy.user):
-        yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
-
-
-def _check_services(p: Parameters) -> Iterator[str]:
-    for name, service in p.services.items():
-        where = f"services.{name}"
-        for backend in service.backends:
-            if backend not in p.virtual_services:
-                known = list(p.virtual_services)
-                yield f"{where}.backends: no virtual service {backend!r}; {nearest(backend, known) or f'expected one of {known}'}"
-        if p.launch_type_of(name) == "FARGATE" and (service.cpu or service.memory):
-            if service.memory not in FARGATE_SIZES.get(service.cpu or 0, ()):
-                yield f"{where}: Fargate has no size of {service.cpu} CPU units with {service.memory} MiB; give both"
-    yield from _doubles("services.*.hostname", [s.hostname for s in p.services.values()])
-    yield from _doubles("services.*.ecs_service", [p.ecs_service_of(n) for n in p.services])
-
-
-def _doubles(where: str, values: list[str]) -> Iterator[str]:
-    for value in sorted({v for v in values if values.count(v) > 1}):
-        yield f"{where}: expected distinct values; found {value!r} {values.count(value)} times"
-
-
-def _check_providers(p: Parameters) -> Iterator[str]:
-    for name, provider in p.virtual_services.items():
-        known = list(p.services if provider.node else p.routers)
-        wanted = provider.node or provider.router or ""
-        if wanted not in known:
-            kind = "service" if provider.node else "router"
-            yield f"virtual_services.{name}: no {kind} {wanted!r}; {nearest(wanted, known) or f'expected one of {known}'}"
-
-
-def _check_routes(p: Parameters) -> Iterator[str]:
-    for router_name, router in p.routers.items():
-        for name, route in router.routes.items():
-            where = f"routers.{router_name}.routes.{name}.targets"
-            yield from _check_targets(p, where, route, under_shift=_under_shift(p, router_name, name))
-            yield from _check_protocols(p, where, router.protocol or p.protocol, route)
-
-
-def _under_shift(p: Parameters, router: str, route: str) -> bool:
-    provider = p.virtual_services.get(p.shift.name)
-    routes = p.routers[router].routes
-    return provider is not None and provider.router == router and (p.shift.route == route or len(routes) == 1)
-
-
-def _check_targets(p: Parameters, where: str, route: Route, *, under_shift: bool) -> Iterator[str]:
-    names = route.names
-    if not 1 <= len(names) <= 10:
-        yield f"{where}: expected 1 to 10 targets; found {len(names)}"
-    yield from _doubles(where, names)
-    for name in names:
-        if name not in p.services:
-            yield f"{where}: no service {name!r}; {nearest(name, list(p.services)) or f'expected one of {list(p.services)}'}"
-    if under_shift:
-        if isinstance(route.targets, dict):
-            yield f"{where}: expected names only, since `shift` moves these weights; found weights"
-        if set(names) != {p.shift.stable, p.shift.canary}:
-            yield f"{where}: expected the shift's {[p.shift.stable, p.shift.canary]}; found {names}"
-    elif isinstance(route.targets, dict):
-        if sum(route.targets.values()) != 100:
-            yield f"{where}: expected weights that sum to 100; found {sum(route.targets.values())}"
-    elif len(names) > 1:
-        yield f"{where}: expected a weight for each, since this route is not under shift; found names only"
-
-
-def _check_protocols(p: Parameters, where: str, protocol: str, route: Route) -> Iterator[str]:
-    for name in route.names:
-        if name in p.services and p.protocol_of(name) != protocol:
-            yield f"{where}: expected one protocol along a route, the router's {protocol}; {name} has {p.protocol_of(name)}"
-
-
-def _check_shift(p: Parameters) -> Iterator[str]:
-    provider = p.virtual_services.get(p.shift.name)
-    if provider is None or provider.router not in p.routers:
-        routed = [n for n, v in p.virtual_services.items() if v.router]
-        yield f"shift.name: expected a virtual service with a router, one of {routed}; found {p.shift.name!r}"
-        return
-    routes = list(p.routers[provider.router].routes)
-    if p.shift.route not in routes and not (p.shift.route is None and len(routes) == 1):
-        yield f"shift.route: expected one of {routes}; found {p.shift.route!r}"
-    if p.shift.stable == p.shift.canary:
-        yield f"shift.canary: expected another service than shift.stable; found {p.shift.canary!r} twice"
-    for field in ("stable", "canary"):
-        if getattr(p.shift, field) not in p.services:
-            yield f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one of {list(p.services)}"
-
-
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)

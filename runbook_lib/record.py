@@ -21,6 +21,7 @@ from runbook_lib.redaction import redacted
 
 __all__ = ["Run", "find", "latest", "open_or_join", "root", "start"]
 
+
 def root() -> Path:
     """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout."""
     return Path(os.environ.get("RUNBOOK_RUNS") or Path(__file__).resolve().parent.parent / "runs")
@@ -43,13 +44,22 @@ class Run:
         return self.folder.parent.name
 
     @property
+    def opened(self) -> dict[str, Any]:
+        """The journal's first line: environment, mode, what was given beside the file."""
+        return next((line for line in self.lines() if line["event"] == "opened"), {})
+
+    @property
     def closed(self) -> bool:
         """Whether the run has ended for good: done or rolled back."""
         return any(line["event"] == "closed" for line in self.lines())
 
     def write(self, event: str, **fields: Any) -> None:
         """Append one line to the journal and force it to the disk."""
-        line = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **redacted(fields)}
+        line = {
+            "event": event,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **redacted(fields),
+        }
         with (self.folder / "record.jsonl").open("a") as journal:
             journal.write(json.dumps(line, default=str) + "\n")
             journal.flush()
@@ -87,29 +97,29 @@ class Run:
         return json.loads(file.read_text()) if file.is_file() else None
 
 
-def start(environment: str, base: str | None = None) -> Run:
-    """Create a run's folder, and point `latest` at it."""
-    name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def start(environment: str, base: str | None = None, **opened: Any) -> Run:
+    """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line."""
+    name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
     folder = _base(base) / environment / name
     folder.mkdir(parents=True)
     link = folder.parent / f".latest-{name}"
     link.symlink_to(name)
     link.replace(folder.parent / "latest")
     run = Run(folder)
-    run.write("opened", environment=environment)
+    run.write("opened", **{"environment": environment, "mode": "apply", **opened})
     return run
 
 
 def latest(environment: str, base: str | None = None) -> Run | None:
-    """Return an environment's newest run, where it has one."""
-    link = _base(base) / environment / "latest"
-    return Run(link.resolve()) if link.exists() else None
+    """Return an environment's newest run that applies, where it has one."""
+    runs = (Run(path) for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True))
+    return next((run for run in runs if run.opened.get("mode") == "apply"), None)
 
 
-def open_or_join(environment: str, base: str | None = None) -> Run:
+def open_or_join(environment: str, base: str | None = None, **opened: Any) -> Run:
     """Return the run that is under way, or a new one where the last has ended."""
     run = latest(environment, base)
-    return start(environment, base) if run is None or run.closed else run
+    return start(environment, base, **opened) if run is None or run.closed else run
 
 
 def find(run: str, base: str | None = None) -> Run:
@@ -118,11 +128,13 @@ def find(run: str, base: str | None = None) -> Run:
     if (path / "record.jsonl").is_file():
         return Run(path.resolve())
     hits = sorted(_base(base).glob(f"*/{run}"))
-    if hits:
+    if hits and run:
         return Run(hits[0].resolve())
     newest = latest(run, base)
     if newest is None:
-        raise ParametersError(f"run: nothing is recorded under {run!r} in {_base(base).name}/", hint="runbook status ENV")
+        raise ParametersError(
+            f"run: nothing is recorded under {run!r} in {_base(base).name}/", hint="runbook status ENV"
+        )
     return newest
 
 

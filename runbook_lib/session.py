@@ -19,10 +19,11 @@ import boto3
 import jmespath
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from IPython.core.getipython import get_ipython
 
 from runbook_lib import parameters as files
 from runbook_lib import record
-from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
+from runbook_lib.errors import CallError, ParametersError, RunbookError, TargetError, WaitError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.redaction import scrubbed
@@ -62,6 +63,8 @@ class Session:
     parameters: Parameters
     notebook: str
     connection: Connection
+    file: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
     undo: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -102,7 +105,7 @@ class Session:
     def write(self, call: Call) -> Any:
         """Make one call that changes something. Only `apply` may use this."""
         try:
-            return self._call(call.service, call.operation, dict(call.arguments))
+            return self._call(call.service, call.operation, self._resolved(call.arguments))
         except ClientError as error:
             raise _call_error(call, error) from error
 
@@ -118,7 +121,8 @@ class Session:
             if failed or self.clock() >= end:
                 after = "" if failed else f" after {wait.timeout_seconds} s"
                 raise WaitError(
-                    f"{wait.what}: did not come about{after}; last seen {state}", hint="look at the service's events"
+                    f"{wait.what}: did not come about{after}; last seen {state}",
+                    hint="look at the service's events",
                 )
             self.sleep(pause)
 
@@ -127,11 +131,14 @@ class Session:
         if self.run is None:
             named = os.environ.get("RUNBOOK_RUN")
             base = self.parameters.records
-            environment = self.parameters.environment
-            self.run = record.find(named) if named else record.open_or_join(environment, base)
+            opened = {"file": self.file, "given": self.given}
+            joined = record.find(named) if named else None
+            self.run = joined or record.open_or_join(self.parameters.environment, base, **opened)
         return self.run
 
-    def _resolved(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:
+        if isinstance(arguments, Reading):
+            raise TypeError("a reading's arguments cannot be a reading as a whole")
         return {k: self.read(v) if isinstance(v, Reading) else v for k, v in arguments.items()}
 
     def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> Any:
@@ -176,33 +183,56 @@ def open_session(
         raise ParametersError(f"undo: expected True or False; found {undo!r}", hint="-p undo True")
     environment = given.pop("environment", "")
     if not isinstance(environment, str) or not environment:
-        raise ParametersError(f"environment: expected a name or a file; found {environment!r}", hint="-p environment local")
+        raise ParametersError(
+            f"environment: expected a name or a file; found {environment!r}", hint="-p environment local"
+        )
     parameters = files.load(environment, given)
-    session = Session(parameters, notebook, (connect or _connect)(parameters), undo=undo, **options)
+    connection = (connect or _connect)(parameters)
+    session = Session(parameters, notebook, connection, environment, given, undo, **options)
     session.identity = _identity(session)
     _guard(session)
     atexit.register(session.close)
+    _mask_errors()
     return session
+
+
+def _mask_errors() -> None:
+    """In a kernel, show this library's errors as their sentence alone, and no error with a secret in it."""
+    shell: Any = get_ipython()
+    if shell is None:
+        return
+
+    def show(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
+        error.args = tuple(scrubbed(a) if isinstance(a, str) else a for a in error.args)
+        lines = [f"{kind.__name__}: {error}"]
+        if not isinstance(error, RunbookError):
+            lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]
+        shell._showtraceback(kind, error, lines)
+
+    shell.set_custom_exc((Exception,), show)
 
 
 def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a namespace, refusing names nothing knows.
 
-    In a kernel these are what the `parameters` cell and papermill's injected one assign, found in the
-    history, so that a variable somebody made in a later cell is not mistaken for one.
+    In a kernel the names are those that are parameters, those the `parameters` cell declares, and those
+    papermill's injected cell assigns, so that a variable somebody made elsewhere is not taken for one.
     """
-    names = set(namespace)
-    if "In" in namespace:
-        names = {name for source in namespace["In"] if _declares(source) for name in _assigned(source)} & set(namespace)
     known = files.parameter_names()
+    names = set(namespace)
+    if "__name__" in namespace:
+        injected = [source for source in namespace.get("In", ()) if source.startswith("# Parameters")]
+        declared = {
+            *namespace.get("__annotations__", ()),
+            *(name for source in injected for name in _assigned(source)),
+        }
+        names &= {*known, *declared}
     for name in sorted(names - set(known)):
         nearest = files.nearest(name, known)
-        raise ParametersError(f"parameters: unknown name {name!r}; {nearest or 'see the README'}", hint="nothing was changed")
+        raise ParametersError(
+            f"parameters: unknown name {name!r}; {nearest or 'see the README'}", hint="nothing was changed"
+        )
     return {name: namespace[name] for name in names}
-
-
-def _declares(source: str) -> bool:
-    return source.startswith("# Parameters") or "environment: str" in source
 
 
 def _assigned(source: str) -> list[str]:
@@ -276,5 +306,8 @@ def _call_error(call: Call, error: Exception) -> CallError:
         return error
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        return CallError(f"{where}: {code}: {scrubbed(message)}", hint=ADVICE.get(code, "run again: it goes on from where AWS stands"))
+        return CallError(
+            f"{where}: {code}: {scrubbed(message)}",
+            hint=ADVICE.get(code, "run again: it goes on from where AWS stands"),
+        )
     return CallError(f"{where}: {scrubbed(str(error))}", hint="check the connection, then run again")

@@ -15,7 +15,7 @@ from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 
-__all__ = ["Decision", "plan_steps", "shift", "steps_left"]
+__all__ = ["Decision", "plan_steps", "shift_traffic", "steps_left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ def steps_left(steps: list[int], now: int) -> list[int]:
 def plan_steps(session: Session) -> list[Decision]:
     """Plan every step that is left, without writing anything."""
     found = survey(session)
-    shift_ = session.parameters.shift
+    shift = session.parameters.shift
     if found.split.state is None or found.lifecycle.retired:
         return []
-    now = found.split.weights.get(shift_.canary, 0)
+    now = found.split.weights.get(shift.canary, 0)
     out = []
-    for step in steps_left(shift_.steps, now):
-        weights = {shift_.stable: 100 - step, shift_.canary: step}
+    for step in steps_left(shift.steps, now):
+        weights = {shift.stable: 100 - step, shift.canary: step}
         out.append(Decision(step, weights, found.plan_weights(weights), False, f"{now} → {step} %"))
         now = step
     return out
 
 
-def shift(session: Session, *evidence: Evidence) -> Iterator[Decision]:
+def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
     """Take every step that is left: plan from what is there, clear, write, read back.
 
     Yields a `Decision` per step; in plan mode nothing is written. Raises GateError before the first write
@@ -60,5 +60,7 @@ def shift(session: Session, *evidence: Evidence) -> Iterator[Decision]:
     for planned in plan_steps(session):
         plan = survey(session).plan_weights(planned.weights) if session.applies else planned.plan
         made = apply(session, clear(plan, *evidence))
-        read = survey(session).split.weights if made else planned.weights
-        yield Decision(planned.step, dict(read), plan, bool(made), planned.words)
+        read = dict(survey(session).split.weights if made else planned.weights)
+        if made:
+            session.join_run().write("decision", weights=read, reason=planned.words)
+        yield Decision(planned.step, read, plan, bool(made), planned.words)

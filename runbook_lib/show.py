@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from IPython.display import Image, display
 
 from runbook_lib.apply import Applied
@@ -25,11 +24,17 @@ from runbook_lib.survey import Survey
 __all__ = [
     "Table",
     "Words",
+    "plan_rows",
     "show_changes",
     "show_checks",
+    "show_credentials",
     "show_decision",
+    "show_done",
     "show_evidence",
+    "show_kept",
+    "show_names",
     "show_plan",
+    "show_resources",
     "show_review",
     "show_session",
     "show_sidecars",
@@ -49,22 +54,23 @@ class Table:
     caption: str
     rows: Sequence[Mapping[str, Any]]
 
-    def _frame(self) -> pd.DataFrame:
+    def _frame(self) -> Any:
+        import pandas as pd  # here, since only a table that is shown is worth a third of a second
+
+        pd.set_option("display.max_colwidth", None)
         return pd.DataFrame([{k: _text(v) for k, v in row.items()} for row in self.rows])
 
     def _repr_html_(self) -> str:
         caption = f"<p><b>{html.escape(self.caption)}</b></p>"
         if not self.rows:
             return f"{caption}<p>(none)</p>"
-        with pd.option_context("display.max_colwidth", None):
-            table = self._frame().to_html(index=False, border=0, escape=True, justify="left")
+        table: str = self._frame().to_html(index=False, border=0, escape=True, justify="left")
         return caption + table.replace("\\n", "<br>")
 
     def __repr__(self) -> str:
         if not self.rows:
             return f"{self.caption}: none"
-        with pd.option_context("display.max_colwidth", 60, "display.width", 200):
-            return f"{self.caption}\n{self._frame().to_string(index=False, justify='left')}"
+        return f"{self.caption}\n{self._frame().to_string(index=False, justify='left', max_colwidth=60)}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,12 @@ def show_plan(plan: Plan) -> None:
     if not plan.changes:
         display(Words("nothing to change"))
         return
-    display(Table(f"{len(plan)} change(s), in this order", [_row(c) for c in plan]))
+    display(Table(f"{len(plan)} change(s), in this order", plan_rows(plan)))
+
+
+def plan_rows(plan: Plan) -> list[dict[str, str]]:
+    """Return a row for each change of a plan."""
+    return [_row(change) for change in plan]
 
 
 def _row(change: Change) -> dict[str, str]:
@@ -151,16 +162,32 @@ def show_changes(applied: Iterable[Applied]) -> None:
     if not made:
         display(Words("nothing was changed"))
         return
-    display(Table(f"{len(made)} change(s) made and read back", [{"change": f"{a.change.verb} {a.change.name}"} for a in made]))
+    display(
+        Table(
+            f"{len(made)} change(s) made and read back",
+            [{"change": f"{a.change.verb} {a.change.name}"} for a in made],
+        )
+    )
 
 
 def show_evidence(evidence: Iterable[Evidence]) -> None:
     """Show the claims a plan needs, those that do not hold first."""
     rows = [
-        {"claim": e.name, "holds": MARK["PASS" if e.holds else "FAIL"], "found": e.found, "next": e.hint if not e.holds else ""}
+        {
+            "claim": e.name,
+            "holds": MARK["PASS" if e.holds else "FAIL"],
+            "found": e.found,
+            "next": e.hint if not e.holds else "",
+        }
         for e in sorted(evidence, key=lambda e: e.holds)
     ]
     display(Table("what must hold before anything is changed", rows))
+
+
+def show_done(plan: Plan, words: str) -> None:
+    """Show whether anything is left to do: planned again, a step that was applied has nothing."""
+    left = ", ".join(f"{change.verb} {change.name}" for change in plan)
+    display(Words(f"still to do: {left}", "WARN") if left else Words(words, "PASS"))
 
 
 def show_checks(checks: Iterable[Any]) -> None:
@@ -192,6 +219,20 @@ def show_decision(decision: Decision) -> None:
     display(Words(f"{decision.words}: {weights} ({'read back' if decision.written else 'planned'})"))
 
 
+def show_credentials(found: Survey) -> None:
+    """Show who signs for each service's Envoy, and whether that role may read its node."""
+    rows = [
+        {
+            "service": c.service,
+            "signs": c.role or "nobody",
+            "as": c.source,
+            "may read its node": "yes" if c.may_stream else "no",
+        }
+        for c in found.credentials
+    ]
+    display(Table("who signs for each Envoy", rows))
+
+
 def show_sidecars(found: Survey) -> None:
     """Show each task: its service, revision, and the health of its containers."""
     rows = [
@@ -203,6 +244,25 @@ def show_sidecars(found: Survey) -> None:
         for task in found.tasks
     ]
     display(Table("tasks", sorted(rows, key=lambda row: row["service"])))
+
+
+def show_resources(found: Survey, step: str) -> None:
+    """Show which of one notebook's resources are there."""
+    keys = [c for c in found.live if c in found.resources_of(step)]
+    rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
+    display(Table(f"{found.parameters.mesh.name} is {found.stage}", rows))
+
+
+def show_kept(kept: Iterable[str]) -> None:
+    """Show what is left alone, and why."""
+    for words in kept:
+        display(Words(f"left alone: {words}", "WARN"))
+
+
+def show_names(found: Survey) -> None:
+    """Show each name callers may dial, and how many addresses answer it."""
+    rows = [{"name": name, "addresses": len(r.addresses)} for name, r in found.names.items()]
+    display(Table("names in discovery", rows))
 
 
 def show_review(found: Survey) -> None:
@@ -237,7 +297,7 @@ def _edges(found: Survey) -> Iterable[tuple[str, str, str]]:
             yield from ((name, node, f"{weight} %") for node, weight in found.split.weights.items())
         else:
             for route_name, route in p.routers[provider.router or ""].routes.items():
-                fixed = route.targets if isinstance(route.targets, dict) else {n: 100 for n in route.targets}
+                fixed = route.targets if isinstance(route.targets, dict) else dict.fromkeys(route.targets, 100)
                 yield from ((name, node, f"{route_name} {weight} %") for node, weight in fixed.items())
 
 
@@ -259,11 +319,24 @@ def _picture(edges: Sequence[tuple[str, str, str]]) -> bytes:
     axes.set_ylim(-0.7, height - 0.3)
     for a, b, label in edges:
         start, end = at[(1 if "." in a else 0), a], at[(1 if "." in b else 2), b]
-        axes.annotate("", xy=(end[0] - 0.3, end[1]), xytext=(start[0] + 0.3, start[1]), arrowprops={"arrowstyle": "->", "color": "#57606a"})
+        axes.annotate(
+            "",
+            xy=(end[0] - 0.3, end[1]),
+            xytext=(start[0] + 0.3, start[1]),
+            arrowprops={"arrowstyle": "->", "color": "#57606a"},
+        )
         axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, label, ha="center", fontsize=9)
     for (x, name), (left, top) in at.items():
         colour = "#ddf4ff" if x == 1 else "#dafbe1"
-        axes.text(left, top, name, ha="center", va="center", fontsize=10, bbox={"boxstyle": "round,pad=0.5", "fc": colour, "ec": "#57606a"})
+        axes.text(
+            left,
+            top,
+            name,
+            ha="center",
+            va="center",
+            fontsize=10,
+            bbox={"boxstyle": "round,pad=0.5", "fc": colour, "ec": "#57606a"},
+        )
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None}, facecolor="white")
     return out.getvalue()

@@ -14,7 +14,7 @@ from runbook_lib import discovery, ecs, iam, mesh
 from runbook_lib.discovery import Registered
 from runbook_lib.ecs import Running
 from runbook_lib.iam import Credentials
-from runbook_lib.mesh_spec import Lifecycle
+from runbook_lib.mesh_spec import Lifecycle, desired
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan
 from runbook_lib.session import Session
@@ -88,6 +88,10 @@ class Survey:
         found: list[str] = self.engine.references(self.session, self.parameters.shift.stable)
         return found
 
+    def resources_of(self, step: str) -> list[str]:
+        """Return the keys of one notebook's resources."""
+        return [r.key for r in desired(self.parameters, Lifecycle()) if r.step == step]
+
     def plan_resources(self, step: str) -> Plan:
         """Plan the engine's resources of one notebook."""
         plan: Plan = self.engine.plan_step(self.parameters, self.lifecycle, self.live, step)
@@ -114,7 +118,12 @@ class Survey:
         node: Plan = self.engine.plan_retirement(p, self.live, p.shift.stable)
         address = discovery.plan_placeholder(p, self.names[p.shift.name])
         end = ecs.plan_end(p, self.running[p.shift.stable])
-        needs = ("stable carries nothing", "nothing else refers to it", "canary carries all", "the name survives")
+        needs = (
+            "stable carries nothing",
+            "nothing else refers to it",
+            "canary carries all",
+            "the name survives",
+        )
         return Plan(settle.title, needs=needs) + settle + node + address + end
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:

@@ -152,7 +152,7 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     _put(task, _envoy(_named(now, name), _named(before, name), before, sidecar, name))
     if sidecar.xray:
         daemon = next((c for c in containers_of(now) if is_daemon(c)), _daemon())
-        _put(task, {**copy.deepcopy(daemon), "user": sidecar.user})
+        _put(task, {**daemon, "user": sidecar.user})
     for container in app_containers(task):
         waits = [d for d in container.get("dependsOn") or [] if d["containerName"] != name]
         container["dependsOn"] = [*waits, {"containerName": name, "condition": "HEALTHY"}]
@@ -280,10 +280,11 @@ def _envoy(now: Json, base: Json, before: Json, sidecar: Sidecar, name: str) -> 
     speak of come from there, so that none of ours outlives its parameter.
     """
     kept = {k: v for k, v in now.items() if k not in ("cpu", "memory", "ulimits")}
-    sized = {k: base[k] for k in ("cpu", "memory") if k in base}
+    sized: Json = {k: base[k] for k in ("cpu", "memory") if k in base}
     asked = {"cpu": sidecar.cpu, "memory": sidecar.memory}
-    envoy = {
-        **copy.deepcopy({**kept, **sized}),
+    envoy: Json = {
+        **kept,
+        **sized,
         **{k: v for k, v in asked.items() if v is not None},
         "name": name,
         "image": sidecar.image,
@@ -311,7 +312,7 @@ def _environment(now: Json, base: Json, sidecar: Sidecar) -> list[Json]:
     own = {name: value for name, value in switches.items() if value}
     others = [e for e in now.get("environment") or [] if e["name"] not in OWN_VARIABLES]
     earlier = [e for e in base.get("environment") or [] if e["name"] in OWN_VARIABLES - {*own, *IDENTITY}]
-    return [*copy.deepcopy([*others, *earlier]), *({"name": n, "value": v} for n, v in own.items())]
+    return [*others, *earlier, *({"name": n, "value": v} for n, v in own.items())]
 
 
 def _health_check(start_period: int) -> Json:
@@ -326,9 +327,9 @@ def _health_check(start_period: int) -> Json:
 
 def _ulimits(envoy: Json, open_files: int | None) -> list[Json]:
     if open_files is None:
-        return copy.deepcopy(envoy.get("ulimits") or [])
+        return list(envoy.get("ulimits") or [])
     others = [u for u in envoy.get("ulimits") or [] if u["name"] != "nofile"]
-    return [*copy.deepcopy(others), {"name": "nofile", "softLimit": open_files, "hardLimit": open_files}]
+    return [*others, {"name": "nofile", "softLimit": open_files, "hardLimit": open_files}]
 
 
 def _daemon() -> Json:

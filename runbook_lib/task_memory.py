@@ -45,7 +45,7 @@ def remember(before: Json, task: Json, name: str) -> None:
 def _former(before: Json, after: Json) -> Json:
     """Return the earlier value of each field that differs, null for one that was not there."""
     keys = (before.keys() | after.keys()) - {"containerDefinitions"}
-    former = {key: before.get(key) for key in keys if before.get(key) != after.get(key) or key not in after}
+    former = {key: before.get(key) for key in keys if before.get(key) != after.get(key)}
     if entries := former.get("environment"):
         own = {e["name"]: e for e in entries if e["name"] in OWN_VARIABLES}
         former["environment"] = [own.get(e["name"], {"name": e["name"]}) for e in entries]

@@ -125,7 +125,7 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             wanted=wanted,
             waits=tuple(_wait(w) for w in m.inverse["waits"]),
             no_inverse=TAKES_BACK,
-            diff=differences(m.after, m.before),
+            diff=differences(_spoken(m.after, wanted), wanted),
         )
         if m.renames:
             renamed[m.inverse["renames"]] = Answer(name, m.inverse["answer"])
@@ -144,6 +144,12 @@ def _lasting(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {k: v for k, v in state.items() if k not in ("version", "uid", "arn", "runningCount", "settings")}
     return state
+
+
+def _spoken(state: Any, wanted: Any) -> Any:
+    """Return of a state what `wanted` speaks of."""
+    both = isinstance(state, Mapping) and isinstance(wanted, Mapping)
+    return {key: state.get(key) for key in wanted} if both else state
 
 
 def _renamed(value: Any, renamed: Mapping[str, Answer]) -> Any:

@@ -8,8 +8,8 @@ hypergeometric. The members of the smallest margin are then *drawn* without repl
 the mean of o^hits is at most that of drawing with replacement, (1 + (o - 1) * fraction)^draws (Hoeffding
 1963, Theorem 4). So o^hits / (1 + (o - 1) * fraction)^draws is an e-value at any rate of errors; the product
 over the intervals, mixed over odds ratios o, is a test supermartingale and reaches 1 / alpha with probability
-alpha at most, however often one looks (Ville 1939; Grünwald, de Heide and Koolen 2024; Turner, Ly and Grünwald
-2024; Lindon and Malek 2022 for rare errors). The rate of errors and the weight are free to change in between.
+alpha at most, however often one looks (Ville 1939; Grünwald, de Heide and Koolen 2024; Turner, Ly and
+Grünwald 2024; Lindon and Malek 2022 for rare errors). Rate of errors and weight may change in between.
 
 How intervals are cut. Evidence is a sum over intervals: their order never matters, and two of them count
 exactly as much as the one they add up to wherever the share of requests is the same and errors are the
@@ -42,8 +42,10 @@ _ODDS = tuple(map(math.exp, _LOG_ODDS))
 _WEIGHTS = tuple(log_odds**0.75 / math.fsum(v**0.75 for v in _LOG_ODDS) for log_odds in _LOG_ODDS)
 _NOTHING = (0.0,) * len(_ODDS)
 
-# How alpha is shared between the comparison, the canary alone, what stable showed before, and the ceiling.
-_TOGETHER, _ALONE, _REFERENCE, _CEILING = 0.94, 0.02, 0.02, 0.02
+# How alpha is shared: to the comparison, kept back for the canary alone, what stable showed, the ceiling.
+_TOGETHER, _KEPT, _REFERENCE, _CEILING = 0.92, 0.06, 0.01, 0.01
+# What of its stake the comparison has left after a healthy canary's earlier steps, as a rule; for forecasts.
+_CARRIED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,7 @@ class Sample:
     def __post_init__(self) -> None:
         if not all(type(n) is int for n in self.counts):
             raise ValueError(f"a sample's counts must be whole numbers, got {self}")
-        if not (
-            0 <= self.stable_errors <= self.stable_requests
-            and 0 <= self.canary_errors <= self.canary_requests
-        ):
+        if not (0 <= self.stable_errors <= self.stable_requests and 0 <= self.canary_errors <= self.canary_requests):
             raise ValueError(f"a sample needs 0 <= errors <= requests, got {self}")
 
     @property
@@ -89,12 +88,10 @@ class Verdict:
     seen: Sample  # all intervals as one
     stable_rate: float | None
     canary_rate: float | None
-    increase: (
-        float | None
-    )  # canary's rate above stable's, interval by interval; when alone, above stable's earlier one
+    increase: float | None  # canary's rate above stable's, interval by interval; when alone, above stable's earlier one
     log_evidence: float
     threshold: float  # the evidence that makes a FAIL, as odds to 1
-    requests_needed: int | None  # canary requests missing before a PASS; None where no number would do
+    requests_needed: int | None  # canary requests missing before a PASS; None where no number is known to do
 
     @property
     def evidence(self) -> float:
@@ -194,10 +191,11 @@ def requests_to_show(
     """
     worse = min(1.0, stable_rate + increase)
     if 0 < share < 1:
-        growth, part = _growth((1 - share) / share, stable_rate, 1.0, worse), _TOGETHER
+        growth, stake = _growth((1 - share) / share, stable_rate, 1.0, worse), _TOGETHER
     else:
-        growth, part = _growth_alone(1.0, stable_rate + detectable_increase if share else 1.0, worse), _ALONE
-    times = growth.times_to(-math.log(part * alpha), power)
+        growth = _growth_alone(1.0, stable_rate + detectable_increase if share else 1.0, worse)
+        stake = _TOGETHER * _CARRIED + _KEPT
+    times = growth.times_to(-math.log(stake * alpha), power)
     return None if math.isinf(times) else math.ceil(times)
 
 
@@ -235,10 +233,8 @@ class _Rule:
 class _Sums:
     total: Sample = _EMPTY
     alone: Sample = _EMPTY  # the intervals in which only the canary had traffic
-    excess: float = (
-        0.0  # canary errors above stable's rate, and the requests to divide them by (Mantel-Haenszel)
-    )
-    weight: float = 0.0
+    excess: float = 0.0  # canary errors above stable's rate, and by which requests to divide them:
+    weight: float = 0.0  # their quotient is the risk difference of Mantel and Haenszel
     log_ratios: tuple[float, ...] = _NOTHING
 
     def __add__(self, other: _Sums) -> _Sums:
@@ -329,26 +325,43 @@ class _Test:
 
 def _tests(sums: _Sums, rule: _Rule) -> list[_Test]:
     tests = []
-    if sums.increase is not None:
-        counts = sums.increase >= rule.ignored_increase
-        ignored = (
-            ""
-            if counts
-            else f" ({_points(sums.increase)} more, up to {_points(rule.ignored_increase)} ignored)"
-        )
-        tests.append(_Test(_mixed(sums.log_ratios) + math.log(_TOGETHER), counts, ignored))
-    if sums.increase_alone is not None and (limit := sums.limit(rule)) < 1:
-        counts = sums.increase_alone >= rule.ignored_increase
-        tests.append(_test_rate(sums.alone, limit, _ALONE, counts, "alone {}, up to {} allowed"))
+    if sums.increase is not None or sums.increase_alone is not None:
+        tests.append(_test_increase(sums, rule))
     if rule.ceiling is not None and sums.total.canary_requests:
-        tests.append(_test_rate(sums.total, rule.ceiling, _CEILING, True, "in all {}, ceiling {}"))
+        seen = _against(sums.total, rule.ceiling, "in all {}, ceiling {}")
+        tests.append(_Test(_exceeds(sums.total, rule.ceiling) + math.log(_CEILING), True, seen))
     return tests
 
 
-def _test_rate(seen: Sample, limit: float, part: float, counts: bool, words: str) -> _Test:
-    n, x = seen.canary_requests, seen.canary_errors
-    words = words.format(f"{x:,} of {n:,} ({_percent(x / n)})", _percent(limit))
-    return _Test(_mixed(_log_ratios(n, x, limit)) + math.log(part), counts, f"; {words}")
+def _test_increase(sums: _Sums, rule: _Rule) -> _Test:
+    """Return the test against stable; what the comparison won or lost, the canary alone starts with."""
+    together, increase, alone, against = _mixed(sums.log_ratios), sums.increase, 0.0, ""
+    if sums.increase_alone is not None:
+        limit = sums.limit(rule)
+        alone, against = (
+            _exceeds(sums.alone, limit),
+            _against(sums.alone, limit, "alone {}, up to {} allowed"),
+        )
+        increase = sums.increase_alone if increase is None or alone > together else increase
+    counts = increase is not None and increase >= rule.ignored_increase - 1e-12  # floats add up to a little less
+    if increase is not None and rule.ignored_increase and not counts:
+        against += f" ({_points(increase)} more, up to {_points(rule.ignored_increase)} ignored)"
+    return _Test(_stake(together) + alone, counts, against)
+
+
+def _stake(together: float) -> float:
+    return math.log(_TOGETHER * math.exp(min(together, 600.0)) + _KEPT)
+
+
+def _exceeds(seen: Sample, limit: float) -> float:
+    """Return the log evidence that the canary's rate exceeds the limit, whatever stable does."""
+    if limit >= 1 or not seen.canary_requests:
+        return 0.0
+    return _mixed(_log_ratios(seen.canary_requests, seen.canary_errors, limit))
+
+
+def _against(seen: Sample, limit: float, words: str) -> str:
+    return "; " + words.format(_count(seen.canary_requests, seen.canary_errors, ""), _percent(limit))
 
 
 def _strongest(tests: Sequence[_Test]) -> _Test:
@@ -414,20 +427,19 @@ def _needed(samples: Sequence[Sample], sums: _Sums, rule: _Rule) -> int | None:
         return None
     newest = next(s for s in reversed(samples) if s.stable_requests or s.canary_requests)
     if newest.stable_requests:
-        growth, part = _growth_together(samples, sums.reference, rule.to_show), _TOGETHER
+        growth, stake = _growth_together(samples, sums.reference, rule.to_show), math.log(_TOGETHER)
         seen = sums.total.canary_requests - sums.alone.canary_requests
     else:
-        seen, part, limit = sums.alone.canary_requests, _ALONE, sums.limit(rule)
+        equal = _growth_together(samples, sums.reference, 0.0)
+        seen, stake, limit = sums.alone.canary_requests, _stake(_mixed(equal.log_ratios)), sums.limit(rule)
         growth = _growth_alone(seen, limit, min(1.0, limit + rule.to_show))
-    times = growth.times_to(-math.log(part * rule.alpha), rule.power)
+    times = growth.times_to(-stake - math.log(rule.alpha), rule.power)
     return None if math.isinf(times) else max(0, math.ceil(seen * (times - 1)))
 
 
 def _growth_together(samples: Sequence[Sample], rate: float, increase: float) -> _Growth:
     by_share: dict[float, tuple[int, int]] = {}
-    for n1, _, n2, _ in (
-        sample.counts for sample in samples if sample.stable_requests and sample.canary_requests
-    ):
+    for n1, _, n2, _ in (sample.counts for sample in samples if sample.stable_requests and sample.canary_requests):
         share = round(n2 / (n1 + n2), 2)
         before = by_share.get(share, (0, 0))
         by_share[share] = before[0] + n1, before[1] + n2
@@ -494,7 +506,8 @@ def _percent(rate: float) -> str:
 
 
 def _points(increase: float) -> str:
-    return f"{100 * increase:.3g} points"
+    points = f"{100 * increase:.3g}"
+    return f"{points} point" if points == "1" else f"{points} points"
 
 
 def _odds(log_evidence: float) -> str:
@@ -512,9 +525,7 @@ def _combine(verdicts: Mapping[str, Verdict], muted: frozenset[str]) -> Judgemen
     deciding = {name: verdict for name, verdict in verdicts.items() if name not in muted}
     found = {verdict.outcome for verdict in deciding.values()}
     outcome: Outcome = "FAIL" if "FAIL" in found else "PASS" if found == {"PASS"} else "INCONCLUSIVE"
-    reasons = [
-        f"{name}: {verdict.reason}" for name, verdict in deciding.items() if verdict.outcome == outcome
-    ]
+    reasons = [f"{name}: {verdict.reason}" for name, verdict in deciding.items() if verdict.outcome == outcome]
     return Judgement(outcome, " | ".join(reasons) or "no metric decides", verdicts, muted)
 
 

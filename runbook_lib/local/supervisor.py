@@ -176,4 +176,3 @@ def serve(folder: Path) -> None:
     while not stop.wait(0.2) and time.monotonic() - used.last < IDLE_SECONDS:
         pass
     _forget(folder)
-

@@ -23,9 +23,7 @@ __all__ = ["ACCOUNT_HEADER", "create", "ensure"]
 ACCOUNT_HEADER = "x-moto-account-id"
 TRUST = {
     "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    ],
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
 
 Client = Callable[[str], Any]
@@ -87,9 +85,13 @@ def _network(p: Parameters, ec2: Any, cloud_map: Any) -> tuple[str, str, str]:
     vpcs = ec2.describe_vpcs(Filters=label)["Vpcs"]
     vpc = vpcs[0] if vpcs else ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_named("vpc", p))["Vpc"]
     subnets = ec2.describe_subnets(Filters=label)["Subnets"]
-    subnet = subnets[0] if subnets else ec2.create_subnet(
-        VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/20", TagSpecifications=_named("subnet", p)
-    )["Subnet"]
+    subnet = (
+        subnets[0]
+        if subnets
+        else ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/20", TagSpecifications=_named("subnet", p))[
+            "Subnet"
+        ]
+    )
     groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["SecurityGroups"]
     return subnet["SubnetId"], groups[0]["GroupId"], _namespace(p, cloud_map, vpc["VpcId"])
 
@@ -139,7 +141,13 @@ def _task_role(p: Parameters, name: str, iam: Any) -> str | None:
 
 def _definition(p: Parameters, name: str, execution: str, role: str | None) -> dict[str, Any]:
     ports = [{"containerPort": port, "protocol": "tcp"} for port in p.ports_of(name)]
-    container = {"name": "app", "image": f"{name.lower()}:1", "essential": True, "portMappings": ports, "memory": 256}
+    container = {
+        "name": "app",
+        "image": f"{name.lower()}:1",
+        "essential": True,
+        "portMappings": ports,
+        "memory": 256,
+    }
     return {
         "family": p.services[name].task_definition,
         "networkMode": "awsvpc",

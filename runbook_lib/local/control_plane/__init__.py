@@ -3,8 +3,9 @@ it.
 
     app = application()         a WSGI application; serve it on 127.0.0.1, or call it in-process
     reconcile()                 one step of ECS's scheduler; nothing moves without it
-    converge(stop)              a thread that goes on taking steps
+    converge(stop)              goes on taking steps, in a thread of the caller's
     launch_with(launcher)       real processes in place of tasks that come up by themselves
+    answer_in_process(events)   boto3 clients that call it without a socket
     attach(attachment)          somebody else who hears of tasks coming and going
 
 State is the process's own; `appmesh_backends[account][region].state` and
@@ -18,6 +19,7 @@ from runbook_lib.local.control_plane.application import application, install
 from runbook_lib.local.control_plane.attachments import Attachment
 from runbook_lib.local.control_plane.ecs import attach, converge, launch_with, reconcile
 from runbook_lib.local.control_plane.ecs_resources import Task, ecs_backends
+from runbook_lib.local.control_plane.in_process import answer_in_process
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher, TaskState
 from runbook_lib.local.control_plane.mesh_resources import appmesh_backends
 
@@ -27,6 +29,7 @@ __all__ = [
     "Launcher",
     "Task",
     "TaskState",
+    "answer_in_process",
     "application",
     "appmesh_backends",
     "attach",

@@ -31,9 +31,7 @@ def _block(state: EcsState, subnet_id: str) -> str:
     from moto.ec2.models import ec2_backends  # 0.4 s to import: not before a service has subnets
 
     regions = ec2_backends[state.account]
-    if state.region not in list(
-        regions
-    ):  # no EC2 call was made there: asking would build it, which takes a second
+    if state.region not in list(regions):  # no EC2 call was made there: asking would build it, which takes a second
         return ANYWHERE
     for zone in regions[state.region].subnets.values():
         if subnet_id in zone:

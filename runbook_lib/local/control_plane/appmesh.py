@@ -142,7 +142,7 @@ def _list(state: MeshState, kind: Kind, members: Members) -> Members:
 
 
 def _page(key: str, entries: dict[str, Any], members: Members, most: int) -> Members:
-    """Return the entries after the one the token names, so that one come or gone between pages does no harm."""
+    """Return the entries after the one the token names, so that changes between pages do no harm."""
     after = _opened(members["nextToken"]) if members.get("nextToken") else ""
     left = sorted(name for name in entries if name > after)
     limit = members.get("limit", most)

@@ -44,9 +44,7 @@ def _id(text: str) -> str:
 
 
 def _refuse(code: str, message: str) -> ApiError:
-    return ApiError(
-        code, message, model("servicediscovery").shape_for(code).metadata["error"]["httpStatusCode"]
-    )
+    return ApiError(code, message, model("servicediscovery").shape_for(code).metadata["error"]["httpStatusCode"])
 
 
 def _namespace(cloud_map: ServiceDiscoveryBackend, text: str) -> Namespace:
@@ -66,9 +64,7 @@ def _new_namespace(cloud_map: ServiceDiscoveryBackend, members: Members) -> None
     vpc = members.get("Vpc")
     for namespace in cloud_map.namespaces.values():
         if namespace.name == members["Name"] and namespace.vpc == vpc:
-            raise _refuse(
-                "NamespaceAlreadyExists", f"Namespace {namespace.name} already exists: {namespace.id}."
-            )
+            raise _refuse("NamespaceAlreadyExists", f"Namespace {namespace.name} already exists: {namespace.id}.")
 
 
 def _create_private_namespace(cloud_map: ServiceDiscoveryBackend, members: Members) -> Members:
@@ -101,10 +97,7 @@ def _create_service(cloud_map: ServiceDiscoveryBackend, members: Members) -> Non
         raise _refuse("InvalidInput", "A namespace must be given.")
     namespace = _namespace(cloud_map, wanted)
     for service in cloud_map.services.values():
-        if (
-            _id(service.namespace_id or "") == namespace.id
-            and service.name.lower() == members["Name"].lower()
-        ):
+        if _id(service.namespace_id or "") == namespace.id and service.name.lower() == members["Name"].lower():
             raise _refuse("ServiceAlreadyExists", f"Service {service.name} already exists: {service.id}.")
 
 

@@ -64,9 +64,7 @@ def _delete(ecs: EcsBackend, members: Members) -> None:
 
 
 def _list(ecs: EcsBackend, members: Members) -> Members:
-    return page(
-        "clusterArns", [c.arn for c in ecs.clusters.values() if c.status == "ACTIVE"], members, most=100
-    )
+    return page("clusterArns", [c.arn for c in ecs.clusters.values() if c.status == "ACTIVE"], members, most=100)
 
 
 OPERATIONS: Final = {

@@ -16,10 +16,10 @@ from typing import Any
 
 from runbook_lib.local.control_plane import addresses
 from runbook_lib.local.control_plane.attachments import Attachment
+from runbook_lib.local.control_plane.deployments import begin_deployment, current_definition
 from runbook_lib.local.control_plane.ecs_resources import Deployment, EcsState, Service, Task
 from runbook_lib.local.control_plane.identity import hexadecimal
 from runbook_lib.local.control_plane.launcher import Launcher
-from runbook_lib.local.control_plane.services import begin_deployment, current_definition
 
 __all__ = ["Scheduler"]
 
@@ -44,9 +44,7 @@ class Scheduler:
     def step(self) -> bool:
         """Take one step: look at every task, then settle every service."""
         moved = [self._observe(task) for task in list(self.state.tasks.values()) if task.last != "STOPPED"]
-        moved += [
-            self._settle(service) for service in self.state.services.values() if service.status != "INACTIVE"
-        ]
+        moved += [self._settle(service) for service in self.state.services.values() if service.status != "INACTIVE"]
         self._forget()
         return any(moved)
 

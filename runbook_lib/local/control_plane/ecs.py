@@ -64,13 +64,7 @@ def reconcile() -> bool:
         return any(moved)
 
 
-def converge(stop: threading.Event, interval: float = 0.05) -> threading.Thread:
-    """Start a daemon thread that takes a step every `interval` seconds until `stop` is set; return it."""
-
-    def loop() -> None:
-        while not stop.wait(interval):
-            reconcile()
-
-    thread = threading.Thread(target=loop, name="converge", daemon=True)
-    thread.start()
-    return thread
+def converge(stop: threading.Event, interval: float = 0.05) -> None:
+    """Take a step every `interval` seconds until `stop` is set; it is what a thread of the caller's runs."""
+    while not stop.wait(interval):
+        reconcile()

@@ -63,9 +63,7 @@ class Deployment:
     state: Literal["IN_PROGRESS", "COMPLETED", "FAILED"] = "IN_PROGRESS"
     reason: str = field(default="", compare=False)
     failed: int = 0  # tasks that did not come up
-    settings: Members = field(
-        default_factory=dict
-    )  # launch type, network and the like, as the service had them
+    settings: Members = field(default_factory=dict)  # launch type, network and the like, as the service had them
 
 
 @dataclass
@@ -93,9 +91,7 @@ class Service:
     def tell(self, message: str) -> None:
         """Put an event at the head of the list; the service keeps the last hundred."""
         event_id = identity.uid(self.arn, len(self.events), message, time.time())
-        self.events.insert(
-            0, {"id": event_id, "createdAt": time.time(), "message": f"(service {self.name}) {message}"}
-        )
+        self.events.insert(0, {"id": event_id, "createdAt": time.time(), "message": f"(service {self.name}) {message}"})
         del self.events[100:]
 
 
@@ -130,7 +126,7 @@ class Task:
     @property
     def arn(self) -> str:
         """Return its ARN."""
-        return f"arn:aws:ecs:{self.region}:{self.account}:task/{self.cluster}/{self.id}"
+        return identity.arn("ecs", self.region, self.account, f"task/{self.cluster}/{self.id}")
 
     @property
     def containers(self) -> list[str]:
@@ -167,7 +163,7 @@ class EcsState:
 
     def arn(self, path: str) -> str:
         """Return the ARN of an ECS resource here."""
-        return f"arn:aws:ecs:{self.region}:{self.account}:{path}"
+        return identity.arn("ecs", self.region, self.account, path)
 
     def fresh(self) -> tuple[Any, ...]:
         """Return what no earlier name was made of."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from moto.utilities.utils import get_partition
+
 from runbook_lib.local.control_plane.wire import Target
 
 __all__ = ["MANAGED_POLICIES", "ensure_managed_policies"]
@@ -52,17 +54,17 @@ def ensure_managed_policies(target: Target) -> None:
         return
     from moto.iam.models import AWSManagedPolicy, iam_backends
 
-    store = iam_backends[target.account]["aws"]
+    partition = get_partition(target.region)
+    store = iam_backends[target.account][partition]
     for name, (path, document) in MANAGED_POLICIES.items():
-        policy = AWSManagedPolicy.from_data(name, target.account, "us-east-1", _data(name, path, document))
-        if policy.arn not in store.managed_policies:
+        if f"arn:{partition}:iam::aws:policy{path}{name}" not in store.managed_policies:
+            policy = AWSManagedPolicy.from_data(name, target.account, target.region, _data(path, document))
             store.managed_policies[policy.arn] = policy
             store.aws_managed_policies.append(policy)
 
 
-def _data(name: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
+def _data(path: str, document: dict[str, Any]) -> dict[str, Any]:
     return {
-        "Arn": f"arn:aws:iam::aws:policy{path}{name}",
         "Path": path,
         "Document": document,
         "DefaultVersionId": "v1",

@@ -1,4 +1,4 @@
-"""Names nobody chose: uids, task ids, deployment ids, interface ids, addresses.
+"""Names nobody chose: ARNs, uids, task ids, deployment ids, interface ids, addresses.
 
 They are derived from what they name and a serial number, never from chance, so that the same calls give the
 same state in every process. Pure.
@@ -10,7 +10,14 @@ import ipaddress
 import uuid
 from hashlib import sha256
 
-__all__ = ["address", "digits", "hexadecimal", "uid"]
+from moto.utilities.utils import get_partition
+
+__all__ = ["address", "arn", "digits", "hexadecimal", "uid"]
+
+
+def arn(service: str, region: str, account: str, path: str) -> str:
+    """Return an ARN in the region's own partition."""
+    return f"arn:{get_partition(region)}:{service}:{region}:{account}:{path}"
 
 
 def _digest(parts: tuple[object, ...]) -> str:
@@ -19,7 +26,7 @@ def _digest(parts: tuple[object, ...]) -> str:
 
 def uid(*parts: object) -> str:
     """Return a UUID, as App Mesh's `metadata.uid`."""
-    return str(uuid.UUID(_digest(parts)[:32]))
+    return str(uuid.UUID(_digest(parts)[:32], version=4))
 
 
 def hexadecimal(length: int, *parts: object) -> str:

@@ -23,7 +23,11 @@ class TaskState(TypedDict):
 
 
 class Launcher(Protocol):
-    """Runs tasks. Each method is called under the control plane's lock and must return at once."""
+    """Runs tasks. Each method is called under the control plane's lock and must return at once.
+
+    None may raise: what goes wrong is a STOPPED task with a reason. A task that crashes is started anew at the next
+    step, so a launcher that wants to slow that down leaves the new one PENDING for a while.
+    """
 
     def start(self, task: Task) -> None:
         """Begin to run a task; called once for each, before `state` is asked."""

@@ -82,7 +82,7 @@ class Resource:
     @property
     def arn(self) -> str:
         """Return its ARN."""
-        return f"arn:aws:appmesh:{self.region}:{self.account}:" + self.kind.path.format(*self.names)
+        return identity.arn("appmesh", self.region, self.account, self.kind.path.format(*self.names))
 
     def change(self, spec: dict[str, Any]) -> None:
         """Replace the whole spec; the version rises by one."""

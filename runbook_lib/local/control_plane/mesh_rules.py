@@ -75,9 +75,7 @@ def check_spec(state: MeshState, kind: Kind, names: Names, spec: dict[str, Any])
 
 def _check_node(state: MeshState, names: Names, spec: dict[str, Any]) -> None:
     if spec.get("listeners") and not spec.get("serviceDiscovery"):
-        raise bad_request(
-            "Service discovery must be specified when a VirtualNode has listeners"
-        )  # [inferred]
+        raise bad_request("Service discovery must be specified when a VirtualNode has listeners")  # [inferred]
     if len(spec.get("backends", [])) > BACKENDS:
         raise ApiError("LimitExceededException", f"Limit of {BACKENDS} backends exceeded.", 400)
     for listener in spec.get("listeners", []):
@@ -112,9 +110,7 @@ def _check_route(state: MeshState, names: Names, spec: dict[str, Any]) -> None:
     listeners = state.get("VirtualRouter", names[:-1]).spec.get("listeners", [])
     _check_match(spec)
     if len(listeners) > 1 and "port" not in _match(spec):
-        raise bad_request(
-            "Route must define a port match criteria if the Virtual Router has multiple listeners"
-        )
+        raise bad_request("Route must define a port match criteria if the Virtual Router has multiple listeners")
     _check_protocol(listeners, spec)
     _check_retries(spec)
     _check_targets(state, names, spec)
@@ -131,9 +127,7 @@ def _check_targets(state: MeshState, names: Names, spec: dict[str, Any]) -> None
 def _check_retries(spec: dict[str, Any]) -> None:
     policy = _body(spec).get("retryPolicy")
     if policy is not None and not any(key.endswith("RetryEvents") for key in policy):
-        raise bad_request(
-            "Retry policy must have at least one retry event"
-        )  # the rule: facts 2.3; words [inferred]
+        raise bad_request("Retry policy must have at least one retry event")  # the rule: facts 2.3; words [inferred]
 
 
 def _check_match(spec: dict[str, Any]) -> None:
@@ -154,9 +148,7 @@ def _check_protocol(listeners: list[dict[str, Any]], spec: dict[str, Any]) -> No
         raise bad_request(f"Route port match {port} is not a listener port of the Virtual Router")
     if chosen and all(ROUTES[mapping["protocol"]] not in spec for mapping in chosen):
         protocol = chosen[0]["protocol"]
-        raise bad_request(
-            f"{next(iter(spec))} does not match the protocol {protocol} of the Virtual Router's listener"
-        )
+        raise bad_request(f"{next(iter(spec))} does not match the protocol {protocol} of the Virtual Router's listener")
 
 
 def _check_gateway_route(state: MeshState, names: Names, spec: dict[str, Any]) -> None:

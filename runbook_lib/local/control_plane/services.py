@@ -11,29 +11,22 @@ import time
 from copy import deepcopy
 from typing import Any, Final
 
-from runbook_lib.local.control_plane import cloud_map, identity
+from runbook_lib.local.control_plane import cloud_map
+from runbook_lib.local.control_plane.deployments import begin_deployment, current_definition
 from runbook_lib.local.control_plane.ecs_resources import (
     Definition,
-    Deployment,
     EcsBackend,
-    EcsState,
     Service,
     refusal,
 )
 from runbook_lib.local.control_plane.paging import page
+from runbook_lib.local.control_plane.service_documents import NOT_KEPT, document
 from runbook_lib.local.control_plane.task_definitions import usable
 
-__all__ = ["OPERATIONS", "begin_deployment"]
+__all__ = ["OPERATIONS"]
 
 Members = dict[str, Any]
 
-DEPLOYMENT_DEFAULTS: Final[Members] = {
-    "deploymentCircuitBreaker": {"enable": False, "rollback": False},
-    "maximumPercent": 200,
-    "minimumHealthyPercent": 100,
-    "strategy": "ROLLING",
-    "bakeTimeInMinutes": 0,
-}
 # A change of one of these starts a deployment; any other member of an update does not.
 ROLLED_OUT: Final = (
     "networkConfiguration",
@@ -47,21 +40,6 @@ ROLLED_OUT: Final = (
     "volumeConfigurations",
     "capacityProviderStrategy",
 )
-OF_A_DEPLOYMENT: Final[tuple[str, ...]] = (
-    "launchType",
-    "platformVersion",
-    "platformFamily",
-    "networkConfiguration",
-)
-NOT_KEPT: Final = {
-    "cluster",
-    "service",
-    "clientToken",
-    "forceNewDeployment",
-    "taskDefinition",
-    "desiredCount",
-    "tags",
-}
 
 
 def _create(ecs: EcsBackend, members: Members) -> Members:
@@ -126,20 +104,6 @@ def _check_registries(ecs: EcsBackend, registries: list[Members]) -> None:
             raise refusal("InvalidParameterException", words)
 
 
-def begin_deployment(state: EcsState, service: Service, reason: str = "") -> Deployment:
-    """Put a new PRIMARY deployment of the service's revision at the head; the former one becomes ACTIVE."""
-    for former in service.deployments:
-        former.primary = False
-    number = identity.digits(19, *state.fresh())
-    settings = {key: service.request[key] for key in OF_A_DEPLOYMENT if key in service.request}
-    now = time.time()
-    made = Deployment(f"ecs-svc/{number}", service.definition, service.desired, now, now, settings=settings)
-    made.reason = reason or f"ECS deployment {made.id} in progress."
-    service.deployments.insert(0, made)
-    service.steady = False
-    return made
-
-
 def _find(ecs: EcsBackend, members: Members) -> Service:
     cluster = ecs.cluster(members.get("cluster")).name
     arn = ecs.state.arn(f"service/{cluster}/{members['service'].rsplit('/', 1)[-1]}")
@@ -170,20 +134,12 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
     return {"service": document(ecs.state, service)}
 
 
-def current_definition(state: EcsState, service: Service) -> Definition:
-    """Return the revision a service has, inactive or not: it may be scaled and restarted all the same."""
-    family, revision = service.definition.rsplit("/", 1)[-1].split(":")
-    return state.definitions[family][int(revision) - 1]
-
-
 def _delete(ecs: EcsBackend, members: Members) -> Members:
     service = _find(ecs, members)
     if service.status == "INACTIVE":
         raise refusal("ServiceNotFoundException", "Service not found.")
     if service.desired > 0 and not members.get("force") and service.status == "ACTIVE":
-        raise refusal(
-            "InvalidParameterException", "The service cannot be stopped while it is scaled above 0."
-        )
+        raise refusal("InvalidParameterException", "The service cannot be stopped while it is scaled above 0.")
     service.status, service.desired = "DRAINING", 0
     return {"service": document(ecs.state, service)}
 
@@ -205,62 +161,7 @@ def _list(ecs: EcsBackend, members: Members) -> Members:
     cluster, launch = ecs.cluster(members.get("cluster")).name, members.get("launchType")
     found = [s for s in ecs.state.services.values() if s.cluster == cluster and s.status != "INACTIVE"]
     arns = sorted(s.arn for s in found if launch in (None, s.request["launchType"]))
-    return page(
-        "serviceArns", arns if members.get("schedulingStrategy") != "DAEMON" else [], members, most=10
-    )
-
-
-def document(state: EcsState, service: Service, *, tags: bool = False) -> Members:
-    """Return a service as ECS describes it; its tags only where they are asked for."""
-    tasks = state.tasks_of(service)
-    request = {key: value for key, value in service.request.items() if key not in NOT_KEPT}
-    return {
-        "loadBalancers": [],
-        "serviceRegistries": [],
-        "placementConstraints": [],
-        "placementStrategy": [],
-        "schedulingStrategy": "REPLICA",
-        "deploymentController": {"type": "ECS"},
-        "enableECSManagedTags": False,
-        "enableExecuteCommand": False,
-        "propagateTags": "NONE",
-        **deepcopy(request),
-        "serviceArn": service.arn,
-        "serviceName": service.name,
-        "clusterArn": state.arn(f"cluster/{service.cluster}"),
-        "status": service.status,
-        "desiredCount": service.desired,
-        "runningCount": sum(task.last == "RUNNING" for task in tasks),
-        "pendingCount": sum(task.last == "PENDING" for task in tasks),
-        "taskDefinition": service.definition,
-        "deploymentConfiguration": {
-            **DEPLOYMENT_DEFAULTS,
-            **service.request.get("deploymentConfiguration", {}),
-        },
-        "deployments": [_deployment(state, service, deployment) for deployment in service.deployments],
-        "events": deepcopy(service.events),
-        "createdAt": service.created,
-        "createdBy": f"arn:aws:iam::{state.account}:root",
-        "tags": service.tags if tags else None,
-    }
-
-
-def _deployment(state: EcsState, service: Service, deployment: Deployment) -> Members:
-    tasks = [task for task in state.tasks_of(service) if task.deployment == deployment.id]
-    return {
-        **deepcopy(deployment.settings),
-        "id": deployment.id,
-        "status": "PRIMARY" if deployment.primary else "ACTIVE",
-        "taskDefinition": deployment.definition,
-        "desiredCount": deployment.desired,
-        "runningCount": sum(task.last == "RUNNING" for task in tasks),
-        "pendingCount": sum(task.last == "PENDING" for task in tasks),
-        "failedTasks": deployment.failed,
-        "createdAt": deployment.created,
-        "updatedAt": deployment.updated,
-        "rolloutState": deployment.state,
-        "rolloutStateReason": deployment.reason,
-    }
+    return page("serviceArns", arns if members.get("schedulingStrategy") != "DAEMON" else [], members, most=10)
 
 
 OPERATIONS: Final = {

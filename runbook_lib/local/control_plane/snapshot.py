@@ -113,13 +113,13 @@ def _task(task: Task) -> list[str]:
 
 def _moto(backend: Any) -> dict[str, Any]:
     """Return what the runbook can see of a moto store: clusters, namespaces, instances or roles."""
-    instances = [
-        [s.name, i.attributes] for s in getattr(backend, "services", {}).values() for i in _instances(s)
-    ]
+    instances = [[s.name, i.attributes] for s in getattr(backend, "services", {}).values() for i in _instances(s)]
     for _, attributes in instances:
         if "ECS_SERVICE_NAME" in attributes:
             attributes["AWS_INSTANCE_IPV4"] = "of a task"
+    services = [s.name for s in getattr(backend, "services", {}).values()]
     return {
+        "services": sorted(services),
         "clusters": {c.name: c.status for c in getattr(backend, "clusters", {}).values()},
         "namespaces": sorted(n.name for n in getattr(backend, "namespaces", {}).values()),
         "instances": sorted(instances, key=str),

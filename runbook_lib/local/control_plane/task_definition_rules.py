@@ -76,11 +76,8 @@ def _container(given: Members, awsvpc: bool) -> Members:
 
 def check_definition(request: Members, document: Members) -> None:
     """Raise ClientException for the first thing ECS would refuse; `document` is `request` normalised."""
-    for fault in chain(
-        _containers(document), _network(document), _proxy(request, document), _sizes(document)
-    ):
-        raise refusal("ClientException", fault)
-    for fault in chain(_fargate(document), _dependencies(document)):
+    shape = chain(_containers(document), _network(document), _proxy(request, document))
+    for fault in chain(shape, _fargate(document), _sizes(document), _dependencies(document)):
         raise refusal("ClientException", fault)
 
 

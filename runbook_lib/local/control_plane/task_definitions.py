@@ -89,12 +89,8 @@ def _delete(ecs: EcsBackend, members: Members) -> Members:
     for text in members["taskDefinitions"]:
         found = find(ecs.state, text)
         if found is None or found.document["status"] == "ACTIVE":
-            detail = (
-                "The specified task definition is still in ACTIVE status." if found else "It does not exist."
-            )
-            failures.append(
-                {"arn": text, "reason": "MISSING" if found is None else "ACTIVE", "detail": detail}
-            )
+            detail = "The specified task definition is still in ACTIVE status." if found else "It does not exist."
+            failures.append({"arn": text, "reason": "MISSING" if found is None else "ACTIVE", "detail": detail})
             continue
         gone.append({**found.describe(), "status": "DELETE_IN_PROGRESS"})
         found.document["status"] = "DELETED"

@@ -22,7 +22,7 @@ def document(task: Task, *, tags: bool = False) -> Members:
     return {
         **task.request,
         "taskArn": task.arn,
-        "clusterArn": f"arn:aws:ecs:{task.region}:{task.account}:cluster/{task.cluster}",
+        "clusterArn": identity.arn("ecs", task.region, task.account, f"cluster/{task.cluster}"),
         "taskDefinitionArn": definition["taskDefinitionArn"],
         "attachments": [_interface(task)] if definition["networkMode"] == "awsvpc" else [],
         "availabilityZone": f"{task.region}a",
@@ -96,8 +96,7 @@ def _text(number: int | None) -> str | None:
 
 def _bindings(definition: Members) -> list[Members]:
     ports = [
-        (m["containerPort"], m["hostPort"] or m["containerPort"], m["protocol"])
-        for m in definition["portMappings"]
+        (m["containerPort"], m["hostPort"] or m["containerPort"], m["protocol"]) for m in definition["portMappings"]
     ]
     return [{"bindIP": "0.0.0.0", "containerPort": c, "hostPort": h, "protocol": p} for c, h, p in ports]
 
@@ -135,9 +134,7 @@ def _describe(ecs: EcsBackend, members: Members) -> Members:
     here = {task.id: task for task in _here(ecs, members)}
     ids = {text: text.rsplit("/", 1)[-1] for text in members["tasks"]}
     tags = "TAGS" in members.get("include", [])
-    missing = [
-        text if ":" in text else ecs.state.arn(f"task/{text}") for text, key in ids.items() if key not in here
-    ]
+    missing = [text if ":" in text else ecs.state.arn(f"task/{text}") for text, key in ids.items() if key not in here]
     return {
         "tasks": [document(here[key], tags=tags) for key in ids.values() if key in here],
         "failures": [{"arn": arn, "reason": "MISSING"} for arn in missing],

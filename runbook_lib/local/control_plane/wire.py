@@ -29,9 +29,7 @@ SIGNING_NAMES = {
     "elasticloadbalancing": "elbv2",
     "tagging": "resourcegroupstaggingapi",
 }
-CREDENTIAL = re.compile(
-    r"Credential=(?P<key>[^/\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request"
-)
+CREDENTIAL = re.compile(r"Credential=(?P<key>[^/\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 SMITHY_RPC = re.compile(r"^/service/[^/]+/operation/(?P<operation>\w+)$")
 
 

@@ -97,9 +97,7 @@ async def serve(application: Application, port: int, control: ControlFile, drain
     if await _told_to_stop(stop, application.faults.slow_start_seconds):
         return
     connections: set[Connection] = set()
-    server = await loop.create_server(
-        lambda: Connection(application, connections), "127.0.0.1", port, backlog=512
-    )
+    server = await loop.create_server(lambda: Connection(application, connections), "127.0.0.1", port, backlog=512)
     while not await _told_to_stop(stop, POLL_SECONDS if control.path else None):
         application.faults = control.read() or application.faults
         if application.faults.crash:
@@ -128,15 +126,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="application", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--version", required=True, help="the name it answers with")
-    parser.add_argument(
-        "--faults-file", type=Path, help="JSON with the faults to have; followed while it runs"
-    )
+    parser.add_argument("--faults-file", type=Path, help="JSON with the faults to have; followed while it runs")
     parser.add_argument("--error-rate", type=float, default=0.0)
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--slow-start-seconds", type=float, default=0.0)
-    parser.add_argument(
-        "--drain-seconds", type=float, default=5.0, help="to finish requests in after SIGTERM"
-    )
+    parser.add_argument("--drain-seconds", type=float, default=5.0, help="to finish requests in after SIGTERM")
     parser.add_argument("--seed", type=int, help="makes the faults the same every time")
     return parser.parse_args(arguments)
 

@@ -88,8 +88,9 @@ class Caller:
 
     def stop(self) -> Row:
         """Send nothing more, wait for what is in flight, return the last snapshot."""
-        self._ready.result().call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._ready.result().call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
         return self.snapshot()
 
     def snapshot(self) -> Row:

@@ -86,9 +86,7 @@ def bootstrap(mesh: str, node: str, admin: int, latency_limits_ms: Sequence[floa
         "dynamic_resources": {"lds_config": file_source("lds.json"), "cds_config": file_source("cds.json")},
         # Histograms are only as fresh as the last flush; Envoy's 5 s would be five of the local periods.
         "stats_flush_interval": "1s",
-        "stats_config": {
-            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": buckets}]
-        },
+        "stats_config": {"histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": buckets}]},
     }
 
 

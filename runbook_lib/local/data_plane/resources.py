@@ -200,7 +200,5 @@ def strangers(mesh: Mesh, node: str) -> dict[str, Target]:
     known = {name.lower() for name in backends(mesh, node)}
     named = {hostname(mesh.node_spec(name)).lower(): name for name in sorted(mesh.virtual_nodes)}
     return {
-        host: target(mesh, name)
-        for host, name in named.items()
-        if host and host not in known and mesh.listeners(name)
+        host: target(mesh, name) for host, name in named.items() if host and host not in known and mesh.listeners(name)
     }

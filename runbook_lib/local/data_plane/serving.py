@@ -128,9 +128,7 @@ class Http1:
             self._busy = True
             self._application.in_flight += 1
             if answer.delay_seconds:
-                asyncio.get_running_loop().call_later(
-                    answer.delay_seconds, self._late, answer, message.closes
-                )
+                asyncio.get_running_loop().call_later(answer.delay_seconds, self._late, answer, message.closes)
             else:
                 self._send(answer, message.closes)
 

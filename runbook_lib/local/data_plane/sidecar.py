@@ -26,6 +26,7 @@ REFUSALS = ("Filesystem config update rejected: ", "Filesystem config update fai
 TAKEN_SECONDS = 5.0
 POLL_SECONDS = 0.002
 DRAIN_SECONDS = 5
+QUIET_SECONDS = 0.2
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -91,9 +92,7 @@ class Sidecar:
         """Start Envoy on the files written before, and return its process id."""
         self._log_read_from = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = spawn(
-                self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self._process = spawn(self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self._process.pid
 
     def command(self) -> list[str]:
@@ -112,9 +111,7 @@ class Sidecar:
         while not self.live():
             if self.pid is None or self._clock() > end:
                 tail = "\n".join(self._log_lines()[-5:])
-                raise WaitError(
-                    f"Envoy in {self.directory} is not LIVE: {self.admin.state() or 'no answer'}\n{tail}"
-                )
+                raise WaitError(f"Envoy in {self.directory} is not LIVE: {self.admin.state() or 'no answer'}\n{tail}")
             self._sleep(0.01)
 
     def applied_version(self) -> str:
@@ -151,9 +148,13 @@ class Sidecar:
             return self._process.wait()
 
     def _quiet(self, seconds: float) -> None:
-        end = self._clock() + seconds
-        while self.pid and self._clock() < end and self.admin.active_requests():
+        """Wait until nothing has been under way for a moment; a request may still be on its way here."""
+        now = self._clock()
+        end, quiet_since = now + seconds, now
+        while self.pid and now < end and now - quiet_since < QUIET_SECONDS:
             self._sleep(0.02)
+            now = self._clock()
+            quiet_since = now if self.admin.active_requests() else quiet_since
 
     def _differs(self, name: str, content: Json) -> bool:
         """Say whether a file's content differs, whatever its version."""
@@ -199,19 +200,12 @@ class Sidecar:
     def _wanted(self) -> dict[str, str]:
         files = {path.name: self._read(path.name) for path in self.directory.glob(FILES)}
         return {
-            name: content["version_info"]
-            for name, content in files.items()
-            if content and "version_info" in content
+            name: content["version_info"] for name, content in files.items() if content and "version_info" in content
         }
 
     def _refusal(self) -> str:
         """Return Envoy's words on the last update it refused since the last write."""
-        found = [
-            part[1]
-            for line in self._log_lines()
-            for word in REFUSALS
-            if len(part := line.split(word, 1)) == 2
-        ]
+        found = [part[1] for line in self._log_lines() for word in REFUSALS if len(part := line.split(word, 1)) == 2]
         return found[-1] if found else ""
 
     def _log_lines(self) -> list[str]:

@@ -82,9 +82,7 @@ def _chunks(buffer: bytes, at: int) -> tuple[bytes, int] | None:
     return None
 
 
-def request(
-    method: str, path: str, host: str, headers: Iterable[tuple[str, str]], body: bytes = b""
-) -> bytes:
+def request(method: str, path: str, host: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> bytes:
     """Return a request's bytes."""
     lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers]

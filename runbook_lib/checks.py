@@ -1,0 +1,136 @@
+"""Look an environment over before anything is changed: target, services, names, quotas, definitions.
+
+It only reads, and judges nothing but PASS, WARN or FAIL with what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runbook_lib import ecs, iam
+from runbook_lib.errors import RunbookError
+from runbook_lib.mesh_spec import node_arn, quotas
+from runbook_lib.survey import Survey
+from runbook_lib.task_definition import lint, with_envoy
+
+__all__ = ["Check", "check_environment"]
+
+END_OF_SUPPORT = "AWS announced the end of App Mesh for 2026-09-30"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `where` names it, `hint` says what to do where it is not PASS."""
+
+    level: Literal["PASS", "WARN", "FAIL"]
+    where: str
+    message: str
+    hint: str = ""
+
+
+def check_environment(found: Survey) -> list[Check]:
+    """Return every check of an environment; nothing is changed, whatever they say."""
+    return [check for part in (_target, _notes, _services, _names, _quotas, _definitions) for check in part(found)]
+
+
+def _target(found: Survey) -> Iterator[Check]:
+    p, identity = found.parameters, found.session.identity
+    yield Check("PASS", "account", f"{identity.account}, as the file says; caller {identity.arn.rsplit(':', 1)[-1]}")
+    if p.rehearsed:
+        yield Check("PASS", "endpoint", "the local mesh on this machine: a rehearsal, nothing reaches AWS")
+        return
+    answer, words = found.engine.serves(found.session)
+    if answer == "serves":
+        yield Check("PASS", "endpoint", f"App Mesh serves ({words}); {END_OF_SUPPORT}", "plan the way to a successor")
+    else:
+        hint = "planning and every rehearsal still work: runbook run ENV --rehearse"
+        yield Check("FAIL", "endpoint", f"App Mesh {answer}: {words}; {END_OF_SUPPORT}", hint)
+
+
+def _notes(found: Survey) -> Iterator[Check]:
+    p = found.parameters
+    for note in p.notes:
+        yield Check("WARN", "names", note, "write them in lower case")
+    if p.mesh.egress == "DROP_ALL":
+        hint = "list every other destination (databases, third parties) as a backend, or use ALLOW_ALL"
+        yield Check("WARN", "egress", "DROP_ALL: a meshed task reaches its backends and AWS endpoints only", hint)
+    if p.protocol in ("http2", "grpc"):
+        hint = "an application that only speaks HTTP/1.1 fails; use protocol: http"
+        yield Check("WARN", "protocol", f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too", hint)
+
+
+def _services(found: Survey) -> Iterator[Check]:
+    p = found.parameters
+    for name, running in found.running.items():
+        where = f"service {name}"
+        if name in found.lifecycle.retired:
+            yield Check("PASS", where, "retired")
+        elif running.state is None:
+            yield Check("WARN", where, f"not found in cluster {p.cluster}", "01 to 03 work without it, 04 does not")
+        else:
+            yield _count(where, running.state)
+            yield from _room(where, running.state)
+
+
+def _count(where: str, state: Any) -> Check:
+    wanted, running = state["desiredCount"], state["runningCount"]
+    words = f"runs {running} of {wanted} task(s) of {state['taskDefinition'].rsplit('/', 1)[-1]}"
+    if 0 < wanted <= running:
+        return Check("PASS", where, words)
+    return Check("WARN", where, words, "wait for its tasks before 04")
+
+
+def _room(where: str, state: Any) -> Iterator[Check]:
+    """A rolling update needs room: with one task, 100 % minimum and 150 % maximum it never starts."""
+    settings = state["settings"].get("deploymentConfiguration") or {}
+    wanted, most = state["desiredCount"], settings.get("maximumPercent", 200)
+    if wanted and wanted * most // 100 <= wanted and settings.get("minimumHealthyPercent", 100) >= 100:
+        yield Check("FAIL", where, f"no room to roll: {wanted} task(s), at most {most} %", "raise maximumPercent")
+    if not (settings.get("deploymentCircuitBreaker") or {}).get("enable"):
+        yield Check("WARN", where, "no deployment circuit breaker", "enable it with rollback")
+
+
+def _names(found: Survey) -> Iterator[Check]:
+    p = found.parameters
+    for name in dict.fromkeys(b for s in p.services.values() for b in s.backends):
+        callers, addresses = ", ".join(p.callers_of(name)), found.names[name].addresses
+        if addresses:
+            yield Check("PASS", f"name {name}", f"dialled by {callers}; resolves to {len(addresses)} address(es)")
+        else:
+            hint = "callers resolve it before their Envoy sees the request: any non-loopback address will do"
+            yield Check("WARN", f"name {name}", f"dialled by {callers}; does not resolve in {p.namespace}", hint)
+
+
+def _quotas(found: Survey) -> Iterator[Check]:
+    for what, count, most in quotas(found.parameters):
+        level: Literal["PASS", "FAIL"] = "PASS" if count <= most else "FAIL"
+        hint = "" if count <= most else "ask for more in Service Quotas"
+        yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
+
+
+def _definitions(found: Survey) -> Iterator[Check]:
+    p = found.parameters
+    for name, running in found.running.items():
+        if running.definition is None or name in found.lifecycle.retired:
+            continue
+        where = f"definition {running.definition['family']}"
+        if running.definition["family"] != p.services[name].task_definition:
+            hint = f"services.{name}.task_definition: {running.definition['family']}"
+            yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)
+        yield from _definition(found, name, running.definition, where)
+
+
+def _definition(found: Survey, name: str, definition: Any, where: str) -> Iterator[Check]:
+    p, wanted = found.parameters, sorted(found.parameters.ports_of(name))
+    try:
+        form = with_envoy(definition, ecs.sidecar(p, name, iam.role_arns(found.credentials).get(name)))
+    except RunbookError as error:
+        yield Check("FAIL", where, error.message, error.hint)
+        return
+    findings = lint(form, launch_type=p.launch_type_of(name), node_arn=node_arn(p, name), listener_ports=wanted)
+    for finding in findings:
+        yield Check(finding.level, finding.where, finding.message, finding.hint)
+    if not findings:
+        yield Check("PASS", where, "takes the sidecar without a finding")

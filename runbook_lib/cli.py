@@ -1,0 +1,203 @@
+"""The `runbook` command.
+
+It reads its words, calls the library, prints what came of it, and ends with the run's exit code: 0 done,
+1 failed, 2 refused before any write, 3 held, 4 rolled back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from runbook_lib import parameters, record, unattended
+from runbook_lib.apply import apply
+from runbook_lib.errors import ParametersError, RunbookError
+from runbook_lib.local import supervisor
+from runbook_lib.plan import Plan, clear
+from runbook_lib.session import open_session
+from runbook_lib.show import plan_rows
+from runbook_lib.survey import survey
+from runbook_lib.undo import plan_undo
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
+local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
+app.add_typer(local, name="local")
+console = Console(highlight=False, soft_wrap=True)
+
+EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
+Given = Annotated[list[str], typer.Option("-p", metavar="NAME VALUE", help="A top-level value in place of the file's.")]
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def run(
+    context: typer.Context,
+    environment: Environment,
+    first: Annotated[str, typer.Option("--from", help="The first notebook's number.")] = "00",
+    through: Annotated[str | None, typer.Option(help="The last one's; 05, and 06 for local.")] = None,
+    mode: Annotated[str, typer.Option(help="plan or apply; the environment's own where not said.")] = "",
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")] = False,
+    p: Given = [],  # noqa: B006 - typer reads the default, nobody changes it
+) -> None:
+    """Execute the notebooks in order, unattended, into a run's folder."""
+    with _errors():
+        given = _given(p, context.args)
+        if rehearse:
+            given = {"mode": "apply", **given, "target": "local"}
+        given |= {"mode": mode} if mode else {}
+        with _progress() as progress:
+            this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
+        _tell(this, summary, failure)
+        raise typer.Exit(EXIT[summary["outcome"]])
+
+
+@app.command()
+def status(environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say where an environment stands, from live state alone."""
+    with _errors():
+        p = parameters.load(environment)
+        if p.rehearsed and supervisor.find() is None:
+            found: dict[str, Any] = {"environment": p.environment, "stage": "not running", "weights": {}}
+        else:
+            look = survey(open_session({"environment": environment, "mode": "plan"}))
+            there = [key for key, state in look.live.items() if state]
+            services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
+            found = {"environment": p.environment, "stage": look.stage, "weights": dict(look.split.weights)}
+            found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
+        newest = record.latest(p.environment, p.records)
+        found["run"] = newest.id if newest else None
+        console.print_json(json.dumps(found)) if as_json else _rows("where it stands", found)
+
+
+@app.command()
+def undo(run: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Take back what a run changed, last change first; stops on anybody else's change."""
+    with _errors():
+        this = record.find(run)
+        opened = this.opened
+        session = open_session({**opened["given"], "environment": opened["file"], "mode": "apply"}, "undo")
+        plan = plan_undo(session, this)
+        _show(plan)
+        if plan.changes and (yes or typer.confirm("Take these back?", default=False)):
+            made = apply(session, clear(plan))
+            this.summarise(
+                {
+                    **(this.summary() or {}),
+                    "run": this.id,
+                    "outcome": "rolled_back",
+                    "reason": "undo: by hand",
+                }
+            )
+            console.print(f"{len(made)} change(s) taken back")
+
+
+@app.command()
+def lint(file: Environment) -> None:
+    """Check a parameters file without calling anything."""
+    with _errors():
+        p = parameters.load(file)
+        for note in p.notes:
+            console.print(f"WARN {note}", markup=False)
+        console.print(f"{p.environment}: nothing to refuse")
+
+
+@local.command()
+def up(environment: Environment = "local") -> None:
+    """Start the local mesh, with an environment's services as they are before the mesh."""
+    with _errors():
+        session = open_session({"environment": environment, "target": "local", "mode": "plan"})
+        console.print(f"up: {session.connection.endpoint}")
+
+
+@local.command()
+def down() -> None:
+    """Stop the local mesh."""
+    console.print("down" if supervisor.down() else "it was not running")
+
+
+@local.command("status")
+def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say what the local mesh runs."""
+    mesh = supervisor.find()
+    found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": []} if mesh else {"endpoint": None, "tasks": []}
+    console.print_json(json.dumps(found)) if as_json else _rows("local mesh", found)
+
+
+def _given(names: list[str], values: list[str]) -> dict[str, Any]:
+    """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
+    if len(names) != len(values):
+        raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
+    return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Print an error of this library as its sentence, and end with its exit code."""
+    try:
+        yield
+    except RunbookError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"{error.reason}: {error}", markup=False)
+        raise typer.Exit(error.exit_code) from None
+
+
+@contextmanager
+def _progress() -> Iterator[unattended.Progress]:
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield tell
+
+
+def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None) -> None:
+    if failure:
+        console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
+        console.print(f"{failure.source}\n", markup=False, style="dim")
+        console.print(f"{failure.error}: {failure.message}", markup=False)
+        console.print(f"\nrunbook run … --from {failure.notebook[:2]}  goes on from here", markup=False)
+    for step in summary["shift"]:
+        console.print(f"{step['reason']}: {step['weights']}", markup=False)
+    calls = summary["api_calls"]
+    console.print(f"{summary['changes']} change(s), {calls['read']} reading and {calls['write']} writing call(s)")
+    console.print(f"record: {this.folder}", markup=False)
+    if supervisor.find() is not None:
+        console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
+    console.print(f"outcome: {summary['outcome']}", style="bold")
+
+
+def _show(plan: Plan) -> None:
+    table = Table(title=plan.title)
+    for column in ("change", "fields"):
+        table.add_column(column, overflow="fold")
+    for row in plan_rows(plan):
+        table.add_row(row["change"], row["fields"])
+    console.print(table if plan.changes else f"{plan.title}: nothing to take back")
+
+
+def _rows(title: str, found: dict[str, Any]) -> None:
+    table = Table(title=title, show_header=False)
+    for key, value in found.items():
+        table.add_row(key, value if isinstance(value, str) else json.dumps(value))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app(prog_name="runbook")

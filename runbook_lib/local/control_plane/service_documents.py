@@ -1,0 +1,83 @@
+"""An ECS service and its deployments, as ECS describes them. Pure."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, Final
+
+from runbook_lib.local.control_plane.ecs_resources import Deployment, EcsState, Service
+
+__all__ = ["NOT_KEPT", "document"]
+
+Members = dict[str, Any]
+
+DEPLOYMENT_DEFAULTS: Final[Members] = {
+    "deploymentCircuitBreaker": {"enable": False, "rollback": False},
+    "maximumPercent": 200,
+    "minimumHealthyPercent": 100,
+    "strategy": "ROLLING",
+    "bakeTimeInMinutes": 0,
+}
+# Members of a request that are no part of the service it makes.
+NOT_KEPT: Final = {
+    "cluster",
+    "service",
+    "clientToken",
+    "forceNewDeployment",
+    "taskDefinition",
+    "desiredCount",
+    "tags",
+}
+
+
+def document(state: EcsState, service: Service, *, tags: bool = False) -> Members:
+    """Return a service as ECS describes it; its tags only where they are asked for."""
+    tasks = state.tasks_of(service)
+    request = {key: value for key, value in service.request.items() if key not in NOT_KEPT}
+    return {
+        "loadBalancers": [],
+        "serviceRegistries": [],
+        "placementConstraints": [],
+        "placementStrategy": [],
+        "schedulingStrategy": "REPLICA",
+        "deploymentController": {"type": "ECS"},
+        "enableECSManagedTags": False,
+        "enableExecuteCommand": False,
+        "propagateTags": "NONE",
+        **deepcopy(request),
+        "serviceArn": service.arn,
+        "serviceName": service.name,
+        "clusterArn": state.arn(f"cluster/{service.cluster}"),
+        "status": service.status,
+        "desiredCount": service.desired,
+        "runningCount": sum(task.last == "RUNNING" for task in tasks),
+        "pendingCount": sum(task.last == "PENDING" for task in tasks),
+        "taskDefinition": service.definition,
+        "deploymentConfiguration": {
+            **DEPLOYMENT_DEFAULTS,
+            **service.request.get("deploymentConfiguration", {}),
+        },
+        "deployments": [_deployment(state, service, deployment) for deployment in service.deployments],
+        "events": deepcopy(service.events),
+        "createdAt": service.created,
+        "createdBy": f"arn:aws:iam::{state.account}:root",
+        "tags": service.tags if tags else None,
+    }
+
+
+def _deployment(state: EcsState, service: Service, deployment: Deployment) -> Members:
+    tasks = [task for task in state.tasks_of(service) if task.deployment == deployment.id]
+    return {
+        **deepcopy(deployment.settings),
+        "id": deployment.id,
+        "status": "PRIMARY" if deployment.primary else "ACTIVE",
+        "taskDefinition": deployment.definition,
+        "desiredCount": deployment.desired,
+        "runningCount": sum(task.last == "RUNNING" for task in tasks),
+        "pendingCount": sum(task.last == "PENDING" for task in tasks),
+        "failedTasks": deployment.failed,
+        "createdAt": deployment.created,
+        "updatedAt": deployment.updated,
+        "rolloutState": deployment.state,
+        "rolloutStateReason": deployment.reason,
+    }

@@ -1,0 +1,480 @@
+"""What the verdict promises: few false alarms, no blind eye, nothing from nothing."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runbook_lib.errors import ParametersError
+from runbook_lib.verdict import Sample, evidence_curve, judge, judge_all, requests_to_show
+
+ALPHA = 0.01
+BAR = -math.log(ALPHA)
+HEALTHY = [Sample(300, 0, 100, 0)] * 9 + [Sample(300, 1, 100, 0)]
+LONG_HEALTHY = HEALTHY * 4
+
+
+@st.composite
+def samples(draw: st.DrawFn, most: int = 2000) -> Sample:
+    stable, canary = draw(st.integers(0, most)), draw(st.integers(0, most))
+    return Sample(stable, draw(st.integers(0, stable)), canary, draw(st.integers(0, canary)))
+
+
+def drawn(
+    rng: np.random.Generator, stable: np.ndarray, canary: np.ndarray, requests: int, weights: np.ndarray
+) -> list[Sample]:
+    n2 = rng.binomial(requests, weights)
+    n1 = requests - n2
+    columns = n1, rng.binomial(n1, stable), n2, rng.binomial(n2, canary)
+    return [Sample(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def ever_fails(intervals: list[Sample]) -> bool:
+    return max(evidence_curve(intervals, alpha=ALPHA)) >= BAR
+
+
+def most_false_alarms(runs: int, alpha: float, doubt: float = 1e-6) -> int:
+    """Return the count that a rule with just this alpha exceeds with a probability below `doubt`."""
+    chance, count, mass = 1.0, 0, (1 - alpha) ** runs
+    while (chance := chance - mass) > doubt:
+        mass *= (runs - count) / (count + 1) * alpha / (1 - alpha)
+        count += 1
+    return count
+
+
+# A sample is possible counts and nothing else.
+
+
+@pytest.mark.parametrize("counts", [(10, 11, 5, 0), (10, 0, 5, 6), (-1, 0, 5, 0), (10, -1, 5, 0)])
+def test_a_sample_refuses_impossible_counts(counts: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="0 <= errors <= requests"):
+        Sample(*counts)
+
+
+@pytest.mark.parametrize("count", [1.0, "1", None, True])
+def test_a_sample_refuses_what_is_no_whole_number(count: object) -> None:
+    with pytest.raises(ValueError, match="whole numbers"):
+        Sample(10, count, 5, 0)  # type: ignore[arg-type]
+
+
+def test_a_sample_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Sample(1, 0, 1, 0).canary_errors = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"alpha": 1},
+        {"alpha": 0.0},
+        {"power": 95},
+        {"detectable_increase": 0.0},
+        {"ignored_increase": -0.1},
+        {"ceiling": 5.0},
+    ],
+)
+def test_a_setting_that_is_no_fraction_is_refused_by_name(setting: dict[str, float]) -> None:
+    with pytest.raises(ParametersError, match=next(iter(setting))):
+        judge(HEALTHY, **setting)
+
+
+# Nothing comes from nothing.
+
+
+@pytest.mark.parametrize("bake_over", [False, True])
+@pytest.mark.parametrize(
+    "intervals",
+    [
+        [],
+        [Sample(0, 0, 0, 0)] * 30,
+        [Sample(1000, 1, 0, 0)] * 30,
+        [Sample(1000, 1000, 0, 0)] * 30,
+    ],
+    ids=["no interval", "no request", "stable only", "stable only, broken"],
+)
+def test_without_canary_requests_it_neither_passes_nor_fails(intervals: list[Sample], bake_over: bool) -> None:
+    assert judge(intervals, bake_over=bake_over).outcome == "INCONCLUSIVE"
+
+
+def test_without_stable_requests_it_neither_passes_nor_fails() -> None:
+    for errors in (0, 500, 1000):
+        assert judge([Sample(0, 0, 1000, errors)] * 30, bake_over=True).outcome == "INCONCLUSIVE"
+
+
+def test_a_newest_interval_without_any_data_is_no_pass() -> None:
+    assert judge(LONG_HEALTHY, bake_over=True).outcome == "PASS"
+    verdict = judge([*LONG_HEALTHY, Sample(0, 0, 0, 0)], bake_over=True)
+    assert (verdict.outcome, "newest interval" in verdict.reason) == ("INCONCLUSIVE", True)
+
+
+def test_full_weight_without_data_of_its_own_is_no_pass() -> None:
+    assert judge([*LONG_HEALTHY, Sample(0, 0, 10, 0)], bake_over=True).outcome == "INCONCLUSIVE"
+
+
+# FAIL.
+
+
+def test_a_broken_canary_fails_at_the_first_interval() -> None:
+    assert judge([Sample(150, 0, 50, 25)]).outcome == "FAIL"
+
+
+def test_a_fail_does_not_wait_for_the_bake() -> None:
+    for bake_over in (False, True):
+        assert judge([*LONG_HEALTHY, Sample(300, 0, 100, 40)], bake_over=bake_over).outcome == "FAIL"
+
+
+def test_a_better_canary_never_fails() -> None:
+    assert judge([Sample(3000, 1500, 1000, 0)] * 20).outcome != "FAIL"
+
+
+@given(st.lists(samples(), max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_a_canary_seen_no_worse_is_never_evidence(intervals: list[Sample]) -> None:
+    """Where the canary's rate is no higher in any interval, evidence never exceeds 1, by the rule's convexity."""
+    no_worse = [
+        Sample(s.stable_requests, s.stable_errors, s.canary_requests, min(s.canary_errors, fair))
+        for s in intervals
+        if s.stable_requests
+        for fair in [s.stable_errors * s.canary_requests // s.stable_requests]
+    ]
+    assert judge(no_worse).evidence <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.5, 0.9, 1.0])
+def test_a_shared_outage_is_no_evidence(rate: float) -> None:
+    outage = Sample(900, int(900 * rate), 300, int(300 * rate))
+    verdict = judge([outage] * 60, bake_over=True)
+    assert verdict.outcome != "FAIL"
+    assert verdict.evidence <= 1
+
+
+def test_a_total_outage_leaves_the_evidence_where_it_was() -> None:
+    before = [Sample(300, 0, 100, 2), Sample(300, 1, 100, 1)]
+    total = [Sample(300, 300, 100, 100)] * 50
+    assert judge(before + total).log_evidence == pytest.approx(judge(before).log_evidence)
+
+
+def test_a_regression_shows_in_spite_of_an_outage_before_it() -> None:
+    outage = [Sample(150, 75, 50, 25)] * 6
+    assert judge([*HEALTHY, *outage, *[Sample(150, 0, 50, 10)] * 6]).outcome == "FAIL"
+
+
+def test_a_regression_shows_where_both_err_often() -> None:
+    assert judge([Sample(750, 375, 250, 175)] * 4).outcome == "FAIL"
+    assert judge([Sample(750, 675, 250, 245)] * 4).outcome == "FAIL"
+
+
+def test_an_increase_that_is_ignored_does_not_fail() -> None:
+    intervals = [Sample(30000, 30, 10000, 60)]
+    assert judge(intervals).outcome == "FAIL"
+    verdict = judge(intervals, ignored_increase=0.01, bake_over=True)
+    assert (verdict.outcome, "ignored" in verdict.reason) == ("PASS", True)
+
+
+def test_an_increase_of_just_what_is_ignored_fails() -> None:
+    assert judge([Sample(3000, 30, 1000, 110)], ignored_increase=0.1).outcome == "FAIL"
+
+
+def test_weights_that_move_with_the_errors_do_not_mislead() -> None:
+    """Pooled over the steps the canary looks seven times worse; within each step there is no difference."""
+    steps = [Sample(9000, 9, 1000, 1)] * 3 + [Sample(1000, 100, 9000, 900)] * 3
+    verdict = judge(steps)
+    assert (verdict.canary_rate or 0) > 7 * (verdict.stable_rate or 1)
+    assert verdict.increase == pytest.approx(0, abs=1e-4)
+    assert verdict.outcome != "FAIL"
+
+
+@given(st.lists(samples(300), min_size=1, max_size=6), st.data())
+@settings(max_examples=150, deadline=None)
+def test_more_canary_errors_never_weaken_the_evidence(intervals: list[Sample], data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(intervals) - 1))
+    s = intervals[at]
+    if s.canary_errors == s.canary_requests:
+        return
+    one_more = Sample(s.stable_requests, s.stable_errors, s.canary_requests, s.canary_errors + 1)
+    worse = [*intervals[:at], one_more, *intervals[at + 1 :]]
+    good, bad = judge(intervals, bake_over=True), judge(worse, bake_over=True)
+    assert bad.log_evidence >= good.log_evidence - 1e-9
+    order = ["PASS", "INCONCLUSIVE", "FAIL"]
+    assert order.index(bad.outcome) >= order.index(good.outcome)
+
+
+# How intervals are cut.
+
+
+@given(st.lists(samples(), min_size=1, max_size=8), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_intervals_does_not_matter(intervals: list[Sample], rng: random.Random) -> None:
+    mixed = intervals[:]
+    rng.shuffle(mixed)
+    assert judge(mixed).log_evidence == pytest.approx(judge(intervals).log_evidence, abs=1e-6)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8),
+)
+@settings(max_examples=200, deadline=None)
+def test_intervals_of_one_share_count_as_much_as_their_sum(
+    stable: int, canary: int, pieces: list[tuple[int, float, float]]
+) -> None:
+    """Exactly, while errors are the smallest margin: each version's are at most a third of the fewer requests."""
+    fewer = min(stable, canary)
+    cut = [Sample(n * stable, int(n * fewer / 3 * a), n * canary, int(n * fewer / 3 * b)) for n, a, b in pieces]
+    whole = [sum(cut, Sample(0, 0, 0, 0))]
+    assert judge(cut).log_evidence == pytest.approx(judge(whole).log_evidence, abs=1e-6)
+    assert judge(cut, bake_over=True).requests_needed == judge(whole, bake_over=True).requests_needed
+
+
+@given(samples(200), st.integers(2, 30))
+@settings(max_examples=100, deadline=None)
+def test_equal_parts_count_as_much_as_the_whole_at_any_rate(part: Sample, parts: int) -> None:
+    whole = sum([part] * parts, Sample(0, 0, 0, 0))
+    assert judge([part] * parts).log_evidence == pytest.approx(judge([whole]).log_evidence, abs=1e-6)
+
+
+def test_intervals_without_a_request_or_an_error_add_nothing() -> None:
+    base = judge([*HEALTHY, Sample(300, 1, 100, 3)])
+    quiet = [Sample(0, 0, 0, 0), Sample(300, 0, 100, 0), Sample(50, 7, 0, 0)]
+    assert judge([*quiet, *HEALTHY, Sample(300, 1, 100, 3)]).log_evidence == pytest.approx(base.log_evidence)
+
+
+# False alarms, however often one looks. Each simulation has a fixed seed; the limit would turn a rule that
+# just keeps alpha away less than once in a million seeds.
+
+
+@pytest.mark.parametrize(
+    ("rate", "weight", "requests"), [(0.001, 0.25, 200), (0.02, 0.05, 200), (0.5, 0.5, 20), (0.05, 0.25, 8)]
+)
+def test_a_healthy_canary_fails_no_more_often_than_alpha(rate: float, weight: float, requests: int) -> None:
+    rng, runs, flat = np.random.default_rng(11), 500, np.ones(60)
+    alarms = sum(ever_fails(drawn(rng, flat * rate, flat * rate, requests, flat * weight)) for _ in range(runs))
+    assert alarms <= most_false_alarms(runs, ALPHA)
+
+
+def test_outages_and_moving_weights_raise_no_false_alarm() -> None:
+    rng, runs = np.random.default_rng(12), 400
+    weights = np.repeat([0.05, 0.25, 0.5, 0.75], 15)
+    rates = rng.choice([0.001, 0.02, 0.3, 0.95, 1.0], p=[0.6, 0.2, 0.1, 0.05, 0.05], size=(runs, 60))
+    alarms = sum(ever_fails(drawn(rng, rate, rate, 120, weights)) for rate in rates)
+    assert alarms <= most_false_alarms(runs, ALPHA)
+
+
+@pytest.mark.parametrize(("rate", "requests"), [(0.02, 40), (0.05, 20), (0.3, 30)])
+def test_full_weight_after_few_stable_requests_raises_no_false_alarm(rate: float, requests: int) -> None:
+    """Stable's few requests may show far too low a rate: the limit then leaves that open."""
+    rng, runs, flat = np.random.default_rng(13), 200, np.full(50, rate)
+    weights = np.repeat([0.25, 1.0], [5, 45])
+    alarms = sum(ever_fails(drawn(rng, flat, flat, requests, weights)) for _ in range(runs))
+    assert alarms <= most_false_alarms(runs, ALPHA)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rate", [0.0005, 0.001, 0.005, 0.015, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("weight", [0.01, 0.05, 0.25, 0.5, 0.9])
+def test_a_healthy_canary_fails_no_more_often_than_alpha_in_an_hour(rate: float, weight: float) -> None:
+    rng, runs, flat = np.random.default_rng(14), 1000, np.ones(360)
+    alarms = sum(ever_fails(drawn(rng, flat * rate, flat * rate, 200, flat * weight)) for _ in range(runs))
+    print(f"rate {rate}, weight {weight}: {alarms}/{runs}")
+    assert alarms <= most_false_alarms(runs, ALPHA)
+
+
+def test_the_limit_on_false_alarms_is_the_binomials() -> None:
+    limit = most_false_alarms(500, 0.01)
+    tail = 1 - sum(math.comb(500, k) * 0.01**k * 0.99 ** (500 - k) for k in range(limit + 1))
+    over = 1 - sum(math.comb(500, k) * 0.01**k * 0.99 ** (500 - k) for k in range(limit))
+    assert tail <= 1e-6 < over
+
+
+# PASS.
+
+
+def test_enough_healthy_requests_pass_only_once_the_bake_is_over() -> None:
+    assert judge(LONG_HEALTHY, bake_over=True).outcome == "PASS"
+    assert judge(LONG_HEALTHY, bake_over=False).outcome == "INCONCLUSIVE"
+
+
+def test_too_few_requests_are_inconclusive_and_the_missing_ones_are_counted() -> None:
+    verdict = judge(HEALTHY, bake_over=True)
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert verdict.requests_needed
+    more = math.ceil(verdict.requests_needed / 100)
+    assert f"{verdict.requests_needed:,} more canary requests" in verdict.reason
+    assert judge([*HEALTHY, *[Sample(300, 0, 100, 0)] * more], bake_over=True).outcome == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("stable", "increase", "share"),
+    [
+        (0.0, 0.01, 0.25),
+        (0.001, 0.01, 0.25),
+        (0.001, 0.01, 0.05),
+        (0.01, 0.02, 0.25),
+        (0.2, 0.05, 0.25),
+        (0.5, 0.1, 0.5),
+    ],
+)
+def test_what_would_have_shown_does_show_with_the_power_stated(stable: float, increase: float, share: float) -> None:
+    """0.95 asked for; 300 runs of a rule with 0.95 fall below 262 less than once in a million seeds."""
+    needed = requests_to_show(stable, increase, share)
+    assert needed
+    looks, rng, flat = 20, np.random.default_rng(21), np.ones(20)
+    per_look = math.ceil(needed / share / looks)
+    runs = (drawn(rng, flat * stable, flat * (stable + increase), per_look, flat * share) for _ in range(300))
+    assert sum(map(ever_fails, runs)) >= 262
+
+
+def test_a_longer_search_for_a_smaller_increase() -> None:
+    needed = [requests_to_show(0.001, increase, 0.25) or 0 for increase in (0.05, 0.02, 0.01, 0.005, 0.001)]
+    assert needed == sorted(needed)
+
+
+def test_no_number_of_requests_shows_more_than_everything() -> None:
+    assert requests_to_show(1.0, 0.01, 0.25) is None
+    assert requests_to_show(0.001, 0.01, 0.0) is None
+    assert judge([Sample(300, 300, 100, 100)], bake_over=True).requests_needed is None
+
+
+# The canary alone.
+
+
+def test_at_full_weight_the_canary_is_held_against_what_stable_showed() -> None:
+    assert judge([*LONG_HEALTHY, *[Sample(0, 0, 400, 40)] * 2]).outcome == "FAIL"
+    assert judge([*LONG_HEALTHY, *[Sample(0, 0, 400, 0)] * 20], bake_over=True).outcome == "PASS"
+
+
+def test_at_full_weight_up_to_the_detectable_increase_is_no_evidence() -> None:
+    """Stable showed 0.1 %, so 1.1 % may be."""
+    just = [Sample(0, 0, 1000, 11)] * 40
+    assert judge(LONG_HEALTHY + just).outcome != "FAIL"
+    assert judge(LONG_HEALTHY + [Sample(0, 0, 1000, 30)] * 3).outcome == "FAIL"
+
+
+def test_at_full_weight_a_pass_needs_requests_seen_there() -> None:
+    verdicts = [judge([*LONG_HEALTHY, *[Sample(0, 0, 400, 0)] * n], bake_over=True) for n in (1, 5, 20)]
+    assert [v.outcome for v in verdicts] == ["INCONCLUSIVE", "INCONCLUSIVE", "PASS"]
+    needed = [v.requests_needed or 0 for v in verdicts]
+    assert needed[0] - needed[1] == pytest.approx(1600, abs=2)
+
+
+def test_what_stable_showed_before_the_first_step_counts_too() -> None:
+    baseline = [Sample(3000, 3, 0, 0)]
+    assert judge([*baseline, *[Sample(0, 0, 400, 40)] * 2]).outcome == "FAIL"
+    assert judge([*baseline, *[Sample(0, 0, 400, 0)] * 20], bake_over=True).outcome == "PASS"
+
+
+def test_evidence_gathered_together_is_carried_on_to_full_weight() -> None:
+    suspicious = [*HEALTHY, Sample(300, 0, 100, 5)]
+    alone = [Sample(0, 0, 400, 12)]
+    assert 10 < judge(suspicious).evidence < 100
+    assert judge(suspicious + alone).outcome == "FAIL"
+    assert judge(HEALTHY + alone).outcome == "INCONCLUSIVE"
+
+
+# The ceiling.
+
+
+def test_above_the_ceiling_it_fails_even_beside_a_stable_as_bad() -> None:
+    bad = [Sample(900, 90, 300, 30)] * 3
+    assert judge(bad).outcome != "FAIL"
+    assert judge(bad, ceiling=0.02).outcome == "FAIL"
+
+
+def test_above_the_ceiling_it_fails_without_any_stable() -> None:
+    verdict = judge([Sample(0, 0, 1000, 100)], ceiling=0.02)
+    assert (verdict.outcome, "ceiling 2.0 %" in verdict.reason) == ("FAIL", True)
+
+
+def test_below_the_ceiling_nothing_changes() -> None:
+    assert judge(LONG_HEALTHY, ceiling=0.02, bake_over=True).outcome == "PASS"
+    assert judge([Sample(0, 0, 1000, 0)], ceiling=0.02, bake_over=True).outcome == "INCONCLUSIVE"
+
+
+# Several metrics.
+
+
+def test_one_failing_metric_fails_all() -> None:
+    found = judge_all({"errors": LONG_HEALTHY, "slow": [Sample(300, 0, 100, 40)]}, bake_over=True)
+    assert found.outcome == "FAIL"
+    assert found.reason.startswith("slow: canary answered 40 of 100 requests counted as slow")
+
+
+def test_all_metrics_must_pass_for_a_pass() -> None:
+    assert judge_all({"errors": LONG_HEALTHY, "slow": HEALTHY}, bake_over=True).outcome == "INCONCLUSIVE"
+    assert judge_all({"errors": LONG_HEALTHY, "slow": LONG_HEALTHY}, bake_over=True).outcome == "PASS"
+
+
+def test_alpha_is_shared_between_the_metrics_that_decide() -> None:
+    metrics = {"errors": HEALTHY, "slow": HEALTHY, "heavy": HEALTHY}
+    assert judge_all(metrics).verdicts["errors"].threshold == pytest.approx(300)
+    assert judge_all(metrics, muted={"heavy"}).verdicts["errors"].threshold == pytest.approx(200)
+
+
+def test_a_muted_metric_is_shown_and_decides_nothing() -> None:
+    found = judge_all({"errors": LONG_HEALTHY, "slow": [Sample(300, 0, 100, 40)]}, muted={"slow"}, bake_over=True)
+    assert (found.outcome, found.verdicts["slow"].outcome, found.muted) == ("PASS", "FAIL", {"slow"})
+
+
+def test_nothing_to_decide_by_is_inconclusive() -> None:
+    assert judge_all({}, bake_over=True).outcome == "INCONCLUSIVE"
+    assert judge_all({"errors": LONG_HEALTHY}, muted={"errors"}, bake_over=True).outcome == "INCONCLUSIVE"
+
+
+def test_a_metric_nobody_has_is_refused_by_name() -> None:
+    with pytest.raises(ParametersError, match="eror"):
+        judge_all({"errors": HEALTHY}, muted={"eror"})
+    with pytest.raises(ParametersError, match="slwo"):
+        judge_all({"errors": HEALTHY}, ceilings={"slwo": 0.1})
+
+
+def test_each_metric_may_have_its_ceiling() -> None:
+    bad = [Sample(900, 90, 300, 30)] * 3
+    assert judge_all({"errors": LONG_HEALTHY, "slow": bad}, ceilings={"slow": 0.02}).outcome == "FAIL"
+
+
+# The words, and the cost.
+
+
+def test_the_reason_gives_the_figures_in_plain_words() -> None:
+    assert judge([Sample(3611, 12, 1203, 17)]).reason == (
+        "canary answered 17 of 1,203 requests with an error (1.4 %), stable 12 of 3,611 (0.3 %): "
+        f"evidence {float(f'{judge([Sample(3611, 12, 1203, 17)]).evidence:.2g}'):,.0f} to 1, 100 to 1 needed"
+    )
+
+
+def test_an_inconclusive_reason_says_what_is_missing() -> None:
+    assert judge(LONG_HEALTHY).reason.endswith("; the bake is not over")
+    assert judge([]).reason.endswith("; no request to the canary was seen")
+    assert "stable answered no request" in judge([Sample(0, 0, 9, 1)]).reason
+
+
+def test_the_verdict_carries_the_counts_it_can_be_recomputed_from() -> None:
+    verdict = judge([Sample(300, 3, 100, 2), Sample(0, 0, 50, 1)])
+    assert verdict.seen == Sample(300, 3, 150, 3)
+    assert (verdict.stable_rate, verdict.canary_rate, verdict.threshold) == (0.01, 0.02, 100)
+
+
+def test_the_curve_is_what_each_look_would_have_said() -> None:
+    intervals = [*HEALTHY, Sample(300, 0, 100, 5), Sample(0, 0, 400, 3), Sample(0, 0, 400, 9)]
+    looks = [judge(intervals[: n + 1]).log_evidence for n in range(len(intervals))]
+    assert evidence_curve(intervals) == pytest.approx(looks)
+
+
+def test_an_hour_of_intervals_is_judged_in_milliseconds() -> None:
+    rng, flat = np.random.default_rng(3), np.ones(360)
+    hour = drawn(rng, flat * 0.01, flat * 0.01, 200, flat * 0.25)
+
+    def once() -> float:
+        start = time.process_time()
+        judge(hour, bake_over=True)
+        return time.process_time() - start
+
+    assert min(once() for _ in range(5)) < 0.02

@@ -1,0 +1,59 @@
+"""Record the notebooks' stored outputs again: every notebook in order, on a local mesh of its own.
+
+Recording twice leaves no diff. Cells tagged `nbval-ignore-output` hold measured outputs; they keep the
+stored ones unless `--measured` is given.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def record(path: Path, *, measured: bool) -> None:
+    """Execute one notebook and store what it showed, without what differs from run to run."""
+    stored = nbformat.read(path, as_version=4)
+    fresh = nbformat.from_dict(stored)
+    NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    for cell, before in zip(fresh.cells, nbformat.read(path, as_version=4).cells, strict=True):
+        cell.metadata = before.metadata
+        if cell.cell_type != "code":
+            continue
+        if "nbval-ignore-output" in cell.metadata.get("tags", []) and before.outputs and not measured:
+            cell.outputs = before.outputs
+        for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET, None)
+            output.get("metadata", {}).clear()
+    fresh.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    nbformat.write(fresh, path)
+
+
+def main() -> None:
+    """Record every notebook in order."""
+    with tempfile.TemporaryDirectory(prefix="runbook-record-") as folder:
+        os.environ.update(RUNBOOK_STATE=f"{folder}/state", RUNBOOK_RUNS=f"{folder}/runs")
+        from runbook_lib.local import supervisor
+
+        try:
+            for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb")):
+                began = time.monotonic()
+                record(path, measured="--measured" in sys.argv)
+                print(f"{path.stem}: {time.monotonic() - began:.1f} s", flush=True)
+        finally:
+            supervisor.down()
+
+
+if __name__ == "__main__":
+    main()
