@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from runbook_lib.local.data_plane.connections import Reply, Request
@@ -226,9 +227,11 @@ def test_says_how_it_is_used() -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("protocol", ["http", "http2", "grpc"])
-def test_answers_two_thousand_requests_a_second(service: Service, protocol: str) -> None:
-    began = time.perf_counter()
+def test_one_core_answers_two_thousand_requests_a_second(service: Service, protocol: str) -> None:
+    """In the process's own CPU time: the clock on the wall would measure the client and its neighbours."""
+    process = psutil.Process(service.process.pid)
+    before, began = sum(process.cpu_times()[:2]), time.perf_counter()
     assert all(each.good for each in service.replies(protocol, 10_000))
-    rate = 10_000 / (time.perf_counter() - began)
-    print(f"application, {protocol}: {rate:.0f} requests/s")
-    assert rate >= 2000
+    spent, wall = sum(process.cpu_times()[:2]) - before, time.perf_counter() - began
+    print(f"application, {protocol}: {10_000 / spent:.0f} requests/s a core, {10_000 / wall:.0f} with this client")
+    assert 10_000 / spent >= 2000

@@ -178,6 +178,12 @@ def test_an_increase_that_is_ignored_does_not_fail() -> None:
     assert (verdict.outcome, "ignored" in verdict.reason) == ("PASS", True)
 
 
+def test_what_is_ignored_need_not_have_shown() -> None:
+    few = [Sample(1200, 1, 400, 0)]
+    assert judge(few, bake_over=True).outcome == "INCONCLUSIVE"
+    assert judge(few, ignored_increase=0.05, bake_over=True).outcome == "PASS"
+
+
 def test_an_increase_of_just_what_is_ignored_fails() -> None:
     assert judge([Sample(3000, 30, 1000, 110)], ignored_increase=0.1).outcome == "FAIL"
 
@@ -245,6 +251,23 @@ def test_intervals_without_a_request_or_an_error_add_nothing() -> None:
     base = judge([*HEALTHY, Sample(300, 1, 100, 3)])
     quiet = [Sample(0, 0, 0, 0), Sample(300, 0, 100, 0), Sample(50, 7, 0, 0)]
     assert judge([*quiet, *HEALTHY, Sample(300, 1, 100, 3)]).log_evidence == pytest.approx(base.log_evidence)
+
+
+# That the evidence is an e-value, exactly: a sum over every table of small margins.
+
+
+@pytest.mark.parametrize("stable", range(1, 8))
+@pytest.mark.parametrize("canary", range(1, 8))
+def test_evidence_averages_to_no_more_than_one_over_all_tables_of_equal_versions(stable: int, canary: int) -> None:
+    for errors in range(stable + canary + 1):
+        tables = [
+            (math.comb(canary, x) * math.comb(stable, errors - x), Sample(stable, errors - x, canary, x))
+            for x in range(max(0, errors - stable), min(canary, errors) + 1)
+        ]
+        ways = sum(count for count, _ in tables)
+        mean = sum(count * judge([sample]).evidence for count, sample in tables) / ways
+        assert ways == math.comb(stable + canary, errors)
+        assert mean <= 1
 
 
 # False alarms, however often one looks. Each simulation has a fixed seed; the limit would turn a rule that

@@ -118,20 +118,30 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
         raise refusal("ServiceNotActiveException", "Service was not ACTIVE.")
     wanted = members.get("taskDefinition")
     definition = usable(ecs.state, wanted) if wanted else current_definition(ecs.state, service)
-    merged = {**service.request, **deepcopy({k: v for k, v in members.items() if k not in NOT_KEPT})}
-    if "deploymentConfiguration" in members:  # what it does not say stays as it was
-        former = service.request.get("deploymentConfiguration", {})
-        merged["deploymentConfiguration"] = {**former, **merged["deploymentConfiguration"]}
-    _check_request({**merged, "desiredCount": members.get("desiredCount", 0)}, definition)
+    request = _merged(service.request, members)
+    _check_request({**request, "desiredCount": members.get("desiredCount", 0)}, definition)
     _check_registries(ecs, members.get("serviceRegistries", []))
-    rolls = members.get("forceNewDeployment") or definition.arn != service.definition
-    rolls = rolls or any(merged.get(key) != service.request.get(key) for key in ROLLED_OUT)
-    service.definition, service.request = definition.arn, merged
-    service.desired = members.get("desiredCount", service.desired)
-    service.primary.desired, service.steady = service.desired, False
+    rolls = members.get("forceNewDeployment") or _rolls(service, definition, request)
+    service.definition, service.request = definition.arn, request
+    service.desired = service.primary.desired = members.get("desiredCount", service.desired)
+    service.steady = False
     if rolls:
         begin_deployment(ecs.state, service)
     return {"service": document(ecs.state, service)}
+
+
+def _merged(request: Members, members: Members) -> Members:
+    """Return a service's request with an update's members; what they do not say stays as it was."""
+    given = deepcopy({key: value for key, value in members.items() if key not in NOT_KEPT})
+    if "deploymentConfiguration" in given:
+        former = request.get("deploymentConfiguration", {})
+        given["deploymentConfiguration"] = {**former, **given["deploymentConfiguration"]}
+    return {**request, **given}
+
+
+def _rolls(service: Service, definition: Definition, request: Members) -> bool:
+    changed = any(request.get(key) != service.request.get(key) for key in ROLLED_OUT)
+    return changed or definition.arn != service.definition
 
 
 def _delete(ecs: EcsBackend, members: Members) -> Members:
