@@ -78,6 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
     os.environ.update(private_environment(world))
+    if not config.getoption("--nbval", default=False):
+        os.environ["RUNBOOK_LOCAL"] = "control-plane"  # tasks without processes; tests of traffic ask for their own
 
 
 @pytest.hookimpl(trylast=True)

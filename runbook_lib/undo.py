@@ -45,12 +45,26 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> P
     """Plan back what a run changed (only `notebook`'s part where one is named), last change first.
 
     Without `run` it is the environment's newest. What has been undone already stays so. Raises PlanError where
-    something is no longer as the run left it: that is somebody else's change.
+    something is no longer as the run left it: that is somebody else's change. Where a later notebook has changed
+    the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
     """
     run = run or latest(session.parameters.environment, session.parameters.records)
     session.run = run or session.run  # the way back belongs to the same run
-    made = [m for name, m in _made(run.lines() if run else ()) if name == notebook or not notebook]
-    return Plan(f"{UNDO} {notebook}".strip(), tuple(_changes(session, list(_net(reversed(made))))))
+    made, needs = _part(_made(run.lines() if run else ()), notebook)
+    return Plan(f"{UNDO} {notebook}".strip(), tuple(_changes(session, list(_net(reversed(made))))), needs=needs)
+
+
+def _part(made: Iterable[tuple[str, Made]], notebook: str) -> tuple[list[Made], tuple[str, ...]]:
+    """Return one notebook's changes with the later ones that stand on them, and what these make a way back need."""
+    part: list[Made] = []
+    others: list[str] = []
+    for name, m in made:
+        if name == notebook or not notebook:
+            part.append(m)
+        elif any(own.thing == m.thing for own in part):
+            part.append(m)
+            others.append(f"{name} taken back first")
+    return part, tuple(dict.fromkeys(others))
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, Made]]:

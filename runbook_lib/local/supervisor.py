@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,10 @@ class LocalMesh:
     id: str
     folder: Path
 
-    def get(self, path: str) -> Any:
+    def ask(self, path: str, body: Any = None) -> Any:
         """Return what the process answers on one of its own paths."""
-        with urllib.request.urlopen(self.endpoint + path, timeout=5) as answer:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(self.endpoint + path, data=data, timeout=5) as answer:
             return json.loads(answer.read())
 
 
@@ -94,7 +95,7 @@ def down(folder: Path | None = None) -> bool:
 
 def _alive(mesh: LocalMesh) -> bool:
     try:
-        return bool(mesh.get("/runbook/id")["id"] == mesh.id)
+        return bool(mesh.ask("/runbook/id")["id"] == mesh.id)
     except (OSError, ValueError):
         return False
 
@@ -142,37 +143,37 @@ def _start(folder: Path) -> LocalMesh:
     return mesh
 
 
-class _Used:
-    """A WSGI application that answers for its identity and remembers when it was last used."""
-
-    def __init__(self, inner: Any, id: str) -> None:
-        self.inner, self.id, self.last = inner, id, time.monotonic()
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        self.last = time.monotonic()
-        if environ["PATH_INFO"] != "/runbook/id":
-            answer: Iterable[bytes] = self.inner(environ, start_response)
-            return answer
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps({"id": self.id}).encode()]
-
-
 def serve(folder: Path) -> None:
-    """Serve the control plane until told to stop, or until nobody has used it for an hour."""
+    """Serve the local mesh until told to stop, or until nobody has used it for an hour."""
     from werkzeug.serving import make_server
 
-    from runbook_lib.local import control_plane
+    from runbook_lib.local.rehearsal import Rehearsal
 
-    used = _Used(control_plane.application(), secrets.token_hex(8))
-    server = make_server("127.0.0.1", 0, used, threaded=True)
+    guard = _guard()
+    rehearsal = Rehearsal(folder, secrets.token_hex(8), data_plane=os.environ.get("RUNBOOK_LOCAL") != "control-plane")
+    server = make_server("127.0.0.1", 0, rehearsal, threaded=True)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    for work in (server.serve_forever, lambda: control_plane.converge(stop)):
-        threading.Thread(target=work, daemon=True).start()
-    mesh = LocalMesh(f"http://127.0.0.1:{server.server_port}", os.getpid(), used.id, folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    rehearsal.run(stop)
+    mesh = LocalMesh(f"http://127.0.0.1:{server.server_port}", os.getpid(), rehearsal.id, folder)
     part = folder / ".endpoint.json"
     part.write_text(json.dumps(asdict(mesh), default=str))
     part.replace(folder / "endpoint.json")
-    while not stop.wait(0.2) and time.monotonic() - used.last < IDLE_SECONDS:
+    while not stop.wait(0.2) and time.monotonic() - rehearsal.last < IDLE_SECONDS:
         pass
+    stop.set()
     _forget(folder)
+    rehearsal.end()
+    guard.kill()
+    guard.wait()
+
+
+def _guard() -> subprocess.Popen[bytes]:
+    """Start what outlives a killed supervisor just long enough to end its children.
+
+    They are all of the supervisor's process group; the guard, of another, reads a pipe that only the
+    supervisor holds, and kills the group when it closes.
+    """
+    script = f"cat >/dev/null; kill -9 -- -{os.getpgrp()}"
+    return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, process_group=0)

@@ -42,7 +42,25 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
             part = mesh.folder / ".worlds.json"
             part.write_text(json.dumps(worlds))
             part.replace(notes)
+            mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
     return str(world["account"])
+
+
+def _traffic(p: Parameters, account: str) -> dict[str, Any]:
+    """Return who calls whom in this environment, and how late its telemetry is."""
+    caller = p.callers_of(p.shift.name)[0]
+    calls = {
+        "account": account,
+        "region": p.region,
+        "cluster": p.cluster,
+        "service": p.ecs_service_of(caller),
+        "name": p.shift.name,
+        "port": p.routers[p.router].port or p.port,
+        "protocol": p.routers[p.router].protocol or p.protocol,
+        "requests_per_second": p.traffic.requests_per_second,
+    }
+    grain = {"period_seconds": p.telemetry.period_seconds, "delay_seconds": p.telemetry.delay_seconds}
+    return {"environment": p.environment, "calls": calls, "grain": grain}
 
 
 def _clients(p: Parameters, endpoint: str, account: str) -> Client:

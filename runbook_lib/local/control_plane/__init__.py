@@ -22,6 +22,7 @@ from runbook_lib.local.control_plane.ecs_resources import Task, ecs_backends
 from runbook_lib.local.control_plane.in_process import answer_in_process
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher, TaskState
 from runbook_lib.local.control_plane.mesh_resources import appmesh_backends
+from runbook_lib.local.control_plane.metrics import metrics_backends
 
 __all__ = [
     "Attachment",
@@ -37,5 +38,6 @@ __all__ = [
     "ecs_backends",
     "install",
     "launch_with",
+    "metrics_backends",
     "reconcile",
 ]

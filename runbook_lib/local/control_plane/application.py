@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
-from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, iam
+from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.wire import ApiError, Target, answer, failure, identify, members
@@ -30,6 +30,7 @@ ENGINES: dict[str, Engine] = {
     "appmesh": appmesh.perform,
     "ecs": ecs.perform,
     "servicediscovery": cloud_map.perform,
+    "cloudwatch": metrics.perform,
 }
 
 
@@ -79,8 +80,8 @@ class Endpoint:
 
 def _engine(target: Target, request: Request, body: bytes) -> Response | None:
     engine = ENGINES.get(target.service)
-    if engine is None:
-        return None
+    if engine is None or (target.service == "cloudwatch" and "X-Amz-Target" not in request.headers):
+        return None  # CloudWatch's older protocols are moto's
     if target.operation.endswith("Unknown"):
         raise ApiError("UnknownOperationException", f"{request.method} {request.path} is no operation.", 404)
     done = engine(target, members(target, request, body))

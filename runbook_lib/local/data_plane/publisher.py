@@ -1,0 +1,122 @@
+"""Publish the sidecars' counters to CloudWatch under the names of App Mesh's metric extension.
+
+This alone writes metrics. Retries are in them: a try that was tried again counts, as does its error, so that a
+bad version cannot hide behind a retry policy. Data appear as late as the environment's file says.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib.local.control_plane import metrics_backends
+from runbook_lib.local.control_plane.lock import LOCK
+from runbook_lib.local.control_plane.metrics import Series, Sum, key
+from runbook_lib.local.data_plane.admin import Counters
+from runbook_lib.local.data_plane.resources import Mesh, doors, targets
+from runbook_lib.local.data_plane.tasks import Member
+from runbook_lib.local.data_plane.view import look
+
+__all__ = ["Publisher"]
+
+NONE = Counters(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """How often an account's data are published, and how late, in seconds."""
+
+    period_seconds: int = 1
+    delay_seconds: int = 0
+    namespace: str = "AppMesh"
+
+
+class Publisher:
+    """Reads every sidecar's counters each second and puts what was counted since the last reading."""
+
+    def __init__(self, members: Callable[[], Iterable[Member]]) -> None:
+        self._members = members
+        self._before: dict[str, Mapping[str, Counters]] = {}
+        self._waiting: deque[tuple[float, str, str, Series, int, Sum]] = deque()
+        self.grains: dict[str, Grain] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish each second until `stop` is set."""
+        while not stop.wait(1.0 - time.time() % 1.0):
+            self.step(time.time())
+
+    def step(self, now: float) -> None:
+        """Read, and put what is due."""
+        second = int(now) - 1  # what was counted since the last full second
+        for member in self._members():
+            if member.sidecar and member.identity and member.live and member.phase in ("running", "leaving"):
+                self._read(member, second)
+        self._put(now)
+
+    def _read(self, member: Member, second: int) -> None:
+        counters = member.sidecar.counters() if member.sidecar else {}
+        if not counters:
+            return  # it is ending: what it counted last is lost, as with a real sidecar
+        before = self._before.get(member.task.id, {})
+        self._before[member.task.id] = counters
+        grain = self.grains.get(member.task.account, Grain())
+        period = second - second % grain.period_seconds
+        due = period + grain.period_seconds + grain.delay_seconds
+        place = (member.task.account, member.task.region)
+        mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
+        for name, now in counters.items() if mesh else ():
+            for series, value in _data(mesh, member, name, before.get(name, NONE), now, grain.namespace):  # type: ignore[arg-type]
+                made = Sum()
+                made.add(value)
+                self._waiting.append((due, *place, series, period, made))
+
+    def _put(self, now: float) -> None:
+        keep: list[Any] = []
+        with LOCK:
+            while self._waiting:
+                item = self._waiting.popleft()
+                due, account, region, series, second, made = item
+                if due <= now:
+                    metrics_backends[account][region].state.put(series, second, made)
+                else:
+                    keep.append(item)
+        self._waiting.extend(keep)
+
+
+def _data(
+    mesh: Mesh, member: Member, cluster: str, before: Counters, now: Counters, namespace: str
+) -> Iterator[tuple[Series, float]]:
+    requests = _tries(now) - _tries(before)
+    errors = (now.errors + now.retried_5xx) - (before.errors + before.retried_5xx)
+    own = member.identity.virtual_node if member.identity else ""
+    base = [{"Name": "Mesh", "Value": mesh.name}, {"Name": "VirtualNode", "Value": own}]
+    if cluster.startswith("cds_ingress_"):
+        yield key(namespace, "RequestCount", base), float(requests)
+        return
+    for service, target in _led_to(mesh, cluster):
+        dimensions = [
+            *base,
+            {"Name": "TargetVirtualService", "Value": service},
+            {"Name": "TargetVirtualNode", "Value": target},
+        ]
+        yield key(namespace, "RequestCountPerTarget", dimensions), float(requests)
+        yield key(namespace, "HTTPCode_Target_5XX_Count", dimensions), float(errors)
+
+
+def _tries(counters: Counters) -> int:
+    return counters.completed + counters.retried_5xx
+
+
+def _led_to(mesh: Mesh, cluster: str) -> list[tuple[str, str]]:
+    """Return the virtual service and the node a cluster stands for; Envoy counts by cluster, so the first service."""
+    for service in mesh.virtual_services:
+        for _, routes in doors(mesh, service):
+            for route in routes:
+                for target, _weight in targets(mesh, route):
+                    if target.cluster("egress") == cluster:
+                        return [(service, target.node)]
+    return []

@@ -1,0 +1,167 @@
+"""The calling service's own requests, as a process: `python -m runbook_lib.local.data_plane.traffic FOLDER`.
+
+It follows `plan.json` of its folder (whom to call, how often, what names resolve to, the way out) and leaves
+what became of every request in `ledger.jsonl` and `snapshot.json`. `Traffic` keeps such a process supplied.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.local.data_plane.caller import Caller
+from runbook_lib.local.data_plane.ledger import Ledger
+from runbook_lib.local.data_plane.resources import Address
+from runbook_lib.local.data_plane.tasks import LOOPBACK, Member
+from runbook_lib.local.data_plane.view import look
+
+__all__ = ["Calls", "Traffic"]
+
+SNAPSHOT_SECONDS = 0.5
+READ_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Who calls whom: an ECS service of an account, the name it dials, and how many requests a second."""
+
+    account: str
+    region: str
+    cluster: str
+    service: str
+    name: str
+    port: int
+    protocol: str
+    requests_per_second: int
+
+
+class Traffic:
+    """One calling service's process, told of every change of names and ways."""
+
+    def __init__(self, calls: Calls, folder: Path) -> None:
+        self.calls = calls
+        self.folder = folder / calls.account / calls.cluster / f"{calls.service}-calls"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._told: dict[str, Any] = {}
+
+    def step(self, members: Sequence[Member]) -> None:
+        """Tell the process what names resolve to and which way out it has; start it with its service's first task."""
+        own = [m for m in members if self._is_own(m) and m.phase == "running"]
+        if own:
+            self._tell(own[0], members)
+        if self._told and (self.process is None or self.process.poll() is not None):
+            self._start()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the process last wrote of its ledger; empty before its first word."""
+        file = self.folder / "snapshot.json"
+        found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+        return found
+
+    def end(self) -> None:
+        """Send nothing more, and wait for what is under way."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def _is_own(self, member: Member) -> bool:
+        calls = self.calls
+        place = (member.task.account, member.task.region, member.task.cluster, member.task.service)
+        return place == (calls.account, calls.region, calls.cluster, calls.service)
+
+    def _tell(self, own: Member, members: Sequence[Member]) -> None:
+        calls = self.calls
+        here = [m for m in members if (m.task.account, m.task.region) == (calls.account, calls.region)]
+        direct = {m.task.address: m.inbound[calls.port] for m in here if calls.port in m.inbound and m.phase != "ended"}
+        plan = {
+            "calls": asdict(calls),
+            "addresses": look(calls.account, calls.region).addresses.get(calls.name, ()),
+            "via": own.ports.egress if own.ports else None,
+            "direct": direct,
+        }
+        if plan != self._told:
+            self._told = plan
+            _replace(self.folder / "plan.json", plan)
+
+    def _start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            command = [sys.executable, "-m", "runbook_lib.local.data_plane.traffic", str(self.folder)]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _replace(file: Path, content: Mapping[str, Any]) -> None:
+    part = file.with_name(f".{file.name}")
+    part.write_text(json.dumps(content))
+    part.replace(file)
+
+
+class Way:
+    """What the plan file says now: read again whenever it was replaced."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._seen: tuple[int, int] | None = None
+        self._turn = itertools.count()
+        self.plan: dict[str, Any] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Read the plan if it was replaced."""
+        stat = self.file.stat()
+        if (stat.st_mtime_ns, stat.st_ino) != self._seen:
+            self._seen = (stat.st_mtime_ns, stat.st_ino)
+            self.plan = json.loads(self.file.read_text())
+
+    def resolve(self, name: str) -> Sequence[str]:
+        """Return the addresses of a name, as discovery has them."""
+        self.read()
+        return list(self.plan["addresses"])
+
+    def route_to(self, addresses: Sequence[str]) -> Address:
+        """Return where the next request goes: the own Envoy, or without one a task of those addresses."""
+        if self.plan["via"]:
+            return LOOPBACK, self.plan["via"]
+        address = addresses[next(self._turn) % len(addresses)]
+        return LOOPBACK, self.plan["direct"].get(address, 1)
+
+
+def main(folder: Path) -> None:
+    """Call until told to stop."""
+    way = Way(folder / "plan.json")
+    calls = Calls(**way.plan["calls"])
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    caller = Caller(
+        calls.name,
+        calls.port,
+        calls.protocol,
+        requests_per_second=calls.requests_per_second,
+        resolve=way.resolve,
+        route_to=way.route_to,
+        ledger=Ledger(folder / "ledger.jsonl"),
+    ).start()
+    written = time.monotonic()
+    while not stop.wait(READ_SECONDS):
+        way.read()
+        if time.monotonic() - written > SNAPSHOT_SECONDS:
+            written = time.monotonic()
+            _replace(folder / "snapshot.json", caller.snapshot())
+    _replace(folder / "snapshot.json", caller.stop())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""Put the parts of the local mesh together in one process: control plane, tasks, traffic, telemetry.
+
+This alone knows them all. `Rehearsal` is a WSGI application beside the AWS endpoint: it answers for what the
+local mesh is (`/runbook/...`), and passes everything else on.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.local import control_plane
+from runbook_lib.local.data_plane.publisher import Grain, Publisher
+from runbook_lib.local.data_plane.tasks import Fleet
+from runbook_lib.local.data_plane.traffic import Calls, Traffic
+
+__all__ = ["Rehearsal"]
+
+MESH_PATH = "/v20190125/"
+
+
+class Rehearsal:
+    """Everything that runs; `last` is when somebody last asked for something."""
+
+    def __init__(self, folder: Path, id: str, *, data_plane: bool = True) -> None:
+        self.id, self.folder, self.last = id, folder, time.monotonic()
+        self.aws = control_plane.application()
+        self.fleet = Fleet(folder / "tasks")
+        self.publisher = Publisher(lambda: list(self.fleet.members.values()))
+        self.traffic: dict[str, Traffic] = {}
+        self.data_plane = data_plane
+        if data_plane:
+            control_plane.launch_with(self.fleet)
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep everything moving, each in a thread of its own, until `stop` is set."""
+        work: list[Callable[[threading.Event], None]] = [lambda stop: control_plane.converge(stop)]
+        if self.data_plane:
+            work += [self.fleet.run, self.publisher.run, self._supply]
+        for each in work:
+            threading.Thread(target=each, args=(stop,), daemon=True).start()
+
+    def end(self) -> None:
+        """End traffic, then every task."""
+        for traffic in self.traffic.values():
+            traffic.end()
+        self.fleet.end()
+
+    def _supply(self, stop: threading.Event) -> None:
+        while not stop.wait(0.02):
+            members = list(self.fleet.members.values())
+            for traffic in list(self.traffic.values()):
+                traffic.step(members)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.last = time.monotonic()
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        own = self._own(path, method, environ)
+        if own is None:
+            answer: Iterable[bytes] = self.aws(environ, start_response)
+            if method != "GET" and path.startswith(MESH_PATH):
+                self.fleet.changed.set()  # sidecars hear of it now, not at the next look
+            return answer
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(own, default=str).encode()]
+
+    def _own(self, path: str, method: str, environ: dict[str, Any]) -> Any:
+        if path == "/runbook/id":
+            return {"id": self.id}
+        if path == "/runbook/tasks":
+            return {"tasks": self.fleet.rows()}
+        if path == "/runbook/traffic" and method == "GET":
+            return {name: traffic.snapshot() for name, traffic in self.traffic.items()}
+        if path == "/runbook/traffic":
+            body = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+            return self._call(body["environment"], Calls(**body["calls"]), Grain(**body["grain"]))
+        return None
+
+    def _call(self, environment: str, calls: Calls, grain: Grain) -> dict[str, Any]:
+        """Let a service call, as the parameters say; asked again, it changes the rate and nothing else."""
+        self.publisher.grains[calls.account] = grain
+        if self.data_plane and calls.requests_per_second and environment not in self.traffic:
+            self.traffic[environment] = Traffic(calls, self.folder / "tasks")
+        return {"calls": environment in self.traffic}
