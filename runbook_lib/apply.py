@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jmespath
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
 from runbook_lib.plan import Answer, Call, Change, ClearedPlan, Inverse, Reading, differences, holds
@@ -69,7 +69,7 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Appl
 def _read_back(session: Session, change: Change, before: Any, answer: Any) -> Any:
     """Return the state after a change; a fresh thing may take some seconds until every reader sees it."""
     tries = Retrying(
-        stop=stop_after_delay(20),
+        stop=stop_after_attempt(40),
         wait=wait_fixed(0.5),
         sleep=session.sleep,
         retry=retry_if_result(lambda state: not holds(state, change.wanted)),
@@ -115,6 +115,9 @@ def _await(session: Session, change: Change) -> None:
 
 
 def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
+    """Take a change back, unless that has happened by itself."""
+    if holds(session.read(change.reading), inverse.wanted):
+        return
     back = Change(
         name=change.name,
         verb=inverse.verb,

@@ -22,6 +22,7 @@ __all__ = [
     "plan_end",
     "plan_plain",
     "plan_sidecars",
+    "read_counts",
     "read_running",
     "read_tasks",
     "sidecar",
@@ -158,6 +159,13 @@ def _tasks(p: Parameters, name: str, query: str) -> Reading:
     return Reading(Call("ecs", "describe_tasks", {"cluster": p.cluster, "tasks": arns}), query, absent)
 
 
+def read_counts(session: Session, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Read how many tasks each service wants and runs; none of both where there is no service."""
+    query = "services[?status=='ACTIVE'] | [0].{desired: desiredCount, running: runningCount}"
+    found = {name: session.read(_service(session.parameters, name, query)) for name in names}
+    return {name: (state["desired"], state["running"]) if state else (0, 0) for name, state in found.items()}
+
+
 # --- the sidecars -------------------------------------------------------------------------------------------
 
 
@@ -266,7 +274,7 @@ def _deploy(p: Parameters, found: Running, revision: str | Answer) -> Change:
             _short(found.arn),
             "the revision registered above" if isinstance(revision, Answer) else _short(revision),
         ),
-        waits=(_stable(p, name), _healthy(p, name)),
+        waits=(_stable(p, name), *([_healthy(p, name)] if (found.state or {})["desiredCount"] else [])),
         back_on_failure=True,
     )
 
@@ -282,7 +290,7 @@ def _stable(p: Parameters, name: str) -> Wait:
 
 def _healthy(p: Parameters, name: str) -> Wait:
     query = "tasks[].{task: taskArn, envoy: containers[?name=='envoy'].healthStatus | [0]}"
-    until = "length(@) > `0` && !(@[?envoy != null && envoy != 'HEALTHY'])"
+    until = "@ && !(@[?envoy != null && envoy != 'HEALTHY'])"
     return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
 
 

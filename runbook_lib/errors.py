@@ -14,14 +14,17 @@
     │   ├── ForeignChangeError  another writer was there between our write and our reading
     │   ├── ReadBackError       AWS does not show what was written
     │   └── WaitError           a wait came to its end
-    └── Held                    traffic stays where it is, somebody is to decide   exit 3
+    ├── Held                    traffic stays where it is, somebody is to decide   exit 3
+    └── RolledBack              traffic is back on the stable service              exit 4
 
-A message says what, where, expected and found; `hint` says what to do next.
+A message says what, where, expected and found; `hint` says what to do next. Neither keeps a secret.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+from runbook_lib.redaction import scrubbed
 
 __all__ = [
     "CallError",
@@ -35,6 +38,7 @@ __all__ = [
     "PrerequisiteError",
     "ReadBackError",
     "Refused",
+    "RolledBack",
     "RunbookError",
     "StalePlanError",
     "TargetError",
@@ -49,9 +53,8 @@ class RunbookError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = scrubbed(message), scrubbed(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\nNext: {self.hint}" if self.hint else self.message
@@ -141,3 +144,10 @@ class Held(RunbookError):
 
     reason = "held"
     exit_code = 3
+
+
+class RolledBack(RunbookError):
+    """Traffic was taken back to the stable service."""
+
+    reason = "rolled_back"
+    exit_code = 4

@@ -15,19 +15,25 @@ from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, desired, tags, t
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated
 from runbook_lib.session import Session
+from runbook_lib.telemetry import Series
 
 __all__ = [
     "NOTEBOOKS",
     "Split",
+    "inbound",
     "plan_removal",
     "plan_retirement",
     "plan_settle",
     "plan_split",
     "plan_step",
+    "plan_trial",
+    "plan_trial_end",
     "read_lifecycle",
     "read_live",
     "read_split",
+    "read_trial",
     "references",
+    "series",
     "serves",
 ]
 
@@ -211,8 +217,12 @@ def _weights_in(state: Mapping[str, Any] | None) -> dict[str, int]:
     return {t["virtualNode"]: t["weight"] for t in body["action"].get("weightedTargets", [])}
 
 
-def plan_split(split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic") -> Plan:
+def plan_split(
+    split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
+) -> Plan:
     """Plan the traffic's division, in percent by service; every other field of the route stays.
+
+    With `rewrite` weights that are in force are written once more: the way back, rehearsed.
 
     Raises PlanError where there is no route, or weights are not whole percents that sum to 100.
     """
@@ -221,7 +231,7 @@ def plan_split(split: Split, weights: Mapping[str, int], *, title: str = "05_shi
     whole = all(type(w) is int and 0 <= w <= 100 for w in weights.values())
     if not whole or sum(weights.values()) != 100 or not 1 <= len(weights) <= 10:
         raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
-    if dict(weights) == dict(split.weights):
+    if dict(weights) == dict(split.weights) and not rewrite:
         return Plan(title)
     variant = next(v for v in SPEC_OF.values() if split.state["spec"].get(v))
     spec = {variant: {"action": {"weightedTargets": targets(weights)}}}
@@ -258,6 +268,60 @@ def _retired_reading(arn: str) -> Reading:
     return Reading(call, f"tags[?key=='{RETIRED}'].value | [0]", absent=("NotFoundException",))
 
 
+def series(p: Parameters) -> dict[str, dict[str, tuple[Series, ...]]]:
+    """Return what counts requests, errors and slow requests by service: the callers' sidecars, by target.
+
+    Source: App Mesh's metric extension (`RequestCountPerTarget`, `HTTPCode_Target_5XX_Count`,
+    `TargetResponseTime` in milliseconds).
+    """
+
+    def of(metric: str, target: str) -> tuple[Series, ...]:
+        names = ("Mesh", "VirtualNode", "TargetVirtualService", "TargetVirtualNode")
+        values = [(p.mesh.name, caller, p.shift.name, target) for caller in p.callers_of(p.shift.name)]
+        return tuple(Series(metric, dict(zip(names, v, strict=True))) for v in values)
+
+    metrics = {
+        "requests": "RequestCountPerTarget",
+        "errors": "HTTPCode_Target_5XX_Count",
+        "latency": "TargetResponseTime",
+    }
+    both = (p.shift.stable, p.shift.canary)
+    return {name: {kind: of(metric, name) for kind, metric in metrics.items()} for name in both}
+
+
+def inbound(p: Parameters, service: str) -> Series:
+    """Return what counts everything that reaches a service's own sidecar, whoever called."""
+    return Series("RequestCount", {"Mesh": p.mesh.name, "VirtualNode": service})
+
+
+def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
+    """Plan a route before the others that sends requests with one header to the canary alone."""
+    if split.state is None:
+        raise PlanError(f"{split.resource.key}: there is no such route", hint="apply 03_create_router_and_routes")
+    variant = next(v for v in SPEC_OF.values() if split.state["spec"].get(v))
+    body = dict(split.state["spec"][variant])
+    label = {"name": header, "match": {"exact": value}}
+    match = {"metadata": [label]} if variant == "grpcRoute" else {"prefix": "/", "headers": [label]}
+    body |= {"action": {"weightedTargets": targets({p.shift.canary: 100})}, "match": match}
+    names = {**split.resource.names, "routeName": f"{split.resource.name}-trial"}
+    resource = Resource("route", names, {"priority": 0, variant: body}, "05", tags(p))
+    return Plan("trial", (_create(resource),))
+
+
+def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
+    """Plan the end of the trial's route, where it is there."""
+    names = {**split.resource.names, "routeName": f"{split.resource.name}-trial"}
+    return Plan("trial", _delete(replace(split.resource, names=names), state))
+
+
+def read_trial(session: Session) -> Mapping[str, Any] | None:
+    """Read the trial's route."""
+    p = session.parameters
+    names = {"meshName": p.mesh.name, "virtualRouterName": p.router, "routeName": f"{p.route}-trial"}
+    state: Mapping[str, Any] | None = session.read(reading("route", names))
+    return state
+
+
 def plan_retirement(p: Parameters, live: Live, service: str) -> Plan:
     """Plan the end of a service's virtual node."""
     resource = next(r for r in desired(p, Lifecycle()) if r.key == f"virtual node {service}")
@@ -266,20 +330,31 @@ def plan_retirement(p: Parameters, live: Live, service: str) -> Plan:
 
 def references(session: Session, service: str) -> list[str]:
     """List what refers to a service's node: routes (a target of weight 0 is one), and virtual services."""
+    return [key for key, needs in _standing(session).items() if f"virtual node {service}" in needs]
+
+
+def _standing(session: Session) -> dict[str, set[str]]:
+    """Read everything the mesh holds, whoever made it, by key: with the keys of what it cannot be without."""
     mesh = session.parameters.mesh.name
-    found = []
+    found: dict[str, set[str]] = {}
     for router in _list(session, "list_virtual_routers", "virtualRouters", meshName=mesh):
         name = router["virtualRouterName"]
         for route in _list(session, "list_routes", "routes", meshName=mesh, virtualRouterName=name):
             names = {"meshName": mesh, "virtualRouterName": name, "routeName": route["routeName"]}
-            if service in _weights_in(session.read(reading("route", names))):
-                found.append(f"route {name}/{route['routeName']}")
+            nodes = {f"virtual node {node}" for node in _weights_in(session.read(reading("route", names)))}
+            found[f"route {name}/{route['routeName']}"] = {f"virtual router {name}", *nodes}
+        found[f"virtual router {name}"] = set()
     for virtual in _list(session, "list_virtual_services", "virtualServices", meshName=mesh):
         names = {"meshName": mesh, "virtualServiceName": virtual["virtualServiceName"]}
-        state = session.read(reading("virtual service", names)) or {"spec": {}}
-        if (state["spec"].get("provider") or {}).get("virtualNode", {}).get("virtualNodeName") == service:
-            found.append(f"virtual service {virtual['virtualServiceName']}")
-    return found
+        spec = (session.read(reading("virtual service", names)) or {"spec": {}})["spec"]
+        provider = spec.get("provider") or {}
+        node = (provider.get("virtualNode") or {}).get("virtualNodeName")
+        router = (provider.get("virtualRouter") or {}).get("virtualRouterName")
+        found[f"virtual service {names['virtualServiceName']}"] = {f"virtual node {node}", f"virtual router {router}"}
+    for kind, key in (("virtual node", "virtualNode"), ("virtual gateway", "virtualGateway")):
+        for item in _list(session, f"list_{kind.replace(' ', '_')}s", f"{key}s", meshName=mesh):
+            found[f"{kind} {item[f'{key}Name']}"] = set()
+    return {key: {*needs, f"mesh {mesh}"} for key, needs in found.items()}
 
 
 def _list(session: Session, operation: str, key: str, **arguments: Any) -> list[Any]:
@@ -295,20 +370,24 @@ def _list(session: Session, operation: str, key: str, **arguments: Any) -> list[
 
 
 def plan_removal(session: Session, live: Live) -> tuple[Plan, tuple[str, ...]]:
-    """Plan the end of every resource the runbook made, children first, and name what stays and why."""
-    p = session.parameters
-    unique = {r.key: r for r in desired(p, Lifecycle())}
+    """Plan the end of every resource the runbook made, children first, and name what stays and why.
+
+    What somebody else made stays, and with it what that stands on: App Mesh would refuse to delete it.
+    """
+    known = {r.key: r for r in desired(session.parameters, Lifecycle())}
+    standing = _standing(session)
     made: list[Change] = []
-    kept: list[str] = []
-    for resource in sorted(unique.values(), key=lambda r: REMOVAL.index(r.kind)):
+    kept: dict[str, str] = {}
+    for resource in sorted(known.values(), key=lambda r: REMOVAL.index(r.kind)):
         state = live.get(resource.key)
-        if state and resource.kind == "mesh" and (foreign := _foreign(session, unique)):
-            kept.append(f"{resource.key}: still holds {', '.join(foreign)}, which the runbook did not make")
+        users = [k for k, needs in standing.items() if resource.key in needs and (k in kept or k not in known)]
+        if state and users:
+            kept[resource.key] = f"{', '.join(users)} stays, and needs it"
         elif state and not _ours(session, state["arn"]):
-            kept.append(f"{resource.key}: does not carry the runbook's tag")
+            kept[resource.key] = "does not carry the runbook's tag"
         elif state:
             made.extend(_delete(resource, state))
-    return Plan("90_remove_mesh", tuple(made)), tuple(kept)
+    return Plan("90_remove_mesh", tuple(made)), tuple(f"{key}: {why}" for key, why in kept.items())
 
 
 REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")
@@ -317,22 +396,6 @@ REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")
 def _ours(session: Session, arn: str) -> bool:
     call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
     return session.read(Reading(call, "tags[?key=='runbook'] | [0]")) is not None
-
-
-def _foreign(session: Session, known: Mapping[str, Resource]) -> list[str]:
-    mesh = session.parameters.mesh.name
-    found = []
-    for kind, many in (
-        ("virtual service", "virtual_services"),
-        ("virtual node", "virtual_nodes"),
-        ("virtual router", "virtual_routers"),
-        ("virtual gateway", "virtual_gateways"),
-    ):
-        key = "".join(w.capitalize() if i else w for i, w in enumerate(many.split("_")))
-        for item in _list(session, f"list_{many}", key, meshName=mesh):
-            name = f"{kind} {item[key[:-1] + 'Name']}"
-            found += [name] if name not in known else []
-    return found
 
 
 def _delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:

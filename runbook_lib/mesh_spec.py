@@ -208,7 +208,7 @@ def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[
     body: dict[str, Any] = {"action": {"weightedTargets": targets(weights)}}
     if protocol == "grpc":
         body["match"] = _grpc_match(route.match)
-        body["retryPolicy"] = {**_retry(route.retry), "grpcRetryEvents": route.retry.grpc_events}
+        body["retryPolicy"] = {**_retry(route.retry), "grpcRetryEvents": route.retry.grpc_events or None}
     elif protocol != "tcp":
         body["match"] = _match(route.match)
         body["retryPolicy"] = _retry(route.retry)
@@ -224,7 +224,8 @@ def targets(weights: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def _match(match: Match) -> dict[str, Any]:
-    out: dict[str, Any] = {"path": {"exact": match.path}} if match.path else {"prefix": match.prefix or "/"}
+    path = {"exact": match.path} if match.path else None
+    out: dict[str, Any] = {"path": path, "prefix": None if path else match.prefix or "/"}
     if match.method:
         out["method"] = match.method
     headers = [_header(h.name, h.exact, h.prefix, h.invert) for h in match.headers]
@@ -246,6 +247,6 @@ def _retry(retry: Retry) -> dict[str, Any]:
     return {
         "maxRetries": retry.max_retries,
         "perRetryTimeout": {"unit": "ms", "value": retry.per_retry_timeout_millis},
-        "httpRetryEvents": retry.http_events,
-        "tcpRetryEvents": retry.tcp_events,
+        "httpRetryEvents": retry.http_events or None,
+        "tcpRetryEvents": retry.tcp_events or None,
     }

@@ -34,7 +34,7 @@ def _check_image(p: Parameters) -> Iterator[str]:
         try:
             check(value)
         except ParametersError as error:
-            yield f"{where}: {error.message.removeprefix(f'{where}: ')}"
+            yield f"{where}: {error.message.partition(': ')[2]}"
     if p.envoy.ignored_uid not in (None, p.envoy.user):
         yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
 
@@ -103,8 +103,9 @@ def _check_targets(p: Parameters, where: str, route: Route, *, under_shift: bool
 
 def _check_protocols(p: Parameters, where: str, protocol: str, route: Route) -> Iterator[str]:
     for name in route.names:
-        if name in p.services and p.protocol_of(name) != protocol:
-            yield f"{where}: expected one protocol along a route, the router's {protocol}; {name} has {p.protocol_of(name)}"
+        own = p.protocol_of(name) if name in p.services else protocol
+        if own != protocol:
+            yield f"{where}: expected one protocol along a route, the router's {protocol}; {name} has {own}"
 
 
 def _check_shift(p: Parameters) -> Iterator[str]:

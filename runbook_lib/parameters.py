@@ -7,7 +7,7 @@ line's), are checked here, once, before anything is touched. Nothing else reads 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -158,6 +158,14 @@ class Retry(Strict):
         Field(["unavailable"], description="gRPC statuses tried again")
     )
 
+    @model_validator(mode="after")
+    def _some_event(self) -> Self:
+        if not self.http_events and not self.tcp_events:
+            raise ValueError(
+                "expected at least one event of http_events and tcp_events; max_retries: 0 tries nothing again"
+            )
+        return self
+
 
 class Route(Strict):
     """A rule of a router: these requests, to these targets."""
@@ -204,7 +212,34 @@ class VerdictRule(Strict):
     )
     power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would have shown")
     ignored_increase: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="rise too small to roll back for")
-    on_inconclusive: Literal["hold", "extend", "roll_back"] = Field("hold", description="when the bake ends undecided")
+    on_inconclusive: Literal["hold", "extend", "roll_back"] = Field(
+        "hold", description="when the bake ends undecided; extend: up to three bakes, then hold"
+    )
+    ceiling: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="error rate that is a FAIL in any case"
+    )
+    slow_millis: Positive | None = Field(
+        None, description="requests over this are judged as errors are; null: not judged"
+    )
+    muted: list[Literal["errors", "slow"]] = Field([], description="shown, but never deciding")
+
+
+class Trial(Strict):
+    """Test requests of the canary's own, before users see it: a route of higher priority for one header."""
+
+    header: Annotated[str, StringConstraints(min_length=1, max_length=50)] = Field(
+        "x-runbook-trial", description="its header"
+    )
+    requests: Positive = Field(20, description="answered without an error before users see the canary")
+    wait_seconds: Positive = Field(120, description="for requests with that header, where the runbook cannot make them")
+
+
+class Approvals(Strict):
+    """Whether somebody must approve a step, and what happens when an approval runs out."""
+
+    steps: list[Percent] = Field([], description="the steps that need one")
+    valid_minutes: Positive = Field(60, description="how long an approval holds")
+    on_expiry: Literal["hold", "roll_back"] = Field("hold", description="when it ran out before the step was written")
 
 
 class Shift(Strict):
@@ -218,6 +253,11 @@ class Shift(Strict):
         description="the canary's weights in percent, rising; may end below 100"
     )
     bake_seconds: Positive = Field(description="watched at each step")
+    prove_seconds: Positive = Field(600, description="until traffic must show a new weight")
+    allow_unprovable: bool = Field(False, description="bake although this traffic could never make it PASS")
+    trial: Trial | None = Field(None, description="try the canary with test requests first; null: do not")
+    alarms: list[str] = Field([], description="CloudWatch alarms; one in ALARM rolls back")
+    approvals: Approvals = Field(Approvals(), description="who must agree")
     verdict: VerdictRule = Field(VerdictRule(), description="how the canary is judged")
 
     @field_validator("steps")
@@ -242,6 +282,7 @@ class Telemetry(Strict):
 
     period_seconds: Positive = Field(description="length of one datum")
     delay_seconds: Annotated[int, Field(ge=0)] = Field(description="until a datum is complete")
+    namespace: str = Field("AppMesh", description="CloudWatch namespace the metric extension publishes to")
 
 
 class Traffic(Strict):
@@ -262,6 +303,14 @@ class Removal(Strict):
     """Taking the mesh out again."""
 
     callers_may_fail: bool = Field(False, description="90 may leave a retired service's callers without an answer")
+
+
+class Approval(Strict):
+    """Somebody's word for one plan."""
+
+    approver: str = Field(description="who")
+    plan: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")] = Field(description="the plan's hash")
+    until: str = Field(description="when it runs out, ISO 8601 with an offset")
 
 
 class Parameters(Strict):
@@ -291,6 +340,7 @@ class Parameters(Strict):
     removal: Removal = Field(Removal(), description="taking the mesh out again")
     telemetry: Telemetry = Field(Telemetry(period_seconds=60, delay_seconds=120), description="CloudWatch's grain")
     traffic: Traffic = Field(Traffic(requests_per_second=300), description="the local mesh's own load")
+    approval: Approval | None = Field(None, description="an approval given beside the file")
     records: str | None = Field(None, description="where runs are kept; null: runs/ here")
 
     _notes: tuple[str, ...] = PrivateAttr(())
@@ -359,7 +409,10 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     """
     given = {k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")}
     file, data = _read(environment, given)
-    data, notes = _lower_dns({**data, **{k: v for k, v in given.items() if k != "environment"}}, file)
+    data |= {k: v for k, v in given.items() if k != "environment"}
+    if unquoted := list(_unquoted(data)):
+        raise _refusal(file, unquoted)
+    data, notes = _lower_dns(data, file)
     try:
         parameters = Parameters.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
@@ -372,14 +425,13 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
 
 
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    named = FOLDER / f"{environment}.yaml"
-    path = named if named.is_file() else Path(environment)
-    if not path.is_file():
+    path = next((file for file in (FOLDER / f"{environment}.yaml", Path(environment)) if _is_file(file)), None)
+    if path is None:
         if "services" in given:  # papermill -f gives the whole file
             return environment, {**given, "environment": environment}
         known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
         raise ParametersError(
-            f"environment: no parameters file {environment!r}; expected one of {', '.join(known)} or a path",
+            f"environment: no parameters file {environment!r:.80}; expected one of {', '.join(known)} or a path",
             hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
         )
     try:
@@ -389,6 +441,21 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
     if not isinstance(data, dict):
         raise ParametersError(f"{path.name}: expected names and values, found {type(data).__name__}", hint="see README")
     return path.name, data
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name no file can have
+        return False
+
+
+def _unquoted(data: Any, where: str = "") -> Iterator[str]:
+    """Yield the keys that YAML did not read as text: an unquoted `NO` is False, 1.10 a number."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        if not isinstance(key, str):
+            yield f"{where or 'file'}: expected names that are text; found {key!r}: put it in quotes"
+        yield from _unquoted(value, f"{where}.{key}".lstrip("."))
 
 
 def _lower_dns(data: dict[str, Any], file: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -408,7 +475,8 @@ def _lower_dns(data: dict[str, Any], file: str) -> tuple[dict[str, Any], tuple[s
             holder[key] = lower(f"{place}.{key}".lstrip("."), holder[key])
     for name, service in (data.get("services") or {}).items() if isinstance(data.get("services"), dict) else ():
         if isinstance(service, dict):
-            service["hostname"] = lower(f"services.{name}.hostname", service.get("hostname"))
+            if "hostname" in service:
+                service["hostname"] = lower(f"services.{name}.hostname", service["hostname"])
             if isinstance(service.get("backends"), list):
                 service["backends"] = [lower(f"services.{name}.backends", b) for b in service["backends"]]
     virtual = data.get("virtual_services")

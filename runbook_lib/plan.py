@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
@@ -26,6 +27,7 @@ __all__ = [
     "Plan",
     "Reading",
     "Wait",
+    "as_command",
     "clear",
     "differences",
     "holds",
@@ -205,6 +207,12 @@ def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
     return ClearedPlan(plan, evidence, _KEY)
 
 
+def as_command(call: Call) -> str:
+    """Return a call as the AWS CLI's command line, for somebody who must make it by hand."""
+    arguments = json.dumps(call.arguments, default=str)
+    return f"aws {call.service} {call.operation.replace('_', '-')} --cli-input-json {shlex.quote(arguments)}"
+
+
 def empty(value: Any) -> bool:
     """Return whether the API makes no difference between this and nothing."""
     return value is None or value == {} or value == []
@@ -246,7 +254,8 @@ def _twin(item: Any, among: Sequence[Any]) -> Any:
     if not isinstance(item, Mapping) or not item:
         return None
     name = next(iter(item))
-    return next((other for other in among if _contains(other.get(name), item[name])), None)
+    records = (other for other in among if isinstance(other, Mapping))
+    return next((other for other in records if _contains(other.get(name), item[name])), None)
 
 
 def stated(desired: Any) -> Any:

@@ -19,7 +19,7 @@ from runbook_lib.errors import ParametersError
 from runbook_lib.plan import Change, Inverse
 from runbook_lib.redaction import redacted
 
-__all__ = ["Run", "find", "latest", "open_or_join", "root", "start"]
+__all__ = ["Run", "find", "latest", "open_or_join", "root", "runs", "start"]
 
 
 def root() -> Path:
@@ -60,8 +60,10 @@ class Run:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             **redacted(fields),
         }
-        with (self.folder / "record.jsonl").open("a") as journal:
-            journal.write(json.dumps(line, default=str) + "\n")
+        with (self.folder / "record.jsonl").open("ab+") as journal:
+            whole = journal.tell() == 0 or (journal.seek(-1, os.SEEK_END), journal.read(1))[1] == b"\n"
+            # what a crash cut off must not take this line with it
+            journal.write(f"{'' if whole else chr(10)}{json.dumps(line, default=str)}\n".encode())
             journal.flush()
             os.fsync(journal.fileno())
 
@@ -112,8 +114,14 @@ def start(environment: str, base: str | None = None, **opened: Any) -> Run:
 
 def latest(environment: str, base: str | None = None) -> Run | None:
     """Return an environment's newest run that applies, where it has one."""
-    runs = (Run(path) for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True))
-    return next((run for run in runs if run.opened.get("mode") == "apply"), None)
+    return next(runs(environment, base), None)
+
+
+def runs(environment: str, base: str | None = None) -> Iterator[Run]:
+    """Yield an environment's runs that apply, the newest first."""
+    for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True):
+        if (run := Run(path)).opened.get("mode") == "apply":
+            yield run
 
 
 def open_or_join(environment: str, base: str | None = None, **opened: Any) -> Run:

@@ -43,6 +43,9 @@ class Connection:
     endpoint: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Any], None] = lambda session: None
+    carries_traffic: bool = True
+    probe: Callable[[Mapping[str, str], int], list[tuple[str, str]]] | None = None
+    """Makes test requests with headers as the caller would: (version, status) of each answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Session:
     undo: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     calls: Counter[str] = field(default_factory=Counter)
     identity: Identity = Identity("", "")
     clients: dict[str, Any] = field(default_factory=dict)
@@ -125,6 +129,11 @@ class Session:
                     hint="look at the service's events",
                 )
             self.sleep(pause)
+
+    def latest_run(self) -> record.Run | None:
+        """Return the environment's newest run that applies, ended or not."""
+        named = os.environ.get("RUNBOOK_RUN")
+        return record.find(named) if named else record.latest(self.parameters.environment, self.parameters.records)
 
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
@@ -307,7 +316,7 @@ def _call_error(call: Call, error: Exception) -> CallError:
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         return CallError(
-            f"{where}: {code}: {scrubbed(message)}",
+            f"{where}: {code}: {message}",
             hint=ADVICE.get(code, "run again: it goes on from where AWS stands"),
         )
-    return CallError(f"{where}: {scrubbed(str(error))}", hint="check the connection, then run again")
+    return CallError(f"{where}: {error}", hint="check the connection, then run again")

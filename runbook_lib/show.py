@@ -216,7 +216,7 @@ def show_steps(decisions: Iterable[Decision]) -> None:
 def show_decision(decision: Decision) -> None:
     """Show one step of the shift as it was read back, or as it is planned."""
     weights = ", ".join(f"{name} {weight} %" for name, weight in decision.weights.items())
-    display(Words(f"{decision.words}: {weights} ({'read back' if decision.written else 'planned'})"))
+    display(Words(f"{decision.phase}: {decision.words} ({weights})"))
 
 
 def show_credentials(found: Survey) -> None:

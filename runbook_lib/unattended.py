@@ -29,6 +29,8 @@ __all__ = ["Progress", "Result", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
+ENDS = ("judged", "rolled back")  # the decisions that end a step
+
 Progress = Callable[[str, int, int], None]
 """Told the notebook, how many of its cells are done, and how many there are."""
 
@@ -145,7 +147,7 @@ def _outcome(error: str) -> tuple[str, str]:
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == "DeadKernelError" else "error"
-    return {1: "failed", 2: "refused", 3: "held"}[kind.exit_code], kind.reason
+    return {1: "failed", 2: "refused", 3: "held", 4: "rolled_back"}[kind.exit_code], kind.reason
 
 
 def _summary(this: record.Run, p: Parameters, results: list[Result], failure: Failure | None) -> dict[str, Any]:
@@ -162,8 +164,13 @@ def _summary(this: record.Run, p: Parameters, results: list[Result], failure: Fa
         "notebooks": [asdict(result) for result in results],
         "changes": sum(line["event"] == "observed" for line in lines),
         "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
-        "shift": [{k: line[k] for k in ("weights", "reason")} for line in lines if line["event"] == "decision"],
+        "shift": [_step(line) for line in lines if line["event"] == "decision" and line["phase"] in ENDS],
     }
+
+
+def _step(line: dict[str, Any]) -> dict[str, Any]:
+    kept = ("weights", "requests", "errors", "share", "band", "verdict")
+    return {**{key: line[key] for key in kept}, "reason": line["words"]}
 
 
 def _mask(file: Path) -> None:

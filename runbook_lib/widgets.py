@@ -24,12 +24,15 @@ __all__ = ["WeightsPanel", "balanced", "weights_panel"]
 
 
 def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
-    """Return weights that sum to 100 with `moved` at `value`, the rest shared as it was before."""
-    value = max(0, min(100, value))
+    """Return weights that sum to 100 with `moved` at `value`, the rest shared as it was before.
+
+    One alone stays at 100, and one without weight gets none while others have some.
+    """
+    value = max(0, min(100, value)) if len(weights) > 1 else 100
     others = {name: weight for name, weight in weights.items() if name != moved}
     left, total = 100 - value, sum(others.values())
     shares = {n: left * w // total if total else left // len(others) for n, w in others.items()}
-    for name in list(others)[: left - sum(shares.values())]:
+    for name in [n for n in others if others[n] or not total][: left - sum(shares.values())]:
         shares[name] += 1
     return {name: value if name == moved else shares[name] for name in weights}
 
@@ -47,6 +50,7 @@ class WeightsPanel:
         self.button = ipw.Button(description="Apply these weights", button_style="warning")
         self.button.on_click(lambda _: self._guarded(self.apply))
         self.plan_view, self.message = ipw.HTML(), ipw.HTML()
+        self.shown = Plan("nothing yet")
         self._moving = False
         self._guarded(self.refresh)
 
@@ -70,17 +74,18 @@ class WeightsPanel:
 
     def refresh(self) -> None:
         """Show the plan as it would be written, and why it cannot be applied where it cannot."""
-        plan = self.plan()
+        self.shown, self.button.disabled = Plan("nothing yet"), True
+        self.shown = plan = self.plan()
         self.plan_view.value = Table("as it would be written", plan_rows(plan))._repr_html_()
         self.button.disabled = bool(self.obstacle) or not plan.changes
         self.say(self.obstacle or ("these weights are in force" if not plan.changes else ""))
 
     def apply(self) -> None:
-        """Apply what the sliders show through the same door as the cells."""
+        """Apply the plan that is shown, through the same door as the cells."""
         if self.obstacle:
             self.say(f"not applied: {self.obstacle}", "WARN")
             return
-        made = apply(self.session, clear(self.plan(), *self.evidence))
+        made = apply(self.session, clear(self.shown, *self.evidence))
         self.refresh()
         self.say(f"{len(made)} change(s) made and read back", "PASS")
 

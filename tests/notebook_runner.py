@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -194,12 +195,16 @@ def client(service: str, account: str, region: str = "us-west-2") -> Any:
 def writes(account: str) -> int:
     """Count the writing calls of an account at the endpoint, but those of this module's own clients."""
     mesh = supervisor.find()
-    agents = mesh.get(f"/runbook/calls?account={account}")["agents"] if mesh else {}
+    assert mesh is not None
+    with urllib.request.urlopen(f"{mesh.endpoint}/runbook/calls?account={account}", timeout=10) as answer:
+        agents = json.loads(answer.read())["agents"]
     return sum(count["write"] for agent, count in agents.items() if agent != TESTER)
 
 
 def holdings(app_mesh: Any, mesh: str) -> dict[str, list[str]]:
-    """Return the names of everything in a mesh, by kind."""
+    """Return the names of everything in a mesh, by kind; nothing where there is no such mesh."""
+    if mesh not in [item["meshName"] for item in app_mesh.list_meshes()["meshes"]]:
+        return {}
 
     def names(kind: str, **where: str) -> list[str]:
         pages = app_mesh.get_paginator(f"list_{kind}s").paginate(meshName=mesh, **where)

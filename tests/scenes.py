@@ -30,7 +30,6 @@ from runbook_lib import (
     open_session,
     parameters,
     record,
-    shift_traffic,
     survey,
 )
 from runbook_lib.local import control_plane, world
@@ -155,6 +154,13 @@ def change(session: Session, plan: Plan, *evidence: Any) -> list[Any]:
     return apply(session, clear(plan, *evidence))
 
 
+def shift(session: Session, weight: int) -> list[Any]:
+    """Give the canary this weight, in percent, as one step of the shift does."""
+    p, found = session.parameters, survey(session)
+    plan = found.plan_weights({p.shift.stable: 100 - weight, p.shift.canary: weight})
+    return change(session, plan, *evidence_for_shift(found))
+
+
 def step(session: Session, number: str) -> list[Any]:
     """Do what the notebook with this number does."""
     session.notebook = NOTEBOOKS[number]
@@ -169,7 +175,7 @@ def step(session: Session, number: str) -> list[Any]:
         plan = found.plan_sidecars()
         return made + change(session, plan, *evidence_for_sidecars(found, plan))
     if number == "05":
-        return list(shift_traffic(session, *evidence_for_shift(found)))
+        return [made for weight in session.parameters.shift.steps for made in shift(session, weight)]
     plan = found.plan_retirement()
     return change(session, plan, *evidence_for_retirement(found))
 

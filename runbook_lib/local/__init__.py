@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from runbook_lib.local import supervisor, world
-from runbook_lib.parameters import Parameters
-from runbook_lib.session import Connection
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # its processes import this package too, and need nothing of it
+    from runbook_lib.parameters import Parameters
+    from runbook_lib.session import Connection
 
 __all__ = ["connect"]
 
@@ -17,6 +20,19 @@ def connect(parameters: Parameters) -> Connection:
 
     Raises TargetError where the process that held a rehearsal has died: in one sentence, once.
     """
+    from runbook_lib.local import supervisor, world
+    from runbook_lib.session import Connection
+
     mesh = supervisor.ensure()
     account = world.ensure(parameters, mesh)
-    return Connection(mesh.endpoint, {world.ACCOUNT_HEADER: account})
+
+    def probe(headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
+        asked = {"environment": parameters.environment, "headers": dict(headers), "count": count}
+        return [(version, status) for version, status in mesh.ask("/runbook/probe", asked)]
+
+    return Connection(
+        mesh.endpoint,
+        {world.ACCOUNT_HEADER: account},
+        carries_traffic=mesh.ask("/runbook/id")["data_plane"],
+        probe=probe,
+    )

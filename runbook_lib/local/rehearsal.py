@@ -70,13 +70,17 @@ class Rehearsal:
 
     def _own(self, path: str, method: str, environ: dict[str, Any]) -> Any:
         if path == "/runbook/id":
-            return {"id": self.id}
+            return {"id": self.id, "data_plane": self.data_plane}
         if path == "/runbook/tasks":
             return {"tasks": self.fleet.rows()}
         if path == "/runbook/traffic" and method == "GET":
             return {name: traffic.snapshot() for name, traffic in self.traffic.items()}
+        if path == "/runbook/probe":
+            body = _body(environ)
+            members = list(self.fleet.members.values())
+            return self.traffic[body["environment"]].probe(members, body["headers"], body["count"])
         if path == "/runbook/traffic":
-            body = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+            body = _body(environ)
             return self._call(body["environment"], Calls(**body["calls"]), Grain(**body["grain"]))
         return None
 
@@ -86,3 +90,7 @@ class Rehearsal:
         if self.data_plane and calls.requests_per_second and environment not in self.traffic:
             self.traffic[environment] = Traffic(calls, self.folder / "tasks")
         return {"calls": environment in self.traffic}
+
+
+def _body(environ: dict[str, Any]) -> Any:
+    return json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))

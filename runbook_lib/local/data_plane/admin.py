@@ -44,6 +44,7 @@ class Counters:
     hosts: int
     timed: int  # answers with a time taken; a second behind the others
     slow: int | None  # of them over the limit asked for
+    times: tuple[tuple[float, int], ...] = ()  # answers by the upper bound of their time in milliseconds
 
 
 class Admin:
@@ -150,7 +151,16 @@ def _counters(values: dict[str, int], buckets: list[dict[str, float]], slow_ms: 
         hosts=values.get("membership_total", 0),
         timed=timed,
         slow=None if slow_ms is None else timed - _within(buckets, slow_ms),
+        times=_by_bound(buckets),
     )
+
+
+def _by_bound(buckets: list[dict[str, float]]) -> tuple[tuple[float, int], ...]:
+    out, before = [], 0
+    for bucket in buckets:
+        out.append((bucket["upper_bound"], int(bucket["cumulative"]) - before))
+        before = int(bucket["cumulative"])
+    return tuple(out)
 
 
 def _within(buckets: list[dict[str, float]], limit_ms: float) -> int:

@@ -69,9 +69,7 @@ class Publisher:
         place = (member.task.account, member.task.region)
         mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
         for name, now in counters.items() if mesh else ():
-            for series, value in _data(mesh, member, name, before.get(name, NONE), now, grain.namespace):  # type: ignore[arg-type]
-                made = Sum()
-                made.add(value)
+            for series, made in _data(mesh, member, name, before.get(name, NONE), now, grain.namespace):  # type: ignore[arg-type]
                 self._waiting.append((due, *place, series, period, made))
 
     def _put(self, now: float) -> None:
@@ -89,13 +87,13 @@ class Publisher:
 
 def _data(
     mesh: Mesh, member: Member, cluster: str, before: Counters, now: Counters, namespace: str
-) -> Iterator[tuple[Series, float]]:
+) -> Iterator[tuple[Series, Sum]]:
     requests = _tries(now) - _tries(before)
     errors = (now.errors + now.retried_5xx) - (before.errors + before.retried_5xx)
     own = member.identity.virtual_node if member.identity else ""
     base = [{"Name": "Mesh", "Value": mesh.name}, {"Name": "VirtualNode", "Value": own}]
     if cluster.startswith("cds_ingress_"):
-        yield key(namespace, "RequestCount", base), float(requests)
+        yield key(namespace, "RequestCount", base), _of((requests, 1))
         return
     for service, target in _led_to(mesh, cluster):
         dimensions = [
@@ -103,8 +101,19 @@ def _data(
             {"Name": "TargetVirtualService", "Value": service},
             {"Name": "TargetVirtualNode", "Value": target},
         ]
-        yield key(namespace, "RequestCountPerTarget", dimensions), float(requests)
-        yield key(namespace, "HTTPCode_Target_5XX_Count", dimensions), float(errors)
+        yield key(namespace, "RequestCountPerTarget", dimensions), _of((requests, 1))
+        yield key(namespace, "HTTPCode_Target_5XX_Count", dimensions), _of((errors, 1))
+        former = dict(before.times)
+        times = [(bound, count - former.get(bound, 0)) for bound, count in now.times]
+        yield key(namespace, "TargetResponseTime", dimensions), _of(*times)
+
+
+def _of(*values: tuple[float, int]) -> Sum:
+    made = Sum()
+    for value, count in values:
+        if count:
+            made.add(value, count)
+    return made
 
 
 def _tries(counters: Counters) -> int:

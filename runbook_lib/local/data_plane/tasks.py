@@ -172,9 +172,7 @@ class Fleet:
             return
         try:
             self._version += 1
-            files = sidecar_files(
-                mesh, member.identity.virtual_node, member.ports, endpoints, str(self._version)
-            )
+            files = sidecar_files(mesh, member.identity.virtual_node, member.ports, endpoints, str(self._version))
             member.sidecar.write_files(files)
             member.refused = ""
         except RunbookError as error:
@@ -283,4 +281,3 @@ def _row(member: Member) -> dict[str, Any]:
             "error": member.refused or update.error,
         }
     return row
-

@@ -68,6 +68,23 @@ class Traffic:
         found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
         return found
 
+    def probe(self, members: Sequence[Member], headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
+        """Make requests with headers as the service would, beside its own; return version and status of each."""
+        calls = self.calls
+        own = next(m for m in members if self._is_own(m) and m.phase == "running" and m.ports)
+        caller = Caller(
+            calls.name,
+            calls.port,
+            calls.protocol,
+            requests_per_second=0,
+            resolve=lambda name: look(calls.account, calls.region).addresses.get(name, ()),
+            route_to=lambda addresses: (LOOPBACK, own.ports.egress if own.ports else 1),
+        ).start()
+        try:
+            return [(reply.version, reply.outcome) for reply in (caller.ask(headers.items()) for _ in range(count))]
+        finally:
+            caller.stop()
+
     def end(self) -> None:
         """Send nothing more, and wait for what is under way."""
         if self.process and self.process.poll() is None:

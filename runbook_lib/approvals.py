@@ -1,0 +1,57 @@
+"""Approvals as data: who approved which plan, until when, and what happens once that has passed.
+
+An approval stands in the parameters or in a run's record. A widget or a command may write one; none is one.
+"""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runbook_lib.errors import Held, RolledBack
+from runbook_lib.plan import Plan
+from runbook_lib.record import Run
+from runbook_lib.session import Session
+
+__all__ = ["approve", "require_approval"]
+
+
+def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> dict[str, Any]:
+    """Write an approval of exactly this plan into a run's record, and return it."""
+    rule = session.parameters.shift.approvals
+    until = datetime.now(UTC) + timedelta(minutes=rule.valid_minutes)
+    given = {
+        "approver": approver or session.identity.arn or getpass.getuser(),
+        "plan": plan.hash,
+        "until": until.isoformat(timespec="seconds"),
+        "on_expiry": rule.on_expiry,
+    }
+    run.write("approved", **given)
+    return given
+
+
+def require_approval(session: Session, step: int, plan: Plan) -> None:
+    """Return where this step needs no approval or has one that holds; raise Held where it has none.
+
+    One that ran out ends as the parameters say: Held, or RolledBack for the caller to carry out.
+    """
+    rule = session.parameters.shift.approvals
+    if step not in rule.steps:
+        return
+    given = [a for a in _given(session) if a["plan"] == plan.hash]
+    if any(datetime.fromisoformat(a["until"]) > datetime.now(UTC) for a in given):
+        return
+    if given and rule.on_expiry == "roll_back":
+        raise RolledBack(f"{step} %: the approval by {given[-1]['approver']} ran out at {given[-1]['until']}")
+    run = session.join_run()
+    found = f"the one by {given[-1]['approver']} ran out" if given else "there is none"
+    raise Held(
+        f"{step} %: plan {plan.hash} needs an approval; {found}", hint=f"runbook approve {run.id}, then run 05 again"
+    )
+
+
+def _given(session: Session) -> list[dict[str, Any]]:
+    stated = session.parameters.approval
+    recorded = [line for line in session.join_run().lines() if line["event"] == "approved"]
+    return [*([stated.model_dump()] if stated else []), *recorded]

@@ -1,0 +1,151 @@
+"""Read what CloudWatch counted: requests, errors and slow requests by service and period, and alarms.
+
+The only caller of the CloudWatch client, and it only reads. The local mesh publishes the same series, so there
+is one path for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from runbook_lib.plan import Call, Reading
+from runbook_lib.session import Session
+from runbook_lib.verdict import Sample
+
+__all__ = ["Interval", "Series", "complete_until", "read_alarms", "read_intervals", "read_requests"]
+
+SETTLE_SECONDS = 0.3  # after a period's end, until it has been put
+QUERIES = 400  # a call takes 500
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One CloudWatch metric by its name and dimensions."""
+
+    metric: str
+    dimensions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One period: when it began (seconds since 1970), and its requests judged by errors and by slowness."""
+
+    start: int
+    errors: Sample
+    slow: Sample
+
+    @property
+    def requests(self) -> int:
+        """All requests of the period."""
+        return self.errors.stable_requests + self.errors.canary_requests
+
+
+def complete_until(session: Session, now: float) -> int:
+    """Return the end of the last period that CloudWatch must have by `now`, in seconds since 1970."""
+    telemetry = session.parameters.telemetry
+    return math.floor((now - telemetry.delay_seconds - SETTLE_SECONDS) / telemetry.period_seconds) * (
+        telemetry.period_seconds
+    )
+
+
+def read_intervals(
+    session: Session,
+    series: Mapping[str, Mapping[str, Iterable[Series]]],
+    since: float,
+    until: float,
+) -> list[Interval]:
+    """Read every whole period that begins within [since, until); one without data has no requests.
+
+    `series` gives stable's and canary's `requests`, `errors` and `latency`, by their names in the parameters.
+    """
+    p = session.parameters
+    period = p.telemetry.period_seconds
+    first = math.ceil(since / period) * period
+    if first >= until:
+        return []
+    slow = f"TC({p.shift.verdict.slow_millis}:)" if p.shift.verdict.slow_millis else None
+    stats = {"requests": "Sum", "errors": "Sum", **({"latency": slow} if slow else {})}
+    wanted = [
+        (name, kind, one, stat)
+        for name in (p.shift.stable, p.shift.canary)
+        for kind, stat in stats.items()
+        for one in series[name][kind]
+    ]
+    counts: dict[tuple[str, str], Counter[int]] = {(name, kind): Counter() for name, kind, _, _ in wanted}
+    for (name, kind, _, _), found in zip(wanted, _read(session, wanted, first, until), strict=True):
+        counts[(name, kind)].update(found)
+    return [_interval(start, p.shift.stable, p.shift.canary, counts) for start in range(first, int(until), period)]
+
+
+def read_requests(session: Session, series: Series, since: float, until: float) -> int:
+    """Return how many requests one series counted in the whole periods within [since, until)."""
+    period = session.parameters.telemetry.period_seconds
+    first = math.ceil(since / period) * period
+    return sum(_read(session, [("", "requests", series, "Sum")], first, until)[0].values()) if first < until else 0
+
+
+def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
+    """Return the state of each named alarm: OK, ALARM, INSUFFICIENT_DATA, or MISSING."""
+    wanted = list(names)
+    if not wanted:
+        return {}
+    query = "[MetricAlarms, CompositeAlarms][][].{name: AlarmName, state: StateValue}"
+    found = session.read(Reading(Call("cloudwatch", "describe_alarms", {"AlarmNames": wanted}), query)) or []
+    states = {alarm["name"]: alarm["state"] for alarm in found}
+    return {name: states.get(name, "MISSING") for name in wanted}
+
+
+Query = tuple[str, str, Series, str]
+
+
+def _read(session: Session, wanted: list[Query], since: int, until: float) -> list[dict[int, int]]:
+    telemetry = session.parameters.telemetry
+    queries = [
+        {
+            "Id": f"m{index}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": telemetry.namespace,
+                    "MetricName": series.metric,
+                    "Dimensions": [{"Name": k, "Value": v} for k, v in series.dimensions.items()],
+                },
+                "Period": telemetry.period_seconds,
+                "Stat": stat,
+            },
+        }
+        for index, (_, _, series, stat) in enumerate(wanted)
+    ]
+    window = {"StartTime": _moment(since), "EndTime": _moment(until), "ScanBy": "TimestampAscending"}
+    results = [
+        result
+        for begin in range(0, len(queries), QUERIES)
+        for result in session.pages(
+            "cloudwatch",
+            "get_metric_data",
+            "MetricDataResults",
+            MetricDataQueries=queries[begin : begin + QUERIES],
+            **window,
+        )
+    ]
+    out: list[dict[int, int]] = [{} for _ in wanted]
+    for result in results:
+        for moment, value in zip(result["Timestamps"], result["Values"], strict=True):
+            out[int(result["Id"][1:])][int(moment.timestamp())] = round(value)
+    return out
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _interval(start: int, stable: str, canary: str, counts: Mapping[tuple[str, str], Counter[int]]) -> Interval:
+    def sample(kind: str) -> Sample:
+        n1, n2 = counts[(stable, "requests")][start], counts[(canary, "requests")][start]
+        bad = [counts.get((name, kind), Counter())[start] for name in (stable, canary)]
+        return Sample(n1, min(bad[0], n1), n2, min(bad[1], n2))
+
+    return Interval(start, sample("errors"), sample("latency"))

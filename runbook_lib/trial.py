@@ -1,0 +1,74 @@
+"""Try the canary with test requests of its own before users see it.
+
+A route of higher priority sends requests that carry one header to the canary alone; it is removed again,
+whatever came of them.
+"""
+
+from __future__ import annotations
+
+from runbook_lib import telemetry
+from runbook_lib.apply import apply
+from runbook_lib.errors import Held
+from runbook_lib.plan import clear
+from runbook_lib.session import Session
+from runbook_lib.survey import survey
+
+__all__ = ["end_trial", "try_canary"]
+
+
+def try_canary(session: Session) -> str:
+    """Send the canary its test requests and return what came of them in words; raise Held where one failed.
+
+    Where the runbook cannot make requests itself, it waits for somebody to send them.
+    """
+    p, value = session.parameters, session.join_run().id
+    trial = p.shift.trial
+    if trial is None:
+        return "no trial"
+    end_trial(session)
+    found = survey(session)
+    apply(session, clear(found.engine.plan_trial(p, found.split, trial.header, value)))
+    try:
+        if session.connection.probe:
+            return _judged(session, session.connection.probe({trial.header: value}, trial.requests))
+        return _awaited(session, trial.requests, trial.wait_seconds)
+    finally:
+        end_trial(session)
+
+
+def end_trial(session: Session) -> None:
+    """Remove the trial's route, where one is there."""
+    found = survey(session)
+    apply(session, clear(found.engine.plan_trial_end(found.split, found.engine.read_trial(session))))
+
+
+def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
+    canary = session.parameters.ecs_service_of(session.parameters.shift.canary)
+    bad = [
+        f"{status} from {version or 'nobody'}" for version, status in answers if (version, status) != (canary, "200")
+    ]
+    if bad:
+        raise Held(
+            f"trial: {len(bad)} of {len(answers)} test requests failed: {', '.join(sorted(set(bad)))}",
+            hint="users have not seen the canary; mend it, then run 05 again",
+        )
+    return f"{len(answers)} of {len(answers)} test requests were answered well by {session.parameters.shift.canary}"
+
+
+def _awaited(session: Session, wanted: int, seconds: int) -> str:
+    p, began = session.parameters, session.wall()
+    series = survey(session).engine.series(p)
+    while True:
+        until = telemetry.complete_until(session, session.wall())
+        seen = telemetry.read_intervals(session, series, began, until)
+        requests = sum(i.errors.canary_requests for i in seen)
+        errors = sum(i.errors.canary_errors for i in seen)
+        if errors:
+            raise Held(f"trial: {errors} of {requests} test requests failed", hint="users have not seen the canary")
+        if requests >= wanted:
+            return f"{requests} test requests were answered well by {p.shift.canary}"
+        if session.wall() - began > seconds + p.telemetry.delay_seconds:
+            raise Held(
+                f"trial: {requests} of {wanted} test requests came in {seconds} s", hint="send them, or set trial: null"
+            )
+        session.sleep(min(p.telemetry.period_seconds, 5))

@@ -1,0 +1,484 @@
+"""Walk the whole path in one process, end that process at every call, and let the next one run from the top.
+
+    python -m tests.enumeration [--full] [--pairs] [--undo] FOLDER
+
+The code cells of notebooks 01 to 06 run in order, each notebook in a namespace of its own as a kernel gives it,
+against the control plane without a socket. At each AWS call the process forks: the child meets a fault there, or
+ends, and what it leaves is run from the top again. Invariants are asserted after every request and every move of
+ECS. States no client can tell apart (control plane and record) are run from once. Writes `FOLDER/results.jsonl`.
+
+A fork is a snapshot of everything, the calling stack included; nothing here starts a thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError
+
+import runbook_lib
+from runbook_lib import parameters, session
+from runbook_lib.local import control_plane, world
+from runbook_lib.local.control_plane import snapshot
+from runbook_lib.local.control_plane.calls import is_read
+from runbook_lib.parameters import Parameters
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+NOBODY = "http://127.0.0.1:9"  # the discard port: what misses the hook below is refused
+WORKERS = 2
+NAME = "serviceb"  # in Cloud Map, of the name callers dial
+
+
+# --- what can happen to a call -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a caller meets instead of an answer: `status` 0 is a connection that drops, once what was asked is done
+    or before. It lasts for every request until the process ends, or for one."""
+
+    name: str
+    status: int = 0
+    code: str = ""
+    done: bool = False
+    lasting: bool = True
+
+    @property
+    def kind(self) -> str:
+        return f"{self.name}, {'lasting' if self.lasting else 'once'}"
+
+
+LASTING = (
+    Fault("lost request"),
+    Fault("lost response", done=True),
+    Fault("429", 429, "TooManyRequestsException"),
+    Fault("500", 500, "InternalServerErrorException"),
+    Fault("expired token", 403, "ExpiredTokenException"),
+)
+ONCE = tuple(Fault(f.name, f.status, f.code, f.done, lasting=False) for f in LASTING)
+EVERY = LASTING + ONCE
+OVER = Fault("over")
+
+
+class Body(io.BytesIO):
+    """A body that can be read as urllib3's."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
+
+
+def refusal(request: Any, fault: Fault, service: str) -> AWSResponse:
+    """Return an error as the service's protocol words it."""
+    text = json.dumps({"__type": fault.code, "message": fault.name})
+    if service in ("iam", "sts"):
+        text = f"<ErrorResponse><Error><Code>{fault.code}</Code><Message>{fault.name}</Message></Error></ErrorResponse>"
+    return AWSResponse(request.url, fault.status, {"x-amzn-ErrorType": fault.code}, Body(text.encode()))
+
+
+class InProcess:
+    """Takes the place of a client's events, to get hold of what answers its requests."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[..., AWSResponse]
+        control_plane.answer_in_process(self)
+
+    def register_first(self, _event: str, answer: Callable[..., AWSResponse]) -> None:
+        self.answer = answer
+
+
+# --- what must hold at every moment --------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """Asserts the invariants on each state a history passes through; forked, it goes on with that history."""
+
+    p: Parameters
+    written: list[Mapping[str, int]] = field(default_factory=list)
+    version: int = 0
+    forward: bool = True
+
+    def look(self) -> None:
+        self._route()
+        self._definitions()
+        assert self._addresses(), f"{NAME} resolves to nothing"
+
+    def _route(self) -> None:
+        names = (self.p.mesh.name, self.p.router, self.p.route)
+        route = control_plane.appmesh_backends[self.p.account_id][self.p.region].state.find("Route", names)
+        if route is None or route.version == self.version:
+            return
+        weights = {t["virtualNode"]: t["weight"] for t in route.spec["http2Route"]["action"]["weightedTargets"]}
+        assert sum(weights.values()) == 100, f"weights sum to {weights}"
+        if self.forward:
+            assert route.version == self.version + 1, f"version {self.version} became {route.version}"
+            assert weights not in self.written, f"written twice: {weights}"
+            canary = [w.get(self.p.shift.canary, 0) for w in (*self.written, weights)]
+            assert canary == sorted(canary), f"the canary went back: {canary}"
+        self.version = route.version
+        self.written.append(weights)
+
+    def _definitions(self) -> None:
+        for family, revisions in control_plane.ecs_backends[self.p.account_id][self.p.region].state.definitions.items():
+            active = [plain_document(d.document) for d in revisions if d.document["status"] == "ACTIVE"]
+            assert all(a != b for a, b in itertools.combinations(active, 2)), f"{family} has two equal revisions"
+
+    def _addresses(self) -> list[Any]:
+        from moto.servicediscovery.models import servicediscovery_backends
+
+        services = servicediscovery_backends[self.p.account_id][self.p.region].services.values()
+        return [i for s in services if s.name == NAME for i in s.instances if i.attributes.get("AWS_INSTANCE_IPV4")]
+
+
+def plain_document(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task definition without what numbers it."""
+    return {k: v for k, v in document.items() if k not in ("taskDefinitionArn", "revision", "status")}
+
+
+def plain() -> Any:
+    """Return the control plane's state but for App Mesh's versions and the numbers of task definitions."""
+    found = {tuple(key): entry for key, entry in json.loads(snapshot.fingerprint())}
+    for entry in found.values():
+        documents = {a: d for a, d in entry.items() if ":task-definition/" in a}
+        for arn in documents:
+            del entry[arn]
+        active = [plain_document(d) for d, _ in documents.values() if d["status"] == "ACTIVE"]
+        entry["active"] = sorted(json.dumps(d, sort_keys=True) for d in active)
+        for arn in [arn for arn in entry if ":service/" in arn]:
+            status, definition, desired = entry.pop(arn)[:3]
+            if status == "ACTIVE":
+                entry[arn] = [desired, plain_document(documents[definition][0])]
+        entry["tasks"] = len(entry.get("tasks", []))
+    return sorted((str(key), entry) for key, entry in found.items() if any(entry.values()))
+
+
+# --- processes -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Jobs:
+    """Forks, at most WORKERS at work at once, and what they share in one folder: claims and results."""
+
+    folder: Path
+    free: tuple[int, int] = field(default_factory=os.pipe)
+    lent: bool = False
+    children: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "claims").mkdir()
+        (self.folder / "work" / "first" / "runs").mkdir(parents=True)
+        os.chdir(self.folder / "work" / "first")
+        os.environ["RUNBOOK_RUNS"] = "runs"  # a process's record is in its own folder, whatever forks from it
+        os.set_blocking(self.free[0], False)
+        os.write(self.free[1], b"." * (WORKERS - 1))
+
+    def claim(self, name: str) -> bool:
+        """Tell whether nobody has claimed this before."""
+        try:
+            (self.folder / "claims" / hashlib.sha256(name.encode()).hexdigest()).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def report(self, **result: Any) -> None:
+        with (self.folder / "results.jsonl").open("a") as results:
+            results.write(json.dumps(result) + "\n")
+
+    def fork(self, *, beside: bool = True) -> bool:
+        """Return True in a child with a copy of the folder; the parent goes on beside it where a worker is free."""
+        lent = beside and self._borrow()
+        child = os.fork()
+        if child == 0:
+            self.lent, self.children = lent, []
+            here = self.folder / "work" / str(os.getpid())
+            shutil.copytree(Path.cwd(), here, symlinks=True)
+            os.chdir(here)
+            return True
+        if lent:
+            self.children.append(child)
+        else:
+            os.waitpid(child, 0)
+        while self.children and os.waitpid(self.children[0], os.WNOHANG)[0]:
+            self.children.pop(0)
+        return False
+
+    def _borrow(self) -> bool:
+        with suppress(BlockingIOError):
+            return bool(os.read(self.free[0], 1))
+        return False
+
+    def end(self) -> NoReturn:
+        """End this process as it stands, once its children have ended; its place is free meanwhile."""
+        shutil.rmtree(Path.cwd())
+        if self.lent:
+            os.write(self.free[1], b".")
+        for child in self.children:
+            os.waitpid(child, 0)
+        os._exit(0)
+
+
+# --- the path and its ends -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How far to go: every fault at every read too, a second end on the way, the way back from every state."""
+
+    full: bool = False
+    pairs: bool = False
+    undo: bool = False
+
+
+class Explorer:
+    """Runs the path from 01 to 06 from every state that the end of an earlier run can leave."""
+
+    def __init__(self, jobs: Jobs, depth: Depth) -> None:
+        self.jobs, self.depth = jobs, depth
+        self.p = parameters.load("local", {})
+        self.watch = Watch(self.p)
+        self.in_process = InProcess()
+        self.clients: dict[str, Any] = {}
+        self.now = 0.0
+        self.left = 0  # how many more runs may end before theirs
+        self.case: str = ""  # what this run has met
+        self.fault: Fault | None = None
+        self.expected = ""
+        self.first = True
+        self.calls: list[str] = []
+        self.cells = [_cells(file) for file in sorted(NOTEBOOKS.glob("0[1-6]_*.ipynb"))]
+        self._begin()
+        self.plain, self.done = plain(), ""
+
+    def _begin(self) -> None:
+        """Make the services as they are before the mesh, and let notebooks open sessions that end here."""
+        made = world._clients(self.p, NOBODY, self.p.account_id)
+
+        def client(service: str) -> Any:
+            each = made(service)
+            control_plane.answer_in_process(each.meta.events)
+            return each
+
+        world.create(self.p, self.p.services, client)
+        while control_plane.reconcile():
+            pass
+        options = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
+        self.open = functools.partial(session.open_session, connect=self._connect, **options)
+        runbook_lib.open_session = self.open
+        time.sleep = lambda seconds: None  # botocore's, between its retries; ECS stands still meanwhile
+
+    def _connect(self, p: Parameters) -> session.Connection:
+        def prepare(client: Any) -> None:
+            client.meta.events.register_first("before-send.*.*", self._answer)
+
+        return session.Connection(NOBODY, {world.ACCOUNT_HEADER: p.account_id}, prepare)
+
+    def _settle(self) -> None:
+        while control_plane.reconcile():
+            self.watch.look()
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+        control_plane.reconcile()
+        self.watch.look()
+
+    def _walk(self) -> None:
+        """Run every notebook from the top; raise what a cell raises."""
+        for cells in self.cells:
+            kernel: dict[str, Any] = {"__name__": "__main__"}
+            try:
+                for cell in cells:
+                    exec(cell, kernel)
+            finally:
+                if "session" in kernel:
+                    kernel["session"].close()
+
+    def explore(self) -> NoReturn:
+        """Go the whole way once to see how it ends, then again with an end at every call."""
+        if self.jobs.fork(beside=False):
+            self._walk()
+            self._settle()
+            self.jobs.report(calls=len(self.calls), writes=sum(not is_read(c) for c in self.calls))
+            (self.jobs.folder / "done").write_text(snapshot.fingerprint())
+            self.jobs.end()
+        self.done = (self.jobs.folder / "done").read_text()
+        self.left = 2 if self.depth.pairs else 1
+        self._run("")
+
+    def _run(self, state: str) -> NoReturn:
+        """Run from the top to the end of the path, or to an end on the way, which is where the next run starts."""
+        self.case, self.first, error = "", not state, ""
+        try:
+            self._walk()
+        except Exception:  # noqa: BLE001  it is reported, whatever it is
+            error = traceback.format_exc()
+        if self.case:
+            self._ended()
+        else:
+            self.jobs.report(state=state, verdict=error or self._finished())
+        self.jobs.end()
+
+    def _finished(self) -> str:
+        """Return what is wrong at the end of the path, "" where all is right and nothing is left to do."""
+        self._settle()
+        if snapshot.fingerprint() != self.done:
+            return f"another end: {snapshot.fingerprint()}"
+        self.left, self.calls = 0, []
+        if self.jobs.claim("done"):
+            self._walk()
+        again = [call for call in self.calls if not is_read(call)]
+        return f"run again it writes: {again}" if again else ""
+
+    def _ended(self) -> None:
+        """Let the next run start from here, unless one has from such a state."""
+        self.fault, state = None, self._state()
+        self.jobs.report(case=self.case, state=state)
+        if self.jobs.claim(f"{state} {self.left}"):
+            self._way_back(state)
+            self._run(state)
+
+    def _state(self) -> str:
+        """Name what the next run will find: the control plane, and what the record says was done."""
+        lines = [json.loads(line) for file in sorted(Path("runs").glob("*/[0-9]*/*.jsonl")) for line in file.open()]
+        told = [line for line in lines if line["event"] in ("intended", "observed")]
+        kept = [{key: value for key, value in line.items() if key not in ("at", "answer")} for line in told]
+        return hashlib.sha256(f"{snapshot.fingerprint()} {scrubbed(json.dumps(kept))}".encode()).hexdigest()
+
+    def _way_back(self, state: str) -> None:
+        """Let a child take back from here what the record says was done."""
+        if not self.depth.undo or not self.jobs.claim(f"{state} undo") or not self.jobs.fork():
+            return
+        self.watch.forward, error = False, ""
+        try:
+            opened = self.open({"environment": "local"}, "undo")
+            runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
+            self._settle()
+        except Exception:  # noqa: BLE001  it is reported, whatever it is
+            error = traceback.format_exc()
+        self.jobs.report(undone=state, verdict=error or ("" if plain() == self.plain else f"not plain: {plain()}"))
+        self.jobs.end()
+
+    # --- at each request
+
+    def _answer(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
+        _, service, operation = event_name.split(".")
+        if self.fault:
+            return self._faulty(request, self.fault, service)
+        if not self.case:
+            self.calls.append(operation)
+        ends = self.left > 0 and not self.case and (self.first or not is_read(operation))
+        if ends:
+            self._die("before")
+            self._branch(request, operation, service)
+        if self.fault:  # a child that has just been told to meet it
+            return self._faulty(request, self.fault, service)
+        answer = self._done(request)
+        if ends and not self.case:
+            self._die("after")
+        return answer
+
+    def _done(self, request: Any) -> AWSResponse:
+        answer = self.in_process.answer(request)
+        assert b"ResourceInUse" not in answer.content, f"{request.url}: {answer.content!r}"
+        self.watch.look()
+        return answer
+
+    def _die(self, when: str) -> None:
+        """End here: nothing of this process runs any more, and a child runs from the top if none has from here."""
+        state = self._state()
+        self.jobs.report(case=self._kind(f"death {when}"), state=state)
+        if self.jobs.claim(f"{state} {self.left - 1}") and self.jobs.fork():
+            self.left -= 1
+            self._way_back(state)
+            self._run(state)
+
+    def _kind(self, kind: str) -> str:
+        return kind if self.first else f"then {kind}"
+
+    def _branch(self, request: Any, operation: str, service: str) -> None:
+        """Let a child meet each fault here; see first, and take back, what would be answered without one."""
+        before = snapshot.take()
+        self.expected = self._seen(self.in_process.answer(request))
+        snapshot.put_back(before)
+        for fault in self._faults(operation):
+            self.jobs.report(launched=fault.kind)
+            if self.jobs.fork():
+                self.case, self.fault, self.left = self._kind(fault.kind), fault, self.left - 1
+                return
+
+    def _faults(self, operation: str) -> Sequence[Fault]:
+        """Return every fault for what changes something, and each in its turn for what only reads."""
+        if not self.first:
+            return LASTING
+        return EVERY if self.depth.full or not is_read(operation) else EVERY[len(self.calls) % len(EVERY) :][:1]
+
+    def _faulty(self, request: Any, fault: Fault, service: str) -> AWSResponse:
+        if fault is OVER:
+            return self._tried_again(request)
+        if not fault.lasting:
+            self.fault = OVER
+        if fault.done:
+            self._done(request)
+        if fault.status:
+            return refusal(request, fault, service)
+        raise ConnectionClosedError(endpoint_url=request.url)
+
+    def _tried_again(self, request: Any) -> AWSResponse:
+        """Answer; where that is all as if there had been no fault, the rest of this run is known."""
+        self.fault = None
+        answer = self._done(request)
+        if self._seen(answer) == self.expected:
+            self.jobs.report(case=self.case, hidden=True)
+            self.jobs.end()
+        return answer
+
+    @staticmethod
+    def _seen(answer: AWSResponse) -> str:
+        return f"{answer.status_code} {scrubbed(answer.text)} {snapshot.fingerprint()}"
+
+
+def _cells(file: Path) -> list[Any]:
+    cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+    return [compile("".join(cell["source"]), f"{file.stem}, {cell['id']}", "exec") for cell in cells]
+
+
+def scrubbed(text: str) -> str:
+    """Return a text without uuids and times."""
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|\b\d{10}(\.\d+)?|\d{4}-\d\d-\d\d[T ][\d:.]+", "*", text)
+
+
+# --- from outside --------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    for name in ("full", "pairs", "undo"):
+        parser.add_argument(f"--{name}", action="store_true")
+    told = vars(parser.parse_args())
+    jobs = Jobs(told.pop("folder").resolve())
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        try:
+            Explorer(jobs, Depth(**told)).explore()
+        except BaseException:  # noqa: BLE001  a child has this stack too: nothing may pass
+            jobs.report(broken=traceback.format_exc())
+            jobs.end()
+
+
+if __name__ == "__main__":
+    main()

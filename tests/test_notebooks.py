@@ -1,0 +1,287 @@
+"""The notebooks: their form, each alone under papermill, and what they change at every stage of the life-cycle."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from runbook_lib.errors import Refused
+from runbook_lib.parameters import parameter_names
+from tests.notebook_runner import (
+    CHANGING,
+    NOTEBOOKS,
+    Environment,
+    code_cells,
+    folder,
+    holdings,
+    papermill,
+    text_of,
+)
+
+__all__ = ["folder"]
+
+SECTIONS = ["## Parameters", "## Before", "## Plan", "## Apply", "## Verify", "## Undo"]
+ROWS = ["**Changes**", "**Leaves alone**", "**Takes**", "**To undo**"]
+ACCOUNTS = {"123456789012"}
+every_notebook = pytest.mark.parametrize("number", NOTEBOOKS)
+
+
+def book_of(number: str) -> Any:
+    return nbformat.read(NOTEBOOKS[number], as_version=4)
+
+
+# --- their form ---------------------------------------------------------------------------------------------
+
+
+def test_there_are_the_eight_of_the_design() -> None:
+    assert list(NOTEBOOKS) == ["00", "01", "02", "03", "04", "05", "06", "90"]
+
+
+@every_notebook
+def test_opens_with_an_imperative_a_sentence_and_a_table_of_four_rows(number: str) -> None:
+    title, sentence, *rest = [line for line in book_of(number).cells[0].source.splitlines() if line]
+    rows = [line.split("|")[1].strip() for line in rest if line.startswith("| **")]
+    assert re.fullmatch(r"# [A-Z][a-z]+ .+", title)
+    assert sentence.endswith(".")
+    assert rows == ROWS
+
+
+@every_notebook
+def test_has_the_sections_in_their_order(number: str) -> None:
+    words = "\n".join(cell.source for cell in book_of(number).cells if cell.cell_type == "markdown")
+    found = re.findall(r"^## .+$", words, re.MULTILINE)
+    assert found == (SECTIONS if number in CHANGING else ["## Parameters", "## Before", "## Verify"])
+
+
+@every_notebook
+def test_parameters_are_one_tagged_cell_of_typed_literals_with_help(number: str) -> None:
+    [cell] = [c for c in book_of(number).cells if "parameters" in c.metadata.get("tags", [])]
+    names = []
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+: (str|bool|int) = .+  # \S.+", line), line
+        [node] = ast.parse(line).body
+        assert isinstance(node, ast.AnnAssign)
+        assert node.value is not None
+        ast.literal_eval(node.value)
+        names.append(ast.unparse(node.target))
+    assert names == (["environment", "mode", "undo"] if number in CHANGING else ["environment", "mode"])
+    assert set(names) <= set(parameter_names())
+
+
+@every_notebook
+def test_each_code_cell_follows_words_that_say_what_is_good(number: str) -> None:
+    for before, cell in pairwise(book_of(number).cells):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown", cell.id
+            assert re.search(r"\*\*.+\*\*", before.source), cell.id
+
+
+@every_notebook
+def test_code_cells_are_short_and_hold_no_logic(number: str) -> None:
+    cells = code_cells(number)
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= 15, cell.id
+        words = [type(node).__name__ for node in ast.walk(ast.parse(cell.source))]
+        assert not {"FunctionDef", "ClassDef", "Try", "Lambda", "While"} & set(words), cell.id
+        assert not re.search(r"boto|client|\bprint\(", cell.source), cell.id
+    assert statistics.median(len(cell.source.splitlines()) for cell in cells) <= 3
+
+
+@every_notebook
+def test_a_notebook_names_only_words_of_the_library(number: str) -> None:
+    nodes = [node for cell in code_cells(number) for node in ast.walk(ast.parse(cell.source))]
+    assert not [node for node in nodes if isinstance(node, ast.Import)]
+    assert {node.module for node in nodes if isinstance(node, ast.ImportFrom)} == {"runbook_lib"}
+
+
+@every_notebook
+def test_cell_ids_mean_something(number: str) -> None:
+    ids = [cell.id for cell in book_of(number).cells]
+    wanted = {"parameters", "open", "before", "verify"} | ({"plan", "apply", "undo"} if number in CHANGING else set())
+    assert len(set(ids)) == len(ids)
+    assert wanted <= set(ids)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", id) for id in ids)
+
+
+@every_notebook
+def test_outputs_are_stored_with_counts_from_one_and_no_error(number: str) -> None:
+    cells = code_cells(number)
+    kinds = {output.output_type for cell in cells for output in cell.outputs}
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert all(cell.outputs for cell in cells if cell.id not in ("parameters",))
+    assert kinds <= {"display_data", "execute_result"}
+
+
+@every_notebook
+def test_metadata_is_the_kernel_and_nothing_else(number: str) -> None:
+    book = book_of(number)
+    text = NOTEBOOKS[number].read_text()
+    assert book.metadata.kernelspec.name == "python3"
+    assert set(book.metadata) == {"kernelspec", "language_info"}
+    assert not re.search(r"widget-(view|state)|IPY_MODEL|papermill|/root/|/home/|/tmp/", text)
+
+
+@every_notebook
+def test_no_account_but_the_example_is_stored(number: str) -> None:
+    assert set(re.findall(r"(?<![\w-])\d{12}(?![\w-])", NOTEBOOKS[number].read_text())) <= ACCOUNTS
+
+
+@every_notebook
+def test_neighbours_are_linked(number: str) -> None:
+    links = re.findall(r"\]\((.+?\.ipynb)\)", book_of(number).cells[0].source)
+    assert links
+    assert all((NOTEBOOKS[number].parent / link).is_file() for link in links)
+
+
+# --- each alone ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Environment:
+    """Return an environment in which no notebook has been run."""
+    return Environment.create(folder, "alone")
+
+
+@every_notebook
+def test_passes_papermill_alone_on_a_plain_world_in_plan_mode(number: str, plain: Environment, tmp_path: Path) -> None:
+    before = plain.writes()
+    code, said, book = papermill(number, tmp_path / "out.ipynb", "-p", "environment", plain.file, "-p", "mode", "plan")
+    assert code == 0, said
+    assert "PLANS" in text_of(book)
+    assert plain.writes() == before
+    if number in ("03", "04", "05", "06"):
+        assert "assumed" in text_of(book)  # what earlier notebooks have not made yet, and named so
+
+
+def test_papermill_takes_an_environment_by_name(tmp_path: Path) -> None:
+    given = ("-p", "environment", "staging", "-p", "target", "local")
+    code, said, book = papermill("00", tmp_path / "out.ipynb", *given)
+    assert code == 0, said
+    assert "staging on the local mesh · account 210987654321" in text_of(book)
+    assert "PLANS" in text_of(book)
+
+
+def test_papermill_takes_a_whole_parameters_file(tmp_path: Path) -> None:
+    file = NOTEBOOKS["01"].parent.parent / "parameters" / "staging.yaml"
+    code, said, book = papermill("01", tmp_path / "out.ipynb", "-f", file, "-p", "target", "local")
+    assert code == 0, said
+    assert "staging on the local mesh · account 210987654321" in text_of(book)
+    assert "create mesh apps" in text_of(book)
+
+
+def test_papermill_takes_nested_values(plain: Environment, tmp_path: Path) -> None:
+    given = ("-p", "environment", plain.file, "-p", "mode", "plan", "-y", "mesh: {name: other, egress: ALLOW_ALL}")
+    code, said, book = papermill("01", tmp_path / "out.ipynb", *given)
+    assert code == 0, said
+    assert "create mesh other" in text_of(book)
+
+
+# --- every stage × every notebook × both modes --------------------------------------------------------------
+
+STAGES = {"plain": [], "routed": ["01", "02", "03", "04"], "shifting": ["05"], "shifted": ["05"], "retired": ["06"]}
+
+# What writes nothing in apply mode, since it has been done; and what has no earlier step to stand on, or is not due.
+# The rest leads on to the next stage and has its turn, twice, on the way there; 90 has a test of its own.
+SETTLED = {
+    "plain": ["00", "90"],
+    "routed": ["00", "01", "02", "03", "04"],
+    "shifting": ["00", "01", "02", "03", "04", "05"],
+    "shifted": ["00", "01", "02", "03", "04", "05"],
+    "retired": ["00", "01", "02", "03", "04", "05", "06"],
+}
+REFUSED = {"plain": ["02", "03", "04", "05", "06"], "routed": ["06"], "shifting": ["06"], "shifted": [], "retired": []}
+NAMES = ["servicea.apps.local", "serviceb.apps.local"]
+WEIGHTS = {
+    "routed": {"serviceB": 100, "serviceBv2": 0},
+    "shifting": {"serviceB": 75, "serviceBv2": 25},
+    "shifted": {"serviceB": 0, "serviceBv2": 100},
+    "retired": {"serviceBv2": 100},
+}
+
+
+class Journey:
+    """One environment on its way through the stages; it only goes on."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment, self.reached = environment, "plain"
+
+    def go_to(self, stage: str) -> None:
+        """Apply what leads to a stage, each notebook twice: the second time it must write nothing."""
+        names = list(STAGES)
+        for name in names[names.index(self.reached) + 1 : names.index(stage) + 1]:
+            for number in STAGES[name]:
+                self.environment.walk(number, **self.given(number, name))
+                self.stays(number, name)
+            self.reached = name
+
+    def given(self, number: str, stage: str) -> dict[str, Any]:
+        """Return what 05 is told so that it ends at 25 %."""
+        return {"shift": self.environment.shift(25)} if (number, stage) == ("05", "shifting") else {}
+
+    def stays(self, number: str, stage: str) -> None:
+        """Apply a notebook once more: it comes to its end, and no call could have changed anything."""
+        before = self.environment.writes()
+        self.environment.walk(number, **self.given(number, stage))
+        assert self.environment.writes() == before, f"{number} wrote again"
+
+    def look(self) -> tuple[str, dict[str, list[str]], dict[str, int]]:
+        """Return the stage the notebooks see, what the mesh holds, and the weights."""
+        seen = self.environment.notebook("05", mode="plan").names["found"]
+        return seen.stage, holdings(self.environment.client("appmesh"), "apps"), dict(seen.split.weights)
+
+
+@pytest.fixture(scope="module")
+def journey(folder: Path) -> Journey:
+    return Journey(Environment.create(folder, "journey"))
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def stage(request: pytest.FixtureRequest, journey: Journey) -> str:
+    """Take the journey's environment to a stage; pytest keeps the tests of one stage together."""
+    journey.go_to(request.param)
+    return str(request.param)
+
+
+def test_the_mesh_holds_what_belongs_to_the_stage(stage: str, journey: Journey) -> None:
+    """While shifting this is the tutorial's own summary: 2 virtual services, 3 nodes, 1 router, 1 route at 75/25."""
+    nodes = ["serviceA", "serviceB", "serviceBv2"] if stage != "retired" else ["serviceA", "serviceBv2"]
+    routed = {"virtual_router": ["serviceB"], "route": ["serviceB/serviceB"]}
+    found = {"virtual_service": NAMES, "virtual_node": nodes, **routed} if stage != "plain" else {}
+    assert journey.look() == (stage, found, WEIGHTS.get(stage, {}))
+
+
+@every_notebook
+def test_plan_mode_changes_nothing(stage: str, number: str, journey: Journey) -> None:
+    before = journey.environment.writes()
+    done = journey.environment.notebook(number, mode="plan")
+    assert not done.errors, done.first
+    assert journey.environment.writes() == before
+
+
+def test_what_has_been_done_writes_nothing_in_apply_mode(stage: str, journey: Journey) -> None:
+    for number in SETTLED[stage]:
+        journey.stays(number, stage)
+
+
+def test_what_is_not_due_is_refused_in_apply_mode(stage: str, journey: Journey) -> None:
+    before = journey.environment.writes()
+    for number in REFUSED[stage]:
+        done = journey.environment.notebook(number, mode="apply", go_on=True)
+        assert isinstance(next(iter(done.errors.values())), Refused), done.first
+    assert journey.environment.writes() == before
+
+
+def test_removal_is_done_once_and_its_undo_brings_the_stage_back(stage: str, journey: Journey) -> None:
+    before = journey.look()
+    journey.environment.walk("90")
+    journey.stays("90", stage)
+    assert journey.environment.client("appmesh").list_meshes()["meshes"] == []
+    journey.environment.walk("90", undo=True)
+    assert journey.look() == before
