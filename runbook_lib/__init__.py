@@ -12,7 +12,9 @@ from runbook_lib.gates import (
     evidence_for_shift,
     evidence_for_sidecars,
     evidence_for_step,
+    evidence_of_path,
 )
+from runbook_lib.history import read_history
 from runbook_lib.plan import clear
 from runbook_lib.session import open_session
 from runbook_lib.shift import plan_steps, shift_traffic
@@ -23,6 +25,7 @@ from runbook_lib.show import (
     show_decision,
     show_done,
     show_evidence,
+    show_history,
     show_kept,
     show_names,
     show_plan,
@@ -32,11 +35,12 @@ from runbook_lib.show import (
     show_sidecars,
     show_split,
     show_steps,
+    show_steps_taken,
     show_topology,
 )
 from runbook_lib.survey import survey
 from runbook_lib.undo import plan_undo
-from runbook_lib.widgets import weights_panel
+from runbook_lib.widgets import follow_shift, weights_panel
 
 __all__ = [
     "apply",
@@ -47,9 +51,12 @@ __all__ = [
     "evidence_for_shift",
     "evidence_for_sidecars",
     "evidence_for_step",
+    "evidence_of_path",
+    "follow_shift",
     "open_session",
     "plan_steps",
     "plan_undo",
+    "read_history",
     "shift_traffic",
     "show_changes",
     "show_checks",
@@ -57,6 +64,7 @@ __all__ = [
     "show_decision",
     "show_done",
     "show_evidence",
+    "show_history",
     "show_kept",
     "show_names",
     "show_plan",
@@ -66,6 +74,7 @@ __all__ = [
     "show_sidecars",
     "show_split",
     "show_steps",
+    "show_steps_taken",
     "show_topology",
     "survey",
     "weights_panel",

@@ -15,7 +15,7 @@ import jmespath
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
-from runbook_lib.plan import Answer, Call, Change, ClearedPlan, Inverse, Reading, differences, holds
+from runbook_lib.plan import Answer, Call, Change, ClearedPlan, Inverse, Reading, differences, holds, spoken
 from runbook_lib.session import Session
 
 __all__ = ["Applied", "apply"]
@@ -48,15 +48,21 @@ def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
 
 def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Applied:
     answers = {name: applied.answer for name, applied in done.items()}
-    change = replace(change, call=_resolved(session, change.call, answers), reading=_filled(change.reading, answers))
+    change = replace(
+        change,
+        call=_resolved(session, change.call, answers),
+        reading=_filled(change.reading, answers),
+        expected=_filled(change.expected, answers),
+        wanted=_filled(change.wanted, answers),
+    )
     before = session.read(change.reading)
-    if not holds(before, _filled(change.expected, answers)):
+    if not holds(before, change.expected):
         raise _stale(change, before)
     run = session.join_run()
     run.intended(session.notebook, change)
     try:
         answer = session.write(change.call)
-        change = replace(change, wanted=_filled(change.wanted, {**answers, change.name: answer}))
+        change = replace(change, wanted=_filled(change.wanted, {change.name: answer}))
         state = _read_back(session, change, before, answer)
     except RunbookError as error:
         run.write("failed", notebook=session.notebook, name=change.name, error=error.message)
@@ -79,7 +85,7 @@ def _read_back(session: Session, change: Change, before: Any, answer: Any) -> An
     except RetryError as error:
         state = error.last_attempt.result()
         raise ReadBackError(
-            f"{change.name}: AWS does not show what was written:\n{_shown(differences(state, change.wanted))}",
+            f"{change.name}: AWS does not show what was written:\n{_shown(differences(spoken(state, change.wanted), change.wanted))}",
             hint="somebody else may be changing it; run the notebook again to see where things stand",
         ) from None
     _refuse_foreign(change, before, jmespath.search(change.reading.query, answer), state)
@@ -105,7 +111,7 @@ def _await(session: Session, change: Change) -> None:
         for wait in change.waits:
             session.wait_for(wait)
         if change.waits and not holds(found := session.read(change.reading), change.wanted):
-            raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(differences(change.wanted, found))}")
+            raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(differences(change.wanted, spoken(found, change.wanted)))}")
     except Failed as error:
         session.join_run().write("failed", notebook=session.notebook, name=change.name, error=error.message)
         if change.back_on_failure and change.inverse:
@@ -139,9 +145,9 @@ def _resolved(session: Session, call: Call, answers: Mapping[str, Any]) -> Call:
 
 
 def _filled(value: Any, answers: Mapping[str, Any]) -> Any:
-    """Return a value with each `Answer` in it replaced by what its change was answered."""
+    """Return a value with each `Answer` in it replaced by what its change was answered, if it was made by now."""
     if isinstance(value, Answer):
-        return jmespath.search(value.query, answers[value.change])
+        return jmespath.search(value.query, answers[value.change]) if value.change in answers else value
     if isinstance(value, Reading):
         return replace(value, call=replace(value.call, arguments=_filled(value.call.arguments, answers)))
     if isinstance(value, Mapping):
@@ -159,7 +165,7 @@ def _known(inverse: Inverse | None, name: str, answer: Any) -> Inverse | None:
 
 def _stale(change: Change, found: Any) -> StalePlanError:
     return StalePlanError(
-        f"{change.name}: it is no longer what was planned against:\n{_shown(differences(change.expected, found))}",
+        f"{change.name}: it is no longer what was planned against:\n{_shown(differences(change.expected, spoken(found, change.expected)))}",
         hint="look at the difference, then run the notebook again: it plans from what is there",
     )
 

@@ -51,6 +51,7 @@ SETTINGS = [
 STATE = (
     "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, runningCount: runningCount, "
     "taskDefinition: deployments[?status=='PRIMARY'].taskDefinition | [0], "
+    "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
 )
 ROLLOUT = (
@@ -225,9 +226,13 @@ def plan_plain(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -
 
 
 def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change]:
-    """Return what brings a service to a definition: its registration unless it exists, and the update."""
+    """Return what brings a service to a definition: its registration unless it exists, and the update.
+
+    A move that a crash left under way is asked for once more, which begins nothing, and waited for.
+    """
     if tasks.same(found.definition or {}, form):
-        return []
+        moving = (found.state or {}).get("rollout") == "IN_PROGRESS"
+        return [_deploy(p, found, found.arn)] if moving else []
     if found.newest and tasks.same(found.newest, form):
         return [_deploy(p, found, str(found.newest["taskDefinitionArn"]))]
     register = _register(p, found, form)

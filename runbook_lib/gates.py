@@ -6,7 +6,7 @@ anything: `clear` does, and refuses.
 
 from __future__ import annotations
 
-from runbook_lib import iam
+from runbook_lib import iam, telemetry
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.survey import Survey
@@ -18,6 +18,8 @@ __all__ = [
     "evidence_for_shift",
     "evidence_for_sidecars",
     "evidence_for_step",
+    "evidence_of_path",
+    "meshed",
 ]
 
 
@@ -138,6 +140,48 @@ def _not_retired(found: Survey) -> Evidence:
         f"retired: {retired}" if retired else "nobody is",
         "only undo brings it back",
     )
+
+
+def _quiet(found: Survey) -> Evidence:
+    """Nobody sends the stable service anything any more: not only callers that have an Envoy."""
+    session, p, name = found.session, found.parameters, "stable is quiet"
+    seconds = p.retirement.quiet_seconds
+    if not session.connection.carries_traffic:
+        return Evidence(name, True, "there is no traffic here to look at")
+    end = session.wall() + seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
+    while (requests := _requests(found, seconds)) and session.applies and session.wall() < end:
+        session.sleep(min(p.telemetry.period_seconds, 5))
+    words = f"{requests} request(s) in the last {seconds} s"
+    hint = "find who still calls it: its own sidecar's access log says from where"
+    return _claim(found, name, requests == 0, words, hint)
+
+
+def _requests(found: Survey, seconds: int) -> int:
+    """Count what reached the stable service of late; its sidecar's own count includes its health checks."""
+    session, p = found.session, found.parameters
+    until = telemetry.complete_until(session, session.wall())
+    stable = p.shift.stable
+    checked = p.services[stable].health_check is not None
+    series = found.engine.series(p)[stable]["requests"] if checked else (found.engine.inbound(p, stable),)
+    return sum(telemetry.read_requests(session, one, until - seconds, until) for one in series)
+
+
+def evidence_of_path(found: Survey) -> Evidence:
+    """Return whether calls pass both sidecars now: the caller's and the one of who answers."""
+    session, p, name = found.session, found.parameters, "calls pass both sidecars"
+    if not session.connection.carries_traffic:
+        return Evidence(name, True, "there is no traffic here to look at")
+    series = found.engine.series(p)[p.shift.stable]["requests"]
+    began = session.wall()
+    end = began + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds + 10
+    out = into = 0
+    while not (out and into) and session.wall() < end:
+        session.sleep(min(p.telemetry.period_seconds, 5))
+        until = telemetry.complete_until(session, session.wall())
+        out = sum(telemetry.read_requests(session, one, began, until) for one in series)
+        into = telemetry.read_requests(session, found.engine.inbound(p, p.shift.stable), began, until)
+    seen = "both count requests" if out and into else f"callers' sidecars count {out}, {p.shift.stable}'s {into}"
+    return Evidence(name, bool(out and into), seen, "look at the sidecars: `runbook local status`, or ECS's events")
 
 
 def _survives(found: Survey) -> Evidence:

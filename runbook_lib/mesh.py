@@ -383,19 +383,21 @@ def plan_removal(session: Session, live: Live) -> tuple[Plan, tuple[str, ...]]:
         users = [k for k, needs in standing.items() if resource.key in needs and (k in kept or k not in known)]
         if state and users:
             kept[resource.key] = f"{', '.join(users)} stays, and needs it"
-        elif state and not _ours(session, state["arn"]):
+        elif state and not (labels := _labels(session, state["arn"])):
             kept[resource.key] = "does not carry the runbook's tag"
         elif state:
-            made.extend(_delete(resource, state))
+            made.extend(_delete(replace(resource, tags=labels), state))
     return Plan("90_remove_mesh", tuple(made)), tuple(f"{key}: {why}" for key, why in kept.items())
 
 
 REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")
 
 
-def _ours(session: Session, arn: str) -> bool:
+def _labels(session: Session, arn: str) -> dict[str, str]:
+    """Read a resource's tags (a route's say who was retired); none where it is not the runbook's."""
     call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
-    return session.read(Reading(call, "tags[?key=='runbook'] | [0]")) is not None
+    found = {tag["key"]: tag["value"] for tag in session.read(Reading(call, "tags")) or []}
+    return found if "runbook" in found else {}
 
 
 def _delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:

@@ -297,6 +297,7 @@ class Retirement(Strict):
     placeholder_ip: Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")] = Field(
         "10.10.10.10", description="any non-loopback address; Envoy takes the request before it is used"
     )
+    quiet_seconds: Positive = Field(300, description="without a request from anyone before the stable version goes")
 
 
 class Removal(Strict):

@@ -33,6 +33,7 @@ __all__ = [
     "holds",
     "merged",
     "ordered",
+    "spoken",
     "stated",
 ]
 
@@ -282,6 +283,12 @@ def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, .
 
 def _at(items: Sequence[Any], index: int) -> Any:
     return items[index] if index < len(items) else None
+
+
+def spoken(state: Any, wanted: Any) -> Any:
+    """Return of a state what `wanted` speaks of."""
+    both = isinstance(state, Mapping) and isinstance(wanted, Mapping)
+    return {key: state.get(key) for key in wanted} if both else state
 
 
 def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:

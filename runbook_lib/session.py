@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -31,6 +32,7 @@ from runbook_lib.redaction import scrubbed
 __all__ = ["Identity", "Session", "open_session"]
 
 READS = ("describe_", "list_", "get_", "discover_", "head_", "simulate_")
+ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
 Connect = Callable[[Parameters], "Connection"]
@@ -134,6 +136,11 @@ class Session:
         """Return the environment's newest run that applies, ended or not."""
         named = os.environ.get("RUNBOOK_RUN")
         return record.find(named) if named else record.latest(self.parameters.environment, self.parameters.records)
+
+    @cached_property
+    def boto(self) -> Any:
+        """The boto3 session every client is made by: one, so that the service models are read once."""
+        return boto3.Session(**(DUMMY if self.connection.endpoint else {}))
 
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
@@ -276,12 +283,20 @@ def _client(session: Session, service: str) -> Any:
         user_agent_extra=f"runbook/{os.environ.get('RUNBOOK_RUN') or 'by-hand'}",
         inject_host_prefix=not local,
     )
-    made = boto3.Session(**(DUMMY if local else {}))
-    client = made.client(service, config=config, endpoint_url=connection.endpoint)
+    client = session.boto.client(service, config=config, endpoint_url=connection.endpoint)
     client.meta.events.register("before-call", session._count)
     client.meta.events.register("before-call", lambda params, **_: params["headers"].update(connection.headers))
+    client.meta.events.register_first(ONLY_ONCE, _not_again)
     connection.prepare(client)
     return client
+
+
+def _not_again(operation: Any, response: Any, caught_exception: Exception | None, **_: Any) -> None:
+    """End a call that has no token to be known by where it may have been done: trying again could do it twice."""
+    if caught_exception:
+        raise caught_exception
+    if response[0].status_code >= 500:
+        raise ClientError(response[1], operation.name)
 
 
 def _identity(session: Session) -> Identity:

@@ -8,13 +8,13 @@ traffic is served and the record says where it stands.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from runbook_lib import ecs, record, telemetry
 from runbook_lib.apply import apply
 from runbook_lib.approvals import require_approval
-from runbook_lib.errors import Failed, GateError, Held, RolledBack
+from runbook_lib.errors import Failed, GateError, Held, PrerequisiteError, RolledBack
 from runbook_lib.forecast import forecast, require_passable, separable, share_band
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.plan import Evidence, Plan, as_command, clear
@@ -83,6 +83,8 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
     """
     if not evidence:
         raise GateError("shift: no evidence was given", hint="run the cells above again")
+    for lacking in (e for e in evidence if e.name == "earlier steps" and not e.holds):  # with no route, no step is left
+        raise PrerequisiteError(f"05_shift_traffic: {lacking.found}", hint=lacking.hint)
     if not session.applies:
         yield from plan_steps(session)
     elif session.connection.carries_traffic:
@@ -369,6 +371,8 @@ class _Shift:
         )
 
     def _told(self, decision: Decision) -> Decision:
+        """Write a decision down, and return it."""
+        decision = replace(decision, at=self.session.wall())
         self.session.join_run().write("decision", **asdict(decision))
         return decision
 
@@ -405,11 +409,8 @@ class _Shift:
 
 
 def _judged(decision: Decision, verdict: str, words: str, weights: Mapping[str, int] | None = None) -> Decision:
-    values = {**{f: getattr(decision, f) for f in Decision.__dataclass_fields__}}
-    phase = "rolled back" if weights is not None else "judged"
-    return Decision(
-        **{**values, "phase": phase, "verdict": verdict, "words": words, "weights": weights or decision.weights}
-    )
+    phase: Phase = "judged" if weights is None else "rolled back"
+    return replace(decision, phase=phase, verdict=verdict, words=words, weights=weights or decision.weights)
 
 
 def _share(seen: Sequence[Interval]) -> tuple[int, float | None]:

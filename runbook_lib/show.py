@@ -1,12 +1,11 @@
 """Show plans, states, checks and pictures in a notebook or a terminal.
 
-This alone imports pandas and matplotlib. It decides nothing and calls nothing; what came from AWS is escaped.
+This alone imports pandas. It decides nothing and calls nothing; what came from AWS is escaped.
 """
 
 from __future__ import annotations
 
 import html
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from typing import Any
 
 from IPython.display import Image, display
 
+from runbook_lib import pictures
 from runbook_lib.apply import Applied
+from runbook_lib.history import History
 from runbook_lib.plan import Change, Evidence, Plan
 from runbook_lib.redaction import redacted
 from runbook_lib.session import Session
@@ -31,6 +32,7 @@ __all__ = [
     "show_decision",
     "show_done",
     "show_evidence",
+    "show_history",
     "show_kept",
     "show_names",
     "show_plan",
@@ -40,6 +42,7 @@ __all__ = [
     "show_sidecars",
     "show_split",
     "show_steps",
+    "show_steps_taken",
     "show_table",
     "show_topology",
 ]
@@ -233,6 +236,28 @@ def show_credentials(found: Survey) -> None:
     display(Table("who signs for each Envoy", rows))
 
 
+def show_steps_taken(history: History) -> None:
+    """Show how each step of the newest shift ended, in words that do not depend on the figures."""
+    rows = [
+        {"step": s.words, "the weight": "proved by traffic" if s.proved else "read back", "verdict": s.verdict or "–"}
+        for s in history.steps
+    ]
+    display(Table("steps taken", rows))
+
+
+def show_history(history: History) -> None:
+    """Show the newest shift as a picture: who answered, the canary's share against its weight, the evidence."""
+    busy = [i for i in history.intervals if i.requests]
+    if not busy:
+        display(Words("no traffic was seen: there is nothing to draw"))
+        return
+    stable = sum(i.errors.stable_requests for i in busy)
+    canary = sum(i.errors.canary_requests for i in busy)
+    words = f"{history.stable} answered {stable}, {history.canary} {canary} requests in {len(busy)} intervals"
+    display(Image(data=pictures.history(history), format="png", alt=words))
+    display(Words(words))
+
+
 def show_sidecars(found: Survey) -> None:
     """Show each task: its service, revision, and the health of its containers."""
     rows = [
@@ -280,7 +305,7 @@ def show_topology(found: Survey) -> None:
     """Show who calls whom as a picture, with the same in words for those who cannot see it."""
     edges = list(_edges(found))
     words = "; ".join(f"{a} → {b}{f' ({label})' if label else ''}" for a, b, label in edges)
-    display(Image(data=_picture(edges), format="png", alt=f"topology: {words}"))
+    display(Image(data=pictures.topology(edges), format="png", alt=f"topology: {words}"))
     display(Words(f"topology: {words}"))
 
 
@@ -299,44 +324,3 @@ def _edges(found: Survey) -> Iterable[tuple[str, str, str]]:
             for route_name, route in p.routers[provider.router or ""].routes.items():
                 fixed = route.targets if isinstance(route.targets, dict) else dict.fromkeys(route.targets, 100)
                 yield from ((name, node, f"{route_name} {weight} %") for node, weight in fixed.items())
-
-
-def _picture(edges: Sequence[tuple[str, str, str]]) -> bytes:
-    from matplotlib.figure import Figure
-
-    columns: list[list[str]] = [[], [], []]
-    for a, b, _ in edges:
-        columns[1 if "." in a else 0].append(a)
-        columns[1 if "." in b else 2].append(b)
-    columns = [list(dict.fromkeys(c)) for c in columns]
-    columns[2] = [n for n in columns[2] if n not in columns[0]] + [n for n in columns[2] if n in columns[0]]
-    height = max(map(len, columns), default=1)
-    at = {(x, n): (x, (height - 1) / 2 + (len(c) - 1) / 2 - i) for x, c in enumerate(columns) for i, n in enumerate(c)}
-    figure = Figure(figsize=(9, 0.9 + 0.9 * height), dpi=100)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(-0.5, 2.5)
-    axes.set_ylim(-0.7, height - 0.3)
-    for a, b, label in edges:
-        start, end = at[(1 if "." in a else 0), a], at[(1 if "." in b else 2), b]
-        axes.annotate(
-            "",
-            xy=(end[0] - 0.3, end[1]),
-            xytext=(start[0] + 0.3, start[1]),
-            arrowprops={"arrowstyle": "->", "color": "#57606a"},
-        )
-        axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, label, ha="center", fontsize=9)
-    for (x, name), (left, top) in at.items():
-        colour = "#ddf4ff" if x == 1 else "#dafbe1"
-        axes.text(
-            left,
-            top,
-            name,
-            ha="center",
-            va="center",
-            fontsize=10,
-            bbox={"boxstyle": "round,pad=0.5", "fc": colour, "ec": "#57606a"},
-        )
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None}, facecolor="white")
-    return out.getvalue()

@@ -114,7 +114,9 @@ class Survey:
     def plan_retirement(self) -> Plan:
         """Plan the stable service's end, in the order in which nobody notices."""
         p = self.parameters
-        settle: Plan = self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
+        plan = Plan("06_tear_down_service_b", assumed=self.plan_resources("04").assumed)
+        if self.split.state is not None:
+            plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
         node: Plan = self.engine.plan_retirement(p, self.live, p.shift.stable)
         address = discovery.plan_placeholder(p, self.names[p.shift.name])
         end = ecs.plan_end(p, self.running[p.shift.stable])
@@ -124,7 +126,7 @@ class Survey:
             "canary carries all",
             "the name survives",
         )
-        return Plan(settle.title, needs=needs) + settle + node + address + end
+        return plan + Plan(plan.title, needs=needs) + node + address + end
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
         """Plan the end of everything the runbook made; also name what stays, and why."""

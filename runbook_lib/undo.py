@@ -5,12 +5,12 @@ It only reads and plans; the way back goes through `apply` like any other plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.plan import Answer, Call, Change, Plan, Reading, Wait, differences, holds
+from runbook_lib.plan import Answer, Call, Change, Plan, Reading, Wait, differences, holds, spoken
 from runbook_lib.record import Run, latest
 from runbook_lib.session import Session
 
@@ -18,17 +18,22 @@ __all__ = ["plan_undo"]
 
 UNDO = "undo"
 TAKES_BACK = "it takes back a change"
+LEFT_OUT = ("version", "uid", "arn", "runningCount", "rollout", "settings")
 
 
 @dataclass(frozen=True)
 class Made:
-    """A change that the record says was made: what was there before, what after, and its inverse."""
+    """A change that the record says was made: what was there before, what after, and its inverse.
+
+    It is not `sure` where a crash came between intending and observing it.
+    """
 
     name: str
     reading: Reading
     before: Any
     after: Any
     inverse: Mapping[str, Any] | None
+    sure: bool = True
 
     @property
     def renames(self) -> bool:
@@ -51,7 +56,8 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> P
     run = run or latest(session.parameters.environment, session.parameters.records)
     session.run = run or session.run  # the way back belongs to the same run
     made, needs = _part(_made(run.lines() if run else ()), notebook)
-    return Plan(f"{UNDO} {notebook}".strip(), tuple(_changes(session, list(_net(reversed(made))))), needs=needs)
+    changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
+    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=needs)
 
 
 def _part(made: Iterable[tuple[str, Made]], notebook: str) -> tuple[list[Made], tuple[str, ...]]:
@@ -68,21 +74,34 @@ def _part(made: Iterable[tuple[str, Made]], notebook: str) -> tuple[list[Made], 
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, Made]]:
-    """Return each change that was observed, and each whose fate a crash left open, without those undone."""
+    """Return each change in its order, those a crash left open too, without those undone."""
     made: list[tuple[str, Made]] = []
-    pending: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    pending: dict[str, tuple[tuple[str, Made] | None, Mapping[str, Any]]] = {}
     for line in lines:
         if line["event"] == "intended":
             change = line["change"]
-            made += [_unsure(pending.pop(change["name"]))] if change["name"] in pending else []
-            pending[change["name"]] = (line["notebook"], change)
+            known = change["no_inverse"] != TAKES_BACK and not _waits_for_answer(change["inverse"])
+            entry = (line["notebook"], _one(change, change["wanted"], change["inverse"], sure=False)) if known else None
+            made += [entry] if entry else []
+            pending[change["name"]] = (entry, change)
         elif line["event"] == "observed" and line["name"] in pending:
-            notebook, change = pending.pop(line["name"])
+            entry, change = pending.pop(line["name"])
             if change["no_inverse"] == TAKES_BACK:
                 _forget(made, _one(change, line["state"], None))
             else:
-                made.append((notebook, _one(change, line["state"], line["inverse"])))
-    return made + [_unsure(p) for p in pending.values() if p[1]["no_inverse"] != TAKES_BACK]
+                sure = (line["notebook"], _one(change, line["state"], line["inverse"]))
+                made[:] = [sure if e is entry else e for e in made] if entry else [*made, sure]
+    return made
+
+
+def _waits_for_answer(value: Any) -> bool:
+    """Tell whether a value still holds an `Answer`: nobody saw the name of what the call made, if it made it.
+
+    That is a task definition's revision, which the next run takes up, and which does no harm.
+    """
+    if isinstance(value, Mapping):
+        return set(value) == {"change", "query"} or any(map(_waits_for_answer, value.values()))
+    return isinstance(value, list) and any(map(_waits_for_answer, value))
 
 
 def _forget(made: list[tuple[str, Made]], undone: Made) -> None:
@@ -93,15 +112,23 @@ def _forget(made: list[tuple[str, Made]], undone: Made) -> None:
             return
 
 
-def _unsure(pending: tuple[str, Mapping[str, Any]]) -> tuple[str, Made]:
-    notebook, change = pending
-    return notebook, _one(change, change["wanted"], change["inverse"])
-
-
-def _one(change: Mapping[str, Any], after: Any, inverse: Any) -> Made:
+def _one(change: Mapping[str, Any], after: Any, inverse: Any, *, sure: bool = True) -> Made:
     if inverse and inverse["reading"]:
-        return Made(change["name"], _reading(inverse["reading"]), inverse["wanted"], inverse["expected"], inverse)
-    return Made(change["name"], _reading(change["reading"]), change["expected"], after, inverse)
+        reading, before, after = _reading(inverse["reading"]), inverse["wanted"], inverse["expected"]
+    else:
+        reading, before = _reading(change["reading"]), change["expected"]
+    return Made(change["name"], reading, before, after, inverse, sure)
+
+
+def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
+    """Yield changes without those a crash left open of which what came next, or is there now, shows nothing."""
+    for n, m in enumerate(made):
+        following = next((later for later in made[n + 1 :] if later.thing == m.thing), None)
+        if not m.sure:
+            state = following.before if following else session.read(m.reading)
+            if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
+                continue
+        yield m
 
 
 def _net(made: Iterable[Made]) -> Iterator[Made]:
@@ -109,6 +136,9 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
     kept: list[Made] = []
     for m in made:
         later = next((k for k in kept if k.thing == m.thing), None)
+        if later and later is kept[-1] and later.after is None and m.before is None:
+            kept.pop()  # made and removed with nothing in between: nobody is to see it again
+            continue
         if later and not later.renames and None not in (later.before, later.after, m.before, m.after):
             kept.remove(later)
             m = Made(m.name, m.reading, m.before, later.after, m.inverse)
@@ -139,7 +169,7 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             wanted=wanted,
             waits=tuple(_wait(w) for w in m.inverse["waits"]),
             no_inverse=TAKES_BACK,
-            diff=differences(_spoken(m.after, wanted), wanted),
+            diff=differences(spoken(m.after, wanted), wanted),
         )
         if m.renames:
             renamed[m.inverse["renames"]] = Answer(name, m.inverse["answer"])
@@ -154,16 +184,10 @@ def _foreign(m: Made, live: Any) -> PlanError:
 
 
 def _lasting(state: Any) -> Any:
-    """Return a state without what changes by itself: versions and running counts."""
+    """Return a state without what changes by itself: versions, running counts, rollouts."""
     if isinstance(state, Mapping):
-        return {k: v for k, v in state.items() if k not in ("version", "uid", "arn", "runningCount", "settings")}
+        return {k: v for k, v in state.items() if k not in LEFT_OUT}
     return state
-
-
-def _spoken(state: Any, wanted: Any) -> Any:
-    """Return of a state what `wanted` speaks of."""
-    both = isinstance(state, Mapping) and isinstance(wanted, Mapping)
-    return {key: state.get(key) for key in wanted} if both else state
 
 
 def _renamed(value: Any, renamed: Mapping[str, Answer]) -> Any:

@@ -7,20 +7,24 @@ exceptions; a disabled button still fires on `.click()`, so each callback guards
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as ipw
+from IPython.display import display
 
 from runbook_lib.apply import apply
 from runbook_lib.errors import RunbookError
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
+from runbook_lib.shift import Decision
 from runbook_lib.show import Table, Words, plan_rows
 from runbook_lib.survey import survey
 
-__all__ = ["WeightsPanel", "balanced", "weights_panel"]
+__all__ = ["Live", "WeightsPanel", "balanced", "follow_shift", "weights_panel"]
+
+VERDICTS = {"PASS": "PASS", "FAIL": "FAIL"}
 
 
 def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
@@ -127,6 +131,39 @@ class WeightsPanel:
         bundle["text/plain"] = f"weights: {words}"
         bundle["text/html"] = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
         return bundle
+
+
+class Live:
+    """A line of HTML that follows a shift while it moves, and a plain table of its decisions afterwards."""
+
+    def __init__(self) -> None:
+        self.line, self.decisions = ipw.HTML(), list[Decision]()
+
+    def follow(self, decisions: Iterable[Decision]) -> None:
+        """Take each decision as it comes, and show it."""
+        for decision in decisions:
+            if decision.phase != "watching":
+                self.decisions.append(decision)
+            self.line.value = self._shown(decision)
+
+    def _shown(self, decision: Decision) -> str:
+        words = f"{decision.step} % · {decision.phase} · {decision.words}"
+        return Words(words, VERDICTS.get(decision.verdict, ""))._repr_html_()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(self.line._repr_mimebundle_(**options) or {})
+        return {**bundle, "text/plain": "the shift, as it moves", "text/html": self.line.value or "<p>…</p>"}
+
+
+def follow_shift(decisions: Iterable[Decision]) -> None:
+    """Take a shift's decisions as they come, with a line that follows them, then show them as a table."""
+    live = Live()
+    display(live)
+    try:
+        live.follow(decisions)
+    finally:
+        rows = [{"phase": d.phase, "step": f"{d.step} %", "words": d.words} for d in live.decisions]
+        display(Table("decisions", rows))
 
 
 def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> WeightsPanel | Words:

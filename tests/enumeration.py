@@ -131,8 +131,13 @@ class Watch:
             assert weights not in self.written, f"written twice: {weights}"
             canary = [w.get(self.p.shift.canary, 0) for w in (*self.written, weights)]
             assert canary == sorted(canary), f"the canary went back: {canary}"
+            assert not self._rolling(), f"{weights} while these still roll out: {self._rolling()}"
         self.version = route.version
         self.written.append(weights)
+
+    def _rolling(self) -> list[str]:
+        services = control_plane.ecs_backends[self.p.account_id][self.p.region].state.services.values()
+        return [s.name for s in services if [d.state for d in s.deployments] != ["COMPLETED"]]
 
     def _definitions(self) -> None:
         for family, revisions in control_plane.ecs_backends[self.p.account_id][self.p.region].state.definitions.items():
@@ -286,7 +291,7 @@ class Explorer:
         def prepare(client: Any) -> None:
             client.meta.events.register_first("before-send.*.*", self._answer)
 
-        return session.Connection(NOBODY, {world.ACCOUNT_HEADER: p.account_id}, prepare)
+        return session.Connection(NOBODY, {world.ACCOUNT_HEADER: p.account_id}, prepare, carries_traffic=False)
 
     def _settle(self) -> None:
         while control_plane.reconcile():

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def connect(p: Parameters, prepare: Callable[[Any], None] = lambda client: None)
     return Connection(ENDPOINT, {world.ACCOUNT_HEADER: p.account_id}, hooked)
 
 
+@cache
 def other(account: str, service: str) -> Any:
     """Return somebody else's client in the same account."""
     config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1})
@@ -129,21 +131,25 @@ def reopen(
     values: Mapping[str, Any] | Session,
     notebook: str = "",
     *,
-    prepare: Callable[[Any], None] = lambda client: None,
-    clients: Mapping[str, Any] | None = None,
+    prepare: Callable[[Any], None] | None = None,
+    alone: bool = False,
     clock: Clock | None = None,
     **more: Any,
 ) -> Session:
-    """Open a session as a notebook opened later does: by the values of another one, or given ones."""
+    """Open a session as a notebook opened later does: by the values of another one, or given ones.
+
+    It uses the other one's clients, which are slow to make, unless it is to have some that are `alone` its own.
+    """
     known = {"environment": "scene", **values.given} if isinstance(values, Session) else values
+    clients = values.clients if isinstance(values, Session) and not (alone or prepare) else {}
     clock = clock or Clock()
     session = open_session(
         {**known, **more},
         notebook,
-        connect=lambda p: connect(p, prepare),
+        connect=lambda p: connect(p, prepare or (lambda client: None)),
         sleep=clock.sleep,
         clock=clock,
-        **({"clients": dict(clients)} if clients else {}),
+        clients=clients,
     )
     atexit.unregister(session.close)  # its records are gone by then
     return session
@@ -227,8 +233,7 @@ def open_at(stage: str, notebook: str = "", **more: Any) -> Session:
     former = Path(str(kept.session.parameters.records))
     if former.is_dir():
         shutil.copytree(former, records, symlinks=True)
-    clients = {} if "prepare" in more else {"clients": kept.session.clients}
-    return reopen(kept.session, notebook, records=str(records), **clients, **more)
+    return reopen(kept.session, notebook, records=str(records), **more)
 
 
 def writes(session: Session) -> Counter[str]:

@@ -1,0 +1,145 @@
+"""A run's journal: whole lines, on the disk before the next call, without a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from runbook_lib import record
+from runbook_lib.errors import ParametersError
+from runbook_lib.record import Run, find, latest, open_or_join, start
+from tests.scenes import one
+
+KEY = "AKIA" + "IOSFODNN7EXAMPLE"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    return str(tmp_path / "runs")
+
+
+def words(run: Run) -> list[str]:
+    return [line["text"] for line in run.lines() if line["event"] == "said"]
+
+
+def test_a_run_opens_with_what_it_was_given(base: str) -> None:
+    run = start("scene", base, file="mine.yaml", given={"port": 80})
+    assert run.opened["given"] == {"port": 80}
+    assert (run.opened["environment"], run.opened["mode"], run.opened["file"]) == ("scene", "apply", "mine.yaml")
+    assert run.environment == "scene"
+
+
+def test_latest_points_at_the_newest_run(base: str) -> None:
+    start("scene", base)
+    second = start("scene", base)
+    assert (Path(base) / "scene" / "latest").resolve() == second.folder.resolve()
+
+
+def test_a_line_is_on_the_disk_when_write_returns(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, synced = start("scene", base), []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size) or sync(file))
+    run.write("said", text="a")
+    assert synced == [(run.folder / "record.jsonl").stat().st_size]
+
+
+def test_lines_come_back_in_order(base: str) -> None:
+    run = start("scene", base)
+    for text in "abc":
+        run.write("said", text=text)
+    assert words(run) == ["a", "b", "c"]
+
+
+def test_a_line_cut_off_by_a_crash_is_left_out(base: str) -> None:
+    run = start("scene", base)
+    run.write("said", text="a")
+    journal = run.folder / "record.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    assert words(run) == []
+    assert run.opened["environment"] == "scene"
+
+
+def test_a_line_cut_off_by_a_crash_does_not_take_the_next_one_with_it(base: str) -> None:
+    run = start("scene", base)
+    run.write("said", text="a")
+    journal = run.folder / "record.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    run.write("said", text="b")
+    run.write("said", text="c")
+    assert words(run) == ["b", "c"]
+
+
+def test_a_run_without_a_journal_has_no_lines(tmp_path: Path) -> None:
+    assert list(Run(tmp_path).lines()) == []
+    assert not Run(tmp_path).closed
+
+
+def test_no_secret_reaches_the_disk(base: str) -> None:
+    run = start("scene", base, given={"records": f"s3://{KEY}/"})
+    run.write("said", text=f"refused {KEY}", deep=[{"name": "DB_PASSWORD", "value": "hunter2"}])
+    run.intended("01", one(note=KEY))
+    run.summarise({"outcome": "failed", "reason": KEY})
+    assert not any(KEY in file.read_text() or "hunter2" in file.read_text() for file in run.folder.iterdir())
+
+
+def test_an_intended_line_says_how_it_would_be_taken_back(base: str) -> None:
+    run = start("scene", base)
+    run.intended("01_create_mesh", one())
+    (line,) = (line for line in run.lines() if line["event"] == "intended")
+    assert line["notebook"] == "01_create_mesh"
+    assert line["change"]["inverse"]["call"]["operation"] == "delete_mesh"
+
+
+def test_a_run_stays_open_until_it_is_done(base: str) -> None:
+    run = open_or_join("scene", base)
+    assert open_or_join("scene", base) == run
+    run.summarise({"outcome": "failed"})
+    assert open_or_join("scene", base) == run
+    run.summarise({"outcome": "done"})
+    assert run.closed
+    assert open_or_join("scene", base) != run
+
+
+def test_a_run_is_closed_once(base: str) -> None:
+    run = start("scene", base)
+    for _ in range(2):
+        run.summarise({"outcome": "rolled_back"})
+    assert sum(line["event"] == "closed" for line in run.lines()) == 1
+
+
+def test_a_run_that_only_planned_is_not_joined(base: str) -> None:
+    applied = start("scene", base)
+    start("scene", base, mode="plan")
+    assert latest("scene", base) == applied
+
+
+def test_a_summary_is_written_as_a_whole(base: str) -> None:
+    run = start("scene", base)
+    assert run.summary() is None
+    run.summarise({"outcome": "held", "changes": 2})
+    assert run.summary() == {"outcome": "held", "changes": 2}
+    assert json.loads((run.folder / "summary.json").read_text()) == run.summary()
+    assert not list(run.folder.glob(".*"))
+
+
+@pytest.mark.parametrize("how", ["id", "path", "environment"])
+def test_a_run_is_found_by_its(how: str, base: str) -> None:
+    run = start("scene", base)
+    name = {"id": run.id, "path": str(run.folder), "environment": "scene"}[how]
+    assert find(name, base).folder.resolve() == run.folder.resolve()
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "2026-01-01"])
+def test_a_run_nobody_recorded_is_refused(name: str, base: str) -> None:
+    start("scene", base)
+    with pytest.raises(ParametersError, match="nothing is recorded under"):
+        find(name, base)
+
+
+def test_records_elsewhere_are_kept_here_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
+    assert record.root() == tmp_path
+    assert start("scene", "s3://bucket/runs").folder.parent == tmp_path / "scene"
