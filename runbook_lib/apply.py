@@ -85,7 +85,7 @@ def _read_back(session: Session, change: Change, before: Any, answer: Any) -> An
     except RetryError as error:
         state = error.last_attempt.result()
         raise ReadBackError(
-            f"{change.name}: AWS does not show what was written:\n{_shown(differences(spoken(state, change.wanted), change.wanted))}",
+            f"{change.name}: AWS does not show what was written:\n{_shown(change.wanted, state)}",
             hint="somebody else may be changing it; run the notebook again to see where things stand",
         ) from None
     _refuse_foreign(change, before, jmespath.search(change.reading.query, answer), state)
@@ -111,7 +111,7 @@ def _await(session: Session, change: Change) -> None:
         for wait in change.waits:
             session.wait_for(wait)
         if change.waits and not holds(found := session.read(change.reading), change.wanted):
-            raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(differences(change.wanted, spoken(found, change.wanted)))}")
+            raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}")
     except Failed as error:
         session.join_run().write("failed", notebook=session.notebook, name=change.name, error=error.message)
         if change.back_on_failure and change.inverse:
@@ -165,12 +165,14 @@ def _known(inverse: Inverse | None, name: str, answer: Any) -> Inverse | None:
 
 def _stale(change: Change, found: Any) -> StalePlanError:
     return StalePlanError(
-        f"{change.name}: it is no longer what was planned against:\n{_shown(differences(change.expected, spoken(found, change.expected)))}",
+        f"{change.name}: it is no longer what was planned against:\n{_shown(change.expected, found)}",
         hint="look at the difference, then run the notebook again: it plans from what is there",
     )
 
 
-def _shown(diff: tuple[Any, ...]) -> str:
+def _shown(said: Any, found: Any) -> str:
+    """Return where what was found is not what was said, in words; more than was said is no difference."""
+    diff = differences(said, spoken(found, said))
     return "\n".join(
         f"  {d.field or 'it'}: {json.dumps(d.before, default=str)} → {json.dumps(d.after, default=str)}"
         for d in diff[:8]

@@ -17,15 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runbook_lib import parameters, record, unattended
+from runbook_lib import approvals, parameters, record, unattended
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
-from runbook_lib.local import supervisor
+from runbook_lib.local import inject, supervisor
 from runbook_lib.plan import Plan, clear
-from runbook_lib.session import open_session
+from runbook_lib.redaction import scrubbed
+from runbook_lib.session import Session, open_session
+from runbook_lib.shift import plan_steps
 from runbook_lib.show import plan_rows
 from runbook_lib.survey import survey
 from runbook_lib.undo import plan_undo
+from runbook_lib.verify import verify as check_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
@@ -64,7 +67,7 @@ def status(environment: Environment, as_json: Annotated[bool, typer.Option("--js
     """Say where an environment stands, from live state alone."""
     with _errors():
         p = parameters.load(environment)
-        if p.rehearsed and supervisor.find() is None:
+        if p.rehearsed and supervisor.running() is None:
             found: dict[str, Any] = {"environment": p.environment, "stage": "not running", "weights": {}}
         else:
             look = survey(open_session({"environment": environment, "mode": "plan"}))
@@ -82,8 +85,7 @@ def undo(run: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
     """Take back what a run changed, last change first; stops on anybody else's change."""
     with _errors():
         this = record.find(run)
-        opened = this.opened
-        session = open_session({**opened["given"], "environment": opened["file"], "mode": "apply"}, "undo")
+        session = _session_of(this, "apply")
         plan = plan_undo(session, this)
         _show(plan)
         if plan.changes and (yes or typer.confirm("Take these back?", default=False)):
@@ -97,6 +99,33 @@ def undo(run: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
                 }
             )
             console.print(f"{len(made)} change(s) taken back")
+
+
+@app.command()
+def approve(
+    run: str, by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = ""
+) -> None:
+    """Approve the next step of a run: exactly the plan it has now, until it runs out."""
+    with _errors():
+        this = record.find(run)
+        session = _session_of(this, "plan")
+        steps = plan_steps(session)
+        if not steps:
+            raise ParametersError("approve: no step is left", hint="runbook status ENV")
+        plan = survey(session).plan_weights(steps[0].weights)
+        _show(plan)
+        given = approvals.approve(session, this, plan, approver=by)
+        console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
+
+
+@app.command()
+def verify(run: str) -> None:
+    """Judge every verdict of a run again from its stored counts, and look for secrets in its record."""
+    with _errors():
+        checked = check_run(record.find(run))
+        for each in checked:
+            console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}", markup=False)
+        raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 
 @app.command()
@@ -125,10 +154,61 @@ def down() -> None:
 
 @local.command("status")
 def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Say what the local mesh runs."""
-    mesh = supervisor.find()
-    found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": []} if mesh else {"endpoint": None, "tasks": []}
-    console.print_json(json.dumps(found)) if as_json else _rows("local mesh", found)
+    """Say what the local mesh runs: tasks, sidecars, ports, traffic, logs."""
+    with _errors():
+        mesh = supervisor.running()
+        found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
+        if mesh:
+            tasks = mesh.ask("/runbook/tasks")["tasks"]
+            found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": tasks}
+            found["traffic"] = {k: _rates(v) for k, v in mesh.ask("/runbook/traffic").items()}
+        console.print_json(json.dumps(found)) if as_json else _local(found)
+
+
+@local.command()
+def fault(
+    service: str,
+    environment: Annotated[str, typer.Option("--environment")] = "local",
+    error_rate: Annotated[float, typer.Option(help="Share of requests answered with 500.")] = 0.0,
+    latency_ms: Annotated[float, typer.Option(help="Added to every answer.")] = 0.0,
+    crash: Annotated[
+        bool, typer.Option("--crash", help="End at the next request, and again after each restart.")
+    ] = False,
+) -> None:
+    """Let a service's application fail, or (with no option) work again."""
+    with _errors():
+        p = parameters.load(environment)
+        if service not in p.services:
+            raise ParametersError(f"service: no {service!r}; expected one of {', '.join(p.services)}")
+        inject(p, service, error_rate=error_rate, latency_ms=latency_ms, crash=crash)
+        console.print(f"{service}: error rate {error_rate:g}, latency {latency_ms:g} ms{', crashing' if crash else ''}")
+
+
+def _rates(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """Return requests per second and totals of a caller's ledger."""
+    seconds = max(snapshot.get("at", 0) - snapshot.get("started", 0), 1)
+    kept = {key: snapshot.get(key, 0) for key in ("sent", "answered", "failed", "in_flight")}
+    return {"requests_per_second": round(kept["sent"] / seconds), **kept, "file": snapshot.get("file", "")}
+
+
+def _local(found: dict[str, Any]) -> None:
+    console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else "the local mesh is not running")
+    table = Table()
+    columns = ("service", "task", "phase", "pid", "ports", "envoy", "admin", "version", "update", "log")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for task in found["tasks"]:
+        table.add_row(*(str(task.get(column) if task.get(column) is not None else "–") for column in columns))
+    if found["tasks"]:
+        console.print(table)
+    for name, rates in found["traffic"].items():
+        console.print(f"{name}: {rates}", markup=False)
+
+
+def _session_of(run: record.Run, mode: str) -> Session:
+    """Open the environment a run was about, as it was given then."""
+    opened = run.opened
+    return open_session({**opened["given"], "environment": opened["file"], "mode": mode}, "command")
 
 
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:
@@ -144,7 +224,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except RunbookError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"{error.reason}: {error}", markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(scrubbed(f"{error.reason}: {error}"), markup=False)
         raise typer.Exit(error.exit_code) from None
 
 
@@ -178,7 +258,7 @@ def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']} reading and {calls['write']} writing call(s)")
     console.print(f"record: {this.folder}", markup=False)
-    if supervisor.find() is not None:
+    if supervisor.running() is not None:
         console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
     console.print(f"outcome: {summary['outcome']}", style="bold")
 

@@ -233,22 +233,26 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change
     if tasks.same(found.definition or {}, form):
         moving = (found.state or {}).get("rollout") == "IN_PROGRESS"
         return [_deploy(p, found, found.arn)] if moving else []
+    form = {**form, "tags": _labels(p, form)}
     if found.newest and tasks.same(found.newest, form):
         return [_deploy(p, found, str(found.newest["taskDefinitionArn"]))]
-    register = _register(p, found, form)
+    register = _register(found, form)
     return [register, _deploy(p, found, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
 
 
-def _register(p: Parameters, found: Running, form: Mapping[str, Any]) -> Change:
-    family = str(form["family"])
+def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
     own = [{"key": key, "value": value} for key, value in tags(p).items()]
-    labels = [t for t in form.get("tags") or [] if t["key"] not in tags(p)] + own
+    return [t for t in form.get("tags") or [] if t["key"] not in tags(p)] + own
+
+
+def _register(found: Running, form: Mapping[str, Any]) -> Change:
+    family = str(form["family"])
     revision = Answer(f"definition {family}", "taskDefinition.taskDefinitionArn")
     before = found.newest["taskDefinitionArn"] if found.newest else None
     return Change(
         name=f"definition {family}",
         verb="register",
-        call=Call("ecs", "register_task_definition", {**form, "tags": labels}),
+        call=Call("ecs", "register_task_definition", form),
         reading=Reading(_definition(family).call, "taskDefinition.taskDefinitionArn", absent=("ClientException",)),
         expected=before,
         wanted=revision,

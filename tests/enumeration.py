@@ -368,13 +368,13 @@ class Explorer:
         """Let a child take back from here what the record says was done."""
         if not self.depth.undo or not self.jobs.claim(f"{state} undo") or not self.jobs.fork():
             return
-        self.watch.forward, error = False, ""
+        self.watch.forward, self.case, self.calls, error = False, "", [], ""
         try:
             opened = self.open({"environment": "local"}, "undo")
             runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
             self._settle()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
-            error = traceback.format_exc()
+            error = f"{self.calls[-15:]}\n{traceback.format_exc()}"
         self.jobs.report(undone=state, verdict=error or ("" if plain() == self.plain else f"not plain: {plain()}"))
         self.jobs.end()
 

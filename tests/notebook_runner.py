@@ -18,7 +18,7 @@ import subprocess
 import sys
 import urllib.request
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -272,3 +272,15 @@ def newest(name: str) -> record.Run:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for a module's parameters files."""
     return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="module")
+def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a module a local mesh and records of its own, as on a machine where nothing was ever run."""
+    world = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNBOOK_STATE", str(world / "state"))
+        patch.setenv("RUNBOOK_RUNS", str(world / "runs"))
+        (world / "state").mkdir()
+        yield world
+        supervisor.down(world / "state")

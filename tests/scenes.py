@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.loaders
 import yaml
 from botocore.config import Config
 
 from runbook_lib import (
     apply,
     clear,
-    evidence_for_retirement,
-    evidence_for_shift,
     evidence_for_sidecars,
     evidence_for_step,
     open_session,
@@ -39,6 +38,9 @@ from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading
 from runbook_lib.session import Connection, Session
+
+# Each boto3 session reads its data files anew, which takes longer than most tests.
+botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 
 ENDPOINT = "http://127.0.0.1:9"  # nothing listens there: a client that missed its hook fails
 LOCAL: dict[str, Any] = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())
@@ -164,7 +166,7 @@ def shift(session: Session, weight: int) -> list[Any]:
     """Give the canary this weight, in percent, as one step of the shift does."""
     p, found = session.parameters, survey(session)
     plan = found.plan_weights({p.shift.stable: 100 - weight, p.shift.canary: weight})
-    return change(session, plan, *evidence_for_shift(found))
+    return change(session, plan, *map(fact, plan.needs))
 
 
 def step(session: Session, number: str) -> list[Any]:
@@ -183,7 +185,7 @@ def step(session: Session, number: str) -> list[Any]:
     if number == "05":
         return [made for weight in session.parameters.shift.steps for made in shift(session, weight)]
     plan = found.plan_retirement()
-    return change(session, plan, *evidence_for_retirement(found))
+    return change(session, plan, *map(fact, plan.needs))
 
 
 NOTEBOOKS = {

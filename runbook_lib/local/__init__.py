@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # its processes import this package too, and need nothing of it
     from runbook_lib.parameters import Parameters
     from runbook_lib.session import Connection
 
-__all__ = ["connect"]
+__all__ = ["connect", "inject"]
 
 
 def connect(parameters: Parameters) -> Connection:
@@ -36,3 +37,14 @@ def connect(parameters: Parameters) -> Connection:
         carries_traffic=mesh.ask("/runbook/id")["data_plane"],
         probe=probe,
     )
+
+
+def inject(parameters: Parameters, service: str, **faults: Any) -> None:
+    """Let a service's application fail from now on: `error_rate`, `latency_ms`, `crash`; nothing given mends it."""
+    from runbook_lib.local import supervisor
+
+    folder = supervisor.state_folder() / "tasks" / parameters.account_id / parameters.cluster
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{service}.faults.json"
+    part.write_text(json.dumps({name: value for name, value in faults.items() if value}))
+    part.replace(folder / f"{parameters.ecs_service_of(service)}.faults.json")

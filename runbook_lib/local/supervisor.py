@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from runbook_lib.errors import TargetError
 
-__all__ = ["LocalMesh", "down", "ensure", "find", "serve", "state_folder"]
+__all__ = ["LocalMesh", "down", "ensure", "find", "running", "serve", "state_folder"]
 
 IDLE_SECONDS = 3600.0
 UP_SECONDS = 60.0
@@ -58,6 +58,12 @@ def find(folder: Path | None = None) -> LocalMesh | None:
     except FileNotFoundError:
         return None
     return LocalMesh(found["endpoint"], found["pid"], found["id"], folder)
+
+
+def running(folder: Path | None = None) -> LocalMesh | None:
+    """Return the process of a state folder if it answers."""
+    mesh = find(folder)
+    return mesh if mesh and _alive(mesh) else None
 
 
 def ensure() -> LocalMesh:
@@ -130,6 +136,7 @@ def _start(folder: Path) -> LocalMesh:
         child = subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.local", str(folder)],
             cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, "RUNBOOK_PROCESS": "local mesh"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -88,8 +88,8 @@ class Publisher:
 def _data(
     mesh: Mesh, member: Member, cluster: str, before: Counters, now: Counters, namespace: str
 ) -> Iterator[tuple[Series, Sum]]:
-    requests = _tries(now) - _tries(before)
-    errors = (now.errors + now.retried_5xx) - (before.errors + before.retried_5xx)
+    requests = _grown(_tries(before), _tries(now))
+    errors = _grown(before.errors + before.retried_5xx, now.errors + now.retried_5xx)
     own = member.identity.virtual_node if member.identity else ""
     base = [{"Name": "Mesh", "Value": mesh.name}, {"Name": "VirtualNode", "Value": own}]
     if cluster.startswith("cds_ingress_"):
@@ -104,7 +104,7 @@ def _data(
         yield key(namespace, "RequestCountPerTarget", dimensions), _of((requests, 1))
         yield key(namespace, "HTTPCode_Target_5XX_Count", dimensions), _of((errors, 1))
         former = dict(before.times)
-        times = [(bound, count - former.get(bound, 0)) for bound, count in now.times]
+        times = [(bound, _grown(former.get(bound, 0), count)) for bound, count in now.times]
         yield key(namespace, "TargetResponseTime", dimensions), _of(*times)
 
 
@@ -114,6 +114,11 @@ def _of(*values: tuple[float, int]) -> Sum:
         if count:
             made.add(value, count)
     return made
+
+
+def _grown(before: int, now: int) -> int:
+    """Return what a counter gained; one that fell was counting from zero again, as after a change of endpoints."""
+    return now - before if now >= before else now
 
 
 def _tries(counters: Counters) -> int:

@@ -1,0 +1,258 @@
+"""The `runbook` command: its words, its exit codes, and what it refuses before anything is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from runbook_lib import errors
+from runbook_lib.cli import EXIT, app
+from runbook_lib.local import supervisor
+from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
+
+__all__ = ["folder", "own_mesh"]
+
+
+def command(*words: str | Path, answer: str = "") -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words], input=answer, env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for runs that is empty."""
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
+    return tmp_path
+
+
+# --- refused before anything is run -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["locl"],
+            "no parameters file 'locl'; expected one of local, production, staging or a path\nNext: did you mean",
+        ),
+        (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),
+        (["local", "-p", "acount_id", "123456789012"], "unknown key 'acount_id'; did you mean 'account_id'?"),
+        (
+            ["local", "-p", "account_id", "123456789012"],
+            "account_id: Input should be a valid string; found 123456789012",
+        ),
+        (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: Input should be a valid boolean; found 'false'"),
+        (["local", "-p", "mesh"], "-p: expected a name and a value"),
+        (["local", "--mode", "aply"], "mode: Input should be 'plan' or 'apply'; found 'aply'"),
+        (["local", "--from", "3"], "notebook: no '3'; expected one of 00, 01, 02, 03, 04, 05, 06, 90"),
+        (["local", "--through", "99"], "notebook: no '99'"),
+    ],
+)
+def test_refuses_what_it_does_not_know(words: list[str], expected: str, no_runs: Path) -> None:
+    done = command("run", *words)
+    assert done.exit_code == 2, done.output
+    assert expected in done.output
+    assert list(no_runs.iterdir()) == []
+
+
+def test_refuses_code_in_the_name_of_a_parameter_before_anything_runs(no_runs: Path, tmp_path: Path) -> None:
+    """Papermill runs such a name as code, before any cell can look."""
+    mark = tmp_path / "ran"
+    done = command("run", "local", "-p", f"open({str(mark)!r}, 'w'); account_id", "x")
+    assert done.exit_code == 2, done.output
+    assert "unknown key" in done.output
+    assert not mark.exists()
+
+
+def test_refuses_code_in_a_files_key_before_anything_runs(no_runs: Path, tmp_path: Path) -> None:
+    mark, file = tmp_path / "ran", tmp_path / "bad.yaml"
+    said = (ROOT / "parameters" / "local.yaml").read_text()
+    file.write_text(f"{said}\n\"open('{mark}', 'w'); x\": 1\n")
+    done = command("run", file)
+    assert done.exit_code == 2, done.output
+    assert "unknown key" in done.output
+    assert not mark.exists()
+    assert not list(no_runs.glob("local*"))
+
+
+def test_refuses_a_python_tag(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("environment: !!python/object/apply:os.getcwd []\n")
+    done = command("run", file)
+    assert done.exit_code == 2, done.output
+    assert "not YAML" in done.output
+
+
+def test_masks_what_is_secret_in_what_it_refuses() -> None:
+    key = "AKIA" + "QWERTYUIOPASDFGH"
+    done = command("run", "local", "-p", "account_id", key)
+    assert done.exit_code == 2, done.output
+    assert key not in done.output
+    assert "account_id" in done.output
+
+
+def test_wrong_use_is_refused() -> None:
+    assert command("run").exit_code == 2
+    assert command("walk").exit_code == 2
+
+
+def test_exit_codes_are_the_contracts() -> None:
+    assert EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+    assert [kind.exit_code for kind in (errors.Failed, errors.Refused, errors.Held)] == [1, 2, 3]
+
+
+# --- lint ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environment", ["local", "staging", "production"])
+def test_lint_passes_every_shipped_file_without_a_call(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_STATE", "/nonexistent")
+    done = command("lint", environment)
+    assert done.exit_code == 0, done.output
+    assert done.output == f"{environment}: nothing to refuse\n"
+
+
+def test_lint_warns_of_names_it_lower_cases_and_refuses_the_rest(tmp_path: Path) -> None:
+    said = (ROOT / "parameters" / "local.yaml").read_text()
+    file = tmp_path / "loud.yaml"
+    file.write_text(said.replace("hostname: servicea.apps.local", "hostname: ServiceA.apps.local"))
+    done = command("lint", file)
+    assert done.exit_code == 0, done.output
+    assert "WARN services.serviceA.hostname: 'ServiceA.apps.local' was read as" in done.output
+    file.write_text(said.replace("steps: [25, 100]", "steps: [100, 25]"))
+    done = command("lint", file)
+    assert done.exit_code == 2, done.output
+    assert "shift.steps: expected steps that rise" in done.output
+
+
+# --- the local mesh and where things stand ------------------------------------------------------------------
+
+
+def test_up_status_and_down(own_mesh: Path) -> None:
+    assert said(command("local", "status", "--json"))["endpoint"] is None
+    assert said(command("status", "local", "--json"))["stage"] == "not running"
+    code, words = runbook("local", "up")
+    found = said(command("local", "status", "--json"))
+    assert (code, words) == (0, f"up: {found['endpoint']}\n")
+    assert found["endpoint"].startswith("http://127.0.0.1:")
+    assert {"service", "pid", "admin"} <= {
+        key for task in found["tasks"] or [{"service": 0, "pid": 0, "admin": 0}] for key in task
+    }
+    standing = said(command("status", "local", "--json"))
+    assert (standing["stage"], standing["weights"], standing["resources"]) == ("plain", {}, [])
+    assert standing["services"] == {"serviceA": "taskA:1", "serviceB": "taskB:1", "serviceBv2": "taskBv2:1"}
+    assert "plain" in command("status", "local").output
+    assert command("local", "down").output == "down\n"
+    assert command("local", "down").output == "it was not running\n"
+    assert supervisor.find() is None
+
+
+def said(done: Result) -> dict[str, Any]:
+    assert done.exit_code == 0, done.output
+    return dict(json.loads(done.stdout))
+
+
+# --- runs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_notebook_that_refuses_shows_its_cell_and_what_to_do(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "early")
+    before = environment.writes()
+    code, words = runbook("run", environment.file, "--from", "03", "--through", "04")
+    summary = newest("early").summary() or {}
+    assert code == 2, words
+    assert "03_create_router_and_routes, cell" in words
+    assert "cleared = clear(plan, *evidence)" in words
+    assert "GateError: 03_create_router_and_routes: refused" in words
+    assert "Next: run the notebooks named there first" in words
+    assert "--from 03" in words
+    assert "outcome: refused" in words
+    assert [n["name"][:2] for n in summary["notebooks"]] == ["03"]  # it stopped there
+    assert (summary["outcome"], summary["reason"].partition(":")[0]) == ("refused", "gate")
+    assert environment.writes() == before
+
+
+def test_mode_plan_changes_nothing_and_joins_no_run(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "planned")
+    before = environment.writes()
+    code, words = runbook("run", environment.file, "--mode", "plan", "--from", "05", "--through", "05")
+    assert code == 0, words
+    assert (newest("planned").summary() or {})["mode"] == "plan"
+    assert environment.writes() == before
+    assert said(command("status", environment.file, "--json"))["run"] is None
+
+
+# --- undo ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(own_mesh: Path, folder: Path) -> Environment:
+    """Return an environment at the end of the whole way."""
+    environment = Environment.create(folder, "finished")
+    environment.walk("01", "02", "03", "04", "05", "06")
+    return environment
+
+
+def test_undo_asks_first(finished: Environment) -> None:
+    before = finished.writes()
+    done = command("undo", newest("finished").id, answer="n\n")
+    assert done.exit_code == 0, done.output
+    assert "Take these back?" in done.output
+    assert "undo delete mesh apps" in done.output
+    assert finished.writes() == before
+
+
+def test_undo_stops_on_somebody_elses_change(finished: Environment) -> None:
+    app_mesh, before = finished.client("appmesh"), finished.writes()
+    spec = {"egressFilter": {"type": "ALLOW_ALL"}}
+    app_mesh.update_mesh(meshName="apps", spec=spec)
+    code, words = runbook("undo", newest("finished").id, "--yes")
+    assert code == 2, words
+    assert "mesh apps: somebody has changed it since" in words
+    assert finished.writes() == before
+    app_mesh.update_mesh(meshName="apps", spec={"egressFilter": {"type": "DROP_ALL"}})
+
+
+def test_undo_from_a_fresh_shell_takes_a_whole_run_back_to_plain(finished: Environment) -> None:
+    run = newest("finished")
+    code, words = runbook("undo", run.id, "--yes")
+    assert code == 0, words
+    assert "change(s) taken back" in words
+    assert (run.summary() or {})["outcome"] == "rolled_back"
+    standing = said(command("status", finished.file, "--json"))
+    assert (standing["stage"], standing["weights"], standing["resources"]) == ("plain", {}, [])
+    assert finished.client("appmesh").list_meshes()["meshes"] == []
+    assert containers(finished) == {"serviceA": ["app"], "serviceB": ["app"], "serviceBv2": ["app"]}
+    policies = finished.client("iam").list_role_policies(RoleName="apps-serviceA-task")["PolicyNames"]
+    assert policies == []
+
+
+def test_undo_once_more_has_nothing_to_take_back(finished: Environment) -> None:
+    before = finished.writes()
+    code, words = runbook("undo", newest("finished").id, "--yes")
+    assert code == 0, words
+    assert "nothing to take back" in words
+    assert finished.writes() == before
+
+
+def test_undo_of_a_run_nobody_knows_is_refused(own_mesh: Path) -> None:
+    done = command("undo", "2020-01-01", "--yes")
+    assert done.exit_code == 2, done.output
+    assert "nothing is recorded under '2020-01-01'" in done.output
+
+
+def containers(environment: Environment) -> dict[str, list[str]]:
+    """Return the containers of what each service runs, for those that are active."""
+    ecs = environment.client("ecs")
+    services = ecs.describe_services(cluster="apps", services=["serviceA", "serviceB", "serviceBv2"])["services"]
+    out = {}
+    for service in (s for s in services if s["status"] == "ACTIVE"):
+        form = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+        out[service["serviceName"]] = [container["name"] for container in form["containerDefinitions"]]
+        assert service["desiredCount"] == service["runningCount"] == 1
+    return out

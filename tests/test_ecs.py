@@ -1,0 +1,299 @@
+"""ECS's changes: sidecars in, callees first; out again, callers first; and the end of a service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runbook_lib import ecs, survey
+from runbook_lib.errors import PrerequisiteError, StalePlanError
+from runbook_lib.mesh_spec import Lifecycle
+from runbook_lib.plan import Plan, holds
+from runbook_lib.session import Session
+from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
+
+
+def client(session: Session) -> Any:
+    return somebody(session, "ecs")
+
+
+def applied(session: Session, plan: Plan) -> list[Any]:
+    return change(session, plan, *map(fact, plan.needs))
+
+
+def sidecars(session: Session) -> Plan:
+    return survey(session).plan_sidecars()
+
+
+def end(session: Session, service: str = "serviceB") -> Plan:
+    return ecs.plan_end(session.parameters, ecs.read_running(session)[service])
+
+
+def plain(session: Session) -> Plan:
+    return ecs.plan_plain(session.parameters, Lifecycle(), ecs.read_running(session))
+
+
+def service(session: Session, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = client(session).describe_services(cluster="apps", services=[name])["services"][0]
+    return found
+
+
+def definition(session: Session, revision: str) -> dict[str, Any]:
+    found: dict[str, Any] = client(session).describe_task_definition(taskDefinition=revision)["taskDefinition"]
+    return found
+
+
+def containers(session: Session, revision: str) -> list[str]:
+    return [container["name"] for container in definition(session, revision)["containerDefinitions"]]
+
+
+def running(session: Session) -> dict[str, str]:
+    found = client(session).describe_services(cluster="apps", services=["serviceA", "serviceB", "serviceBv2"])
+    return {s["serviceName"]: s["taskDefinition"].rsplit("/", 1)[1] for s in found["services"]}
+
+
+def register(session: Session, family: str, **more: Any) -> str:
+    """Register one more revision of a family, as somebody else does; return its name."""
+    known = definition(session, family)
+    keys = ("family", "networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn", "taskRoleArn")
+    form = {key: known[key] for key in (*keys, "containerDefinitions") if key in known}
+    made = client(session).register_task_definition(**{**form, **more})["taskDefinition"]
+    return f"{made['family']}:{made['revision']}"
+
+
+# Sidecars: does it, reads it back, keeps the rest, refuses a stale plan.
+
+
+def test_every_service_gets_its_sidecar_and_then_there_is_nothing_left() -> None:
+    session = open_at("routed")
+    applied(session, sidecars(session))
+    assert running(session) == {"serviceA": "taskA:2", "serviceB": "taskB:2", "serviceBv2": "taskBv2:2"}
+    assert containers(session, "taskB:2") == ["app", "envoy"]
+    assert sidecars(session).changes == ()
+
+
+def test_the_sidecars_are_read_back_running_and_healthy() -> None:
+    session = open_at("routed")
+    for made in applied(session, sidecars(session)):
+        assert holds(made.state, made.change.wanted)
+    assert {s["deployments"][0]["rolloutState"] for s in map(lambda n: service(session, n), running(session))} == {
+        "COMPLETED"
+    }
+    health = [{c["name"]: c["health"] for c in task["containers"]} for task in ecs.read_tasks(session)]
+    assert len(health) == 3
+    assert all(found["envoy"] == "HEALTHY" for found in health)
+
+
+def test_a_sidecar_keeps_what_the_service_and_its_definition_say() -> None:
+    session = open_at("routed")
+    limits = [{"name": "nofile", "softLimit": 1024, "hardLimit": 4096}]
+    app = {**definition(session, "taskB")["containerDefinitions"][0], "ulimits": limits}
+    client(session).update_service(
+        cluster="apps", service="serviceB", taskDefinition=register(session, "taskB", containerDefinitions=[app])
+    )
+    settle()
+    before = service(session, "serviceB")
+    applied(session, sidecars(session))
+    after = service(session, "serviceB")
+    kept = ("desiredCount", "networkConfiguration", "deploymentConfiguration", "serviceRegistries", "launchType")
+    assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+    assert definition(session, "taskB:3")["containerDefinitions"][0]["ulimits"] == limits
+
+
+def test_a_service_deployed_in_between_refuses_the_plan() -> None:
+    session = open_at("routed")
+    plan = sidecars(session)
+    newer = register(session, "taskB")
+    client(session).update_service(cluster="apps", service="serviceB", taskDefinition=newer)
+    settle()
+    before = writes(session)
+    with pytest.raises(StalePlanError, match=r"definition taskB: .*\n.*taskB:1.* → .*taskB:2"):
+        applied(session, plan)
+    assert writes(session) == before
+    assert running(session)["serviceB"] == "taskB:2"
+
+
+def test_callees_come_first_and_the_caller_last() -> None:
+    names = [planned.name for planned in sidecars(open_at("routed"))]
+    assert names == [
+        "definition taskB",
+        "service serviceB",
+        "definition taskBv2",
+        "service serviceBv2",
+        "definition taskA",
+        "service serviceA",
+    ]
+
+
+def test_a_chain_of_callers_is_deployed_from_its_end() -> None:
+    p = load(
+        services={
+            "front": {
+                "hostname": "front.apps.local",
+                "task_definition": "front",
+                "backends": ["servicea.apps.local"],
+            }
+        }
+    )
+    order = ecs.deployment_order(p, ["front", "serviceA", "serviceB", "serviceBv2"])
+    assert order == ["serviceB", "serviceBv2", "serviceA", "front"]
+
+
+def test_the_definition_in_use_counts_and_not_the_newest() -> None:
+    session = open_at("routed")
+    register(session, "taskB", cpu="2048", memory="4096")
+    applied(session, sidecars(session))
+    assert (running(session)["serviceB"], definition(session, "taskB:3")["cpu"]) == ("taskB:3", "1024")
+
+
+def test_a_revision_that_is_there_already_is_not_registered_again() -> None:
+    session = open_at("meshed")
+    client(session).update_service(cluster="apps", service="serviceB", taskDefinition="taskB:1")
+    settle()
+    assert [planned.verb for planned in sidecars(session)] == ["deploy"]
+    applied(session, sidecars(session))
+    assert running(session)["serviceB"] == "taskB:2"
+
+
+def test_a_service_scaled_to_nothing_gets_its_sidecar_too() -> None:
+    session = open_at("routed")
+    client(session).update_service(cluster="apps", service="serviceBv2", desiredCount=0)
+    settle()
+    applied(session, sidecars(session))
+    assert running(session)["serviceBv2"] == "taskBv2:2"
+    assert service(session, "serviceBv2")["desiredCount"] == 0
+
+
+def test_services_that_are_not_there_are_named() -> None:
+    with pytest.raises(PrerequisiteError, match="not found in cluster apps: serviceA, serviceB, serviceBv2"):
+        sidecars(open_local())
+
+
+def test_a_retired_service_gets_no_sidecar() -> None:
+    assert sidecars(open_at("retired")).changes == ()
+
+
+def test_what_is_registered_says_who_made_it() -> None:
+    session = open_at("meshed")
+    found = client(session).describe_task_definition(taskDefinition="taskB:2", include=["TAGS"])["tags"]
+    assert {"key": "runbook", "value": "appmesh-runbook"} in found
+
+
+def test_ec2_and_fargate_stand_side_by_side() -> None:
+    services = {"serviceB": {"launch_type": "EC2"}}
+    session = open_local(services=True)
+    session = open_local(services=True, iam={"instance_role": "instances"}, **{"routers": {}}) if False else session
+    assert ecs.sidecar(load(services=services), "serviceB", None).launch_type == "EC2"
+    assert ecs.sidecar(load(services=services), "serviceA", None).launch_type == "FARGATE"
+
+
+# Back to plain.
+
+
+def test_without_the_mesh_every_service_runs_what_it_ran_before() -> None:
+    session = open_at("meshed")
+    applied(session, plain(session))
+    assert running(session) == {"serviceA": "taskA:3", "serviceB": "taskB:3", "serviceBv2": "taskBv2:3"} or running(
+        session
+    ) == {"serviceA": "taskA:1", "serviceB": "taskB:1", "serviceBv2": "taskBv2:1"}
+    for family in ("taskA", "taskB", "taskBv2"):
+        now = definition(session, running(session)[{"taskA": "serviceA"}.get(family, "service" + family[4:])])
+        assert [c["name"] for c in now["containerDefinitions"]] == ["app"]
+        assert "proxyConfiguration" not in now
+    assert plain(session).changes == ()
+
+
+def test_callers_leave_the_mesh_first() -> None:
+    deployed = [planned.name for planned in plain(open_at("meshed")) if planned.verb == "deploy"]
+    assert deployed[0] == "service serviceA"
+
+
+# The end of a service.
+
+
+def scalable(session: Session) -> None:
+    somebody(session, "application-autoscaling").register_scalable_target(
+        ServiceNamespace="ecs",
+        ResourceId="service/apps/serviceB",
+        ScalableDimension="ecs:service:DesiredCount",
+        MinCapacity=1,
+        MaxCapacity=4,
+    )
+
+
+def test_a_service_ends_drained_deleted_and_without_revisions() -> None:
+    session = open_at("shifted")
+    scalable(session)
+    plan = end(session)
+    assert [planned.verb for planned in plan] == ["delete", "scale", "delete", "deregister", "deregister"]
+    applied(session, plan)
+    assert service(session, "serviceB")["status"] == "INACTIVE"
+    assert client(session).list_task_definitions(familyPrefix="taskB", status="ACTIVE")["taskDefinitionArns"] == [
+        arn for arn in client(session).list_task_definitions(familyPrefix="taskBv2")["taskDefinitionArns"]
+    ] or not [
+        arn for arn in client(session).list_task_definitions(status="ACTIVE")["taskDefinitionArns"] if "/taskB:" in arn
+    ]
+    assert end(session).changes == ()
+
+
+def test_the_end_is_read_back() -> None:
+    session = open_at("shifted")
+    made = {m.change.verb: m.state for m in applied(session, end(session))}
+    assert made["delete"] is None
+    assert made["deregister"] == "INACTIVE"
+
+
+def test_the_end_of_one_family_leaves_the_one_that_begins_alike() -> None:
+    session = open_at("shifted")
+    applied(session, end(session))
+    found = client(session).list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
+    families = {arn.rsplit("/", 1)[1].split(":")[0] for arn in found}
+    assert families == {"taskA", "taskBv2"}
+    assert service(session, "serviceBv2")["runningCount"] == 1
+
+
+def test_a_service_scaled_in_between_refuses_its_end() -> None:
+    session = open_at("shifted")
+    plan = end(session)
+    client(session).update_service(cluster="apps", service="serviceB", desiredCount=3)
+    before = writes(session)
+    with pytest.raises(StalePlanError, match="desiredCount: 1 → 3"):
+        applied(session, plan)
+    assert writes(session) == before
+
+
+def test_what_ends_can_begin_again_as_it_was() -> None:
+    session = open_at("shifted")
+    before = service(session, "serviceB")
+    (deleted,) = (planned for planned in end(session) if planned.verb == "delete")
+    assert deleted.inverse
+    again = deleted.inverse.call.arguments
+    assert again["networkConfiguration"] == before["networkConfiguration"]  # type: ignore[index]
+    assert again["serviceRegistries"] == before["serviceRegistries"]  # type: ignore[index]
+    assert again["desiredCount"] == 0  # type: ignore[index]
+
+
+# Reading.
+
+
+def test_nothing_there_reads_as_nothing() -> None:
+    found = ecs.read_running(open_local())
+    assert {r.state for r in found.values()} == {None}
+    assert {r.arn for r in found.values()} == {""}
+    assert ecs.read_tasks(open_local()) == []
+
+
+def test_another_name_for_the_service_is_followed() -> None:
+    session = open_at("plain")
+    services = {name: dict(values) for name, values in session.given["services"].items()}
+    services["serviceB"]["ecs_service"] = "elsewhere"
+    found = ecs.read_running(reopen(session, services=services))
+    assert found["serviceB"].state is None
+    assert found["serviceA"].state
+
+
+def test_step_04_is_all_of_it() -> None:
+    session = open_at("routed")
+    step(session, "04")
+    assert sidecars(session).changes == ()

@@ -1,0 +1,39 @@
+"""Every shipped parameters file, rehearsed on the local mesh as a user would before its first use on AWS."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.notebook_runner import ROOT, client, newest, runbook, writes
+
+FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "parameters").glob("*.yaml"))}
+
+
+def test_three_files_are_shipped() -> None:
+    """The third, local, has its whole run in test_unattended."""
+    assert list(FILES) == ["local", "production", "staging"]
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_a_file_meant_for_aws_is_rehearsed_to_the_end_of_the_shift(environment: str) -> None:
+    said = FILES[environment]
+    code, words = runbook("run", environment, "--rehearse")
+    assert code == 0, words
+    assert "outcome: done" in words
+    summary = newest(environment).summary() or {}
+    named = {"meshName": said["mesh"]["name"], "virtualRouterName": "serviceB", "routeName": "serviceB"}
+    route = client("appmesh", said["account_id"], said["region"]).describe_route(**named)["route"]["spec"]
+    targets = {t["virtualNode"]: t["weight"] for t in route["http2Route"]["action"]["weightedTargets"]}
+    assert targets == {"serviceB": 0, "serviceBv2": 100}
+    assert [n["name"][:2] for n in summary["notebooks"]] == ["00", "01", "02", "03", "04", "05"]
+    assert summary["mode"] == "apply"
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_without_rehearse_it_calls_nothing_here_and_no_aws_without_credentials(environment: str) -> None:
+    before = writes(FILES[environment]["account_id"])
+    code, words = runbook("run", environment, "--through", "00")
+    assert code == 1, words
+    assert "Unable to locate credentials" in words
+    assert writes(FILES[environment]["account_id"]) == before

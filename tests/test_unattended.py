@@ -1,0 +1,225 @@
+"""The whole way, unattended: the command a user types, what it leaves behind, and that it can be repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from runbook_lib import unattended
+from runbook_lib.errors import ParametersError
+from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
+
+__all__ = ["folder", "own_mesh"]
+
+ACCOUNT = "123456789012"
+ROUTE = {"meshName": "apps", "virtualRouterName": "serviceB", "routeName": "serviceB"}
+SUMMARY = {"run", "environment", "mode", "outcome", "reason", "notebooks", "changes", "api_calls", "shift"}
+
+
+@pytest.fixture(scope="module")
+def first(own_mesh: Path) -> tuple[int, str]:
+    """Run the tutorial's scenario from its beginning to its end."""
+    return runbook("run", "local")
+
+
+@pytest.fixture(scope="module")
+def lines(first: tuple[int, str]) -> list[dict[str, Any]]:
+    """Return the journal of that run."""
+    return list(newest("local").lines())
+
+
+@pytest.fixture(scope="module")
+def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return dict(newest("local").summary() or {})
+
+
+def weights_of(line: dict[str, Any]) -> dict[str, int]:
+    """Return the weights an observed line has read on the route, none where it is about something else."""
+    if line["event"] != "observed" or not line["name"].startswith("route serviceB/serviceB"):
+        return {}
+    targets = line["state"]["spec"]["http2Route"]["action"]["weightedTargets"]
+    return {target["virtualNode"]: target["weight"] for target in targets}
+
+
+def test_ends_well_and_says_so(first: tuple[int, str]) -> None:
+    code, said = first
+    assert code == 0, said
+    assert said.rstrip().endswith("outcome: done")
+    assert "the local mesh is still up" in said
+
+
+def test_the_mesh_was_the_tutorials_own_at_75_to_25(lines: list[dict[str, Any]]) -> None:
+    """2 virtual services, 3 nodes, 1 router, 1 route: what the record shows as made, and not yet as gone."""
+    moment = next(i for i, line in enumerate(lines) if weights_of(line) == {"serviceB": 75, "serviceBv2": 25})
+    names = {line["name"] for line in lines[: moment + 1] if line["event"] == "observed"}
+    kinds = ("mesh ", "virtual service ", "virtual node ", "virtual router ", "route ")
+    assert sorted(name for name in names if name.startswith(kinds)) == [
+        "mesh apps",
+        "route serviceB/serviceB",
+        "virtual node serviceA",
+        "virtual node serviceB",
+        "virtual node serviceBv2",
+        "virtual router serviceB",
+        "virtual service servicea.apps.local",
+        "virtual service serviceb.apps.local",
+    ]
+    assert not [line for line in lines[:moment] if line["event"] == "observed" and line["state"] is None]
+
+
+def test_weights_only_ever_went_forward(lines: list[dict[str, Any]]) -> None:
+    seen = [weights["serviceBv2"] for weights in map(weights_of, lines) if weights]
+    assert seen == sorted(seen)
+    assert set(seen) == {0, 25, 100}
+    assert all(sum(weights.values()) == 100 for weights in map(weights_of, lines) if weights)
+
+
+def test_every_intended_change_was_observed(lines: list[dict[str, Any]]) -> None:
+    intended = [line["change"]["name"] for line in lines if line["event"] == "intended"]
+    assert intended == [line["name"] for line in lines if line["event"] == "observed"]
+    assert all(
+        bool(line["change"]["inverse"]) != bool(line["change"]["no_inverse"])
+        for line in lines
+        if line["event"] == "intended"
+    )
+
+
+def test_at_the_end_the_canary_carries_everything_and_the_old_version_is_gone(summary: dict[str, Any]) -> None:
+    assert summary["outcome"] == "done"
+    assert_retired()
+
+
+def assert_retired() -> None:
+    app_mesh, ecs = client("appmesh", ACCOUNT), client("ecs", ACCOUNT)
+    route = app_mesh.describe_route(**ROUTE)["route"]["spec"]["http2Route"]["action"]["weightedTargets"]
+    services = ecs.describe_services(cluster="apps", services=["serviceA", "serviceB", "serviceBv2"])["services"]
+    assert [(target["virtualNode"], target["weight"]) for target in route] == [("serviceBv2", 100)]
+    assert holdings(app_mesh, "apps")["virtual_node"] == ["serviceA", "serviceBv2"]
+    assert {s["serviceName"] for s in services if s["status"] == "ACTIVE"} == {"serviceA", "serviceBv2"}
+    assert ecs.list_task_definitions(familyPrefix="taskB", status="ACTIVE")["taskDefinitionArns"] == []
+    assert addresses("serviceb") == ["10.10.10.10"]  # what the caller resolves before its Envoy takes the request
+
+
+def addresses(label: str) -> list[str]:
+    cloud_map = client("servicediscovery", ACCOUNT)
+    [service] = [s["Id"] for s in cloud_map.list_services()["Services"] if s["Name"] == label]
+    found = cloud_map.list_instances(ServiceId=service)["Instances"]
+    return [instance["Attributes"]["AWS_INSTANCE_IPV4"] for instance in found]
+
+
+def test_the_summary_has_the_contracts_fields(summary: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    assert set(summary) == SUMMARY
+    assert summary["run"] == newest("local").id
+    assert (summary["environment"], summary["mode"]) == ("local", "apply")
+    assert summary["reason"].startswith("done: 06_tear_down_service_b")
+    assert [n["name"] for n in summary["notebooks"]] == [NOTEBOOKS[number].stem for number in list(NOTEBOOKS)[:-1]]
+    assert {n["outcome"] for n in summary["notebooks"]} == {"done"}
+    assert all(n["seconds"] > 0 for n in summary["notebooks"])
+    assert summary["changes"] == sum(line["event"] == "observed" for line in lines)
+
+
+def test_the_summary_counts_the_calls_the_endpoint_saw(summary: dict[str, Any]) -> None:
+    assert summary["api_calls"]["write"] == summary["changes"]
+    assert summary["api_calls"]["read"] > 100
+
+
+def test_the_executed_notebooks_are_kept_under_their_names(summary: dict[str, Any]) -> None:
+    run = newest("local")
+    kept = {path.stem for path in run.folder.glob("*.ipynb")}
+    assert kept == {n["name"] for n in summary["notebooks"]}
+    for path in run.folder.glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        assert not [o for c in cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+
+
+def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any]) -> None:
+    """This time as a rehearsal, which for a local file is the same thing."""
+    before = writes(ACCOUNT)
+    code, said = runbook("run", "local", "--rehearse")
+    again = newest("local").summary() or {}
+    assert code == 0, said
+    assert said.rstrip().endswith("outcome: done")
+    assert writes(ACCOUNT) == before
+    assert again["run"] != summary["run"]
+    assert (again["changes"], again["api_calls"]["write"]) == (0, 0)
+    assert_retired()
+
+
+# --- what it is asked to do ---------------------------------------------------------------------------------
+
+
+def test_90_is_executed_only_where_it_is_named() -> None:
+    assert [name[:2] for name in unattended.notebooks()] == ["00", "01", "02", "03", "04", "05", "06"]
+    assert [name[:2] for name in unattended.notebooks("03", "05")] == ["03", "04", "05"]
+    assert [name[:2] for name in unattended.notebooks("90", "90")] == ["90"]
+
+
+@pytest.mark.parametrize(("first", "last"), [("3", "06"), ("00", "7"), ("07", "90")])
+def test_refuses_a_notebook_there_is_not(first: str, last: str) -> None:
+    with pytest.raises(ParametersError, match="expected one of 00, 01, 02, 03, 04, 05, 06, 90"):
+        unattended.notebooks(first, last)
+
+
+def test_bad_parameters_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
+    with pytest.raises(ParametersError, match="did you mean 'mesh'"):
+        unattended.run("local", {"mehs": "apps"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_go_where_the_file_says(own_mesh: Path, folder: Path, tmp_path: Path) -> None:
+    environment = Environment.create(folder, "elsewhere", records=str(tmp_path / "kept"))
+    code, said = runbook("run", environment.file, "--through", "00")
+    [run] = (tmp_path / "kept" / "elsewhere").glob("[0-9]*")
+    assert code == 0, said
+    assert {path.name for path in run.iterdir()} == {"00_check_environment.ipynb", "record.jsonl", "summary.json"}
+
+
+# --- secrets ------------------------------------------------------------------------------------------------
+
+KEY_ID = "AKIA" + "QWERTYUIOPASDFGH"
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY"
+TOKEN = "IQoJb3JpZ2luX2VjE" + "Aa9" * 40
+PASSWORD = "correct-horse-battery-staple"
+SECRETS = [KEY_ID, SECRET_KEY, TOKEN, PASSWORD]
+
+
+def test_nothing_secret_reaches_screen_notebooks_record_or_summary(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "secretive")
+    put_secrets(environment)
+    envoy = {**environment.said["envoy"], "resource_cluster": KEY_ID}
+    code, said = runbook("run", environment.file, "--from", "03", "--through", "04", "-p", "envoy", json.dumps(envoy))
+    assert code == 2, said  # nothing has been made yet: 03 shows all there is and refuses
+    environment.walk("01", "02", "03")
+    code, more = runbook("run", environment.file, "--from", "04", "--through", "04", "-p", "envoy", json.dumps(envoy))
+    assert code == 0, more
+    for file in sorted(path for path in environment.runs.rglob("*") if path.is_file()):
+        text = file.read_text()
+        assert not [secret for secret in SECRETS if secret in text], file
+    assert not [secret for secret in SECRETS if secret in said + more]
+
+
+def test_what_is_masked_on_the_screen_is_not_masked_in_aws(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "kept")
+    put_secrets(environment)
+    environment.walk("01", "02", "03", "04")
+    ecs = environment.client("ecs")
+    found = ecs.describe_task_definition(taskDefinition="taskA")["taskDefinition"]["containerDefinitions"]
+    kept = {pair["value"] for container in found for pair in container.get("environment", [])}
+    assert set(SECRETS) <= kept
+
+
+def put_secrets(environment: Environment) -> None:
+    """Give serviceA a definition whose environment is full of secrets, as too many are."""
+    ecs = environment.client("ecs")
+    found = ecs.describe_task_definition(taskDefinition="taskA")["taskDefinition"]
+    names = ("family", "networkMode", "cpu", "memory", "requiresCompatibilities", "executionRoleArn", "taskRoleArn")
+    [container] = found["containerDefinitions"]
+    pairs = zip(("KEY", "SIGNING", "SESSION", "DB_PASSWORD"), SECRETS, strict=True)
+    container["environment"] = [{"name": name, "value": value} for name, value in pairs]
+    form = {name: found[name] for name in names if name in found}
+    made = ecs.register_task_definition(**form, containerDefinitions=[container])
+    ecs.update_service(cluster="apps", service="serviceA", taskDefinition=made["taskDefinition"]["taskDefinitionArn"])

@@ -1,0 +1,233 @@
+"""The way back: of a whole run, of one notebook, of what a crash cut short; never over somebody else's change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib import plan_undo, record, survey
+from runbook_lib.errors import GateError, PlanError, StalePlanError
+from runbook_lib.session import Session
+from tests.scenes import (
+    MESH,
+    ROUTE,
+    change,
+    fact,
+    lines,
+    open_at,
+    open_local,
+    reopen,
+    route,
+    settle,
+    shift,
+    somebody,
+    step,
+    weights,
+    writes,
+)
+
+
+def back(session: Session, notebook: str = "") -> list[Any]:
+    """Take back what the newest run, or one notebook of it, changed."""
+    plan = plan_undo(session, notebook=notebook)
+    return change(session, plan, *map(fact, plan.needs))
+
+
+def revisions(session: Session) -> dict[str, str]:
+    """Return the revision each service runs, as somebody else reads it."""
+    names = ["serviceA", "serviceB", "serviceBv2"]
+    found = somebody(session, "ecs").describe_services(cluster="apps", services=names)["services"]
+    return {s["serviceName"]: s["taskDefinition"].rsplit("/", 1)[1] for s in found if s["status"] == "ACTIVE"}
+
+
+def rewrite(session: Session, **targets: int) -> None:
+    """Give the route other weights, as somebody at a console does."""
+    spec = route(session)["spec"]
+    spec["http2Route"]["action"]["weightedTargets"] = [{"virtualNode": n, "weight": w} for n, w in targets.items()]
+    somebody(session).update_route(**ROUTE, spec=spec)
+
+
+def journal(session: Session) -> Path:
+    run = record.latest("scene", session.parameters.records)
+    assert run
+    return run.folder / "record.jsonl"
+
+
+def cut(session: Session, event: str, name: str) -> None:
+    """Cut the journal in the middle of the last line of this event about this change, as a crash does."""
+    texts = journal(session).read_text().splitlines(keepends=True)
+    at = max(i for i, text in enumerate(texts) if f'"event": "{event}"' in text and f'"{name}"' in text)
+    journal(session).write_text("".join(texts[:at]) + texts[at][: len(texts[at]) // 2])
+
+
+def test_a_whole_run_goes_back_to_before_the_mesh() -> None:
+    session = open_at("shifted")
+    back(session)
+    settle()
+    assert somebody(session).list_meshes()["meshes"] == []
+    assert revisions(session) == {"serviceA": "taskA:1", "serviceB": "taskB:1", "serviceBv2": "taskBv2:1"}
+    assert survey(session).stage == "plain"
+
+
+def test_even_a_retired_service_comes_back() -> None:
+    session = open_at("retired")
+    back(session, "06_tear_down_service_b")
+    settle()
+    assert weights(session) == {"serviceB": 0, "serviceBv2": 100}
+    found = survey(session)
+    assert found.stage == "shifted"
+    assert found.running["serviceB"].state["runningCount"] == 1  # type: ignore[index]
+    assert found.live["virtual node serviceB"]
+
+
+def test_undo_twice_is_nothing_the_second_time() -> None:
+    session = open_at("shifted")
+    back(session)
+    before = writes(session)
+    assert back(session) == []
+    assert writes(session) == before
+
+
+def test_planning_the_way_back_writes_nothing() -> None:
+    session = open_at("shifted")
+    before = writes(session)
+    assert len(plan_undo(session)) > 0
+    assert writes(session) == before
+
+
+def test_one_notebook_goes_back_and_leaves_the_others() -> None:
+    session = open_at("shifted")
+    back(session, "05_shift_traffic")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+    assert survey(session).stage == "routed"
+    assert set(revisions(session).values()) == {"taskA:2", "taskB:2", "taskBv2:2"}
+
+
+def test_steps_in_a_row_go_back_in_one_write() -> None:
+    session = open_at("shifted")
+    before = writes(session)
+    back(session, "05_shift_traffic")
+    assert writes(session) - before == {"appmesh.UpdateRoute": 1}
+
+
+def test_a_notebook_another_one_builds_on_waits_for_that_one() -> None:
+    session = open_at("shifted")
+    with pytest.raises(GateError, match="05_shift_traffic taken back first"):
+        change(session, plan_undo(session, notebook="03_create_router_and_routes"))
+    assert weights(session) == {"serviceB": 0, "serviceBv2": 100}
+
+
+def test_the_way_back_is_last_change_first() -> None:
+    names = [planned.name for planned in plan_undo(open_at("routed"))]
+    assert names.index("delete virtual node serviceA") > names.index("detach virtual service serviceb.apps.local")
+    assert names[-1] == "delete mesh apps"
+
+
+def test_somebody_elses_change_stops_the_way_back_and_nothing_is_changed() -> None:
+    session = open_at("shifted")
+    rewrite(session, serviceB=10, serviceBv2=90)
+    before = writes(session)
+    with pytest.raises(PlanError, match=r"route serviceB/serviceB: somebody has changed it since") as caught:
+        plan_undo(session)
+    assert "weightedTargets[0].weight: 0 → 10" in str(caught.value)
+    assert writes(session) == before
+
+
+def test_a_change_between_plan_and_way_back_is_refused() -> None:
+    session = open_at("shifted")
+    plan = plan_undo(session, notebook="05_shift_traffic")
+    rewrite(session, serviceB=10, serviceBv2=90)
+    with pytest.raises(StalePlanError, match="no longer what was planned against"):
+        change(session, plan)
+    assert weights(session) == {"serviceB": 10, "serviceBv2": 90}
+
+
+def test_what_somebody_has_taken_back_already_is_left_alone() -> None:
+    session = open_at("shifted")
+    rewrite(session, serviceB=100, serviceBv2=0)
+    before = writes(session)
+    assert back(session, "05_shift_traffic") == []
+    assert writes(session) == before
+
+
+def test_the_way_back_belongs_to_the_same_run() -> None:
+    session = open_at("shifted")
+    run = session.join_run()
+    back(reopen(session, "05_shift_traffic"), "05_shift_traffic")
+    assert reopen(session).join_run() == run
+    assert lines(session)[-1]["event"] == "observed"
+
+
+def test_after_the_way_back_the_way_there_is_open_again() -> None:
+    session = open_at("meshed")
+    step(session, "05")
+    back(session, "05_shift_traffic")
+    step(session, "05")
+    back(session, "05_shift_traffic")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+
+
+def test_without_a_run_there_is_nothing_to_take_back() -> None:
+    assert plan_undo(open_local()).changes == ()
+
+
+# What a crash cut short.
+
+
+def test_a_change_that_was_made_but_not_seen_goes_back_too() -> None:
+    session = open_at("meshed")
+    session.notebook = "05_shift_traffic"
+    shift(session, 25)
+    cut(session, "observed", "route serviceB/serviceB")
+    back(session, "05_shift_traffic")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+
+
+def test_a_change_that_was_intended_but_not_made_needs_no_way_back() -> None:
+    session = open_at("meshed")
+    session.notebook = "05_shift_traffic"
+    shift(session, 25)
+    cut(session, "observed", "route serviceB/serviceB")
+    rewrite(session, serviceB=100, serviceBv2=0)
+    before = writes(session)
+    assert back(session, "05_shift_traffic") == []
+    assert writes(session) == before
+
+
+def test_an_intention_cut_off_was_never_carried_out() -> None:
+    session = open_at("meshed")
+    session.notebook = "05_shift_traffic"
+    shift(session, 25)
+    cut(session, "intended", "route serviceB/serviceB")
+    rewrite(session, serviceB=100, serviceBv2=0)  # the call came after the line: it was not made
+    assert back(session, "05_shift_traffic") == []
+
+
+def test_what_follows_a_cut_line_goes_back_as_well() -> None:
+    session = open_at("meshed")
+    session.notebook = "05_shift_traffic"
+    shift(session, 25)
+    cut(session, "observed", "route serviceB/serviceB")
+    session = reopen(session, "05_shift_traffic")
+    shift(session, 50)
+    back(session, "05_shift_traffic")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+
+
+def test_a_whole_way_cut_in_its_middle_goes_back_to_before_the_mesh() -> None:
+    session = open_at("routed")
+    texts = journal(session).read_text().splitlines(keepends=True)
+    assert '"observed"' in texts[-1]
+    journal(session).write_text("".join(texts[:-1]) + texts[-1][:40])
+    back(session)
+    assert somebody(session).list_meshes()["meshes"] == []
+
+
+def test_what_the_runbook_did_not_make_stays() -> None:
+    session = open_at("routed")
+    somebody(session).create_mesh(meshName="theirs")
+    back(session)
+    assert [m["meshName"] for m in somebody(session).list_meshes()["meshes"]] == ["theirs"]
+    assert MESH == {"meshName": "apps"}
