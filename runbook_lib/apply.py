@@ -40,9 +40,10 @@ def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
     if not isinstance(cleared, ClearedPlan):
         raise TypeError(f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, *evidence) makes one")
     done: dict[str, Applied] = {}
-    if session.applies:
-        for change in cleared.plan.changes:
-            done[change.name] = _make(session, change, done)
+    if session.applies and cleared.plan.changes:
+        with session.holding():
+            for change in cleared.plan.changes:
+                done[change.name] = _make(session, change, done)
     return list(done.values())
 
 

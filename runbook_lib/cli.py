@@ -7,6 +7,7 @@ It reads its words, calls the library, prints what came of it, and ends with the
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -48,10 +49,12 @@ def run(
     through: Annotated[str | None, typer.Option(help="The last one's; 05, and 06 for local.")] = None,
     mode: Annotated[str, typer.Option(help="plan or apply; the environment's own where not said.")] = "",
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")] = False,
+    take_over: Annotated[str, typer.Option(metavar="RUN", help="Go on although this run holds the lock.")] = "",
     p: Given = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
     with _errors():
+        os.environ.update({"RUNBOOK_TAKE_OVER": take_over} if take_over else {})
         given = _given(p, context.args)
         if rehearse:
             given = {"mode": "apply", **given, "target": "local"}

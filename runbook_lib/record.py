@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.errors import ParametersError
+from filelock import FileLock, Timeout
+
+from runbook_lib.errors import LockError, ParametersError
 from runbook_lib.plan import Change, Inverse
 from runbook_lib.redaction import redacted
 
-__all__ = ["Run", "find", "latest", "open_or_join", "root", "runs", "start"]
+__all__ = ["Run", "find", "held", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
 
 
 def root() -> Path:
@@ -128,6 +132,41 @@ def open_or_join(environment: str, base: str | None = None, **opened: Any) -> Ru
     """Return the run that is under way, or a new one where the last has ended."""
     run = latest(environment, base)
     return start(environment, base, **opened) if run is None or run.closed else run
+
+
+@contextmanager
+def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
+    """Keep every other run on this machine from changing the environment meanwhile; raise LockError where one does.
+
+    The system lets go of a dead holder's lock by itself. A live one is passed only by naming its run
+    (RUNBOOK_TAKE_OVER), or by being part of it (RUNBOOK_HOLDER, which `unattended` gives its kernels).
+    """
+    note = run.folder.parent / ".holder.json"
+    passed = (os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = json.loads(note.read_text()) if note.is_file() else {}
+        if holder.get("run") in passed:
+            yield
+            return
+        raise LockError(
+            f"{run.environment}: {holder.get('who', 'somebody')} is at work here since {holder.get('since', '?')}, "
+            f"run {holder.get('run', '?')}, pid {holder.get('pid', '?')} on {holder.get('host', '?')}",
+            hint=f"wait, or take over by naming it: --take-over {holder.get('run', 'RUN')}",
+        ) from None
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder = {"run": run.id, "who": who, "since": since, "pid": os.getpid(), "host": socket.gethostname()}
+        note.write_text(json.dumps(holder))
+        yield
+    finally:
+        lock.release()
+
+
+def lock_of(run: Run) -> FileLock:
+    """Return the lock of a run's environment; one that is held may be acquired again by its holder."""
+    return FileLock(run.folder.parent / ".lock", thread_local=False)
 
 
 def find(run: str, base: str | None = None) -> Run:

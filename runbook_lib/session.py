@@ -11,7 +11,8 @@ import atexit
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,15 @@ from typing import Any
 import boto3
 import jmespath
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+from filelock import FileLock
 from IPython.core.getipython import get_ipython
 
 from runbook_lib import parameters as files
@@ -78,6 +87,7 @@ class Session:
     identity: Identity = Identity("", "")
     clients: dict[str, Any] = field(default_factory=dict)
     run: record.Run | None = None
+    lock: FileLock | None = None
 
     @property
     def applies(self) -> bool:
@@ -151,6 +161,14 @@ class Session:
             joined = record.find(named) if named else None
             self.run = joined or record.open_or_join(self.parameters.environment, base, **opened)
         return self.run
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Hold the environment against every other run on this machine; raise LockError where one holds it."""
+        run = self.join_run()
+        self.lock = self.lock or record.lock_of(run)
+        with record.held(run, self.lock, self.identity.arn):
+            yield
 
     def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:
         if isinstance(arguments, Reading):
@@ -300,7 +318,16 @@ def _not_again(operation: Any, response: Any, caught_exception: Exception | None
 
 
 def _identity(session: Session) -> Identity:
-    state = session.read(Reading(Call("sts", "get_caller_identity"), "{account: Account, arn: Arn}"))
+    try:
+        state = session.read(Reading(Call("sts", "get_caller_identity"), "{account: Account, arn: Arn}"))
+    except CallError as error:
+        if not isinstance(error.__cause__, NO_CREDENTIALS):
+            raise
+        p = session.parameters
+        raise TargetError(
+            f"account: {p.environment} is account {p.account_id}; nobody is logged in here ({error.__cause__})",
+            hint=f"log in to it, or rehearse on the local mesh: runbook run {session.file} --rehearse",
+        ) from error
     return Identity(state["account"], state["arn"])
 
 
@@ -314,6 +341,7 @@ def _guard(session: Session) -> None:
         )
 
 
+NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 ADVICE = {
     "ExpiredToken": "log in again and run again: it goes on from where AWS stands",
     "ExpiredTokenException": "log in again and run again: it goes on from where AWS stands",

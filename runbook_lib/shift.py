@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from runbook_lib import ecs, record, telemetry
 from runbook_lib.apply import apply
-from runbook_lib.approvals import require_approval
-from runbook_lib.errors import Failed, GateError, Held, PrerequisiteError, RolledBack
+from runbook_lib.approvals import approval_of, require_approval
+from runbook_lib.errors import CallError, Failed, GateError, Held, PrerequisiteError, RolledBack, StalePlanError
 from runbook_lib.forecast import forecast, require_passable, separable, share_band
 from runbook_lib.gates import evidence_for_shift
-from runbook_lib.plan import Evidence, Plan, as_command, clear
+from runbook_lib.plan import Evidence, as_command, clear
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
@@ -30,6 +30,7 @@ Phase = Literal["planned", "tried", "rehearsed", "written", "proved", "watching"
 EXTENSIONS = 3  # bakes that an undecided step may take
 CONFIDENCE = 0.99999  # of a band that is looked at again and again
 LOOKED_BACK_SECONDS = 60
+WAYS_BACK = 3  # tries, where somebody else writes the same thing in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class _Shift:
         self.session, self.evidence, self.shift = session, tuple(evidence), session.parameters.shift
         self.found = survey(session)
         self.series = self.found.engine.series(session.parameters)
-        self.journal = list(session.join_run().lines()) if session.latest_run() else []
+        self.journal = self._attempt()
         self.began = self._since("written", 0) or session.wall()
         self.step_began = self.began
         self.former, self.looked_until = 0, 0
@@ -118,54 +119,84 @@ class _Shift:
     def run(self) -> Iterator[Decision]:
         """Take every step that is left."""
         try:
-            yield from self._steps()
+            if self._is_left():
+                with self.session.holding():
+                    yield from self._steps()
         except KeyboardInterrupt:
+            now = self._now()
+            self.session.join_run().write("interrupted", weights=now)
             raise Held(
-                f"interrupted: {self._now()} stays as it is", hint="run again to go on, or `runbook undo` to go back"
+                f"interrupted: {now} stays as it is", hint="run again to go on, or `runbook undo` to go back"
             ) from None
 
-    def _steps(self) -> Iterator[Decision]:
+    def _is_left(self) -> bool:
+        """Say whether anything is left to do: a step to take, or one to go on watching."""
         if self.found.lifecycle.retired or self.found.split.state is None:
-            return
+            return False
         now = self._live()
-        if now == 0 and steps_left(self.shift.steps, 0):
-            yield from self._prepare()
+        return bool(steps_left(self.shift.steps, now)) or (now in self.shift.steps and not self._passed(now))
+
+    def _steps(self) -> Iterator[Decision]:
+        now = self._live()
+        left = steps_left(self.shift.steps, now)
+        if now == 0 and left and not self._is_prepared(left[0]):
+            yield from self._prepare(left[0])
         elif now in self.shift.steps and not self._passed(now):
             self.step_began = self._since("written", now) or self.session.wall()
-            yield from self._watch(now, fresh=False)
-        for step in steps_left(self.shift.steps, now):
-            yield self._write(step)
-            yield from self._watch(step, fresh=True)
+            self.former = max((step for step in self.shift.steps if step < now), default=0)
+            yield from self._watch(now)
+        for step in left:
+            yield from self._write(step)
+            yield from self._watch(step)
 
-    def _prepare(self) -> Iterator[Decision]:
+    def _is_prepared(self, step: int) -> bool:
+        """Say whether all but an approval had been done, and it was given: a rehearsal would change its plan."""
+        approved = approval_of(self.session, self.found.plan_weights(_weights(self.session, step)))
+        return bool(approved and self.journal and self.journal[-1]["phase"] == "rehearsed")
+
+    def _prepare(self, step: int) -> Iterator[Decision]:
         """Before users see the canary: try it with requests of its own, and rehearse the way back."""
-        clear(Plan("shift"), *self.evidence)
+        back = self.found.engine.plan_split(self.found.split, _weights(self.session, 0), rewrite=True)
+        cleared = clear(back, *self.evidence, *self._hazards())
+        self._require_passable(step)
         if self.shift.trial:
             yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
-        back = self.found.engine.plan_split(survey(self.session).split, _weights(self.session, 0), rewrite=True)
-        apply(self.session, clear(back, *self.evidence))
+        apply(self.session, cleared)
         yield self._told(Decision("rehearsed", 0, self._now(), "the way back was written once at weight 0"))
 
-    def _write(self, step: int) -> Decision:
-        self.former = self._live()
-        found = survey(self.session)
-        plan = found.plan_weights(_weights(self.session, step))
-        evidence = self.evidence if self.former == 0 else self._held_to(evidence_for_shift(found))
-        require_approval(self.session, step, plan)
+    def _write(self, step: int) -> Iterator[Decision]:
+        self.found = survey(self.session)
+        self.former = self.found.split.weights.get(self.shift.canary, 0)
+        plan = self.found.plan_weights(_weights(self.session, step))
+        evidence = (*(evidence_for_shift(self.found) if self.former else self.evidence), *self._hazards())
+        if self.former:
+            self._require_holding(evidence)
+        if expired := require_approval(self.session, step, plan):
+            yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
         self._require_passable(step)
-        self.session.join_run()
         apply(self.session, clear(plan, *evidence))
         self.step_began = self.session.wall()
         self.began = self.began if self.former else self.step_began
-        return self._told(Decision("written", step, self._now(), f"{self.former} → {step} %, read back"))
+        yield self._told(Decision("written", step, self._now(), f"{self.former} → {step} %, read back"))
 
-    def _held_to(self, evidence: Sequence[Evidence]) -> Sequence[Evidence]:
+    def _hazards(self) -> tuple[Evidence, Evidence]:
+        """Return what would end a step at once: nobody to go back to, an alarm that rings or is not there."""
+        stable = self.shift.stable
+        wanted, running = ecs.read_counts(self.session, (stable,))[stable]
+        states = telemetry.read_alarms(self.session, self.shift.alarms)
+        bad = [f"{name} is {state}" for name, state in states.items() if state in ("ALARM", "MISSING")]
+        words = f"{stable} runs {running} of {wanted} task(s)"
+        return (
+            Evidence("a way back", 0 < wanted <= running, words, "it must be able to take everything back, until 06"),
+            Evidence("alarms", not bad, ", ".join(bad) or "none of them rings", "settle it, or correct shift.alarms"),
+        )
+
+    def _require_holding(self, evidence: Sequence[Evidence]) -> None:
         """Between two steps a claim that no longer holds is a hold: users are on the canary already."""
         failing = [e for e in evidence if not e.holds]
         if failing:
             words = "; ".join(f"{e.name}: {e.found}" for e in failing)
             raise Held(f"before the next step: {words}", hint="; ".join(e.hint for e in failing if e.hint))
-        return evidence
 
     def _require_passable(self, step: int) -> None:
         """Refuse a bake that this traffic could never make PASS; Held where no traffic is seen at all."""
@@ -186,7 +217,12 @@ class _Shift:
             ignored_increase=rule.ignored_increase,
             power=rule.power,
         )
-        require_passable(seen, allow=self.shift.allow_unprovable)
+        try:
+            require_passable(seen, allow=self.shift.allow_unprovable)
+        except GateError as error:
+            if not self.former:
+                raise
+            raise Held(f"before the next step: {error.message}", hint=error.hint) from None
 
     def _traffic(self) -> tuple[float, float]:
         """Return requests per second and stable's error rate of late, waiting for the first figures."""
@@ -205,7 +241,7 @@ class _Shift:
 
     # what traffic shows
 
-    def _watch(self, step: int, *, fresh: bool) -> Iterator[Decision]:
+    def _watch(self, step: int) -> Iterator[Decision]:
         """Wait until traffic shows the weight, then bake; every interval may end it."""
         proved = 0.0
         end = self.session.wall() + self.shift.prove_seconds
@@ -215,7 +251,7 @@ class _Shift:
             over = bool(proved) and self._data_until() >= proved + bake
             judgement = self._judge(bake_over=over)
             decision = self._decision("watching", step, seen, judgement)
-            self._check_world(step, decision)
+            yield from self._check_world(step, decision)
             if judgement.outcome == "FAIL":
                 yield from self._roll_back(decision, "verdict", judgement.reason)
             if not proved and self._is_proved(step, seen):
@@ -227,7 +263,7 @@ class _Shift:
                     return
                 bake += self.shift.bake_seconds
             elif not proved and self.session.wall() > end:
-                self._hold(decision, "unproved", self._unproved(step, seen))
+                yield from self._hold(decision, "unproved", self._unproved(step, seen))
             else:
                 yield decision
             self._next_interval()
@@ -285,59 +321,74 @@ class _Shift:
             "power": rule.power,
             "bake_over": bake_over,
         }
+        counted = {"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else None
         judgement = judge_all(
             metrics,
             muted=[m for m in rule.muted if m in metrics],
             ceilings={"errors": rule.ceiling} if rule.ceiling else None,
-            counted={"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else None,
+            counted=counted,
             **settings,  # type: ignore[arg-type]
         )
         if judgement.outcome == "FAIL" or bake_over:
             counts = {name: [s.counts for s in samples] for name, samples in metrics.items()}
-            extra = {"muted": rule.muted, "ceiling": rule.ceiling}
+            extra = {"muted": rule.muted, "ceiling": rule.ceiling, "counted": counted}
             said = {"outcome": judgement.outcome, "reason": judgement.reason}
             self.session.join_run().write("judged", samples=counts, settings={**settings, **extra}, **said)
         return judgement
 
     # hazards
 
-    def _check_world(self, step: int, decision: Decision) -> None:
+    def _check_world(self, step: int, decision: Decision) -> Iterator[Decision]:
         """Look at what else can end a step: a foreign edit, missing tasks, an alarm."""
-        live = dict(survey(self.session).split.weights)
-        if live != _weights(self.session, step):
-            self._hold(decision, "foreign_change", f"somebody changed the weights to {live}")
+        yield from self._check_weights(step, decision)
         tasks = ecs.read_counts(self.session, (self.shift.stable, self.shift.canary))
+        if tasks[self.shift.stable][1] == 0:
+            words = f"{self.shift.stable} has no running task: nobody could take the traffic back"
+            yield from self._hold(decision, "stable_tasks", words)
         if tasks[self.shift.canary][1] == 0:
-            self._must_go_back(decision, "canary_tasks", f"{self.shift.canary} has no running task")
+            yield from self._roll_back(decision, "canary_tasks", f"{self.shift.canary} has no running task")
         alarms = telemetry.read_alarms(self.session, self.shift.alarms)
         ringing = [name for name, state in alarms.items() if state == "ALARM"]
         if ringing:
-            self._must_go_back(decision, "alarm", f"in ALARM: {', '.join(ringing)}")
+            yield from self._roll_back(decision, "alarm", f"in ALARM: {', '.join(ringing)}")
 
-    def _must_go_back(self, decision: Decision, word: str, words: str) -> None:
-        for _ in self._roll_back(decision, word, words):
-            pass
+    def _check_weights(self, step: int, decision: Decision) -> Iterator[Decision]:
+        self.found = survey(self.session)
+        live = dict(self.found.split.weights)
+        if live != _weights(self.session, step):
+            yield from self._hold(decision, "foreign_change", f"somebody changed the weights to {live}")
 
-    def _hold(self, decision: Decision, word: str, words: str) -> None:
-        self._told(_judged(decision, "INCONCLUSIVE", f"{word}: {words}"))
+    def _hold(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
+        yield self._told(_judged(decision, "INCONCLUSIVE", f"{word}: {words}"))
         raise Held(f"{decision.step} %: {words}", hint="weights stay; settle it, then run 05 again, or `runbook undo`")
 
     def _roll_back(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
         """Go back to weight 0 in one write that nothing but the plan's own check can stop; then verify it."""
-        plan = survey(self.session).plan_weights(_weights(self.session, 0))
-        try:
-            apply(self.session, clear(plan))
-        except Failed as error:
-            by_hand = "\n".join(as_command(change.call) for change in plan)
-            raise Failed(f"the way back failed: {error.message}\nby hand:\n{by_hand}", hint=error.hint) from error
+        for _ in range(WAYS_BACK):
+            plan = self.found.plan_weights(_weights(self.session, 0))
+            try:
+                apply(self.session, clear(plan))
+                break
+            except StalePlanError:  # somebody wrote just now: what else they changed is kept, weights are theirs
+                yield from self._check_weights(decision.step, decision)
+            except Failed as error:
+                by_hand = "\n".join(as_command(change.call) for change in plan)
+                raise Failed(f"the way back failed: {error.message}\nby hand:\n{by_hand}", hint=error.hint) from error
+        else:
+            raise Failed(f"the way back failed: somebody writes it all the time; {self._now()} stays", hint="run again")
         harmed = decision.errors.get(self.shift.canary, 0)
-        verified = self._is_back()
-        told = f"{words}; back to 0 % in one write, {harmed} request(s) harmed"
-        told += "" if verified else "; traffic has not shown it yet"
-        yield self._told(_judged(decision, "FAIL", told, weights=self._now()))
+        told = f"{word}: {words}; back to 0 % in one write, {harmed} request(s) harmed{self._shown_back()}"
+        yield self._told(_judged(decision, "FAIL", told, weights=_weights(self.session, 0)))
         raise RolledBack(
             f"{decision.step} %: {told}", hint="mend the canary, then run 05 again: it starts at the first step"
         )
+
+    def _shown_back(self) -> str:
+        """Return in words what traffic lacks to show the way back: nothing once an interval has none of the canary's."""
+        try:
+            return "" if self._is_back() else "; traffic has not shown it yet"
+        except CallError as error:  # the way back is made and read back: that nobody could watch it is no failure of it
+            return f"; traffic could not be looked at: {error.message}"
 
     def _is_back(self) -> bool:
         """Wait until a whole interval has requests and none of them is the canary's."""
@@ -376,20 +427,25 @@ class _Shift:
         self.session.join_run().write("decision", **asdict(decision))
         return decision
 
-    def _since(self, phase: str, step: int) -> float | None:
-        """Return when this run wrote a step (any, for 0), as the record has it."""
-        lines = [x for x in self.journal if x["event"] == "decision" and x["phase"] == phase]
-        times = [x["at"] for x in lines if step in (0, x["step"])]
-        return (times[0] if step == 0 else times[-1]) if times else None
-
-    def _passed(self, step: int) -> bool:
-        """Say whether the newest run that shifted ended this step with a PASS."""
+    def _attempt(self) -> list[dict[str, Any]]:
+        """Return the newest attempt's decisions: those of the newest run that has any, since its last rehearsal."""
         p = self.session.parameters
         for run in record.runs(p.environment, p.records):
             decisions = [line for line in run.lines() if line["event"] == "decision"]
+            rehearsed = (n for n, line in enumerate(decisions) if line["phase"] == "rehearsed")
             if decisions:
-                return (decisions[-1]["step"], decisions[-1]["verdict"]) == (step, "PASS")
-        return False
+                return decisions[max(rehearsed, default=0) :]
+        return []
+
+    def _since(self, phase: str, step: int) -> float | None:
+        """Return when this attempt wrote a step (any, for 0), as the record has it."""
+        times = [x["at"] for x in self.journal if x["phase"] == phase and step in (0, x["step"])]
+        return (times[0] if step == 0 else times[-1]) if times else None
+
+    def _passed(self, step: int) -> bool:
+        """Say whether the newest attempt ended this step with a PASS."""
+        last = self.journal[-1] if self.journal else {"step": 0, "verdict": ""}
+        return (last["step"], last["verdict"]) == (step, "PASS")
 
     def _now(self) -> dict[str, int]:
         return dict(survey(self.session).split.weights)

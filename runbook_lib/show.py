@@ -15,16 +15,19 @@ from IPython.display import Image, display
 
 from runbook_lib import pictures
 from runbook_lib.apply import Applied
+from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
+from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
 from runbook_lib.plan import Change, Evidence, Plan
 from runbook_lib.redaction import redacted
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision
+from runbook_lib.shift import Decision, plan_steps
 from runbook_lib.survey import Survey
 
 __all__ = [
     "Table",
     "Words",
+    "outlook_tables",
     "plan_rows",
     "show_changes",
     "show_checks",
@@ -32,6 +35,7 @@ __all__ = [
     "show_decision",
     "show_done",
     "show_evidence",
+    "show_forecast",
     "show_history",
     "show_kept",
     "show_names",
@@ -214,6 +218,67 @@ def show_steps(decisions: Iterable[Decision]) -> None:
     """Show the steps that are left."""
     rows = [{"step": d.words, **{name: f"{w} %" for name, w in d.weights.items()}} for d in decisions]
     display(Table("steps left", rows))
+
+
+def show_forecast(found: Survey) -> None:
+    """Show what each step that is left can show and risks, at the last minute's traffic."""
+    traffic = read_traffic(found)
+    ahead = [look_ahead(found, step.step, traffic) for step in plan_steps(found.session)]
+    if not ahead:
+        display(Words("no step is left: nothing to forecast"))
+    for outlook in ahead:
+        for table in outlook_tables(outlook):
+            display(table)
+
+
+def outlook_tables(outlook: Outlook) -> list[Table]:
+    """Return one weight's forecast: what it risks and needs, then how long each increase takes to show."""
+    seen, load, traffic = outlook.forecast, outlook.load, outlook.traffic
+    at = f"at {seen.weight} % of {traffic.requests_per_second:,.0f} requests/s ({traffic.source})"
+    sights = [
+        {
+            "worse by": _points(sight.increase),
+            "shows after": _minutes(sight.minutes),
+            "canary requests": "–" if sight.canary_requests is None else f"{sight.canary_requests:,}",
+            "harmed by then": "–" if sight.harmed_requests is None else f"{sight.harmed_requests:,}",
+            "in this bake": MARK["PASS"] if sight.within_bake else "! not seen",
+        }
+        for sight in seen.sights
+    ]
+    return [Table(f"forecast {at}", _outlook_rows(seen, load, traffic)), Table("to see a canary that is", sights)]
+
+
+def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str, str]]:
+    bake = _minutes(seen.bake_minutes)
+    needs = "no number of requests would do"
+    if seen.requests_to_pass is not None:
+        needs = f"{seen.requests_to_pass:,} canary requests, {_minutes(seen.minutes_to_pass)}"
+    smallest = "none" if seen.smallest_increase is None else _points(seen.smallest_increase)
+    tasks = "no task's capacity is known" if load.tasks_needed is None else f"{load.tasks_needed} needed"
+    each = "no canary task runs" if load.canary_then is None else f"{load.canary_then:,.0f} requests/s each"
+    known = "" if load.capacity is None else f", {load.capacity:,.0f} proven on each of stable's"
+    rows = [
+        ("a PASS needs", needs, seen.can_pass),
+        ("canary's tasks", f"{load.canary_tasks} run, {tasks}: {each}{known}", load.carries),
+        ("smallest rise to be seen", f"{smallest}, in a bake of {bake}", seen.smallest_increase is not None),
+        ("requests at risk", f"{seen.requests_at_risk:,} in a bake of {bake}", True),
+        ("stable's errors", f"{traffic.error_rate:.2%} of requests", True),
+    ]
+    ordered = sorted(rows, key=lambda row: row[2])
+    return [{"": "" if good else MARK["WARN"], "what": what, "found": words} for what, words, good in ordered]
+
+
+def _points(increase: float) -> str:
+    return f"{100 * increase:.2g} points"
+
+
+def _minutes(minutes: float | None) -> str:
+    if minutes is None:
+        return "never"
+    seconds = 60 * minutes
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
 
 
 def show_decision(decision: Decision) -> None:

@@ -93,8 +93,9 @@ def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
     wanted = list(names)
     if not wanted:
         return {}
+    both = {"AlarmNames": wanted, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}  # without, only metric alarms come
     query = "[MetricAlarms, CompositeAlarms][][].{name: AlarmName, state: StateValue}"
-    found = session.read(Reading(Call("cloudwatch", "describe_alarms", {"AlarmNames": wanted}), query)) or []
+    found = session.read(Reading(Call("cloudwatch", "describe_alarms", both), query)) or []
     states = {alarm["name"]: alarm["state"] for alarm in found}
     return {name: states.get(name, "MISSING") for name in wanted}
 

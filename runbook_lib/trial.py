@@ -6,6 +6,8 @@ whatever came of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from runbook_lib import telemetry
 from runbook_lib.apply import apply
 from runbook_lib.errors import Held
@@ -14,6 +16,10 @@ from runbook_lib.session import Session
 from runbook_lib.survey import survey
 
 __all__ = ["end_trial", "try_canary"]
+
+HEARD_SECONDS = 5  # until every caller's Envoy knows the trial's route; until then stable answers
+
+Probe = Callable[[Mapping[str, str], int], list[tuple[str, str]]]
 
 
 def try_canary(session: Session) -> str:
@@ -30,7 +36,7 @@ def try_canary(session: Session) -> str:
     apply(session, clear(found.engine.plan_trial(p, found.split, trial.header, value)))
     try:
         if session.connection.probe:
-            return _judged(session, session.connection.probe({trial.header: value}, trial.requests))
+            return _judged(session, _probed(session, session.connection.probe, {trial.header: value}))
         return _awaited(session, trial.requests, trial.wait_seconds)
     finally:
         end_trial(session)
@@ -40,6 +46,14 @@ def end_trial(session: Session) -> None:
     """Remove the trial's route, where one is there."""
     found = survey(session)
     apply(session, clear(found.engine.plan_trial_end(found.split, found.engine.read_trial(session))))
+
+
+def _probed(session: Session, probe: Probe, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    p = session.parameters
+    stable, end = p.ecs_service_of(p.shift.stable), session.wall() + HEARD_SECONDS
+    while probe(headers, 1)[0][0] == stable and session.wall() < end:
+        session.sleep(0.1)
+    return probe(headers, p.shift.trial.requests if p.shift.trial else 0)
 
 
 def _judged(session: Session, answers: list[tuple[str, str]]) -> str:

@@ -5,11 +5,12 @@ It changes nothing itself: the notebooks do, in the way they do under a hand.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def run(
     this = begin(p.environment, p.records, **opened)
     results: list[Result] = []
     failure: Failure | None = None
-    with _environ(RUNBOOK_RUN=str(this.folder)):
+    holding = record.held(this, record.lock_of(this), getpass.getuser()) if p.mode == "apply" else nullcontext()
+    with holding, _environ(RUNBOOK_RUN=str(this.folder), RUNBOOK_HOLDER=this.id):
         for name in names:
             result, failure = _execute(this, name, {**given, "environment": environment}, progress)
             results.append(result)

@@ -132,10 +132,10 @@ def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
 
 
 def _net(made: Iterable[Made]) -> Iterator[Made]:
-    """Yield changes in the order of their undoing, with updates in a row on one thing as one."""
+    """Yield changes in the order of their undoing, with updates in a row of the same kind on one thing as one."""
     kept: list[Made] = []
     for m in made:
-        later = next((k for k in kept if k.thing == m.thing), None)
+        later = next((k for k in kept if (k.thing, k.name) == (m.thing, m.name)), None)
         if later and later is kept[-1] and later.after is None and m.before is None:
             kept.pop()  # made and removed with nothing in between: nobody is to see it again
             continue

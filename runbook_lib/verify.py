@@ -35,18 +35,20 @@ def verify(run: Run) -> list[Checked]:
 def rejudged(line: Mapping[str, Any]) -> Judgement:
     """Judge again what a `judged` line of the journal holds: samples and settings."""
     settings = dict(line["settings"])
-    ceiling, muted = settings.pop("ceiling"), settings.pop("muted")
+    ceiling, muted, counted = settings.pop("ceiling"), settings.pop("muted"), settings.pop("counted")
     samples = {name: [Sample(*counts) for counts in metric] for name, metric in line["samples"].items()}
     known = [name for name in muted if name in samples]
-    return judge_all(samples, muted=known, ceilings={"errors": ceiling} if ceiling else None, **settings)
+    ceilings = {"errors": ceiling} if ceiling else None
+    return judge_all(samples, muted=known, ceilings=ceilings, counted=counted, **settings)
 
 
 def _verdicts(run: Run) -> Iterator[Checked]:
     for number, line in enumerate((x for x in run.lines() if x["event"] == "judged"), 1):
         again = rejudged(line)
-        holds = again.outcome == line["outcome"]
+        holds = (again.outcome, again.reason) == (line["outcome"], line["reason"])
         found = f"{line['outcome']} from {sum(map(len, line['samples'].values()))} intervals"
-        yield Checked(f"verdict {number}", holds, found if holds else f"{found}; judged again: {again.outcome}")
+        otherwise = f"{found}; judged again: {again.outcome}, {again.reason}; recorded: {line['reason']}"
+        yield Checked(f"verdict {number}", holds, found if holds else otherwise)
 
 
 def _files(run: Run) -> Iterator[Checked]:
@@ -57,9 +59,11 @@ def _files(run: Run) -> Iterator[Checked]:
 
 def _texts(file: Path) -> Iterator[str]:
     """Yield every text of a file but pictures."""
-    lines = file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]
-    for line in lines:
-        yield from _strings(json.loads(line)) if line.endswith("}") or file.suffix != ".jsonl" else [line]
+    for text in file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]:
+        try:
+            yield from _strings(json.loads(text))
+        except json.JSONDecodeError:  # a crash cut it off
+            yield text
 
 
 def _strings(value: Any) -> Iterator[str]:

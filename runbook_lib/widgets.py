@@ -7,24 +7,42 @@ exceptions; a disabled button still fires on `.click()`, so each callback guards
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import ipywidgets as ipw
 from IPython.display import display
 
+from runbook_lib import film
 from runbook_lib.apply import apply
-from runbook_lib.errors import RunbookError
+from runbook_lib.approvals import approval_of, approve, hold, hold_since, require_approval
+from runbook_lib.errors import Held, RunbookError
+from runbook_lib.history import History
+from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
 from runbook_lib.shift import Decision
-from runbook_lib.show import Table, Words, plan_rows
+from runbook_lib.show import Table, Words, outlook_tables, plan_rows
 from runbook_lib.survey import survey
+from runbook_lib.telemetry import Interval
+from runbook_lib.verdict import Sample, evidence_curve
 
 __all__ = ["Live", "WeightsPanel", "balanced", "follow_shift", "weights_panel"]
 
+SHARE_OF_A_CORE = 0.02  # what drawing may cost
 VERDICTS = {"PASS": "PASS", "FAIL": "FAIL"}
+IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
+TOOLTIPS = {
+    "Apply this step": "write the weights shown above, through the same gate as the cells",
+    "Approve": "write an approval of exactly this plan into the run's record",
+    "Hold": "let the shift under way stop at its next look; weights stay as they are",
+    "Roll back": "put all traffic back on the stable version in one write",
+}
 
 
 def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
@@ -41,21 +59,39 @@ def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, in
     return {name: value if name == moved else shares[name] for name in weights}
 
 
+@dataclass(frozen=True)
+class Deed:
+    """What a button does, why it cannot now ("" where it can), and what it says of itself."""
+
+    work: Callable[[], str]
+    obstacle: Callable[[], str]
+    button: ipw.Button
+
+
 class WeightsPanel:
-    """Linked sliders, the plan as it would be written, and a button that applies it.
+    """Linked sliders, the plan as it would be written, its forecast, and buttons that do what the cells do.
 
     `evidence` is what the cells gathered; without it the panel shows and plans but applies nothing.
     """
 
     def __init__(self, session: Session, evidence: Sequence[Evidence] = ()) -> None:
         self.session, self.evidence = session, tuple(evidence)
-        weights = dict(survey(session).split.weights)
-        self.sliders = {name: self._slider(name, weight) for name, weight in weights.items()}
-        self.button = ipw.Button(description="Apply these weights", button_style="warning")
-        self.button.on_click(lambda _: self._guarded(self.apply))
-        self.plan_view, self.message = ipw.HTML(), ipw.HTML()
-        self.shown = Plan("nothing yet")
+        self.shift, self.shown = session.parameters.shift, Plan("nothing yet")
+        weights = survey(session).split.weights
+        first = [name for name in (self.shift.stable, self.shift.canary) if name in weights]
         self._moving = False
+        self.sliders = {name: self._slider(name, weights[name]) for name in dict.fromkeys([*first, *weights])}
+        self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
+        self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
+        self.deeds = {
+            "Apply this step": self._deed(self.apply, lambda: self.obstacle or self._obstacle_to_step(), "warning"),
+            "Approve": self._deed(self.approve, self._obstacle_to_approval, ""),
+            "Hold": self._deed(self.hold, self._obstacle_to_hold, ""),
+            "Roll back": self._deed(self.roll_back, self._obstacle_to_return, "danger"),
+        }
+        for name, deed in self.deeds.items():
+            deed.button.description, deed.button.tooltip = name, TOOLTIPS[name]
+        self.button = self.deeds["Apply this step"].button
         self._guarded(self.refresh)
 
     @property
@@ -64,10 +100,15 @@ class WeightsPanel:
         return {name: slider.value for name, slider in self.sliders.items()}
 
     @property
+    def step(self) -> int:
+        """The canary's weight that the sliders show, in percent."""
+        return self.weights.get(self.shift.canary, 0)
+
+    @property
     def obstacle(self) -> str:
         """Why nothing can be applied from here now; "" where it can."""
         if not self.session.applies:
-            return "the mode is plan: nothing is applied"
+            return PLANS
         if not self.evidence:
             return "no evidence yet: run the cells above"
         return "; ".join(f"{e.name}: {e.found}" for e in self.evidence if not e.holds)
@@ -77,42 +118,159 @@ class WeightsPanel:
         return survey(self.session).plan_weights(self.weights)
 
     def refresh(self) -> None:
-        """Show the plan as it would be written, and why it cannot be applied where it cannot."""
-        self.shown, self.button.disabled = Plan("nothing yet"), True
+        """Show the plan as it would be written, what it promises, and what each button lacks."""
+        self.shown = Plan("nothing yet")
+        for deed in self.deeds.values():
+            deed.button.disabled = True
         self.shown = plan = self.plan()
         self.plan_view.value = Table("as it would be written", plan_rows(plan))._repr_html_()
-        self.button.disabled = bool(self.obstacle) or not plan.changes
-        self.say(self.obstacle or ("these weights are in force" if not plan.changes else ""))
+        self._enable()
+        self.say(self.obstacle or ("" if plan.changes else IN_FORCE))
+        self.forecast_view.value = self._forecast()
 
-    def apply(self) -> None:
+    def apply(self) -> str:
         """Apply the plan that is shown, through the same door as the cells."""
-        if self.obstacle:
-            self.say(f"not applied: {self.obstacle}", "WARN")
-            return
+        require_approval(self.session, self.step, self.shown)
         made = apply(self.session, clear(self.shown, *self.evidence))
         self.refresh()
-        self.say(f"{len(made)} change(s) made and read back", "PASS")
+        return f"{len(made)} change(s) made and read back"
+
+    def approve(self) -> str:
+        """Write an approval of the plan that is shown into the run's record."""
+        given = approve(self.session, self.session.join_run(), self.shown)
+        self._enable()
+        return f"plan {given['plan']} approved by {given['approver']} until {given['until']}"
+
+    def hold(self) -> str:
+        """Write down that the shift is to hold; whoever follows it stops at the next interval."""
+        hold(self.session.join_run(), self.session.identity.arn)
+        return "hold is written down: the shift under way stops at its next look, weights stay; run 05 again to go on"
+
+    def roll_back(self) -> str:
+        """Put all traffic back on stable in one write, which needs the plan and its own check alone."""
+        apply(self.session, clear(self._way_back()))
+        with self._still():
+            for name in self.sliders:
+                self._put(name, 100 if name == self.shift.stable else 0)
+        self.refresh()
+        return f"all traffic is back on {self.shift.stable}, read back"
 
     def say(self, text: str, kind: str = "") -> None:
-        """Show one sentence under the sliders."""
-        self.message.value = Words(text, kind)._repr_html_() if text else ""
+        """Show one sentence under the buttons; screen readers speak it."""
+        words = Words(text, kind)._repr_html_() if text else ""
+        self.message.value = f"<div role='status' aria-live='polite'>{words}</div>"
+
+    # what each button lacks
+
+    def _obstacle_to_step(self) -> str:
+        if not self.shown.changes:
+            return IN_FORCE
+        return "" if not self._wants_approval() else f"plan {self.shown.hash} needs an approval first"
+
+    def _obstacle_to_approval(self) -> str:
+        if not self.shown.changes:
+            return IN_FORCE
+        if self.step not in self.shift.approvals.steps:
+            return f"a step to {self.step} % needs no approval"
+        return self._obstacle_to_hold() or ("" if self._wants_approval() else "this plan has its approval")
+
+    def _obstacle_to_hold(self) -> str:
+        run = self.session.run or self.session.latest_run()
+        return "no run is under way" if run is None or run.closed else ""
+
+    def _obstacle_to_return(self) -> str:
+        if not self.session.applies:
+            return PLANS
+        if self.shift.stable not in self.sliders:
+            return f"{self.shift.stable} is retired: see the undo of its notebook"
+        return "" if self._way_back().changes else f"all traffic is on {self.shift.stable}"
+
+    def _wants_approval(self) -> bool:
+        return self.step in self.shift.approvals.steps and approval_of(self.session, self.shown) is None
+
+    def _way_back(self) -> Plan:
+        return survey(self.session).plan_weights({n: 100 if n == self.shift.stable else 0 for n in self.sliders})
+
+    def _enable(self) -> None:
+        """Enable each button that can do something; say of the others what they lack."""
+        lacking = {name: deed.obstacle() for name, deed in self.deeds.items()}
+        for name, words in lacking.items():
+            self.deeds[name].button.disabled = bool(words)
+        items = "".join(f"<li>{name}: {html.escape(words)}</li>" for name, words in lacking.items() if words)
+        self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
+
+    def _forecast(self) -> str:
+        try:
+            outlook = look_ahead(survey(self.session), self.step)
+        except RunbookError as error:
+            return Words(f"no forecast: {error}", "WARN")._repr_html_()
+        return "".join(table._repr_html_() for table in outlook_tables(outlook))
+
+    # sliders and numbers
 
     def _slider(self, name: str, weight: int) -> ipw.IntSlider:
-        slider = ipw.IntSlider(weight, 0, 100, description=name, continuous_update=False)
-        slider.style.description_width = "8em"
+        slider = ipw.IntSlider(weight, 0, 100, description=name, continuous_update=False, readout=False)
+        slider.style.description_width = "9em"
+        slider.layout.width = "28em"
+        slider.tooltip = f"weight of {name}, percent; arrow keys move it"
         slider.observe(lambda change: self._moved(name, change["new"]), names="value")
         return slider
+
+    def _number(self, name: str, weight: int) -> ipw.IntText:
+        """A number beside each slider: a slider would turn a typed 500 into 100 without a word."""
+        number = ipw.IntText(weight, continuous_update=False, description="percent")
+        number.style.description_width = "4.5em"
+        number.layout.width = "10em"
+        number.tooltip = f"weight of {name}, percent, 0 to 100"
+        number.observe(lambda change: self._typed(name, change["new"]), names="value")
+        return number
+
+    def _typed(self, name: str, value: int) -> None:
+        if self._moving:
+            return
+        if 0 <= value <= 100:
+            self.sliders[name].value = value
+            with self._still():
+                self._put(name, self.sliders[name].value)
+            return
+        with self._still():
+            self._put(name, self.sliders[name].value)
+        self.say(f"{name}: {value} is no weight; expected 0 to 100 percent, nothing was moved", "WARN")
 
     def _moved(self, name: str, value: int) -> None:
         if self._moving:
             return
+        with self._still():
+            for other, weight in balanced(self.weights, name, value).items():
+                self._put(other, weight)
+        self._guarded(self.refresh)
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Let values be put without their observers taking that for somebody's hand."""
         self._moving = True
         try:
-            for other, weight in balanced(self.weights, name, value).items():
-                self.sliders[other].value = weight
+            yield
         finally:
             self._moving = False
-        self._guarded(self.refresh)
+
+    def _put(self, name: str, weight: int) -> None:
+        self.sliders[name].value = self.numbers[name].value = weight
+
+    # callbacks
+
+    def _deed(self, work: Callable[[], str], obstacle: Callable[[], str], style: str) -> Deed:
+        deed = Deed(work, obstacle, ipw.Button(button_style=style))
+        deed.button.on_click(lambda _: self._guarded(lambda: self._do(deed)))
+        return deed
+
+    def _do(self, deed: Deed) -> None:
+        """Do what a button is for, unless something is missing: a disabled button fires on `.click()` too."""
+        lacking = deed.obstacle()
+        if lacking:
+            self.say(f"not applied: {lacking}", "WARN")
+        else:
+            self.say(deed.work(), "PASS")
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do the work of a callback; its failure is shown, since nobody else would hear of it."""
@@ -123,10 +281,16 @@ class WeightsPanel:
         except Exception as error:  # noqa: BLE001 - a callback's failure has no other way to be seen
             self.say(scrubbed(f"{type(error).__name__}: {error}"), "FAIL")
 
+    def box(self) -> ipw.VBox:
+        """Return the panel as one widget."""
+        rows = [ipw.HBox([self.sliders[name], self.numbers[name]]) for name in self.sliders]
+        buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
+        buttons.layout.flex_flow = "row wrap"
+        return ipw.VBox([*rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Return the live widget, and beside it what a reader without one sees."""
-        box = ipw.VBox([*self.sliders.values(), self.plan_view, self.button, self.message])
-        bundle = dict(box._repr_mimebundle_(**options) or {})
+        bundle = dict(self.box()._repr_mimebundle_(**options) or {})
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
         bundle["text/plain"] = f"weights: {words}"
         bundle["text/html"] = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
@@ -134,36 +298,144 @@ class WeightsPanel:
 
 
 class Live:
-    """A line of HTML that follows a shift while it moves, and a plain table of its decisions afterwards."""
+    """What follows a shift while it moves: numbers at each interval, a picture as often as its cost allows.
 
-    def __init__(self) -> None:
-        self.line, self.decisions = ipw.HTML(), list[Decision]()
+    It lives of the decisions alone and calls nothing, so that it costs nothing but its own drawing.
+    """
+
+    def __init__(self, session: Session | None = None) -> None:
+        self.numbers, self.picture = ipw.HTML(), ipw.HTML()
+        self.decisions, self.samples, self.starts = list[Decision](), list[Sample](), list[float]()
+        self.events = list[dict[str, Any]]()
+        self.session, self.began = session, datetime.now(UTC)
+        self.spent = 0.0  # seconds of a core, for all drawing
+        self._last: Decision | None = None
+        self._next = 0.0
 
     def follow(self, decisions: Iterable[Decision]) -> None:
-        """Take each decision as it comes, and show it."""
+        """Take each decision as it comes, and show it; raise Held where somebody wrote a hold meanwhile."""
         for decision in decisions:
-            if decision.phase != "watching":
-                self.decisions.append(decision)
-            self.line.value = self._shown(decision)
+            began = time.thread_time()
+            self._take(decision)
+            self.numbers.value = self._numbers(decision)
+            self.spent += time.thread_time() - began
+            if time.monotonic() >= self._next or decision.phase != "watching":
+                self.draw()
+            self._heed_hold(decision)
 
-    def _shown(self, decision: Decision) -> str:
+    def draw(self) -> None:
+        """Draw the picture anew, and reckon when that may be done again."""
+        began = time.thread_time()
+        self.picture.value = film.draw(self.history(), self._needed())
+        cost = time.thread_time() - began
+        self.spent += cost
+        self._next = time.monotonic() + max(cost / SHARE_OF_A_CORE, 0.9)
+
+    def history(self) -> History:
+        """Return what was seen so far, as it would be read back."""
+        names = self.session.parameters.shift if self.session else None
+        known = list(self.decisions[-1].weights) if self.decisions else ["stable", "canary"]
+        stable, canary = (names.stable, names.canary) if names else (known[0], known[-1])
+        slow = Sample(0, 0, 0, 0)
+        seen = [Interval(int(at), sample, slow) for at, sample in zip(self.starts, self.samples, strict=True)]
+        told = sorted([*map(asdict, self.decisions), *self.events], key=lambda d: d["at"])
+        return History(stable, canary, seen, told, self._curve(), ())
+
+    def _take(self, decision: Decision) -> None:
+        """Keep what is new: a decision that was written down, and the requests since the last look."""
+        if decision.phase != "watching":
+            self.decisions.append(decision)
+        if len(decision.requests) == 2:
+            before = self._last if self._last and self._last.step == decision.step else None
+            sample = _since(before, decision)
+            if sum(sample.counts) and sample.stable_requests + sample.canary_requests:
+                self.starts.append(decision.at)
+                self.samples.append(sample)
+            self._last = decision
+
+    def _curve(self) -> list[float]:
+        rule = self.session.parameters.shift.verdict if self.session else None
+        settings = {"alpha": rule.alpha, "detectable_increase": rule.detectable_increase} if rule else {}
+        return evidence_curve(self.samples, **settings)
+
+    def _needed(self) -> float:
+        return 1 / self.session.parameters.shift.verdict.alpha if self.session else 100.0
+
+    def _heed_hold(self, decision: Decision) -> None:
+        run = self.session.run if self.session and self.session.applies else None
+        found = hold_since(run, self.began) if run and decision.phase == "watching" else None
+        if found:
+            raise Held(f"{decision.step} %: held by {found['by']}; weights stay", hint="run 05 again to go on")
+
+    def _numbers(self, decision: Decision) -> str:
+        rows = [
+            {
+                "version": name,
+                "weight": f"{weight} %",
+                "requests": f"{decision.requests.get(name, 0):,}",
+                "errors": f"{decision.errors.get(name, 0):,}",
+                "error rate": _rate(decision.errors.get(name, 0), decision.requests.get(name, 0)),
+            }
+            for name, weight in decision.weights.items()
+        ]
+        share = "" if decision.share is None else f"share {decision.share:.1%}"
+        share += f", {decision.band[0]:.1%} to {decision.band[1]:.1%} expected" if share and decision.band else ""
         words = f"{decision.step} % · {decision.phase} · {decision.words}"
-        return Words(words, VERDICTS.get(decision.verdict, ""))._repr_html_()
+        said = Words(words, VERDICTS.get(decision.verdict, ""))._repr_html_()
+        cells = "".join(f"<tr>{''.join(f'<td>{html.escape(v)}</td>' for v in row.values())}</tr>" for row in rows)
+        head = "".join(f"<th scope='col'>{name}</th>" for name in rows[0]) if rows else ""
+        return f"<table class='dataframe'><tr>{head}</tr>{cells}</table><p>{share}</p><div role='status'>{said}</div>"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(self.line._repr_mimebundle_(**options) or {})
-        return {**bundle, "text/plain": "the shift, as it moves", "text/html": self.line.value or "<p>…</p>"}
+        bundle = dict(ipw.VBox([self.numbers, self.picture])._repr_mimebundle_(**options) or {})
+        return {**bundle, "text/plain": "the shift, as it moves", "text/html": self.numbers.value or "<p>…</p>"}
 
 
-def follow_shift(decisions: Iterable[Decision]) -> None:
-    """Take a shift's decisions as they come, with a line that follows them, then show them as a table."""
-    live = Live()
+def _since(before: Decision | None, now: Decision) -> Sample:
+    """Return the requests and errors of both versions since an earlier decision of the same step."""
+    counts = [
+        max(0, counted[name] - (earlier.get(name, 0)))
+        for name in now.requests
+        for counted, earlier in ((now.requests, before.requests if before else {}),)
+        + ((now.errors, before.errors if before else {}),)
+    ]
+    return Sample(counts[0], min(counts[1], counts[0]), counts[2], min(counts[3], counts[2]))
+
+
+def _rate(errors: int, requests: int) -> str:
+    return f"{errors / requests:.2%}" if requests else "–"
+
+
+@dataclass(frozen=True)
+class Still:
+    """The last picture of a shift, and the same in words."""
+
+    picture: str
+    words: str
+
+    def _repr_html_(self) -> str:
+        return f"{self.picture}<p>{html.escape(self.words)}</p>"
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+def follow_shift(decisions: Iterable[Decision], session: Session | None = None) -> None:
+    """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture.
+
+    With the session, its rule's own threshold is drawn, and a hold somebody wrote into the run is heeded.
+    """
+    live = Live(session)
     display(live)
     try:
         live.follow(decisions)
     finally:
+        getattr(decisions, "close", lambda: None)()
         rows = [{"phase": d.phase, "step": f"{d.step} %", "words": d.words} for d in live.decisions]
         display(Table("decisions", rows))
+        if live.samples:
+            live.draw()
+            display(Still(live.picture.value, film.drawn_words(live.history())))
 
 
 def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> WeightsPanel | Words:

@@ -157,20 +157,16 @@ def plain_document(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain() -> Any:
-    """Return the control plane's state but for App Mesh's versions and the numbers of task definitions."""
-    found = {tuple(key): entry for key, entry in json.loads(snapshot.fingerprint())}
+    """Return the control plane's state without the numbers of task definitions, nor those no service runs."""
+    found = {str(key): entry for key, entry in json.loads(snapshot.fingerprint())}
     for entry in found.values():
-        documents = {a: d for a, d in entry.items() if ":task-definition/" in a}
-        for arn in documents:
-            del entry[arn]
-        active = [plain_document(d) for d, _ in documents.values() if d["status"] == "ACTIVE"]
-        entry["active"] = sorted(json.dumps(d, sort_keys=True) for d in active)
+        documents = {arn: entry.pop(arn)[0] for arn in list(entry) if ":task-definition/" in arn}
         for arn in [arn for arn in entry if ":service/" in arn]:
             status, definition, desired = entry.pop(arn)[:3]
             if status == "ACTIVE":
-                entry[arn] = [desired, plain_document(documents[definition][0])]
+                entry[arn] = [desired, documents[definition]["status"], plain_document(documents[definition])]
         entry["tasks"] = len(entry.get("tasks", []))
-    return sorted((str(key), entry) for key, entry in found.items() if any(entry.values()))
+    return sorted((key, entry) for key, entry in found.items() if any(entry.values()))
 
 
 # --- processes -----------------------------------------------------------------------------------------------
@@ -243,7 +239,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Depth:
-    """How far to go: every fault at every read too, a second end on the way, the way back from every state."""
+    """How far to go: a second end on the way, the way back, and all of that in `full` and not in its turn."""
 
     full: bool = False
     pairs: bool = False
@@ -260,7 +256,9 @@ class Explorer:
         self.in_process = InProcess()
         self.clients: dict[str, Any] = {}
         self.now = 0.0
-        self.left = 0  # how many more runs may end before theirs
+        self.left = 0  # how many more runs may end on the way
+        self.branches = False  # whether this one does
+        self.control = ""
         self.case: str = ""  # what this run has met
         self.fault: Fault | None = None
         self.expected = ""
@@ -314,15 +312,16 @@ class Explorer:
                     kernel["session"].close()
 
     def explore(self) -> NoReturn:
-        """Go the whole way once to see how it ends, then again with an end at every call."""
-        if self.jobs.fork(beside=False):
-            self._walk()
-            self._settle()
-            self.jobs.report(calls=len(self.calls), writes=sum(not is_read(c) for c in self.calls))
-            (self.jobs.folder / "done").write_text(snapshot.fingerprint())
-            self.jobs.end()
-        self.done = (self.jobs.folder / "done").read_text()
-        self.left = 2 if self.depth.pairs else 1
+        """Go the whole way once to see how it ends, and then from its beginning with an end at every call."""
+        before = snapshot.take()
+        self._walk()
+        self._settle()
+        self.jobs.report(calls=len(self.calls), writes=sum(not is_read(call) for call in self.calls))
+        self.done = snapshot.fingerprint()
+        snapshot.put_back(before)
+        shutil.rmtree("runs")
+        self.watch, self.calls = Watch(self.p), []
+        self.branches, self.left = True, 2 if self.depth.pairs else 1
         self._run("")
 
     def _run(self, state: str) -> NoReturn:
@@ -332,10 +331,10 @@ class Explorer:
             self._walk()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
             error = traceback.format_exc()
-        if self.case:
-            self._ended()
-        else:
+        if not self.case:
             self.jobs.report(state=state, verdict=error or self._finished())
+        elif state := self._leaves(self.case):
+            self._goes_on(state)
         self.jobs.end()
 
     def _finished(self) -> str:
@@ -343,38 +342,56 @@ class Explorer:
         self._settle()
         if snapshot.fingerprint() != self.done:
             return f"another end: {snapshot.fingerprint()}"
-        self.left, self.calls = 0, []
+        self.branches, self.calls = False, []
         if self.jobs.claim("done"):
             self._walk()
         again = [call for call in self.calls if not is_read(call)]
         return f"run again it writes: {again}" if again else ""
 
-    def _ended(self) -> None:
-        """Let the next run start from here, unless one has from such a state."""
-        self.fault, state = None, self._state()
-        self.jobs.report(case=self.case, state=state)
-        if self.jobs.claim(f"{state} {self.left}"):
-            self._way_back(state)
-            self._run(state)
+    def _leaves(self, case: str) -> str:
+        """Report the state that a run leaves which ends here, and return it if no run has started from it."""
+        found = snapshot.fingerprint()
+        record = self._record() if self.first or self.depth.full else ""
+        control, state = (hashlib.sha256(text.encode()).hexdigest() for text in (found, found + record))
+        self.control = control
+        self.jobs.report(case=case if self.first else f"then {case}", control=control, state=state)
+        new = self.jobs.claim(state)
+        self.jobs.claim(control)
+        return state if new else ""
 
-    def _state(self) -> str:
-        """Name what the next run will find: the control plane, and what the record says was done."""
+    def _goes_on(self, state: str) -> NoReturn:
+        """Run on from a state that an end has left, and let a child go back from it."""
+        self.fault = None
+        self.left -= 1
+        self.branches = self.left > 0 and self._once(f"{self.control} ends again")
+        if self.depth.undo and self._once(f"{self.control} goes back") and self.jobs.fork():
+            self._goes_back(state)
+        self._run(state)
+
+    def _once(self, what: str) -> bool:
+        return self.depth.full or self.jobs.claim(what)
+
+    @staticmethod
+    def _record() -> str:
+        """Return what the record tells the next run: what was intended, and what was seen of it."""
         lines = [json.loads(line) for file in sorted(Path("runs").glob("*/[0-9]*/*.jsonl")) for line in file.open()]
         told = [line for line in lines if line["event"] in ("intended", "observed")]
         kept = [{key: value for key, value in line.items() if key not in ("at", "answer")} for line in told]
-        return hashlib.sha256(f"{snapshot.fingerprint()} {scrubbed(json.dumps(kept))}".encode()).hexdigest()
+        return scrubbed(json.dumps(kept))
 
-    def _way_back(self, state: str) -> None:
-        """Let a child take back from here what the record says was done."""
-        if not self.depth.undo or not self.jobs.claim(f"{state} undo") or not self.jobs.fork():
-            return
-        self.watch.forward, self.case, self.calls, error = False, "", [], ""
-        try:
-            opened = self.open({"environment": "local"}, "undo")
-            runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
-            self._settle()
-        except Exception:  # noqa: BLE001  it is reported, whatever it is
-            error = f"{self.calls[-15:]}\n{traceback.format_exc()}"
+    def _goes_back(self, state: str) -> NoReturn:
+        """Take back what the record says was done; where that ends early, it is asked for once more."""
+        self.watch.forward, self.branches, error = False, False, ""
+        for _ in range(2):
+            try:
+                opened = self.open({"environment": "local"}, "undo")
+                runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
+                error = ""
+                break
+            except Exception:  # noqa: BLE001  it is reported, whatever it is
+                error = traceback.format_exc()
+                self._settle()
+        self._settle()
         self.jobs.report(undone=state, verdict=error or ("" if plain() == self.plain else f"not plain: {plain()}"))
         self.jobs.end()
 
@@ -386,15 +403,15 @@ class Explorer:
             return self._faulty(request, self.fault, service)
         if not self.case:
             self.calls.append(operation)
-        ends = self.left > 0 and not self.case and (self.first or not is_read(operation))
+        ends = self.branches and not self.case and (self.first or not is_read(operation))
         if ends:
-            self._die("before")
-            self._branch(request, operation, service)
+            self._die("death before")
+            self._branch(request, operation)
         if self.fault:  # a child that has just been told to meet it
             return self._faulty(request, self.fault, service)
         answer = self._done(request)
         if ends and not self.case:
-            self._die("after")
+            self._die("death after")
         return answer
 
     def _done(self, request: Any) -> AWSResponse:
@@ -403,19 +420,12 @@ class Explorer:
         self.watch.look()
         return answer
 
-    def _die(self, when: str) -> None:
-        """End here: nothing of this process runs any more, and a child runs from the top if none has from here."""
-        state = self._state()
-        self.jobs.report(case=self._kind(f"death {when}"), state=state)
-        if self.jobs.claim(f"{state} {self.left - 1}") and self.jobs.fork():
-            self.left -= 1
-            self._way_back(state)
-            self._run(state)
+    def _die(self, case: str) -> None:
+        """End here: nothing of this run goes on, and a child runs from the top unless a run has from such a state."""
+        if (state := self._leaves(case)) and self.jobs.fork():
+            self._goes_on(state)
 
-    def _kind(self, kind: str) -> str:
-        return kind if self.first else f"then {kind}"
-
-    def _branch(self, request: Any, operation: str, service: str) -> None:
+    def _branch(self, request: Any, operation: str) -> None:
         """Let a child meet each fault here; see first, and take back, what would be answered without one."""
         before = snapshot.take()
         self.expected = self._seen(self.in_process.answer(request))
@@ -423,7 +433,7 @@ class Explorer:
         for fault in self._faults(operation):
             self.jobs.report(launched=fault.kind)
             if self.jobs.fork():
-                self.case, self.fault, self.left = self._kind(fault.kind), fault, self.left - 1
+                self.case, self.fault = fault.kind, fault
                 return
 
     def _faults(self, operation: str) -> Sequence[Fault]:
@@ -448,7 +458,7 @@ class Explorer:
         self.fault = None
         answer = self._done(request)
         if self._seen(answer) == self.expected:
-            self.jobs.report(case=self.case, hidden=True)
+            self.jobs.report(case=self.case if self.first else f"then {self.case}", hidden=True)
             self.jobs.end()
         return answer
 

@@ -85,13 +85,13 @@ class Clock:
 
 
 def connect(p: Parameters, prepare: Callable[[Any], None] = lambda client: None) -> Connection:
-    """Return the way to the control plane of this process; `prepare` is told of each client."""
+    """Return the way to the control plane of this process, which has no traffic; `prepare` is told of each client."""
 
     def hooked(client: Any) -> None:
         prepare(client)  # first, so that what it registers in front comes behind the answer
         control_plane.answer_in_process(client.meta.events)
 
-    return Connection(ENDPOINT, {world.ACCOUNT_HEADER: p.account_id}, hooked)
+    return Connection(ENDPOINT, {world.ACCOUNT_HEADER: p.account_id}, hooked, carries_traffic=False)
 
 
 @cache
@@ -230,7 +230,8 @@ def open_at(stage: str, notebook: str = "", **more: Any) -> Session:
     Its state and its journal are the test's own; what other tests left of the same account is gone.
     """
     kept = _kept(stage)
-    snapshot.put_back({**snapshot.take(), **kept.state})
+    others = {key: value for key, value in snapshot.take().items() if key[1] != STAGED}
+    snapshot.put_back({**others, **kept.state})
     records = record.root() / f"scene-{next(NUMBERS)}"
     former = Path(str(kept.session.parameters.records))
     if former.is_dir():

@@ -14,14 +14,13 @@ import nbformat
 import pytest
 import yaml
 
-from runbook_lib import clear, evidence_for_shift, open_session, survey
+from runbook_lib import clear, evidence_for_shift
 from runbook_lib.errors import GateError
 from tests.notebook_runner import (
     NOTEBOOKS,
     ROOT,
     Environment,
     Executed,
-    Hook,
     child_environment,
     execute,
     folder,
@@ -216,8 +215,7 @@ def test_05_brings_no_retired_service_back(retired: Environment) -> None:
 
 
 def test_a_retired_services_weights_cannot_be_cleared(retired: Environment) -> None:
-    session = open_session({"environment": str(retired.file)})
-    found = survey(session)
+    found = retired.look()
     with pytest.raises(GateError, match="not retired: retired: serviceB"):
         clear(found.plan_weights({"serviceB": 100, "serviceBv2": 0}), *evidence_for_shift(found))
 
@@ -277,7 +275,7 @@ def somebody_deploys_the_caller(environment: Environment) -> None:
         ("01", [], "apply", somebody_creates_the_mesh),
         ("02", ["01"], "apply", somebody_creates_a_node),
         ("03", ["01", "02"], "apply", somebody_creates_the_router),
-        ("04", ["01", "02", "03"], "apply-permissions", somebody_puts_the_policy),
+        ("04", ["01", "02", "03"], "apply", somebody_puts_the_policy),
         ("06", ["01", "02", "03", "04", "05"], "apply", somebody_shifts),
         ("90", ["01", "02", "03", "04"], "apply", somebody_deploys_the_caller),
     ],
@@ -288,14 +286,9 @@ def test_refuses_a_plan_that_somebody_has_made_stale(
     environment = Environment.create(folder, f"stale-{number}")
     environment.walk(*steps)
     before = environment.writes()
-    done = stopping(environment, number, {cell: lambda names: edit(environment)})
+    done = environment.notebook(number, mode="apply", go_on=True, before={cell: lambda names: edit(environment)})
     assert environment.writes() == before
     assert re.search("StalePlanError: .*it is no longer what was planned against", done.first), done.first
-
-
-def stopping(environment: Environment, number: str, before: dict[str, Hook]) -> Executed:
-    """Run a notebook that goes on after an error, but for 04, whose two applications stand on their own."""
-    return environment.notebook(number, mode="apply", go_on=number != "04", before=before)
 
 
 def test_05_goes_on_from_what_somebody_else_made_of_the_weights(folder: Path) -> None:

@@ -17,7 +17,9 @@ from tests.scenes import change, fact, load, open_at, open_local, reopen, somebo
 
 ROLE = "apps-serviceB-task"
 NAME = "runbook-envoy-apps-serviceB"
-TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+THEIRS = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
+)
 SERVICE = "serviceB"
 
 
@@ -62,7 +64,7 @@ def test_the_policy_is_read_back() -> None:
 
 def test_the_roles_other_policies_are_kept() -> None:
     session = open_at("plain")
-    client(session).put_role_policy(RoleName=ROLE, PolicyName="theirs", PolicyDocument=TRUST)
+    client(session).put_role_policy(RoleName=ROLE, PolicyName="theirs", PolicyDocument=THEIRS)
     applied(session, permissions(session))
     assert sorted(policies(session)) == sorted([NAME, "theirs"])
 
@@ -71,7 +73,7 @@ def test_a_policy_put_in_between_refuses_the_plan() -> None:
     session = open_at("plain")
     plan = permissions(session)
     first = plan.changes[0].call.arguments
-    client(session).put_role_policy(**{**first, "PolicyDocument": TRUST})  # type: ignore[dict-item]
+    client(session).put_role_policy(**{**first, "PolicyDocument": THEIRS})  # type: ignore[dict-item]
     before = writes(session)
     with pytest.raises(StalePlanError):
         applied(session, plan)
@@ -117,7 +119,7 @@ def test_a_retired_service_needs_no_permission() -> None:
 
 def test_the_end_takes_the_runbooks_policies_and_no_others() -> None:
     session = open_at("meshed")
-    client(session).put_role_policy(RoleName=ROLE, PolicyName="theirs", PolicyDocument=TRUST)
+    client(session).put_role_policy(RoleName=ROLE, PolicyName="theirs", PolicyDocument=THEIRS)
     applied(session, ended(session))
     assert policies(session) == ["theirs"]
     assert ended(session).changes == ()
@@ -127,7 +129,7 @@ def test_a_policy_changed_in_between_refuses_its_end() -> None:
     session = open_at("meshed")
     plan = ended(session)
     (planned,) = (c for c in plan if ROLE in c.name)
-    client(session).put_role_policy(RoleName=ROLE, PolicyName=NAME, PolicyDocument=TRUST)
+    client(session).put_role_policy(RoleName=ROLE, PolicyName=NAME, PolicyDocument=THEIRS)
     with pytest.raises(StalePlanError):
         applied(session, Plan("90", (planned,)))
     assert policies(session) == [NAME]

@@ -87,11 +87,27 @@ def test_each_code_cell_follows_words_that_say_what_is_good(number: str) -> None
 def test_code_cells_are_short_and_hold_no_logic(number: str) -> None:
     cells = code_cells(number)
     for cell in cells:
-        assert len(cell.source.splitlines()) <= 15, cell.id
+        assert lines_of(cell.source) <= 15, cell.id
         words = [type(node).__name__ for node in ast.walk(ast.parse(cell.source))]
         assert not {"FunctionDef", "ClassDef", "Try", "Lambda", "While"} & set(words), cell.id
         assert not re.search(r"boto|client|\bprint\(", cell.source), cell.id
-    assert statistics.median(len(cell.source.splitlines()) for cell in cells) <= 3
+    assert statistics.median(lines_of(cell.source) for cell in cells) <= 3
+
+
+def lines_of(source: str) -> int:
+    """Count a cell's lines; an import is one, though the formatter gives each of its names a line."""
+    nodes = ast.parse(source).body
+    imported = sum((n.end_lineno or n.lineno) - n.lineno for n in nodes if isinstance(n, ast.ImportFrom))
+    return len(source.splitlines()) - imported
+
+
+@every_notebook
+def test_what_is_measured_is_named_so_and_followed_by_what_is_compared(number: str) -> None:
+    cells = code_cells(number)
+    ignored = [cell.id for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])]
+    assert ignored == [cell.id for cell in cells if cell.id.startswith("measured")]
+    assert not [one for one, next in pairwise(cells) if one.id in ignored and next.id in ignored]
+    assert cells[-1].id not in ignored
 
 
 @every_notebook
@@ -104,7 +120,8 @@ def test_a_notebook_names_only_words_of_the_library(number: str) -> None:
 @every_notebook
 def test_cell_ids_mean_something(number: str) -> None:
     ids = [cell.id for cell in book_of(number).cells]
-    wanted = {"parameters", "open", "before", "verify"} | ({"plan", "apply", "undo"} if number in CHANGING else set())
+    applies = "apply" if number != "05" else "measured-shift"  # its output differs from run to run
+    wanted = {"parameters", "open", "before", "verify"} | ({"plan", applies, "undo"} if number in CHANGING else set())
     assert len(set(ids)) == len(ids)
     assert wanted <= set(ids)
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", id) for id in ids)
@@ -168,18 +185,12 @@ def test_papermill_takes_an_environment_by_name(tmp_path: Path) -> None:
     assert "only plans" in text_of(book)
 
 
-def test_papermill_takes_a_whole_parameters_file(tmp_path: Path) -> None:
+def test_papermill_takes_a_whole_parameters_file_and_nested_values_beside_it(tmp_path: Path) -> None:
     file = NOTEBOOKS["01"].parent.parent / "parameters" / "staging.yaml"
-    code, said, book = papermill("01", tmp_path / "out.ipynb", "-f", file, "-p", "target", "local")
-    assert code == 0, said
-    assert "staging on the local mesh · account 210987654321" in text_of(book)
-    assert "create mesh apps" in text_of(book)
-
-
-def test_papermill_takes_nested_values(plain: Environment, tmp_path: Path) -> None:
-    given = ("-p", "environment", plain.file, "-p", "mode", "plan", "-y", "mesh: {name: other, egress: ALLOW_ALL}")
+    given = ("-f", file, "-p", "target", "local", "-y", "mesh: {name: other, egress: ALLOW_ALL}")
     code, said, book = papermill("01", tmp_path / "out.ipynb", *given)
     assert code == 0, said
+    assert "staging on the local mesh · account 210987654321" in text_of(book)
     assert "create mesh other" in text_of(book)
 
 
@@ -188,13 +199,13 @@ def test_papermill_takes_nested_values(plain: Environment, tmp_path: Path) -> No
 STAGES = {"plain": [], "routed": ["01", "02", "03", "04"], "shifting": ["05"], "shifted": ["05"], "retired": ["06"]}
 
 # What writes nothing in apply mode, since it has been done; and what has no earlier step to stand on, or is not due.
-# The rest leads on to the next stage and has its turn, twice, on the way there; 90 has a test of its own.
+# 00 has nothing to apply. The rest leads on to the next stage and has its turn, twice, on the way there; 90 has a test of its own.
 SETTLED = {
     "plain": ["00", "90"],
-    "routed": ["00", "01", "02", "03", "04"],
-    "shifting": ["00", "01", "02", "03", "04", "05"],
-    "shifted": ["00", "01", "02", "03", "04", "05"],
-    "retired": ["00", "01", "02", "03", "04", "05", "06"],
+    "routed": ["01", "02", "03", "04"],
+    "shifting": ["01", "02", "03", "04", "05"],
+    "shifted": ["01", "02", "03", "04", "05"],
+    "retired": ["01", "02", "03", "04", "05", "06"],
 }
 REFUSED = {"plain": ["02", "03", "04", "05", "06"], "routed": ["06"], "shifting": ["06"], "shifted": [], "retired": []}
 NAMES = ["servicea.apps.local", "serviceb.apps.local"]
@@ -233,7 +244,7 @@ class Journey:
 
     def look(self) -> tuple[str, dict[str, list[str]], dict[str, int]]:
         """Return the stage the notebooks see, what the mesh holds, and the weights."""
-        seen = self.environment.notebook("05", mode="plan").names["found"]
+        seen = self.environment.look()
         return seen.stage, holdings(self.environment.client("appmesh"), "apps"), dict(seen.split.weights)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from tests.notebook_runner import ROOT, client, newest, runbook, writes
+from tests.notebook_runner import ROOT, client, newest, own_mesh, runbook, writes
+
+__all__ = ["own_mesh"]
 
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "parameters").glob("*.yaml"))}
 
@@ -16,7 +20,7 @@ def test_three_files_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
-def test_a_file_meant_for_aws_is_rehearsed_to_the_end_of_the_shift(environment: str) -> None:
+def test_a_file_meant_for_aws_is_rehearsed_to_the_end_of_the_shift(environment: str, own_mesh: Path) -> None:
     said = FILES[environment]
     code, words = runbook("run", environment, "--rehearse")
     assert code == 0, words
@@ -30,10 +34,9 @@ def test_a_file_meant_for_aws_is_rehearsed_to_the_end_of_the_shift(environment: 
     assert summary["mode"] == "apply"
 
 
-@pytest.mark.parametrize("environment", ["staging", "production"])
-def test_without_rehearse_it_calls_nothing_here_and_no_aws_without_credentials(environment: str) -> None:
-    before = writes(FILES[environment]["account_id"])
-    code, words = runbook("run", environment, "--through", "00")
+def test_without_rehearse_a_file_meant_for_aws_never_comes_here(own_mesh: Path) -> None:
+    before = writes(FILES["production"]["account_id"])
+    code, words = runbook("run", "production", "--through", "00")
     assert code == 1, words
     assert "Unable to locate credentials" in words
-    assert writes(FILES[environment]["account_id"]) == before
+    assert writes(FILES["production"]["account_id"]) == before

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.notebook_runner import ROOT, client, holdings, newest, runbook, writes
+from tests.notebook_runner import ROOT, client, holdings, newest, own_mesh, runbook, writes
+
+__all__ = ["own_mesh"]
 
 FILE = ROOT / "tests" / "fixtures" / "parameters" / "second.yaml"
 SAID = yaml.safe_load(FILE.read_text())
@@ -41,7 +43,7 @@ def run(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shifted() -> str:
+def shifted(own_mesh: Path) -> str:
     """Run the file up to its last step."""
     return run("--through", "05")
 

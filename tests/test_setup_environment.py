@@ -142,9 +142,7 @@ def test_a_killed_set_up_is_redone_and_two_at_once_do_it_once(fresh: Project) ->
     assert fresh.run("python", "-c", "import tiny") == ""
 
 
-def test_the_stamp_changes_with_lock_python_and_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_stamp_changes_with_lock_python_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = load()
     seen = {script.fingerprint()}
     (tmp_path / "requirements.lock").write_text("another")
@@ -211,9 +209,7 @@ def test_a_clone_sets_up_on_a_machine_that_has_nothing(tmp_path: Path, with_uv: 
         "UV_CACHE_DIR": str(tmp_path / "cache"),
         "PIP_NO_CACHE_DIR": "1",
     }
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     for label, network in (("first", {}), ("second, offline", NO_NETWORK)):
         start = time.monotonic()
         subprocess.run(["make", "setup"], cwd=clone, env=environment | nothing | network, check=True)

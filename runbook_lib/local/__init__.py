@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # its processes import this package too, and need nothing of 
 
 __all__ = ["connect", "inject"]
 
+PROBE_SECONDS = 60.0  # a caller waits for an answer up to twenty
+
 
 def connect(parameters: Parameters) -> Connection:
     """Return the way to the local mesh, started and holding the environment's services where it did not yet.
@@ -29,7 +31,7 @@ def connect(parameters: Parameters) -> Connection:
 
     def probe(headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
         asked = {"environment": parameters.environment, "headers": dict(headers), "count": count}
-        return [(version, status) for version, status in mesh.ask("/runbook/probe", asked)]
+        return [(version, status) for version, status in mesh.ask("/runbook/probe", asked, timeout=PROBE_SECONDS)]
 
     return Connection(
         mesh.endpoint,

@@ -85,7 +85,7 @@ class Rehearsal:
         return None
 
     def _call(self, environment: str, calls: Calls, grain: Grain) -> dict[str, Any]:
-        """Let a service call, as the parameters say; asked again, it changes the rate and nothing else."""
+        """Let a service call, and its counts be published, as the parameters say."""
         self.publisher.grains[calls.account] = grain
         if self.data_plane and calls.requests_per_second and environment not in self.traffic:
             self.traffic[environment] = Traffic(calls, self.folder / "tasks")

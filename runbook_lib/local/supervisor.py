@@ -27,6 +27,7 @@ __all__ = ["LocalMesh", "down", "ensure", "find", "running", "serve", "state_fol
 
 IDLE_SECONDS = 3600.0
 UP_SECONDS = 60.0
+SLOW_SECONDS = 20.0  # in which a process that is there must answer: a busy machine is not a dead rehearsal
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class LocalMesh:
     id: str
     folder: Path
 
-    def ask(self, path: str, body: Any = None) -> Any:
-        """Return what the process answers on one of its own paths."""
+    def ask(self, path: str, body: Any = None, *, timeout: float = 5.0) -> Any:
+        """Return what the process answers on one of its own paths, within `timeout` seconds."""
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(self.endpoint + path, data=data, timeout=5) as answer:
+        with urllib.request.urlopen(self.endpoint + path, data=data, timeout=timeout) as answer:
             return json.loads(answer.read())
 
 
@@ -77,7 +78,7 @@ def ensure() -> LocalMesh:
         mesh = find(folder)
         if mesh is None:
             return _start(folder)
-        if _alive(mesh):
+        if _until(lambda: _alive(mesh) or not _exists(mesh.pid), SLOW_SECONDS) and _alive(mesh):
             return mesh
         _forget(folder)
     raise TargetError(

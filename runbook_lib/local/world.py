@@ -59,7 +59,7 @@ def _traffic(p: Parameters, account: str) -> dict[str, Any]:
         "protocol": p.routers[p.router].protocol or p.protocol,
         "requests_per_second": p.traffic.requests_per_second,
     }
-    grain = {"period_seconds": p.telemetry.period_seconds, "delay_seconds": p.telemetry.delay_seconds}
+    grain = p.telemetry.model_dump()
     return {"environment": p.environment, "calls": calls, "grain": grain}
 
 

@@ -103,6 +103,17 @@ class Caller:
         request = Request(plain.authority, path or plain.path, (*plain.headers, *headers), plain.grpc)
         return asyncio.run_coroutine_threadsafe(self._within(request), self._ready.result()).result()
 
+    def outcomes(self, headers: Iterable[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+        """Make requests beside the paced ones, all at once; return the version and status of each, as a ledger would."""
+        plain = self._request
+        request = Request(plain.authority, plain.path, (*plain.headers, *headers), plain.grpc)
+
+        async def made() -> list[tuple[str, str]]:
+            ends = await asyncio.gather(*(self._end_of(request) for _ in range(count)))
+            return [(reply.version if reply else "", status) for reply, status in ends]
+
+        return asyncio.run_coroutine_threadsafe(made(), self._ready.result()).result()
+
     async def _main(self) -> None:
         self._stopping = asyncio.Event()
         self._connections = Connections(self._protocol)
@@ -148,27 +159,30 @@ class Caller:
     async def _counted(self) -> None:
         """Make one request and write down how it ended."""
         began = time.perf_counter()
-        reply, status = None, ""
-        try:
-            reply = await self._within(self._request)
-            status = reply.outcome
-        except TimeoutError:
-            status = "timeout"
-        except UnknownNameError:
-            status = "unresolved"
-        except NeverProcessedError:
-            status = "refused"
-        except LostError as error:
-            status = str(error)
-        except OSError:
-            status = "unreachable"
-        except RunbookError:
-            status = "unroutable"
-        except Exception as error:  # noqa: BLE001 - a request that vanished would be a lie in the ledger
-            status = type(error).__name__
+        reply, status = await self._end_of(self._request)
         version, good = (reply.version, reply.good) if reply else ("", False)
         seconds = time.perf_counter() - began
         self.ledger.ended(version, status, seconds, answered=reply is not None, failed=not good)
+
+    async def _end_of(self, request: Request) -> tuple[Reply | None, str]:
+        """Make one request; return its answer, if any, and how it ended."""
+        try:
+            reply = await self._within(request)
+            return reply, reply.outcome
+        except TimeoutError:
+            return None, "timeout"
+        except UnknownNameError:
+            return None, "unresolved"
+        except NeverProcessedError:
+            return None, "refused"
+        except LostError as error:
+            return None, str(error)
+        except OSError:
+            return None, "unreachable"
+        except RunbookError:
+            return None, "unroutable"
+        except Exception as error:  # noqa: BLE001 - a request that vanished would be a lie in the ledger
+            return None, type(error).__name__
 
     async def _within(self, request: Request) -> Reply:
         async with asyncio.timeout(self._timeout):

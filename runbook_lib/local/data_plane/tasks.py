@@ -177,6 +177,9 @@ class Fleet:
             member.refused = ""
         except RunbookError as error:
             member.refused = error.message
+        except OSError as error:  # a full disk, say: tried again at the next step, and everybody else goes on
+            member.refused = f"{member.sidecar.directory.name}: {error}"
+            return
         self._sent[member.task.id] = key
 
     def rows(self) -> list[dict[str, Any]]:

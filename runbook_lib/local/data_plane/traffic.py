@@ -21,7 +21,7 @@ from typing import Any
 from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.local.data_plane.ledger import Ledger
 from runbook_lib.local.data_plane.resources import Address
-from runbook_lib.local.data_plane.tasks import LOOPBACK, Member
+from runbook_lib.local.data_plane.tasks import LOOPBACK, UNREACHABLE, Member
 from runbook_lib.local.data_plane.view import look
 
 __all__ = ["Calls", "Traffic"]
@@ -66,22 +66,22 @@ class Traffic:
         """Return what the process last wrote of its ledger; empty before its first word."""
         file = self.folder / "snapshot.json"
         found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-        return found
+        return {**found, "file": str(file)} if found else {}
 
     def probe(self, members: Sequence[Member], headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
         """Make requests with headers as the service would, beside its own; return version and status of each."""
         calls = self.calls
-        own = next(m for m in members if self._is_own(m) and m.phase == "running" and m.ports)
+        own = next((m for m in members if self._is_own(m) and m.phase == "running" and m.ports), None)
         caller = Caller(
             calls.name,
             calls.port,
             calls.protocol,
             requests_per_second=0,
             resolve=lambda name: look(calls.account, calls.region).addresses.get(name, ()),
-            route_to=lambda addresses: (LOOPBACK, own.ports.egress if own.ports else 1),
+            route_to=lambda addresses: (LOOPBACK, own.ports.egress) if own and own.ports else UNREACHABLE,
         ).start()
         try:
-            return [(reply.version, reply.outcome) for reply in (caller.ask(headers.items()) for _ in range(count))]
+            return caller.outcomes(headers.items(), count)
         finally:
             caller.stop()
 

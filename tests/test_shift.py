@@ -1,0 +1,107 @@
+"""Steps that only rise; on a control plane without traffic each is written and read back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook_lib import plan_steps, shift_traffic
+from runbook_lib.errors import GateError, PrerequisiteError
+from runbook_lib.plan import Evidence
+from runbook_lib.shift import steps_left
+from tests.scenes import fact, open_at, open_local, shift, weights, writes
+
+STEPS = st.lists(st.integers(1, 100), min_size=1, max_size=6, unique=True).map(sorted)
+
+
+@given(STEPS, st.integers(0, 100))
+def test_a_step_that_was_passed_is_never_taken_again(steps: list[int], now: int) -> None:
+    left = steps_left(steps, now)
+    assert all(step > now for step in left)
+    assert [step for step in steps if step <= now] + left == steps
+
+
+@given(STEPS, st.integers(0, 100))
+def test_the_canarys_weight_only_rises(steps: list[int], now: int) -> None:
+    assert all(a < b for a, b in pairwise([now, *steps_left(steps, now)]))
+
+
+@pytest.mark.parametrize(("weight", "left"), [(0, [25, 100]), (10, [25, 100]), (25, [100]), (60, [100])])
+def test_the_steps_left_follow_from_the_weights_in_force(weight: int, left: list[int]) -> None:
+    session = open_at("meshed")
+    if weight:
+        shift(session, weight)
+    assert [planned.step for planned in plan_steps(session)] == left
+
+
+def test_each_planned_step_says_its_weights() -> None:
+    assert [dict(planned.weights) for planned in plan_steps(open_at("meshed"))] == [
+        {"serviceB": 75, "serviceBv2": 25},
+        {"serviceB": 0, "serviceBv2": 100},
+    ]
+
+
+@pytest.mark.parametrize("stage", ["plain", "shifted", "retired"])
+def test_where_nothing_is_left_no_step_is_planned(stage: str) -> None:
+    assert plan_steps(open_at(stage)) == []
+
+
+def test_planning_the_steps_writes_nothing() -> None:
+    session = open_at("meshed")
+    before = writes(session)
+    plan_steps(session)
+    assert writes(session) == before
+
+
+def test_without_traffic_every_step_is_written_and_read_back() -> None:
+    session = open_at("meshed")
+    seen = []
+    for decision in shift_traffic(session, fact()):
+        seen.append((decision.step, dict(decision.weights)))
+        assert weights(session) == decision.weights
+    assert seen == [(25, {"serviceB": 75, "serviceBv2": 25}), (100, {"serviceB": 0, "serviceBv2": 100})]
+
+
+def test_a_shift_that_was_interrupted_goes_on_where_it_stands() -> None:
+    session = open_at("meshed")
+    next(iter(shift_traffic(session, fact())))
+    assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+    assert [decision.step for decision in shift_traffic(session, fact())] == [100]
+
+
+def test_a_second_shift_writes_nothing() -> None:
+    session = open_at("shifted")
+    before = writes(session)
+    assert list(shift_traffic(session, fact())) == []
+    assert writes(session) == before
+
+
+def test_in_plan_mode_the_steps_are_shown_and_none_is_taken() -> None:
+    session = open_at("meshed", mode="plan")
+    before = writes(session)
+    assert [decision.step for decision in shift_traffic(session, fact())] == [25, 100]
+    assert writes(session) == before
+
+
+REFUSED: dict[str, tuple[tuple[Evidence, ...], type[Exception]]] = {
+    "no evidence at all": ((), GateError),
+    "evidence that does not hold": ((fact(holds=False),), GateError),
+    "earlier steps that are missing": ((fact("earlier steps", holds=False),), PrerequisiteError),
+}
+
+
+@pytest.mark.parametrize(("evidence", "error"), REFUSED.values(), ids=REFUSED)
+def test_is_refused_before_the_first_write(evidence: tuple[Evidence, ...], error: Any) -> None:
+    session = open_at("meshed")
+    before = writes(session)
+    with pytest.raises(error):
+        list(shift_traffic(session, *evidence))
+    assert writes(session) == before
+
+
+def test_without_a_route_there_is_no_step() -> None:
+    assert plan_steps(open_local()) == []

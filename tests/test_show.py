@@ -1,0 +1,226 @@
+"""What is shown says what is, escapes what came from elsewhere, and keeps secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runbook_lib import show, survey
+from runbook_lib.checks import Check
+from runbook_lib.plan import Difference, Plan
+from runbook_lib.show import Banner, Table, Words, plan_rows
+from tests.scenes import MESH, change, fact, load, one, open_at, open_local, reopen, somebody
+
+NASTY = "<script>alert(1)</script>"
+SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Return what was displayed so far, as text and as HTML."""
+    seen: list[Any] = []
+    monkeypatch.setattr(show, "display", seen.append)
+
+    def text() -> str:
+        return "\n".join(f"{item!r}\n{getattr(item, '_repr_html_', str)()}" for item in seen)
+
+    return text
+
+
+# Tables and words.
+
+
+def test_a_table_is_escaped_and_keeps_its_lines() -> None:
+    html = Table(NASTY, [{NASTY: f"{NASTY}\nsecond"}])._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;/script&gt;<br>second" in html
+
+
+def test_a_table_shows_no_secret() -> None:
+    table = Table("a", [{"found": f"key {SECRET}", "deep": {"name": "DB_PASSWORD", "value": "hunter2"}}])
+    assert not any(word in table._repr_html_() + repr(table) for word in (SECRET, "hunter2"))
+
+
+def test_an_empty_table_says_so() -> None:
+    assert "(none)" in Table("a", [])._repr_html_()
+    assert repr(Table("a", [])) == "a: none"
+
+
+def test_long_text_is_not_cut_in_html() -> None:
+    assert "x" * 300 in Table("a", [{"b": "x" * 300}])._repr_html_()
+
+
+def test_words_are_escaped() -> None:
+    assert "<script>" not in Words(NASTY, "FAIL")._repr_html_()
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("PASS", "✓"), ("WARN", "!"), ("FAIL", "✗")])
+def test_a_judgement_is_a_word_and_not_only_a_colour(kind: str, mark: str) -> None:
+    assert repr(Words("so", kind)) == f"{mark} {kind} so"
+    assert f"{mark} {kind}" in Words("so", kind)._repr_html_()
+
+
+# The banner.
+
+
+def test_the_banner_says_where_who_and_what() -> None:
+    assert repr(Banner("staging", "aws", "210987654321", "us-west-2", "plan")) == (
+        "staging on AWS · account 210987654321 · us-west-2 · only plans"
+    )
+
+
+def test_applying_on_aws_looks_like_nothing_else() -> None:
+    danger = Banner("p", "aws", "1", "r", "apply")._repr_html_()
+    others = [
+        Banner("p", target, "1", "r", mode)._repr_html_()
+        for target, mode in (("aws", "plan"), ("local", "apply"), ("local", "plan"))
+    ]
+    assert "⚠" in danger
+    assert "#cf222e" in danger
+    assert not any("⚠" in other or "#cf222e" in other for other in others)
+
+
+def test_a_session_shows_the_notes_of_its_file(shown: Callable[[], str]) -> None:
+    show.show_session(reopen(open_local(), namespace="Apps.local"))
+    assert "scene on the local mesh" in shown()
+    assert "'Apps.local' was read as 'apps.local'" in shown()
+
+
+# Plans and what came of them.
+
+
+def test_a_plan_shows_each_field_and_the_way_back() -> None:
+    planned = one(diff=(Difference("spec.egressFilter.type", "DROP_ALL", "ALLOW_ALL"),), note="mind the gap")
+    assert plan_rows(Plan("a", (planned,))) == [
+        {
+            "change": "create mesh scene",
+            "fields": "spec.egressFilter.type: DROP_ALL → ALLOW_ALL\nnote: mind the gap",
+            "way back": "delete",
+        }
+    ]
+
+
+def test_a_change_without_a_way_back_says_why() -> None:
+    (row,) = plan_rows(Plan("a", (one(inverse=None, no_inverse="it is final"),)))
+    assert row["way back"] == "no: it is final"
+
+
+def test_many_fields_are_counted_and_not_all_shown() -> None:
+    (row,) = plan_rows(Plan("a", (one(diff=tuple(Difference(f"f{i}", 0, 1) for i in range(15))),)))
+    assert row["fields"].endswith("… and 3 more fields")
+
+
+def test_a_plan_shows_no_secret() -> None:
+    planned = one(diff=(Difference("environment[0]", None, {"name": "DB_PASSWORD", "value": "hunter2"}),))
+    assert "hunter2" not in plan_rows(Plan("a", (planned,)))[0]["fields"]
+
+
+def test_what_is_assumed_is_said(shown: Callable[[], str]) -> None:
+    show.show_plan(replace(Plan("a"), assumed=("mesh apps (01_create_mesh)",)))
+    assert "assumed applied: mesh apps (01_create_mesh)" in shown()
+    assert "nothing to change" in shown()
+
+
+def test_what_was_changed_is_shown_as_read_back(shown: Callable[[], str]) -> None:
+    show.show_changes(change(open_local(), Plan("a", (one(),))))
+    show.show_changes([])
+    assert "1 change(s) made and read back" in shown()
+    assert "create mesh scene" in shown()
+    assert "nothing was changed" in shown()
+
+
+def test_a_step_is_done_when_nothing_is_left(shown: Callable[[], str]) -> None:
+    show.show_done(Plan("a"), "the mesh is there")
+    assert "✓ PASS the mesh is there" in shown()
+
+
+def test_a_step_is_not_done_while_something_is_left(shown: Callable[[], str]) -> None:
+    show.show_done(Plan("a", (one(),)), "the mesh is there")
+    assert "! WARN still to do: create mesh scene" in shown()
+    assert "the mesh is there" not in shown()
+
+
+def test_evidence_that_fails_comes_first_with_what_to_do(shown: Callable[[], str]) -> None:
+    show.show_evidence([fact("first"), fact("second", holds=False)])
+    text = shown()
+    assert text.index("second") < text.index("first")
+    assert text.count("mend it") == 2  # once as text, once as HTML, and only where it does not hold
+
+
+def test_checks_that_fail_come_first(shown: Callable[[], str]) -> None:
+    levels: list[Any] = ["PASS", "WARN", "FAIL"]
+    show.show_checks([Check(level, f"place {level}", "so") for level in levels])
+    text = shown()
+    assert text.index("place FAIL") < text.index("place WARN") < text.index("place PASS")
+
+
+# What is there.
+
+
+def test_the_split_says_weights_and_stage(shown: Callable[[], str]) -> None:
+    show.show_split(survey(open_at("routed")))
+    assert "serviceb.apps.local is routed" in shown()
+    assert "100 %" in shown()
+
+
+def test_the_review_shows_everything_the_mesh_holds(shown: Callable[[], str]) -> None:
+    show.show_review(survey(open_at("routed")))
+    for key in ("mesh apps", "virtual node serviceBv2", "virtual router serviceB", "route serviceB/serviceB"):
+        assert key in shown()
+
+
+def test_the_topology_is_a_picture_and_words(shown: Callable[[], str]) -> None:
+    show.show_topology(survey(open_at("routed")))
+    assert "serviceA → serviceb.apps.local" in shown()
+    assert "serviceb.apps.local → serviceB (100 %)" in shown()
+
+
+def test_a_retired_service_is_not_in_the_topology(shown: Callable[[], str]) -> None:
+    show.show_topology(survey(open_at("retired")))
+    assert "→ serviceB (" not in shown()
+    assert "serviceb.apps.local → serviceBv2 (100 %)" in shown()
+
+
+def test_tasks_show_each_containers_health(shown: Callable[[], str]) -> None:
+    show.show_sidecars(survey(open_at("meshed")))
+    assert shown().count("HEALTHY") >= 3
+    assert "taskB:2" in shown()
+
+
+def test_credentials_show_who_signs(shown: Callable[[], str]) -> None:
+    show.show_credentials(survey(open_at("plain")))
+    assert "apps-serviceB-task" in shown()
+    assert "no" in shown()
+
+
+def test_names_show_how_many_addresses_answer(shown: Callable[[], str]) -> None:
+    show.show_names(survey(open_at("plain")))
+    assert "servicebv2.apps.local" in shown()
+
+
+def test_resources_of_one_step_say_whether_they_are_there(shown: Callable[[], str]) -> None:
+    show.show_resources(survey(open_local()), "01")
+    assert "mesh apps" in shown()
+    assert "virtual node" not in shown()
+
+
+def test_what_stays_is_named(shown: Callable[[], str]) -> None:
+    show.show_kept(["mesh apps: still needed"])
+    assert "! WARN left alone: mesh apps: still needed" in shown()
+
+
+def test_what_somebody_wrote_into_aws_is_escaped(shown: Callable[[], str]) -> None:
+    session = open_at("routed")
+    node = {**MESH, "virtualNodeName": "serviceB"}
+    spec = somebody(session).describe_virtual_node(**node)["virtualNode"]["spec"]
+    spec["logging"] = {"accessLog": {"file": {"path": f"/{NASTY}"}}}
+    somebody(session).update_virtual_node(**node, spec=spec)
+    found = survey(session)
+    assert (
+        "<script>"
+        not in Table("review", [{"spec": show._summary(found.live["virtual node serviceB"]["spec"])}])._repr_html_()
+    )
+    assert load().notes == ()
