@@ -2,7 +2,7 @@
 # Every target sets up `.venv` first, which costs nothing once it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak bench lab record check lock
+.PHONY: help setup run test soak bench lab record pictures check lock
 
 # The first Python that fits; another one: make PYTHON=python3.12 run
 PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -35,6 +35,9 @@ lab: setup ## open the notebooks in JupyterLab, on 127.0.0.1
 
 record: setup ## record the notebooks' stored outputs again
 	@$(BIN)/python tools/record_notebooks.py
+
+pictures: setup ## make the README's pictures of JupyterLab again, light and dark
+	@$(BIN)/python tools/make_pictures.py
 
 check: setup ## lint, formatting and types
 	$(BIN)/ruff check

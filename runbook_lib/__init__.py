@@ -28,6 +28,7 @@ if "RUNBOOK_PROCESS" not in os.environ:  # the local mesh's own processes need n
         show_decision,
         show_done,
         show_evidence,
+        show_forecast,
         show_history,
         show_kept,
         show_names,
@@ -43,7 +44,7 @@ if "RUNBOOK_PROCESS" not in os.environ:  # the local mesh's own processes need n
     )
     from runbook_lib.survey import survey
     from runbook_lib.undo import plan_undo
-    from runbook_lib.widgets import follow_shift, weights_panel
+    from runbook_lib.widgets import follow_shift, show_progress, weights_panel
 
 __all__ = [
     "apply",
@@ -67,10 +68,12 @@ __all__ = [
     "show_decision",
     "show_done",
     "show_evidence",
+    "show_forecast",
     "show_history",
     "show_kept",
     "show_names",
     "show_plan",
+    "show_progress",
     "show_resources",
     "show_review",
     "show_session",

@@ -303,6 +303,12 @@ def _healthy(p: Parameters, name: str) -> Wait:
     return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
 
 
+def _filled(p: Parameters, name: str, count: int) -> Wait:
+    """Wait for tasks that are to stay: a service's own count still has those that are just being stopped."""
+    running = _tasks(p, name, "length(tasks[?lastStatus=='RUNNING'])")
+    return Wait(f"{count} task(s) of {name} running", running, f"@ >= `{count}`")
+
+
 # --- the end of a service -------------------------------------------------------------------------------------
 
 
@@ -354,7 +360,7 @@ def _drain(p: Parameters, found: Running) -> list[Change]:
             reading=_service(p, found.service),
             expected={"arn": (found.state or {})["arn"], "desiredCount": count},
             wanted={"desiredCount": 0},
-            inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_stable(p, found.service),)),
+            inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_filled(p, found.service, count),)),
             diff=differences(count, 0, "desiredCount"),
             waits=(empty,),
         )

@@ -9,6 +9,7 @@ import html
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from runbook_lib.forecast import share_band
 from runbook_lib.history import History
@@ -75,7 +76,8 @@ def draw(shown: History, needed: float = 100.0) -> str:
     intervals = thinned(shown.intervals)
     if len(intervals) < 2:
         return ""
-    begin, end = float(intervals[0].start), max(intervals[-1].start, *(at for at, _ in _events(shown)), 0.0)
+    moments = [*(float(i.start) for i in intervals), *(at for at, _ in _events(shown))]
+    begin, end = min(moments), max(moments)
     tops = [TOP + i * (HEIGHT + GAP) for i in range(4)]
     strips = [
         _requests(shown, intervals, tops[0], begin, end),
@@ -110,7 +112,7 @@ def _pen(colour: str, dashes: str = "") -> str:
 
 def _seconds_of(intervals: Sequence[Interval]) -> list[float]:
     starts = [float(i.start) for i in intervals]
-    spans = [max(b - a, 1.0) for a, b in zip(starts, starts[1:], strict=False)]
+    spans = [max(b - a, 1.0) for a, b in pairwise(starts)]
     return [*spans, spans[-1]]
 
 
@@ -154,7 +156,7 @@ def _share(shown: History, intervals: Sequence[Interval], top: float, begin: flo
 
 def _evidence(shown: History, top: float, begin: float, end: float, line: float) -> Iterator[str]:
     axes = _Axes(top, -1, EVIDENCE, begin, end)
-    yield from _frame(axes, f"evidence against {shown.canary}", lambda v: f"10^{v:.0f}")
+    yield from _frame(axes, f"evidence against {shown.canary}", lambda v: f"{10**v:,g} : 1")
     y = axes.y(line)
     yield f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y:.1f}' y2='{y:.1f}' {_pen(BAD, '8 3')}/>"
     yield f"<text x='{LEFT + 6}' y='{y - 4:.1f}'>FAIL above {10**line:,.0f} to 1</text>"
@@ -175,8 +177,8 @@ def _marks(shown: History, axes: _Axes, bottom: float) -> Iterator[str]:
         x, high = axes.x(at), 11 + 12 * (number % 2)
         bold = " font-weight='700'" if label.isupper() else ""
         yield f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{high + 2}' y2='{bottom}' {_FAINT} stroke-dasharray='3 3'/>"
-        anchor = "end" if x > WIDTH - 110 else "start"
-        yield f"<text x='{x + (3 if anchor == 'start' else -3):.1f}' y='{high}' text-anchor='{anchor}'{bold}>{label}</text>"
+        anchor, beside = ("end", x - 3) if x > WIDTH - 110 else ("start", x + 3)
+        yield f"<text x='{beside:.1f}' y='{high}' text-anchor='{anchor}'{bold}>{label}</text>"
 
 
 def _seconds(axes: _Axes) -> Iterator[str]:

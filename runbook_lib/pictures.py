@@ -7,55 +7,79 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.forecast import share_band
 from runbook_lib.history import History
 
-__all__ = ["history", "topology"]
+__all__ = ["Box", "history", "topology"]
 
 STABLE, CANARY, GREY = "#0969da", "#bc4c00", "#57606a"
+FILLS = ("#fff8c5", "#ddf4ff", "#fbefff", "#dafbe1", "#f6f8fa")
+VERBS = {"create": "#1a7f37", "delete": "#cf222e"}
 
 
-def topology(edges: Sequence[tuple[str, str, str]]) -> bytes:
-    """Return who calls whom as a PNG: callers, the names they dial, who answers, with the weights on the arrows."""
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One thing on the map: in which column, whether it is there, and the verb of what a plan would do to it."""
+
+    column: int
+    label: str
+    there: bool = True
+    verb: str = ""
+
+
+def topology(boxes: Mapping[str, Box], edges: Sequence[tuple[str, str, str]], columns: Sequence[str]) -> bytes:
+    """Return the map as a PNG: boxes by key in named columns, arrows between keys with words on them.
+
+    What is not there is dashed; what a plan would change has its verb on it and a thick frame.
+    """
     from matplotlib.figure import Figure  # here: half a second that only a picture is worth
 
-    columns: list[list[str]] = [[], [], []]
-    for a, b, _ in edges:
-        columns[1 if "." in a else 0].append(a)
-        columns[1 if "." in b else 2].append(b)
-    columns = [list(dict.fromkeys(c)) for c in columns]
-    columns[2] = [n for n in columns[2] if n not in columns[0]] + [n for n in columns[2] if n in columns[0]]
-    height = max(map(len, columns), default=1)
-    at = {(x, n): (x, (height - 1) / 2 + (len(c) - 1) / 2 - i) for x, c in enumerate(columns) for i, n in enumerate(c)}
-    figure = Figure(figsize=(9, 0.9 + 0.9 * height), dpi=100)
+    stacks = [[key for key, box in boxes.items() if box.column == x] for x in range(len(columns))]
+    height = max(map(len, stacks), default=1)
+    at = {k: (x, (height - 1) / 2 + (len(s) - 1) / 2 - i) for x, s in enumerate(stacks) for i, k in enumerate(s)}
+    figure = Figure(figsize=(11, 0.9 + 0.85 * height), dpi=90)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(-0.5, 2.5)
-    axes.set_ylim(-0.7, height - 0.3)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(-0.65, height + 0.05)
+    for x, name in enumerate(columns):
+        axes.text(x, height - 0.2, name, ha="center", fontsize=9, color=GREY, weight="bold")
     for a, b, label in edges:
-        start, end = at[(1 if "." in a else 0), a], at[(1 if "." in b else 2), b]
-        axes.annotate(
-            "",
-            xy=(end[0] - 0.3, end[1]),
-            xytext=(start[0] + 0.3, start[1]),
-            arrowprops={"arrowstyle": "->", "color": "#57606a"},
-        )
-        axes.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, label, ha="center", fontsize=9)
-    for (x, name), (left, top) in at.items():
-        colour = "#ddf4ff" if x == 1 else "#dafbe1"
-        axes.text(
-            left,
-            top,
-            name,
-            ha="center",
-            va="center",
-            fontsize=10,
-            bbox={"boxstyle": "round,pad=0.5", "fc": colour, "ec": "#57606a"},
-        )
+        (x1, y1), (x2, y2) = at[a], at[b]
+        arrow = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", xy=(x2 - 0.37, y2), xytext=(x1 + 0.37, y1), arrowprops=arrow)
+        if label:
+            clear = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"}
+            middle = ((x1 + x2) / 2, (y1 + y2) / 2)
+            axes.text(*middle, label, ha="center", va="center", fontsize=8.5, weight="bold", bbox=clear)
+    for key, (x, y) in at.items():
+        _draw_box(axes, boxes[key], x, y)
     return _png(figure)
+
+
+def _draw_box(axes: Any, box: Box, x: float, y: float) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    colour = VERBS.get(box.verb, "#9a6700") if box.verb else GREY
+    frame = FancyBboxPatch(
+        (x - 0.36, y - 0.27),
+        0.72,
+        0.54,
+        boxstyle="round,pad=0,rounding_size=0.06",
+        fc=FILLS[box.column] if box.there else "white",
+        ec=colour,
+        lw=2.6 if box.verb else 1.0,
+        ls="-" if box.there else (0, (3, 2)),
+    )
+    axes.add_patch(frame)
+    axes.text(x, y, box.label, ha="center", va="center", fontsize=8.5, color="#1f2328" if box.there else GREY)
+    if box.verb:
+        badge = {"boxstyle": "round,pad=0.25", "fc": colour, "ec": "white"}
+        axes.text(x + 0.34, y + 0.27, box.verb, ha="right", va="center", fontsize=8, color="white", bbox=badge)
 
 
 def history(shown: History) -> bytes:

@@ -83,6 +83,8 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    waiting: Callable[[str, float, float], None] = lambda what, passed, most: None
+    """Told at each look of a wait: what for, for how many seconds by now, how many at most; no word once it ended."""
     calls: Counter[str] = field(default_factory=Counter)
     identity: Identity = Identity("", "")
     clients: dict[str, Any] = field(default_factory=dict)
@@ -128,10 +130,13 @@ class Session:
     def wait_for(self, wait: Wait, *, interval: float | None = None) -> Any:
         """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
         pause = interval or (0.1 if self.parameters.rehearsed else 6.0)
-        end = self.clock() + wait.timeout_seconds
+        began = self.clock()
+        end = began + wait.timeout_seconds
         while True:
+            self.waiting(wait.what, self.clock() - began, wait.timeout_seconds)
             state = self.read(wait.reading)
             if jmespath.search(wait.until, state):
+                self.waiting("", self.clock() - began, wait.timeout_seconds)
                 return state
             failed = jmespath.search(wait.failed, state)
             if failed or self.clock() >= end:

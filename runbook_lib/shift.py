@@ -37,7 +37,7 @@ WAYS_BACK = 3  # tries, where somebody else writes the same thing in between
 class Decision:
     """What was decided or seen at one moment; weights in percent, `share` the canary's, as a fraction.
 
-    `requests` and `errors` are by service, since the step was written.
+    `requests` and `errors` are by service, since the step was written; share and band since it was real.
     """
 
     phase: Phase
@@ -111,7 +111,7 @@ class _Shift:
         self.journal = self._attempt()
         self.began = self._since("written", 0) or session.wall()
         self.step_began = self.began
-        self.former, self.looked_until = 0, 0
+        self.former, self.looked_until, self.real_since = 0, 0, 0
         self.seen: list[Interval] = []
 
     # the way
@@ -174,7 +174,12 @@ class _Shift:
         if expired := require_approval(self.session, step, plan):
             yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
         self._require_passable(step)
-        apply(self.session, clear(plan, *evidence))
+        try:
+            apply(self.session, clear(plan, *evidence))
+        except StalePlanError as error:
+            if not self.former:
+                raise
+            raise Held(f"before the next step: {error.message}", hint=error.hint) from None
         self.step_began = self.session.wall()
         self.began = self.began if self.former else self.step_began
         yield self._told(Decision("written", step, self._now(), f"{self.former} → {step} %, read back"))
@@ -243,7 +248,7 @@ class _Shift:
 
     def _watch(self, step: int) -> Iterator[Decision]:
         """Wait until traffic shows the weight, then bake; every interval may end it."""
-        proved = 0.0
+        proved, self.real_since = 0.0, 0
         end = self.session.wall() + self.shift.prove_seconds
         bake = float(self.shift.bake_seconds)
         while True:
@@ -254,8 +259,8 @@ class _Shift:
             yield from self._check_world(step, decision)
             if judgement.outcome == "FAIL":
                 yield from self._roll_back(decision, "verdict", judgement.reason)
-            if not proved and self._is_proved(step, seen):
-                proved = self.session.wall()
+            if not proved and (real_since := self._real_since(step, seen)):
+                proved, self.real_since = self.session.wall(), real_since
                 yield self._told(self._decision("proved", step, seen, judgement))
             elif over:
                 yield from self._end(decision, judgement, bake)
@@ -281,14 +286,14 @@ class _Shift:
         else:
             yield _judged(decision, "INCONCLUSIVE", f"{judgement.reason}; the bake is extended")
 
-    def _is_proved(self, step: int, seen: Sequence[Interval]) -> bool:
-        """Say whether the latest requests fit the new weight and could not be the former one's."""
-        for first in range(len(seen)):
+    def _real_since(self, step: int, seen: Sequence[Interval]) -> int:
+        """Return since when requests fit the new weight and could not be the former one's; 0 where they do not yet."""
+        for first, interval in enumerate(seen):
             n, share = _share(seen[first:])
             low, high = share_band(step, n, CONFIDENCE)
             if share is not None and low <= share <= high and separable(self.former, step, n):
-                return True
-        return False
+                return interval.start
+        return 0
 
     def _unproved(self, step: int, seen: Sequence[Interval]) -> str:
         n, share = _share(seen)
@@ -384,7 +389,7 @@ class _Shift:
         )
 
     def _shown_back(self) -> str:
-        """Return in words what traffic lacks to show the way back: nothing once an interval has none of the canary's."""
+        """Return in words what traffic lacks to show the way back: nothing once an interval has none of canary's."""
         try:
             return "" if self._is_back() else "; traffic has not shown it yet"
         except CallError as error:  # the way back is made and read back: that nobody could watch it is no failure of it
@@ -403,7 +408,7 @@ class _Shift:
     # small words
 
     def _decision(self, phase: Phase, step: int, seen: Sequence[Interval], judgement: Judgement) -> Decision:
-        n, share = _share(seen)
+        n, share = _share([i for i in seen if i.start >= self.real_since])
         requests = {
             self.shift.stable: sum(i.errors.stable_requests for i in seen),
             self.shift.canary: sum(i.errors.canary_requests for i in seen),

@@ -18,6 +18,7 @@ from runbook_lib.apply import Applied
 from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
 from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
+from runbook_lib.pictures import Box
 from runbook_lib.plan import Change, Evidence, Plan
 from runbook_lib.redaction import redacted
 from runbook_lib.session import Session
@@ -51,6 +52,12 @@ __all__ = [
     "show_topology",
 ]
 
+# JupyterLab sets text to the right, and its widgets have no padding at all.
+STYLED = {
+    "\\n": "<br>",
+    '<table class="dataframe">': '<table class="dataframe" cellpadding="4">',
+    "<td>": "<td style='text-align:left'>",
+}
 MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL"}
 
 
@@ -72,7 +79,9 @@ class Table:
         if not self.rows:
             return f"{caption}<p>(none)</p>"
         table: str = self._frame().to_html(index=False, border=0, escape=True, justify="left")
-        return caption + table.replace("\\n", "<br>")
+        for plain, styled in STYLED.items():
+            table = table.replace(plain, styled)
+        return caption + table
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -241,7 +250,7 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
             "shows after": _minutes(sight.minutes),
             "canary requests": "–" if sight.canary_requests is None else f"{sight.canary_requests:,}",
             "harmed by then": "–" if sight.harmed_requests is None else f"{sight.harmed_requests:,}",
-            "in this bake": MARK["PASS"] if sight.within_bake else "! not seen",
+            "in this bake": "✓ seen" if sight.within_bake else "! not seen",
         }
         for sight in seen.sights
     ]
@@ -269,7 +278,8 @@ def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str
 
 
 def _points(increase: float) -> str:
-    return f"{100 * increase:.2g} points"
+    points = f"{100 * increase:.2g}"
+    return f"{points} point{'' if points == '1' else 's'}"
 
 
 def _minutes(minutes: float | None) -> str:
@@ -366,12 +376,75 @@ def _summary(spec: Mapping[str, Any]) -> str:
     return "\n".join(parts) or "–"
 
 
-def show_topology(found: Survey) -> None:
-    """Show who calls whom as a picture, with the same in words for those who cannot see it."""
-    edges = list(_edges(found))
-    words = "; ".join(f"{a} → {b}{f' ({label})' if label else ''}" for a, b, label in edges)
-    display(Image(data=pictures.topology(edges), format="png", alt=f"topology: {words}"))
-    display(Words(f"topology: {words}"))
+def show_topology(found: Survey, plan: Plan | None = None) -> None:
+    """Show the map: who calls whom, through what, and on which tasks; what a plan would change is marked.
+
+    The same stands beside it in words, for those who cannot see it.
+    """
+    boxes, edges = _map(found, plan)
+    words = "; ".join(f"{a} → {b}{f' ({label})' if label else ''}" for a, b, label in _edges(found))
+    marked = ", ".join(f"{box.verb} {key}" for key, box in boxes.items() if box.verb)
+    tasks = "; ".join(box.label.replace("\n", ", ") for box in boxes.values() if box.column == TASKS)
+    text = f"topology: {words}. tasks: {tasks}." + (f" to be changed: {marked}." if marked else "")
+    display(Image(data=pictures.topology(boxes, edges, COLUMNS), format="png", alt=text))
+    display(Words(text))
+
+
+COLUMNS = ("calls", "name dialled", "router and route", "node", "tasks and sidecar")
+CALLERS, NAMES, ROUTERS, NODES, TASKS = range(len(COLUMNS))
+
+
+def _map(found: Survey, plan: Plan | None) -> tuple[dict[str, Box], list[tuple[str, str, str]]]:
+    """Return the map's boxes by key and its arrows; a key is the thing's name in the plan."""
+    p, retired = found.parameters, found.lifecycle.retired
+    verbs = {change.name: change.verb for change in plan or ()}
+    boxes: dict[str, Box] = {}
+    edges: list[tuple[str, str, str]] = []
+
+    def put(key: str, column: int, label: str, *names: str, there: bool | None = None) -> None:
+        verb = next((verbs[name] for name in (key, *names) if name in verbs), "")
+        boxes[key] = Box(column, label, bool(found.live.get(key)) if there is None else there, verb)
+
+    for name, service in p.services.items():
+        if name not in retired and service.backends:
+            put(f"caller {name}", CALLERS, name, there=bool(found.live.get(f"virtual node {name}")))
+            edges += [(f"caller {name}", f"virtual service {backend}", "") for backend in service.backends]
+    for name, provider in p.virtual_services.items():
+        put(f"virtual service {name}", NAMES, name)
+        for router, route in ((r, t) for r in [provider.router] if r for t in p.routers[r].routes):
+            key = f"route {router}/{route}"
+            put(key, ROUTERS, f"{router}\nroute {route}", f"virtual router {router}")
+            edges.append((f"virtual service {name}", key, ""))
+            edges += [(key, f"virtual node {node}", label) for node, label in _targets(found, name, router, route)]
+        if provider.node:
+            edges.append((f"virtual service {name}", f"virtual node {provider.node}", ""))
+    for name in p.services:
+        if name not in retired:
+            put(f"virtual node {name}", NODES, name)
+            running = found.running[name].state
+            put(f"service {name}", TASKS, f"{name}\n{_tasks(found, name)}", there=bool(running))
+            edges.append((f"virtual node {name}", f"service {name}", ""))
+    return boxes, [edge for edge in edges if edge[0] in boxes and edge[1] in boxes]
+
+
+def _targets(found: Survey, name: str, router: str, route: str) -> Iterable[tuple[str, str]]:
+    """Return who answers a route, with the weight in words: what is in force where the traffic is under shift."""
+    targets = found.parameters.routers[router].routes[route].targets
+    if isinstance(targets, dict):
+        return [(node, f"{weight} %") for node, weight in targets.items()]
+    if name == found.parameters.shift.name and found.split.weights:
+        return [(node, f"{weight} %") for node, weight in found.split.weights.items()]
+    return [(node, "") for node in targets]
+
+
+def _tasks(found: Survey, name: str) -> str:
+    """Return how many of a service's tasks run, and how its sidecars are."""
+    state = found.running[name].state
+    if not state:
+        return "no service"
+    health = [c["health"] for t in found.tasks if t["service"] == name for c in t["containers"] if c["name"] == "envoy"]
+    sidecars = ", ".join(f"{health.count(h)} sidecar {h.lower()}" for h in sorted(set(health))) or "no sidecar"
+    return f"{state['runningCount']} of {state['desiredCount']} run\n{sidecars}"
 
 
 def _edges(found: Survey) -> Iterable[tuple[str, str, str]]:

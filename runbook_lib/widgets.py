@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import ipywidgets as ipw
@@ -32,7 +32,7 @@ from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample, evidence_curve
 
-__all__ = ["Live", "WeightsPanel", "balanced", "follow_shift", "weights_panel"]
+__all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
 
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
 VERDICTS = {"PASS": "PASS", "FAIL": "FAIL"}
@@ -123,7 +123,7 @@ class WeightsPanel:
         for deed in self.deeds.values():
             deed.button.disabled = True
         self.shown = plan = self.plan()
-        self.plan_view.value = Table("as it would be written", plan_rows(plan))._repr_html_()
+        self.plan_view.value = _dense(Table("as it would be written", plan_rows(plan))._repr_html_())
         self._enable()
         self.say(self.obstacle or ("" if plan.changes else IN_FORCE))
         self.forecast_view.value = self._forecast()
@@ -204,7 +204,7 @@ class WeightsPanel:
             outlook = look_ahead(survey(self.session), self.step)
         except RunbookError as error:
             return Words(f"no forecast: {error}", "WARN")._repr_html_()
-        return "".join(table._repr_html_() for table in outlook_tables(outlook))
+        return _dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
 
     # sliders and numbers
 
@@ -297,6 +297,11 @@ class WeightsPanel:
         return bundle
 
 
+def _dense(shown: str) -> str:
+    """Return HTML whose lines stand as close as outside of a widget."""
+    return f"<div style='line-height:1.35'>{shown}</div>"
+
+
 class Live:
     """What follows a shift while it moves: numbers at each interval, a picture as often as its cost allows.
 
@@ -310,7 +315,8 @@ class Live:
         self.session, self.began = session, datetime.now(UTC)
         self.spent = 0.0  # seconds of a core, for all drawing
         self._last: Decision | None = None
-        self._next = 0.0
+        self._seen_until, self._next = 0.0, 0.0
+        self._delay = session.parameters.telemetry.delay_seconds if session else 0
 
     def follow(self, decisions: Iterable[Decision]) -> None:
         """Take each decision as it comes, and show it; raise Held where somebody wrote a hold meanwhile."""
@@ -348,10 +354,11 @@ class Live:
         if len(decision.requests) == 2:
             before = self._last if self._last and self._last.step == decision.step else None
             sample = _since(before, decision)
-            if sum(sample.counts) and sample.stable_requests + sample.canary_requests:
-                self.starts.append(decision.at)
+            if sample.stable_requests + sample.canary_requests:
                 self.samples.append(sample)
+                self.starts.append(self._seen_until)
             self._last = decision
+        self._seen_until = max(self._seen_until, decision.at - self._delay)
 
     def _curve(self) -> list[float]:
         rule = self.session.parameters.shift.verdict if self.session else None
@@ -365,6 +372,7 @@ class Live:
         run = self.session.run if self.session and self.session.applies else None
         found = hold_since(run, self.began) if run and decision.phase == "watching" else None
         if found:
+            self.events.append({"phase": "hold", "at": decision.at})
             raise Held(f"{decision.step} %: held by {found['by']}; weights stay", hint="run 05 again to go on")
 
     def _numbers(self, decision: Decision) -> str:
@@ -378,13 +386,11 @@ class Live:
             }
             for name, weight in decision.weights.items()
         ]
-        share = "" if decision.share is None else f"share {decision.share:.1%}"
+        share = "" if decision.share is None else f"· share {decision.share:.1%}"
         share += f", {decision.band[0]:.1%} to {decision.band[1]:.1%} expected" if share and decision.band else ""
-        words = f"{decision.step} % · {decision.phase} · {decision.words}"
-        said = Words(words, VERDICTS.get(decision.verdict, ""))._repr_html_()
-        cells = "".join(f"<tr>{''.join(f'<td>{html.escape(v)}</td>' for v in row.values())}</tr>" for row in rows)
-        head = "".join(f"<th scope='col'>{name}</th>" for name in rows[0]) if rows else ""
-        return f"<table class='dataframe'><tr>{head}</tr>{cells}</table><p>{share}</p><div role='status'>{said}</div>"
+        table = Table(f"{decision.step} % · {decision.phase} {share}", rows)._repr_html_()
+        said = Words(decision.words, VERDICTS.get(decision.verdict, ""))._repr_html_()
+        return _dense(f"{table}<div role='status'>{said}</div>")
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = dict(ipw.VBox([self.numbers, self.picture])._repr_mimebundle_(**options) or {})
@@ -393,13 +399,12 @@ class Live:
 
 def _since(before: Decision | None, now: Decision) -> Sample:
     """Return the requests and errors of both versions since an earlier decision of the same step."""
-    counts = [
-        max(0, counted[name] - (earlier.get(name, 0)))
-        for name in now.requests
-        for counted, earlier in ((now.requests, before.requests if before else {}),)
-        + ((now.errors, before.errors if before else {}),)
-    ]
-    return Sample(counts[0], min(counts[1], counts[0]), counts[2], min(counts[3], counts[2]))
+    counts: list[int] = []
+    for name, requests in now.requests.items():
+        more = max(0, requests - (before.requests.get(name, 0) if before else 0))
+        bad = max(0, now.errors.get(name, 0) - (before.errors.get(name, 0) if before else 0))
+        counts += [more, min(bad, more)]
+    return Sample(*counts)
 
 
 def _rate(errors: int, requests: int) -> str:
@@ -435,7 +440,35 @@ def follow_shift(decisions: Iterable[Decision], session: Session | None = None) 
         display(Table("decisions", rows))
         if live.samples:
             live.draw()
-            display(Still(live.picture.value, film.drawn_words(live.history())))
+            still, live.picture.value = live.picture.value, ""  # from here on it stands below
+            display(Still(still, film.drawn_words(live.history())))
+
+
+class Progress:
+    """A line that says what is waited for, since when, and until when at most."""
+
+    def __init__(self) -> None:
+        self.line = ipw.HTML()
+
+    def tell(self, what: str, passed: float, most: float) -> None:
+        """Show one look of a wait."""
+        now = datetime.now().astimezone()
+        since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
+        words = f"waiting for {what}: {passed:.0f} s by now, since {since:%H:%M:%S}, until {until:%H:%M:%S} at most"
+        done = f"nothing is waited for; the last wait took {passed:.0f} s"
+        self.line.value = Words(words if what else done)._repr_html_()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        words = "what is waited for stands here while it lasts"
+        bundle = dict(self.line._repr_mimebundle_(**options) or {})
+        return {**bundle, "text/plain": words, "text/html": f"<p>{words}</p>"}
+
+
+def show_progress(session: Session) -> None:
+    """Show a line that tells of every wait of this session from now on."""
+    progress = Progress()
+    session.waiting = progress.tell
+    display(progress)
 
 
 def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> WeightsPanel | Words:

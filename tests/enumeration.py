@@ -24,7 +24,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -224,6 +224,15 @@ class Jobs:
             return bool(os.read(self.free[0], 1))
         return False
 
+    @contextmanager
+    def nothing_passes(self) -> Iterator[None]:
+        """Report what is wrong with this module itself: below a child's stack is its parent's."""
+        try:
+            yield
+        except BaseException:  # noqa: BLE001  nothing may pass
+            self.report(broken=traceback.format_exc())
+            self.end()
+
     def end(self) -> NoReturn:
         """End this process as it stands, once its children have ended; its place is free meanwhile."""
         shutil.rmtree(Path.cwd())
@@ -280,8 +289,8 @@ class Explorer:
         world.create(self.p, self.p.services, client)
         while control_plane.reconcile():
             pass
-        options = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
-        self.open = functools.partial(session.open_session, connect=self._connect, **options)
+        options: dict[str, Any] = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
+        self.open: Any = functools.partial(session.open_session, connect=self._connect, **options)
         runbook_lib.open_session = self.open
         time.sleep = lambda seconds: None  # botocore's, between its retries; ECS stands still meanwhile
 
@@ -351,7 +360,7 @@ class Explorer:
     def _leaves(self, case: str) -> str:
         """Report the state that a run leaves which ends here, and return it if no run has started from it."""
         found = snapshot.fingerprint()
-        record = self._record() if self.first or self.depth.full else ""
+        record = self._record() if self.first and self.depth.full else ""
         control, state = (hashlib.sha256(text.encode()).hexdigest() for text in (found, found + record))
         self.control = control
         self.jobs.report(case=case if self.first else f"then {case}", control=control, state=state)
@@ -361,12 +370,13 @@ class Explorer:
 
     def _goes_on(self, state: str) -> NoReturn:
         """Run on from a state that an end has left, and let a child go back from it."""
-        self.fault = None
-        self.left -= 1
-        self.branches = self.left > 0 and self._once(f"{self.control} ends again")
-        if self.depth.undo and self._once(f"{self.control} goes back") and self.jobs.fork():
-            self._goes_back(state)
-        self._run(state)
+        with self.jobs.nothing_passes():
+            self.fault = None
+            self.left -= 1
+            self.branches = self.left > 0 and self._once(f"{self.control} ends again")
+            if self.depth.undo and self._once(f"{self.control} goes back") and self.jobs.fork():
+                self._goes_back(state)
+            self._run(state)
 
     def _once(self, what: str) -> bool:
         return self.depth.full or self.jobs.claim(what)
@@ -381,19 +391,23 @@ class Explorer:
 
     def _goes_back(self, state: str) -> NoReturn:
         """Take back what the record says was done; where that ends early, it is asked for once more."""
-        self.watch.forward, self.branches, error = False, False, ""
-        for _ in range(2):
-            try:
-                opened = self.open({"environment": "local"}, "undo")
-                runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
-                error = ""
-                break
-            except Exception:  # noqa: BLE001  it is reported, whatever it is
-                error = traceback.format_exc()
-                self._settle()
-        self._settle()
-        self.jobs.report(undone=state, verdict=error or ("" if plain() == self.plain else f"not plain: {plain()}"))
+        self.watch.forward, self.branches = False, False
+        first = self._undone()
+        self.jobs.report(undone=state, verdict=first and self._undone(later=True), first=first)
         self.jobs.end()
+
+    def _undone(self, *, later: bool = False) -> str:
+        """Return what went wrong on the way back, "" where all is plain again."""
+        self.calls = []
+        try:
+            if later:
+                self._settle()
+            opened = self.open({"environment": "local"}, "undo")
+            runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
+            self._settle()
+        except Exception:  # noqa: BLE001  it is reported, whatever it is
+            return f"{self.calls} {traceback.format_exc()}"
+        return "" if plain() == self.plain else f"not plain: {plain()}"
 
     # --- at each request
 
@@ -437,10 +451,11 @@ class Explorer:
                 return
 
     def _faults(self, operation: str) -> Sequence[Fault]:
-        """Return every fault for what changes something, and each in its turn for what only reads."""
-        if not self.first:
-            return LASTING
-        return EVERY if self.depth.full or not is_read(operation) else EVERY[len(self.calls) % len(EVERY) :][:1]
+        """Return every fault, or one in its turn: for what only reads, and on the way from an end."""
+        every = EVERY if self.first else LASTING
+        if self.depth.full or (self.first and not is_read(operation)):
+            return every
+        return (every[len(self.calls) % len(every)],)
 
     def _faulty(self, request: Any, fault: Fault, service: str) -> AWSResponse:
         if fault is OVER:
@@ -487,12 +502,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", action="store_true")
     told = vars(parser.parse_args())
     jobs = Jobs(told.pop("folder").resolve())
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        try:
-            Explorer(jobs, Depth(**told)).explore()
-        except BaseException:  # noqa: BLE001  a child has this stack too: nothing may pass
-            jobs.report(broken=traceback.format_exc())
-            jobs.end()
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), jobs.nothing_passes():
+        Explorer(jobs, Depth(**told)).explore()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,8 @@ from runbook_lib.errors import (
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane import InMemoryLauncher, Task, TaskState
 from runbook_lib.plan import Answer, Call, Inverse, Plan, Reading, Wait
-from runbook_lib.record import Run
 from runbook_lib.session import Session
 from tests.scenes import (
-    MESH,
     ROUTE,
     Clock,
     change,
@@ -135,12 +133,12 @@ def test_a_refused_call_is_written_down_as_failed() -> None:
     assert "BadRequestException" in lines(session, "failed")[0]["error"]
 
 
-def test_a_stale_plan_leaves_no_line() -> None:
+def test_a_stale_plan_intends_nothing() -> None:
     session = open_local()
     somebody(session).create_mesh(meshName="scene")
     with pytest.raises(StalePlanError):
         change(session, Plan("a", (one(),)))
-    assert lines(session) == []
+    assert lines(session, "intended") == []
 
 
 def test_what_only_the_answer_tells_is_in_the_inverse() -> None:
@@ -412,8 +410,3 @@ def test_a_retried_request_is_not_taken_for_somebody_else() -> None:
     (made,) = change(session, plan, fact())
     assert writes(session)["appmesh.UpdateRoute"] - before["appmesh.UpdateRoute"] == 2
     assert (made.state["version"], route(session)["metadata"]["version"]) == (2, 2)
-
-
-def test_mesh_names_the_scene() -> None:
-    assert MESH == {"meshName": "apps"}
-    assert isinstance(open_local().join_run(), Run)

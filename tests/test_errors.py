@@ -7,9 +7,10 @@ import re
 import pytest
 
 from runbook_lib import errors
-from runbook_lib.errors import CallError, Failed, Held, ParametersError, Refused, RunbookError
+from runbook_lib.errors import CallError, Failed, Held, ParametersError, Refused, RolledBack, RunbookError
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
+CODES = {Refused: 2, Held: 3, RolledBack: 4}
 KEY = "AKIA" + "ABCDEFGHIJKLMNOP"
 
 
@@ -30,9 +31,9 @@ def test_every_reason_is_one_word_of_its_own() -> None:
 
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
 def test_the_exit_code_says_whether_anything_was_changed(kind: type[RunbookError]) -> None:
-    expected = 2 if issubclass(kind, Refused) else 3 if issubclass(kind, Held) else 1
+    expected = next((code for parent, code in CODES.items() if issubclass(kind, parent)), 1)
     assert kind.exit_code == expected
-    assert issubclass(kind, Refused | Failed | Held) or kind is RunbookError
+    assert issubclass(kind, (Failed, *CODES)) or kind is RunbookError
 
 
 def test_an_error_ends_with_what_to_do_next() -> None:

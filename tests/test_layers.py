@@ -41,13 +41,28 @@ ALLOWED: dict[str, set[str]] = {
     "iam": {"mesh_spec", "parameters", "plan", "session"},
     "apply": {"errors", "plan", "session"},
     "undo": {"errors", "plan", "record", "session"},
+    "approvals": {"errors", "plan", "record", "session"},
+    "verify": {"record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
-    "gates": {"errors", "iam", "plan", "survey", "task_definition"},
+    "gates": {"errors", "iam", "plan", "survey", "task_definition", "telemetry"},
     "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition"},
-    "shift": {"apply", "errors", "plan", "session", "survey"},
-    "show": {"apply", "plan", "redaction", "session", "shift", "survey"},
-    "widgets": {"apply", "errors", "plan", "redaction", "session", "show", "survey"},
-}
+    "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
+    "outlook": {"ecs", "errors", "forecast", "survey", "telemetry"},
+    "history": {"record", "session", "survey", "telemetry", "verdict"},
+    "shift": {
+        "apply", "approvals", "ecs", "errors", "forecast", "gates", "plan", "record", "session", "survey", "telemetry",
+        "trial", "verdict",
+    },
+    "pictures": {"forecast", "history"},
+    "film": {"forecast", "history", "telemetry"},
+    "show": {
+        "apply", "forecast", "history", "outlook", "pictures", "plan", "redaction", "session", "shift", "survey",
+    },
+    "widgets": {
+        "apply", "approvals", "errors", "film", "history", "outlook", "plan", "redaction", "session", "shift", "show",
+        "survey", "telemetry", "verdict",
+    },
+}  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
     "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "redaction",
@@ -167,7 +182,7 @@ def test_only_apply_writes() -> None:
 
 @pytest.mark.parametrize(
     ("package", "keepers"),
-    [("pandas", {"show"}), ("matplotlib", {"show"}), ("ipywidgets", {"widgets"}), ("papermill", {"unattended"})],
+    [("pandas", {"show"}), ("matplotlib", {"pictures"}), ("ipywidgets", {"widgets"}), ("papermill", {"unattended"})],
 )
 def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> None:
     assert importers(package, list(MODULES.values())) == keepers

@@ -199,7 +199,8 @@ def test_papermill_takes_a_whole_parameters_file_and_nested_values_beside_it(tmp
 STAGES = {"plain": [], "routed": ["01", "02", "03", "04"], "shifting": ["05"], "shifted": ["05"], "retired": ["06"]}
 
 # What writes nothing in apply mode, since it has been done; and what has no earlier step to stand on, or is not due.
-# 00 has nothing to apply. The rest leads on to the next stage and has its turn, twice, on the way there; 90 has a test of its own.
+# 00 has nothing to apply; 90 has a test of its own; the rest leads on to the next stage and is applied twice on the
+# way there.
 SETTLED = {
     "plain": ["00", "90"],
     "routed": ["01", "02", "03", "04"],

@@ -37,6 +37,6 @@ def test_a_file_meant_for_aws_is_rehearsed_to_the_end_of_the_shift(environment: 
 def test_without_rehearse_a_file_meant_for_aws_never_comes_here(own_mesh: Path) -> None:
     before = writes(FILES["production"]["account_id"])
     code, words = runbook("run", "production", "--through", "00")
-    assert code == 1, words
-    assert "Unable to locate credentials" in words
+    assert code == 2, words
+    assert "TargetError: account: production is account 345678901234; nobody is logged in here" in words
     assert writes(FILES["production"]["account_id"]) == before

@@ -162,9 +162,10 @@ def test_an_endpoint_in_the_environment_is_refused_for_aws(name: str, monkeypatc
     assert "unset it" in caught.value.hint
 
 
-def test_without_credentials_aws_is_not_reached_and_the_error_is_one_sentence() -> None:
-    with pytest.raises(CallError, match="sts get_caller_identity: Unable to locate credentials"):
+def test_where_nobody_is_logged_in_aws_is_refused_in_one_sentence() -> None:
+    with pytest.raises(TargetError, match=r"staging is account 210987654321; nobody is logged in here") as caught:
         open_session({"environment": "staging"})
+    assert "--rehearse" in caught.value.hint
 
 
 # How calls are made.

@@ -12,7 +12,7 @@ from runbook_lib import show, survey
 from runbook_lib.checks import Check
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.show import Banner, Table, Words, plan_rows
-from tests.scenes import MESH, change, fact, load, one, open_at, open_local, reopen, somebody
+from tests.scenes import MESH, change, fact, one, open_at, open_local, reopen, somebody
 
 NASTY = "<script>alert(1)</script>"
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
@@ -223,4 +223,3 @@ def test_what_somebody_wrote_into_aws_is_escaped(shown: Callable[[], str]) -> No
         "<script>"
         not in Table("review", [{"spec": show._summary(found.live["virtual node serviceB"]["spec"])}])._repr_html_()
     )
-    assert load().notes == ()

@@ -11,7 +11,6 @@ from runbook_lib import plan_undo, record, survey
 from runbook_lib.errors import GateError, PlanError, StalePlanError
 from runbook_lib.session import Session
 from tests.scenes import (
-    MESH,
     ROUTE,
     change,
     fact,
@@ -230,4 +229,3 @@ def test_what_the_runbook_did_not_make_stays() -> None:
     somebody(session).create_mesh(meshName="theirs")
     back(session)
     assert [m["meshName"] for m in somebody(session).list_meshes()["meshes"]] == ["theirs"]
-    assert MESH == {"meshName": "apps"}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import math
+import re
+import time
 from typing import Any
 
 import pytest
@@ -9,11 +13,28 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_lib import record, widgets
+from runbook_lib.errors import Held, RolledBack
 from runbook_lib.plan import Evidence
 from runbook_lib.session import Session
+from runbook_lib.shift import Decision
 from runbook_lib.show import Words
-from runbook_lib.widgets import WeightsPanel, balanced, weights_panel
-from tests.scenes import ROUTE, fact, lines, open_at, open_local, reopen, route, somebody, weights, writes
+from runbook_lib.widgets import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
+from tests.scenes import (
+    LOCAL,
+    ROUTE,
+    fact,
+    lines,
+    open_at,
+    open_local,
+    reopen,
+    route,
+    shift,
+    somebody,
+    step,
+    weights,
+    writes,
+)
 
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
 
@@ -221,3 +242,269 @@ def test_who_sees_no_widget_sees_the_weights_and_the_plan() -> None:
     assert bundle["text/plain"] == "weights: serviceB 75 %, serviceBv2 25 %"
     assert "100 → 75" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def click(made: WeightsPanel, name: str) -> str:
+    """Press a button, and return what is said then."""
+    made.deeds[name].button.click()
+    return str(made.message.value)
+
+
+def refuse(session: Session, operation: str, code: str = "ForbiddenException") -> None:
+    """Let AWS refuse one operation of the session's clients from now on."""
+
+    def answer(**_: Any) -> Any:
+        class Answer:
+            status_code, headers, content = 400, {}, b""
+
+        error = {"Code": code, "Message": "<b>no</b>"}
+        return Answer(), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 400}}
+
+    session._client("appmesh").meta.events.register(f"before-call.app-mesh.{operation}", answer)
+
+
+def in_need_of_approval() -> Session:
+    """Open a session where 25 % needs an approval."""
+    return open_at("meshed", shift={**LOCAL["shift"], "approvals": {"steps": [25]}})
+
+
+def test_the_forecast_follows_the_slider() -> None:
+    made = panel(open_at("meshed"))
+    assert "forecast at 0 %" in made.forecast_view.value
+    made.sliders["serviceBv2"].value = 25
+    assert "forecast at 25 %" in made.forecast_view.value
+    for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
+        assert increase in made.forecast_view.value
+    for words in ("requests at risk", "smallest rise", "canary's tasks", "a PASS needs"):
+        assert words in made.forecast_view.value
+
+
+def test_without_traffic_the_forecast_says_whose_rate_it_took() -> None:
+    made = panel(open_at("meshed"))
+    assert "300 requests/s (the parameters' rate, since no request was counted" in html.unescape(
+        made.forecast_view.value
+    )
+
+
+def test_a_typed_number_moves_the_slider() -> None:
+    made = panel(open_at("meshed"))
+    made.numbers["serviceBv2"].value = 25
+    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
+    assert made.numbers["serviceB"].value == 75
+
+
+@pytest.mark.parametrize("typed", [500, 101, -1])
+def test_a_number_that_is_no_weight_moves_nothing_and_says_so(typed: int) -> None:
+    made = panel(open_at("meshed"))
+    made.numbers["serviceBv2"].value = typed
+    assert made.weights == {"serviceB": 100, "serviceBv2": 0}
+    assert made.numbers["serviceBv2"].value == 0
+    assert f"{typed} is no weight" in made.message.value
+
+
+def test_each_button_says_what_it_lacks() -> None:
+    made = panel(open_at("meshed"))
+    assert "Apply this step: these weights are in force" in made.reasons.value
+    assert "Approve: these weights are in force" in made.reasons.value
+    assert "Roll back: all traffic is on serviceB" in made.reasons.value
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold"]
+
+
+@pytest.mark.parametrize("name", ["Apply this step", "Approve", "Roll back"])
+def test_a_button_that_lacks_something_does_nothing_and_says_why(name: str) -> None:
+    session = open_at("meshed")
+    made, before = panel(session), len(lines(session))
+    assert "not applied" in click(made, name)
+    assert len(lines(session)) == before
+
+
+def test_roll_back_takes_everything_back_in_one_write() -> None:
+    session = open_at("meshed")
+    shift(session, 25)
+    made, before = panel(session), writes(session)
+    assert "all traffic is back on serviceB" in click(made, "Roll back")
+    assert weights(session) == made.weights == {"serviceB": 100, "serviceBv2": 0}
+    assert sum((writes(session) - before).values()) == 1
+
+
+def test_roll_back_needs_no_evidence() -> None:
+    session = open_at("meshed")
+    shift(session, 25)
+    made = panel(session, fact(holds=False))
+    click(made, "Roll back")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+
+
+def test_roll_back_is_refused_in_plan_mode() -> None:
+    session = open_at("meshed")
+    shift(session, 25)
+    made = panel(reopen(session, mode="plan"))
+    assert "the mode is plan" in click(made, "Roll back")
+    assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+
+
+def test_a_way_back_that_fails_shows_its_whole_error() -> None:
+    session = open_at("meshed")
+    shift(session, 25)
+    session = reopen(session, alone=True)
+    made = panel(session)
+    refuse(session, "UpdateRoute")
+    assert "ForbiddenException: &lt;b&gt;no&lt;/b&gt;" in click(made, "Roll back")
+    assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+
+
+def test_a_way_back_without_a_connection_says_so() -> None:
+    session = open_at("meshed")
+    shift(session, 25)
+    session = reopen(session, alone=True)
+    switch, made = lost(session), panel(session)
+    switch["now"] = True
+    assert "Could not connect" in click(made, "Roll back")
+    assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+
+
+def test_a_step_that_needs_an_approval_is_approved_and_then_applied() -> None:
+    session = in_need_of_approval()
+    made = panel(session)
+    made.sliders["serviceBv2"].value = 25
+    assert "needs an approval first" in made.reasons.value
+    assert "needs an approval first" in click(made, "Apply this step")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+    assert f"plan {made.shown.hash} approved by" in click(made, "Approve")
+    assert "1 change(s) made" in click(made, "Apply this step")
+    assert len(lines(session, "approved")) == 1
+
+
+def test_an_approval_that_cannot_be_written_says_why() -> None:
+    session = in_need_of_approval()
+    made = panel(session)
+    made.sliders["serviceBv2"].value = 25
+    session.join_run()
+    session.run = Lost(session.join_run().folder)
+    assert "OSError: the disk is full" in click(made, "Approve")
+    assert "the disk is full" in click(made, "Hold")
+
+
+class Lost(record.Run):
+    """A run whose journal takes no more."""
+
+    def write(self, event: str, **fields: Any) -> None:
+        raise OSError("the disk is full")
+
+
+def test_hold_is_written_into_the_run() -> None:
+    session = open_at("meshed")
+    assert "hold is written down" in click(panel(session), "Hold")
+    assert [line["by"] for line in lines(session, "hold")] == [session.identity.arn]
+
+
+def test_without_a_run_nothing_is_held() -> None:
+    session = open_at("meshed")
+    made = panel(session)
+    session.join_run().summarise({"outcome": "done"})
+    assert "no run is under way" in click(made, "Hold")
+    assert lines(session, "hold") == []
+
+
+# The live view.
+
+
+def seen(
+    phase: Any, at: float, requests: tuple[int, int] = (0, 0), errors: tuple[int, int] = (0, 0), **more: Any
+) -> Any:
+    """Return a decision at 25 %."""
+    names = ("serviceB", "serviceBv2")
+    counted = {"requests": dict(zip(names, requests, strict=True)), "errors": dict(zip(names, errors, strict=True))}
+    return Decision(phase, 25, {"serviceB": 75, "serviceBv2": 25}, "words", **counted, at=at, **more)
+
+
+def moving() -> list[Any]:
+    """Return a shift that fails."""
+    return [
+        Decision("written", 25, {"serviceB": 75, "serviceBv2": 25}, "0 → 25 %", at=100.0),
+        seen("watching", 101, (75, 25), share=0.25, band=(0.1, 0.4)),
+        seen("proved", 102, (150, 50), share=0.25, band=(0.15, 0.35)),
+        seen("watching", 103, (225, 75), (0, 10), share=0.25, band=(0.2, 0.3)),
+        seen("rolled back", 104, (300, 100), (0, 30), share=0.25, band=(0.2, 0.3), verdict="FAIL"),
+    ]
+
+
+def test_what_is_drawn_is_what_each_look_added() -> None:
+    live = Live()
+    live.follow(moving())
+    shown = live.history()
+    assert [i.errors.counts for i in shown.intervals] == [
+        (75, 0, 25, 0),
+        (75, 0, 25, 0),
+        (75, 0, 25, 10),
+        (75, 0, 25, 20),
+    ]
+    assert [d["phase"] for d in shown.decisions] == ["written", "proved", "rolled back"]
+    assert shown.evidence[-1] > math.log(100) > shown.evidence[1]
+
+
+def test_numbers_and_picture_are_shown_as_it_moves() -> None:
+    live = Live()
+    live.follow(moving())
+    assert "share 25.0%, 20.0% to 30.0% expected" in live.numbers.value
+    assert "✗ FAIL" in live.numbers.value
+    assert "ROLLED BACK" in live.picture.value
+    assert "aria-label=" in live.picture.value
+
+
+def test_a_hold_written_meanwhile_ends_it_and_weights_stay() -> None:
+    session = open_at("meshed")
+    live = Live(session)
+    session.join_run()
+    click(panel(session), "Hold")
+    with pytest.raises(Held, match="25 %: held by"):
+        live.follow(moving())
+
+
+def test_a_hold_of_an_earlier_shift_counts_no_more() -> None:
+    session = open_at("meshed")
+    click(panel(session), "Hold")
+    live = Live(session)
+    live.follow(moving())
+    assert len(live.decisions) == 3
+
+
+def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(widgets, "display", shown.append)
+
+    def failing() -> Any:
+        yield from moving()
+        raise RolledBack("25 %: errors")
+
+    with pytest.raises(RolledBack):
+        follow_shift(failing())
+    _, table, still = shown
+    assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
+    assert "<svg" in still._repr_html_()
+    assert "serviceBv2 100 requests, 30 of them in error. → 25 %; proved; ROLLED BACK" in repr(still)
+
+
+def test_drawing_keeps_to_its_share_of_a_core() -> None:
+    live = Live()
+    live.follow(moving())
+    began = time.monotonic()
+    live.draw()
+    assert live._next - began >= 0.9
+
+
+def test_a_wait_says_what_for_since_when_and_until_when() -> None:
+    progress = Progress()
+    progress.tell("service serviceB", 12, 600)
+    assert re.search(r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8}", progress.line.value)
+    progress.tell("", 14, 600)
+    assert "took 14 s" in progress.line.value
+
+
+def test_a_session_tells_of_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(widgets, "display", shown.append)
+    session = open_at("routed")
+    show_progress(session)
+    step(session, "04")
+    assert "the last wait took" in shown[0].line.value

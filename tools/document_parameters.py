@@ -2,6 +2,8 @@
 
     python tools/document_parameters.py           write it
     python tools/document_parameters.py --check   exit 1 where it is out of step
+
+The rest of the README is left as it is.
 """
 
 from __future__ import annotations
@@ -14,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the checkout it lies in, installed or not
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout it lies in, installed or not
 
 from runbook_lib.parameters import Parameters
 
-README = ROOT / "README.md"
+README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- parameters:begin -->", "<!-- parameters:end -->"
 Schema = Mapping[str, Any]
 

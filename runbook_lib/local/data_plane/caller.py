@@ -104,7 +104,7 @@ class Caller:
         return asyncio.run_coroutine_threadsafe(self._within(request), self._ready.result()).result()
 
     def outcomes(self, headers: Iterable[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-        """Make requests beside the paced ones, all at once; return the version and status of each, as a ledger would."""
+        """Make requests beside the paced ones, all at once; return version and status of each, as a ledger would."""
         plain = self._request
         request = Request(plain.authority, plain.path, (*plain.headers, *headers), plain.grpc)
 

@@ -1,0 +1,107 @@
+"""What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it taken back."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib import local, survey
+from runbook_lib.local import supervisor
+from runbook_lib.session import Session
+from tests.lab import Notebook, browse, copy_of, find_browser, lab, mesh_the_services
+
+pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright: the dev extra has it")
+
+APPROVED = (
+    "shift: dict = {'name': 'serviceb.apps.local', 'stable': 'serviceB', 'canary': 'serviceBv2', 'steps': [25, 100],"
+    " 'bake_seconds': 20, 'approvals': {'steps': [25]}}  # as the file has it, but somebody must approve 25 %"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    try:
+        return find_browser()
+    except LookupError as reason:
+        pytest.skip(f"no browser: {reason}")
+
+
+@pytest.fixture(scope="module")
+def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give this module a local mesh of its own that carries traffic."""
+    folder = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RUNBOOK_LOCAL", raising=False)
+        patch.setenv("RUNBOOK_STATE", str(folder / "state"))
+        patch.setenv("RUNBOOK_RUNS", str(folder / "runs"))
+        try:
+            yield folder
+        finally:
+            supervisor.down(folder / "state")
+
+
+def press(button: Any, key: str = "Enter") -> None:
+    """Press a button without a mouse."""
+    button.focus()
+    button.press(key)
+
+
+def test_a_step_by_keyboard_and_its_way_back(browser: str, alive: Path) -> None:
+    ids = copy_of("05", alive, APPROVED)
+    with lab(alive, os.environ) as address:
+        session = mesh_the_services()
+        with browse(browser, address, "05", ids) as notebook:
+            approve_and_apply(notebook)
+            follow_and_hold(notebook)
+            assert dict(survey(session).split.weights) == {"serviceB": 75, "serviceBv2": 25}
+            fail_and_go_back(notebook, session)
+            assert dict(survey(session).split.weights) == {"serviceB": 100, "serviceBv2": 0}
+
+
+def approve_and_apply(notebook: Notebook) -> None:
+    """Move the slider to 25, see the forecast change, approve and apply, all with keys."""
+    notebook.run_through("panel")
+    panel = notebook.cell("panel")
+    panel.get_by_text(re.compile("forecast at 0 %")).wait_for(timeout=20_000)
+    handle = panel.locator(".noUi-handle").nth(1)
+    handle.focus()
+    for _ in range(5):
+        handle.press("PageUp")
+    panel.get_by_text(re.compile("forecast at 25 %")).wait_for(timeout=20_000)
+    panel.get_by_text(re.compile("needs an approval first")).wait_for(timeout=5_000)
+    button = panel.get_by_role("button", name="Apply this step")
+    assert button.is_disabled()
+    press(panel.get_by_role("button", name="Approve"))
+    panel.get_by_text(re.compile("approved by")).wait_for(timeout=10_000)
+    press(button, "Space")
+    panel.get_by_text(re.compile(r"1 change\(s\) made and read back")).wait_for(timeout=10_000)
+
+
+def follow_and_hold(notebook: Notebook) -> None:
+    """Follow the shift: its share arrives; the panel is free meanwhile, and its Hold is heeded."""
+    notebook.run("measured-shift")
+    followed = notebook.cell("measured-shift")
+    followed.get_by_text(re.compile(r"share 2\d\.\d%")).wait_for(timeout=20_000)
+    followed.locator("svg[role=img]").first.wait_for(timeout=10_000)
+    press(notebook.cell("panel").get_by_role("button", name="Hold"))
+    followed.get_by_text(re.compile("held by .+; weights stay")).wait_for(timeout=10_000)
+    notebook.wait_until_idle()
+
+
+def fail_and_go_back(notebook: Notebook, session: Session) -> None:
+    """Go on; then the canary fails, and all traffic goes back by itself."""
+    notebook.run("measured-shift")
+    followed = notebook.cell("measured-shift")
+    followed.get_by_text(re.compile("watching")).wait_for(timeout=20_000)
+    try:
+        local.inject(session.parameters, "serviceBv2", error_rate=0.3)
+        followed.get_by_text(re.compile("FAIL")).first.wait_for(timeout=20_000)
+        followed.get_by_text(re.compile("back to 0 % in one write")).first.wait_for(timeout=20_000)
+    finally:
+        local.inject(session.parameters, "serviceBv2")
+    notebook.wait_until_idle()

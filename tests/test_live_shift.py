@@ -1,0 +1,772 @@
+"""Shifts that do not go well, and those that do: what ends a step, how, and what is left behind (issue 4).
+
+Most run under a made-up sky, where a second passes when somebody sleeps; what only real traffic shows, and a
+process that is really killed, come last, on one local mesh.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from runbook_lib import gates, mesh
+from runbook_lib.apply import apply
+from runbook_lib.errors import CallError, Failed, GateError, Held, RolledBack, StalePlanError
+from runbook_lib.local import control_plane
+from runbook_lib.plan import clear
+from runbook_lib.session import Session
+from runbook_lib.shift import Decision, plan_steps, shift_traffic
+from runbook_lib.survey import survey
+from runbook_lib.verdict import Sample, judge_all
+from tests.live import (
+    CANARY,
+    STABLE,
+    Killed,
+    Reaper,
+    Sky,
+    again,
+    ended,
+    phases,
+    quick,
+    refusing,
+    take,
+    under_sky,
+)
+from tests.scenes import ROUTE, fact, lines, route, somebody, writes
+
+BACK = {STABLE: 100, CANARY: 0}
+QUARTER = {STABLE: 75, CANARY: 25}
+
+
+def written(session: Session, canary: int, **fields: Any) -> None:
+    """Write weights as somebody else would, with other fields of the route's body."""
+    spec = route(session)["spec"]
+    targets = [{"virtualNode": STABLE, "weight": 100 - canary}, {"virtualNode": CANARY, "weight": canary}]
+    spec["http2Route"] |= {"action": {"weightedTargets": targets}, **fields}
+    somebody(session).update_route(**ROUTE, spec=spec)
+
+
+def scaled(session: Session, service: str, count: int) -> None:
+    """Scale an ECS service as somebody else would."""
+    somebody(session, "ecs").update_service(cluster="apps", service=service, desiredCount=count)
+
+
+def decided(session: Session) -> list[dict[str, Any]]:
+    return lines(session, "decision")
+
+
+def intervals_late(judged: dict[str, Any]) -> int:
+    """Return how many intervals were looked at after the first that shows what a FAIL says."""
+    settings = {k: v for k, v in judged["settings"].items() if k not in ("muted", "ceiling", "counted")}
+    metrics = {name: [Sample(*counts) for counts in samples] for name, samples in judged["samples"].items()}
+    every = len(next(iter(metrics.values())))
+    shows = next(
+        n
+        for n in range(1, every + 1)
+        if judge_all({name: samples[:n] for name, samples in metrics.items()}, **settings).outcome == "FAIL"
+    )
+    return every - shows
+
+
+# A healthy canary.
+
+
+def test_a_healthy_canary_passes_every_step() -> None:
+    session, sky = under_sky()
+    seen = take(session)
+    assert phases(seen) == ["rehearsed", "written", "proved", "judged", "written", "proved", "judged"]
+    assert [(d.step, d.verdict) for d in seen if d.phase == "judged"] == [(25, "PASS"), (100, "PASS")]
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+    assert sky.updates == 3  # the rehearsal, and one a step
+
+
+def test_every_decision_that_matters_is_in_the_record_as_it_was_told() -> None:
+    session, _ = under_sky()
+    told = [d for d in take(session) if d.phase != "watching"]
+    assert [(d["phase"], d["step"], d["words"], d["at"]) for d in decided(session)] == [
+        (d.phase, d.step, d.words, d.at) for d in told
+    ]
+
+
+def test_the_way_back_is_rehearsed_at_weight_0_by_a_write_with_the_same_weights() -> None:
+    session, sky = under_sky()
+    before = route(session)
+    take(session, until=lambda d: d.phase == "rehearsed")
+    after = route(session)
+    assert sky.weights() == BACK
+    assert after["metadata"]["version"] == before["metadata"]["version"] + 1
+    assert after["spec"] == before["spec"]
+
+
+def test_a_weight_is_real_only_once_traffic_says_so() -> None:
+    session, sky = under_sky()
+    shift = shift_traffic(session, fact())
+    for decision in shift:
+        if decision.phase == "written":
+            sky.unheard_until = sky.now + 8.5
+            began = sky.now
+        if decision.phase == "proved":
+            break
+    assert sky.now - began > 8.5
+    assert decision.share == pytest.approx(0.25, abs=0.05)
+    assert decision.words.startswith("25 % is real: 25.")
+    shift.close()
+
+
+def test_the_bake_begins_when_the_weight_was_proved() -> None:
+    session, sky = under_sky()
+    sky.at(3, lambda: setattr(sky, "unheard_until", sky.now + 10))
+    seen = [d for d in take(session) if d.step == 25]
+    at = {d.phase: d.at for d in seen if d.phase in ("proved", "judged")}
+    assert at["judged"] - at["proved"] >= session.parameters.shift.bake_seconds
+
+
+def test_a_shared_outage_rolls_nothing_back() -> None:
+    session, sky = under_sky(errors={STABLE: 0.3, CANARY: 0.3}, shift=quick(allow_unprovable=True))
+    assert "FAIL" not in {d.verdict for d in take(session, until=lambda d: d.phase == "judged")}
+    assert sky.weights() == QUARTER
+
+
+# A bad one.
+
+
+@pytest.mark.parametrize(
+    ("fault", "shift"),
+    [
+        ({"errors": {CANARY: 1.0}}, quick()),
+        ({"errors": {CANARY: 0.1}}, quick()),
+        ({"slow": {CANARY: 0.3}}, quick(verdict={"slow_millis": 500})),
+        ({"errors": {STABLE: 0.2, CANARY: 0.5}}, quick(verdict={"ceiling": 0.3})),
+    ],
+    ids=["crashed", "one-in-ten", "slow", "over-the-ceiling"],
+)
+def test_a_bad_canary_is_rolled_back_by_one_write_at_once(fault: dict[str, Any], shift: dict[str, Any]) -> None:
+    session, sky = under_sky(shift=shift)
+    seen, words = ended(session, RolledBack, on={"proved": lambda: vars(sky).update(fault)})
+    judged = lines(session, "judged")[-1]
+    assert judged["outcome"] == "FAIL"
+    assert intervals_late(judged) <= 2
+    assert sky.weights() == BACK
+    assert sky.updates == 3  # rehearsal, 25 %, back
+    assert phases(seen) == ["rehearsed", "written", "proved", "rolled back"]
+    assert "back to 0 % in one write" in words
+    assert "traffic has not shown it yet" not in words
+
+
+def test_a_rollback_says_how_many_requests_were_harmed() -> None:
+    session, sky = under_sky()
+    _, words = ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.5})})
+    harmed = decided(session)[-1]["errors"][CANARY]
+    assert f"{harmed} request(s) harmed" in words
+    counted = sum(made[f"errors of {CANARY}"] for made in sky.made)
+    last = sky.made[-3:]  # the interval of the write back is still to come when the words are made
+    assert 0 < harmed <= counted <= harmed + sum(made[f"errors of {CANARY}"] for made in last)
+
+
+def test_stable_keeps_serving_all_the_while() -> None:
+    session, sky = under_sky()
+    began = len(sky.made)
+    ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 1.0})})
+    assert all(made[STABLE] and not made[f"errors of {STABLE}"] for made in sky.made[began:])
+
+
+def test_one_bad_metric_is_enough_and_a_muted_one_never() -> None:
+    session, sky = under_sky(shift=quick(verdict={"slow_millis": 500, "muted": ["slow"]}))
+    sky.slow = {CANARY: 1.0}
+    assert [d.verdict for d in take(session) if d.phase == "judged"] == ["PASS", "PASS"]
+    assert set(lines(session, "judged")[-1]["samples"]) == {"errors", "slow"}
+
+
+def test_after_a_rollback_the_next_attempt_starts_at_the_first_step_without_the_lasts_evidence() -> None:
+    session, sky = under_sky()
+    ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 1.0})})
+    sky.errors.clear()
+    second = again(sky)
+    assert [d.step for d in plan_steps(second)] == [25, 100]
+    take(second, until=lambda d: d.phase == "proved")
+    third = again(sky)  # the second was killed: what the first saw must not count against the third either
+    assert [(d.step, d.verdict) for d in take(third) if d.phase == "judged"] == [(25, "PASS"), (100, "PASS")]
+
+
+def test_no_missing_metric_or_approval_can_block_a_rollback() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    silence = {"written": lambda: sky.errors.update({CANARY: 1.0}), "watching": lambda: sky.at(3, silent)}
+
+    def silent() -> None:
+        sky.silent = True
+        scaled(session, CANARY, 0)
+
+    _, words = ended(session, RolledBack, on=silence)
+    assert sky.weights() == BACK
+    assert sky.updates == 3
+    assert words.startswith("25 %: ")
+
+
+# What else can end a step.
+
+
+def test_a_canary_without_a_task_is_rolled_back() -> None:
+    session, sky = under_sky()
+    seen, words = ended(session, RolledBack, on={"proved": lambda: scaled(session, CANARY, 0)})
+    assert "canary_tasks: serviceBv2 has no running task; back to 0 % in one write" in words
+    assert phases(seen)[-1] == "rolled back"
+    assert (sky.weights(), sky.updates) == (BACK, 3)
+
+
+def test_a_stable_service_without_a_task_is_a_hold_since_nobody_could_take_the_traffic_back() -> None:
+    session, sky = under_sky()
+    on = {"proved": lambda: (scaled(session, STABLE, 0), sky.errors.update({CANARY: 0.5}))}
+    _, words = ended(session, Held, on=on)
+    assert "serviceB has no running task: nobody could take the traffic back" in words
+    assert sky.weights() == QUARTER
+
+
+def test_before_the_next_step_stable_must_be_able_to_take_everything_back() -> None:
+    session, sky = under_sky()
+    on = {"judged": lambda: somebody(session, "ecs").update_service(cluster="apps", service=STABLE, desiredCount=2)}
+    control_plane.reconcile()
+    _, words = ended(session, Held, on=on)
+    assert "before the next step: a way back: serviceB runs 1 of 2 task(s)" in words
+    assert sky.weights() == QUARTER
+
+
+@pytest.mark.parametrize("phase", ["written", "proved"], ids=["during the proof", "during the bake"])
+def test_a_foreign_edit_is_held_and_never_fought(phase: str) -> None:
+    session, sky = under_sky()
+    before: list[int] = []
+    on = {phase: lambda: (written(session, 60), before.append(sky.updates))}
+    seen, words = ended(session, Held, on=on)
+    assert "somebody changed the weights to {'serviceB': 40, 'serviceBv2': 60}" in words
+    assert sky.weights() == {STABLE: 40, CANARY: 60}
+    assert sky.updates == before[0]
+    assert seen[-1].words.startswith("foreign_change: ")
+    assert decided(session)[-1]["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_foreign_edit_of_a_failing_canarys_weight_is_not_fought_either() -> None:
+    session, sky = under_sky()
+    on = {"proved": lambda: (written(session, 10), sky.errors.update({CANARY: 1.0}))}
+    _, words = ended(session, Held, on=on)
+    assert "somebody changed the weights" in words
+    assert sky.weights() == {STABLE: 90, CANARY: 10}
+
+
+def test_an_edit_in_the_very_moment_of_the_way_back_is_seen_and_what_it_changed_is_kept() -> None:
+    """Between looking and writing somebody changes a timeout: the way back is planned again, and keeps it."""
+    session, sky = under_sky()
+    timeout = {"timeout": {"perRequest": {"unit": "s", "value": 7}}}
+    slip = _Slip(session, lambda: written(session, 25, **timeout))
+    try:
+        ended(session, RolledBack, on={"proved": lambda: (sky.errors.update({CANARY: 1.0}), slip.arm())})
+    finally:
+        slip.leave()
+    assert sky.weights() == BACK
+    assert route(session)["spec"]["http2Route"]["timeout"] == timeout["timeout"]
+
+
+def test_weights_edited_in_the_very_moment_of_the_way_back_are_held_not_overwritten() -> None:
+    session, sky = under_sky()
+    slip = _Slip(session, lambda: written(session, 40))
+    try:
+        _, words = ended(session, Held, on={"proved": lambda: (sky.errors.update({CANARY: 1.0}), slip.arm())})
+    finally:
+        slip.leave()
+    assert "somebody changed the weights" in words
+    assert sky.weights() == {STABLE: 60, CANARY: 40}
+
+
+class _Slip:
+    """Does something right after the shift's last look before its way back: once both services' tasks were counted."""
+
+    def __init__(self, session: Session, do: Callable[[], object]) -> None:
+        self.do, self.left = do, 0
+        self.session, self.events = session, session._client("ecs").meta.events
+        self.events.register_last("after-call", self._seen)
+
+    def arm(self) -> None:
+        self.left = 2
+
+    def _seen(self, model: Any, **_: Any) -> None:
+        failed = any(line["outcome"] == "FAIL" for line in lines(self.session, "judged"))
+        if self.left and failed and model.name == "DescribeServices":
+            self.left -= 1
+            if not self.left:
+                self.do()
+
+    def leave(self) -> None:
+        self.events.unregister("after-call", self._seen)
+
+
+def test_an_edit_between_two_steps_and_their_write_is_a_hold_too() -> None:
+    session, sky = under_sky()
+    edited: list[int] = []
+
+    def edit(model: Any, **_: Any) -> None:
+        if model.name == "GetMetricData" and not edited and [d["verdict"] for d in decided(session)][-1:] == ["PASS"]:
+            edited.append(1)
+            written(session, 30)
+
+    events = session._client("cloudwatch").meta.events
+    events.register_last("after-call", edit)
+    try:
+        _, words = ended(session, Held)
+    finally:
+        events.unregister("after-call", edit)
+    assert "no longer what was planned" in words
+    assert sky.weights() == {STABLE: 70, CANARY: 30}
+
+
+def test_weights_that_never_reach_the_callers_are_held_as_unproved_never_failed() -> None:
+    session, sky = under_sky()
+    on = {"written": lambda: vars(sky).update(unheard_until=sky.now + 1000, errors={CANARY: 1.0})}
+    seen, words = ended(session, Held, on=on)
+    assert "the weight has no effect" in words
+    assert seen[-1].words.startswith("unproved: after 20 s the canary's share is 0.0%")
+    assert "FAIL" not in {d.verdict for d in seen}
+    assert sky.weights() == QUARTER
+
+
+def test_a_weight_heard_late_is_proved_late_and_passes() -> None:
+    session, sky = under_sky()
+    sky.at(2, lambda: vars(sky).update(unheard_until=sky.now + 12))
+    assert [d.verdict for d in take(session) if d.phase == "judged"] == ["PASS", "PASS"]
+
+
+# Metrics.
+
+
+def test_without_metrics_nothing_is_written() -> None:
+    session, sky = under_sky()
+    sky.silent = True
+    sky.sleep(70)
+    before = sky.updates
+    _, words = ended(session, Held)
+    assert "no request to serviceb.apps.local was counted in the last 60 s" in words
+    assert (sky.weights(), sky.updates) == (BACK, before)
+
+
+def test_a_wrong_namespace_is_no_metrics() -> None:
+    telemetry = {"period_seconds": 1, "delay_seconds": 0, "namespace": "Elsewhere"}
+    session, sky = under_sky(telemetry=telemetry)
+    before = sky.updates
+    _, words = ended(session, Held)
+    assert "metrics are missing, or nobody calls" in words
+    assert (sky.weights(), sky.updates) == (BACK, before)
+
+
+@pytest.mark.parametrize("phase", ["written", "proved"], ids=["during the proof", "during the bake"])
+@pytest.mark.parametrize("rule", ["hold", "extend"])
+def test_metrics_that_end_are_a_hold_and_never_a_pass(phase: str, rule: str) -> None:
+    session, sky = under_sky(shift=quick(verdict={"on_inconclusive": rule}))
+    seen, words = ended(session, Held, on={phase: lambda: setattr(sky, "silent", True)})
+    assert not {"PASS", "FAIL"} & {d.verdict for d in seen}
+    assert sky.weights() == QUARTER
+    expected = {"written": "no request was counted in 20 s", "proved": "nothing was seen in the newest interval"}
+    assert expected[phase] in words
+
+
+def test_as_late_as_the_file_says_figures_are_waited_for() -> None:
+    session, sky = under_sky(telemetry={"period_seconds": 5, "delay_seconds": 10})
+    sky.sleep(20)
+    seen = take(session)
+    assert [d.verdict for d in seen if d.phase == "judged"] == ["PASS", "PASS"]
+    at = {d.phase: d.at for d in seen if d.step == 25 and d.phase in ("written", "proved", "judged")}
+    assert at["proved"] - at["written"] >= 15  # the first whole interval, and its delay
+
+
+# Alarms.
+
+
+@pytest.fixture
+def alarm() -> Callable[[Session, str], None]:
+    def put(session: Session, state: str) -> None:
+        cloudwatch = somebody(session, "cloudwatch")
+        cloudwatch.put_metric_alarm(
+            AlarmName="pager", ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Threshold=1.0,
+            MetricName="Errors", Namespace="Shop", Period=60, Statistic="Sum",
+        )  # fmt: skip
+        cloudwatch.set_alarm_state(AlarmName="pager", StateValue=state, StateReason="the test says so")
+
+    return put
+
+
+def test_a_named_alarm_that_rings_rolls_back(alarm: Callable[[Session, str], None]) -> None:
+    session, sky = under_sky(shift=quick(alarms=["pager"]))
+    alarm(session, "OK")
+    _, words = ended(session, RolledBack, on={"proved": lambda: alarm(session, "ALARM")})
+    assert "alarm: in ALARM: pager; back to 0 % in one write" in words
+    assert (sky.weights(), sky.updates) == (BACK, 3)
+
+
+def test_an_alarm_that_rings_already_lets_nothing_be_written(alarm: Callable[[Session, str], None]) -> None:
+    session, sky = under_sky(shift=quick(alarms=["pager"]))
+    alarm(session, "ALARM")
+    _, words = ended(session, GateError)
+    assert "alarms: pager is ALARM" in words
+    assert (sky.weights(), sky.updates) == (BACK, 0)
+
+
+def test_an_alarm_nobody_made_lets_nothing_be_written() -> None:
+    session, sky = under_sky(shift=quick(alarms=["nobodys"]))
+    _, words = ended(session, GateError)
+    assert "alarms: nobodys is MISSING" in words
+    assert sky.updates == 0
+
+
+def test_an_alarm_without_data_rings_not(alarm: Callable[[Session, str], None]) -> None:
+    session, _ = under_sky(shift=quick(alarms=["pager"]))
+    alarm(session, "INSUFFICIENT_DATA")
+    assert [d.verdict for d in take(session) if d.phase == "judged"] == ["PASS", "PASS"]
+
+
+# Undecided.
+
+FEW = {"rate": 8.0}
+
+
+def few(rule: str) -> dict[str, Any]:
+    return quick(allow_unprovable=True, verdict={"on_inconclusive": rule, "detectable_increase": 0.01})
+
+
+def test_an_undecided_bake_holds() -> None:
+    session, sky = under_sky(shift=few("hold"), **FEW)
+    seen, words = ended(session, Held)
+    assert "more canary requests needed before 1 point more would have shown" in words
+    assert (seen[-1].phase, seen[-1].verdict) == ("judged", "INCONCLUSIVE")
+    assert sky.weights() == QUARTER
+
+
+def test_an_undecided_bake_is_extended_up_to_three_bakes_then_held() -> None:
+    session, sky = under_sky(shift=few("extend"), **FEW)
+    seen, _ = ended(session, Held)
+    assert sum("the bake is extended" in d.words for d in seen) == 2
+    proved = next(d for d in seen if d.phase == "proved")
+    assert 18 <= seen[-1].at - proved.at <= 18 + 3
+    assert sky.weights() == QUARTER
+
+
+def test_an_undecided_bake_rolls_back_where_the_file_says_so() -> None:
+    session, sky = under_sky(shift=few("roll_back"), **FEW)
+    _, words = ended(session, RolledBack)
+    assert "inconclusive: " in words
+    assert (sky.weights(), sky.updates) == (BACK, 3)
+
+
+def test_a_bake_that_could_never_pass_is_refused_before_any_write() -> None:
+    session, sky = under_sky(shift=quick(verdict={"detectable_increase": 0.01}), **FEW)
+    before = writes(session)
+    _, words = ended(session, GateError)
+    assert "this bake could never pass" in words
+    assert (writes(session), sky.weights()) == (before, BACK)
+
+
+def test_a_later_bake_that_could_never_pass_is_a_hold() -> None:
+    session, sky = under_sky()
+    sky_falls = {"judged": lambda: (setattr(sky, "rate", 1.0), sky.sleep(70))}
+    _, words = ended(session, Held, on=sky_falls)
+    assert "before the next step: this bake could never pass" in words
+    assert sky.weights() == QUARTER
+
+
+def test_evidence_that_does_not_hold_lets_nothing_be_written_not_even_a_trial() -> None:
+    session, sky = under_sky(shift=quick(trial={"requests": 5}))
+    before = writes(session)
+    with pytest.raises(GateError, match="serviceBv2 runs 0 of 1"):
+        list(shift_traffic(session, fact("canary ready", holds=True), _lacking()))
+    assert (writes(session), sky.weights()) == (before, BACK)
+
+
+def _lacking() -> Any:
+    from runbook_lib.plan import Evidence
+
+    return Evidence("canary ready", False, "serviceBv2 runs 0 of 1 task(s)", "wait for its tasks")
+
+
+# Stopped in the middle.
+
+
+def whole_shift_after(sky: Sky) -> list[Decision]:
+    """Go on as a new process, to the end."""
+    session = again(sky)
+    seen = take(session)
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+    assert (decided(session)[-1]["step"], decided(session)[-1]["verdict"]) == (100, "PASS")
+    return seen
+
+
+WRITES = ("CreateRoute", "DeleteRoute", "UpdateRoute", "UpdateRoute", "UpdateRoute")  # trial, rehearsal, 25 %, 100 %
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, len(WRITES) + 1), ids=["trial", "trials-end", "rehearsal", "quarter", "all"])
+def test_killed_at_any_write_the_next_process_goes_on_from_the_live_weights(at: int, after: bool) -> None:
+    session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
+    reaper = Reaper(session, at, after=after)
+    try:
+        with pytest.raises(Killed):
+            take(session)
+    finally:
+        reaper.leave()
+    assert tuple(reaper.written) == WRITES[:at]
+    live = sky.weights()
+    versions = [live[CANARY]]
+    seen = whole_shift_after(sky)
+    assert [d.step for d in seen if d.phase == "written"] == [s for s in (25, 100) if s > versions[0]]
+    assert not mesh.read_trial(session)
+    told = [tuple(targets.items()) for targets in _observed(session) if targets[CANARY]]
+    assert len(told) == len(set(told)), "a step was written twice"
+
+
+def _observed(session: Session) -> list[dict[str, int]]:
+    """Return the weights of each change of the route that the journal says was made."""
+    out = []
+    for line in lines(session, "observed"):
+        if line["name"] == "route serviceB/serviceB" and line["state"]:
+            targets = line["state"]["spec"]["http2Route"]["action"]["weightedTargets"]
+            out.append({target["virtualNode"]: target["weight"] for target in targets})
+    return [weights for weights in out if set(weights) == {STABLE, CANARY}]
+
+
+def test_aws_sample_defect_5_wherever_a_call_fails_the_split_left_is_in_the_record() -> None:
+    """A run that dies at a write leaves the weights the journal's last intention or observation names."""
+    for at in range(3, 6):
+        session, sky = under_sky()
+        reaper = Reaper(session, at - 2, after=True)
+        try:
+            with pytest.raises(Killed):
+                take(session)
+        finally:
+            reaper.leave()
+        intended = [line["change"] for line in lines(session, "intended") if line["change"]["name"].startswith("route")]
+        wanted = intended[-1]["wanted"]["spec"]["http2Route"]["action"]["weightedTargets"]
+        assert {t["virtualNode"]: t["weight"] for t in wanted} == sky.weights()
+        assert intended[-1]["inverse"]
+
+
+@pytest.mark.parametrize("phase", ["written", "watching", "proved", "judged"])
+def test_killed_between_writes_it_goes_on_with_the_evidence_so_far_and_writes_no_step_again(phase: str) -> None:
+    session, sky = under_sky()
+    shift = shift_traffic(session, fact())
+    for decision in shift:
+        if decision.phase == phase and decision.step == 25:
+            break
+    before = sky.updates
+    del shift  # as a killed process leaves it: nothing is said any more
+    seen = whole_shift_after(sky)
+    assert sky.updates - before == 1
+    assert [d.step for d in seen if d.phase == "written"] == [100]
+    assert [d.step for d in seen if d.phase == "judged"] == ([100] if phase == "judged" else [25, 100])
+    first = lines(session, "judged")[-1]["samples"]["errors"]
+    assert first[0][0] == 150  # the first interval of the first process still counts: 75 % of 200
+
+
+def test_evidence_of_before_a_kill_can_fail_the_canary_after_it() -> None:
+    session, sky = under_sky(errors={CANARY: 0.04})
+    take(session, until=lambda d: d.phase == "proved" or sum(d.errors.values()) > 3)
+    _, words = ended(again(sky), RolledBack)
+    assert sky.weights() == BACK
+    assert "verdict: errors: " in words
+
+
+def test_an_interrupted_shift_is_held_and_recorded() -> None:
+    session, sky = under_sky()
+    sky.at(8, _interrupt)
+    _, words = ended(session, Held)
+    assert "interrupted: {'serviceB': 75, 'serviceBv2': 25} stays as it is" in words
+    assert lines(session, "interrupted")[-1]["weights"] == QUARTER
+    whole_shift_after(sky)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_trial_leaves_no_route_behind() -> None:
+    session, sky = under_sky(shift=quick(trial={"requests": 5}))
+    sky.at(2, _interrupt)
+    _, words = ended(session, Held)
+    assert words.startswith("interrupted: ")
+    assert not mesh.read_trial(session)
+    assert sky.weights() == BACK
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("ExpiredTokenException", "log in again and run again: it goes on from where AWS stands"),
+        ("TooManyRequestsException", "throttled; nothing is half done, run again in a minute"),
+        ("AccessDeniedException", "this identity lacks a permission"),
+        ("ServiceUnavailableException", "run again: it goes on from where AWS stands"),
+    ],
+)
+def test_a_call_that_fails_in_the_bake_changes_nothing_and_the_next_run_goes_on(code: str, advice: str) -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    second = again(sky)
+    with refusing(second, "appmesh", "*", code), pytest.raises(CallError) as caught:
+        take(second)
+    assert advice in str(caught.value)
+    assert sky.weights() == QUARTER
+    whole_shift_after(sky)
+
+
+def test_a_lost_connection_in_the_bake_changes_nothing_either() -> None:
+    session, sky = under_sky()
+
+    def lost(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://monitoring")
+
+    events = session._client("cloudwatch").meta.events
+    on = {"proved": lambda: events.register_last("before-call", lost)}
+    try:
+        _, words = ended(session, Failed, on=on)
+    finally:
+        events.unregister("before-call", lost)
+    assert "check the connection, then run again" in words
+    assert sky.weights() == QUARTER
+    whole_shift_after(sky)
+
+
+def by_hand(words: str) -> dict[str, Any]:
+    """Return the arguments of the AWS CLI command in an error's words."""
+    command = shlex.split(next(line for line in words.splitlines() if line.startswith("aws ")))
+    assert command[:3] == ["aws", "appmesh", "update-route"]
+    return dict(json.loads(command[command.index("--cli-input-json") + 1]))
+
+
+@pytest.mark.parametrize("code", ["TooManyRequestsException", "InternalServerErrorException", "ForbiddenException"])
+def test_a_way_back_that_fails_is_a_failure_with_the_exact_command_to_make_it_by_hand(code: str) -> None:
+    session, sky = under_sky()
+    on = {"proved": lambda: sky.errors.update({CANARY: 1.0})}
+    take(session, until=lambda d: d.phase == "written")
+    second = again(sky)
+    with refusing(second, "appmesh", "UpdateRoute", code) as refused:
+        _, words = ended(second, Failed, on=on)
+    assert words.startswith("the way back failed: ")
+    assert refused == ["UpdateRoute"]
+    assert sky.weights() == QUARTER
+    assert lines(session, "failed")[-1]["name"] == "route serviceB/serviceB"
+    somebody(session).update_route(**by_hand(words))
+    assert sky.weights() == BACK
+
+
+def test_a_way_back_that_cannot_even_be_looked_at_says_the_command_too() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    second = again(sky)
+    sky.errors[CANARY] = 1.0
+    events = second._client("appmesh").meta.events
+
+    def lost(**_: Any) -> None:
+        counted.extend(line for line in lines(second, "judged")[:1] if line["outcome"] == "FAIL")
+        if len(counted) > 2:  # the look that is part of the decision still works
+            raise EndpointConnectionError(endpoint_url="https://appmesh")
+
+    counted: list[Any] = []
+    events.register_last("before-call", lost)
+    try:
+        _, words = ended(second, Failed)
+    finally:
+        events.unregister("before-call", lost)
+    assert words.startswith("the way back failed: ")
+    somebody(session).update_route(**by_hand(words))
+    assert sky.weights() == BACK
+
+
+def test_a_way_back_nobody_could_watch_is_a_rollback_all_the_same() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    second = again(sky)
+    sky.errors[CANARY] = 1.0
+    made = sky.updates
+    events = second._client("cloudwatch").meta.events
+
+    def lost(**_: Any) -> None:
+        if sky.updates > made:
+            raise EndpointConnectionError(endpoint_url="https://monitoring")
+
+    events.register_last("before-call", lost)
+    try:
+        _, words = ended(second, RolledBack)
+    finally:
+        events.unregister("before-call", lost)
+    assert "traffic could not be looked at" in words
+    assert sky.weights() == BACK
+
+
+# The App Mesh sample's other defects (peers.md A.5; 2, 3 and 6 are about judging: test_peer_rules).
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "http", "http2", "grpc"])
+def test_aws_sample_defect_1_the_way_back_names_the_good_one_in_the_routes_own_protocol(protocol: str) -> None:
+    """The sample's rollback of a TCP route sends everything to the unhealthy version, and reads `httpRoute` always."""
+    session, _ = under_sky()
+    variant = {"tcp": "tcpRoute", "http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute"}[protocol]
+    targets = [{"virtualNode": STABLE, "weight": 75}, {"virtualNode": CANARY, "weight": 25}]
+    match = {} if protocol == "tcp" else {"match": {"prefix": "/"} if protocol != "grpc" else {}}
+    spec = {variant: {"action": {"weightedTargets": targets}, **match}}
+    split = mesh.Split(survey(session).split.resource, QUARTER, {"uid": "u", "version": 3, "spec": spec}, frozenset())
+    (change,) = mesh.plan_split(split, BACK)
+    back = change.call.arguments["spec"]
+    assert set(back) == {variant}
+    assert {t["virtualNode"]: t["weight"] for t in back[variant]["action"]["weightedTargets"]} == BACK
+    assert {key: value for key, value in back[variant].items() if key != "action"} == match
+
+
+def test_aws_sample_defect_4_a_shift_and_its_way_back_keep_every_other_field_of_the_route() -> None:
+    """The sample rebuilds the spec: the match becomes `/`, the retry policy another, all else is lost."""
+    session, sky = under_sky()
+    spec = route(session)["spec"]
+    spec["priority"] = 7
+    spec["http2Route"]["match"] = {"prefix": "/shop", "headers": [{"name": "x-tenant", "match": {"exact": "a"}}]}
+    spec["http2Route"]["retryPolicy"]["maxRetries"] = 4
+    spec["http2Route"]["timeout"] = {"idle": {"unit": "s", "value": 30}, "perRequest": {"unit": "ms", "value": 900}}
+    somebody(session).update_route(**ROUTE, spec=spec)
+
+    def rest() -> dict[str, Any]:
+        found = route(session)["spec"]
+        found["http2Route"].pop("action")
+        return dict(found)
+
+    before = rest()
+    ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 1.0})})
+    assert rest() == before
+    sky.errors.clear()
+    take(again(sky))
+    assert rest() == before
+
+
+def test_aws_sample_defect_7_weights_come_from_the_live_route_not_from_what_was_planned_once() -> None:
+    session, _ = under_sky(shift=quick(steps=[10, 25, 100]))
+    planned = plan_steps(session)
+    written(session, 10)
+    assert [d.step for d in planned] == [10, 25, 100]
+    assert [d.step for d in take(session) if d.phase == "written"] == [25, 100]
+
+
+def test_aws_sample_defect_7_a_second_run_is_kept_out_while_one_is_at_work() -> None:
+    from runbook_lib.errors import LockError
+
+    session, sky = under_sky()
+    shift = shift_traffic(session, fact())
+    next(shift)
+    before = sky.updates
+    with pytest.raises(LockError, match="is at work here since"):
+        take(again(sky))
+    assert sky.updates == before
+    shift.close()
+    whole_shift_after(sky)
+
+
+def test_a_plan_made_before_somebody_elses_write_is_never_applied() -> None:
+    session, sky = under_sky()
+    plan = survey(session).plan_weights(QUARTER)
+    written(session, 50)
+    with pytest.raises(StalePlanError):
+        apply(session, clear(plan, *gates.evidence_for_shift(survey(session))))
+    assert sky.weights() == {STABLE: 50, CANARY: 50}
