@@ -1,6 +1,6 @@
 """Walk the whole path in one process, end that process at every call, and let the next one run from the top.
 
-    python -m tests.enumeration [--full] [--pairs] [--undo] FOLDER
+    python -m tests.enumeration [--again] [--undo] [--full] FOLDER
 
 The code cells of notebooks 01 to 06 run in order, each notebook in a namespace of its own as a kernel gives it,
 against the control plane without a socket. At each AWS call the process forks: the child meets a fault there, or
@@ -21,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -248,11 +249,14 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Depth:
-    """How far to go: a second end on the way, the way back, and all of that in `full` and not in its turn."""
+    """How far to go: whether runs that follow an end may end too, at each write; whether the way back is taken.
 
-    full: bool = False
-    pairs: bool = False
+    `full` takes every fault everywhere, not in its turn where it only reads, and tells states apart by the record.
+    """
+
+    again: bool = False
     undo: bool = False
+    full: bool = False
 
 
 class Explorer:
@@ -265,8 +269,7 @@ class Explorer:
         self.in_process = InProcess()
         self.clients: dict[str, Any] = {}
         self.now = 0.0
-        self.left = 0  # how many more runs may end on the way
-        self.branches = False  # whether this one does
+        self.branches = False  # whether this run may end on the way
         self.control = ""
         self.case: str = ""  # what this run has met
         self.fault: Fault | None = None
@@ -330,7 +333,7 @@ class Explorer:
         snapshot.put_back(before)
         shutil.rmtree("runs")
         self.watch, self.calls = Watch(self.p), []
-        self.branches, self.left = True, 2 if self.depth.pairs else 1
+        self.branches = True
         self._run("")
 
     def _run(self, state: str) -> NoReturn:
@@ -363,7 +366,7 @@ class Explorer:
         record = self._record() if self.first and self.depth.full else ""
         control, state = (hashlib.sha256(text.encode()).hexdigest() for text in (found, found + record))
         self.control = control
-        self.jobs.report(case=case if self.first else f"then {case}", control=control, state=state)
+        self.jobs.report(case=case if self.first else f"again: {case}", control=control, state=state)
         new = self.jobs.claim(state)
         self.jobs.claim(control)
         return state if new else ""
@@ -372,8 +375,7 @@ class Explorer:
         """Run on from a state that an end has left, and let a child go back from it."""
         with self.jobs.nothing_passes():
             self.fault = None
-            self.left -= 1
-            self.branches = self.left > 0 and self._once(f"{self.control} ends again")
+            self.branches = self.depth.again and self._once(f"{self.control} ends again")
             if self.depth.undo and self._once(f"{self.control} goes back") and self.jobs.fork():
                 self._goes_back(state)
             self._run(state)
@@ -407,12 +409,13 @@ class Explorer:
             self._settle()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
             return f"{self.calls} {traceback.format_exc()}"
-        return "" if plain() == self.plain else f"not plain: {plain()}"
+        found = plain()
+        return "" if found == self.plain else f"not plain: {found}"
 
     # --- at each request
 
     def _answer(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
-        _, service, operation = event_name.split(".")
+        service, operation = event_name.split(".")[1:]
         if self.fault:
             return self._faulty(request, self.fault, service)
         if not self.case:
@@ -473,7 +476,7 @@ class Explorer:
         self.fault = None
         answer = self._done(request)
         if self._seen(answer) == self.expected:
-            self.jobs.report(case=self.case if self.first else f"then {self.case}", hidden=True)
+            self.jobs.report(case=self.case if self.first else f"again: {self.case}", hidden=True)
             self.jobs.end()
         return answer
 
@@ -498,9 +501,10 @@ def scrubbed(text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    for name in ("full", "pairs", "undo"):
+    for name in ("full", "again", "undo"):
         parser.add_argument(f"--{name}", action="store_true")
     told = vars(parser.parse_args())
+    sys.setrecursionlimit(100_000)  # the next run's stack is on top of the one that ended: nothing of that may run
     jobs = Jobs(told.pop("folder").resolve())
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), jobs.nothing_passes():
         Explorer(jobs, Depth(**told)).explore()

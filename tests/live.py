@@ -31,6 +31,7 @@ from runbook_lib.apply import apply
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.world import ACCOUNT_HEADER
+from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import Decision, shift_traffic
@@ -372,8 +373,9 @@ class Live:
         found: dict[str, Any] = {}
 
         def fresh() -> bool:
-            found.update(json.loads((self.calls / "snapshot.json").read_text()))
-            return bool(found["at"] >= since)
+            with suppress(FileNotFoundError):  # until serviceA's first task runs
+                found.update(json.loads((self.calls / "snapshot.json").read_text()))
+            return bool(found and found["at"] >= since)
 
         until(fresh, "the ledger is written")
         return found
@@ -410,18 +412,22 @@ class Live:
     def runbook(self, *words: str) -> tuple[int, str]:
         """Run the `runbook` command here; return its exit code and all it said."""
         code = "from runbook_lib.cli import app; app(prog_name='runbook')"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **self.environment(self.world)}
-        environment.pop("RUNBOOK_LOCAL", None)
         command = [sys.executable, "-P", "-c", code, *words]
         done = subprocess.run(
-            command, cwd=self.world, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=120
+            command, cwd=self.world, env=self.environ, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=120
         )
         return done.returncode, done.stdout
 
-    @staticmethod
-    def environment(world: Path) -> dict[str, str]:
-        """Return what makes a world of its own."""
-        return {"RUNBOOK_STATE": str(world / "state"), "RUNBOOK_RUNS": str(world / "runs")}
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a process in this world."""
+        known = {name: value for name, value in os.environ.items() if name != "RUNBOOK_LOCAL"}
+        return {**known, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **own(self.world)}
+
+
+def own(world: Path) -> dict[str, str]:
+    """Return the variables that make a world of its own."""
+    return {"RUNBOOK_STATE": str(world / "state"), "RUNBOOK_RUNS": str(world / "runs")}
 
 
 @contextmanager
@@ -429,7 +435,7 @@ def live(world: Path, **changes: Any) -> Iterator[Live]:
     """Give a module a local mesh with processes, in a world of its own; it is brought down at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RUNBOOK_LOCAL", raising=False)
-        for name, value in Live.environment(world).items():
+        for name, value in own(world).items():
             patch.setenv(name, value)
         try:
             yield Live(world, **changes)
@@ -485,9 +491,9 @@ def chance(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
     return math.erfc(math.sqrt(off / 2))
 
 
-def newest(session: Session) -> record.Run:
-    """Return the newest run of a session's environment."""
-    run = record.latest(session.parameters.environment, session.parameters.records)
+def newest(p: Parameters) -> record.Run:
+    """Return an environment's newest run."""
+    run = record.latest(p.environment, p.records)
     assert run is not None
     return run
 

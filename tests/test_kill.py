@@ -58,6 +58,7 @@ class Pass(BaseHTTPRequestHandler):
             self.server.written.append(f"{self.command} {self.path} {named} {_without_token(body)}")
         struck = writes and len(self.server.written) == self.server.at
         if struck and not self.server.after:
+            self.server.written.pop()  # it was never carried out
             self.server.strike()
             return
         answer = self._beyond(body)
@@ -188,10 +189,9 @@ def test_a_kernel_killed_at_any_call_of_06_costs_nothing(at: int, after: bool, o
     with standing_before(own_mesh) as proxy:
         code, said = killed(proxy, "06", at=at, after=after)
         assert_died_in("06_tear_down_service_b", code, said)
-        lost = [] if after else proxy.written[-1:]
         code, said = runbook("run", "local", "--from", "06")
     assert code == 0, said
-    assert sorted(set(proxy.written)) == sorted(proxy.written[:-1] if lost else proxy.written)
+    assert len(set(proxy.written)) == len(proxy.written), "a call was made twice"
     assert version() == 4
 
 

@@ -281,7 +281,7 @@ def test_the_forecast_follows_the_slider() -> None:
 
 def test_without_traffic_the_forecast_says_whose_rate_it_took() -> None:
     made = panel(open_at("meshed"))
-    assert "300 requests/s (the parameters' rate, since no request was counted" in html.unescape(
+    assert "300 requests/s (the parameters' rate, since nothing carries traffic here" in html.unescape(
         made.forecast_view.value
     )
 

@@ -141,7 +141,7 @@ def own_folders() -> Iterator[Path]:
 
 def whole_run(quick: bool) -> Iterator[Report]:
     """Run the notebooks on a fresh local mesh, then again: seconds, changes, AWS calls, failed requests."""
-    options = ["--through", "04"] if quick else []
+    options = ["--through", "02"] if quick else []
     first, seconds, snapshot = run_once(options)
     again, seconds_again, _ = run_once(options)
     words = f"runbook run local {' '.join(options)}".strip()
@@ -356,7 +356,7 @@ def yardstick(folder: Path) -> tuple[float, float]:
 
 def start_up(quick: bool, folder: Path) -> Iterator[Report]:
     """Measure how long the local mesh takes beside what it cannot do without, each several times."""
-    rounds = 2 if quick else 5
+    rounds = 1 if quick else 5
     yardsticks = [yardstick(folder) for _ in range(rounds)]
     ups = []
     for _ in range(rounds):
@@ -486,7 +486,7 @@ def live_view(quick: bool) -> Iterator[Report]:
     from runbook_lib import widgets
     from runbook_lib.shift import Decision
 
-    seconds = 10 if quick else 60
+    seconds = 5 if quick else 60
     view = widgets.Live()
     view.follow(decision_at(Decision, second) for second in range(1, SEEN_SECONDS))
     began = time.process_time()
@@ -532,7 +532,7 @@ def verdict(quick: bool) -> Iterator[Report]:
     import bench_verdict as bench
     import numpy as np
 
-    rng, runs = np.random.default_rng(1), 60 if quick else 300
+    rng, runs = np.random.default_rng(1), 50 if quick else 300
     sprt, ratios = bench.against_sprt(rng, runs)
     for table in (bench.beside_peers(rng, runs), bench.against_time(rng, max(20, runs // 3)), sprt):
         columns = [str(column.header) for column in table.columns]
@@ -547,7 +547,7 @@ def verdict(quick: bool) -> Iterator[Report]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions, the run through 04 only")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, the run through 02 only")
     parser.add_argument("--only", action="append", metavar="NAME", help="start, traffic, view, run, verdict")
     given = parser.parse_args()
     print(f"{machine()}\n", flush=True)
