@@ -6,15 +6,16 @@ An approval stands in the parameters or in a run's record. A widget or a command
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runbook_lib.errors import Held
+from runbook_lib.errors import Held, ParametersError
 from runbook_lib.plan import Plan
 from runbook_lib.record import Run
 from runbook_lib.session import Session
 
-__all__ = ["approval_of", "approve", "hold", "hold_since", "require_approval"]
+__all__ = ["approval_of", "approve", "hold", "hold_since", "ran_out", "require_approval"]
 
 
 def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> dict[str, Any]:
@@ -33,8 +34,7 @@ def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> di
 
 def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
     """Return the approval of exactly this plan that holds now, None where there is none; only reads."""
-    given = (a for a in _given(session) if a["plan"] == plan.hash)
-    return next((a for a in given if datetime.fromisoformat(a["until"]) > datetime.now(UTC)), None)
+    return next((a for a in _given(session, plan) if _until(a) > datetime.now(UTC)), None)
 
 
 def hold(run: Run, by: str) -> None:
@@ -48,26 +48,41 @@ def hold_since(run: Run, moment: datetime) -> dict[str, Any] | None:
     return next((line for line in holds if datetime.fromisoformat(line["at"]) > moment), None)
 
 
-def require_approval(session: Session, step: int, plan: Plan) -> str:
-    """Return nothing where this step needs no approval or has one that holds; raise Held where it has none.
-
-    One that ran out ends as the parameters say: Held, or with the words of why the caller is to go back.
-    """
-    rule = session.parameters.shift.approvals
-    if step not in rule.steps or approval_of(session, plan):
-        return ""
-    given = [a for a in _given(session) if a["plan"] == plan.hash]
-    if given and rule.on_expiry == "roll_back":
-        return f"the approval of {step} % by {given[-1]['approver']} ran out at {given[-1]['until']}"
-    run = session.join_run()
+def require_approval(session: Session, step: int, plan: Plan) -> None:
+    """Return where this step needs no approval or has one that holds; raise Held where it has none."""
+    if step not in session.parameters.shift.approvals.steps or approval_of(session, plan):
+        return
+    run, given = session.join_run(), _given(session, plan)
     found = f"the one by {given[-1]['approver']} ran out" if given else "there is none"
     raise Held(
         f"{step} %: plan {plan.hash} needs an approval; {found}", hint=f"runbook approve {run.id}, then run 05 again"
     )
 
 
-def _given(session: Session) -> list[dict[str, Any]]:
+def ran_out(session: Session, step: int, plan: Plan) -> str:
+    """Return in words the approval of this step that ran out, where the parameters say to go back then; "" if none."""
+    rule = session.parameters.shift.approvals
+    given = _given(session, plan)
+    if step not in rule.steps or rule.on_expiry == "hold" or not given or approval_of(session, plan):
+        return ""
+    return f"the approval of {step} % by {given[-1]['approver']} ran out at {given[-1]['until']}"
+
+
+def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
     stated = session.parameters.approval
     run = session.run or session.latest_run()
     recorded = [line for line in run.lines() if line["event"] == "approved"] if run and not run.closed else []
-    return [*([stated.model_dump()] if stated else []), *recorded]
+    every = [*([stated.model_dump()] if stated else []), *recorded]
+    return [a for a in every if a["plan"] == plan.hash]
+
+
+def _until(given: Mapping[str, Any]) -> datetime:
+    try:
+        moment = datetime.fromisoformat(given["until"])
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise ParametersError(
+            f"approval.until: expected a moment with its offset, as 2030-01-31T12:00:00+00:00; found {given['until']!r}"
+        )
+    return moment

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -61,7 +62,7 @@ def run(
         given |= {"mode": mode} if mode else {}
         with _progress() as progress:
             this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
-        _tell(this, summary, failure)
+        _tell(this, summary, failure, environment)
         raise typer.Exit(EXIT[summary["outcome"]])
 
 
@@ -78,7 +79,7 @@ def status(environment: Environment, as_json: Annotated[bool, typer.Option("--js
             services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
             found = {"environment": p.environment, "stage": look.stage, "weights": dict(look.split.weights)}
             found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
-        newest = record.latest(p.environment, p.records)
+        newest = record.latest(p.environment, p.records, p.target)
         found["run"] = newest.id if newest else None
         console.print_json(json.dumps(found)) if as_json else _rows("where it stands", found)
 
@@ -196,16 +197,19 @@ def _rates(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 def _local(found: dict[str, Any]) -> None:
     console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else "the local mesh is not running")
-    table = Table()
-    columns = ("service", "task", "phase", "pid", "ports", "envoy", "admin", "version", "update", "log")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    columns = ("service", "phase", "pid", "envoy", "admin", "update")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for task in found["tasks"]:
         table.add_row(*(str(task.get(column) if task.get(column) is not None else "–") for column in columns))
     if found["tasks"]:
         console.print(table)
+    for task in found["tasks"]:
+        console.print(f"log of {task['service']}: {task['log']}", markup=False)
+        console.print(f"  rejected: {task['error']}", markup=False) if task.get("error") else None
     for name, rates in found["traffic"].items():
-        console.print(f"{name}: {rates}", markup=False)
+        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]), markup=False)
 
 
 def _session_of(run: record.Run, mode: str) -> Session:
@@ -250,18 +254,20 @@ def _progress() -> Iterator[unattended.Progress]:
         yield tell
 
 
-def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None) -> None:
+def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None, environment: str) -> None:
     if failure:
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", markup=False, style="dim")
         console.print(f"{failure.error}: {failure.message}", markup=False)
-        console.print(f"\nrunbook run … --from {failure.notebook[:2]}  goes on from here", markup=False)
+        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here", markup=False)
     for step in summary["shift"]:
-        console.print(f"{step['reason']}: {step['weights']}", markup=False)
+        weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
+        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}", markup=False)
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']} reading and {calls['write']} writing call(s)")
-    console.print(f"record: {this.folder}", markup=False)
-    if supervisor.running() is not None:
+    folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
+    console.print(f"record: {folder}", markup=False)
+    if this.opened.get("target") == "local" and supervisor.running() is not None:
         console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
     console.print(f"outcome: {summary['outcome']}", style="bold")
 

@@ -45,7 +45,9 @@ class History:
 def read_history(session: Session) -> History:
     """Return the newest shift of the session's environment; empty where there was none."""
     p = session.parameters
-    decisions = next((found for run in record.runs(p.environment, p.records) if (found := _decisions(run))), [])
+    decisions = next(
+        (found for run in record.runs(p.environment, p.records, p.target) if (found := _decisions(run))), []
+    )
     written = [d["at"] for d in decisions if d["phase"] == "written" and d["at"]]
     seen: list[Interval] = []
     if written and session.connection.carries_traffic:

@@ -89,12 +89,12 @@ class Run:
             except json.JSONDecodeError:
                 continue
 
-    def summarise(self, summary: dict[str, Any]) -> None:
-        """Write summary.json by rename, and close the run where its outcome ends it."""
+    def summarise(self, summary: dict[str, Any], *, closes: bool = True) -> None:
+        """Write summary.json by rename, and close the run where its outcome ends it (and `closes` says so)."""
         part = self.folder / ".summary.json"
         part.write_text(json.dumps(redacted(summary), indent=2, default=str) + "\n")
         part.replace(self.folder / "summary.json")
-        if summary["outcome"] in ("done", "rolled_back") and not self.closed:
+        if closes and summary["outcome"] in ("done", "rolled_back") and not self.closed:
             self.write("closed", outcome=summary["outcome"])
 
     def summary(self) -> dict[str, Any] | None:
@@ -116,21 +116,22 @@ def start(environment: str, base: str | None = None, **opened: Any) -> Run:
     return run
 
 
-def latest(environment: str, base: str | None = None) -> Run | None:
-    """Return an environment's newest run that applies, where it has one."""
-    return next(runs(environment, base), None)
+def latest(environment: str, base: str | None = None, target: str = "") -> Run | None:
+    """Return an environment's newest run that applies (on `target`, where one is said), if it has one."""
+    return next(runs(environment, base, target), None)
 
 
-def runs(environment: str, base: str | None = None) -> Iterator[Run]:
-    """Yield an environment's runs that apply, the newest first."""
+def runs(environment: str, base: str | None = None, target: str = "") -> Iterator[Run]:
+    """Yield an environment's runs that apply, the newest first; a rehearsal's target is not the real one's."""
     for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True):
-        if (run := Run(path)).opened.get("mode") == "apply":
+        opened = (run := Run(path)).opened
+        if opened.get("mode") == "apply" and target in ("", opened.get("target", target)):
             yield run
 
 
 def open_or_join(environment: str, base: str | None = None, **opened: Any) -> Run:
     """Return the run that is under way, or a new one where the last has ended."""
-    run = latest(environment, base)
+    run = latest(environment, base, opened.get("target", ""))
     return start(environment, base, **opened) if run is None or run.closed else run
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -149,8 +150,8 @@ class Session:
 
     def latest_run(self) -> record.Run | None:
         """Return the environment's newest run that applies, ended or not."""
-        named = os.environ.get("RUNBOOK_RUN")
-        return record.find(named) if named else record.latest(self.parameters.environment, self.parameters.records)
+        named, p = os.environ.get("RUNBOOK_RUN"), self.parameters
+        return record.find(named) if named else record.latest(p.environment, p.records, p.target)
 
     @cached_property
     def boto(self) -> Any:
@@ -162,7 +163,7 @@ class Session:
         if self.run is None:
             named = os.environ.get("RUNBOOK_RUN")
             base = self.parameters.records
-            opened = {"file": self.file, "given": self.given}
+            opened = {"file": self.file, "given": self.given, "target": self.parameters.target}
             joined = record.find(named) if named else None
             self.run = joined or record.open_or_join(self.parameters.environment, base, **opened)
         return self.run
@@ -303,7 +304,7 @@ def _client(session: Session, service: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": 5},
         connect_timeout=3,
         read_timeout=10,
-        user_agent_extra=f"runbook/{os.environ.get('RUNBOOK_RUN') or 'by-hand'}",
+        user_agent_extra=f"runbook/{Path(os.environ.get('RUNBOOK_RUN') or 'by-hand').name}",
         inject_host_prefix=not local,
     )
     client = session.boto.client(service, config=config, endpoint_url=connection.endpoint)

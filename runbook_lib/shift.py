@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from runbook_lib import ecs, record, telemetry
 from runbook_lib.apply import apply
-from runbook_lib.approvals import approval_of, require_approval
+from runbook_lib.approvals import approval_of, ran_out, require_approval
 from runbook_lib.errors import CallError, Failed, GateError, Held, PrerequisiteError, RolledBack, StalePlanError
 from runbook_lib.forecast import forecast, require_passable, separable, share_band
 from runbook_lib.gates import evidence_for_shift
@@ -171,8 +171,9 @@ class _Shift:
         evidence = (*(evidence_for_shift(self.found) if self.former else self.evidence), *self._hazards())
         if self.former:
             self._require_holding(evidence)
-        if expired := require_approval(self.session, step, plan):
+        if self.former and (expired := ran_out(self.session, step, plan)):
             yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
+        require_approval(self.session, step, plan)
         self._require_passable(step)
         try:
             apply(self.session, clear(plan, *evidence))
@@ -282,6 +283,7 @@ class _Shift:
             yield from self._roll_back(decision, "inconclusive", judgement.reason)
         elif rule == "hold" or bake >= EXTENSIONS * self.shift.bake_seconds:
             yield self._told(_judged(decision, "INCONCLUSIVE", judgement.reason))
+            self.session.join_run().write("ended", word="inconclusive")
             raise Held(f"{decision.step} %: {judgement.reason}", hint="run 05 again to watch longer, or roll back")
         else:
             yield _judged(decision, "INCONCLUSIVE", f"{judgement.reason}; the bake is extended")
@@ -365,6 +367,7 @@ class _Shift:
 
     def _hold(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
         yield self._told(_judged(decision, "INCONCLUSIVE", f"{word}: {words}"))
+        self.session.join_run().write("ended", word=word)
         raise Held(f"{decision.step} %: {words}", hint="weights stay; settle it, then run 05 again, or `runbook undo`")
 
     def _roll_back(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
@@ -382,7 +385,8 @@ class _Shift:
         else:
             raise Failed(f"the way back failed: somebody writes it all the time; {self._now()} stays", hint="run again")
         harmed = decision.errors.get(self.shift.canary, 0)
-        told = f"{word}: {words}; back to 0 % in one write, {harmed} request(s) harmed{self._shown_back()}"
+        told = f"{word}: {words}; back to 0 % in one write, at most {harmed} request(s) harmed{self._shown_back()}"
+        self.session.join_run().write("ended", word=word)
         yield self._told(_judged(decision, "FAIL", told, weights=_weights(self.session, 0)))
         raise RolledBack(
             f"{decision.step} %: {told}", hint="mend the canary, then run 05 again: it starts at the first step"
@@ -435,7 +439,7 @@ class _Shift:
     def _attempt(self) -> list[dict[str, Any]]:
         """Return the newest attempt's decisions: those of the newest run that has any, since its last rehearsal."""
         p = self.session.parameters
-        for run in record.runs(p.environment, p.records):
+        for run in record.runs(p.environment, p.records, p.target):
             decisions = [line for line in run.lines() if line["event"] == "decision"]
             rehearsed = (n for n, line in enumerate(decisions) if line["phase"] == "rehearsed")
             if decisions:

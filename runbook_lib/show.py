@@ -57,6 +57,7 @@ STYLED = {
     "\\n": "<br>",
     '<table class="dataframe">': '<table class="dataframe" cellpadding="4">',
     "<td>": "<td style='text-align:left'>",
+    "<th>": "<th style='text-align:left'>",
 }
 MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL"}
 

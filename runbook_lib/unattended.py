@@ -30,6 +30,7 @@ __all__ = ["Progress", "Result", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
+SHIFTED = "05"  # a run that ends before it goes on
 ENDS = ("judged", "rolled back")  # the decisions that end a step
 
 Progress = Callable[[str, int, int], None]
@@ -101,7 +102,7 @@ def run(
     """
     p = parameters.load(environment, given)
     names = notebooks(first, last or ("06" if p.environment == "local" else "05"))
-    opened = {"mode": p.mode, "file": environment, "given": dict(given)}
+    opened = {"mode": p.mode, "target": p.target, "file": environment, "given": dict(given)}
     begin = record.open_or_join if p.mode == "apply" else record.start
     this = begin(p.environment, p.records, **opened)
     results: list[Result] = []
@@ -114,7 +115,7 @@ def run(
             if failure:
                 break
     summary = _summary(this, p, results, failure)
-    this.summarise(summary)
+    this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
     _publish(this, p)
     return this, summary, failure
 
@@ -156,6 +157,8 @@ def _summary(this: record.Run, p: Parameters, results: list[Result], failure: Fa
     lines = list(this.lines())
     outcome, word = _outcome(failure.error) if failure else ("done", "done")
     sentence = failure.message.split("\n")[0] if failure else f"{results[-1].name} was reached in mode {p.mode}"
+    if outcome in ("held", "rolled_back"):
+        word = next((line["word"] for line in reversed(lines) if line["event"] == "ended"), word)
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,

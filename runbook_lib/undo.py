@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jmespath
+
 from runbook_lib.errors import PlanError
 from runbook_lib.plan import Answer, Call, Change, Plan, Reading, Wait, differences, holds, spoken
-from runbook_lib.record import Run, latest
+from runbook_lib.record import Run
 from runbook_lib.session import Session
 
 __all__ = ["plan_undo"]
@@ -53,7 +55,7 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> P
     something is no longer as the run left it: that is somebody else's change. Where a later notebook has changed
     the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
     """
-    run = run or latest(session.parameters.environment, session.parameters.records)
+    run = run or session.latest_run()
     session.run = run or session.run  # the way back belongs to the same run
     made, needs = _part(_made(run.lines() if run else ()), notebook)
     changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
@@ -87,7 +89,7 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, Made]]:
         elif line["event"] == "observed" and line["name"] in pending:
             entry, change = pending.pop(line["name"])
             if change["no_inverse"] == TAKES_BACK:
-                _forget(made, _one(change, line["state"], None))
+                _forget(made, _one(change, line["state"], None), line["answer"])
             else:
                 sure = (line["notebook"], _one(change, line["state"], line["inverse"]))
                 made[:] = [sure if e is entry else e for e in made] if entry else [*made, sure]
@@ -104,12 +106,25 @@ def _waits_for_answer(value: Any) -> bool:
     return isinstance(value, list) and any(map(_waits_for_answer, value))
 
 
-def _forget(made: list[tuple[str, Made]], undone: Made) -> None:
-    """Drop the changes that a recorded way back has taken back, back to the state it reached."""
+def _forget(made: list[tuple[str, Made]], undone: Made, answer: Any) -> None:
+    """Drop the changes that a recorded way back has taken back, back to the state it reached.
+
+    What came back under another name is called by that from there on.
+    """
     for item in [item for item in reversed(made) if item[1].thing == undone.thing]:
         made.remove(item)
+        inverse = item[1].inverse
+        if inverse and inverse["renames"]:
+            names = {inverse["renames"]: jmespath.search(inverse["answer"], answer)}
+            made[:] = [(notebook, _called(m, names)) for notebook, m in made]
+            return
         if holds(undone.after, _lasting(item[1].before)):
             return
+
+
+def _called(m: Made, names: Mapping[str, str]) -> Made:
+    before, after, inverse = (_renamed(value, names) for value in (m.before, m.after, m.inverse))
+    return replace(m, reading=_renamed(m.reading, names), before=before, after=after, inverse=inverse)
 
 
 def _one(change: Mapping[str, Any], after: Any, inverse: Any, *, sure: bool = True) -> Made:
@@ -190,7 +205,7 @@ def _lasting(state: Any) -> Any:
     return state
 
 
-def _renamed(value: Any, renamed: Mapping[str, Answer]) -> Any:
+def _renamed(value: Any, renamed: Mapping[str, Answer | str]) -> Any:
     if isinstance(value, Reading):
         return replace(value, call=replace(value.call, arguments=_renamed(value.call.arguments, renamed)))
     if isinstance(value, str):

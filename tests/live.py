@@ -11,8 +11,6 @@ import atexit
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +23,9 @@ import boto3
 import pytest
 import yaml
 from botocore.config import Config
+from typer.testing import CliRunner
 
-from runbook_lib import gates, mesh, parameters, record
+from runbook_lib import cli, gates, mesh, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
@@ -410,19 +409,15 @@ class Live:
         return sorted(row["service"] for row in rows) == ["serviceA", STABLE, CANARY]
 
     def runbook(self, *words: str) -> tuple[int, str]:
-        """Run the `runbook` command here; return its exit code and all it said."""
-        code = "from runbook_lib.cli import app; app(prog_name='runbook')"
-        command = [sys.executable, "-P", "-c", code, *words]
-        done = subprocess.run(
-            command, cwd=self.world, env=self.environ, stdout=-1, stderr=subprocess.STDOUT, text=True, timeout=120
-        )
-        return done.returncode, done.stdout
+        """Run the `runbook` command in this world, but in this process: to start one takes seconds."""
+        done = CliRunner().invoke(cli.app, list(words), env={"RUNBOOK_LOCAL": None, **own(self.world)})
+        return done.exit_code, done.output
 
     @property
     def environ(self) -> dict[str, str]:
         """The environment of a process in this world."""
         known = {name: value for name, value in os.environ.items() if name != "RUNBOOK_LOCAL"}
-        return {**known, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **own(self.world)}
+        return {**known, "PYTHONPATH": str(ROOT), **own(self.world)}
 
 
 def own(world: Path) -> dict[str, str]:

@@ -202,7 +202,7 @@ def test_the_local_mesh_is_called_with_dummy_credentials_at_its_own_endpoint(mon
     assert client.meta.endpoint_url == ENDPOINT
 
 
-@pytest.mark.parametrize(("run", "agent"), [("/runs/local/r1", "runbook//runs/local/r1"), (None, "runbook/by-hand")])
+@pytest.mark.parametrize(("run", "agent"), [("/runs/local/r1", "runbook/r1"), (None, "runbook/by-hand")])
 def test_the_user_agent_names_the_run(run: str | None, agent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if run:
         monkeypatch.setenv("RUNBOOK_RUN", run)

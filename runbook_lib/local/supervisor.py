@@ -183,5 +183,5 @@ def _guard() -> subprocess.Popen[bytes]:
     They are all of the supervisor's process group; the guard, of another, reads a pipe that only the
     supervisor holds, and kills the group when it closes.
     """
-    script = f"cat >/dev/null; kill -9 -- -{os.getpgrp()}"
+    script = f"cat >/dev/null; kill -s KILL -- -{os.getpgrp()}"  # dash, too, takes a group only so
     return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, process_group=0)

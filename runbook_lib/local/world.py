@@ -7,6 +7,7 @@ What was created once is not created again, so that a service the runbook retire
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ from runbook_lib.parameters import Parameters
 __all__ = ["ACCOUNT_HEADER", "create", "ensure"]
 
 ACCOUNT_HEADER = "x-moto-account-id"
+SETTLE_SECONDS = 60.0
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
@@ -42,7 +44,9 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
             part = mesh.folder / ".worlds.json"
             part.write_text(json.dumps(worlds))
             part.replace(notes)
-            mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
+            if p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
+                mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
+            _settle(p, new, _clients(p, mesh.endpoint, world["account"])("ecs"))
     return str(world["account"])
 
 
@@ -91,6 +95,17 @@ def create(p: Parameters, names: Iterable[str], client: Client) -> None:
             revision = ecs.register_task_definition(**_definition(p, name, execution, _task_role(p, name, iam)))
             arn = revision["taskDefinition"]["taskDefinitionArn"]
             ecs.create_service(**_service(p, name, arn, subnet, group, registry))
+
+
+def _settle(p: Parameters, names: Iterable[str], ecs: Any) -> None:
+    """Wait until new services run, as services that are there already do: a name resolves once its tasks run."""
+    end = time.monotonic() + SETTLE_SECONDS
+    waiting = [p.ecs_service_of(name) for name in names]
+    while waiting and time.monotonic() < end:
+        found = ecs.describe_services(cluster=p.cluster, services=waiting[:10])["services"]
+        done = {s["serviceName"] for s in found if s["runningCount"] >= s["desiredCount"]}
+        waiting = [name for name in waiting if name not in done]
+        time.sleep(0.1)
 
 
 def _missing(ecs: Any, p: Parameters, name: str) -> bool:

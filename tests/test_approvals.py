@@ -1,0 +1,193 @@
+"""An approval is data about one plan: it counts for that plan, until it runs out, and for nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from runbook_lib.approvals import approval_of, approve, require_approval
+from runbook_lib.errors import Held, ParametersError, RolledBack
+from runbook_lib.plan import Plan
+from runbook_lib.session import Session
+from runbook_lib.shift import plan_steps
+from runbook_lib.survey import survey
+from tests.live import CANARY, STABLE, again, ended, newest, phases, quick, take, under_sky
+from tests.scenes import ROUTE, lines, open_at, reopen, route, somebody
+
+BACK = {STABLE: 100, CANARY: 0}
+QUARTER = {STABLE: 75, CANARY: 25}
+
+
+def needing(*steps: int, **rule: Any) -> dict[str, Any]:
+    """Return a shift whose steps need an approval."""
+    return quick(approvals={"steps": list(steps), **rule})
+
+
+def next_plan(session: Session) -> Plan:
+    """Return the plan of the next step, as `runbook approve` and notebook 05 make it."""
+    plan: Plan = survey(session).plan_weights(plan_steps(session)[0].weights)
+    return plan
+
+
+def given(session: Session, plan: Plan, *, minutes: float = 5) -> dict[str, Any]:
+    """Write an approval into the run's record that runs out so many minutes from now."""
+    until = datetime.now(UTC) + timedelta(minutes=minutes)
+    fields = {"approver": "ada", "plan": plan.hash, "until": until.isoformat(), "on_expiry": "hold"}
+    newest(session.parameters).write("approved", **fields)
+    return fields
+
+
+def edited(session: Session) -> None:
+    """Write the route as somebody else would, without a change of its weights."""
+    spec = route(session)["spec"]
+    spec["http2Route"]["timeout"] = {"perRequest": {"unit": "s", "value": 9}}
+    somebody(session).update_route(**ROUTE, spec=spec)
+
+
+def test_a_step_that_needs_none_is_taken() -> None:
+    session = open_at("meshed", shift=needing(100))
+    require_approval(session, 25, next_plan(session))
+
+
+def test_a_step_without_its_approval_is_held_and_the_run_and_the_plan_are_named() -> None:
+    session, sky = under_sky(shift=needing(25))
+    seen, words = ended(session, Held)
+    assert f"25 %: plan {next_plan(session).hash} needs an approval; there is none" in words
+    assert f"runbook approve {newest(session.parameters).id}, then run 05 again" in words
+    assert phases(seen) == ["rehearsed"]
+    assert sky.weights() == BACK
+
+
+def test_an_approval_says_who_which_plan_until_when_and_what_then() -> None:
+    session, _ = under_sky(shift=needing(25, valid_minutes=30, on_expiry="roll_back"))
+    ended(session, Held)
+    plan = next_plan(session)
+    approve(session, newest(session.parameters), plan, approver="ada")
+    (line,) = lines(session, "approved")
+    assert (line["approver"], line["plan"], line["on_expiry"]) == ("ada", plan.hash, "roll_back")
+    left = datetime.fromisoformat(line["until"]) - datetime.now(UTC)
+    assert timedelta(minutes=29) < left <= timedelta(minutes=30)
+
+
+def test_where_nobody_is_named_the_caller_of_aws_approves() -> None:
+    session, _ = under_sky(shift=needing(25))
+    ended(session, Held)
+    assert approve(session, newest(session.parameters), next_plan(session))["approver"] == session.identity.arn
+
+
+def test_approved_the_shift_goes_on_and_nothing_is_rehearsed_again() -> None:
+    """A second rehearsal would write the route, and with it make the plan another one than the approved."""
+    session, sky = under_sky(shift=needing(25))
+    ended(session, Held)
+    approve(session, newest(session.parameters), next_plan(session), approver="ada")
+    seen = take(again(sky))
+    assert phases(seen) == ["written", "proved", "judged", "written", "proved", "judged"]
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+    assert sky.updates == 3
+
+
+def test_between_two_steps_the_shift_is_held_and_goes_on_with_the_evidence_so_far() -> None:
+    session, sky = under_sky(shift=needing(100))
+    seen, words = ended(session, Held)
+    assert phases(seen) == ["rehearsed", "written", "proved", "judged"]
+    assert words.startswith("100 %: plan ")
+    assert sky.weights() == QUARTER
+    approve(session, newest(session.parameters), next_plan(session), approver="ada")
+    assert phases(take(again(sky))) == ["written", "proved", "judged"]
+    assert lines(session, "judged")[-1]["samples"]["errors"][0][0] == 150  # 75 % of the first interval's 200
+
+
+def test_an_approval_among_the_parameters_counts_too() -> None:
+    session, sky = under_sky(shift=needing(100))
+    ended(session, Held)
+    until = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    stated = {"approver": "ada", "plan": next_plan(session).hash, "until": until}
+    take(again(sky, approval=stated))
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+
+
+def test_another_plans_approval_does_not_count() -> None:
+    session, sky = under_sky(shift=needing(100))
+    ended(session, Held)
+    given(session, survey(session).plan_weights({STABLE: 50, CANARY: 50}))
+    _, words = ended(again(sky), Held)
+    assert "there is none" in words
+    assert sky.weights() == QUARTER
+
+
+def test_after_somebody_elses_write_the_approval_is_of_another_plan() -> None:
+    session, sky = under_sky(shift=needing(100))
+    ended(session, Held)
+    given(session, next_plan(session))
+    edited(session)
+    _, words = ended(again(sky), Held)
+    assert f"plan {next_plan(session).hash} needs an approval; there is none" in words
+    assert sky.weights() == QUARTER
+
+
+def test_one_given_before_the_rehearsal_is_of_another_plan() -> None:
+    """Whoever approves sees what was tried; the trial and the rehearsal are never left out."""
+    session, sky = under_sky(shift=needing(25))
+    session.join_run()
+    given(session, next_plan(session))
+    seen, _ = ended(again(sky), Held)
+    assert phases(seen) == ["rehearsed"]
+    assert sky.weights() == BACK
+
+
+def test_one_that_ran_out_is_a_hold() -> None:
+    session, sky = under_sky(shift=needing(100))
+    ended(session, Held)
+    given(session, next_plan(session), minutes=-1)
+    _, words = ended(again(sky), Held)
+    assert "the one by ada ran out" in words
+    assert sky.weights() == QUARTER
+
+
+def test_one_that_ran_out_takes_everything_back_where_the_file_says_so() -> None:
+    session, sky = under_sky(shift=needing(100, on_expiry="roll_back"))
+    ended(session, Held)
+    late = given(session, next_plan(session), minutes=-1)
+    before = sky.updates
+    _, words = ended(again(sky), RolledBack)
+    assert f"approval: the approval of 100 % by ada ran out at {late['until']}; back to 0 % in one write" in words
+    assert (sky.weights(), sky.updates - before) == (BACK, 1)
+
+
+def test_a_fresh_one_beside_one_that_ran_out_is_enough() -> None:
+    session, sky = under_sky(shift=needing(100, on_expiry="roll_back"))
+    ended(session, Held)
+    given(session, next_plan(session), minutes=-1)
+    given(session, next_plan(session))
+    take(again(sky))
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+
+
+def test_at_weight_0_there_is_nothing_to_take_back() -> None:
+    session, sky = under_sky(shift=needing(25, on_expiry="roll_back"))
+    ended(session, Held)
+    given(session, next_plan(session), minutes=-1)
+    _, words = ended(again(sky), Held)
+    assert "needs an approval" in words
+    assert sky.weights() == BACK
+
+
+def test_one_in_a_run_that_has_ended_does_not_count() -> None:
+    session = open_at("meshed", shift=needing(25))
+    plan = next_plan(session)
+    session.join_run()
+    given(session, plan)
+    assert approval_of(session, plan)
+    newest(session.parameters).write("closed", outcome="done")
+    assert approval_of(session, plan) is None
+
+
+@pytest.mark.parametrize("until", ["tomorrow", "2030-01-31T12:00:00"])
+def test_a_moment_without_an_offset_is_refused_in_words(until: str) -> None:
+    session = open_at("meshed", shift=needing(25))
+    plan = next_plan(session)
+    stated = reopen(session, approval={"approver": "ada", "plan": plan.hash, "until": until})
+    with pytest.raises(ParametersError, match="expected a moment with its offset"):
+        require_approval(stated, 25, plan)
