@@ -880,6 +880,20 @@ def test_killed_for_real_in_the_bake_a_shift_goes_on_and_writes_nothing_again(we
     assert after["answered"] > before["answered"] + 500
 
 
+def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live) -> None:
+    asks = {"shift": quick(approvals={"steps": [25]})}
+    _, words = ended(well.session(**asks), Held)
+    run = newest(well.parameters)
+    assert f"runbook approve {run.id}, then run 05 again" in words
+    code, said = well.runbook("approve", run.id, "--by", "ada")
+    assert code == 0, said
+    (given,) = lines_of(well, "approved")
+    assert (given["approver"], given["plan"]) == ("ada", words.partition("plan ")[2].partition(" ")[0])
+    seen = take(well.session(**asks), until=lambda d: d.phase == "written")
+    assert phases(seen) == ["written"]
+    assert well.weights() == QUARTER
+
+
 def test_errors_that_a_retry_hides_from_the_caller_are_found(well: Live) -> None:
     before = well.ledger()["failed"]
     bad(well, error_rate=0.2, error_status=503)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_lib import mesh
-from runbook_lib.errors import Held
+from runbook_lib.errors import CallError, Held
 from runbook_lib.session import Session
 from runbook_lib.trial import end_trial, try_canary
 from tests.live import CANARY, STABLE, Sky, newest, quick, refusing, under_sky, with_probe
@@ -115,11 +115,9 @@ def test_ending_a_trial_that_is_not_there_writes_nothing() -> None:
 
 def test_a_route_that_cannot_be_made_is_said_and_nothing_stays() -> None:
     session, seen = tried(lambda n: GOOD)
-    with (
-        refusing(session, "appmesh", "CreateRoute", "LimitExceededException"),
-        pytest.raises(Exception, match="a quota"),
-    ):
-        try_canary(session)
+    with refusing(session, "appmesh", "CreateRoute", "LimitExceededException"):
+        with pytest.raises(CallError, match="a quota, not a rate"):
+            try_canary(session)
     assert seen == []
     assert mesh.read_trial(session) is None
 

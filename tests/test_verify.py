@@ -95,10 +95,14 @@ def test_a_setting_that_was_loosened_is_found(spoilt: Journal) -> None:
     assert failing(spoilt(lambda line: line["settings"].update(alpha=0.1))) == ["verdict 1"]
 
 
-@pytest.mark.parametrize("secret", [SECRET, f"key {KEY} here", "postgres://shop:hunter2@db/orders"])
+@pytest.mark.parametrize(
+    "secret",
+    [SECRET, f"key {KEY} here", "postgres://shop:hunter2@db/orders"],
+    ids=["access key id", "secret access key", "password in an address"],
+)
 @pytest.mark.parametrize("file", ["record.jsonl", "summary.json", "05_shift_traffic.ipynb"])
 def test_what_is_shaped_like_a_secret_is_found_wherever_it_stands(run: Run, file: str, secret: str) -> None:
-    document = {"cells": [{"outputs": [{"text": ["line\n", secret]}]}]}
+    document = {"event": "note", "cells": [{"outputs": [{"text": ["line\n", secret]}]}]}
     with (run.folder / file).open("a") as it:
         it.write(json.dumps(document) + "\n")
     assert failing(run) == [file]
