@@ -92,7 +92,10 @@ def shared_clients(endpoint: str) -> Iterator[Aws]:
 
 @pytest.fixture
 def aws(shared_clients: Aws) -> Aws:
-    """Return clients in an account that no other test has used."""
+    """Return clients in an account that no other test has used, with no service left that never settles."""
+    for _, _, backend in list(control_plane.ecs_backends.iter_backends()):
+        backend.state.services.clear()
+        backend.state.tasks.clear()
     shared_clients.account = str(next(_ACCOUNTS))
     return shared_clients
 

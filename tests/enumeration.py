@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import hashlib
 import io
 import itertools
@@ -334,6 +335,9 @@ class Explorer:
         shutil.rmtree("runs")
         self.watch, self.calls = Watch(self.p), []
         self.branches = True
+        gc.collect()
+        gc.freeze()  # a collection in a child would copy every page of its parent's
+        gc.disable()
         self._run("")
 
     def _run(self, state: str) -> NoReturn:

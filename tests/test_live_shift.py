@@ -575,6 +575,13 @@ def test_killed_between_writes_it_goes_on_with_the_evidence_so_far_and_writes_no
     assert first[0][0] == 150  # the first interval of the first process still counts: 75 % of 200
 
 
+def test_killed_after_the_rehearsal_everything_is_tried_and_rehearsed_again() -> None:
+    session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
+    take(session, until=lambda d: d.phase == "rehearsed")
+    seen = take(again(sky), until=lambda d: d.phase == "written")
+    assert phases(seen) == ["tried", "rehearsed", "written"]
+
+
 def test_evidence_of_before_a_kill_can_fail_the_canary_after_it() -> None:
     session, sky = under_sky(errors={CANARY: 0.04})
     take(session, until=lambda d: d.phase == "proved" or sum(d.errors.values()) > 3)

@@ -115,9 +115,9 @@ def test_ending_a_trial_that_is_not_there_writes_nothing() -> None:
 
 def test_a_route_that_cannot_be_made_is_said_and_nothing_stays() -> None:
     session, seen = tried(lambda n: GOOD)
-    with refusing(session, "appmesh", "CreateRoute", "LimitExceededException"):
-        with pytest.raises(CallError, match="a quota, not a rate"):
-            try_canary(session)
+    quota = refusing(session, "appmesh", "CreateRoute", "LimitExceededException")
+    with quota, pytest.raises(CallError, match="a quota, not a rate"):
+        try_canary(session)
     assert seen == []
     assert mesh.read_trial(session) is None
 
