@@ -247,16 +247,20 @@ def merged(live: Any, desired: Any) -> Any:
                 out[key] = merged(live.get(key), value)
         return out
     if isinstance(live, list) and isinstance(desired, list):
-        return [merged(_twin(item, live), item) for item in desired]
+        left = [record for record in live if isinstance(record, Mapping)]
+        return [merged(_taken_twin(item, left), item) for item in desired]
     return stated(desired)
 
 
-def _twin(item: Any, among: Sequence[Any]) -> Any:
+def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
+    """Take out of `left` the record that an item stands for; each stands for one."""
     if not isinstance(item, Mapping) or not item:
         return None
     name = next(iter(item))
-    records = (other for other in among if isinstance(other, Mapping))
-    return next((other for other in records if _contains(other.get(name), item[name])), None)
+    for index, record in enumerate(left):
+        if _contains(record.get(name), item[name]):
+            return left.pop(index)
+    return None
 
 
 def stated(desired: Any) -> Any:

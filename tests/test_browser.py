@@ -67,29 +67,29 @@ def approve_and_apply(notebook: Notebook) -> None:
     """Move the slider to 25, see the forecast change, approve and apply, all with keys."""
     notebook.run_through("panel")
     panel = notebook.cell("panel")
-    panel.get_by_text(re.compile("forecast at 0 %")).wait_for(timeout=20_000)
+    panel.get_by_text(re.compile("forecast at 0 %")).wait_for(timeout=60_000)
     handle = panel.locator(".noUi-handle").nth(1)
     handle.focus()
     for _ in range(5):
         handle.press("PageUp")
-    panel.get_by_text(re.compile("forecast at 25 %")).wait_for(timeout=20_000)
-    panel.get_by_text(re.compile("needs an approval first")).wait_for(timeout=5_000)
+    panel.get_by_text(re.compile("forecast at 25 %")).wait_for(timeout=60_000)
+    panel.get_by_text(re.compile("needs an approval first")).wait_for(timeout=30_000)
     button = panel.get_by_role("button", name="Apply this step")
     assert button.is_disabled()
     press(panel.get_by_role("button", name="Approve"))
-    panel.get_by_text(re.compile("approved by")).wait_for(timeout=10_000)
+    panel.get_by_text(re.compile("approved by")).wait_for(timeout=45_000)
     press(button, "Space")
-    panel.get_by_text(re.compile(r"1 change\(s\) made and read back")).wait_for(timeout=10_000)
+    panel.get_by_text(re.compile(r"1 change\(s\) made and read back")).wait_for(timeout=45_000)
 
 
 def follow_and_hold(notebook: Notebook) -> None:
     """Follow the shift: its share arrives; the panel is free meanwhile, and its Hold is heeded."""
     notebook.run("measured-shift")
     followed = notebook.cell("measured-shift")
-    followed.get_by_text(re.compile(r"share 2\d\.\d%")).wait_for(timeout=20_000)
-    followed.locator("svg[role=img]").first.wait_for(timeout=10_000)
+    followed.get_by_text(re.compile(r"share 2\d\.\d%")).wait_for(timeout=60_000)
+    followed.locator("svg[role=img]").first.wait_for(timeout=45_000)
     press(notebook.cell("panel").get_by_role("button", name="Hold"))
-    followed.get_by_text(re.compile("held by .+; weights stay")).wait_for(timeout=10_000)
+    followed.get_by_text(re.compile("held by .+; weights stay")).wait_for(timeout=45_000)
     notebook.wait_until_idle()
 
 
@@ -97,11 +97,11 @@ def fail_and_go_back(notebook: Notebook, session: Session) -> None:
     """Go on; then the canary fails, and all traffic goes back by itself."""
     notebook.run("measured-shift")
     followed = notebook.cell("measured-shift")
-    followed.get_by_text(re.compile("watching")).wait_for(timeout=20_000)
+    followed.get_by_text(re.compile("watching|proved")).first.wait_for(timeout=60_000)
     try:
         local.inject(session.parameters, "serviceBv2", error_rate=0.3)
-        followed.get_by_text(re.compile("FAIL")).first.wait_for(timeout=20_000)
-        followed.get_by_text(re.compile("back to 0 % in one write")).first.wait_for(timeout=20_000)
+        followed.get_by_text(re.compile("FAIL")).first.wait_for(timeout=60_000)
+        followed.get_by_text(re.compile("back to 0 % in one write")).first.wait_for(timeout=60_000)
     finally:
         local.inject(session.parameters, "serviceBv2")
     notebook.wait_until_idle()
