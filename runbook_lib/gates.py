@@ -62,6 +62,7 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
             unfinished,
             "finish the shift first",
         ),
+        _quiet(found),
         Evidence(
             "nothing else refers to it",
             not others,
@@ -149,7 +150,8 @@ def _quiet(found: Survey) -> Evidence:
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
     end = session.wall() + seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
-    while (requests := _requests(found, seconds)) and session.applies and session.wall() < end:
+    carries = bool(found.split.weights.get(p.shift.stable, 0))  # then waiting cannot help
+    while (requests := _requests(found, seconds)) and session.applies and not carries and session.wall() < end:
         session.sleep(min(p.telemetry.period_seconds, 5))
     words = f"{requests} request(s) in the last {seconds} s"
     hint = "find who still calls it: its own sidecar's access log says from where"

@@ -122,6 +122,7 @@ class Survey:
         end = ecs.plan_end(p, self.running[p.shift.stable])
         needs = (
             "stable carries nothing",
+            "stable is quiet",
             "nothing else refers to it",
             "canary carries all",
             "the name survives",

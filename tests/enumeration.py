@@ -342,13 +342,13 @@ class Explorer:
 
     def _run(self, state: str) -> NoReturn:
         """Run from the top to the end of the path, or to an end on the way, which is where the next run starts."""
-        self.case, self.first, error = "", not state, ""
+        self.case, self.first, verdict = "", not state, ""
         try:
             self._walk()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
-            error = traceback.format_exc()
+            verdict = "" if self.case else traceback.format_exc()
         if not self.case:
-            self.jobs.report(state=state, verdict=error or self._finished())
+            self.jobs.report(state=state, verdict=verdict or self._finished())
         elif state := self._leaves(self.case):
             self._goes_on(state)
         self.jobs.end()
@@ -447,11 +447,13 @@ class Explorer:
             self._goes_on(state)
 
     def _branch(self, request: Any, operation: str) -> None:
-        """Let a child meet each fault here; see first, and take back, what would be answered without one."""
-        before = snapshot.take()
-        self.expected = self._seen(self.in_process.answer(request))
-        snapshot.put_back(before)
-        for fault in self._faults(operation):
+        """Let a child meet each fault here; for those that may pass unnoticed, first see what is answered without."""
+        faults = self._faults(operation)
+        if not all(fault.lasting for fault in faults):
+            before = snapshot.take()
+            self.expected = self._seen(self.in_process.answer(request))
+            snapshot.put_back(before)
+        for fault in faults:
             self.jobs.report(launched=fault.kind)
             if self.jobs.fork():
                 self.case, self.fault = fault.kind, fault

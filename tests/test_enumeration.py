@@ -85,7 +85,7 @@ def enumerated(folder: Path, *options: str) -> Results:
     """Run the enumeration in a process without threads, whose forks are its snapshots."""
     command = [sys.executable, "-m", "tests.enumeration", *options, str(folder)]
     subprocess.run(command, cwd=ROOT, check=True)
-    return Results([json.loads(line) for line in (folder / "results.jsonl").open()])
+    return Results([json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()])
 
 
 @pytest.fixture(scope="module")
