@@ -11,9 +11,12 @@
     │   └── LockError           another run is at work here
     ├── Failed                  something was attempted and did not end well   exit 1
     │   ├── CallError           AWS refused or could not be reached
+    │   │   ├── ThrottledError      too many calls
+    │   │   └── CredentialsError    they have run out
     │   ├── ForeignChangeError  another writer was there between our write and our reading
     │   ├── ReadBackError       AWS does not show what was written
-    │   └── WaitError           a wait came to its end
+    │   ├── WaitError           a wait came to its end
+    │   └── RollbackError       the way back to stable could not be made, or traffic does not show it
     ├── Held                    traffic stays where it is, somebody is to decide   exit 3
     └── RolledBack              traffic is back on the stable service              exit 4
 
@@ -28,6 +31,7 @@ from runbook_lib.redaction import scrubbed
 
 __all__ = [
     "CallError",
+    "CredentialsError",
     "Failed",
     "ForeignChangeError",
     "GateError",
@@ -38,22 +42,25 @@ __all__ = [
     "PrerequisiteError",
     "ReadBackError",
     "Refused",
+    "RollbackError",
     "RolledBack",
     "RunbookError",
     "StalePlanError",
     "TargetError",
+    "ThrottledError",
     "WaitError",
 ]
 
 
 class RunbookError(Exception):
-    """The root. `reason` is one machine-readable word, `exit_code` the command's."""
+    """The root. `reason` is one machine-readable word, of the kind or of the case; `exit_code` the command's."""
 
-    reason: ClassVar[str] = "error"
+    reason: str = "error"
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
         self.message, self.hint = scrubbed(message), scrubbed(hint)
+        self.reason = reason or self.reason
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -121,6 +128,18 @@ class CallError(Failed):
     reason = "call"
 
 
+class ThrottledError(CallError):
+    """AWS takes no more calls just now."""
+
+    reason = "throttled"
+
+
+class CredentialsError(CallError):
+    """The credentials have run out, or are no longer taken."""
+
+    reason = "credentials"
+
+
 class ForeignChangeError(Failed):
     """Another writer changed the same thing at the same time."""
 
@@ -137,6 +156,12 @@ class WaitError(Failed):
     """A wait ended without its condition."""
 
     reason = "wait"
+
+
+class RollbackError(Failed):
+    """The way back to the stable service could not be made, or traffic does not show it."""
+
+    reason = "rollback_failed"
 
 
 class Held(RunbookError):

@@ -32,7 +32,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The newest shift of an environment; `evidence` is the log evidence against the canary after each interval."""
+    """The newest shift of an environment.
+
+    `decisions` are in the order of time, each with at least `phase`, `at` (epoch seconds) and `step`; approvals and
+    holds are among them. `evidence` is the log evidence against the canary after each of the last intervals, and
+    `needed` what makes a FAIL, as odds to 1.
+    """
 
     stable: str
     canary: str
@@ -40,6 +45,7 @@ class History:
     decisions: Sequence[Mapping[str, Any]]
     evidence: Sequence[float]
     steps: Sequence[Step]
+    needed: float = 100.0
 
 
 def read_history(session: Session) -> History:
@@ -58,7 +64,7 @@ def read_history(session: Session) -> History:
     rule = p.shift.verdict
     samples = [i.errors for i in seen if written and i.start >= written[0]]
     curve = evidence_curve(samples, alpha=rule.alpha, detectable_increase=rule.detectable_increase)
-    return History(p.shift.stable, p.shift.canary, seen, decisions, curve, list(_steps(decisions)))
+    return History(p.shift.stable, p.shift.canary, seen, decisions, curve, list(_steps(decisions)), 1 / rule.alpha)
 
 
 def _decisions(run: record.Run) -> list[dict[str, Any]]:

@@ -34,7 +34,15 @@ from IPython.core.getipython import get_ipython
 
 from runbook_lib import parameters as files
 from runbook_lib import record
-from runbook_lib.errors import CallError, ParametersError, RunbookError, TargetError, WaitError
+from runbook_lib.errors import (
+    CallError,
+    CredentialsError,
+    ParametersError,
+    RunbookError,
+    TargetError,
+    ThrottledError,
+    WaitError,
+)
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.redaction import scrubbed
@@ -348,6 +356,10 @@ def _guard(session: Session) -> None:
 
 
 NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+KINDS = {
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"), CredentialsError),
+    **dict.fromkeys(("Throttling", "ThrottlingException", "TooManyRequestsException"), ThrottledError),
+}
 ADVICE = {
     "ExpiredToken": "log in again and run again: it goes on from where AWS stands",
     "ExpiredTokenException": "log in again and run again: it goes on from where AWS stands",
@@ -364,8 +376,6 @@ def _call_error(call: Call, error: Exception) -> CallError:
         return error
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        return CallError(
-            f"{where}: {code}: {message}",
-            hint=ADVICE.get(code, "run again: it goes on from where AWS stands"),
-        )
+        kind = KINDS.get(code, CallError)
+        return kind(f"{where}: {code}: {message}", hint=ADVICE.get(code, "run again: it goes on from where AWS stands"))
     return CallError(f"{where}: {error}", hint="check the connection, then run again")
