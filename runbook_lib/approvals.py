@@ -15,7 +15,7 @@ from runbook_lib.plan import Plan
 from runbook_lib.record import Run
 from runbook_lib.session import Session
 
-__all__ = ["approval_of", "approve", "hold", "hold_since", "ran_out", "require_approval"]
+__all__ = ["approval_of", "approve", "hold", "holds", "ran_out", "require_approval"]
 
 
 def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> dict[str, Any]:
@@ -42,10 +42,9 @@ def hold(run: Run, by: str) -> None:
     run.write("hold", by=by)
 
 
-def hold_since(run: Run, moment: datetime) -> dict[str, Any] | None:
-    """Return the first hold written after a moment, None where there is none."""
-    holds = (line for line in run.lines() if line["event"] == "hold")
-    return next((line for line in holds if datetime.fromisoformat(line["at"]) > moment), None)
+def holds(run: Run) -> list[dict[str, Any]]:
+    """Return the holds written into a run, the earliest first."""
+    return [line for line in run.lines() if line["event"] == "hold"]
 
 
 def require_approval(session: Session, step: int, plan: Plan) -> None:

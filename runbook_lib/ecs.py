@@ -6,7 +6,7 @@ The only caller of the ECS and Application Auto Scaling clients. `read_` reads, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib import task_definition as tasks
@@ -167,6 +167,12 @@ def read_counts(session: Session, names: Sequence[str]) -> dict[str, tuple[int, 
     return {name: (state["desired"], state["running"]) if state else (0, 0) for name, state in found.items()}
 
 
+def read_unhealthy(session: Session, name: str) -> int:
+    """Read how many of a service's running tasks are UNHEALTHY."""
+    query = "length(tasks[?healthStatus=='UNHEALTHY'])"
+    return session.read(_tasks(session.parameters, name, query)) or 0
+
+
 # --- the sidecars -------------------------------------------------------------------------------------------
 
 
@@ -322,6 +328,26 @@ def plan_end(p: Parameters, found: Running) -> Plan:
         changes += [*_unscale(p, found), *_drain(p, found), _delete_service(p, found)]
     changes += [_deregister(arn) for arn in found.revisions]
     return Plan("06_tear_down_service_b", tuple(changes))
+
+
+def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
+    """Plan that a service's scaling never goes below `least` tasks; nothing where it does not scale by itself."""
+    plan, target = Plan("05_shift_traffic"), found.scalable
+    if not target or target["MinCapacity"] >= least:
+        return plan
+    wanted = {**target, "MinCapacity": least, "MaxCapacity": max(least, target["MaxCapacity"])}
+    write = ("application-autoscaling", "register_scalable_target")
+    change = Change(
+        name=f"scaling of {found.service}",
+        verb="update",
+        call=Call(*write, wanted),
+        reading=_scalable(p, found.service),
+        expected=target,
+        wanted=wanted,
+        inverse=Inverse("update", Call(*write, target), wanted=target),
+        diff=differences(target, wanted),
+    )
+    return replace(plan, changes=(change,))
 
 
 def _unscale(p: Parameters, found: Running) -> list[Change]:

@@ -179,7 +179,7 @@ def forecast_load(
     return Load(weight, stable_now, load / canary_tasks if canary_tasks else None, known, canary_tasks, needed)
 
 
-def share_band(weight: int, requests: int, confidence: float = 0.999) -> tuple[float, float]:
+def share_band(weight: float, requests: int, confidence: float = 0.999) -> tuple[float, float]:
     """Return the lowest and the highest share of `requests` the canary may get if `weight` percent is real.
 
     Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at weights 0 and 100;
@@ -197,7 +197,7 @@ def share_band(weight: int, requests: int, confidence: float = 0.999) -> tuple[f
     return below / requests, above / requests
 
 
-def separable(former_weight: int, new_weight: int, requests: int, confidence: float = 0.999) -> bool:
+def separable(former_weight: float, new_weight: float, requests: int, confidence: float = 0.999) -> bool:
     """Return whether this many requests tell the two weights apart: their bands no longer overlap."""
     lower, higher = sorted((former_weight, new_weight))
     if lower == higher or not requests:

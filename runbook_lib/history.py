@@ -1,21 +1,26 @@
 """Read back what a shift looked like: its intervals from CloudWatch, its decisions from the record.
 
-It only reads. Pictures, summaries and the claims of notebook 05 are made of it.
+It only reads. What goes on from an earlier attempt, pictures and the claims of notebooks 05 and 06 are made of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from runbook_lib import record, telemetry
+from runbook_lib.parameters import Parameters
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import evidence_curve
 
-__all__ = ["History", "Step", "read_history"]
+__all__ = ["History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
+
+BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
+ENDED = ("rolled back", "settled")  # what it ends with where it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +56,67 @@ class History:
 def read_history(session: Session) -> History:
     """Return the newest shift of the session's environment; empty where there was none."""
     p = session.parameters
-    decisions = next(
-        (found for run in record.runs(p.environment, p.records, p.target) if (found := _decisions(run))), []
-    )
-    written = [d["at"] for d in decisions if d["phase"] == "written" and d["at"]]
+    events = _newest_attempt(session)
+    written = [d["at"] for d in events if d["phase"] == "written" and d["at"]]
     seen: list[Interval] = []
     if written and session.connection.carries_traffic:
         series = survey(session).engine.series(p)
-        last = max(d["at"] for d in decisions) + 2 * p.telemetry.period_seconds
+        last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
         until = min(telemetry.complete_until(session, session.wall()), last)
         seen = telemetry.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
+    return seen_as(p, seen, events, since=written[0] if written else 0.0)
+
+
+def seen_as(p: Parameters, seen: Sequence[Interval], events: Sequence[Mapping[str, Any]], since: float = 0) -> History:
+    """Return intervals and events as a history; evidence counts from `since` on, in epoch seconds."""
     rule = p.shift.verdict
-    samples = [i.errors for i in seen if written and i.start >= written[0]]
+    samples = [i.errors for i in seen if i.start >= since]
     curve = evidence_curve(samples, alpha=rule.alpha, detectable_increase=rule.detectable_increase)
-    return History(p.shift.stable, p.shift.canary, seen, decisions, curve, list(_steps(decisions)), 1 / rule.alpha)
+    return History(p.shift.stable, p.shift.canary, seen, events, curve, list(_steps(events)), 1 / rule.alpha)
 
 
-def _decisions(run: record.Run) -> list[dict[str, Any]]:
-    return [line for line in run.lines() if line["event"] == "decision"]
+def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any]]:
+    """Return the decisions of the attempt under way at a shift between these two services.
+
+    None once it went back, unless one that has `ended` will do.
+    """
+    decisions = [line for line in _newest_attempt(session) if line["event"] == "decision"]
+    return [] if decisions and decisions[-1]["phase"] in ENDED and not ended else decisions
+
+
+def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
+    """Return the approvals and holds that were written into a run from a moment on, in epoch seconds."""
+    lines = (_event(line) for line in (run.lines() if run else ()) if line["event"] in ("approved", "hold"))
+    return [line for line in lines if line["at"] >= since]
+
+
+def _newest_attempt(session: Session) -> list[dict[str, Any]]:
+    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any."""
+    p = session.parameters
+    both = {p.shift.stable, p.shift.canary}
+    for run in record.runs(p.environment, p.records, p.target):
+        events = [_event(line) for line in run.lines() if line["event"] in ("decision", "approved", "hold")]
+        ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
+        if any(e["event"] == "decision" for e in ours):
+            return _last_attempt(ours)
+    return []
+
+
+def _event(line: Mapping[str, Any]) -> dict[str, Any]:
+    if line["event"] == "decision":
+        return dict(line)
+    return {**line, "phase": line["event"], "step": 0, "at": datetime.fromisoformat(line["at"]).timestamp()}
+
+
+def _last_attempt(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what belongs to the last attempt: one begins with its trial or rehearsal, or after a way back."""
+    attempt: list[dict[str, Any]] = []
+    for event in events:
+        phases = {e["phase"] for e in attempt}
+        over = phases & {*ENDED} and event["phase"] not in ENDED
+        begins = event["phase"] in BEFORE and (event["phase"] in phases or "written" in phases)
+        attempt = [event] if over or begins else [*attempt, event]
+    return attempt
 
 
 def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:

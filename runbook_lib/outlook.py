@@ -12,66 +12,98 @@ from runbook_lib.errors import CallError
 from runbook_lib.forecast import Forecast, Load, forecast, forecast_load
 from runbook_lib.survey import Survey
 
-__all__ = ["Outlook", "Traffic", "look_ahead", "read_traffic"]
+__all__ = ["Outlook", "Traffic", "look_ahead", "looked_back", "measure_traffic", "read_traffic"]
 
 LOOKED_BACK_SECONDS = 60
+LOOKED_BACK_PERIODS = 3  # at the least: where CloudWatch's grain is coarse a minute may hold no whole period
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests per second of both versions, stable's rate of errors (a fraction), and where that is from."""
+    """Requests per second of both versions, stable's rates of errors and of slow requests, and where that is from.
+
+    Rates are fractions of 1.
+    """
 
     requests_per_second: float
     error_rate: float
+    slow_rate: float
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What one weight promises, with the traffic it was reckoned for."""
+    """What one weight promises, with the traffic it was reckoned for.
+
+    `deciding` holds the forecast of each metric that decides, `forecast` being that of errors.
+    """
 
     forecast: Forecast
+    deciding: tuple[Forecast, ...]
     load: Load
     traffic: Traffic
 
 
-def read_traffic(found: Survey) -> Traffic:
-    """Read the last minute's traffic; where there is none, return the rate the parameters state, and say so."""
-    session, p = found.session, found.parameters
-    stated = Traffic(p.traffic.requests_per_second, 0.0, "the parameters' rate")
-    if not session.connection.carries_traffic:
-        return _because(stated, "nothing carries traffic here")
+def looked_back(found: Survey) -> int:
+    """Return over how many seconds traffic is measured."""
+    return max(LOOKED_BACK_SECONDS, LOOKED_BACK_PERIODS * found.parameters.telemetry.period_seconds)
+
+
+def measure_traffic(found: Survey) -> Traffic | None:
+    """Read the traffic of late, None where no request was counted; raise CallError where it cannot be read."""
+    session = found.session
     until = telemetry.complete_until(session, session.wall())
-    try:
-        seen = telemetry.read_intervals(session, found.engine.series(p), until - LOOKED_BACK_SECONDS, until)
-    except CallError as error:
-        return _because(stated, error.message)
+    series = found.engine.series(found.parameters)
+    seen = telemetry.read_intervals(session, series, until - looked_back(found), until)
     busy = [interval for interval in seen if interval.requests]
     if not busy:
-        return _because(stated, "no request was counted in the last minute")
-    seconds = until - busy[0].start
-    requests = sum(interval.errors.stable_requests for interval in busy)
-    errors = sum(interval.errors.stable_errors for interval in busy)
-    rate = sum(interval.requests for interval in busy) / seconds
-    return Traffic(rate, errors / max(requests, 1), f"measured over the last {seconds} s")
+        return None
+    seconds = max(until - busy[0].start, 1)
+    requests = max(sum(i.errors.stable_requests for i in busy), 1)
+    return Traffic(
+        sum(i.requests for i in busy) / seconds,
+        sum(i.errors.stable_errors for i in busy) / requests,
+        sum(i.slow.stable_errors for i in busy) / requests,
+        f"measured over the last {seconds} s",
+    )
 
 
-def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None) -> Outlook:
-    """Forecast a step to `weight` percent for the canary, at the traffic given or measured now."""
+def read_traffic(found: Survey) -> Traffic:
+    """Read the traffic of late; where there is none, return the rate the parameters state, and say so."""
+    why = f"no request was counted in the last {looked_back(found)} s"
+    if not found.session.connection.carries_traffic:
+        why = "nothing carries traffic here"
+    else:
+        try:
+            if traffic := measure_traffic(found):
+                return traffic
+        except CallError as error:
+            why = error.message
+    rate = found.parameters.traffic.requests_per_second
+    return Traffic(rate, 0.0, 0.0, f"the parameters' rate, since {why}")
+
+
+def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, bakes: int = 1) -> Outlook:
+    """Forecast a step to `weight` percent for the canary and so many bakes, at the traffic given or measured now."""
     p = found.parameters
     traffic = traffic or read_traffic(found)
     rule = p.shift.verdict
+    rates = {"errors": traffic.error_rate, **({"slow": traffic.slow_rate} if rule.slow_millis else {})}
+    deciding = [metric for metric in rates if metric not in rule.muted]
+    ahead = {
+        metric: forecast(
+            traffic.requests_per_second,
+            weight,
+            rate,
+            bakes * p.shift.bake_seconds,
+            alpha=rule.alpha / max(1, len(deciding)),
+            detectable_increase=rule.detectable_increase,
+            ignored_increase=rule.ignored_increase,
+            power=rule.power,
+        )
+        for metric, rate in rates.items()
+    }
     tasks = ecs.read_counts(found.session, (p.shift.stable, p.shift.canary))
-    seen = forecast(
-        traffic.requests_per_second,
-        weight,
-        traffic.error_rate,
-        p.shift.bake_seconds,
-        alpha=rule.alpha,
-        detectable_increase=rule.detectable_increase,
-        ignored_increase=rule.ignored_increase,
-        power=rule.power,
-    )
     load = forecast_load(
         traffic.requests_per_second,
         weight,
@@ -79,8 +111,4 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None) -> Ou
         canary_tasks=tasks[p.shift.canary][1],
         weight_now=found.split.weights.get(p.shift.canary, 0),
     )
-    return Outlook(seen, load, traffic)
-
-
-def _because(stated: Traffic, why: str) -> Traffic:
-    return Traffic(stated.requests_per_second, stated.error_rate, f"{stated.source}, since {why}")
+    return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding), load, traffic)

@@ -159,9 +159,19 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits that name exactly these changes against exactly this state."""
-        text = json.dumps([asdict(c) for c in self.changes], sort_keys=True, default=str)
+        """Twelve hexadecimal digits that name exactly these changes against exactly this state.
+
+        Version counters are left out: writing the same state once more makes it no other plan.
+        """
+        text = json.dumps([_uncounted(asdict(c)) for c in self.changes], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _uncounted(change: dict[str, Any]) -> dict[str, Any]:
+    expected = change["expected"]
+    if isinstance(expected, Mapping):
+        change["expected"] = {key: value for key, value in expected.items() if key != "version"}
+    return change
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +218,10 @@ def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
     return ClearedPlan(plan, evidence, _KEY)
 
 
-def as_command(call: Call) -> str:
+def as_command(call: Call, region: str) -> str:
     """Return a call as the AWS CLI's command line, for somebody who must make it by hand."""
-    arguments = json.dumps(call.arguments, default=str)
-    return f"aws {call.service} {call.operation.replace('_', '-')} --cli-input-json {shlex.quote(arguments)}"
+    arguments = shlex.quote(json.dumps(call.arguments, default=str))
+    return f"aws {call.service} {call.operation.replace('_', '-')} --region {region} --cli-input-json {arguments}"
 
 
 def empty(value: Any) -> bool:

@@ -156,6 +156,19 @@ class Session:
                 )
             self.sleep(pause)
 
+    def looks(self, what: str, most: float, interval: float) -> Iterator[None]:
+        """Yield, and again every `interval` seconds until `most` have passed; whoever watches is told what for."""
+        began = self.clock()
+        try:
+            while True:
+                yield
+                if (passed := self.clock() - began) >= most:
+                    return
+                self.waiting(what, passed, most)
+                self.sleep(interval)
+        finally:
+            self.waiting("", self.clock() - began, most)
+
     def latest_run(self) -> record.Run | None:
         """Return the environment's newest run that applies, ended or not."""
         named, p = os.environ.get("RUNBOOK_RUN"), self.parameters

@@ -7,37 +7,53 @@ traffic is served and the record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from runbook_lib import ecs, record, telemetry
+from runbook_lib import ecs, telemetry
 from runbook_lib.apply import apply
-from runbook_lib.approvals import approval_of, ran_out, require_approval
-from runbook_lib.errors import CallError, Failed, GateError, Held, PrerequisiteError, RolledBack, StalePlanError
-from runbook_lib.forecast import forecast, require_passable, separable, share_band
+from runbook_lib.approvals import approval_of, holds, ran_out, require_approval
+from runbook_lib.errors import (
+    CallError,
+    Failed,
+    ForeignChangeError,
+    GateError,
+    Held,
+    PrerequisiteError,
+    RollbackError,
+    RolledBack,
+    StalePlanError,
+)
+from runbook_lib.forecast import require_passable
 from runbook_lib.gates import evidence_for_shift
-from runbook_lib.plan import Evidence, as_command, clear
+from runbook_lib.history import read_attempt
+from runbook_lib.outlook import Traffic, look_ahead, looked_back, measure_traffic
+from runbook_lib.plan import Evidence, Plan, as_command, clear
+from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.trial import try_canary
 from runbook_lib.verdict import Judgement, judge_all
 
-__all__ = ["Decision", "plan_steps", "shift_traffic", "steps_left"]
+__all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "take_step"]
 
-Phase = Literal["planned", "tried", "rehearsed", "written", "proved", "watching", "judged", "rolled back"]
+Phase = Literal["planned", "tried", "rehearsed", "written", "proved", "watching", "judged", "rolled back", "settled"]
 EXTENSIONS = 3  # bakes that an undecided step may take
-CONFIDENCE = 0.99999  # of a band that is looked at again and again
-LOOKED_BACK_SECONDS = 60
-WAYS_BACK = 3  # tries, where somebody else writes the same thing in between
+WAYS_BACK = 3  # tries, where somebody else writes the same thing in between, or AWS is throttling
+SHORT_LOOKS = 3  # in a row in which tasks are missing or unhealthy, until that is no mere replacement of one
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided or seen at one moment; weights in percent, `share` the canary's, as a fraction.
 
-    `requests` and `errors` are by service, since the step was written; share and band since it was real.
+    `requests`, `errors` and `slow` (where that is judged) are by service, since the step was written; share and
+    band since it was real. `tasks` are those that ran when the attempt began. `seen` are the intervals the verdict
+    was made of, since the first step; they are not written down.
     """
 
     phase: Phase
@@ -46,10 +62,13 @@ class Decision:
     words: str
     requests: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
+    slow: Mapping[str, int] = field(default_factory=dict)
     share: float | None = None
     band: tuple[float, float] | None = None
     verdict: str = ""
     at: float = 0.0
+    tasks: Mapping[str, int] = field(default_factory=dict)
+    seen: Sequence[Interval] = field(default=(), repr=False, compare=False)
 
 
 def steps_left(steps: Sequence[int], now: int) -> list[int]:
@@ -60,7 +79,7 @@ def steps_left(steps: Sequence[int], now: int) -> list[int]:
 def plan_steps(session: Session) -> list[Decision]:
     """Plan every step that is left, without writing anything."""
     found, p = survey(session), session.parameters
-    if found.split.state is None or found.lifecycle.retired:
+    if found.split.state is None or found.retired:
         return []
     now = found.split.weights.get(p.shift.canary, 0)
     out = []
@@ -80,25 +99,65 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
 
     A run that was interrupted goes on from the live weights, with the evidence so far. Raises GateError before
     the first write where the evidence does not hold, Held where somebody must decide (weights stay), RolledBack
-    once a FAIL was taken back.
+    once a FAIL was taken back, RollbackError where it could not be.
     """
-    if not evidence:
-        raise GateError("shift: no evidence was given", hint="run the cells above again")
-    for lacking in (e for e in evidence if e.name == "earlier steps" and not e.holds):  # with no route, no step is left
-        raise PrerequisiteError(f"05_shift_traffic: {lacking.found}", hint=lacking.hint)
+    _require_evidence(evidence)
     if not session.applies:
         yield from plan_steps(session)
     elif session.connection.carries_traffic:
         yield from _Shift(session, evidence).run()
     else:
-        yield from _unwatched(session, evidence)
+        for planned in plan_steps(session):
+            yield _unwatched(session, planned.step, evidence)
 
 
-def _unwatched(session: Session, evidence: Sequence[Evidence]) -> Iterator[Decision]:
+def take_step(session: Session, step: int, shown: Plan, *evidence: Evidence) -> Iterator[Decision]:
+    """Write one step as `shift_traffic` does, gates, trial and rehearsal included, and leave the watching to it.
+
+    Raises StalePlanError where `shown`, the plan somebody looked at, is no longer what would be written.
+    """
+    _require_evidence(evidence)
+    if survey(session).plan_weights(_weights(session, step)) != shown:
+        raise StalePlanError(f"{step} %: it is no longer what was planned against", hint="look at the new plan first")
+    if session.connection.carries_traffic:
+        yield from _Shift(session, evidence).take(step)
+    else:
+        yield _unwatched(session, step, evidence)
+
+
+def go_back(session: Session) -> Decision:
+    """Put all traffic back on stable in one write, because somebody says so; a shift under way ends by it."""
+    found = survey(session)
+    now = found.split.weights.get(session.parameters.shift.canary, 0)
+    apply(session, clear(found.plan_weights(_weights(session, 0))))
+    told = Decision("rolled back", now, _weights(session, 0), "by hand: back to 0 % in one write", at=session.wall())
+    return _written_down(session, told)
+
+
+def _require_evidence(evidence: Sequence[Evidence]) -> None:
+    if not evidence:
+        raise GateError("shift: no evidence was given", hint="run the cells above again")
+    for lacking in (e for e in evidence if e.name == "earlier steps" and not e.holds):  # with no route, no step is left
+        raise PrerequisiteError(f"05_shift_traffic: {lacking.found}", hint=lacking.hint)
+
+
+def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Decision:
     """On a control plane without traffic a weight can be read back, and nothing more."""
-    for planned in plan_steps(session):
-        apply(session, clear(survey(session).plan_weights(planned.weights), *evidence))
-        yield Decision("written", planned.step, dict(survey(session).split.weights), f"{planned.words}, read back")
+    found = survey(session)
+    former = found.split.weights.get(session.parameters.shift.canary, 0)
+    plan = found.plan_weights(_weights(session, step))
+    require_approval(session, step, plan)
+    apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
+    words = f"{former} → {step} %, read back"
+    return _written_down(session, Decision("written", step, dict(survey(session).split.weights), words))
+
+
+def _written_down(session: Session, decision: Decision) -> Decision:
+    """Write a decision into the record, but for what can be read again, and return it."""
+    line = asdict(replace(decision, seen=()))
+    del line["seen"]
+    session.join_run().write("decision", **line)
+    return decision
 
 
 class _Shift:
@@ -108,40 +167,58 @@ class _Shift:
         self.session, self.evidence, self.shift = session, tuple(evidence), session.parameters.shift
         self.found = survey(session)
         self.series = self.found.engine.series(session.parameters)
-        self.journal = self._attempt()
+        self.journal = read_attempt(session)
         self.began = self._since("written", 0) or session.wall()
         self.step_began = self.began
-        self.former, self.looked_until, self.real_since = 0, 0, 0
+        self.former, self.looked_until = 0, 0
         self.seen: list[Interval] = []
+        self.real_since = 0  # of the step under way; 0 until traffic has proved it
+        self.judged: dict[str, Any] = {}  # the newest judgement as it is written down, empty once it was
+        self.short: Counter[str] = Counter()  # looks in a row in which a service lacked tasks
+        self.holds: list[dict[str, Any]] = []
 
     # the way
 
     def run(self) -> Iterator[Decision]:
         """Take every step that is left."""
+        if self._is_left():
+            with self._under_way():
+                yield from self._steps()
+
+    def take(self, step: int) -> Iterator[Decision]:
+        """Write one step, and do not watch it."""
+        with self._under_way():
+            if self._live() == 0 and not self._is_prepared(step):
+                yield from self._prepare(step)
+            yield from self._write(step)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """Hold the environment meanwhile; an interrupt leaves the weights, and says so."""
+        self.holds = holds(self.session.join_run())
         try:
-            if self._is_left():
-                with self.session.holding():
-                    yield from self._steps()
+            with self.session.holding():
+                yield
         except KeyboardInterrupt:
-            now = self._now()
-            self.session.join_run().write("interrupted", weights=now)
-            raise Held(
-                f"interrupted: {now} stays as it is", hint="run again to go on, or `runbook undo` to go back"
-            ) from None
+            run, now = self.session.join_run(), self._now()
+            run.write("interrupted", weights=now)
+            words, hint = f"interrupted: {now} stays as it is", f"run 05 again to go on, or {_undo(run.id)}"
+            raise Held(words, hint=hint, reason="interrupted") from None
 
     def _is_left(self) -> bool:
         """Say whether anything is left to do: a step to take, or one to go on watching."""
-        if self.found.lifecycle.retired or self.found.split.state is None:
+        if self.found.retired or self.found.split.state is None:
             return False
-        now = self._live()
-        return bool(steps_left(self.shift.steps, now)) or (now in self.shift.steps and not self._passed(now))
+        now, last = self._live(), self.shift.steps[-1]
+        unwatched = 0 < now <= last and not self._passed(now) and (now < last or bool(self.journal))
+        return bool(steps_left(self.shift.steps, now)) or unwatched
 
     def _steps(self) -> Iterator[Decision]:
         now = self._live()
         left = steps_left(self.shift.steps, now)
         if now == 0 and left and not self._is_prepared(left[0]):
             yield from self._prepare(left[0])
-        elif now in self.shift.steps and not self._passed(now):
+        elif now and not self._passed(now):
             self.step_began = self._since("written", now) or self.session.wall()
             self.former = max((step for step in self.shift.steps if step < now), default=0)
             yield from self._watch(now)
@@ -150,37 +227,41 @@ class _Shift:
             yield from self._watch(step)
 
     def _is_prepared(self, step: int) -> bool:
-        """Say whether all but an approval had been done, and it was given: a rehearsal would change its plan."""
+        """Say whether all but an approval had been done, and it was given."""
         approved = approval_of(self.session, self.found.plan_weights(_weights(self.session, step)))
         return bool(approved and self.journal and self.journal[-1]["phase"] == "rehearsed")
 
     def _prepare(self, step: int) -> Iterator[Decision]:
-        """Before users see the canary: try it with requests of its own, and rehearse the way back."""
+        """Before users see the canary: try it with requests of its own, keep stable's tasks, rehearse the way back."""
+        evidence = (*self.evidence, *evidence_for_shift(self.found), *self._hazards())
         back = self.found.engine.plan_split(self.found.split, _weights(self.session, 0), rewrite=True)
-        cleared = clear(back, *self.evidence, *self._hazards())
+        cleared = clear(back, *evidence)
         self._require_passable(step)
+        running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
         if self.shift.trial:
             yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
+        kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
-        yield self._told(Decision("rehearsed", 0, self._now(), "the way back was written once at weight 0"))
+        words = "the way back was written once at weight 0"
+        words += f"; {self.shift.stable} keeps at least {running} task(s)" if kept else ""
+        yield self._told(Decision("rehearsed", 0, self._now(), words, tasks={self.shift.stable: running}))
 
     def _write(self, step: int) -> Iterator[Decision]:
         self.found = survey(self.session)
         self.former = self.found.split.weights.get(self.shift.canary, 0)
         plan = self.found.plan_weights(_weights(self.session, step))
-        evidence = (*(evidence_for_shift(self.found) if self.former else self.evidence), *self._hazards())
-        if self.former:
+        evidence = (*evidence_for_shift(self.found), *self._hazards()) if step > self.former else ()
+        if evidence:
             self._require_holding(evidence)
-        if self.former and (expired := ran_out(self.session, step, plan)):
-            yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
-        require_approval(self.session, step, plan)
-        self._require_passable(step)
+            if self.former and (expired := ran_out(self.session, step, plan)):
+                yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
+            require_approval(self.session, step, plan)
         try:
+            if evidence:
+                self._require_passable(step)
             apply(self.session, clear(plan, *evidence))
-        except StalePlanError as error:
-            if not self.former:
-                raise
-            raise Held(f"before the next step: {error.message}", hint=error.hint) from None
+        except (GateError, StalePlanError) as error:  # whatever was written before this step is no refusal any more
+            raise Held(f"before the next step: {error.message}", hint=error.hint, reason=error.reason) from None
         self.step_began = self.session.wall()
         self.began = self.began if self.former else self.step_began
         yield self._told(Decision("written", step, self._now(), f"{self.former} → {step} %, read back"))
@@ -189,61 +270,49 @@ class _Shift:
         """Return what would end a step at once: nobody to go back to, an alarm that rings or is not there."""
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
+        least = max(wanted, self._least())
         states = telemetry.read_alarms(self.session, self.shift.alarms)
         bad = [f"{name} is {state}" for name, state in states.items() if state in ("ALARM", "MISSING")]
-        words = f"{stable} runs {running} of {wanted} task(s)"
+        words = f"{stable} runs {running} of {least} task(s)"
         return (
-            Evidence("a way back", 0 < wanted <= running, words, "it must be able to take everything back, until 06"),
+            Evidence("a way back", 0 < least <= running, words, "it must be able to take everything back, until 06"),
             Evidence("alarms", not bad, ", ".join(bad) or "none of them rings", "settle it, or correct shift.alarms"),
         )
 
+    def _least(self) -> int:
+        """Return how many tasks stable ran when the attempt began: it may have to take everything back."""
+        counts = [line["tasks"].get(self.shift.stable, 0) for line in self.journal if line.get("tasks")]
+        return counts[-1] if counts else 0
+
     def _require_holding(self, evidence: Sequence[Evidence]) -> None:
-        """Between two steps a claim that no longer holds is a hold: users are on the canary already."""
+        """Once a trial was made or users are on the canary, a claim that no longer holds is a hold."""
         failing = [e for e in evidence if not e.holds]
         if failing:
             words = "; ".join(f"{e.name}: {e.found}" for e in failing)
-            raise Held(f"before the next step: {words}", hint="; ".join(e.hint for e in failing if e.hint))
+            hint = "; ".join(e.hint for e in failing if e.hint)
+            raise Held(f"before the next step: {words}", hint=hint, reason="gate")
 
     def _require_passable(self, step: int) -> None:
         """Refuse a bake that this traffic could never make PASS; Held where no traffic is seen at all."""
-        rate, errors = self._traffic()
-        if rate == 0:
+        traffic = self._traffic()
+        if traffic is None:
             raise Held(
-                f"no request to {self.shift.name} was counted in the last {LOOKED_BACK_SECONDS} s",
+                f"no request to {self.shift.name} was counted in the last {looked_back(self.found)} s",
                 hint="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
+                reason="no_metrics",
             )
-        rule = self.shift.verdict
-        seen = forecast(
-            rate,
-            step,
-            errors,
-            self.shift.bake_seconds * (EXTENSIONS if rule.on_inconclusive == "extend" else 1),
-            alpha=rule.alpha,
-            detectable_increase=rule.detectable_increase,
-            ignored_increase=rule.ignored_increase,
-            power=rule.power,
-        )
-        try:
+        bakes = EXTENSIONS if self.shift.verdict.on_inconclusive == "extend" else 1
+        for seen in look_ahead(self.found, step, traffic, bakes=bakes).deciding:
             require_passable(seen, allow=self.shift.allow_unprovable)
-        except GateError as error:
-            if not self.former:
-                raise
-            raise Held(f"before the next step: {error.message}", hint=error.hint) from None
 
-    def _traffic(self) -> tuple[float, float]:
-        """Return requests per second and stable's error rate of late, waiting for the first figures."""
-        end = self.session.wall() + self._patience()
-        while True:
-            until = telemetry.complete_until(self.session, self.session.wall())
-            seen = telemetry.read_intervals(self.session, self.series, until - LOOKED_BACK_SECONDS, until)
-            busy = [i for i in seen if i.requests]
-            if busy or self.session.wall() > end:
-                break
-            self._pause()
-        total = sum(i.requests for i in busy)
-        seconds = max(until - busy[0].start, 1) if busy else 1
-        stable = sum(i.errors.stable_requests for i in busy)
-        return total / seconds, sum(i.errors.stable_errors for i in busy) / max(stable, 1)
+    def _traffic(self) -> Traffic | None:
+        """Return the traffic of late, waiting for the first figures; None where none come."""
+        grain = self.session.parameters.telemetry
+        patience = grain.delay_seconds + 3 * grain.period_seconds + 10
+        for _ in self.session.looks("figures of traffic", patience, self._pause):
+            if traffic := measure_traffic(self.found):
+                return traffic
+        return None
 
     # what traffic shows
 
@@ -260,50 +329,56 @@ class _Shift:
             yield from self._check_world(step, decision)
             if judgement.outcome == "FAIL":
                 yield from self._roll_back(decision, "verdict", judgement.reason)
-            if not proved and (real_since := self._real_since(step, seen)):
-                proved, self.real_since = self.session.wall(), real_since
-                yield self._told(self._decision("proved", step, seen, judgement))
-            elif over:
-                yield from self._end(decision, judgement, bake)
-                if judgement.outcome == "PASS":
-                    return
-                bake += self.shift.bake_seconds
-            elif not proved and self.session.wall() > end:
-                yield from self._hold(decision, "unproved", self._unproved(step, seen))
+            if not proved:
+                if self._proves(step, seen):
+                    proved = self.session.wall()
+                    yield self._told(self._decision("proved", step, seen, judgement))
+                elif self.session.wall() > end:
+                    yield from self._hold(decision, "unproved", self._unproved(step, seen))
+                else:
+                    yield decision
             else:
-                yield decision
+                yield from self._check_share(step, decision)
+                if not over:
+                    yield decision
+                elif (yield from self._end(decision, judgement, bake)):
+                    return
+                else:
+                    bake += self.shift.bake_seconds
             self._next_interval()
 
-    def _end(self, decision: Decision, judgement: Judgement, bake: float) -> Iterator[Decision]:
-        """End a bake: PASS goes on; undecided is extended, held or taken back, as the parameters say."""
+    def _end(self, decision: Decision, judgement: Judgement, bake: float) -> Generator[Decision, None, bool]:
+        """End a bake and return whether the step is over: PASS goes on; undecided is extended, held or taken back."""
         rule = self.shift.verdict.on_inconclusive
         if judgement.outcome == "PASS":
             yield self._told(_judged(decision, "PASS", judgement.reason))
-        elif rule == "roll_back":
+            return True
+        if rule == "roll_back":
             yield from self._roll_back(decision, "inconclusive", judgement.reason)
-        elif rule == "hold" or bake >= EXTENSIONS * self.shift.bake_seconds:
-            yield self._told(_judged(decision, "INCONCLUSIVE", judgement.reason))
-            self.session.join_run().write("ended", word="inconclusive")
-            raise Held(f"{decision.step} %: {judgement.reason}", hint="run 05 again to watch longer, or roll back")
-        else:
-            yield _judged(decision, "INCONCLUSIVE", f"{judgement.reason}; the bake is extended")
+        if rule == "hold" or bake >= EXTENSIONS * self.shift.bake_seconds:
+            yield from self._hold(decision, "inconclusive", judgement.reason)
+        yield _judged(decision, "INCONCLUSIVE", f"{judgement.reason}; the bake is extended")
+        return False
 
-    def _real_since(self, step: int, seen: Sequence[Interval]) -> int:
-        """Return since when requests fit the new weight and could not be the former one's; 0 where they do not yet."""
-        for first, interval in enumerate(seen):
-            n, share = _share(seen[first:])
-            low, high = share_band(step, n, CONFIDENCE)
-            if share is not None and low <= share <= high and separable(self.former, step, n):
-                return interval.start
-        return 0
+    def _proves(self, step: int, seen: Sequence[Interval]) -> bool:
+        first = became_real([i.errors for i in seen], self.former, step)
+        self.real_since = seen[first].start if first is not None else 0
+        return first is not None
 
     def _unproved(self, step: int, seen: Sequence[Interval]) -> str:
-        n, share = _share(seen)
-        if share is None:
+        found = seen_of([i.errors for i in seen], step)
+        if found.share is None:
             return f"no request was counted in {self.shift.prove_seconds} s: the weight cannot be proved"
-        low, high = share_band(step, n, CONFIDENCE)
-        band = f"{low:.1%} to {high:.1%} of {n} requests were expected"
-        return f"after {self.shift.prove_seconds} s the canary's share is {share:.1%}; {band}: the weight has no effect"
+        band = f"{found.band[0]:.1%} to {found.band[1]:.1%} of {found.requests} requests were expected"
+        why = "the weight has no effect" if found.share < found.band[0] else "it is not what the weight says"
+        return f"after {self.shift.prove_seconds} s the canary's share is {found.share:.1%}; {band}: {why}"
+
+    def _check_share(self, step: int, decision: Decision) -> Iterator[Decision]:
+        """A weight that was real and is no longer is a hold, never a FAIL."""
+        found = drifted([i.errors for i in self.seen if i.start >= self.real_since], step)
+        if found and found.share is not None:
+            band = f"{found.band[0]:.1%} to {found.band[1]:.1%} of {found.requests} requests are {step} %"
+            yield from self._hold(decision, "share", f"the canary's share is {found.share:.1%}, {band}")
 
     def _look(self) -> list[Interval]:
         """Read the whole intervals since the first step, and return this step's."""
@@ -313,8 +388,10 @@ class _Shift:
 
     def _next_interval(self) -> None:
         """Wait until there is a whole interval that was not looked at yet."""
-        while self._data_until() <= self.looked_until:
-            self._pause()
+        grain = self.session.parameters.telemetry
+        for _ in self.session.looks("CloudWatch's next figures", 2 * grain.period_seconds, self._pause):
+            if self._data_until() > self.looked_until:
+                return
 
     def _judge(self, *, bake_over: bool) -> Judgement:
         rule = self.shift.verdict
@@ -336,115 +413,176 @@ class _Shift:
             counted=counted,
             **settings,  # type: ignore[arg-type]
         )
+        self.judged = {
+            "samples": {name: [s.counts for s in samples] for name, samples in metrics.items()},
+            "settings": {**settings, "muted": rule.muted, "ceiling": rule.ceiling, "counted": counted},
+            "outcome": judgement.outcome,
+            "reason": judgement.reason,
+        }
         if judgement.outcome == "FAIL" or bake_over:
-            counts = {name: [s.counts for s in samples] for name, samples in metrics.items()}
-            extra = {"muted": rule.muted, "ceiling": rule.ceiling, "counted": counted}
-            said = {"outcome": judgement.outcome, "reason": judgement.reason}
-            self.session.join_run().write("judged", samples=counts, settings={**settings, **extra}, **said)
+            self._tell_judgement("verdict")
         return judgement
+
+    def _tell_judgement(self, cause: str) -> None:
+        """Write down the newest judgement with its counts, once, and what it was called for."""
+        if self.judged:
+            self.session.join_run().write("judged", **self.judged, cause=cause)
+        self.judged = {}
 
     # hazards
 
     def _check_world(self, step: int, decision: Decision) -> Iterator[Decision]:
-        """Look at what else can end a step: a foreign edit, missing tasks, an alarm."""
+        """Look at what else can end a step: a foreign edit, missing tasks, an alarm, somebody who says hold."""
         yield from self._check_weights(step, decision)
-        tasks = ecs.read_counts(self.session, (self.shift.stable, self.shift.canary))
-        if tasks[self.shift.stable][1] == 0:
-            words = f"{self.shift.stable} has no running task: nobody could take the traffic back"
-            yield from self._hold(decision, "stable_tasks", words)
-        if tasks[self.shift.canary][1] == 0:
-            yield from self._roll_back(decision, "canary_tasks", f"{self.shift.canary} has no running task")
+        yield from self._check_tasks(decision)
         alarms = telemetry.read_alarms(self.session, self.shift.alarms)
-        ringing = [name for name, state in alarms.items() if state == "ALARM"]
-        if ringing:
+        if ringing := [name for name, state in alarms.items() if state == "ALARM"]:
             yield from self._roll_back(decision, "alarm", f"in ALARM: {', '.join(ringing)}")
+        if gone := [name for name, state in alarms.items() if state == "MISSING"]:
+            yield from self._hold(decision, "alarm_missing", f"no longer there: {', '.join(gone)}")
+        if new := holds(self.session.join_run())[len(self.holds) :]:
+            yield from self._hold(decision, "hold", f"held by {new[-1]['by']}")
 
     def _check_weights(self, step: int, decision: Decision) -> Iterator[Decision]:
         self.found = survey(self.session)
         live = dict(self.found.split.weights)
-        if live != _weights(self.session, step):
-            yield from self._hold(decision, "foreign_change", f"somebody changed the weights to {live}")
+        if live == _weights(self.session, step):
+            return
+        newest = (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]
+        if newest["phase"] == "rolled back" and live == _weights(self.session, 0):
+            raise RolledBack(f"{step} %: {newest['words']}", hint=MEND, reason="by_hand")
+        yield from self._hold(decision, "foreign_change", f"somebody changed the weights to {live}")
+
+    def _check_tasks(self, decision: Decision) -> Iterator[Decision]:
+        """Too few tasks for some looks in a row end a step; none at all, at once."""
+        stable, canary = self.shift.stable, self.shift.canary
+        counts = ecs.read_counts(self.session, (stable, canary))
+        if counts[stable][1] == 0:
+            words = f"{stable} has no running task: nobody could take the traffic back"
+            yield from self._hold(decision, "stable_tasks", words)
+        if counts[canary][1] == 0:
+            yield from self._roll_back(decision, "canary_tasks", f"{canary} has no running task")
+        if self._is_short(stable, counts[stable][1] < self._least()):
+            words = f"{stable} runs {counts[stable][1]} of the {self._least()} task(s) it had: too few to go back to"
+            yield from self._hold(decision, "stable_tasks", words)
+        unhealthy = ecs.read_unhealthy(self.session, canary)
+        if self._is_short(canary, counts[canary][1] - unhealthy < counts[canary][0]):
+            words = f"{canary} runs {counts[canary][1]} of {counts[canary][0]} task(s), {unhealthy} unhealthy"
+            yield from self._roll_back(decision, "canary_tasks", words)
+
+    def _is_short(self, service: str, short: bool) -> bool:
+        self.short[service] = self.short[service] + 1 if short else 0
+        return self.short[service] >= SHORT_LOOKS
 
     def _hold(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
+        self._tell_judgement(word)
         yield self._told(_judged(decision, "INCONCLUSIVE", f"{word}: {words}"))
-        self.session.join_run().write("ended", word=word)
-        raise Held(f"{decision.step} %: {words}", hint="weights stay; settle it, then run 05 again, or `runbook undo`")
+        hint = f"weights stay; settle it, then run 05 again, or {_undo(self.session.join_run().id)}"
+        raise Held(f"{decision.step} %: {words}", hint=hint, reason=word)
 
     def _roll_back(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
         """Go back to weight 0 in one write that nothing but the plan's own check can stop; then verify it."""
-        for _ in range(WAYS_BACK):
-            plan = self.found.plan_weights(_weights(self.session, 0))
-            try:
-                apply(self.session, clear(plan))
-                break
-            except StalePlanError:  # somebody wrote just now: what else they changed is kept, weights are theirs
-                yield from self._check_weights(decision.step, decision)
-            except Failed as error:
-                by_hand = "\n".join(as_command(change.call) for change in plan)
-                raise Failed(f"the way back failed: {error.message}\nby hand:\n{by_hand}", hint=error.hint) from error
-        else:
-            raise Failed(f"the way back failed: somebody writes it all the time; {self._now()} stays", hint="run again")
-        harmed = decision.errors.get(self.shift.canary, 0)
-        told = f"{word}: {words}; back to 0 % in one write, at most {harmed} request(s) harmed{self._shown_back()}"
-        self.session.join_run().write("ended", word=word)
+        self._tell_judgement(word)
+        yield from self._put_back(decision)
+        told = f"{word}: {words}; back to 0 % in one write"
         yield self._told(_judged(decision, "FAIL", told, weights=_weights(self.session, 0)))
-        raise RolledBack(
-            f"{decision.step} %: {told}", hint="mend the canary, then run 05 again: it starts at the first step"
+        settled = self._told(self._settled(decision))
+        yield settled
+        raise RolledBack(f"{decision.step} %: {told}; {settled.words}", hint=MEND, reason=word)
+
+    def _put_back(self, decision: Decision) -> Iterator[Decision]:
+        """Write the way back, again where somebody wrote just now: what else they changed is kept, the weights not."""
+        back, plan = _weights(self.session, 0), Plan("the way back")
+        try:
+            for _ in range(WAYS_BACK):
+                plan = self.found.plan_weights(back)
+                try:
+                    apply(self.session, clear(plan))
+                    return
+                except (StalePlanError, ForeignChangeError):
+                    if self._now() == back:
+                        return
+                    yield from self._check_weights(decision.step, decision)
+        except Failed as error:
+            by_hand = "\n".join(as_command(change.call, self.session.parameters.region) for change in plan)
+            raise RollbackError(
+                f"the way back failed: {error.message}\nby hand:\n{by_hand}", hint=error.hint
+            ) from error
+        raise RollbackError(
+            f"the way back failed: somebody writes it all the time; {self._now()} stays", hint="run 05 again"
         )
 
-    def _shown_back(self) -> str:
-        """Return in words what traffic lacks to show the way back: nothing once an interval has none of canary's."""
-        try:
-            return "" if self._is_back() else "; traffic has not shown it yet"
-        except CallError as error:  # the way back is made and read back: that nobody could watch it is no failure of it
-            return f"; traffic could not be looked at: {error.message}"
+    def _settled(self, decision: Decision) -> Decision:
+        """Wait until traffic shows the way back, and count whom the canary harmed until then.
 
-    def _is_back(self) -> bool:
-        """Wait until a whole interval has requests and none of them is the canary's."""
-        began, end = self.session.wall(), self.session.wall() + self.shift.prove_seconds
-        while self.session.wall() < end:
-            seen = telemetry.read_intervals(self.session, self.series, began, self._data_until())
-            if any(i.requests and not i.errors.canary_requests for i in seen):
-                return True
-            self._pause()
-        return False
+        Raises RollbackError where requests go on reaching the canary. That nobody could look is no failure of it.
+        """
+        canary, began = self.shift.canary, self.session.wall()
+        busy: list[Interval] = []
+        words = "traffic has not shown it yet"
+        try:
+            for _ in self.session.looks("traffic to show the way back", self.shift.prove_seconds, self._pause):
+                seen = telemetry.read_intervals(self.session, self.series, self.began, self._data_until())
+                busy = [i for i in seen if i.requests and i.start >= began]
+                self.seen = seen
+                if busy and not busy[-1].errors.canary_requests:
+                    words = "traffic shows it"
+                    break
+        except CallError as error:
+            words = f"traffic could not be looked at: {error.message}"
+        if busy and busy[-1].errors.canary_requests:
+            raise RollbackError(
+                f"the way back was written, but after {self.shift.prove_seconds} s {canary} still gets "
+                f"{busy[-1].errors.canary_requests} of {busy[-1].requests} requests",
+                hint="look at the callers' sidecars: they do not hear the change",
+            )
+        return self._counted(
+            replace(decision, phase="settled", verdict="FAIL", weights=_weights(self.session, 0)), words
+        )
+
+    def _counted(self, decision: Decision, words: str) -> Decision:
+        """Say in words whom the canary harmed, from the first step to the last interval seen."""
+        errors = sum(i.errors.canary_errors for i in self.seen)
+        slow = sum(i.slow.canary_errors for i in self.seen)
+        words += f", {errors} request(s) harmed"
+        words += f", {slow} slower than {self.shift.verdict.slow_millis} ms" if self.shift.verdict.slow_millis else ""
+        by_service = {self.shift.stable: sum(i.errors.stable_errors for i in self.seen), self.shift.canary: errors}
+        return replace(decision, words=words, errors=by_service, seen=tuple(self.seen))
 
     # small words
 
     def _decision(self, phase: Phase, step: int, seen: Sequence[Interval], judgement: Judgement) -> Decision:
-        n, share = _share([i for i in seen if i.start >= self.real_since])
-        requests = {
-            self.shift.stable: sum(i.errors.stable_requests for i in seen),
-            self.shift.canary: sum(i.errors.canary_requests for i in seen),
-        }
-        errors = {
-            self.shift.stable: sum(i.errors.stable_errors for i in seen),
-            self.shift.canary: sum(i.errors.canary_errors for i in seen),
-        }
-        band = share_band(step, n, CONFIDENCE)
+        found = seen_of([i.errors for i in seen if i.start >= self.real_since], step)
         words = judgement.reason
         if phase == "proved":
-            words = f"{step} % is real: {share:.1%} of {n} requests, {band[0]:.1%} to {band[1]:.1%} expected"
-        weights = _weights(self.session, step)
+            low, high = found.band
+            words = (
+                f"{step} % is real: {found.share:.1%} of {found.requests} requests, {low:.1%} to {high:.1%} expected"
+            )
         return Decision(
-            phase, step, weights, words, requests, errors, share, band, judgement.outcome, self.session.wall()
+            phase,
+            step,
+            _weights(self.session, step),
+            words,
+            requests=self._by_service(seen, "requests"),
+            errors=self._by_service(seen, "errors"),
+            slow=self._by_service(seen, "errors", of="slow") if self.shift.verdict.slow_millis else {},
+            share=found.share,
+            band=found.band,
+            verdict=judgement.outcome,
+            at=self.session.wall(),
+            seen=tuple(self.seen),
         )
+
+    def _by_service(self, seen: Sequence[Interval], counted: str, of: str = "errors") -> dict[str, int]:
+        both = (("stable", self.shift.stable), ("canary", self.shift.canary))
+        return {name: sum(getattr(getattr(i, of), f"{who}_{counted}") for i in seen) for who, name in both}
 
     def _told(self, decision: Decision) -> Decision:
         """Write a decision down, and return it."""
-        decision = replace(decision, at=self.session.wall())
-        self.session.join_run().write("decision", **asdict(decision))
-        return decision
-
-    def _attempt(self) -> list[dict[str, Any]]:
-        """Return the newest attempt's decisions: those of the newest run that has any, since its last rehearsal."""
-        p = self.session.parameters
-        for run in record.runs(p.environment, p.records, p.target):
-            decisions = [line for line in run.lines() if line["event"] == "decision"]
-            rehearsed = (n for n, line in enumerate(decisions) if line["phase"] == "rehearsed")
-            if decisions:
-                return decisions[max(rehearsed, default=0) :]
-        return []
+        told = _written_down(self.session, replace(decision, at=self.session.wall()))
+        self.journal.append(asdict(replace(told, seen=())))
+        return told
 
     def _since(self, phase: str, step: int) -> float | None:
         """Return when this attempt wrote a step (any, for 0), as the record has it."""
@@ -452,7 +590,7 @@ class _Shift:
         return (times[0] if step == 0 else times[-1]) if times else None
 
     def _passed(self, step: int) -> bool:
-        """Say whether the newest attempt ended this step with a PASS."""
+        """Say whether this attempt ended a step with a PASS."""
         last = self.journal[-1] if self.journal else {"step": 0, "verdict": ""}
         return (last["step"], last["verdict"]) == (step, "PASS")
 
@@ -465,20 +603,18 @@ class _Shift:
     def _data_until(self) -> int:
         return telemetry.complete_until(self.session, self.session.wall())
 
-    def _patience(self) -> float:
-        grain = self.session.parameters.telemetry
-        return grain.delay_seconds + 3 * grain.period_seconds + 10
+    @property
+    def _pause(self) -> float:
+        return min(max(self.session.parameters.telemetry.period_seconds / 4, 0.2), 5.0)
 
-    def _pause(self) -> None:
-        self.session.sleep(min(max(self.session.parameters.telemetry.period_seconds / 4, 0.2), 5.0))
+
+MEND = "mend the canary, then run 05 again: it starts at the first step"
+
+
+def _undo(run: str) -> str:
+    return f"`runbook undo {run} --notebook 05` to go back"
 
 
 def _judged(decision: Decision, verdict: str, words: str, weights: Mapping[str, int] | None = None) -> Decision:
     phase: Phase = "judged" if weights is None else "rolled back"
     return replace(decision, phase=phase, verdict=verdict, words=words, weights=weights or decision.weights)
-
-
-def _share(seen: Sequence[Interval]) -> tuple[int, float | None]:
-    """Return all requests of some intervals, and the canary's share of them."""
-    total = sum(i.requests for i in seen)
-    return total, sum(i.errors.canary_requests for i in seen) / total if total else None

@@ -6,7 +6,7 @@ This only reads: it composes the readers, decides nothing, and is thrown away af
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -55,6 +55,11 @@ class Survey:
     def lifecycle(self) -> Lifecycle:
         """Where the application stands."""
         return Lifecycle(self.split.weights, self.split.retired)
+
+    @property
+    def retired(self) -> frozenset[str]:
+        """Who of the two services under shift has been retired; an earlier shift's stable is none of them."""
+        return self.lifecycle.retired & {self.parameters.shift.stable, self.parameters.shift.canary}
 
     @property
     def stage(self) -> str:
@@ -107,9 +112,16 @@ class Survey:
         return self._assuming(ecs.plan_sidecars(self.parameters, self.lifecycle, self.running, roles))
 
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
-        """Plan the traffic's division, in percent by service."""
+        """Plan the traffic's division, in percent by service; more of it for the canary needs evidence, less none."""
         plan: Plan = self.engine.plan_split(self.split, weights)
-        return plan
+        canary = self.parameters.shift.canary
+        rises = weights.get(canary, 0) > self.split.weights.get(canary, 0)
+        needs = ("earlier steps", "sidecars", "the name dialled", "canary ready", "not retired")
+        return replace(plan, needs=needs) if rises else plan
+
+    def plan_capacity(self, least: int) -> Plan:
+        """Plan that stable's scaling keeps at least so many tasks, which can take everything back."""
+        return ecs.plan_capacity(self.parameters, self.running[self.parameters.shift.stable], least)
 
     def plan_retirement(self) -> Plan:
         """Plan the stable service's end, in the order in which nobody notices."""

@@ -37,6 +37,7 @@ __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
 VERDICTS = {"PASS": "PASS", "FAIL": "FAIL"}
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
+NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a slider to make it again"
 TOOLTIPS = {
     "Apply this step": "write the weights shown above, through the same gate as the cells",
     "Approve": "write an approval of exactly this plan into the run's record",
@@ -76,7 +77,7 @@ class WeightsPanel:
 
     def __init__(self, session: Session, evidence: Sequence[Evidence] = ()) -> None:
         self.session, self.evidence = session, tuple(evidence)
-        self.shift, self.shown = session.parameters.shift, Plan("nothing yet")
+        self.shift, self.shown = session.parameters.shift, NOTHING
         weights = survey(session).split.weights
         first = [name for name in (self.shift.stable, self.shift.canary) if name in weights]
         self._moving = False
@@ -84,7 +85,7 @@ class WeightsPanel:
         self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
         self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
         self.deeds = {
-            "Apply this step": self._deed(self.apply, lambda: self.obstacle or self._obstacle_to_step(), "warning"),
+            "Apply this step": self._deed(self.apply, self._obstacle_to_step, "warning"),
             "Approve": self._deed(self.approve, self._obstacle_to_approval, ""),
             "Hold": self._deed(self.hold, self._obstacle_to_hold, ""),
             "Roll back": self._deed(self.roll_back, self._obstacle_to_return, "danger"),
@@ -113,27 +114,23 @@ class WeightsPanel:
             return "no evidence yet: run the cells above"
         return "; ".join(f"{e.name}: {e.found}" for e in self.evidence if not e.holds)
 
-    def plan(self) -> Plan:
-        """Plan what the sliders show, against what is there now."""
-        return survey(self.session).plan_weights(self.weights)
-
     def refresh(self) -> None:
         """Show the plan as it would be written, what it promises, and what each button lacks."""
-        self.shown = Plan("nothing yet")
-        for deed in self.deeds.values():
-            deed.button.disabled = True
-        self.shown = plan = self.plan()
-        self.plan_view.value = _dense(Table("as it would be written", plan_rows(plan))._repr_html_())
-        self._enable()
-        self.say(self.obstacle or ("" if plan.changes else IN_FORCE))
-        self.forecast_view.value = self._forecast()
+        self.shown, self.plan_view.value, self.forecast_view.value = NOTHING, "", ""
+        try:
+            found = survey(self.session)
+            self.shown = found.plan_weights(self.weights)
+            self.plan_view.value = _dense(Table("as it would be written", plan_rows(self.shown))._repr_html_())
+            self.say(self.obstacle or ("" if self.shown.changes else IN_FORCE))
+            self.forecast_view.value = self._forecast(found)
+        finally:
+            self._enable()
 
     def apply(self) -> str:
-        """Apply the plan that is shown, through the same door as the cells."""
-        require_approval(self.session, self.step, self.shown)
-        made = apply(self.session, clear(self.shown, *self.evidence))
-        self.refresh()
-        return f"{len(made)} change(s) made and read back"
+        """Write the step that is shown, as the cells do: trial, gates and hazards included; the cell below watches it."""
+        for decision in take_step(self.session, self.step, self.shown, *self.evidence):
+            self.say(f"{decision.phase}: {decision.words}")
+        return f"{decision.words}; run the cell below to watch it"
 
     def approve(self) -> str:
         """Write an approval of the plan that is shown into the run's record."""
@@ -142,35 +139,37 @@ class WeightsPanel:
         return f"plan {given['plan']} approved by {given['approver']} until {given['until']}"
 
     def hold(self) -> str:
-        """Write down that the shift is to hold; whoever follows it stops at the next interval."""
-        hold(self.session.join_run(), self.session.identity.arn)
+        """Write down that the shift under way is to hold; it stops at its next look."""
+        run = self.session.join_run()
+        if holder(run) is None:
+            raise Held("no shift is under way: there is nothing to hold", hint="weights stay as they are anyway")
+        hold(run, self.session.identity.arn)
         return "hold is written down: the shift under way stops at its next look, weights stay; run 05 again to go on"
 
     def roll_back(self) -> str:
         """Put all traffic back on stable in one write, which needs the plan and its own check alone."""
-        apply(self.session, clear(self._way_back()))
+        made = go_back(self.session)
         with self._still():
             for name in self.sliders:
                 self._put(name, 100 if name == self.shift.stable else 0)
-        self.refresh()
-        return f"all traffic is back on {self.shift.stable}, read back"
+        return f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
 
     def say(self, text: str, kind: str = "") -> None:
-        """Show one sentence under the buttons; screen readers speak it."""
+        """Show one sentence under the buttons; screen readers speak it, at once where something is wrong."""
         words = Words(text, kind)._repr_html_() if text else ""
-        self.message.value = f"<div role='status' aria-live='polite'>{words}</div>"
+        self.message.value = f"<div role='{'alert' if kind in ('WARN', 'FAIL') else 'status'}'>{words}</div>"
 
-    # what each button lacks
+    # what each button lacks: said without a call, and what takes traffic back is never out of reach
 
     def _obstacle_to_step(self) -> str:
-        if not self.shown.changes:
-            return IN_FORCE
-        return "" if not self._wants_approval() else f"plan {self.shown.hash} needs an approval first"
+        if self.obstacle or not self.shown.changes:
+            return self.obstacle or (NOT_PLANNED if self.shown is NOTHING else IN_FORCE)
+        return f"plan {self.shown.hash} needs an approval first" if self._wants_approval() else ""
 
     def _obstacle_to_approval(self) -> str:
         if not self.shown.changes:
-            return IN_FORCE
-        if self.step not in self.shift.approvals.steps:
+            return NOT_PLANNED if self.shown is NOTHING else IN_FORCE
+        if not needs_approval(self.session, self.step):
             return f"a step to {self.step} % needs no approval"
         return self._obstacle_to_hold() or ("" if self._wants_approval() else "this plan has its approval")
 
@@ -181,15 +180,11 @@ class WeightsPanel:
     def _obstacle_to_return(self) -> str:
         if not self.session.applies:
             return PLANS
-        if self.shift.stable not in self.sliders:
-            return f"{self.shift.stable} is retired: see the undo of its notebook"
-        return "" if self._way_back().changes else f"all traffic is on {self.shift.stable}"
+        gone = self.shift.stable not in self.sliders
+        return f"{self.shift.stable} is retired: see the undo of its notebook" if gone else ""
 
     def _wants_approval(self) -> bool:
-        return self.step in self.shift.approvals.steps and approval_of(self.session, self.shown) is None
-
-    def _way_back(self) -> Plan:
-        return survey(self.session).plan_weights({n: 100 if n == self.shift.stable else 0 for n in self.sliders})
+        return needs_approval(self.session, self.step) and approval_of(self.session, self.shown) is None
 
     def _enable(self) -> None:
         """Enable each button that can do something; say of the others what they lack."""
@@ -199,9 +194,9 @@ class WeightsPanel:
         items = "".join(f"<li>{name}: {html.escape(words)}</li>" for name, words in lacking.items() if words)
         self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
 
-    def _forecast(self) -> str:
+    def _forecast(self, found: Survey) -> str:
         try:
-            outlook = look_ahead(survey(self.session), self.step)
+            outlook = look_ahead(found, self.step)
         except RunbookError as error:
             return Words(f"no forecast: {error}", "WARN")._repr_html_()
         return _dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
@@ -218,9 +213,9 @@ class WeightsPanel:
 
     def _number(self, name: str, weight: int) -> ipw.IntText:
         """A number beside each slider: a slider would turn a typed 500 into 100 without a word."""
-        number = ipw.IntText(weight, continuous_update=False, description="percent")
-        number.style.description_width = "4.5em"
-        number.layout.width = "10em"
+        number = ipw.IntText(weight, continuous_update=False, description=f"{name}, percent")
+        number.style.description_width = "11em"
+        number.layout.width = "17em"
         number.tooltip = f"weight of {name}, percent, 0 to 100"
         number.observe(lambda change: self._typed(name, change["new"]), names="value")
         return number
@@ -269,8 +264,14 @@ class WeightsPanel:
         lacking = deed.obstacle()
         if lacking:
             self.say(f"not applied: {lacking}", "WARN")
-        else:
-            self.say(deed.work(), "PASS")
+            return
+        done = deed.work()
+        self.say(done, "PASS")
+        try:
+            self.refresh()
+        except RunbookError as error:  # what was done stays done, and is said to be
+            done += f"; what is shown here is old: {error}"
+        self.say(done, "PASS")
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do the work of a callback; its failure is shown, since nobody else would hear of it."""
@@ -305,75 +306,41 @@ def _dense(shown: str) -> str:
 class Live:
     """What follows a shift while it moves: numbers at each interval, a picture as often as its cost allows.
 
-    It lives of the decisions alone and calls nothing, so that it costs nothing but its own drawing.
+    It shows the intervals that the verdict is made of, and the events of the record; it calls nothing.
     """
 
-    def __init__(self, session: Session | None = None) -> None:
+    def __init__(self, session: Session) -> None:
         self.numbers, self.picture = ipw.HTML(), ipw.HTML()
-        self.decisions, self.samples, self.starts = list[Decision](), list[Sample](), list[float]()
-        self.events = list[dict[str, Any]]()
-        self.session, self.began = session, datetime.now(UTC)
+        self.session, self.decisions = session, list[Decision]()
+        self.earlier = read_attempt(session)  # what a shift that goes on was told before
+        self.seen: Sequence[Interval] = ()
         self.spent = 0.0  # seconds of a core, for all drawing
-        self._last: Decision | None = None
-        self._seen_until, self._next = 0.0, 0.0
-        self._delay = session.parameters.telemetry.delay_seconds if session else 0
+        self._opened, self._next, self._phase = session.wall(), 0.0, ""
 
     def follow(self, decisions: Iterable[Decision]) -> None:
-        """Take each decision as it comes, and show it; raise Held where somebody wrote a hold meanwhile."""
+        """Take each decision as it comes, and show it."""
         for decision in decisions:
             began = time.thread_time()
-            self._take(decision)
+            self.decisions += [decision] if decision.phase != "watching" else []
+            self.seen = decision.seen or self.seen
             self.numbers.value = self._numbers(decision)
             self.spent += time.thread_time() - began
             if time.monotonic() >= self._next or decision.phase != "watching":
                 self.draw()
-            self._heed_hold(decision)
 
     def draw(self) -> None:
         """Draw the picture anew, and reckon when that may be done again."""
         began = time.thread_time()
-        self.picture.value = film.draw(self.history(), self._needed())
+        self.picture.value = film.drawn(self.history()).svg()
         cost = time.thread_time() - began
         self.spent += cost
         self._next = time.monotonic() + max(cost / SHARE_OF_A_CORE, 0.9)
 
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
-        names = self.session.parameters.shift if self.session else None
-        known = list(self.decisions[-1].weights) if self.decisions else ["stable", "canary"]
-        stable, canary = (names.stable, names.canary) if names else (known[0], known[-1])
-        slow = Sample(0, 0, 0, 0)
-        seen = [Interval(int(at), sample, slow) for at, sample in zip(self.starts, self.samples, strict=True)]
-        told = sorted([*map(asdict, self.decisions), *self.events], key=lambda d: d["at"])
-        return History(stable, canary, seen, told, self._curve(), ())
-
-    def _take(self, decision: Decision) -> None:
-        """Keep what is new: a decision that was written down, and the requests since the last look."""
-        if decision.phase != "watching":
-            self.decisions.append(decision)
-        if len(decision.requests) == 2:
-            before = self._last if self._last and self._last.step == decision.step else None
-            sample = _since(before, decision)
-            if sample.stable_requests + sample.canary_requests:
-                self.samples.append(sample)
-                self.starts.append(self._seen_until)
-            self._last = decision
-        self._seen_until = max(self._seen_until, decision.at - self._delay)
-
-    def _curve(self) -> list[float]:
-        rule = self.session.parameters.shift.verdict if self.session else None
-        settings = {"alpha": rule.alpha, "detectable_increase": rule.detectable_increase} if rule else {}
-        return evidence_curve(self.samples, **settings)
-
-    def _needed(self) -> float:
-        return 1 / self.session.parameters.shift.verdict.alpha if self.session else 100.0
-
-    def _heed_hold(self, decision: Decision) -> None:
-        run = self.session.run if self.session and self.session.applies else None
-        found = hold_since(run, self.began) if run and decision.phase == "watching" else None
-        if found:
-            self.events.append({"phase": "hold", "at": decision.at})
-            raise Held(f"{decision.step} %: held by {found['by']}; weights stay", hint="run 05 again to go on")
+        told = [*self.earlier, *map(asdict, (replace(d, seen=()) for d in self.decisions))]
+        told += read_events(self.session.run, self._opened)
+        return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
 
     def _numbers(self, decision: Decision) -> str:
         rows = [
@@ -383,6 +350,7 @@ class Live:
                 "requests": f"{decision.requests.get(name, 0):,}",
                 "errors": f"{decision.errors.get(name, 0):,}",
                 "error rate": _rate(decision.errors.get(name, 0), decision.requests.get(name, 0)),
+                **({"slow": _rate(decision.slow.get(name, 0), decision.requests.get(name, 0))} if decision.slow else {}),
             }
             for name, weight in decision.weights.items()
         ]
@@ -390,58 +358,40 @@ class Live:
         share += f", {decision.band[0]:.1%} to {decision.band[1]:.1%} expected" if share and decision.band else ""
         table = Table(f"{decision.step} % · {decision.phase} {share}", rows)._repr_html_()
         said = Words(decision.words, VERDICTS.get(decision.verdict, ""))._repr_html_()
-        return _dense(f"{table}<div role='status'>{said}</div>")
+        spoken = " role='status'" if decision.phase != self._phase else ""  # not again each second
+        self._phase = decision.phase
+        return _dense(f"{table}<div{spoken}>{said}</div>")
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = dict(ipw.VBox([self.numbers, self.picture])._repr_mimebundle_(**options) or {})
-        return {**bundle, "text/plain": "the shift, as it moves", "text/html": self.numbers.value or "<p>…</p>"}
-
-
-def _since(before: Decision | None, now: Decision) -> Sample:
-    """Return the requests and errors of both versions since an earlier decision of the same step."""
-    counts: list[int] = []
-    for name, requests in now.requests.items():
-        more = max(0, requests - (before.requests.get(name, 0) if before else 0))
-        bad = max(0, now.errors.get(name, 0) - (before.errors.get(name, 0) if before else 0))
-        counts += [more, min(bad, more)]
-    return Sample(*counts)
+        words = "the shift as it moves: requests, share and verdict stand here while it lasts"
+        return {**bundle, "text/plain": words, "text/html": self.numbers.value or f"<p>{words}</p>"}
 
 
 def _rate(errors: int, requests: int) -> str:
     return f"{errors / requests:.2%}" if requests else "–"
 
 
-@dataclass(frozen=True)
-class Still:
-    """The last picture of a shift, and the same in words."""
-
-    picture: str
-    words: str
-
-    def _repr_html_(self) -> str:
-        return f"{self.picture}<p>{html.escape(self.words)}</p>"
-
-    def __repr__(self) -> str:
-        return self.words
-
-
-def follow_shift(decisions: Iterable[Decision], session: Session | None = None) -> None:
-    """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture.
-
-    With the session, its rule's own threshold is drawn, and a hold somebody wrote into the run is heeded.
-    """
+def follow_shift(decisions: Iterator[Decision], session: Session) -> None:
+    """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture."""
     live = Live(session)
     display(live)
     try:
-        live.follow(decisions)
+        try:
+            live.follow(decisions)
+        except KeyboardInterrupt as interrupt:  # between two decisions: the shift itself is to end, and say where
+            getattr(decisions, "throw", _throw)(interrupt)
     finally:
         getattr(decisions, "close", lambda: None)()
         rows = [{"phase": d.phase, "step": f"{d.step} %", "words": d.words} for d in live.decisions]
         display(Table("decisions", rows))
-        if live.samples:
-            live.draw()
-            still, live.picture.value = live.picture.value, ""  # from here on it stands below
-            display(Still(still, film.drawn_words(live.history())))
+        if live.seen:
+            live.picture.value = ""  # from here on it stands below
+            display(still(live.history()))
+
+
+def _throw(interrupt: BaseException) -> None:
+    raise interrupt
 
 
 class Progress:

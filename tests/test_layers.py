@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "plan": {"errors"},
     "verdict": {"errors"},
     "forecast": {"errors", "verdict"},
+    "proof": {"forecast", "verdict"},
     "envoy_image": {"errors"},
     "task_form": {"errors"},
     "task_memory": {"errors", "task_form"},
@@ -48,10 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "survey", "telemetry"},
-    "history": {"record", "session", "survey", "telemetry", "verdict"},
+    "history": {"parameters", "record", "session", "survey", "telemetry", "verdict"},
     "shift": {
-        "apply", "approvals", "ecs", "errors", "forecast", "gates", "plan", "record", "session", "survey", "telemetry",
-        "trial", "verdict",
+        "apply", "approvals", "ecs", "errors", "forecast", "gates", "history", "outlook", "plan", "proof", "session",
+        "survey", "telemetry", "trial", "verdict",
     },
     "pictures": {"forecast", "history"},
     "film": {"forecast", "history", "telemetry"},
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "redaction",
+    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "proof", "redaction",
     "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}

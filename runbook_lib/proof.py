@@ -1,0 +1,109 @@
+"""Tell from requests whether a weight is real: whether traffic divides as the weight says, and goes on to.
+
+Pure: the counts of whole intervals in, facts about them out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runbook_lib.forecast import separable, share_band
+from runbook_lib.verdict import Sample
+
+__all__ = ["Seen", "became_real", "drifted", "seen_of"]
+
+CONFIDENCE = 0.99999  # of the band a new weight is proved by
+LATER = 1 - 1e-10  # of the band it must keep to, which is looked at thousands of times
+RECENT = 1_000  # requests that show a weight which stopped working, however long it worked before
+NEVER = 0.1  # percent that stands for none: a request under way when a weight changes is no proof against it
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Requests to both versions, the canary's share of them (a fraction), and the band its weight allows."""
+
+    requests: int
+    share: float | None
+    band: tuple[float, float]
+
+
+def seen_of(samples: Sequence[Sample], weight: float, confidence: float = CONFIDENCE) -> Seen:
+    """Return what some intervals show of a weight, in percent."""
+    canary = sum(s.canary_requests for s in samples)
+    requests = canary + sum(s.stable_requests for s in samples)
+    return Seen(requests, canary / requests if requests else None, share_band(weight, requests, confidence))
+
+
+def became_real(samples: Sequence[Sample], former: int, weight: int) -> int | None:
+    """Return the index of the first interval under the new weight (percent); None while nothing proves it.
+
+    It is where the new weight begins to explain the requests better than the former one, but for the interval
+    in which it changed. From there on they must fit the new weight's band, and be too many to fit the former's.
+    """
+    first = _likeliest_change(samples, former, weight)
+    while first < len(samples) and not _fits(samples[first : first + 1], weight, 0.99):
+        first += 1
+    enough = separable(former, weight, sum(map(_requests, samples[first:])))
+    return first if enough and _fits(samples[first:], weight, CONFIDENCE) else None
+
+
+def drifted(samples: Sequence[Sample], weight: int) -> Seen | None:
+    """Return what shows that a weight once real is no longer: of all intervals since, or the newest; None if none.
+
+    Requests that were tried again count once more, and only an error is: shares that errors can explain are none.
+    """
+    for part in (samples, _newest(samples, RECENT)):
+        (low, high), seen = _possible(part), seen_of(part, _some(weight), LATER)
+        if high < seen.band[0] or low > seen.band[1]:
+            return seen
+    return None
+
+
+def _likeliest_change(samples: Sequence[Sample], former: int, weight: int) -> int:
+    best, at, gain = 0.0, len(samples), 0.0
+    for index in range(len(samples) - 1, -1, -1):
+        gain += _log_likelihood(samples[index], weight) - _log_likelihood(samples[index], former)
+        if gain > best:
+            best, at = gain, index
+    return at
+
+
+def _log_likelihood(sample: Sample, weight: int) -> float:
+    share = _some(weight) / 100
+    return sample.canary_requests * math.log(share) + sample.stable_requests * math.log1p(-share)
+
+
+def _fits(samples: Sequence[Sample], weight: int, confidence: float) -> bool:
+    seen = seen_of(samples, _some(weight), confidence)
+    return seen.share is not None and seen.band[0] <= seen.share <= seen.band[1]
+
+
+def _some(weight: int) -> float:
+    return min(max(weight, NEVER), 100 - NEVER)
+
+
+def _newest(samples: Sequence[Sample], least: int) -> Sequence[Sample]:
+    """Return the newest intervals that hold at least so many requests."""
+    total = 0
+    for index in range(len(samples) - 1, -1, -1):
+        total += _requests(samples[index])
+        if total >= least:
+            return samples[index:]
+    return samples
+
+
+def _possible(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Return the least and the greatest share of requests by callers, if each error was tried again or none was."""
+    stable, canary = (sum(getattr(s, f"{who}_requests") for s in samples) for who in ("stable", "canary"))
+    bad_stable, bad_canary = (sum(getattr(s, f"{who}_errors") for s in samples) for who in ("stable", "canary"))
+    return _ratio(canary - bad_canary, stable, 0.0), _ratio(canary, stable - bad_stable, 1.0)
+
+
+def _ratio(canary: int, stable: int, otherwise: float) -> float:
+    return canary / (canary + stable) if canary + stable else otherwise
+
+
+def _requests(sample: Sample) -> int:
+    return sample.stable_requests + sample.canary_requests
