@@ -5,27 +5,30 @@ This alone imports pandas. It decides nothing and calls nothing; what came from 
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from IPython.display import Image, display
+from IPython.display import display
 
-from runbook_lib import pictures
+from runbook_lib import film, pictures
 from runbook_lib.apply import Applied
+from runbook_lib.drawing import Drawing
 from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
 from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
-from runbook_lib.pictures import Box
 from runbook_lib.plan import Change, Evidence, Plan
 from runbook_lib.redaction import redacted
 from runbook_lib.session import Session
 from runbook_lib.shift import Decision, plan_steps
 from runbook_lib.survey import Survey
+from runbook_lib.topology import mapped
 
 __all__ = [
+    "Picture",
     "Table",
     "Words",
     "outlook_tables",
@@ -104,6 +107,21 @@ class Words:
 
     def __repr__(self) -> str:
         return f"{MARK[self.kind]} {self.text}" if self.kind else self.text
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing that stays, as a PNG alone: pages that trust nobody drop SVG, and one as an image has no ink."""
+
+    drawing: Drawing
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        png = base64.b64encode(pictures.png(self.drawing)).decode()
+        about = {"alt": self.drawing.words, "width": round(self.drawing.width)}
+        return {"image/png": png, "text/plain": "(a picture; its words stand below)"}, {"image/png": about}
+
+    def __repr__(self) -> str:
+        return "(a picture; its words stand below)"
 
 
 def _text(value: Any) -> str:
@@ -322,16 +340,8 @@ def show_steps_taken(history: History) -> None:
 
 
 def show_history(history: History) -> None:
-    """Show the newest shift as a picture: who answered, the canary's share against its weight, the evidence."""
-    busy = [i for i in history.intervals if i.requests]
-    if not busy:
-        display(Words("no traffic was seen: there is nothing to draw"))
-        return
-    stable = sum(i.errors.stable_requests for i in busy)
-    canary = sum(i.errors.canary_requests for i in busy)
-    words = f"{history.stable} answered {stable}, {history.canary} {canary} requests in {len(busy)} intervals"
-    display(Image(data=pictures.history(history), format="png", alt=words))
-    display(Words(words))
+    """Show the newest shift: who answered how, the canary's share against its weight, the evidence, the events."""
+    _display_drawn(film.drawn(history))
 
 
 def show_sidecars(found: Survey) -> None:
@@ -377,89 +387,18 @@ def _summary(spec: Mapping[str, Any]) -> str:
     return "\n".join(parts) or "–"
 
 
-def show_topology(found: Survey, plan: Plan | None = None) -> None:
+def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[Decision] = ()) -> None:
     """Show the map: who calls whom, through what, and on which tasks; what a plan would change is marked.
 
-    The same stands beside it in words, for those who cannot see it.
+    With `steps` it is marked what the first of them would write. The same stands beside it in words.
     """
-    boxes, edges = _map(found, plan)
-    words = "; ".join(f"{a} → {b}{f' ({label})' if label else ''}" for a, b, label in _edges(found))
-    marked = ", ".join(f"{box.verb} {key}" for key, box in boxes.items() if box.verb)
-    tasks = "; ".join(box.label.replace("\n", ", ") for box in boxes.values() if box.column == TASKS)
-    text = f"topology: {words}. tasks: {tasks}." + (f" to be changed: {marked}." if marked else "")
-    display(Image(data=pictures.topology(boxes, edges, COLUMNS), format="png", alt=text))
-    display(Words(text))
+    weights = steps[0].weights if steps else {}
+    if plan is None and weights and found.split.state is not None:
+        plan = found.plan_weights(weights)
+    _display_drawn(mapped(found, plan, weights).drawn())
 
 
-COLUMNS = ("calls", "name dialled", "router and route", "node", "tasks and sidecar")
-CALLERS, NAMES, ROUTERS, NODES, TASKS = range(len(COLUMNS))
-
-
-def _map(found: Survey, plan: Plan | None) -> tuple[dict[str, Box], list[tuple[str, str, str]]]:
-    """Return the map's boxes by key and its arrows; a key is the thing's name in the plan."""
-    p, retired = found.parameters, found.lifecycle.retired
-    verbs = {change.name: change.verb for change in plan or ()}
-    boxes: dict[str, Box] = {}
-    edges: list[tuple[str, str, str]] = []
-
-    def put(key: str, column: int, label: str, *names: str, there: bool | None = None) -> None:
-        verb = next((verbs[name] for name in (key, *names) if name in verbs), "")
-        boxes[key] = Box(column, label, bool(found.live.get(key)) if there is None else there, verb)
-
-    for name, service in p.services.items():
-        if name not in retired and service.backends:
-            put(f"caller {name}", CALLERS, name, there=bool(found.live.get(f"virtual node {name}")))
-            edges += [(f"caller {name}", f"virtual service {backend}", "") for backend in service.backends]
-    for name, provider in p.virtual_services.items():
-        put(f"virtual service {name}", NAMES, name)
-        for router, route in ((r, t) for r in [provider.router] if r for t in p.routers[r].routes):
-            key = f"route {router}/{route}"
-            put(key, ROUTERS, f"{router}\nroute {route}", f"virtual router {router}")
-            edges.append((f"virtual service {name}", key, ""))
-            edges += [(key, f"virtual node {node}", label) for node, label in _targets(found, name, router, route)]
-        if provider.node:
-            edges.append((f"virtual service {name}", f"virtual node {provider.node}", ""))
-    for name in p.services:
-        if name not in retired:
-            put(f"virtual node {name}", NODES, name)
-            running = found.running[name].state
-            put(f"service {name}", TASKS, f"{name}\n{_tasks(found, name)}", there=bool(running))
-            edges.append((f"virtual node {name}", f"service {name}", ""))
-    return boxes, [edge for edge in edges if edge[0] in boxes and edge[1] in boxes]
-
-
-def _targets(found: Survey, name: str, router: str, route: str) -> Iterable[tuple[str, str]]:
-    """Return who answers a route, with the weight in words: what is in force where the traffic is under shift."""
-    targets = found.parameters.routers[router].routes[route].targets
-    if isinstance(targets, dict):
-        return [(node, f"{weight} %") for node, weight in targets.items()]
-    if name == found.parameters.shift.name and found.split.weights:
-        return [(node, f"{weight} %") for node, weight in found.split.weights.items()]
-    return [(node, "") for node in targets]
-
-
-def _tasks(found: Survey, name: str) -> str:
-    """Return how many of a service's tasks run, and how its sidecars are."""
-    state = found.running[name].state
-    if not state:
-        return "no service"
-    health = [c["health"] for t in found.tasks if t["service"] == name for c in t["containers"] if c["name"] == "envoy"]
-    sidecars = ", ".join(f"{health.count(h)} sidecar {h.lower()}" for h in sorted(set(health))) or "no sidecar"
-    return f"{state['runningCount']} of {state['desiredCount']} run\n{sidecars}"
-
-
-def _edges(found: Survey) -> Iterable[tuple[str, str, str]]:
-    p = found.parameters
-    for name, service in p.services.items():
-        if name not in found.lifecycle.retired:
-            yield from ((name, backend, "") for backend in service.backends)
-    for name in dict.fromkeys(b for s in p.services.values() for b in s.backends):
-        provider = p.virtual_services[name]
-        if provider.node:
-            yield name, provider.node, ""
-        elif name == p.shift.name:
-            yield from ((name, node, f"{weight} %") for node, weight in found.split.weights.items())
-        else:
-            for route_name, route in p.routers[provider.router or ""].routes.items():
-                fixed = route.targets if isinstance(route.targets, dict) else dict.fromkeys(route.targets, 100)
-                yield from ((name, node, f"{route_name} {weight} %") for node, weight in fixed.items())
+def _display_drawn(drawing: Drawing) -> None:
+    if drawing.shapes:
+        display(Picture(drawing))
+    display(Words(drawing.words))

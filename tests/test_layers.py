@@ -54,10 +54,13 @@ ALLOWED: dict[str, set[str]] = {
         "apply", "approvals", "ecs", "errors", "forecast", "gates", "history", "outlook", "plan", "proof", "session",
         "survey", "telemetry", "trial", "verdict",
     },
-    "pictures": {"forecast", "history"},
-    "film": {"forecast", "history", "telemetry"},
+    "drawing": set(),
+    "pictures": {"drawing"},
+    "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
+    "topology": {"drawing", "plan", "survey"},
     "show": {
-        "apply", "forecast", "history", "outlook", "pictures", "plan", "redaction", "session", "shift", "survey",
+        "apply", "drawing", "film", "forecast", "history", "outlook", "pictures", "plan", "redaction", "session",
+        "shift", "survey", "topology",
     },
     "widgets": {
         "apply", "approvals", "errors", "film", "history", "outlook", "plan", "redaction", "session", "shift", "show",

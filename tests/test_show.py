@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from runbook_lib import show, survey
+from runbook_lib import plan_steps, show, survey
 from runbook_lib.checks import Check
+from runbook_lib.history import History
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.show import Banner, Table, Words, plan_rows
 from tests.scenes import MESH, change, fact, one, open_at, open_local, reopen, somebody
@@ -174,14 +176,42 @@ def test_the_review_shows_everything_the_mesh_holds(shown: Callable[[], str]) ->
 
 def test_the_topology_is_a_picture_and_words(shown: Callable[[], str]) -> None:
     show.show_topology(survey(open_at("routed")))
-    assert "serviceA → serviceb.apps.local" in shown()
-    assert "serviceb.apps.local → serviceB (100 %)" in shown()
+    assert "serviceA calls serviceb.apps.local" in shown()
+    assert "virtual node serviceB (100\N{NO-BREAK SPACE}%)" in shown()
+
+
+def test_a_picture_is_a_png_with_its_words_as_alternative_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(show, "display", seen.append)
+    show.show_topology(survey(open_at("routed")))
+    data, about = seen[0]._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert about["image/png"]["alt"] == repr(seen[1])
+    assert set(data) == {"image/png", "text/plain"}  # an SVG is dropped where a notebook is not trusted
+
+
+def test_the_steps_to_come_are_on_the_map(shown: Callable[[], str]) -> None:
+    session = open_at("meshed")
+    show.show_topology(survey(session), steps=plan_steps(session))
+    assert "100 → 75\N{NO-BREAK SPACE}%" in shown()
+    assert "To be changed: shift route serviceB/serviceB" in shown()
+
+
+def test_before_there_is_a_route_the_steps_to_come_change_nothing_on_the_map(shown: Callable[[], str]) -> None:
+    session = open_local(services=True)
+    show.show_topology(survey(session), steps=plan_steps(session))
+    assert "To be changed" not in shown()
+
+
+def test_a_shift_without_traffic_is_said_and_not_drawn(shown: Callable[[], str]) -> None:
+    show.show_history(History("one", "two", [], [], [], ()))
+    assert shown().startswith("no traffic was seen")
 
 
 def test_a_retired_service_is_not_in_the_topology(shown: Callable[[], str]) -> None:
     show.show_topology(survey(open_at("retired")))
-    assert "→ serviceB (" not in shown()
-    assert "serviceb.apps.local → serviceBv2 (100 %)" in shown()
+    assert "virtual node serviceB (" not in shown()
+    assert "virtual node serviceBv2 (100\N{NO-BREAK SPACE}%)" in shown()
 
 
 def test_tasks_show_each_containers_health(shown: Callable[[], str]) -> None:

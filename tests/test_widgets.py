@@ -482,7 +482,8 @@ def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pyt
     _, table, still = shown
     assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
     assert "<svg" in still._repr_html_()
-    assert "serviceBv2 100 requests, 30 of them in error. → 25 %; proved; ROLLED BACK" in repr(still)
+    assert "serviceBv2 answered 100 requests, 30 in error. → 25" in repr(still)
+    assert "ROLLED BACK" in repr(still)
 
 
 def test_drawing_keeps_to_its_share_of_a_core() -> None:

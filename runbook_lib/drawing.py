@@ -1,0 +1,112 @@
+"""Say what a picture is made of, once; a page shows it as SVG, and `pictures` makes it a PNG.
+
+Pure. Colours hold four to one against white and against near-black, since nobody knows the page.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["BAD", "GOOD", "WARN", "Area", "Dots", "Drawing", "Line", "Points", "Shape", "Text", "percent"]
+
+BAD, GOOD, WARN = "#d9453d", "#2a8a45", "#a26e00"
+INK = "currentColor"  # whatever the page writes with
+PIXELS = 11  # the height of letters
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line through points; widths and `dashes` in pixels; without a colour it has that of the page's text."""
+
+    points: Points
+    colour: str = ""
+    dashes: tuple[int, ...] = ()
+    width: float = 1.8
+    faint: bool = False
+
+    def svg(self) -> str:
+        """Return the line as an element of SVG."""
+        dashes = f" stroke-dasharray='{' '.join(map(str, self.dashes))}'" if self.dashes else ""
+        faint = " stroke-opacity='.45'" if self.faint else ""
+        pen = f"stroke='{self.colour or INK}' stroke-width='{self.width}'{dashes}{faint}"
+        return f"<polyline points='{_path(self.points)}' fill='none' {pen}/>"
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """An area with this outline, faint unless it is a mark of its own."""
+
+    points: Points
+    faint: bool = True
+
+    def svg(self) -> str:
+        """Return the area as an element of SVG."""
+        faint = " fill-opacity='.2'" if self.faint else ""
+        return f"<polygon points='{_path(self.points)}' fill='{INK}'{faint}/>"
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """A dot at each point."""
+
+    points: Points
+    colour: str
+
+    def svg(self) -> str:
+        """Return all of them as one element of SVG."""
+        path = "".join(f"M{x:.1f},{y:.1f}h0" for x, y in self.points)
+        return f"<path d='{path}' stroke='{self.colour}' stroke-width='4.4' stroke-linecap='round'/>"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words on a base line that start, end or have their middle at x."""
+
+    x: float
+    y: float
+    words: str
+    anchor: str = "start"
+    bold: bool = False
+    colour: str = ""
+
+    def svg(self) -> str:
+        """Return the words as an element of SVG."""
+        pen = (" font-weight='600'" if self.bold else "") + (f" fill='{self.colour}'" if self.colour else "")
+        where = f"x='{self.x:.1f}' y='{self.y:.1f}' text-anchor='{self.anchor}'"
+        return f"<text {where}{pen}>{html.escape(self.words)}</text>"
+
+
+Shape = Line | Area | Dots | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Shapes on a paper of this size in pixels, the origin at its upper left, and the same in words."""
+
+    width: float
+    height: float
+    shapes: tuple[Shape, ...]
+    words: str
+
+    def svg(self) -> str:
+        """Return the drawing as SVG in the colours of the page it stands in; "" where there is nothing to draw."""
+        if not self.shapes:
+            return ""
+        return (
+            f"<svg viewBox='0 0 {self.width} {self.height}' width='100%' style='max-width:{self.width}px' role='img' "
+            f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' aria-label='{html.escape(self.words)}'>"
+            f"{''.join(shape.svg() for shape in self.shapes)}</svg>"
+        )
+
+
+def _path(points: Points) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def percent(fraction: float, digits: int = 0) -> str:
+    """Return a fraction as percent; the space before the sign does not break."""
+    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
