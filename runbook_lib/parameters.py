@@ -26,7 +26,7 @@ from pydantic import (
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameter_checks import nearest, problems
 
-__all__ = ["Parameters", "Route", "Service", "load", "nearest", "parameter_names"]
+__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
@@ -401,6 +401,12 @@ class Parameters(Strict):
 def parameter_names() -> list[str]:
     """Return every name a notebook may be given: the file's own top-level names, and `undo`."""
     return [*Parameters.model_fields, "undo"]
+
+
+def located(environment: str) -> str:
+    """Return an environment as it is found from any folder: its name, or its file's whole path."""
+    named = _is_file(FOLDER / f"{environment}.yaml") or not _is_file(Path(environment))
+    return environment if named else str(Path(environment).resolve())
 
 
 def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
