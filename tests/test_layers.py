@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameter_checks": {"errors", "parameters", "task_definition"},  # parameters for their types only
     "parameters": {"errors", "parameter_checks"},
     "mesh_spec": {"parameters"},
+    "interrupts": set(),
     "record": {"errors", "plan", "redaction"},
     "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
