@@ -72,15 +72,20 @@ def _decisions(run: Run) -> Iterator[Checked]:
         elif line["event"] == "decision" and line["phase"] in ENDS:
             number += 1
             wrong = _unlike(line, judged)
-            yield Checked(f"decision {number}", not wrong, wrong or f"{line['verdict']}, as it was judged")
+            yield Checked(f"decision {number}", not wrong, wrong or f"{line['phase']} as the verdict says")
             judged = None
 
 
 def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> str:
-    """Return how a decision differs from its verdict: it must name what ended it, and end no better than judged."""
+    """Return how a decision differs from its verdict: it must name what ended it, and end no better than judged.
+
+    Where nothing was counted (somebody went back by hand, an approval had run out) there is nothing to judge.
+    """
+    if not decision["requests"]:
+        return ""
     if judged is None:
         return f"{decision['verdict']} without a verdict"
-    cause = judged.get("cause") or ""
+    cause = judged.get("cause", "verdict").removeprefix("verdict")
     may = {HELD, BACK} if cause else MAY_END.get(judged["outcome"], set())
     if (decision["phase"], decision["verdict"]) in may and (cause or judged["reason"]) in decision["words"]:
         return ""
