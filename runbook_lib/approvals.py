@@ -15,11 +15,15 @@ from runbook_lib.plan import Plan
 from runbook_lib.record import Run
 from runbook_lib.session import Session
 
-__all__ = ["approval_of", "approve", "hold", "holds", "ran_out", "require_approval"]
+__all__ = ["approval_of", "approve", "hold", "holds", "needs_approval", "ran_out", "require_approval"]
 
 
 def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> dict[str, Any]:
-    """Write an approval of exactly this plan into a run's record, and return it."""
+    """Write an approval of exactly this plan into a run's record, and return it.
+
+    Raises ParametersError where nobody would read it there: the run has ended, or is not the newest.
+    """
+    _require_under_way(session, run)
     rule = session.parameters.shift.approvals
     until = datetime.now(UTC) + timedelta(minutes=rule.valid_minutes)
     given = {
@@ -47,22 +51,39 @@ def holds(run: Run) -> list[dict[str, Any]]:
     return [line for line in run.lines() if line["event"] == "hold"]
 
 
+def needs_approval(session: Session, weight: int) -> bool:
+    """Say whether a weight needs an approval: it does where one is listed above the step before it, up to its own.
+
+    So 99 % needs what is listed for 100 %; what lies above the last step needs what that does, and 0 nothing.
+    """
+    shift = session.parameters.shift
+    below = max((step for step in shift.steps if step < min(weight, shift.steps[-1])), default=0)
+    own = next((step for step in shift.steps if step >= weight), 100)
+    return weight > 0 and any(below < listed <= own for listed in shift.approvals.steps)
+
+
 def require_approval(session: Session, step: int, plan: Plan) -> None:
-    """Return where this step needs no approval or has one that holds; raise Held where it has none."""
-    if step not in session.parameters.shift.approvals.steps or approval_of(session, plan):
+    """Return where this weight needs no approval or has one that holds; raise Held where it has none."""
+    if not needs_approval(session, step) or approval_of(session, plan):
         return
     run, given = session.join_run(), _given(session, plan)
     found = f"the one by {given[-1]['approver']} ran out" if given else "there is none"
     raise Held(
-        f"{step} %: plan {plan.hash} needs an approval; {found}", hint=f"runbook approve {run.id}, then run 05 again"
+        f"{step} %: plan {plan.hash} needs an approval; {found}",
+        hint=f"runbook approve {run.id}, then run 05 again",
+        reason="approval",
     )
 
 
 def ran_out(session: Session, step: int, plan: Plan) -> str:
-    """Return in words the approval of this step that ran out, where the parameters say to go back then; "" if none."""
-    rule = session.parameters.shift.approvals
+    """Return in words the approval of this step that ran out, where it says to go back then; "" if none.
+
+    What it says was settled when it was given; one among the parameters says what they say.
+    """
     given = _given(session, plan)
-    if step not in rule.steps or rule.on_expiry == "hold" or not given or approval_of(session, plan):
+    if not given or not needs_approval(session, step) or approval_of(session, plan):
+        return ""
+    if given[-1].get("on_expiry", session.parameters.shift.approvals.on_expiry) == "hold":
         return ""
     return f"the approval of {step} % by {given[-1]['approver']} ran out at {given[-1]['until']}"
 
@@ -73,6 +94,19 @@ def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
     recorded = [line for line in run.lines() if line["event"] == "approved"] if run and not run.closed else []
     every = [*([stated.model_dump()] if stated else []), *recorded]
     return [a for a in every if a["plan"] == plan.hash]
+
+
+def _require_under_way(session: Session, run: Run) -> None:
+    newest = session.latest_run()
+    if run.closed:
+        raise ParametersError(
+            f"approve: run {run.id} has ended; what is run next opens another one, and has nothing to approve yet",
+            hint=f"runbook run {session.file}, then approve the run it names",
+        )
+    if newest and newest.id != run.id:
+        raise ParametersError(
+            f"approve: run {run.id} is not the newest of {run.environment}", hint=f"runbook approve {newest.id}"
+        )
 
 
 def _until(given: Mapping[str, Any]) -> datetime:

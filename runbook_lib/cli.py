@@ -6,8 +6,9 @@ It reads its words, calls the library, prints what came of it, and ends with the
 
 from __future__ import annotations
 
+import getpass
 import json
-import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,12 @@ from runbook_lib import approvals, parameters, record, unattended
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
-from runbook_lib.plan import Plan, clear
+from runbook_lib.plan import Answer, Difference, Evidence, Plan, clear
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
-from runbook_lib.show import plan_rows
 from runbook_lib.survey import survey
+from runbook_lib.unattended import environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 
@@ -37,8 +38,23 @@ local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine."
 app.add_typer(local, name="local")
 console = Console(highlight=False, soft_wrap=True)
 
+LOOK_SECONDS = 1.5  # a caller writes its ledger down every second
+SHORT = 60  # characters of a value in a table
+TASK_COLUMNS = {
+    "service": "service",
+    "phase": "phase",
+    "pid": "pid",
+    "ports": "ports",
+    "envoy": "envoy",
+    "admin": "admin",
+    "version": "version",
+    "last update": "update",
+}
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
+TakeOver = Annotated[
+    str, typer.Option(metavar="RUN", envvar="RUNBOOK_TAKE_OVER", help="Go on although this run holds the lock.")
+]
 Given = Annotated[list[str], typer.Option("-p", metavar="NAME VALUE", help="A top-level value in place of the file's.")]
 
 
@@ -50,17 +66,16 @@ def run(
     through: Annotated[str | None, typer.Option(help="The last one's; 05, and 06 for local.")] = None,
     mode: Annotated[str, typer.Option(help="plan or apply; the environment's own where not said.")] = "",
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")] = False,
-    take_over: Annotated[str, typer.Option(metavar="RUN", help="Go on although this run holds the lock.")] = "",
+    take_over: TakeOver = "",
     p: Given = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
     with _errors():
-        os.environ.update({"RUNBOOK_TAKE_OVER": take_over} if take_over else {})
         given = _given(p, context.args)
         if rehearse:
             given = {"mode": "apply", **given, "target": "local"}
         given |= {"mode": mode} if mode else {}
-        with _progress() as progress:
+        with _progress() as progress, environ(RUNBOOK_TAKE_OVER=take_over):
             this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
         _tell(this, summary, failure, environment)
         raise typer.Exit(EXIT[summary["outcome"]])
@@ -81,27 +96,27 @@ def status(environment: Environment, as_json: Annotated[bool, typer.Option("--js
             found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
         newest = record.latest(p.environment, p.records, p.target)
         found["run"] = newest.id if newest else None
-        console.print_json(json.dumps(found)) if as_json else _rows("where it stands", found)
+        console.print_json(json.dumps(found)) if as_json else _standing(found)
 
 
 @app.command()
-def undo(run: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def undo(
+    run: str,
+    notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    take_over: TakeOver = "",
+) -> None:
     """Take back what a run changed, last change first; stops on anybody else's change."""
-    with _errors():
+    with _errors(), environ(RUNBOOK_TAKE_OVER=take_over):
         this = record.find(run)
         session = _session_of(this, "apply")
-        plan = plan_undo(session, this)
-        _show(plan)
+        part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
+        plan = plan_undo(session, this, part)
+        _show(plan, "nothing to take back")
         if plan.changes and (yes or typer.confirm("Take these back?", default=False)):
-            made = apply(session, clear(plan))
-            this.summarise(
-                {
-                    **(this.summary() or {}),
-                    "run": this.id,
-                    "outcome": "rolled_back",
-                    "reason": "undo: by hand",
-                }
-            )
+            made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
+            before = this.summary() or {}
+            this.summarise({**before, "run": this.id, "outcome": "rolled_back", "reason": f"{plan.title}: by hand"})
             console.print(f"{len(made)} change(s) taken back")
 
 
@@ -117,9 +132,22 @@ def approve(
         if not steps:
             raise ParametersError("approve: no step is left", hint="runbook status ENV")
         plan = survey(session).plan_weights(steps[0].weights)
-        _show(plan)
+        _show(plan, "nothing to approve")
         given = approvals.approve(session, this, plan, approver=by)
         console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
+
+
+@app.command()
+def hold(run: str, by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "") -> None:
+    """Let the shift of a run stop at its next look; weights stay, and running 05 again goes on."""
+    with _errors():
+        this = record.find(run)
+        holder = record.holder(this)
+        if holder is None or holder["run"] != this.id:
+            busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
+            raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint="runbook status ENV")
+        approvals.hold(this, by or getpass.getuser())
+        console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
 
 @app.command()
@@ -165,7 +193,7 @@ def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> No
         if mesh:
             tasks = mesh.ask("/runbook/tasks")["tasks"]
             found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": tasks}
-            found["traffic"] = {k: _rates(v) for k, v in mesh.ask("/runbook/traffic").items()}
+            found["traffic"] = _traffic(mesh)
         console.print_json(json.dumps(found)) if as_json else _local(found)
 
 
@@ -188,21 +216,30 @@ def fault(
         console.print(f"{service}: error rate {error_rate:g}, latency {latency_ms:g} ms{', crashing' if crash else ''}")
 
 
-def _rates(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return requests per second and totals of a caller's ledger."""
-    seconds = max(snapshot.get("at", 0) - snapshot.get("started", 0), 1)
-    kept = {key: snapshot.get(key, 0) for key in ("sent", "answered", "failed", "in_flight")}
-    return {"requests_per_second": round(kept["sent"] / seconds), **kept, "file": snapshot.get("file", "")}
+def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
+    """Return each caller's totals, and its requests per second now: between two looks at its ledger."""
+    before = mesh.ask("/runbook/traffic")
+    if any(before.values()):
+        time.sleep(LOOK_SECONDS)
+    return {name: _rates(before.get(name, {}), now) for name, now in mesh.ask("/runbook/traffic").items()}
+
+
+def _rates(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    seconds = now.get("at", 0) - before.get("at", 0)
+    kept = {key: now.get(key, 0) for key in ("sent", "answered", "failed", "in_flight")}
+    rate = round((kept["sent"] - before["sent"]) / seconds) if before and seconds > 0 else 0
+    return {"requests_per_second": rate, **kept, "file": now.get("file", "")}
 
 
 def _local(found: dict[str, Any]) -> None:
     console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else "the local mesh is not running")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    columns = ("service", "phase", "pid", "envoy", "admin", "update")
-    for column in columns:
+    for column in TASK_COLUMNS:
         table.add_column(column, no_wrap=True)
     for task in found["tasks"]:
-        table.add_row(*(str(task.get(column) if task.get(column) is not None else "–") for column in columns))
+        ports = ", ".join(f"{port}→{own}" for port, own in task["ports"].items())
+        told = {**task, "ports": ports}
+        table.add_row(*(str("–" if told.get(key) in (None, "") else told[key]) for key in TASK_COLUMNS.values()))
     if found["tasks"]:
         console.print(table)
     for task in found["tasks"]:
@@ -210,6 +247,12 @@ def _local(found: dict[str, Any]) -> None:
         console.print(f"  rejected: {task['error']}", markup=False) if task.get("error") else None
     for name, rates in found["traffic"].items():
         console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]), markup=False)
+
+
+def _first(run: record.Run, need: str) -> Evidence:
+    """Return what a notebook's way back lacks: the later one that stands on it."""
+    hint = f"runbook undo {run.id} --notebook {need[:2]}"
+    return Evidence(need, False, "it has changed the same thing since", hint)
 
 
 def _session_of(run: record.Run, mode: str) -> Session:
@@ -272,19 +315,36 @@ def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
-def _show(plan: Plan) -> None:
-    table = Table(title=plan.title)
+def _show(plan: Plan, nothing: str) -> None:
+    table = Table(title=plan.title, box=None, padding=(0, 2, 0, 0))
     for column in ("change", "fields"):
         table.add_column(column, overflow="fold")
-    for row in plan_rows(plan):
-        table.add_row(row["change"], row["fields"])
-    console.print(table if plan.changes else f"{plan.title}: nothing to take back")
+    for change in plan:
+        table.add_row(f"{change.verb} {change.name}", "\n".join(map(_field, change.diff)))
+    console.print(table if plan.changes else f"{plan.title}: {nothing}")
 
 
-def _rows(title: str, found: dict[str, Any]) -> None:
-    table = Table(title=title, show_header=False)
-    for key, value in found.items():
-        table.add_row(key, value if isinstance(value, str) else json.dumps(value))
+def _field(one: Difference) -> str:
+    """Return a field's change in one short line; of a thing that comes or goes as a whole its name says enough."""
+    if not one.field and None in (one.before, one.after):
+        return ""
+    return f"{one.field.removeprefix('spec.')}: {_short(one.before)} → {_short(one.after)}".removeprefix(": ")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Answer):
+        return f"what {value.change!r} makes"
+    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, default=str)
+    text = text.rsplit("/", 1)[-1] if text.startswith("arn:") else text
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+
+
+def _standing(found: dict[str, Any]) -> None:
+    table = Table(title="where it stands", show_header=False, box=None, padding=(0, 2, 0, 0))
+    weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
+    for key, value in {**found, "weights": weights}.items():
+        lines = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else value or []
+        table.add_row(key, ("\n".join(lines) if isinstance(lines, list) else lines) or "–")
     console.print(table)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from runbook_lib import iam, telemetry
 from runbook_lib.errors import PrerequisiteError
+from runbook_lib.history import read_attempt
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.survey import Survey
 from runbook_lib.task_definition import sidecar_of
@@ -51,7 +52,7 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
     shift = found.parameters.shift
     weight = found.split.weights.get(shift.stable, 0)
     carried = found.split.weights.get(shift.canary, 0)
-    unfinished = f"{shift.stable} still has {weight} %, {shift.canary} has {carried} %"
+    divided = f"{shift.stable} has {weight} %, {shift.canary} has {carried} %"
     own = {f"route {found.parameters.router}/{found.parameters.route}"}
     others = [name for name in found.references if name not in own]
     return (
@@ -59,9 +60,10 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
             found,
             "stable carries nothing",
             weight == 0 and carried == 100,
-            unfinished,
+            divided,
             "finish the shift first",
         ),
+        _proven(found),
         _quiet(found),
         Evidence(
             "nothing else refers to it",
@@ -90,15 +92,15 @@ def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
     )
 
 
-def _claim(found: Survey, name: str, holds: bool, otherwise: str, hint: str) -> Evidence:
+def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evidence:
     """In plan mode an earlier step that is missing is assumed applied, and said to be."""
     if not holds and not found.session.applies:
-        return Evidence(name, True, f"assumed, since {otherwise}")
-    return Evidence(name, holds, "it does" if holds else otherwise, "" if holds else hint)
+        return Evidence(name, True, f"assumed, since {words}")
+    return Evidence(name, holds, words, "" if holds else hint)
 
 
 def _earlier(found: Survey, missing: tuple[str, ...]) -> Evidence:
-    what = "missing: " + ", ".join(missing)
+    what = f"missing: {', '.join(missing)}" if missing else "all of them are applied"
     return _claim(found, "earlier steps", not missing, what, "run the notebooks named there first")
 
 
@@ -108,7 +110,8 @@ def _sidecars(found: Survey) -> Evidence:
     except PrerequisiteError as error:
         behind = [error.message]
     hint = "run 04_register_task_definitions: the caller's own Envoy divides the traffic"
-    return _claim(found, "sidecars", not behind, f"without the wanted sidecar: {', '.join(behind)}", hint)
+    words = f"without the wanted sidecar: {', '.join(behind)}" if behind else "every service runs the wanted one"
+    return _claim(found, "sidecars", not behind, words, hint)
 
 
 def _dialled(found: Survey) -> Evidence:
@@ -134,7 +137,7 @@ def _ready(found: Survey, service: str, name: str) -> Evidence:
 
 
 def _not_retired(found: Survey) -> Evidence:
-    retired = ", ".join(sorted(found.lifecycle.retired))
+    retired = ", ".join(sorted(found.retired))
     return Evidence(
         "not retired",
         not retired,
@@ -143,29 +146,55 @@ def _not_retired(found: Survey) -> Evidence:
     )
 
 
+def _proven(found: Survey) -> Evidence:
+    """The canary was judged at the last step: that it carries everything is no proof that it does so well."""
+    session, p, name = found.session, found.parameters, "canary proven"
+    if not session.connection.carries_traffic:
+        return Evidence(name, True, "there is no traffic here to judge by")
+    last = (read_attempt(session) or [{"phase": "", "step": 0, "verdict": ""}])[-1]
+    passed = (last["phase"], last["step"], last["verdict"]) == ("judged", p.shift.steps[-1], "PASS")
+    words = f"its last step, {p.shift.steps[-1]} %, has no PASS in the record"
+    hint = "run 05 until it has, or say in the file that you know better: retirement: {allow_unjudged: true}"
+    if p.retirement.allow_unjudged and not passed:
+        return Evidence(name, True, f"{words}, and the file allows it")
+    return _claim(found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint)
+
+
 def _quiet(found: Survey) -> Evidence:
-    """Nobody sends the stable service anything any more: not only callers that have an Envoy."""
+    """Nobody sends the stable service anything any more, as far back as requests are known to be counted.
+
+    Not only callers that have an Envoy: its own sidecar counts. That this is no mere lack of metrics is shown by
+    the canary's requests, which are counted in the same window and in the same way.
+    """
     session, p, name = found.session, found.parameters, "stable is quiet"
-    seconds = p.retirement.quiet_seconds
+    stable, canary, seconds = p.shift.stable, p.shift.canary, p.retirement.quiet_seconds
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
-    end = session.wall() + seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
-    carries = bool(found.split.weights.get(p.shift.stable, 0))  # then waiting cannot help
-    while (requests := _requests(found, seconds)) and session.applies and not carries and session.wall() < end:
-        session.sleep(min(p.telemetry.period_seconds, 5))
-    words = f"{requests} request(s) in the last {seconds} s"
+    most = seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
+    for _ in session.looks(f"{stable} to be quiet for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
+        requests, counted = _requests(found, stable), _requests(found, canary)
+        carries = bool(found.split.weights.get(stable, 0))  # then waiting cannot help
+        if (counted and not requests) or carries or not session.applies:
+            break
+    if not counted:
+        words = f"nothing is counted: {canary} had no request in the last {seconds} s either"
+        return _claim(found, name, False, words, "metrics are missing, or nobody calls: see the metric extension")
+    if not meshed(found).get(stable):
+        words = f"{stable} runs without a sidecar: who calls it is not counted"
+        return _claim(found, name, False, words, "deploy it with its sidecar, as 04 does")
+    words = f"{requests or 'no'} request(s) in the last {seconds} s, while {canary}'s are counted"
     hint = "find who still calls it: its own sidecar's access log says from where"
     return _claim(found, name, requests == 0, words, hint)
 
 
-def _requests(found: Survey, seconds: int) -> int:
-    """Count what reached the stable service of late; its sidecar's own count includes its health checks."""
+def _requests(found: Survey, service: str) -> int:
+    """Count what reached a service of late; its sidecar's own count includes its health checks."""
     session, p = found.session, found.parameters
     until = telemetry.complete_until(session, session.wall())
-    stable = p.shift.stable
-    checked = p.services[stable].health_check is not None
-    series = found.engine.series(p)[stable]["requests"] if checked else (found.engine.inbound(p, stable),)
-    return sum(telemetry.read_requests(session, one, until - seconds, until) for one in series)
+    checked = p.services[service].health_check is not None
+    series = found.engine.series(p)[service]["requests"] if checked else (found.engine.inbound(p, service),)
+    since = until - p.retirement.quiet_seconds
+    return sum(telemetry.read_requests(session, one, since, until) for one in series)
 
 
 def evidence_of_path(found: Survey) -> Evidence:
@@ -174,14 +203,14 @@ def evidence_of_path(found: Survey) -> Evidence:
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
     series = found.engine.series(p)[p.shift.stable]["requests"]
-    began = session.wall()
-    end = began + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds + 10
+    began, period = session.wall(), p.telemetry.period_seconds
     out = into = 0
-    while not (out and into) and session.wall() < end:
-        session.sleep(min(p.telemetry.period_seconds, 5))
+    for _ in session.looks(name, p.telemetry.delay_seconds + 3 * period + 10, min(period, 5)):
         until = telemetry.complete_until(session, session.wall())
         out = sum(telemetry.read_requests(session, one, began, until) for one in series)
         into = telemetry.read_requests(session, found.engine.inbound(p, p.shift.stable), began, until)
+        if out and into:
+            break
     seen = "both count requests" if out and into else f"callers' sidecars count {out}, {p.shift.stable}'s {into}"
     return Evidence(name, bool(out and into), seen, "look at the sidecars: `runbook local status`, or ECS's events")
 

@@ -26,7 +26,7 @@ from pydantic import (
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameter_checks import nearest, problems
 
-__all__ = ["Parameters", "Route", "Service", "load", "nearest", "parameter_names"]
+__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
@@ -298,6 +298,7 @@ class Retirement(Strict):
         "10.10.10.10", description="any non-loopback address; Envoy takes the request before it is used"
     )
     quiet_seconds: Positive = Field(300, description="without a request from anyone before the stable version goes")
+    allow_unjudged: bool = Field(False, description="retire it although the last step has no PASS in the record")
 
 
 class Removal(Strict):
@@ -401,6 +402,12 @@ class Parameters(Strict):
 def parameter_names() -> list[str]:
     """Return every name a notebook may be given: the file's own top-level names, and `undo`."""
     return [*Parameters.model_fields, "undo"]
+
+
+def located(environment: str) -> str:
+    """Return an environment as it is found from any folder: its name, or its file's whole path."""
+    named = _is_file(FOLDER / f"{environment}.yaml") or not _is_file(Path(environment))
+    return environment if named else str(Path(environment).resolve())
 
 
 def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:

@@ -23,12 +23,14 @@ from runbook_lib.errors import LockError, ParametersError
 from runbook_lib.plan import Change, Inverse
 from runbook_lib.redaction import redacted
 
-__all__ = ["Run", "find", "held", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
+__all__ = ["Run", "find", "held", "holder", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
+
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def root() -> Path:
     """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout."""
-    return Path(os.environ.get("RUNBOOK_RUNS") or Path(__file__).resolve().parent.parent / "runs")
+    return Path(os.environ.get("RUNBOOK_RUNS") or CHECKOUT / "runs")
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,11 @@ class Run:
 def start(environment: str, base: str | None = None, **opened: Any) -> Run:
     """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line."""
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
-    folder = _base(base) / environment / name
+    folder = _base(base).resolve() / environment / name
     folder.mkdir(parents=True)
+    if folder.parent.parent != root().resolve():  # a run kept elsewhere is found by its id too
+        (root() / environment).mkdir(parents=True, exist_ok=True)
+        (root() / environment / name).symlink_to(folder)
     link = folder.parent / f".latest-{name}"
     link.symlink_to(name)
     link.replace(folder.parent / "latest")
@@ -124,7 +129,7 @@ def latest(environment: str, base: str | None = None, target: str = "") -> Run |
 def runs(environment: str, base: str | None = None, target: str = "") -> Iterator[Run]:
     """Yield an environment's runs that apply, the newest first; a rehearsal's target is not the real one's."""
     for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True):
-        opened = (run := Run(path)).opened
+        opened = (run := Run(path.resolve())).opened
         if opened.get("mode") == "apply" and target in ("", opened.get("target", target)):
             yield run
 
@@ -137,37 +142,80 @@ def open_or_join(environment: str, base: str | None = None, **opened: Any) -> Ru
 
 @contextmanager
 def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
-    """Keep every other run on this machine from changing the environment meanwhile; raise LockError where one does.
+    """Keep every other run of this user on this machine from changing the same thing meanwhile.
 
-    The system lets go of a dead holder's lock by itself. A live one is passed only by naming its run
-    (RUNBOOK_TAKE_OVER), or by being part of it (RUNBOOK_HOLDER, which `unattended` gives its kernels).
+    Raises LockError where one does. The system lets go of a dead holder's lock by itself. A live one is passed only
+    by naming its run (RUNBOOK_TAKE_OVER), or by being part of it (RUNBOOK_HOLDER, which `unattended` gives its
+    kernels). Other users and machines are not seen here: against them stands the version check of each write.
     """
-    note = run.folder.parent / ".holder.json"
-    passed = (os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER"))
+    passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")} - {None}
+    outermost = not lock.is_locked
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        holder = json.loads(note.read_text()) if note.is_file() else {}
-        if holder.get("run") in passed:
+        found = _noted(lock)
+        if found.get("run") in passed:
             yield
             return
         raise LockError(
-            f"{run.environment}: {holder.get('who', 'somebody')} is at work here since {holder.get('since', '?')}, "
-            f"run {holder.get('run', '?')}, pid {holder.get('pid', '?')} on {holder.get('host', '?')}",
-            hint=f"wait, or take over by naming it: --take-over {holder.get('run', 'RUN')}",
+            f"{run.environment}: {found.get('who', 'somebody')} is at work here since {found.get('since', '?')}, "
+            f"run {found.get('run', '?')}, pid {found.get('pid', '?')} on {found.get('host', '?')}",
+            hint=f"wait, or take over by naming it: --take-over {found.get('run', 'RUN')}",
         ) from None
     try:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = {"run": run.id, "who": who, "since": since, "pid": os.getpid(), "host": socket.gethostname()}
-        note.write_text(json.dumps(holder))
+        if outermost:
+            _write_note(lock, run, who)
         yield
     finally:
+        if outermost:
+            _note(lock).unlink(missing_ok=True)
         lock.release()
 
 
+def holder(run: Run) -> dict[str, Any] | None:
+    """Return who changes what this run is about just now: `run`, `who`, `since`, `pid`, `host`; None where nobody does.
+
+    It may be another run than this one. The lock is not kept, and not even tried where nobody left a note.
+    """
+    lock = lock_of(run)
+    if not _note(lock).is_file():
+        return None
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _noted(lock)
+    lock.release()
+    return None
+
+
 def lock_of(run: Run) -> FileLock:
-    """Return the lock of a run's environment; one that is held may be acquired again by its holder."""
-    return FileLock(run.folder.parent / ".lock", thread_local=False)
+    """Return the lock of what a run is about; one that is held may be acquired again by its holder.
+
+    On AWS it is one for each account, region and mesh, in this user's own folder, whatever the checkout; a local
+    mesh is its checkout's own, and so is its lock.
+    """
+    place = run.opened.get("place")
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "runbook"
+    file = folder / f"{'-'.join(place)}.lock" if place else run.folder.parent / ".lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(file, thread_local=False)
+
+
+def _note(lock: FileLock) -> Path:
+    return Path(lock.lock_file).with_suffix(".holder.json")
+
+
+def _write_note(lock: FileLock, run: Run, who: str) -> None:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    said = {"run": run.id, "who": who, "since": since, "pid": os.getpid(), "host": socket.gethostname()}
+    part = _note(lock).with_suffix(".part")
+    part.write_text(json.dumps(said))
+    part.replace(_note(lock))
+
+
+def _noted(lock: FileLock) -> dict[str, Any]:
+    note = _note(lock)
+    return dict(json.loads(note.read_text())) if note.is_file() else {}
 
 
 def find(run: str, base: str | None = None) -> Run:
@@ -187,4 +235,5 @@ def find(run: str, base: str | None = None) -> Run:
 
 
 def _base(base: str | None) -> Path:
-    return Path(base) if base and "://" not in base else root()
+    """Return the folder runs are kept in; a relative one is this checkout's, wherever the caller stands."""
+    return CHECKOUT / base if base and "://" not in base else root()

@@ -47,7 +47,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.redaction import scrubbed
 
-__all__ = ["Identity", "Session", "open_session"]
+__all__ = ["Identity", "Session", "open_session", "opening"]
 
 READS = ("describe_", "list_", "get_", "discover_", "head_", "simulate_")
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
@@ -184,7 +184,7 @@ class Session:
         if self.run is None:
             named = os.environ.get("RUNBOOK_RUN")
             base = self.parameters.records
-            opened = {"file": self.file, "given": self.given, "target": self.parameters.target}
+            opened = opening(self.parameters, self.file, self.given)
             joined = record.find(named) if named else None
             self.run = joined or record.open_or_join(self.parameters.environment, base, **opened)
         return self.run
@@ -204,9 +204,11 @@ class Session:
 
     def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> Any:
         try:
-            return getattr(self._client(service), operation)(**arguments)
+            answer = getattr(self._client(service), operation)(**arguments)
         except BotoCoreError as error:
             raise _call_error(Call(service, operation, arguments), error) from error
+        answer.pop("ResponseMetadata", None)  # headers are nobody's state
+        return answer
 
     def _client(self, service: str) -> Any:
         if service not in self.clients:
@@ -222,11 +224,22 @@ class Session:
         read = sum(n for name, n in self.calls.items() if name.split(".")[1].startswith(reads))
         return {"read": read, "write": sum(self.calls.values()) - read}
 
+    def ended(self, error: RunbookError) -> None:
+        """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
+        if os.environ.get("RUNBOOK_RUN"):
+            self.join_run().write("ended", word=error.reason, error=type(error).__name__)
+
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way."""
         named = os.environ.get("RUNBOOK_RUN")
         if self.run or named:
             self.join_run().write("calls", notebook=self.notebook, **self.counts())
+
+
+def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's first line says, beside its environment: enough to come back to it from any folder."""
+    place = [p.account_id, p.region, p.mesh.name] if p.target == "aws" else None
+    return {"file": files.located(file), "given": dict(given), "target": p.target, "place": place}
 
 
 def open_session(
@@ -253,12 +266,15 @@ def open_session(
     session.identity = _identity(session)
     _guard(session)
     atexit.register(session.close)
-    _mask_errors()
+    _show_errors(session)
     return session
 
 
-def _mask_errors() -> None:
-    """In a kernel, show this library's errors as their sentence alone, and no error with a secret in it."""
+def _show_errors(session: Session) -> None:
+    """In a kernel, show this library's errors as their sentence alone, and no error with a secret in it.
+
+    Whatever cell such an error ended, and wherever it was raised, its word goes into the run from here.
+    """
     shell: Any = get_ipython()
     if shell is None:
         return
@@ -269,6 +285,8 @@ def _mask_errors() -> None:
         if not isinstance(error, RunbookError):
             lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]
         shell._showtraceback(kind, error, lines)
+        if isinstance(error, RunbookError):
+            session.ended(error)
 
     shell.set_custom_exc((Exception,), show)
 

@@ -36,7 +36,7 @@ from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
-from runbook_lib.trial import try_canary
+from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Judgement, judge_all
 
 __all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "take_step"]
@@ -238,6 +238,7 @@ class _Shift:
         cleared = clear(back, *evidence)
         self._require_passable(step)
         running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
+        end_trial(self.session)  # one that was killed
         if self.shift.trial:
             yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
         kept = apply(self.session, clear(self.found.plan_capacity(running)))

@@ -65,7 +65,7 @@ class Survey:
     def stage(self) -> str:
         """Plain, routed, shifting, shifted or retired."""
         shift = self.parameters.shift
-        return self.lifecycle.stage(shift.canary, shift.steps[-1])
+        return Lifecycle(self.split.weights, self.retired).stage(shift.canary, shift.steps[-1])
 
     @cached_property
     def running(self) -> dict[str, Running]:
@@ -134,6 +134,7 @@ class Survey:
         end = ecs.plan_end(p, self.running[p.shift.stable])
         needs = (
             "stable carries nothing",
+            "canary proven",
             "stable is quiet",
             "nothing else refers to it",
             "canary carries all",

@@ -31,7 +31,6 @@ def try_canary(session: Session) -> str:
     trial = p.shift.trial
     if trial is None:
         return "no trial"
-    end_trial(session)
     found = survey(session)
     apply(session, clear(found.engine.plan_trial(p, found.split, trial.header, value)))
     try:
@@ -65,6 +64,7 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
         raise Held(
             f"trial: {len(bad)} of {len(answers)} test requests failed: {', '.join(sorted(set(bad)))}",
             hint="users have not seen the canary; mend it, then run 05 again",
+            reason="trial",
         )
     return f"{len(answers)} of {len(answers)} test requests were answered well by {session.parameters.shift.canary}"
 
@@ -72,17 +72,16 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
 def _awaited(session: Session, wanted: int, seconds: int) -> str:
     p, began = session.parameters, session.wall()
     series = survey(session).engine.series(p)
-    while True:
-        until = telemetry.complete_until(session, session.wall())
-        seen = telemetry.read_intervals(session, series, began, until)
+    requests = 0
+    most, pause = seconds + p.telemetry.delay_seconds, min(p.telemetry.period_seconds, 5)
+    for _ in session.looks(f"{wanted} test requests that somebody sends", most, pause):
+        seen = telemetry.read_intervals(session, series, began, telemetry.complete_until(session, session.wall()))
         requests = sum(i.errors.canary_requests for i in seen)
         errors = sum(i.errors.canary_errors for i in seen)
         if errors:
-            raise Held(f"trial: {errors} of {requests} test requests failed", hint="users have not seen the canary")
+            words = f"trial: {errors} of {requests} test requests failed"
+            raise Held(words, hint="users have not seen the canary", reason="trial")
         if requests >= wanted:
             return f"{requests} test requests were answered well by {p.shift.canary}"
-        if session.wall() - began > seconds + p.telemetry.delay_seconds:
-            raise Held(
-                f"trial: {requests} of {wanted} test requests came in {seconds} s", hint="send them, or set trial: null"
-            )
-        session.sleep(min(p.telemetry.period_seconds, 5))
+    words = f"trial: {requests} of {wanted} test requests came in {seconds} s"
+    raise Held(words, hint="send them, or set trial: null", reason="trial")

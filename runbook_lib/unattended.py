@@ -10,28 +10,32 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import papermill
-from nbclient.exceptions import DeadKernelError
-from papermill.engines import NBClientEngine, papermill_engines
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import papermill_io
+from papermill.log import logger
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.errors import ParametersError, RunbookError
+from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.redaction import redacted, scrubbed
+from runbook_lib.session import opening
+from runbook_lib.verify import steps_of
 
-__all__ = ["Progress", "Result", "notebooks", "run"]
+__all__ = ["Progress", "Result", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 SHIFTED = "05"  # a run that ends before it goes on
-ENDS = ("judged", "rolled back")  # the decisions that end a step
+INTERRUPTED = "interrupted: nothing more was done, and what was changed is in the record\nNext: run again to go on"
 
 Progress = Callable[[str, int, int], None]
 """Told the notebook, how many of its cells are done, and how many there are."""
@@ -57,12 +61,23 @@ class Failure:
     message: str
 
 
-class Watched(NBClientEngine):  # type: ignore[misc]  # papermill ships no types
-    """Papermill's own engine, which tells after each cell."""
+class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships no types
+    """Papermill's own client, whose kernel a signal interrupts."""
+
+    interrupts: Interrupts
+
+    def execute_cell(self, cell: Any, index: int, **options: Any) -> Any:
+        """Execute a cell, within reach of signals."""
+        with self.interrupts.reaching(self.km.provisioner.pid):
+            return super().execute_cell(cell, index, **options)
+
+
+class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
+    """Papermill's engine with this client, which tells after each cell."""
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: Any, kernel_name: str, tell: Callable[[int, int], None], **options: Any
+        cls, nb_man: Any, kernel_name: str, tell: Callable[[int, int], None], interrupts: Interrupts, **_: Any
     ) -> None:
         """Execute a notebook, and tell how many cells are done."""
         complete, total = nb_man.cell_complete, len(nb_man.nb.cells)
@@ -72,7 +87,9 @@ class Watched(NBClientEngine):  # type: ignore[misc]  # papermill ships no types
             tell((cell_index or 0) + 1, total)
 
         nb_man.cell_complete = told
-        super().execute_managed_notebook(nb_man, kernel_name, **options)
+        client = Client(nb_man, kernel_name=kernel_name, timeout=None, startup_timeout=60, log=logger)
+        client.interrupts = interrupts
+        client.execute()
 
 
 papermill_engines.register("watched", Watched)
@@ -98,30 +115,42 @@ def run(
 ) -> tuple[record.Run, dict[str, Any], Failure | None]:
     """Execute an environment's notebooks in order, stopping at the first failure; return run, summary, failure.
 
-    Raises ParametersError before anything is executed where file, values or range are wrong.
+    SIGINT and SIGTERM interrupt the cell that runs: what was executed and the summary are written then too. Raises
+    ParametersError before anything is executed where file, values or range are wrong.
     """
     p = parameters.load(environment, given)
     names = notebooks(first, last or ("06" if p.environment == "local" else "05"))
-    opened = {"mode": p.mode, "target": p.target, "file": environment, "given": dict(given)}
     begin = record.open_or_join if p.mode == "apply" else record.start
-    this = begin(p.environment, p.records, **opened)
-    results: list[Result] = []
-    failure: Failure | None = None
-    holding = record.held(this, record.lock_of(this), getpass.getuser()) if p.mode == "apply" else nullcontext()
-    with holding, _environ(RUNBOOK_RUN=str(this.folder), RUNBOOK_HOLDER=this.id):
-        for name in names:
-            result, failure = _execute(this, name, {**given, "environment": environment}, progress)
-            results.append(result)
-            if failure:
-                break
-    summary = _summary(this, p, results, failure)
-    this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
-    _publish(this, p)
+    this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
+    since = len(list(this.lines()))
+    with Interrupts() as interrupts:
+        with _holding(this, p), environ(RUNBOOK_RUN=str(this.folder), RUNBOOK_HOLDER=this.id):
+            given = {**given, "environment": parameters.located(environment)}
+            results, failure = _execute_all(this, names, given, progress, interrupts)
+        summary = _summary(this, p, results, failure, since)
+        this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
+        _publish(this, p)
     return this, summary, failure
 
 
+def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
+    return record.held(this, record.lock_of(this), getpass.getuser()) if p.mode == "apply" else nullcontext()
+
+
+def _execute_all(
+    this: record.Run, names: list[str], given: Mapping[str, Any], progress: Progress, interrupts: Interrupts
+) -> tuple[list[Result], Failure | None]:
+    results: list[Result] = []
+    for name in names:
+        result, failure = _execute(this, name, given, progress, interrupts)
+        results.append(result)
+        if failure:
+            return results, failure
+    return results, None
+
+
 def _execute(
-    this: record.Run, name: str, given: Mapping[str, Any], progress: Progress
+    this: record.Run, name: str, given: Mapping[str, Any], progress: Progress, interrupts: Interrupts
 ) -> tuple[Result, Failure | None]:
     output, began = this.folder / f"{name}.ipynb", time.monotonic()
     failure: Failure | None = None
@@ -132,12 +161,16 @@ def _execute(
             parameters=dict(given),
             engine_name="watched",
             tell=lambda done, total: progress(name, done, total),
+            interrupts=interrupts,
             progress_bar=False,
             cwd=FOLDER,
         )
     except PapermillExecutionError as error:
-        failure = Failure(name, error.exec_count or 0, error.source, error.ename, error.evalue)
-    except DeadKernelError:
+        words = INTERRUPTED if error.ename == "KeyboardInterrupt" else error.evalue
+        failure = Failure(name, error.exec_count or 0, error.source, error.ename, words)
+    except KeyboardInterrupt:  # a signal between two cells, or a second one
+        failure = Failure(name, 0, "", "KeyboardInterrupt", INTERRUPTED)
+    except RuntimeError:  # nbclient's DeadKernelError, or the kernel never came up
         failure = Failure(name, 0, "", "DeadKernelError", "the kernel died; what it had changed is in the record")
     finally:
         _mask(output)
@@ -147,18 +180,24 @@ def _execute(
 
 def _outcome(error: str) -> tuple[str, str]:
     """Return the outcome and the one-word reason of an error, by its name."""
+    if error == "KeyboardInterrupt":
+        return "held", "interrupted"
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == "DeadKernelError" else "error"
     return {1: "failed", 2: "refused", 3: "held", 4: "rolled_back"}[kind.exit_code], kind.reason
 
 
-def _summary(this: record.Run, p: Parameters, results: list[Result], failure: Failure | None) -> dict[str, Any]:
+def _summary(
+    this: record.Run, p: Parameters, results: list[Result], failure: Failure | None, since: int
+) -> dict[str, Any]:
+    """Sum up the whole run; its reason is this invocation's own, whose lines begin at `since`."""
     lines = list(this.lines())
     outcome, word = _outcome(failure.error) if failure else ("done", "done")
     sentence = failure.message.split("\n")[0] if failure else f"{results[-1].name} was reached in mode {p.mode}"
-    if outcome in ("held", "rolled_back"):
-        word = next((line["word"] for line in reversed(lines) if line["event"] == "ended"), word)
+    if failure:
+        ended = (line for line in lines[since:] if line["event"] == "ended" and line.get("error") == failure.error)
+        word = next((line["word"] for line in ended), word)
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
@@ -169,13 +208,8 @@ def _summary(this: record.Run, p: Parameters, results: list[Result], failure: Fa
         "notebooks": [asdict(result) for result in results],
         "changes": sum(line["event"] == "observed" for line in lines),
         "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
-        "shift": [_step(line) for line in lines if line["event"] == "decision" and line["phase"] in ENDS],
+        "shift": steps_of(lines),
     }
-
-
-def _step(line: dict[str, Any]) -> dict[str, Any]:
-    kept = ("weights", "requests", "errors", "share", "band", "verdict")
-    return {**{key: line[key] for key in kept}, "reason": line["words"]}
 
 
 def _mask(file: Path) -> None:
@@ -204,7 +238,8 @@ def _publish(this: record.Run, p: Parameters) -> None:
 
 
 @contextmanager
-def _environ(**values: str) -> Iterator[None]:
+def environ(**values: str) -> Iterator[None]:
+    """Set environment variables for what runs within, kernels included."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -162,7 +162,7 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
 
 
 def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
-    """Yield the inverses of what is still as the run left it; what is already undone needs none."""
+    """Yield the inverses of what is still as the run left it; what is as it was before needs none."""
     now: dict[str, Any] = {}
     renamed: dict[str, Answer] = {}
     for m in made:
@@ -174,6 +174,9 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             raise _foreign(m, live)
         reading, wanted = _renamed(m.reading, renamed), _renamed(m.inverse["wanted"], renamed)
         now[m.thing] = wanted
+        diff = differences(spoken(m.after, wanted), wanted)
+        if fresh and not diff and not m.renames:  # there and back again, as a rollback leaves it
+            continue
         name = f"{m.inverse['verb']} {m.name}"
         yield Change(
             name=name,
@@ -184,7 +187,7 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             wanted=wanted,
             waits=tuple(_wait(w) for w in m.inverse["waits"]),
             no_inverse=TAKES_BACK,
-            diff=differences(spoken(m.after, wanted), wanted),
+            diff=diff,
         )
         if m.renames:
             renamed[m.inverse["renames"]] = Answer(name, m.inverse["answer"])

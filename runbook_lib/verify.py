@@ -1,4 +1,4 @@
-"""Check a run's record against itself: every verdict from its stored counts, and nothing secret-shaped in it.
+"""Check a run's record against itself: verdicts from stored counts, decisions from verdicts, nothing secret in it.
 
 It only reads files; nothing is asked of AWS.
 """
@@ -6,16 +6,20 @@ It only reads files; nothing is asked of AWS.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runbook_lib.record import Run
-from runbook_lib.redaction import scrubbed
+from runbook_lib.redaction import redacted
 from runbook_lib.verdict import Judgement, Sample, judge_all
 
-__all__ = ["Checked", "rejudged", "verify"]
+__all__ = ["Checked", "rejudged", "steps_of", "verify"]
+
+ENDS = ("judged", "rolled back")  # the decisions that end a step
+HELD, BACK = ("judged", "INCONCLUSIVE"), ("rolled back", "FAIL")
+MAY_END = {"PASS": {("judged", "PASS")}, "FAIL": {BACK}, "INCONCLUSIVE": {HELD, BACK}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,15 @@ class Checked:
 
 
 def verify(run: Run) -> list[Checked]:
-    """Return what came of checking each verdict and each file of a run."""
-    return [*_verdicts(run), *_files(run)]
+    """Return what came of checking each verdict, decision and file of a run, and its summary."""
+    return [*_verdicts(run), *_decisions(run), *_summary(run), *_files(run)]
+
+
+def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return how each step ended, as `summary.json` has it, of a journal's lines."""
+    kept = ("weights", "requests", "errors", "share", "band", "verdict")
+    ends = (line for line in lines if line["event"] == "decision" and line["phase"] in ENDS)
+    return [{**{key: line[key] for key in kept}, "reason": line["words"]} for line in ends]
 
 
 def rejudged(line: Mapping[str, Any]) -> Judgement:
@@ -51,28 +62,62 @@ def _verdicts(run: Run) -> Iterator[Checked]:
         yield Checked(f"verdict {number}", holds, found if holds else otherwise)
 
 
+def _decisions(run: Run) -> Iterator[Checked]:
+    """Check that each step ended as the verdict just before says; nothing else may end one."""
+    judged: Mapping[str, Any] | None = None
+    number = 0
+    for line in run.lines():
+        if line["event"] == "judged":
+            judged = line
+        elif line["event"] == "decision" and line["phase"] in ENDS:
+            number += 1
+            wrong = _unlike(line, judged)
+            yield Checked(f"decision {number}", not wrong, wrong or f"{line['phase']} as the verdict says")
+            judged = None
+
+
+def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> str:
+    """Return how a decision differs from its verdict: it must name what ended it, and end no better than judged.
+
+    Where nothing was counted (somebody went back by hand, an approval had run out) there is nothing to judge.
+    """
+    if not decision["requests"]:
+        return ""
+    if judged is None:
+        return f"{decision['verdict']} without a verdict"
+    cause = judged.get("cause", "verdict").removeprefix("verdict")
+    may = {HELD, BACK} if cause else MAY_END.get(judged["outcome"], set())
+    if (decision["phase"], decision["verdict"]) in may and (cause or judged["reason"]) in decision["words"]:
+        return ""
+    return f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, {cause or judged['reason']}"
+
+
+def _summary(run: Run) -> Iterator[Checked]:
+    """Check that the summary tells the steps that the journal has; later ones may have followed it."""
+    summary = run.summary()
+    if summary and "shift" in summary:
+        told = summary["shift"]
+        same = steps_of(run.lines())[: len(told)] == told
+        found = f"{len(told)} step(s), as the journal has them"
+        yield Checked("summary", same, found if same else "its steps are not the journal's")
+
+
 def _files(run: Run) -> Iterator[Checked]:
     for file in sorted(path for path in run.folder.iterdir() if path.suffix in (".jsonl", ".json", ".ipynb")):
-        clean = all(scrubbed(text) == text for text in _texts(file))
+        clean = all(redacted(document) == document for document in _documents(file))
         yield Checked(file.name, clean, "nothing secret-shaped" if clean else "secret-shaped text")
 
 
-def _texts(file: Path) -> Iterator[str]:
-    """Yield every text of a file but pictures."""
+def _documents(file: Path) -> Iterator[Any]:
+    """Yield what a file holds, without pictures: each line of a journal, else the whole."""
     for text in file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]:
         try:
-            yield from _strings(json.loads(text))
+            yield _without_pictures(json.loads(text))
         except json.JSONDecodeError:  # a crash cut it off
             yield text
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not str(key).startswith("image/"):
-                yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
+def _without_pictures(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_pictures(v) for k, v in value.items() if not str(k).startswith("image/")}
+    return [_without_pictures(v) for v in value] if isinstance(value, list) else value

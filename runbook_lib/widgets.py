@@ -10,27 +10,26 @@ import html
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import ipywidgets as ipw
 from IPython.display import display
 
 from runbook_lib import film
-from runbook_lib.apply import apply
-from runbook_lib.approvals import approval_of, approve, hold, hold_since, require_approval
+from runbook_lib.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.errors import Held, RunbookError
-from runbook_lib.history import History
+from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
-from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.plan import Evidence, Plan
+from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision
-from runbook_lib.show import Table, Words, outlook_tables, plan_rows
-from runbook_lib.survey import survey
+from runbook_lib.shift import Decision, go_back, take_step
+from runbook_lib.show import Picture, Table, Words, outlook_tables, plan_rows
+from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
-from runbook_lib.verdict import Sample, evidence_curve
 
 __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
 
@@ -127,7 +126,7 @@ class WeightsPanel:
             self._enable()
 
     def apply(self) -> str:
-        """Write the step that is shown, as the cells do: trial, gates and hazards included; the cell below watches it."""
+        """Write the step that is shown as the cells do, trial and gates included; the cell below watches it."""
         for decision in take_step(self.session, self.step, self.shown, *self.evidence):
             self.say(f"{decision.phase}: {decision.words}")
         return f"{decision.words}; run the cell below to watch it"
@@ -350,7 +349,9 @@ class Live:
                 "requests": f"{decision.requests.get(name, 0):,}",
                 "errors": f"{decision.errors.get(name, 0):,}",
                 "error rate": _rate(decision.errors.get(name, 0), decision.requests.get(name, 0)),
-                **({"slow": _rate(decision.slow.get(name, 0), decision.requests.get(name, 0))} if decision.slow else {}),
+                **(
+                    {"slow": _rate(decision.slow.get(name, 0), decision.requests.get(name, 0))} if decision.slow else {}
+                ),
             }
             for name, weight in decision.weights.items()
         ]
@@ -387,7 +388,8 @@ def follow_shift(decisions: Iterator[Decision], session: Session) -> None:
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
-            display(still(live.history()))
+            drawing = film.drawn(live.history())
+            display(Picture(drawing), Words(drawing.words))
 
 
 def _throw(interrupt: BaseException) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.approvals import approval_of, approve, require_approval
+from runbook_lib import record
+from runbook_lib.approvals import approval_of, approve, needs_approval, require_approval
 from runbook_lib.errors import Held, ParametersError, RolledBack
 from runbook_lib.plan import Plan
 from runbook_lib.session import Session
@@ -31,10 +32,10 @@ def next_plan(session: Session) -> Plan:
     return plan
 
 
-def given(session: Session, plan: Plan, *, minutes: float = 5) -> dict[str, Any]:
+def given(session: Session, plan: Plan, *, minutes: float = 5, on_expiry: str = "hold") -> dict[str, Any]:
     """Write an approval into the run's record that runs out so many minutes from now."""
     until = datetime.now(UTC) + timedelta(minutes=minutes)
-    fields = {"approver": "ada", "plan": plan.hash, "until": until.isoformat(), "on_expiry": "hold"}
+    fields = {"approver": "ada", "plan": plan.hash, "until": until.isoformat(), "on_expiry": on_expiry}
     newest(session.parameters).write("approved", **fields)
     return fields
 
@@ -49,6 +50,23 @@ def edited(session: Session) -> None:
 def test_a_step_that_needs_none_is_taken() -> None:
     session = open_at("meshed", shift=needing(100))
     require_approval(session, 25, next_plan(session))
+
+
+@pytest.mark.parametrize(
+    ("steps", "listed", "needing"),
+    [
+        ([25, 100], [100], [26, 50, 99, 100]),
+        ([25, 100], [25], [5, 25]),
+        ([25, 100], [50], [26, 50, 99, 100]),
+        ([5, 25], [25], [25, 26, 50, 99, 100]),
+        ([25, 100], [], []),
+    ],
+)
+def test_a_weight_needs_what_is_listed_above_the_step_before_it(
+    steps: list[int], listed: list[int], needing: list[int]
+) -> None:
+    session = open_at("meshed", shift=quick(steps=steps, approvals={"steps": listed}))
+    assert [weight for weight in (0, 5, 25, 26, 50, 99, 100) if needs_approval(session, weight)] == needing
 
 
 def test_a_step_without_its_approval_is_held_and_the_run_and_the_plan_are_named() -> None:
@@ -146,10 +164,10 @@ def test_one_that_ran_out_is_a_hold() -> None:
     assert sky.weights() == QUARTER
 
 
-def test_one_that_ran_out_takes_everything_back_where_the_file_says_so() -> None:
+def test_one_that_ran_out_takes_everything_back_where_it_says_so() -> None:
     session, sky = under_sky(shift=needing(100, on_expiry="roll_back"))
     ended(session, Held)
-    late = given(session, next_plan(session), minutes=-1)
+    late = given(session, next_plan(session), minutes=-1, on_expiry="roll_back")
     before = sky.updates
     _, words = ended(again(sky), RolledBack)
     assert f"approval: the approval of 100 % by ada ran out at {late['until']}; back to 0 % in one write" in words
@@ -159,7 +177,7 @@ def test_one_that_ran_out_takes_everything_back_where_the_file_says_so() -> None
 def test_a_fresh_one_beside_one_that_ran_out_is_enough() -> None:
     session, sky = under_sky(shift=needing(100, on_expiry="roll_back"))
     ended(session, Held)
-    given(session, next_plan(session), minutes=-1)
+    given(session, next_plan(session), minutes=-1, on_expiry="roll_back")
     given(session, next_plan(session))
     take(again(sky))
     assert sky.weights() == {STABLE: 0, CANARY: 100}
@@ -168,7 +186,7 @@ def test_a_fresh_one_beside_one_that_ran_out_is_enough() -> None:
 def test_at_weight_0_there_is_nothing_to_take_back() -> None:
     session, sky = under_sky(shift=needing(25, on_expiry="roll_back"))
     ended(session, Held)
-    given(session, next_plan(session), minutes=-1)
+    given(session, next_plan(session), minutes=-1, on_expiry="roll_back")
     _, words = ended(again(sky), Held)
     assert "needs an approval" in words
     assert sky.weights() == BACK
@@ -182,6 +200,28 @@ def test_one_in_a_run_that_has_ended_does_not_count() -> None:
     assert approval_of(session, plan)
     newest(session.parameters).write("closed", outcome="done")
     assert approval_of(session, plan) is None
+
+
+def test_one_that_ran_out_does_what_was_said_when_it_was_given() -> None:
+    session, sky = under_sky(shift=needing(100))
+    ended(session, Held)
+    given(session, next_plan(session), minutes=-1)
+    _, words = ended(again(sky, shift=needing(100, on_expiry="roll_back")), Held)
+    assert "the one by ada ran out" in words
+    assert sky.weights() == QUARTER
+
+
+def test_none_is_written_where_nobody_would_read_it() -> None:
+    session = open_at("meshed", shift=needing(25))
+    plan = next_plan(session)
+    older = record.start("scene", session.parameters.records)
+    newer = record.start("scene", session.parameters.records)
+    with pytest.raises(ParametersError, match=rf"(?s)not the newest of scene.*runbook approve {newer.id}"):
+        approve(session, older, plan)
+    newer.write("closed", outcome="done")
+    with pytest.raises(ParametersError, match=f"run {newer.id} has ended"):
+        approve(session, newer, plan)
+    assert not [line for run in (older, newer) for line in run.lines() if line["event"] == "approved"]
 
 
 @pytest.mark.parametrize("until", ["tomorrow", "2030-01-31T12:00:00"])

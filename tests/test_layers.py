@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameter_checks": {"errors", "parameters", "task_definition"},  # parameters for their types only
     "parameters": {"errors", "parameter_checks"},
     "mesh_spec": {"parameters"},
+    "interrupts": set(),
     "record": {"errors", "plan", "redaction"},
     "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
@@ -45,11 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     "approvals": {"errors", "plan", "record", "session"},
     "verify": {"record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
-    "gates": {"errors", "iam", "plan", "survey", "task_definition", "telemetry"},
+    "history": {"parameters", "record", "session", "survey", "telemetry", "verdict"},
+    "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
     "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "survey", "telemetry"},
-    "history": {"parameters", "record", "session", "survey", "telemetry", "verdict"},
     "shift": {
         "apply", "approvals", "ecs", "errors", "forecast", "gates", "history", "outlook", "plan", "proof", "session",
         "survey", "telemetry", "trial", "verdict",
@@ -63,8 +64,8 @@ ALLOWED: dict[str, set[str]] = {
         "shift", "survey", "topology",
     },
     "widgets": {
-        "apply", "approvals", "errors", "film", "history", "outlook", "plan", "redaction", "session", "shift", "show",
-        "survey", "telemetry", "verdict",
+        "approvals", "errors", "film", "history", "outlook", "plan", "record", "redaction", "session", "shift", "show",
+        "survey", "telemetry",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them

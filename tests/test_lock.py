@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ def run(tmp_path: Path) -> record.Run:
 
 def test_a_second_run_is_refused_and_told_who_holds_it_since_when(run: record.Run, tmp_path: Path) -> None:
     second = record.start("somewhere", str(tmp_path))
-    with record.held(run, record.lock_of(run), "alice"), pytest.raises(LockError, match="alice") as refused:
-        with record.held(second, record.lock_of(second), "bob"):
-            pass
+    with (
+        record.held(run, record.lock_of(run), "alice"),
+        pytest.raises(LockError, match="alice") as refused,
+        record.held(second, record.lock_of(second), "bob"),
+    ):
+        pass
     assert run.id in str(refused.value)
     assert "since 20" in str(refused.value)
 
@@ -31,6 +35,44 @@ def test_the_holder_may_hold_again_what_it_holds(run: record.Run) -> None:
     with record.held(run, lock, "alice"), record.held(run, lock, "alice"):
         pass
     assert not lock.is_locked
+
+
+def test_who_holds_it_can_be_asked_and_asking_takes_nothing(run: record.Run, tmp_path: Path) -> None:
+    second = record.start("somewhere", str(tmp_path))
+    assert record.holder(run) is None
+    with record.held(run, record.lock_of(run), "alice"):
+        for asked in (run, second):
+            found = record.holder(asked) or {}
+            assert (found["run"], found["who"], found["pid"]) == (run.id, "alice", os.getpid())
+        with pytest.raises(LockError), record.held(second, record.lock_of(second), "bob"):
+            pass
+    assert record.holder(run) is None
+    with record.held(second, record.lock_of(second), "bob"):
+        pass
+
+
+def test_holding_again_does_not_change_who_holds_it_since_when(run: record.Run) -> None:
+    lock = record.lock_of(run)
+    with record.held(run, lock, "alice"):
+        first = record.holder(run)
+        with record.held(run, lock, "alice again"):
+            assert record.holder(run) == first
+        assert record.holder(run) == first
+
+
+def test_on_aws_it_is_one_for_an_account_region_and_mesh_whatever_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    places = ["1", "us-west-2", "apps"], ["1", "us-west-2", "apps"], ["2", "us-west-2", "apps"]
+    one, same, other = (record.start(f"e{n}", str(tmp_path / f"{n}"), place=p) for n, p in enumerate(places))
+    with (
+        record.held(one, record.lock_of(one), "alice"),
+        record.held(other, record.lock_of(other), "bob"),
+        pytest.raises(LockError, match=f"alice is at work here since .*run {one.id}"),
+        record.held(same, record.lock_of(same), "carol"),
+    ):
+        pass
 
 
 def test_another_environment_is_free(run: record.Run, tmp_path: Path) -> None:
@@ -60,5 +102,6 @@ def test_a_dead_holder_holds_nothing(run: record.Run) -> None:
         "holding = record.held(run, record.lock_of(run), 'gone'); holding.__enter__(); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    assert record.holder(run) is None
     with record.held(run, record.lock_of(run), "alice"):
         pass

@@ -27,9 +27,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def requirements() -> list[Requirement]:
-    return [
-        Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])
-    ]
+    return [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
 
 
 def lock_entries() -> list[str]:
@@ -68,9 +66,7 @@ def our_files() -> list[Path]:
 
 def test_lock_has_a_hash_for_every_entry_and_nothing_else_in_it() -> None:
     for entry in lock_entries():
-        assert re.fullmatch(r"[a-z0-9._-]+==\S+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+", entry), entry[
-            :200
-        ]
+        assert re.fullmatch(r"[a-z0-9._-]+==\S+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+", entry), entry[:200]
 
 
 def test_lock_names_no_address() -> None:
@@ -90,9 +86,7 @@ def test_lock_satisfies_pyproject(requirement: Requirement) -> None:
 def test_conda_environment_installs_the_locked_set_from_a_channel_without_an_address() -> None:
     assert CONDA["name"] == PROJECT["name"]
     assert CONDA["channels"] == ["conda-forge"]
-    assert [part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict)] == [
-        ["-r requirements.lock"]
-    ]
+    assert [part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict)] == [["-r requirements.lock"]]
 
 
 def test_conda_environment_names_python_pip_and_the_seven() -> None:
@@ -125,9 +119,7 @@ def test_every_file_that_names_the_python_range_names_the_same_one() -> None:
 
 def make(*arguments: str) -> str:
     # An outer make would hand down its flags.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
     ).stdout

@@ -132,6 +132,14 @@ def test_a_run_is_found_by_its(how: str, base: str) -> None:
     assert find(name, base).folder.resolve() == run.folder.resolve()
 
 
+def test_a_run_kept_elsewhere_is_found_by_its_id_and_environment_too(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path / "here"))
+    run = start("scene", base)
+    assert find(run.id) == find("scene") == run
+
+
 @pytest.mark.parametrize("name", ["", "nobody", "2026-01-01"])
 def test_a_run_nobody_recorded_is_refused(name: str, base: str) -> None:
     start("scene", base)

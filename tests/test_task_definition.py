@@ -112,9 +112,7 @@ def the_way_back(**former: Any) -> Callable[[dict[str, Any]], None]:
     def correct(example: dict[str, Any]) -> None:
         added = [c["name"] for c in example["containerDefinitions"] if c["name"] != "appName"]
         task = {"proxyConfiguration": None, "taskRoleArn": None, **former}
-        label = json.dumps(
-            {"added": added, "containers": {}, "task": task}, sort_keys=True, separators=(",", ":")
-        )
+        label = json.dumps({"added": added, "containers": {}, "task": task}, sort_keys=True, separators=(",", ":"))
         container(example, "envoy")["dockerLabels"] = {LABEL: label}
 
     return correct
@@ -243,10 +241,7 @@ APP_FIELDS = {
 @st.composite
 def containers(draw: st.DrawFn) -> list[dict[str, Any]]:
     names = draw(st.lists(NAMES, unique=True, min_size=1, max_size=3))
-    apps = [
-        {"name": name, **draw(st.fixed_dictionaries({}, optional=APP_FIELDS)), **draw(UNKNOWN)}
-        for name in names
-    ]
+    apps = [{"name": name, **draw(st.fixed_dictionaries({}, optional=APP_FIELDS)), **draw(UNKNOWN)} for name in names]
     return [*apps, {"name": "zebra", "image": "z"}]
 
 
@@ -400,9 +395,7 @@ def test_keeps_every_field_it_was_not_asked_to_change(definition: dict[str, Any]
 
 
 @given(definitions(), SIDECARS)
-def test_a_definition_as_described_is_the_same_as_registered(
-    definition: dict[str, Any], envoy: Sidecar
-) -> None:
+def test_a_definition_as_described_is_the_same_as_registered(definition: dict[str, Any], envoy: Sidecar) -> None:
     meshed = with_envoy(definition, envoy)
     assert same(described(meshed), meshed)
 
@@ -433,17 +426,11 @@ def described(definition: dict[str, Any]) -> dict[str, Any]:
 PLAIN = st.builds(
     lambda size, xray, efs, described_, port: (
         {
-            **(
-                fixture("plain_fargate_described")["taskDefinition"]
-                if described_
-                else fixture("plain_fargate")
-            ),
+            **(fixture("plain_fargate_described")["taskDefinition"] if described_ else fixture("plain_fargate")),
             "cpu": str(size[0]),
             "memory": str(size[1]),
             "volumes": [{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}] if efs else [],
-            "containerDefinitions": [
-                {"name": "app", "image": "app:1", "portMappings": [{"containerPort": port}]}
-            ],
+            "containerDefinitions": [{"name": "app", "image": "app:1", "portMappings": [{"containerPort": port}]}],
         },
         sidecar(xray=xray, app_ports=(port,)),
     ),
@@ -518,9 +505,7 @@ def test_what_envoy_waits_for_does_not_wait_for_envoy() -> None:
     meshed = with_envoy(plain(), sidecar())
     envoy = container(meshed, "envoy")
     envoy["logConfiguration"] = {"logDriver": "awsfirelens"}
-    meshed["containerDefinitions"].append(
-        {"name": "log", "image": "l", "firelensConfiguration": {"type": "fluentbit"}}
-    )
+    meshed["containerDefinitions"].append({"name": "log", "image": "l", "firelensConfiguration": {"type": "fluentbit"}})
     again = with_envoy(meshed, sidecar())
     assert "dependsOn" not in container(again, "log")
     assert container(again, "envoy")["logConfiguration"] == {"logDriver": "awsfirelens"}
@@ -684,9 +669,7 @@ def test_says_who_a_definition_meshed_by_hand_is() -> None:
 
 def test_the_proxy_is_the_container_the_proxy_configuration_names() -> None:
     definition = fixture("seed_fargate")
-    definition["containerDefinitions"].insert(
-        0, {"name": "spare", "image": "x/aws-appmesh-envoy:v1.29.6.1-prod"}
-    )
+    definition["containerDefinitions"].insert(0, {"name": "spare", "image": "x/aws-appmesh-envoy:v1.29.6.1-prod"})
     found = sidecar_of(definition)
     assert found is not None
     assert found.container == "envoy"
@@ -715,9 +698,7 @@ def test_drops_properties_without_a_value_and_empty_accelerators() -> None:
         "containerName": "envoy",
         "properties": [{"name": "IgnoredGID"}, {"name": "AppPorts", "value": "80"}],
     }
-    made = register_input(
-        {"family": "f", "inferenceAccelerators": [], "tags": [], "proxyConfiguration": proxy}
-    )
+    made = register_input({"family": "f", "inferenceAccelerators": [], "tags": [], "proxyConfiguration": proxy})
     expected = {"containerName": "envoy", "properties": [{"name": "AppPorts", "value": "80"}]}
     assert made == {"family": "f", "proxyConfiguration": expected}
 
@@ -816,9 +797,7 @@ def meshed_with(name: str, **changes: Any) -> dict[str, Any]:
 def with_property(name: str, value: str | None) -> dict[str, Any]:
     made = clean()
     others = [p for p in made["proxyConfiguration"]["properties"] if p["name"] != name]
-    made["proxyConfiguration"]["properties"] = (
-        others if value is None else [*others, {"name": name, "value": value}]
-    )
+    made["proxyConfiguration"]["properties"] = others if value is None else [*others, {"name": name, "value": value}]
     return made
 
 
@@ -882,9 +861,7 @@ BAD: dict[str, dict[str, Any]] = {
     "daemon-user": meshed_with("xray-daemon", user="0"),
     "task-role": {k: v for k, v in clean().items() if k != "taskRoleArn"},
 }
-container(BAD["no-daemon"], "envoy")["environment"].append(
-    {"name": "ENABLE_ENVOY_XRAY_TRACING", "value": "1"}
-)
+container(BAD["no-daemon"], "envoy")["environment"].append({"name": "ENABLE_ENVOY_XRAY_TRACING", "value": "1"})
 
 EC2 = {**fixture("plain_ec2_xray"), "memory": "1024"}
 EC2_SIDECAR = sidecar(launch_type="EC2", xray=True)
@@ -1018,9 +995,7 @@ def test_fargate_sizes_are_those_of_the_api_documentation() -> None:
 
 def appmesh_endpoints() -> dict[str, dict[str, Any]]:
     data = botocore.loaders.Loader().load_data("endpoints")
-    partitions = [
-        p["services"]["appmesh"]["endpoints"] for p in data["partitions"] if "appmesh" in p["services"]
-    ]
+    partitions = [p["services"]["appmesh"]["endpoints"] for p in data["partitions"] if "appmesh" in p["services"]]
     return {name: found for part in partitions for name, found in part.items() if not name.endswith("-fips")}
 
 
@@ -1067,9 +1042,7 @@ def test_refuses_fips_where_there_is_no_endpoint_and_names_where_there_is(public
     assert all(region in refused.value.hint for region in FIPS_REGIONS)
 
 
-@pytest.mark.parametrize(
-    "tag", ["v1.17.2.0-prod", "v1.17.2.0", "v1.29.6.1-prod", "v2.0.0.0-prod", "v1.100.0.0-prod"]
-)
+@pytest.mark.parametrize("tag", ["v1.17.2.0-prod", "v1.17.2.0", "v1.29.6.1-prod", "v2.0.0.0-prod", "v1.100.0.0-prod"])
 def test_takes_an_image_app_mesh_still_serves(tag: str) -> None:
     assert check_image_tag(tag) == tag
 

@@ -111,6 +111,13 @@ def test_steps_in_a_row_go_back_in_one_write() -> None:
     assert writes(session) - before == {"appmesh.UpdateRoute": 1}
 
 
+def test_after_a_rollback_there_is_nothing_to_take_back() -> None:
+    session = open_at("meshed", "05_shift_traffic")
+    shift(session, 25)
+    shift(session, 0)
+    assert plan_undo(session, notebook="05_shift_traffic").changes == ()
+
+
 def test_a_notebook_another_one_builds_on_waits_for_that_one() -> None:
     session = open_at("shifted")
     with pytest.raises(GateError, match="05_shift_traffic taken back first"):

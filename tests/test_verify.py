@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from runbook_lib import cli
 from runbook_lib.errors import RolledBack
 from runbook_lib.record import Run
-from runbook_lib.verify import verify
+from runbook_lib.verify import steps_of, verify
 from tests.live import CANARY, ended, newest, quick, take, under_sky
 
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
 KEY = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKE9"
 
-Journal = Callable[[Callable[[dict[str, Any]], None]], Run]
+Journal = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,9 @@ def shifted() -> Run:
     session, sky = under_sky(shift=quick(verdict={"slow_millis": 500, "ceiling": 0.5, "muted": ["slow"]}))
     sky.slow = {CANARY: 0.01}
     take(session)
-    return newest(session.parameters)
+    run = newest(session.parameters)
+    run.summarise({"outcome": "done", "shift": steps_of(run.lines())})
+    return run
 
 
 @pytest.fixture
@@ -40,11 +42,11 @@ def run(shifted: Run, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def spoilt(run: Run) -> Journal:
-    def spoil(change: Callable[[dict[str, Any]], None]) -> Run:
-        """Change the journal's first verdict."""
+    def spoil(change: Callable[[dict[str, Any]], None], event: str = "judged", phase: str = "") -> Run:
+        """Change the journal's first verdict, or decision of a phase; a line left empty is cut out."""
         found = list(run.lines())
-        change(next(line for line in found if line["event"] == "judged"))
-        (run.folder / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found))
+        change(next(line for line in found if line["event"] == event and line.get("phase", "") == phase))
+        (run.folder / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found if line))
         return run
 
     return spoil
@@ -57,16 +59,19 @@ def failing(run: Run) -> list[str]:
 def test_every_verdict_is_judged_again_from_its_counts(run: Run) -> None:
     checked = verify(run)
     assert all(each.holds for each in checked)
-    assert [each.what for each in checked] == ["verdict 1", "verdict 2", "record.jsonl"]
+    what = ["verdict 1", "verdict 2", "decision 1", "decision 2", "summary", "record.jsonl", "summary.json"]
+    assert [each.what for each in checked] == what
     assert checked[0].found.startswith("PASS from ")
 
 
 def test_a_rollbacks_verdict_holds_too() -> None:
     session, sky = under_sky()
     ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.3})})
-    (verdict, _) = verify(newest(session.parameters))
+    (verdict, decision, file) = verify(newest(session.parameters))
     assert verdict.holds
     assert verdict.found.startswith("FAIL from ")
+    assert decision.holds
+    assert file.holds
 
 
 def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
@@ -79,6 +84,54 @@ def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
     assert all(each.holds for each in others)
 
 
+def test_a_verdict_that_was_cut_out_is_missed(spoilt: Journal) -> None:
+    assert failing(spoilt(dict.clear)) == ["decision 1"]
+
+
+@pytest.mark.parametrize("changed", [{"verdict": "INCONCLUSIVE"}, {"words": "all is well"}], ids=str)
+def test_a_decision_that_is_not_its_verdict_is_found(spoilt: Journal, changed: dict[str, str]) -> None:
+    assert failing(spoilt(lambda line: line.update(changed), "decision", "judged")) == ["decision 1", "summary"]
+
+
+def test_a_decision_that_was_cut_out_is_missed_by_the_summary(spoilt: Journal) -> None:
+    assert failing(spoilt(dict.clear, "decision", "judged")) == ["summary"]
+
+
+def test_a_fail_cannot_pass_by_a_word_in_the_journal() -> None:
+    session, sky = under_sky()
+    ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.3})})
+    run = newest(session.parameters)
+    text = (run.folder / "record.jsonl").read_text()
+    (run.folder / "record.jsonl").write_text(text.replace('"verdict": "FAIL"', '"verdict": "PASS"'))
+    assert failing(run) == ["decision 1"]
+
+
+def test_what_ended_a_step_beside_its_verdict_must_be_named(spoilt: Journal) -> None:
+    """An alarm ends a step whatever the counts say; they are judged and stored all the same."""
+    run = spoilt(lambda line: line.update(cause="alarm"))
+    assert failing(run) == ["decision 1"]
+    held = {"verdict": "INCONCLUSIVE", "words": "alarm: in ALARM: checkout-5xx"}
+    run = spoilt(lambda line: line.update(held), "decision", "judged")
+    run.summarise({"outcome": "held", "shift": steps_of(run.lines())})
+    assert failing(run) == []
+
+
+def test_where_nothing_was_counted_nothing_had_to_be_judged(run: Run) -> None:
+    """As where somebody takes the weights back by hand."""
+    line = next(line for line in run.lines() if line.get("phase") == "judged")
+    fields = {key: value for key, value in line.items() if key not in ("event", "at")}
+    run.write("decision", **{**fields, "phase": "rolled back", "requests": {}, "verdict": "", "words": "by hand"})
+    assert failing(run) == []
+
+
+def test_a_value_that_is_secret_by_its_name_is_found(run: Run) -> None:
+    run.summarise({**(run.summary() or {}), "outcome": "failed"})
+    said = json.loads((run.folder / "summary.json").read_text())
+    said["environment"] = [{"name": "DB_PASSWORD", "value": "x"}]
+    (run.folder / "summary.json").write_text(json.dumps(said))
+    assert failing(run) == ["summary.json"]
+
+
 def test_one_request_more_is_found_though_the_outcome_is_the_same(spoilt: Journal) -> None:
     def tampered(line: dict[str, Any]) -> None:
         line["samples"]["errors"][3][2] += 1
@@ -88,7 +141,7 @@ def test_one_request_more_is_found_though_the_outcome_is_the_same(spoilt: Journa
 
 @pytest.mark.parametrize("name", ["outcome", "reason"])
 def test_an_outcome_that_the_counts_do_not_give_is_found(spoilt: Journal, name: str) -> None:
-    assert failing(spoilt(lambda line: line.update({name: "INCONCLUSIVE"}))) == ["verdict 1"]
+    assert failing(spoilt(lambda line: line.update({name: "INCONCLUSIVE"}))) == ["verdict 1", "decision 1"]
 
 
 def test_a_setting_that_was_loosened_is_found(spoilt: Journal) -> None:
@@ -103,7 +156,7 @@ def test_a_setting_that_was_loosened_is_found(spoilt: Journal) -> None:
 @pytest.mark.parametrize("file", ["record.jsonl", "summary.json", "05_shift_traffic.ipynb"])
 def test_what_is_shaped_like_a_secret_is_found_wherever_it_stands(run: Run, file: str, secret: str) -> None:
     document = {"event": "note", "cells": [{"outputs": [{"text": ["line\n", secret]}]}]}
-    with (run.folder / file).open("a") as it:
+    with (run.folder / file).open("a" if file.endswith("l") else "w") as it:
         it.write(json.dumps(document) + "\n")
     assert failing(run) == [file]
 
@@ -125,7 +178,7 @@ def test_a_line_that_a_crash_cut_off_is_no_obstacle_and_hides_no_secret(run: Run
 
 def test_the_command_says_each_and_ends_with_1_where_one_fails(run: Run, spoilt: Journal) -> None:
     done = CliRunner().invoke(cli.app, ["verify", str(run.folder)])
-    assert (done.exit_code, done.output.splitlines()[0][:12]) == (0, "✓ verdict 1:")
+    assert (done.exit_code, done.output.splitlines()[0][:12]) == (0, "✓ verdict 1:"), done.output
     spoilt(lambda line: line.update(outcome="FAIL"))
     done = CliRunner().invoke(cli.app, ["verify", str(run.folder)])
     assert (done.exit_code, done.output.splitlines()[0][:12]) == (1, "✗ verdict 1:")

@@ -1,0 +1,93 @@
+"""How a real `runbook run` of a shift under traffic ends: its exit code, its summary's word, and what is left behind.
+
+One local mesh and one run, which every command joins; each goes on from where the one before left the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import nbformat
+import pytest
+
+from runbook_lib import record
+from tests.live import CANARY, STABLE, Live, live, until
+from tests.notebook_runner import newest, start
+
+QUARTER = {STABLE: 75, CANARY: 25}
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Walk from nothing to the end of notebook 04, under traffic."""
+    with live(tmp_path_factory.mktemp("outcomes")) as it:
+        for number in ("01", "02", "03", "04"):
+            it.step(number)
+        it.recovered()
+        yield it
+
+
+def begin(mesh: Live, **shift: Any) -> subprocess.Popen[str]:
+    """Start a run of notebook 05 with changes of the file's shift."""
+    said = json.dumps({**mesh.said["shift"], **shift})
+    return start("run", mesh.file, "--from", "05", "--through", "05", "-p", "shift", said)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str, str]:
+    """Wait for a run's end; return its exit code, its summary's outcome and reason's word, and all it said."""
+    with process:
+        said, _ = process.communicate(timeout=120)
+    summary = newest("live").summary() or {}
+    return process.returncode, summary["outcome"], summary["reason"].partition(":")[0], said
+
+
+def bakes() -> bool:
+    """Say whether the run's newest decision proved a weight."""
+    decisions = [line["phase"] for line in newest("live").lines() if line["event"] == "decision"]
+    return decisions[-1:] == ["proved"]
+
+
+def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh: Live) -> None:
+    process = begin(mesh, bake_seconds=120)
+    until(bakes, "the bake has begun")
+    assert (record.holder(newest("live")) or {})["run"] == newest("live").id
+    process.send_signal(signal.SIGINT)
+    code, outcome, word, said = end(process)
+    assert (code, outcome, word) == (3, "held", "interrupted"), said
+    assert "outcome: held" in said
+    assert mesh.weights() == QUARTER
+    cells = nbformat.read(newest("live").folder / "05_shift_traffic.ipynb", as_version=4).cells
+    [error] = [o for c in cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+    assert error.ename == "Held"
+    assert record.holder(newest("live")) is None
+
+
+def test_the_next_run_goes_on_and_holds_for_a_reason_of_its_own(mesh: Live) -> None:
+    code, outcome, word, said = end(begin(mesh, approvals={"steps": [100]}))
+    assert (code, outcome, word) == (3, "held", "approval"), said
+    assert mesh.weights() == QUARTER
+    summary = newest("live").summary() or {}
+    assert [(step["weights"], step["verdict"]) for step in summary["shift"]] == [(QUARTER, "PASS")]
+
+
+def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
+    mesh.fault(CANARY, error_rate=0.5)
+    code, outcome, word, said = end(begin(mesh, bake_seconds=30))
+    assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+    assert newest("live").closed
+    mesh.fault(CANARY)
+
+
+def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:
+    process = begin(mesh, bake_seconds=120)
+    until(bakes, "the bake has begun")
+    os.kill(json.loads((mesh.state / "endpoint.json").read_text())["pid"], signal.SIGKILL)
+    code, outcome, word, said = end(process)
+    assert (code, outcome, word) == (1, "failed", "call"), said
+    assert (record.holder(newest("live")), newest("live").closed) == (None, False)
