@@ -162,7 +162,7 @@ class Session:
         try:
             while True:
                 yield
-                if (passed := self.clock() - began) >= most:
+                if (passed := self.clock() - began) > most:
                     return
                 self.waiting(what, passed, most)
                 self.sleep(interval)

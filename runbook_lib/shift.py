@@ -125,11 +125,15 @@ def take_step(session: Session, step: int, shown: Plan, *evidence: Evidence) -> 
         yield _unwatched(session, step, evidence)
 
 
-def go_back(session: Session) -> Decision:
-    """Put all traffic back on stable in one write, because somebody says so; a shift under way ends by it."""
+def go_back(session: Session) -> Decision | None:
+    """Put all traffic back on stable in one write, because somebody says so; None where all of it is there.
+
+    A shift under way ends by it.
+    """
     found = survey(session)
     now = found.split.weights.get(session.parameters.shift.canary, 0)
-    apply(session, clear(found.plan_weights(_weights(session, 0))))
+    if not apply(session, clear(found.plan_weights(_weights(session, 0)))):
+        return None
     told = Decision("rolled back", now, _weights(session, 0), "by hand: back to 0 % in one write", at=session.wall())
     return _written_down(session, told)
 
@@ -238,9 +242,10 @@ class _Shift:
         cleared = clear(back, *evidence)
         self._require_passable(step)
         running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
-        end_trial(self.session)  # one that was killed
         if self.shift.trial:
             yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
+        else:
+            end_trial(self.session)  # one that was killed while the file still asked for it
         kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
         words = "the way back was written once at weight 0"

@@ -31,6 +31,7 @@ def try_canary(session: Session) -> str:
     trial = p.shift.trial
     if trial is None:
         return "no trial"
+    end_trial(session)
     found = survey(session)
     apply(session, clear(found.engine.plan_trial(p, found.split, trial.header, value)))
     try:

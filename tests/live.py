@@ -191,17 +191,27 @@ def ended(
     What `on` has for a phase happens at its first decision, once.
     """
     out: list[Decision] = []
-    waiting = dict(on or {})
+    return out, str(ending(session, error, on or {}, out))
+
+
+def ending(
+    session: Session,
+    error: type[BaseException],
+    on: Mapping[str, Callable[[], object]],
+    out: list[Decision] | None = None,
+) -> Any:
+    """Follow a shift to the error it must end with, and return that; `out` gets its decisions."""
+    waiting = dict(on)
 
     def follow() -> None:
         for decision in shift_traffic(session, scenes.fact()):
-            out.append(decision)
+            (out if out is not None else []).append(decision)
             waiting.pop(decision.phase, lambda: None)()
 
     with pytest.raises(error) as caught:
         follow()
     assert not waiting, f"it never came to {', '.join(waiting)}"
-    return out, str(caught.value)
+    return caught.value
 
 
 def phases(decisions: Sequence[Decision]) -> list[str]:

@@ -173,7 +173,7 @@ def test_a_change_between_our_reading_and_our_write_is_told() -> None:
     plan = shifted(session)
     session = reopen(session, prepare=during("UpdateRoute", lambda: rewrite(session)))
     with pytest.raises(ForeignChangeError, match="version 1 became 3, expected 2"):
-        change(session, plan, fact())
+        change(session, plan, *map(fact, plan.needs))
     assert lines(session)[-1]["event"] == "failed"
 
 
@@ -182,7 +182,7 @@ def test_a_change_between_our_write_and_our_reading_is_told() -> None:
     plan = shifted(session)
     session = reopen(session, prepare=during("UpdateRoute", lambda: rewrite(session), after=True))
     with pytest.raises(ForeignChangeError, match="version 1 became 3, expected 2"):
-        change(session, plan, fact())
+        change(session, plan, *map(fact, plan.needs))
 
 
 def test_another_writers_weights_are_told_and_not_fought() -> None:
@@ -196,7 +196,7 @@ def test_another_writers_weights_are_told_and_not_fought() -> None:
 
     session = reopen(session, prepare=during("UpdateRoute", take_back, after=True))
     with pytest.raises(ReadBackError, match=r"weightedTargets\[0\].weight: 50 → 100"):
-        change(session, plan, fact())
+        change(session, plan, *map(fact, plan.needs))
     assert weights(session) == {"serviceB": 100}
 
 
@@ -205,7 +205,7 @@ def test_a_stale_plan_shows_what_is_different() -> None:
     plan = shifted(session)
     rewrite(session)
     with pytest.raises(StalePlanError, match=r"version: 1 → 2") as caught:
-        change(session, plan, fact())
+        change(session, plan, *map(fact, plan.needs))
     assert "plans from what is there" in caught.value.hint
 
 
@@ -407,6 +407,6 @@ def test_a_retried_request_is_not_taken_for_somebody_else() -> None:
 
     session = reopen(session, prepare=prepare)
     before = writes(session)
-    (made,) = change(session, plan, fact())
+    (made,) = change(session, plan, *map(fact, plan.needs))
     assert writes(session)["appmesh.UpdateRoute"] - before["appmesh.UpdateRoute"] == 2
     assert (made.state["version"], route(session)["metadata"]["version"]) == (2, 2)

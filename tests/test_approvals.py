@@ -145,13 +145,26 @@ def test_after_somebody_elses_write_the_approval_is_of_another_plan() -> None:
     assert sky.weights() == QUARTER
 
 
-def test_one_given_before_the_rehearsal_is_of_another_plan() -> None:
-    """Whoever approves sees what was tried; the trial and the rehearsal are never left out."""
+def test_one_given_before_the_rehearsal_leaves_out_neither_trial_nor_rehearsal() -> None:
+    """What was approved is what is written: the rehearsal writes the same state once more, and nothing else."""
     session, sky = under_sky(shift=needing(25))
     session.join_run()
     given(session, next_plan(session))
-    seen, _ = ended(again(sky), Held)
+    seen = take(again(sky), until=lambda d: d.phase == "written")
+    assert phases(seen) == ["rehearsed", "written"]
+    assert sky.weights() == QUARTER
+
+
+def test_one_given_before_somebody_changed_the_route_is_of_another_plan() -> None:
+    session, sky = under_sky(shift=needing(25))
+    session.join_run()
+    given(session, next_plan(session))
+    changed = route(session)["spec"]
+    changed["priority"] = 7
+    somebody(session).update_route(**ROUTE, spec=changed)
+    seen, words = ended(again(sky), Held)
     assert phases(seen) == ["rehearsed"]
+    assert "needs an approval; there is none" in words
     assert sky.weights() == BACK
 
 

@@ -20,12 +20,14 @@ from botocore.exceptions import EndpointConnectionError
 
 from runbook_lib import gates, mesh
 from runbook_lib.apply import apply
-from runbook_lib.errors import CallError, Failed, GateError, Held, RolledBack, StalePlanError
+from runbook_lib.approvals import hold
+from runbook_lib.errors import CallError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
 from runbook_lib.local import control_plane
+from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
 from runbook_lib.record import Run
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, plan_steps, shift_traffic
+from runbook_lib.shift import Decision, go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all
 from tests.live import (
@@ -37,6 +39,7 @@ from tests.live import (
     Sky,
     again,
     ended,
+    ending,
     live,
     newest,
     phases,
@@ -46,7 +49,7 @@ from tests.live import (
     under_sky,
     until,
 )
-from tests.scenes import ROUTE, fact, lines, route, somebody, writes
+from tests.scenes import ROUTE, fact, lines, route, settle, somebody, writes
 
 BACK = {STABLE: 100, CANARY: 0}
 QUARTER = {STABLE: 75, CANARY: 25}
@@ -352,6 +355,188 @@ def test_a_weight_heard_late_is_proved_late_and_passes() -> None:
     session, sky = under_sky()
     sky.at(2, lambda: vars(sky).update(unheard_until=sky.now + 12))
     assert [d.verdict for d in take(session) if d.phase == "judged"] == ["PASS", "PASS"]
+
+
+def test_once_real_a_weight_that_stops_working_is_a_hold_and_never_a_pass() -> None:
+    """A caller's Envoy that falls back in the bake: the canary would be judged by requests that never came."""
+    session, sky = under_sky(shift=quick(bake_seconds=60))
+    fallen = {"proved": lambda: vars(sky).update(unheard_until=sky.now + 1000, _heard=BACK)}
+    seen, words = ended(session, Held, on=fallen)
+    assert "25 %: the canary's share is" in words
+    assert seen[-1].words.startswith("share: ")
+    assert not {"PASS", "FAIL"} & {d.verdict for d in seen}
+    assert sky.weights() == QUARTER
+
+
+def test_a_weight_that_half_of_the_callers_hear_is_a_hold() -> None:
+    session, sky = under_sky(shift=quick(bake_seconds=60))
+    half = {"written": lambda: vars(sky).update(unheard_until=sky.now + 1000, _heard={STABLE: 88, CANARY: 12})}
+    seen, _ = ended(session, Held, on=half)
+    assert seen[-1].words.startswith(("share: ", "unproved: "))
+    assert "PASS" not in {d.verdict for d in seen}
+
+
+def test_stable_that_lost_tasks_for_some_looks_is_a_hold() -> None:
+    """Scaled in as its traffic falls, it could not take everything back."""
+    session, sky = under_sky(shift=quick(bake_seconds=60))
+    scaled(session, STABLE, 3)
+    settle()
+    _, words = ended(session, Held, on={"proved": lambda: scaled(session, STABLE, 1)})
+    assert "serviceB runs 1 of the 3 task(s) it had: too few to go back to" in words
+    assert decided(session)[0]["tasks"] == {STABLE: 3}
+    assert sky.weights() == QUARTER
+
+
+def test_before_a_later_step_stable_must_have_the_tasks_it_began_with() -> None:
+    session, sky = under_sky()
+    scaled(session, STABLE, 2)
+    settle()
+    _, words = ended(session, Held, on={"judged": lambda: (scaled(session, STABLE, 1), settle())})
+    assert "before the next step: a way back: serviceB runs 1 of 2 task(s)" in words
+    assert sky.weights() == QUARTER
+
+
+def test_a_canary_that_lacks_tasks_for_some_looks_is_rolled_back() -> None:
+    session, sky = under_sky(shift=quick(bake_seconds=60))
+    scaled(session, CANARY, 2)
+    settle()
+    control_plane.launch_with(Reluctant())
+    try:
+        _, words = ended(session, RolledBack, on={"proved": lambda: scaled(session, CANARY, 4)})
+    finally:
+        control_plane.launch_with(InMemoryLauncher())
+    assert "canary_tasks: serviceBv2 runs 2 of 4 task(s), 0 unhealthy; back to 0 % in one write" in words
+    assert sky.weights() == BACK
+
+
+class Reluctant(InMemoryLauncher):
+    """Nothing it is asked to start ever runs."""
+
+    def state(self, task: Any) -> Any:
+        return {"status": "PENDING", "health": {}}
+
+
+def test_an_alarm_that_is_deleted_in_the_bake_is_a_hold(alarm: Callable[[Session, str], None]) -> None:
+    session, sky = under_sky(shift=quick(alarms=["pager"]))
+    alarm(session, "OK")
+    gone = {"proved": lambda: somebody(session, "cloudwatch").delete_alarms(AlarmNames=["pager"])}
+    _, words = ended(session, Held, on=gone)
+    assert "no longer there: pager" in words
+    assert sky.weights() == QUARTER
+
+
+@pytest.mark.parametrize("phase", ["written", "proved"], ids=["during the proof", "during the bake"])
+def test_a_hold_is_heeded_whoever_follows_the_shift(phase: str) -> None:
+    session, sky = under_sky()
+    hold(session.join_run(), "an earlier one, which counts no more")
+    seen, words = ended(session, Held, on={phase: lambda: hold(session.join_run(), "ada")})
+    assert "25 %: held by ada" in words
+    assert seen[-1].words == "hold: held by ada"
+    assert sky.weights() == QUARTER
+    whole_shift_after(sky)
+
+
+def test_a_way_back_by_hand_ends_the_shift_under_way_as_what_it_is() -> None:
+    session, sky = under_sky()
+    _, words = ended(session, RolledBack, on={"proved": lambda: go_back(session)})
+    assert "by hand: back to 0 % in one write" in words
+    assert (sky.weights(), sky.updates) == (BACK, 3)
+
+
+def test_a_way_back_that_traffic_does_not_follow_is_a_failure() -> None:
+    session, sky = under_sky(shift=quick(prove_seconds=8))
+    deaf = {"proved": lambda: (sky.errors.update({CANARY: 1.0}), vars(sky).update(unheard_until=sky.now + 1000))}
+    seen, words = ended(session, RollbackError, on=deaf)
+    assert "after 8 s serviceBv2 still gets 50 of 200 requests" in words
+    assert phases(seen)[-1] == "rolled back"
+    assert sky.weights() == BACK
+
+
+def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
+    session, sky = under_sky()
+    seen, _ = ended(session, RolledBack, on={"proved": lambda: sky.errors.update({CANARY: 1.0})})
+    back, settled = seen[-2:]
+    assert (back.phase, settled.phase) == ("rolled back", "settled")
+    assert back.at < settled.at
+    assert settled.words.startswith("traffic shows it, ")
+
+
+def test_weights_somebody_else_set_between_two_steps_are_watched_before_anything_is_added() -> None:
+    session, sky = under_sky()
+    written(session, 60)
+    sky.sleep(5)
+    seen = take(session)
+    assert [(d.phase, d.step) for d in seen if d.phase in ("judged", "written")] == [
+        ("judged", 60), ("written", 100), ("judged", 100)
+    ]  # fmt: skip
+
+
+def test_a_shift_that_ended_elsewhere_has_nothing_left_to_do() -> None:
+    """Another machine's record is not here: the live weights say that the last step was taken."""
+    session, sky = under_sky()
+    written(session, 100)
+    before = sky.updates
+    assert take(session) == []
+    assert sky.updates == before
+
+
+def test_what_an_attempt_that_went_back_has_seen_counts_no_more_wherever_the_next_begins() -> None:
+    session, sky = under_sky()
+    ended(session, RolledBack, on={"proved": lambda: sky.errors.update({CANARY: 1.0})})
+    sky.errors.clear()
+    written(session, 25)  # by hand, past trial and rehearsal
+    sky.sleep(3)
+    assert [(d.step, d.verdict) for d in take(again(sky)) if d.phase == "judged"] == [(25, "PASS"), (100, "PASS")]
+
+
+def test_one_step_by_hand_is_tried_rehearsed_and_written_and_the_shift_goes_on_from_there() -> None:
+    session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
+    shown = survey(session).plan_weights(QUARTER)
+    assert phases(list(take_step(session, 25, shown, fact()))) == ["tried", "rehearsed", "written"]
+    assert sky.weights() == QUARTER
+    assert [(d.phase, d.step) for d in take(again(sky)) if d.phase in ("judged", "written")] == [
+        ("judged", 25), ("written", 100), ("judged", 100)
+    ]  # fmt: skip
+
+
+def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str], None]) -> None:
+    session, sky = under_sky(shift=quick(alarms=["pager"]))
+    alarm(session, "ALARM")
+    shown = survey(session).plan_weights(QUARTER)
+    with pytest.raises(GateError, match="alarms: pager is ALARM"):
+        list(take_step(session, 25, shown, fact()))
+    assert (sky.weights(), sky.updates) == (BACK, 0)
+
+
+def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> None:
+    session, sky = under_sky()
+    shown = survey(session).plan_weights(QUARTER)
+    written(session, 10)
+    with pytest.raises(StalePlanError, match="no longer what was planned"):
+        list(take_step(session, 25, shown, fact()))
+    assert sky.weights() == {STABLE: 90, CANARY: 10}
+
+
+@pytest.mark.parametrize(
+    ("word", "error", "on"),
+    [
+        ("verdict", RolledBack, {"proved": lambda session, sky: sky.errors.update({CANARY: 1.0})}),
+        ("canary_tasks", RolledBack, {"proved": lambda session, sky: scaled(session, CANARY, 0)}),
+        ("stable_tasks", Held, {"proved": lambda session, sky: scaled(session, STABLE, 0)}),
+        ("foreign_change", Held, {"proved": lambda session, sky: written(session, 60)}),
+        ("hold", Held, {"proved": lambda session, sky: hold(session.join_run(), "ada")}),
+        ("unproved", Held, {"written": lambda session, sky: vars(sky).update(unheard_until=sky.now + 1000)}),
+    ],
+)
+def test_each_end_has_a_word_of_its_own_and_its_counts_in_the_record(
+    word: str, error: Any, on: dict[str, Callable[[Session, Sky], object]]
+) -> None:
+    session, sky = under_sky()
+    caught = ending(session, error, {phase: (lambda do=do: do(session, sky)) for phase, do in on.items()})
+    assert caught.reason == word
+    judged = lines(session, "judged")[-1]
+    assert judged["cause"] == word
+    assert judged["samples"]["errors"]
 
 
 # Metrics.

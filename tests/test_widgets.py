@@ -6,6 +6,7 @@ import html
 import math
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,17 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import record, widgets
+from runbook_lib import film, record, widgets
+from runbook_lib.approvals import approve, hold
 from runbook_lib.errors import Held, RolledBack
-from runbook_lib.plan import Evidence
+from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision
+from runbook_lib.shift import Decision, shift_traffic
 from runbook_lib.show import Words
+from runbook_lib.telemetry import Interval
+from runbook_lib.verdict import Sample
 from runbook_lib.widgets import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
+from tests.live import again, take, under_sky
 from tests.scenes import (
     LOCAL,
     ROUTE,
@@ -135,8 +140,8 @@ def test_the_button_applies_what_is_shown_through_the_same_door() -> None:
     made.sliders["serviceBv2"].value = 25
     made.button.click()
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
-    assert "1 change(s) made and read back" in made.message.value
-    assert [x["event"] for x in lines(session)[-2:]] == ["intended", "observed"]
+    assert "0 → 25 %, read back" in made.message.value
+    assert [x["event"] for x in lines(session)[-3:]] == ["intended", "observed", "decision"]
     assert made.button.disabled
 
 
@@ -306,11 +311,44 @@ def test_each_button_says_what_it_lacks() -> None:
     made = panel(open_at("meshed"))
     assert "Apply this step: these weights are in force" in made.reasons.value
     assert "Approve: these weights are in force" in made.reasons.value
-    assert "Roll back: all traffic is on serviceB" in made.reasons.value
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold"]
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold", "Roll back"]
 
 
-@pytest.mark.parametrize("name", ["Apply this step", "Approve", "Roll back"])
+def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
+    session = reopen(open_at("meshed"), alone=True)
+    switch, made = lost(session), panel(session)
+    switch["now"] = True
+    made.sliders["serviceBv2"].value = 25  # nothing can be planned
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold", "Roll back"]
+    switch["now"] = False
+    shift(session, 25)
+    click(made, "Roll back")
+    assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
+
+
+def test_rolling_back_where_all_is_on_stable_says_so_and_writes_nothing() -> None:
+    session = open_at("meshed")
+    made, before = panel(session), writes(session)
+    assert "all traffic is on serviceB, read back" in click(made, "Roll back")
+    assert writes(session) == before
+
+
+def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_it() -> None:
+    session = reopen(open_at("meshed"), alone=True)
+    switch, made = lost(session), panel(session)
+    made.sliders["serviceBv2"].value = 25
+    events = session._client("cloudwatch").meta.events  # nobody asks it here: what is made is made before
+    events.register("before-call", lambda **_: switch.update(now=True))
+    deed = made.deeds["Apply this step"]
+    work = deed.work
+    made.deeds["Apply this step"] = replace(deed, work=lambda: (work(), switch.update(now=True))[0])
+    made._do(made.deeds["Apply this step"])
+    assert "✓ PASS" in made.message.value
+    assert "what is shown here is old" in made.message.value
+    assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+
+
+@pytest.mark.parametrize("name", ["Apply this step", "Approve"])
 def test_a_button_that_lacks_something_does_nothing_and_says_why(name: str) -> None:
     session = open_at("meshed")
     made, before = panel(session), len(lines(session))
@@ -371,7 +409,7 @@ def test_a_step_that_needs_an_approval_is_approved_and_then_applied() -> None:
     assert "needs an approval first" in click(made, "Apply this step")
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
     assert f"plan {made.shown.hash} approved by" in click(made, "Approve")
-    assert "1 change(s) made" in click(made, "Apply this step")
+    assert "read back" in click(made, "Apply this step")
     assert len(lines(session, "approved")) == 1
 
 
@@ -382,7 +420,8 @@ def test_an_approval_that_cannot_be_written_says_why() -> None:
     session.join_run()
     session.run = Lost(session.join_run().folder)
     assert "OSError: the disk is full" in click(made, "Approve")
-    assert "the disk is full" in click(made, "Hold")
+    with session.holding():
+        assert "the disk is full" in click(made, "Hold")
 
 
 class Lost(record.Run):
@@ -394,7 +433,8 @@ class Lost(record.Run):
 
 def test_hold_is_written_into_the_run() -> None:
     session = open_at("meshed")
-    assert "hold is written down" in click(panel(session), "Hold")
+    with session.holding():  # as a shift does while it is under way
+        assert "hold is written down" in click(panel(session), "Hold")
     assert [line["by"] for line in lines(session, "hold")] == [session.identity.arn]
 
 
@@ -406,45 +446,75 @@ def test_without_a_run_nothing_is_held() -> None:
     assert lines(session, "hold") == []
 
 
+def test_without_a_shift_under_way_nothing_is_held() -> None:
+    session = open_at("meshed")
+    assert "no shift is under way: there is nothing to hold" in click(panel(session), "Hold")
+    assert lines(session, "hold") == []
+
+
 # The live view.
 
 
-def seen(
-    phase: Any, at: float, requests: tuple[int, int] = (0, 0), errors: tuple[int, int] = (0, 0), **more: Any
-) -> Any:
-    """Return a decision at 25 %."""
-    names = ("serviceB", "serviceBv2")
-    counted = {"requests": dict(zip(names, requests, strict=True)), "errors": dict(zip(names, errors, strict=True))}
-    return Decision(phase, 25, {"serviceB": 75, "serviceBv2": 25}, "words", **counted, at=at, **more)
+QUARTER = {"serviceB": 75, "serviceBv2": 25}
 
 
-def moving() -> list[Any]:
-    """Return a shift that fails."""
+def moving(at: int = 1_700_000_000) -> list[Any]:
+    """Return a shift at 25 % that fails: each decision with the intervals it was made of."""
+    errors = (0, 0, 10, 20)
+    seen = [Interval(at + n, Sample(75, 0, 25, bad), Sample(75, 0, 25, bad // 5)) for n, bad in enumerate(errors)]
+
+    def look(phase: Any, n: int, **more: Any) -> Decision:
+        counted = {"requests": {"serviceB": 75 * n, "serviceBv2": 25 * n}, "errors": {"serviceBv2": sum(errors[:n])}}
+        words, band = {"words": "as it is"}, (0.25 - 0.2 / n, 0.25 + 0.2 / n)
+        return Decision(phase, 25, QUARTER, **words, **counted, share=0.25, band=band, at=at + n, seen=seen[:n], **more)
+
     return [
-        Decision("written", 25, {"serviceB": 75, "serviceBv2": 25}, "0 → 25 %", at=100.0),
-        seen("watching", 101, (75, 25), share=0.25, band=(0.1, 0.4)),
-        seen("proved", 102, (150, 50), share=0.25, band=(0.15, 0.35)),
-        seen("watching", 103, (225, 75), (0, 10), share=0.25, band=(0.2, 0.3)),
-        seen("rolled back", 104, (300, 100), (0, 30), share=0.25, band=(0.2, 0.3), verdict="FAIL"),
+        Decision("written", 25, QUARTER, "0 → 25 %, read back", at=float(at)),
+        look("watching", 1),
+        look("proved", 2),
+        look("watching", 3, slow={"serviceBv2": 2}),
+        look("rolled back", 4, verdict="FAIL"),
     ]
 
 
-def test_what_is_drawn_is_what_each_look_added() -> None:
-    live = Live()
-    live.follow(moving())
+def test_what_is_drawn_is_what_the_verdict_was_made_of() -> None:
+    live = Live(open_at("meshed"))
+    decisions = moving()
+    live.follow(decisions)
     shown = live.history()
-    assert [i.errors.counts for i in shown.intervals] == [
-        (75, 0, 25, 0),
-        (75, 0, 25, 0),
-        (75, 0, 25, 10),
-        (75, 0, 25, 20),
-    ]
+    assert list(shown.intervals) == list(decisions[-1].seen)
     assert [d["phase"] for d in shown.decisions] == ["written", "proved", "rolled back"]
     assert shown.evidence[-1] > math.log(100) > shown.evidence[1]
 
 
+def test_a_shift_that_goes_on_is_drawn_at_its_own_weight_and_time() -> None:
+    """Only its looks are told: what was written, an earlier process has said."""
+    live = Live(open_at("meshed"))
+    live.follow(d for d in moving() if d.phase == "watching")
+    words = film.drawn_words(live.history())
+    assert words.startswith("2 s from 22:13:20 UTC")
+    assert "25 %" in live.numbers.value.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_what_an_earlier_process_wrote_is_on_the_axis_of_the_shift_that_goes_on() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    live = Live(again(sky))
+    live.follow([])
+    assert [d["phase"] for d in live.history().decisions] == ["rehearsed", "written", "proved"]
+
+
+def test_approvals_and_holds_are_on_the_axis() -> None:
+    session = open_at("meshed")
+    live = Live(session)
+    live._opened -= 1
+    approve(session, session.join_run(), Plan("any"), approver="ada")
+    hold(session.join_run(), "bob")
+    assert [d["phase"] for d in live.history().decisions] == ["approved", "hold"]
+
+
 def test_numbers_and_picture_are_shown_as_it_moves() -> None:
-    live = Live()
+    live = Live(open_at("meshed"))
     live.follow(moving())
     assert "share 25.0%, 20.0% to 30.0% expected" in live.numbers.value
     assert "✗ FAIL" in live.numbers.value
@@ -452,46 +522,64 @@ def test_numbers_and_picture_are_shown_as_it_moves() -> None:
     assert "aria-label=" in live.picture.value
 
 
-def test_a_hold_written_meanwhile_ends_it_and_weights_stay() -> None:
-    session = open_at("meshed")
-    live = Live(session)
-    session.join_run()
-    click(panel(session), "Hold")
-    with pytest.raises(Held, match="25 %: held by"):
-        live.follow(moving())
+def test_slow_requests_are_shown_where_they_are_judged() -> None:
+    live = Live(open_at("meshed"))
+    live.follow(moving()[:3])
+    assert "slow" not in live.numbers.value
+    live.follow(moving()[3:4])
+    assert "2.67%" in live.numbers.value
 
 
-def test_a_hold_of_an_earlier_shift_counts_no_more() -> None:
-    session = open_at("meshed")
-    click(panel(session), "Hold")
-    live = Live(session)
-    live.follow(moving())
-    assert len(live.decisions) == 3
+def test_a_screen_reader_is_told_of_each_phase_once() -> None:
+    live = Live(open_at("meshed"))
+    spoken = []
+    for decision in [*moving()[1:2] * 3, moving()[2]]:
+        live.follow([decision])
+        spoken.append("role='status'" in live.numbers.value)
+    assert spoken == [True, False, False, True]
 
 
 def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(widgets, "display", lambda *each: shown.extend(each))
 
     def failing() -> Any:
         yield from moving()
         raise RolledBack("25 %: errors")
 
     with pytest.raises(RolledBack):
-        follow_shift(failing())
-    _, table, still = shown
+        follow_shift(failing(), open_at("meshed"))
+    _, table, still, words = shown
     assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
-    assert "<svg" in still._repr_html_()
-    assert "serviceBv2 answered 100 requests, 30 in error. → 25" in repr(still)
-    assert "ROLLED BACK" in repr(still)
+    assert set(still._repr_mimebundle_()[0]) >= {"image/png", "text/plain"}
+    assert "serviceBv2 answered 100 requests, 30 in error" in words.text
+    assert "ROLLED BACK" in words.text
 
 
-def test_drawing_keeps_to_its_share_of_a_core() -> None:
-    live = Live()
-    live.follow(moving())
+def test_an_interrupt_between_two_decisions_ends_the_shift_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widgets, "display", lambda *each: None)
+    session, sky = under_sky()
+    decisions = shift_traffic(session, fact())
+
+    class Consumer(Live):
+        def draw(self) -> None:
+            if self.decisions[-1].phase == "proved":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(widgets, "Live", Consumer)
+    with pytest.raises(Held, match=r"interrupted: .* stays as it is"):
+        follow_shift(decisions, session)
+    assert lines(session, "interrupted")
+    assert sky.weights() == QUARTER
+
+
+def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter([0.0, 0.1])
+    live = Live(open_at("meshed"))
+    monkeypatch.setattr(widgets.time, "thread_time", lambda: next(spent))
     began = time.monotonic()
     live.draw()
-    assert live._next - began >= 0.9
+    assert live._next - began >= 0.1 / widgets.SHARE_OF_A_CORE
 
 
 def test_a_wait_says_what_for_since_when_and_until_when() -> None:
