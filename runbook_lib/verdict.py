@@ -1,74 +1,41 @@
 """Judge a canary against stable by their counts of requests and errors: PASS, FAIL or INCONCLUSIVE.
 
-Pure: figures in, a frozen record out; no clock, no AWS, no word of what carries the weights.
-
-The rule. In one interval the requests and the errors of both versions make a two by two table. While the
-canary's odds of error are no higher than stable's, its errors are, given the table's margins, at most
-hypergeometric. The members of the smallest margin are then *drawn* without replacement, and for every o > 1
-the mean of o^hits is at most that of drawing with replacement, (1 + (o - 1) * fraction)^draws (Hoeffding
-1963, Theorem 4). So o^hits / (1 + (o - 1) * fraction)^draws is an e-value at any rate of errors, and the
-product over the intervals from any one on, mixed over odds ratios o, is a test supermartingale.
-
-From when on. A canary that turns bad late must not first lose what its healthy past has won. So the product
-begins at every interval: one part of the stake is laid at the first, the rest bit by bit as requests come in,
-by shares that are fixed by the requests alone and add up to one. The sum, with what is not laid yet, is again
-a test supermartingale and reaches 1 / alpha with probability alpha at most, however often one looks (Ville
-1939; Grünwald, de Heide and Koolen 2024; Turner, Ly and Grünwald 2024; Lindon and Malek 2022 for rare errors;
-Shin, Ramdas and Rinaldo 2024 for the mixture over beginnings). Rate of errors and weight may change between.
-
-How intervals are cut. In the part laid first neither the order of intervals matters nor, while the share of
-requests is the same and errors are the smallest margin, how they are cut; in what is laid later both do, as
-late errors are what it looks for. An interval with no error, with nothing but errors, or with requests to one
-version only leaves the evidence as it was. Errors that come in bursts to one version only are not foreseen.
+Pure: figures in, a frozen record out; no clock, no AWS, no word of what carries the weights. The statistics,
+and why they hold however often one looks, are in `stake`.
 
 Silence. A version has fallen silent once the newest intervals without a request of its own would have brought
 it ten, at the rate of those just before (as many, and ten at least). A silent canary is no PASS, and neither
 is a silent stable unless the canary's requests show that it took stable's over, as at weight 100.
-
-Own code, as no library fits: savvi rests (2024), confseq compares no proportions, expectation still moves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import reduce
 from operator import add
-from statistics import NormalDist
 from typing import Literal
 
 from runbook_lib.errors import ParametersError
+from runbook_lib.stake import (
+    AGAINST_STABLE,
+    AT_FIRST,
+    CEILING,
+    REFERENCE,
+    Growth,
+    Stake,
+    draws_of,
+    growth_alone,
+    growth_of,
+    upper_rate,
+)
 
-__all__ = [
-    "Judgement",
-    "Sample",
-    "Verdict",
-    "evidence_curve",
-    "judge",
-    "judge_all",
-    "requests_to_show",
-    "share_of_alpha",
-]
+__all__ = ["Judgement", "Sample", "Verdict", "evidence_curve", "judge", "judge_all", "share_of_alpha"]
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
-# The odds ratios mixed over, 1.1 to 30: even in the logarithm of the logarithm, as small ones need it finer.
-_LOG_ODDS = tuple(math.log(1.1) * (math.log(30) / math.log(1.1)) ** (i / 7) for i in range(8))
-_ODDS = tuple(map(math.exp, _LOG_ODDS))
-_WEIGHTS = tuple(log_odds**1.5 / math.fsum(v**1.5 for v in _LOG_ODDS) for log_odds in _LOG_ODDS)
-
-_NOTHING = (0.0,) * len(_ODDS)
-
-# How alpha is shared: to the test against stable, to what stable showed, to the ceiling.
-_AGAINST_STABLE, _REFERENCE, _CEILING = 0.98, 0.01, 0.01
-# What of a stake is laid at the first interval, and after how many canary requests, times the increase to
-# detect, half of the square of what is then left is laid too (`_Stake`).
-_AT_FIRST, _SPREAD = 0.6, 5.0
-# What of its stake the comparison has left after a healthy canary's earlier steps, as a rule; for forecasts.
-_CARRIED = 0.15
 _MISSED = 10  # requests, and intervals looked back at, that make silence
-_MOST = 1e250  # a stake is worth on one odds ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +64,6 @@ class Sample:
     def __add__(self, other: Sample) -> Sample:
         """Return both intervals as one."""
         return Sample(*map(add, self.counts, other.counts))
-
-
-_EMPTY = Sample(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +113,10 @@ def judge(
     traffic, that its rate exceeds the one stable showed plus `detectable_increase` (or as much as stable's
     requests leave open, if more), and a rate at least `ignored_increase` above stable's; or evidence that it
     exceeds `ceiling`. A canary no worse than stable meets any of these with probability `alpha` at most.
-    PASS: the bake is over, the newest interval has data, and this very rule would by now have shown an
+    PASS: the bake is over, no version has fallen silent, and this very rule would by now have shown an
     increase of `detectable_increase` with probability `power`; where stable has no traffic, one that much
-    above the rate tested. Otherwise INCONCLUSIVE. `counted` says in the reason what is counted.
+    above the rate tested. Health before it hides no increase: one that begins late takes about twice the
+    requests to show. Otherwise INCONCLUSIVE. `counted` says in the reason what is counted.
     Raises ParametersError for a setting that is no fraction.
     """
     rule = _Rule(alpha, detectable_increase, ignored_increase, power, ceiling)
@@ -206,30 +171,6 @@ def share_of_alpha(alpha: float, metrics: Iterable[str], muted: Collection[str] 
     return alpha / max(1, sum(name not in muted for name in metrics))
 
 
-def requests_to_show(
-    stable_rate: float,
-    increase: float,
-    share: float,
-    *,
-    alpha: float = 0.01,
-    detectable_increase: float = 0.01,
-    power: float = 0.95,
-) -> int | None:
-    """Return the canary requests by which `judge` fails a canary worse by `increase`, with this power.
-
-    `share`, the canary's of all requests, and the rates are fractions of 1. At share 1 stable's rate counts
-    as known, and `increase` must exceed `detectable_increase` to show. None where no number would do.
-    """
-    worse = min(1.0, stable_rate + increase)
-    if 0 < share < 1:
-        growth, stake = _growth((1 - share) / share, stable_rate, 1.0, worse), _AGAINST_STABLE
-    else:
-        growth = _growth_alone(1.0, stable_rate + detectable_increase if share else 1.0, worse)
-        stake = _AGAINST_STABLE * _CARRIED
-    times = growth.times_to(-math.log(_AT_FIRST * stake * alpha), power)
-    return None if math.isinf(times) else math.ceil(times)
-
-
 # The rule's settings, and what intervals add up to.
 
 
@@ -282,36 +223,6 @@ class _Presence:
         return self.within(end - size, end) * self.gap >= _MISSED * size > 0
 
 
-class _Stake:
-    """What a stake of 1 has become that is laid on the canary being worse, at first and later.
-
-    What is not laid yet is kept: 1 - `_AT_FIRST` over the root of 1 + clock / `_SPREAD`.
-    """
-
-    def __init__(self) -> None:
-        self.laid, self.kept, self.clock = _NOTHING, 1.0, 0.0
-        self.worth = self.lowest = 1.0  # now, and ever
-        self.excess = self.weight = 0.0  # since the lowest: errors above stable's rate, and what to divide them by
-
-    def take(self, clock: float, drawn: tuple[float, float, float], excess: float = 0.0, weight: float = 0.0) -> None:
-        self.clock, self.excess, self.weight = self.clock + clock, self.excess + excess, self.weight + weight
-        if drawn[0]:  # otherwise there is nothing to lay it on, and what is due is laid with the next
-            self._lay(_log_ratios(*drawn))
-        if self.worth < self.lowest:
-            self.lowest, self.excess, self.weight = self.worth, 0.0, 0.0
-
-    def _lay(self, log_ratios: Sequence[float]) -> None:
-        kept = (1 - _AT_FIRST) / math.sqrt(1 + self.clock / _SPREAD)
-        due, self.kept = self.kept - kept, kept
-        parts = zip(self.laid, _WEIGHTS, log_ratios, strict=True)
-        self.laid = tuple([min(_MOST, (laid + due * w) * math.exp(min(ratio, 600.0))) for laid, w, ratio in parts])
-        self.worth = self.kept + sum(self.laid)
-
-    @property
-    def increase(self) -> float:
-        return self.excess / self.weight if self.weight else 0.0
-
-
 class _Seen:
     """What the intervals so far add up to, each taken in once and in its order."""
 
@@ -320,7 +231,7 @@ class _Seen:
         self.alone, self.alone_errors = 0, 0  # the canary's requests and errors since stable had fallen silent
         self.excess = self.weight = 0.0  # canary errors above stable's rate; by which requests to divide them
         self.stable, self.canary = _Presence(), _Presence()
-        self.together, self.by_itself, self.in_all = _Stake(), _Stake(), _Stake()
+        self.together, self.by_itself, self.in_all = Stake(), Stake(), Stake()
 
     def take(self, sample: Sample) -> None:
         n1, y, n2, x = counts = sample.counts
@@ -331,7 +242,7 @@ class _Seen:
         if n1 and n2:  # their quotient is the risk difference of Mantel and Haenszel
             excess, weight = (x * n1 - y * n2) / (n1 + n2), n1 * n2 / (n1 + n2)
             self.excess, self.weight = self.excess + excess, self.weight + weight
-            self.together.take(clock, _drawn(n1, y, n2, x), excess, weight)
+            self.together.take(clock, draws_of(n1, y, n2, x), excess, weight)
         elif n2 and self.stable.silent:
             self.alone, self.alone_errors = self.alone + n2, self.alone_errors + x
             self.by_itself.take(clock, (n2, x, self.limit), x - n2 * (self.reference or 0.0), n2)
@@ -347,7 +258,7 @@ class _Seen:
         """Return the rate a canary alone is tested against; 1 where stable showed none."""
         if self.reference is None:
             return 1.0
-        shown = _upper_rate(self.counts[0], self.counts[1], _REFERENCE * self.rule.alpha)
+        shown = upper_rate(self.counts[0], self.counts[1], REFERENCE * self.rule.alpha)
         return min(1.0, max(self.reference + self.rule.detectable_increase, shown))
 
     @property
@@ -367,48 +278,11 @@ class _Seen:
 
     @property
     def against_stable(self) -> float:
-        return math.log(_AGAINST_STABLE * self.together.worth) + math.log(self.by_itself.worth)
+        return math.log(AGAINST_STABLE * self.together.worth) + math.log(self.by_itself.worth)
 
     @property
     def against_ceiling(self) -> float:
-        return math.log(_CEILING * self.in_all.worth)
-
-
-# Evidence.
-
-
-def _drawn(n1: float, y: float, n2: float, x: float) -> tuple[float, float, float]:
-    """Return the table's smallest margin, how many of it speak against the canary, and the fraction due."""
-    requests, errors = n1 + n2, x + y
-    return min(
-        (errors, x, n2 / requests),  # of the errors, the canary's
-        (n2, x, errors / requests),  # of the canary's requests, the errors
-        (requests - errors, n1 - y, n1 / requests),  # of the successes, stable's
-        (n1, n1 - y, (requests - errors) / requests),  # of stable's requests, the successes
-        key=lambda drawn: drawn[0],
-    )
-
-
-def _log_ratios(draws: float, hits: float, fraction: float) -> tuple[float, ...]:
-    return tuple(
-        [hits * log - draws * math.log1p((odds - 1) * fraction) for odds, log in zip(_ODDS, _LOG_ODDS, strict=True)]
-    )
-
-
-def _mixed(log_ratios: Sequence[float]) -> float:
-    top = max(log_ratios)
-    return top + math.log(sum(w * math.exp(r - top) for w, r in zip(_WEIGHTS, log_ratios, strict=True)))
-
-
-@lru_cache(maxsize=256)
-def _upper_rate(requests: int, errors: int, alpha: float) -> float:
-    """Return the rate that errors out of requests rule out from there up, at any number of looks."""
-    low, high = errors / requests, 1.0
-    for _ in range(30):
-        rate = (low + high) / 2
-        against = _mixed(_log_ratios(requests, requests - errors, 1 - rate))
-        low, high = (low, rate) if against >= -math.log(alpha) else (rate, high)
-    return high
+        return math.log(CEILING * self.in_all.worth)
 
 
 # The ways to a FAIL.
@@ -422,12 +296,9 @@ class _Test:
 
 
 def _tests(seen: _Seen) -> list[_Test]:
-    tests, ceiling = [_test_increase(seen)], seen.rule.ceiling
-    if ceiling is not None and seen.counts[2]:
-        tests.append(
-            _Test(seen.against_ceiling, True, f"; in all {_count(*seen.counts[2:])}, ceiling {_percent(ceiling)}")
-        )
-    return tests
+    ceiling, in_all = seen.rule.ceiling, _count(*seen.counts[2:])
+    against = [_Test(seen.against_ceiling, True, f"; in all {in_all}, ceiling {_percent(ceiling)}")] if ceiling else []
+    return [_test_increase(seen), *against]
 
 
 def _test_increase(seen: _Seen) -> _Test:
@@ -444,64 +315,14 @@ def _test_increase(seen: _Seen) -> _Test:
 # What would have shown.
 
 
-@dataclass(frozen=True, slots=True)
-class _Growth:
-    """Log evidence the rule would gather: at the odds ratio that fits best, and at each one mixed over."""
-
-    mean: float = 0.0
-    variance: float = 0.0
-    log_ratios: tuple[float, ...] = _NOTHING
-
-    def __add__(self, other: _Growth) -> _Growth:
-        log_ratios = tuple(map(add, self.log_ratios, other.log_ratios))
-        return _Growth(self.mean + other.mean, self.variance + other.variance, log_ratios)
-
-    def times_to(self, threshold: float, power: float) -> float:
-        """Return how many times this traffic it takes to pass the log threshold with this power."""
-        if self.mean <= 0:
-            return math.inf
-        # The rule does not know the odds ratio: what mixing costs it is added to the threshold.
-        mixing = threshold - _mixed([threshold / self.mean * ratio for ratio in self.log_ratios])
-        bar, spread = threshold + mixing, NormalDist().inv_cdf(power) * math.sqrt(self.variance)
-        return ((spread + math.sqrt(spread**2 + 4 * self.mean * bar)) / (2 * self.mean)) ** 2
-
-
-def _growth(n1: float, p1: float, n2: float, p2: float) -> _Growth:
-    y, x = n1 * p1, n2 * p2
-    by_stable = _slope(lambda v: _gain(*_drawn(n1, v, n2, x)), y, n1)
-    by_canary = _slope(lambda v: _gain(*_drawn(n1, y, n2, v)), x, n2)
-    variance = by_stable**2 * y * (1 - p1) + by_canary**2 * x * (1 - p2)
-    drawn = _drawn(n1, y, n2, x)
-    return _Growth(_gain(*drawn), variance, _log_ratios(*drawn))
-
-
-def _growth_alone(requests: float, limit: float, rate: float) -> _Growth:
-    if limit >= rate:
-        return _Growth()
-    slope = _slope(lambda v: _gain(1.0, v, limit), rate, 1.0)
-    drawn = (requests, requests * rate, limit)
-    return _Growth(_gain(*drawn), slope**2 * requests * rate * (1 - rate), _log_ratios(*drawn))
-
-
-def _gain(draws: float, hits: float, fraction: float) -> float:
-    """Return the log evidence at the odds ratio that fits best."""
-    parts = ((hits, fraction), (draws - hits, 1 - fraction))
-    return sum(seen * math.log(seen / (draws * expected)) for seen, expected in parts if seen > 0)
-
-
-def _slope(function: Callable[[float], float], at: float, top: float) -> float:
-    step = 1e-4 * min(at, top - at)
-    return (function(at + step) - function(at - step)) / (2 * step) if step > 0 else 0.0
-
-
 def _needed(samples: Sequence[Sample], seen: _Seen) -> int | None:
     """Return the canary requests still needed at the shares seen; None where no number would do."""
-    rule, stake = seen.rule, _AT_FIRST * _AGAINST_STABLE
+    rule, stake = seen.rule, AT_FIRST * AGAINST_STABLE
     if seen.reference is None or not seen.counts[2]:
         return None
     if seen.stable.silent:
         had, limit, stake = seen.alone, seen.limit, stake * seen.together.kept
-        growth = _growth_alone(had, limit, min(1.0, limit + rule.to_show))
+        growth = growth_alone(had, limit, min(1.0, limit + rule.to_show))
     else:
         together = [s for s in samples if s.stable_requests and s.canary_requests]
         had, growth = sum(s.canary_requests for s in together), _growth_together(together, seen.reference, rule.to_show)
@@ -509,14 +330,14 @@ def _needed(samples: Sequence[Sample], seen: _Seen) -> int | None:
     return None if math.isinf(times) else max(0, math.ceil(had * (times - 1)))
 
 
-def _growth_together(samples: Sequence[Sample], rate: float, increase: float) -> _Growth:
+def _growth_together(samples: Sequence[Sample], rate: float, increase: float) -> Growth:
     by_share: dict[float, tuple[int, int]] = {}
     for n1, _, n2, _ in (sample.counts for sample in samples):
         share = round(n2 / (n1 + n2), 2)
         before = by_share.get(share, (0, 0))
         by_share[share] = before[0] + n1, before[1] + n2
     worse = min(1.0, rate + increase)
-    return reduce(add, (_growth(n1, rate, n2, worse) for n1, n2 in by_share.values()), _Growth())
+    return reduce(add, (growth_of(n1, rate, n2, worse) for n1, n2 in by_share.values()), Growth())
 
 
 # The verdict and its words.
@@ -529,12 +350,12 @@ def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, counted: str) 
     tests, needed = _tests(seen), _needed(samples, seen)
     failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(rule.alpha)]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
-    missing = _missing(seen, needed, bake_over)
+    missing, would_show = _missing(seen, needed, bake_over), f"{_points(rule.to_show)} more would have shown"
     outcome: Outcome = "FAIL" if failed else "INCONCLUSIVE" if missing else "PASS"
     n1, y, n2, x = seen.counts
     return Verdict(
         outcome=outcome,
-        reason=_reason(seen, shown, counted) + ("" if failed else f"; {missing or _enough(rule)}"),
+        reason=_reason(seen, shown, counted) + ("" if failed else f"; {missing or would_show}"),
         seen=Sample(n1, y, n2, x),
         stable_rate=seen.reference,
         canary_rate=_rate(x, n2),
@@ -565,10 +386,6 @@ def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
 
 def _newest(intervals: int) -> str:
     return "newest interval" if intervals == 1 else f"newest {intervals} intervals"
-
-
-def _enough(rule: _Rule) -> str:
-    return f"{_points(rule.to_show)} more would have shown"
 
 
 def _reason(seen: _Seen, shown: _Test, counted: str) -> str:

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib import verdict
+from runbook_lib import stake
 from runbook_lib.errors import ParametersError
-from runbook_lib.verdict import Sample, evidence_curve, judge, judge_all, requests_to_show, share_of_alpha
+from runbook_lib.stake import AT_FIRST, requests_to_show
+from runbook_lib.verdict import Sample, evidence_curve, judge, judge_all, share_of_alpha
 
 ALPHA = 0.01
 BAR = -math.log(ALPHA)
 HEALTHY = [Sample(300, 0, 100, 0)] * 9 + [Sample(300, 1, 100, 0)]
 LONG_HEALTHY = HEALTHY * 4
-LAID_FIRST = 0.6  # of the stake; the rest is laid later, on a canary that turns bad late
 
 
 @st.composite
@@ -330,10 +330,8 @@ def test_late_errors_are_more_evidence_than_the_same_errors_early() -> None:
 @settings(max_examples=100, deadline=None)
 def test_in_no_order_is_the_evidence_below_what_was_laid_first(intervals: list[Sample], rng: random.Random) -> None:
     both = [s for s in intervals if s.stable_requests and s.canary_requests]
-    tables = [verdict._log_ratios(*verdict._drawn(*s.counts)) for s in both]
-    least = math.log(0.98 * LAID_FIRST) + (
-        verdict._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0
-    )
+    tables = [stake._log_ratios(*stake.draws_of(*s.counts)) for s in both]
+    least = math.log(0.98 * AT_FIRST) + (stake._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0)
     for _ in range(3):
         rng.shuffle(both)
         assert judge(both).log_evidence >= min(least, 500) - 1e-6
@@ -352,7 +350,7 @@ def test_intervals_of_one_share_lose_no_more_than_what_is_laid_later(
     fewer = min(stable, canary)
     cut = [Sample(n * stable, int(n * fewer / 3 * a), n * canary, int(n * fewer / 3 * b)) for n, a, b in pieces]
     whole = [sum(cut, Sample(0, 0, 0, 0))]
-    assert judge(cut).log_evidence >= judge(whole).log_evidence + math.log(LAID_FIRST) - 1e-6
+    assert judge(cut).log_evidence >= judge(whole).log_evidence + math.log(AT_FIRST) - 1e-6
     assert judge(cut, bake_over=True).requests_needed == judge(whole, bake_over=True).requests_needed
 
 
@@ -360,7 +358,7 @@ def test_intervals_of_one_share_lose_no_more_than_what_is_laid_later(
 @settings(max_examples=100, deadline=None)
 def test_equal_parts_lose_no_more_than_what_is_laid_later_at_any_rate(part: Sample, parts: int) -> None:
     whole = sum([part] * parts, Sample(0, 0, 0, 0))
-    assert judge([part] * parts).log_evidence >= judge([whole]).log_evidence + math.log(LAID_FIRST) - 1e-6
+    assert judge([part] * parts).log_evidence >= judge([whole]).log_evidence + math.log(AT_FIRST) - 1e-6
 
 
 def test_intervals_without_a_request_or_an_error_leave_the_evidence_as_it_was() -> None:
