@@ -54,7 +54,7 @@ _ODDS = tuple(map(math.exp, _LOG_ODDS))
 _WEIGHTS = tuple(log_odds**1.5 / math.fsum(v**1.5 for v in _LOG_ODDS) for log_odds in _LOG_ODDS)
 
 _NOTHING = (0.0,) * len(_ODDS)
-_MOST = 1e250  # that is laid on one odds ratio may be worth
+_MOST = 1e250  # that a stake can become: enough for any alpha, and then it rests
 
 # How alpha is shared: to the test against stable, to what stable showed, to the ceiling.
 AGAINST_STABLE, REFERENCE, CEILING = 0.98, 0.01, 0.01
@@ -80,7 +80,7 @@ class Stake:
     def take(self, clock: float, drawn: tuple[float, float, float], excess: float = 0.0, weight: float = 0.0) -> None:
         """Settle one interval: what the clock went on, what `draws_of` returns, and the parts of the increase."""
         self.clock, self.excess, self.weight = self.clock + clock, self.excess + excess, self.weight + weight
-        if drawn[0]:  # otherwise there is nothing to lay it on, and what is due is laid with the next
+        if drawn[0] and self.worth < _MOST:  # with nothing drawn, what is due is laid with the next
             self._lay(_log_ratios(*drawn))
         if self.worth < self.lowest:
             self.lowest, self.excess, self.weight = self.worth, 0.0, 0.0
@@ -89,8 +89,8 @@ class Stake:
         kept = (1 - AT_FIRST) / math.sqrt(1 + self.clock / _SPREAD)
         due, self.kept = self.kept - kept, kept
         parts = zip(self.laid, _WEIGHTS, log_ratios, strict=True)
-        self.laid = tuple([min(_MOST, (laid + due * w) * math.exp(min(ratio, 600.0))) for laid, w, ratio in parts])
-        self.worth = self.kept + sum(self.laid)
+        self.laid = tuple([(laid + due * weight) * math.exp(min(ratio, 709.0)) for laid, weight, ratio in parts])
+        self.worth = min(_MOST, kept + sum(self.laid))
 
     @property
     def increase(self) -> float:
