@@ -282,7 +282,7 @@ class _Seen:
 
     @property
     def against_ceiling(self) -> float:
-        return math.log(CEILING * self.in_all.worth)
+        return math.log(CEILING * self.in_all.worth) if self.rule.ceiling else -math.inf
 
 
 # The ways to a FAIL.
