@@ -307,7 +307,7 @@ def targets(
         ("0.1 -> 1 % caught, median <= 180 s", f"{median:.0f} s", median <= 180),
         ("0.1 -> 1 % caught, p90 <= 300 s", f"{p90:.0f} s", p90 <= 300),
         ("after 30 healthy minutes, median <= 300 s", f"{late_median:.0f} s", late_median <= 300),
-        ("after 30 healthy minutes, p90 <= 480 s", f"{late_p90:.0f} s", late_p90 <= 480),
+        ("after 30 healthy minutes, p90 <= 540 s", f"{late_p90:.0f} s", late_p90 <= 540),
         (
             "0.1 -> 2 % at weight 100 after 30 healthy minutes, p90 <= 600 s",
             f"{alone_median:.0f} s, p90 {alone_p90:.0f} s",
