@@ -1,6 +1,6 @@
 """Say beforehand what a step can show, what it risks, and whether the canary's tasks can carry it.
 
-Pure: traffic and settings in, frozen records out. The figures are those of `verdict`'s own rule, so that what
+Pure: traffic and settings in, frozen records out. The figures are those of the verdict's own rule, so that what
 is forecast to show is what `judge` shows.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from runbook_lib.errors import GateError, ParametersError
-from runbook_lib.verdict import requests_to_show
+from runbook_lib.stake import requests_to_show
 
 __all__ = [
     "Forecast",

@@ -17,7 +17,8 @@ from runbook_lib.forecast import (
     separable,
     share_band,
 )
-from runbook_lib.verdict import Sample, judge, requests_to_show
+from runbook_lib.stake import requests_to_show
+from runbook_lib.verdict import Sample, judge
 
 # What a bake can show.
 

@@ -22,8 +22,9 @@ ALLOWED: dict[str, set[str]] = {
     "redaction": set(),
     "errors": {"redaction"},
     "plan": {"errors"},
-    "verdict": {"errors"},
-    "forecast": {"errors", "verdict"},
+    "stake": set(),
+    "verdict": {"errors", "stake"},
+    "forecast": {"errors", "stake"},
     "proof": {"forecast", "verdict"},
     "envoy_image": {"errors"},
     "task_form": {"errors"},
@@ -71,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
     "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "proof", "redaction",
-    "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runbook_lib import stake
 from runbook_lib.errors import ParametersError
-from runbook_lib.verdict import Sample, evidence_curve, judge, judge_all, requests_to_show
+from runbook_lib.stake import AT_FIRST, requests_to_show
+from runbook_lib.verdict import Sample, evidence_curve, judge, judge_all, share_of_alpha
 
 ALPHA = 0.01
 BAR = -math.log(ALPHA)
@@ -108,10 +112,58 @@ def test_without_stable_requests_it_neither_passes_nor_fails() -> None:
         assert judge([Sample(0, 0, 1000, errors)] * 30, bake_over=True).outcome == "INCONCLUSIVE"
 
 
-def test_a_newest_interval_without_any_data_is_no_pass() -> None:
+# Silence. A lost series must not look like health, and weight 100 or little traffic not like a lost series.
+
+
+@pytest.mark.parametrize("silent", [1, 2, 20, 200])
+@pytest.mark.parametrize("newest", [Sample(400, 0, 0, 0), Sample(0, 0, 0, 0)], ids=["canary", "both"])
+def test_a_canary_that_has_fallen_silent_is_no_pass(newest: Sample, silent: int) -> None:
     assert judge(LONG_HEALTHY, bake_over=True).outcome == "PASS"
-    verdict = judge([*LONG_HEALTHY, Sample(0, 0, 0, 0)], bake_over=True)
-    assert (verdict.outcome, "newest interval" in verdict.reason) == ("INCONCLUSIVE", True)
+    verdict = judge([*LONG_HEALTHY, *[newest] * silent], bake_over=True)
+    assert verdict.outcome == "INCONCLUSIVE"
+    words = "newest interval" if silent == 1 else f"newest {silent} intervals"
+    assert f"no request to the canary was seen in the {words}" in verdict.reason
+
+
+@pytest.mark.parametrize("silent", [1, 2, 20, 200])
+@pytest.mark.parametrize("canary", [80, 100, 130])
+def test_a_stable_that_has_fallen_silent_beside_the_canary_is_no_pass(canary: int, silent: int) -> None:
+    verdict = judge([*LONG_HEALTHY, *[Sample(0, 0, canary, 0)] * silent], bake_over=True)
+    assert (verdict.outcome, "no request to stable" in verdict.reason) == ("INCONCLUSIVE", True)
+
+
+@pytest.mark.parametrize("weight", [1, 10, 25, 50, 75, 90])
+def test_a_canary_that_took_over_stables_requests_passes_without_any_to_stable(weight: int) -> None:
+    before = [Sample(1000 - 10 * weight, 0, 10 * weight, 0)] * 150
+    assert judge([*before, *[Sample(0, 0, 1000, 0)] * 20], bake_over=True).outcome == "PASS"
+    assert judge([*before, *[Sample(0, 0, 10 * weight, 0)] * 20], bake_over=True).outcome == "INCONCLUSIVE"
+
+
+def test_empty_intervals_are_no_silence_where_traffic_is_low() -> None:
+    """One request a second, looked at every second: stable has none in half the looks, the canary in three of four."""
+    pattern = [Sample(0, 0, 0, 0), Sample(1, 0, 0, 0), Sample(2, 0, 1, 0), Sample(0, 0, 1, 0), Sample(0, 0, 0, 0)]
+    for ends_with in range(5):
+        verdict = judge([*pattern * 1200, *pattern[:ends_with]], detectable_increase=0.05, bake_over=True)
+        assert (verdict.outcome, "alone" in verdict.reason) == ("PASS", False)
+
+
+def test_the_pause_of_a_version_that_is_seldom_called_is_no_silence() -> None:
+    """A request in 50 intervals: 150 without one are three missed, and would be ten by the newest ten alone."""
+    seldom = [*[Sample(20, 0, 0, 0)] * 49, Sample(20, 0, 1, 0)] * 20
+    assert "was seen in the newest" not in judge([*seldom, *[Sample(20, 0, 0, 0)] * 150], bake_over=True).reason
+    assert "was seen in the newest" in judge([*seldom, *[Sample(20, 0, 0, 0)] * 500], bake_over=True).reason
+
+
+def test_a_version_that_stays_away_is_missed_where_traffic_is_low_too() -> None:
+    pattern = [Sample(0, 0, 0, 0), Sample(1, 0, 0, 0), Sample(2, 0, 1, 0), Sample(0, 0, 1, 0), Sample(0, 0, 0, 0)]
+    for newest, words in (([Sample(1, 0, 0, 0)] * 60, "no request to the canary"),
+                          ([Sample(0, 0, 1, 0), *pattern[:1] * 2] * 20, "no request to stable")):  # fmt: skip
+        assert words in judge([*pattern * 1200, *newest], detectable_increase=0.05, bake_over=True).reason
+
+
+def test_a_single_stray_request_to_stable_does_not_undo_full_weight() -> None:
+    alone = [Sample(0, 0, 400, 0)] * 20
+    assert judge([*LONG_HEALTHY, *alone, Sample(1, 0, 399, 0), *alone], bake_over=True).outcome == "PASS"
 
 
 def test_full_weight_without_data_of_its_own_is_no_pass() -> None:
@@ -212,15 +264,84 @@ def test_more_canary_errors_never_weaken_the_evidence(intervals: list[Sample], d
     assert order.index(bad.outcome) >= order.index(good.outcome)
 
 
+# A regression that begins late. Nothing random: every interval has the errors it should have.
+
+
+def every(seconds: int, rate: float, requests: int) -> list[int]:
+    """Return the errors of each ten seconds, evenly spread, the first one late."""
+    sums = [int((n + 0.5) * rate * requests) for n in range(seconds // 10 + 1)]
+    return [after - before for before, after in pairwise(sums)]
+
+
+def together(seconds: int, stable: float, canary: float) -> list[Sample]:
+    """Return 20 requests a second, a quarter of them to the canary."""
+    pairs = zip(every(seconds, stable, 150), every(seconds, canary, 50), strict=True)
+    return [Sample(150, y, 50, x) for y, x in pairs]
+
+
+def alone(seconds: int, canary: float) -> list[Sample]:
+    return [Sample(0, 0, 200, x) for x in every(seconds, canary, 200)]
+
+
+def seconds_to_fail(before: list[Sample], after: list[Sample]) -> float:
+    curve = evidence_curve(before + after, alpha=ALPHA)
+    return next((10.0 * n for n, e in enumerate(curve[len(before) :], 1) if e >= BAR), math.inf)
+
+
+def test_a_late_regression_shows_nearly_as_soon_as_an_early_one() -> None:
+    bad = together(1200, 0.001, 0.01)
+    at_once = seconds_to_fail([], bad)
+    assert at_once <= 140
+    for healthy, most in ((300, 240), (1800, 320), (7200, 380)):  # one product from the start on: 220, 380, 700
+        assert at_once <= seconds_to_fail(together(healthy, 0.001, 0.001), bad) <= most
+
+
+def test_a_late_regression_shows_at_full_weight_too() -> None:
+    healthy = [*together(600, 0.001, 0.001), *alone(1200, 0.001)]
+    assert judge(healthy, bake_over=True).outcome == "PASS"
+    assert seconds_to_fail(healthy, alone(600, 0.02)) <= 400
+    assert judge(healthy + alone(600, 0.02), bake_over=True).outcome == "FAIL"
+
+
+def test_a_late_breach_of_the_ceiling_shows_too() -> None:
+    healthy = together(3600, 0.001, 0.001)
+    both = together(300, 0.1, 0.1)
+    assert judge(healthy + both).outcome != "FAIL"
+    assert judge(healthy + both, ceiling=0.05).outcome == "FAIL"
+
+
+def test_what_is_ignored_is_held_against_the_increase_of_late() -> None:
+    """After an hour of health ten minutes of 5 % more are less than half a point more over the whole bake."""
+    healthy, worse = together(3600, 0.001, 0.001), together(300, 0.001, 0.05)
+    verdict = judge(healthy + worse, ignored_increase=0.02)
+    assert (verdict.outcome, (verdict.increase or 0) < 0.005) == ("FAIL", True)
+    assert judge(healthy + together(1800, 0.001, 0.012), ignored_increase=0.02).outcome != "FAIL"
+
+
+def test_a_regression_after_half_an_hour_of_health_is_caught_in_minutes() -> None:
+    """0.93 of runs within eight minutes; 200 of such a rule fall below 166 less than once in a million seeds."""
+    rng, onset = np.random.default_rng(17), np.repeat([0.001, 0.01], [180, 48])
+    runs = (drawn(rng, np.full(228, 0.001), onset, 200, np.full(228, 0.25)) for _ in range(200))
+    assert sum(map(ever_fails, runs)) >= 166
+
+
+def test_late_errors_are_more_evidence_than_the_same_errors_early() -> None:
+    healthy, bad = together(600, 0.001, 0.001), together(60, 0.001, 0.05)
+    assert judge(healthy + bad).evidence > 2 * judge(bad + healthy).evidence
+
+
 # How intervals are cut.
 
 
 @given(st.lists(samples(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 @settings(max_examples=100, deadline=None)
-def test_the_order_of_intervals_does_not_matter(intervals: list[Sample], rng: random.Random) -> None:
-    mixed = intervals[:]
-    rng.shuffle(mixed)
-    assert judge(mixed).log_evidence == pytest.approx(judge(intervals).log_evidence, abs=1e-6)
+def test_in_no_order_is_the_evidence_below_what_was_laid_first(intervals: list[Sample], rng: random.Random) -> None:
+    both = [s for s in intervals if s.stable_requests and s.canary_requests]
+    tables = [stake._log_ratios(*stake.draws_of(*s.counts)) for s in both]
+    least = math.log(0.98 * AT_FIRST) + (stake._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0)
+    for _ in range(3):
+        rng.shuffle(both)
+        assert judge(both).log_evidence >= min(least, math.log(1e249)) - 1e-6
 
 
 @given(
@@ -229,28 +350,30 @@ def test_the_order_of_intervals_does_not_matter(intervals: list[Sample], rng: ra
     st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8),
 )
 @settings(max_examples=200, deadline=None)
-def test_intervals_of_one_share_count_as_much_as_their_sum(
+def test_intervals_of_one_share_lose_no_more_than_what_is_laid_later(
     stable: int, canary: int, pieces: list[tuple[int, float, float]]
 ) -> None:
-    """Exactly, while errors are the smallest margin: each version's are at most a third of the fewer requests."""
+    """While errors are the smallest margin: each version's are at most a third of the fewer requests."""
     fewer = min(stable, canary)
     cut = [Sample(n * stable, int(n * fewer / 3 * a), n * canary, int(n * fewer / 3 * b)) for n, a, b in pieces]
     whole = [sum(cut, Sample(0, 0, 0, 0))]
-    assert judge(cut).log_evidence == pytest.approx(judge(whole).log_evidence, abs=1e-6)
+    assert judge(cut).log_evidence >= judge(whole).log_evidence + math.log(AT_FIRST) - 1e-6
     assert judge(cut, bake_over=True).requests_needed == judge(whole, bake_over=True).requests_needed
 
 
 @given(samples(200), st.integers(2, 30))
 @settings(max_examples=100, deadline=None)
-def test_equal_parts_count_as_much_as_the_whole_at_any_rate(part: Sample, parts: int) -> None:
+def test_equal_parts_lose_no_more_than_what_is_laid_later_at_any_rate(part: Sample, parts: int) -> None:
     whole = sum([part] * parts, Sample(0, 0, 0, 0))
-    assert judge([part] * parts).log_evidence == pytest.approx(judge([whole]).log_evidence, abs=1e-6)
+    assert judge([part] * parts).log_evidence >= judge([whole]).log_evidence + math.log(AT_FIRST) - 1e-6
 
 
-def test_intervals_without_a_request_or_an_error_add_nothing() -> None:
-    base = judge([*HEALTHY, Sample(300, 1, 100, 3)])
-    quiet = [Sample(0, 0, 0, 0), Sample(300, 0, 100, 0), Sample(50, 7, 0, 0)]
-    assert judge([*quiet, *HEALTHY, Sample(300, 1, 100, 3)]).log_evidence == pytest.approx(base.log_evidence)
+def test_intervals_without_a_request_or_an_error_leave_the_evidence_as_it_was() -> None:
+    seen = [*HEALTHY, Sample(300, 1, 100, 3)]
+    for quiet in (Sample(0, 0, 0, 0), Sample(300, 0, 100, 0), Sample(50, 7, 0, 0)):
+        assert judge([*seen, quiet]).log_evidence == pytest.approx(judge(seen).log_evidence)
+    nothing_to_compare = [Sample(0, 0, 0, 0), Sample(50, 7, 0, 0)]
+    assert judge([*nothing_to_compare, *seen]).log_evidence == pytest.approx(judge(seen).log_evidence)
 
 
 # That the evidence is an e-value, exactly: a sum over every table of small margins.
@@ -268,6 +391,37 @@ def test_evidence_averages_to_no_more_than_one_over_all_tables_of_equal_versions
         mean = sum(count * judge([sample]).evidence for count, sample in tables) / ways
         assert ways == math.comb(stable + canary, errors)
         assert mean <= 1
+
+
+@pytest.mark.parametrize(("stable", "canary"), [(3, 1), (2, 2), (1, 3), (4, 3)])
+def test_evidence_averages_to_no_more_than_one_over_two_intervals_of_equal_versions(stable: int, canary: int) -> None:
+    tables = [Sample(stable, y, canary, x) for y in range(stable + 1) for x in range(canary + 1)]
+    for rate in (0.05, 0.5, 0.8):
+        chance = {s: chance_of(s, rate) for s in tables}
+        mean = sum(chance[a] * chance[b] * judge([a, b]).evidence for a in tables for b in tables)
+        assert sum(chance.values()) == pytest.approx(1)
+        assert mean <= 1
+
+
+@pytest.mark.parametrize("requests", [1, 3, 12])
+def test_evidence_against_a_canary_alone_averages_to_no_more_than_before_at_the_rate_allowed(requests: int) -> None:
+    """Stable showed 10 % in so many requests that 11 % is what is allowed."""
+    before = [Sample(3 * 10**6, 3 * 10**5, 10, 1)]
+    looks = [Sample(0, 0, requests, x) for x in range(requests + 1)]
+    chance = [math.comb(requests, s.canary_errors) * 0.11**s.canary_errors * 0.89 ** (requests - s.canary_errors)
+              for s in looks]  # fmt: skip
+    mean = sum(
+        p * q * judge([*before, a, b]).evidence
+        for p, a in zip(chance, looks, strict=True)
+        for q, b in zip(chance, looks, strict=True)
+    )
+    assert judge([*before, looks[-1]]).evidence > judge(before).evidence
+    assert mean <= judge(before).evidence * (1 + 1e-9)
+
+
+def chance_of(sample: Sample, rate: float) -> float:
+    n1, y, n2, x = sample.counts
+    return math.comb(n1, y) * math.comb(n2, x) * rate ** (x + y) * (1 - rate) ** (n1 + n2 - x - y)
 
 
 # False alarms, however often one looks. Each simulation has a fixed seed; the limit would turn a rule that
@@ -451,6 +605,19 @@ def test_nothing_to_decide_by_is_inconclusive() -> None:
     assert judge_all({"errors": LONG_HEALTHY}, muted={"errors"}, bake_over=True).outcome == "INCONCLUSIVE"
 
 
+def test_where_every_metric_is_muted_the_reason_says_so() -> None:
+    assert judge_all({"errors": LONG_HEALTHY}, muted={"errors"}).reason == (
+        "every metric is muted, so none can fail or pass"
+    )
+
+
+def test_the_share_of_alpha_is_what_each_deciding_metric_is_judged_by() -> None:
+    metrics = {"errors": HEALTHY, "slow": HEALTHY, "heavy": HEALTHY}
+    for muted in ((), ("heavy",), ("heavy", "slow")):
+        share = share_of_alpha(0.01, metrics, muted)
+        assert judge_all(metrics, muted=muted).verdicts["errors"].threshold == pytest.approx(1 / share)
+
+
 def test_a_metric_nobody_has_is_refused_by_name() -> None:
     with pytest.raises(ParametersError, match="eror"):
         judge_all({"errors": HEALTHY}, muted={"eror"})
@@ -485,19 +652,27 @@ def test_the_verdict_carries_the_counts_it_can_be_recomputed_from() -> None:
     assert (verdict.stable_rate, verdict.canary_rate, verdict.threshold) == (0.01, 0.02, 100)
 
 
-def test_the_curve_is_what_each_look_would_have_said() -> None:
-    intervals = [*HEALTHY, Sample(300, 0, 100, 5), Sample(0, 0, 400, 3), Sample(0, 0, 400, 9)]
+@given(st.lists(st.one_of(samples(), st.builds(Sample, st.just(0), st.just(0), st.just(900), st.integers(0, 90))),
+                max_size=12))  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_the_curve_is_what_each_look_would_have_said(intervals: list[Sample]) -> None:
     looks = [judge(intervals[: n + 1]).log_evidence for n in range(len(intervals))]
-    assert evidence_curve(intervals) == pytest.approx(looks)
+    assert evidence_curve(intervals) == looks
 
 
-def test_an_hour_of_intervals_is_judged_in_milliseconds() -> None:
-    rng, flat = np.random.default_rng(3), np.ones(360)
-    hour = drawn(rng, flat * 0.01, flat * 0.01, 200, flat * 0.25)
+def test_the_curve_shows_the_ceiling_where_that_is_more() -> None:
+    bad = [Sample(900, 90, 300, 30)] * 3
+    assert evidence_curve(bad, ceiling=0.02)[-1] == judge(bad, ceiling=0.02).log_evidence > evidence_curve(bad)[-1]
 
-    def once() -> float:
+
+def test_ten_hours_of_ten_seconds_are_judged_and_drawn_in_a_blink() -> None:
+    rng, flat = np.random.default_rng(3), np.ones(3600)
+    hours = drawn(rng, flat * 0.01, flat * 0.01, 200, flat * 0.25)
+
+    def once(look: Callable[[], object]) -> float:
         start = time.process_time()
-        judge(hour, bake_over=True)
+        look()
         return time.process_time() - start
 
-    assert min(once() for _ in range(5)) < 0.02
+    assert min(once(lambda: judge(hours, bake_over=True)) for _ in range(3)) < 0.2
+    assert min(once(lambda: evidence_curve(hours)) for _ in range(3)) < 0.2

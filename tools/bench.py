@@ -534,12 +534,13 @@ def verdict(quick: bool) -> Iterator[Report]:
 
     rng, runs = np.random.default_rng(1), 50 if quick else 300
     sprt, ratios = bench.against_sprt(rng, runs)
-    for table in (bench.beside_peers(rng, runs), bench.against_time(rng, max(20, runs // 3)), sprt):
+    health, late = bench.after_health(rng, runs)
+    for table in (bench.beside_peers(rng, runs), bench.against_time(rng, max(20, runs // 3)), health, sprt):
         columns = [str(column.header) for column in table.columns]
         rows = list(zip(*(map(str, column.cells) for column in table.columns), strict=True))
         yield Report(f"Verdict ({runs} bakes a cell): {table.title}", columns, rows)
     report = Report("Verdict: targets", ("target", "measured", "holds"))
-    for target, measured, holds in bench.targets(rng, runs, ratios):
+    for target, measured, holds in bench.targets(rng, runs, ratios, late):
         report.rows.append((target, measured, "yes" if holds else "**no**"))
         report.missed += [] if holds else [target]
     yield report

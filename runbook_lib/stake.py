@@ -1,0 +1,209 @@
+"""Lay a stake on the canary being worse than stable, and say what it has become and what it would take.
+
+Pure: counts in, numbers out. `verdict` lays stakes and puts what comes of them into words; `forecast` asks
+beforehand.
+
+The rule. In one interval the requests and the errors of both versions make a two by two table. While the
+canary's odds of error are no higher than stable's, its errors are, given the table's margins, at most
+hypergeometric. The members of the smallest margin are then *drawn* without replacement, and for every o > 1
+the mean of o^hits is at most that of drawing with replacement, (1 + (o - 1) * fraction)^draws (Hoeffding
+1963, Theorem 4). So o^hits / (1 + (o - 1) * fraction)^draws is an e-value at any rate of errors, and the
+product over the intervals from any one on, mixed over odds ratios o, is a test supermartingale.
+
+From when on. A canary that turns bad late must not first lose what its healthy past has won. So the product
+begins at every interval: one part of the stake is laid at the first, the rest bit by bit as requests come in,
+by shares that are fixed by the requests alone and add up to one. The sum, with what is not laid yet, is again
+a test supermartingale and reaches 1 / alpha with probability alpha at most, however often one looks (Ville
+1939; Grünwald, de Heide and Koolen 2024; Turner, Ly and Grünwald 2024; Lindon and Malek 2022 for rare errors;
+Shin, Ramdas and Rinaldo 2024 for the mixture over beginnings). Rate of errors and weight may change between.
+
+How intervals are cut. In the part laid first neither the order of intervals matters nor, while the share of
+requests is the same and errors are the smallest margin, how they are cut; in what is laid later both do, as
+late errors are what it looks for. An interval with no error, with nothing but errors, or with requests to one
+version only leaves the evidence as it was. Errors that come in bursts to one version only are not foreseen.
+
+Own code, as no library fits: savvi rests (2024), confseq compares no proportions, expectation still moves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import add
+from statistics import NormalDist
+
+__all__ = [
+    "AGAINST_STABLE",
+    "AT_FIRST",
+    "CEILING",
+    "REFERENCE",
+    "Growth",
+    "Stake",
+    "draws_of",
+    "growth_alone",
+    "growth_of",
+    "requests_to_show",
+    "upper_rate",
+]
+
+# The odds ratios mixed over, 1.2 to 30: even in the logarithm of the logarithm, as small ones need it finer.
+_LOG_ODDS = tuple(math.log(1.2) * (math.log(30) / math.log(1.2)) ** (i / 7) for i in range(8))
+_ODDS = tuple(map(math.exp, _LOG_ODDS))
+_WEIGHTS = tuple(log_odds / math.fsum(_LOG_ODDS) for log_odds in _LOG_ODDS)
+_NOTHING = (0.0,) * len(_ODDS)
+_MOST = 1e250  # that a stake can become: enough for any alpha, and then it rests
+
+# How alpha is shared: to the test against stable, to what stable showed, to the ceiling.
+AGAINST_STABLE, REFERENCE, CEILING = 0.98, 0.01, 0.01
+# What of a stake is laid at the first interval; of the rest 29 % once the clock shows `_SPREAD`, and 90 % at a
+# hundred times that. The clock counts canary requests times the increase to detect.
+AT_FIRST, _SPREAD = 0.7, 5.0
+# What of its stake the comparison has left after a healthy canary's earlier steps, as a rule; for forecasts.
+_CARRIED = 0.15
+
+
+class Stake:
+    """What a stake of 1 becomes that is laid on the canary being worse, at first and bit by bit.
+
+    `worth` is what it is now, `kept` what of it is not laid yet; `increase` is the canary's rate above the one
+    it is held against, since the stake was worth least: since it turned bad, if it did.
+    """
+
+    def __init__(self) -> None:
+        self.laid, self.kept, self.clock = _NOTHING, 1.0, 0.0
+        self.worth = self.lowest = 1.0  # now, and ever
+        self.excess = self.weight = 0.0  # since the lowest: canary errors above those due, and what to divide them by
+
+    def take(self, clock: float, drawn: tuple[float, float, float], excess: float = 0.0, weight: float = 0.0) -> None:
+        """Settle one interval: what the clock went on, what `draws_of` returns, and the parts of the increase."""
+        self.clock, self.excess, self.weight = self.clock + clock, self.excess + excess, self.weight + weight
+        if drawn[0] and self.worth < _MOST:  # with nothing drawn, what is due is laid with the next
+            self._lay(_log_ratios(*drawn))
+        if self.worth < self.lowest:
+            self.lowest, self.excess, self.weight = self.worth, 0.0, 0.0
+
+    def _lay(self, log_ratios: Sequence[float]) -> None:
+        kept = (1 - AT_FIRST) / math.sqrt(1 + self.clock / _SPREAD)
+        due, self.kept = self.kept - kept, kept
+        parts = zip(self.laid, _WEIGHTS, log_ratios, strict=True)
+        self.laid = tuple([(laid + due * weight) * math.exp(min(ratio, 709.0)) for laid, weight, ratio in parts])
+        self.worth = min(_MOST, kept + sum(self.laid))
+
+    @property
+    def increase(self) -> float:
+        return self.excess / self.weight if self.weight else 0.0
+
+
+def draws_of(n1: float, y: float, n2: float, x: float) -> tuple[float, float, float]:
+    """Return the table's smallest margin, how many of it speak against the canary, and the fraction due."""
+    requests, errors = n1 + n2, x + y
+    return min(
+        (errors, x, n2 / requests),  # of the errors, the canary's
+        (n2, x, errors / requests),  # of the canary's requests, the errors
+        (requests - errors, n1 - y, n1 / requests),  # of the successes, stable's
+        (n1, n1 - y, (requests - errors) / requests),  # of stable's requests, the successes
+        key=lambda drawn: drawn[0],
+    )
+
+
+def _log_ratios(draws: float, hits: float, fraction: float) -> tuple[float, ...]:
+    return tuple(
+        [hits * log - draws * math.log1p((odds - 1) * fraction) for odds, log in zip(_ODDS, _LOG_ODDS, strict=True)]
+    )
+
+
+def _mixed(log_ratios: Sequence[float]) -> float:
+    top = max(log_ratios)
+    return top + math.log(sum(w * math.exp(r - top) for w, r in zip(_WEIGHTS, log_ratios, strict=True)))
+
+
+@lru_cache(maxsize=256)
+def upper_rate(requests: int, errors: int, alpha: float) -> float:
+    """Return the rate that errors out of requests rule out from there up, at any number of looks."""
+    low, high = errors / requests, 1.0
+    for _ in range(30):
+        rate = (low + high) / 2
+        against = _mixed(_log_ratios(requests, requests - errors, 1 - rate))
+        low, high = (low, rate) if against >= -math.log(alpha) else (rate, high)
+    return high
+
+
+# What would have shown.
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Log evidence the rule would gather: at the odds ratio that fits best, and at each one mixed over."""
+
+    mean: float = 0.0
+    variance: float = 0.0
+    log_ratios: tuple[float, ...] = _NOTHING
+
+    def __add__(self, other: Growth) -> Growth:
+        log_ratios = tuple(map(add, self.log_ratios, other.log_ratios))
+        return Growth(self.mean + other.mean, self.variance + other.variance, log_ratios)
+
+    def times_to(self, threshold: float, power: float) -> float:
+        """Return how many times this traffic it takes to pass the log threshold with this power."""
+        if self.mean <= 0:
+            return math.inf
+        # The rule does not know the odds ratio: what mixing costs it is added to the threshold.
+        mixing = threshold - _mixed([threshold / self.mean * ratio for ratio in self.log_ratios])
+        bar, spread = threshold + mixing, NormalDist().inv_cdf(power) * math.sqrt(self.variance)
+        return ((spread + math.sqrt(spread**2 + 4 * self.mean * bar)) / (2 * self.mean)) ** 2
+
+
+def growth_of(n1: float, p1: float, n2: float, p2: float) -> Growth:
+    """Return what n1 requests to stable at error rate p1, beside n2 to the canary at p2, would gather."""
+    y, x = n1 * p1, n2 * p2
+    by_stable = _slope(lambda v: _gain(*draws_of(n1, v, n2, x)), y, n1)
+    by_canary = _slope(lambda v: _gain(*draws_of(n1, y, n2, v)), x, n2)
+    variance = by_stable**2 * y * (1 - p1) + by_canary**2 * x * (1 - p2)
+    drawn = draws_of(n1, y, n2, x)
+    return Growth(_gain(*drawn), variance, _log_ratios(*drawn))
+
+
+def growth_alone(requests: float, limit: float, rate: float) -> Growth:
+    """Return what requests to a canary alone would gather, at this error rate against that limit."""
+    if limit >= rate:
+        return Growth()
+    slope = _slope(lambda v: _gain(1.0, v, limit), rate, 1.0)
+    drawn = (requests, requests * rate, limit)
+    return Growth(_gain(*drawn), slope**2 * requests * rate * (1 - rate), _log_ratios(*drawn))
+
+
+def _gain(draws: float, hits: float, fraction: float) -> float:
+    """Return the log evidence at the odds ratio that fits best."""
+    parts = ((hits, fraction), (draws - hits, 1 - fraction))
+    return sum(seen * math.log(seen / (draws * expected)) for seen, expected in parts if seen > 0)
+
+
+def _slope(function: Callable[[float], float], at: float, top: float) -> float:
+    step = 1e-4 * min(at, top - at)
+    return (function(at + step) - function(at - step)) / (2 * step) if step > 0 else 0.0
+
+
+def requests_to_show(
+    stable_rate: float,
+    increase: float,
+    share: float,
+    *,
+    alpha: float = 0.01,
+    detectable_increase: float = 0.01,
+    power: float = 0.95,
+) -> int | None:
+    """Return the canary requests by which `judge` fails a canary worse by `increase`, with this power.
+
+    `share`, the canary's of all requests, and the rates are fractions of 1. At share 1 stable's rate counts
+    as known, and `increase` must exceed `detectable_increase` to show. None where no number would do.
+    """
+    worse = min(1.0, stable_rate + increase)
+    if 0 < share < 1:
+        growth, stake = growth_of((1 - share) / share, stable_rate, 1.0, worse), AGAINST_STABLE
+    else:
+        growth = growth_alone(1.0, stable_rate + detectable_increase if share else 1.0, worse)
+        stake = AGAINST_STABLE * _CARRIED
+    times = growth.times_to(-math.log(AT_FIRST * stake * alpha), power)
+    return None if math.isinf(times) else math.ceil(times)
