@@ -17,7 +17,7 @@ from runbook_lib.history import History
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
 
-__all__ = ["draw", "drawn", "drawn_words", "thinned"]
+__all__ = ["drawn", "drawn_words", "thinned"]
 
 STABLE, CANARY = "#1f7fe0", "#c9601c"
 CANARYS, WEIGHTS, LIMITS, EVENTS = (6, 3), (2, 2), (8, 3), (3, 3)  # dashes tell apart what colour alone would
@@ -79,11 +79,6 @@ def drawn_words(shown: History) -> str:
     )
     events = "; ".join(f"{label} at {at - begin:.0f} s" for at, label in _events(shown)) or "no event yet"
     return f"{end - begin:.0f} s from {datetime.fromtimestamp(begin, UTC):%H:%M:%S} UTC: {told}. {events}."
-
-
-def draw(shown: History, needed: float = 100.0) -> str:
-    """Return the drawing as SVG; `needed` is the evidence that makes a FAIL, as odds to 1."""
-    return drawn(replace(shown, needed=needed)).svg()
 
 
 def drawn(shown: History) -> Drawing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -281,13 +281,16 @@ def stated(desired: Any) -> Any:
 
 
 def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, ...]:
-    """Return the fields in which two states differ, as readable paths; empties are equal."""
+    """Return the fields in which two states differ, as readable paths; empties are equal.
+
+    Records in lists are told apart by their first field where that names them, else by their place.
+    """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         keys = [*before, *(k for k in after if k not in before)]
         pairs = [(f"{where}.{k}".lstrip("."), before.get(k), after.get(k)) for k in keys]
     elif isinstance(before, list) and isinstance(after, list) and before and after:
-        n = max(len(before), len(after))
-        pairs = [(f"{where}[{i}]", _at(before, i), _at(after, i)) for i in range(n)]
+        one, other = _named(before, after) or (dict(enumerate(before)), dict(enumerate(after)))
+        pairs = [(f"{where}[{key}]", one.get(key), other.get(key)) for key in {**one, **other}]
     elif before == after or (empty(before) and empty(after)):
         return ()
     else:
@@ -295,8 +298,19 @@ def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, .
     return tuple(d for path, a, b in pairs for d in differences(a, b, path))
 
 
-def _at(items: Sequence[Any], index: int) -> Any:
-    return items[index] if index < len(items) else None
+def _named(before: list[Any], after: list[Any]) -> tuple[dict[Any, Any], dict[Any, Any]] | None:
+    """Return two lists' records by their first field, where that names each of them; None where it does not.
+
+    Where the order alone differs names would hide it.
+    """
+    records = before + after
+    if not all(isinstance(record, Mapping) and record for record in records):
+        return None
+    name = next(iter(before[0]))
+    one, other = ({r[name]: r for r in part if isinstance(r.get(name), str)} for part in (before, after))
+    unique = next(iter(after[0])) == name and len(one) + len(other) == len(records)
+    in_order = [key for key in one if key in other] == [key for key in other if key in one]
+    return (one, other) if unique and in_order else None
 
 
 def spoken(state: Any, wanted: Any) -> Any:

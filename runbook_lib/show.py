@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Any
 
 from IPython.display import display
 
 from runbook_lib import film, pictures
 from runbook_lib.apply import Applied
-from runbook_lib.drawing import Drawing
+from runbook_lib.drawing import Drawing, percent
 from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
 from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
-from runbook_lib.plan import Change, Evidence, Plan
-from runbook_lib.redaction import redacted
+from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
 from runbook_lib.shift import Decision, plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
+from runbook_lib.wording import fields_of, lines_of, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -76,7 +77,7 @@ class Table:
         import pandas as pd  # here, since only a table that is shown is worth a third of a second
 
         pd.set_option("display.max_colwidth", None)
-        return pd.DataFrame([{k: _text(v) for k, v in row.items()} for row in self.rows])
+        return pd.DataFrame([{k: text_of(v) for k, v in row.items()} for row in self.rows]).fillna("–")
 
     def _repr_html_(self) -> str:
         caption = f"<p><b>{html.escape(self.caption)}</b></p>"
@@ -90,7 +91,16 @@ class Table:
     def __repr__(self) -> str:
         if not self.rows:
             return f"{self.caption}: none"
-        return f"{self.caption}\n{self._frame().to_string(index=False, justify='left', max_colwidth=60)}"
+        frame = self._frame()
+        rows = [[_wrapped(cell) for cell in row] for row in (list(frame.columns), *frame.to_numpy().tolist())]
+        widths = [max(len(line) for cell in column for line in cell) for column in zip(*rows, strict=True)]
+        lines = [parts for row in rows for parts in zip_longest(*row, fillvalue="")]
+        text = ["  ".join(map(str.ljust, parts, widths)).rstrip() for parts in lines]
+        return "\n".join([self.caption, *text])
+
+
+def _wrapped(cell: str) -> list[str]:
+    return [piece for line in cell.split("\n") for piece in wrap(line, 60, break_on_hyphens=False) or [""]]
 
 
 @dataclass(frozen=True)
@@ -122,15 +132,6 @@ class Picture:
 
     def __repr__(self) -> str:
         return "(a picture; its words stand below)"
-
-
-def _text(value: Any) -> str:
-    value = redacted(value)
-    if value is None:
-        return "–"
-    if isinstance(value, str | int | float):
-        return str(value)
-    return json.dumps(value, default=str)
 
 
 def show_table(caption: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -179,16 +180,15 @@ def show_plan(plan: Plan) -> None:
 
 
 def plan_rows(plan: Plan) -> list[dict[str, str]]:
-    """Return a row for each change of a plan."""
-    return [_row(change) for change in plan]
+    """Return a row for each change of a plan, in its order; one that cannot be taken back is marked.
 
-
-def _row(change: Change) -> dict[str, str]:
-    back = change.inverse.verb if change.inverse else f"no: {change.no_inverse}"
-    fields = [f"{d.field or change.verb}: {_text(d.before)} → {_text(d.after)}" for d in change.diff[:12]]
-    fields += [f"… and {len(change.diff) - 12} more fields"] if len(change.diff) > 12 else []
-    fields += [f"note: {change.note}"] if change.note else []
-    return {"change": f"{change.verb} {change.name}", "fields": "\n".join(fields), "way back": back}
+    A way back says no more than what comes back or goes: it is not taken back in its turn.
+    """
+    rows = [{"change": title_of(change), "fields": "\n".join(fields_of(change)) or "–"} for change in plan]
+    backs = [change.inverse.verb if change.inverse else f"! none: {change.no_inverse}" for change in plan]
+    if all(change.verb == "undo" for change in plan):
+        return rows
+    return [{**row, "way back": back} for row, back in zip(rows, backs, strict=True)]
 
 
 def show_changes(applied: Iterable[Applied]) -> None:
@@ -200,13 +200,13 @@ def show_changes(applied: Iterable[Applied]) -> None:
     display(
         Table(
             f"{len(made)} change(s) made and read back",
-            [{"change": f"{a.change.verb} {a.change.name}"} for a in made],
+            [{"change": title_of(a.change)} for a in made],
         )
     )
 
 
-def show_evidence(evidence: Iterable[Evidence]) -> None:
-    """Show the claims a plan needs, those that do not hold first."""
+def show_evidence(evidence: Iterable[Evidence], caption: str = "what must hold before anything is changed") -> None:
+    """Show claims somebody looked into, those that do not hold first."""
     rows = [
         {
             "claim": e.name,
@@ -216,12 +216,12 @@ def show_evidence(evidence: Iterable[Evidence]) -> None:
         }
         for e in sorted(evidence, key=lambda e: e.holds)
     ]
-    display(Table("what must hold before anything is changed", rows))
+    display(Table(caption, rows))
 
 
 def show_done(plan: Plan, words: str) -> None:
     """Show whether anything is left to do: planned again, a step that was applied has nothing."""
-    left = ", ".join(f"{change.verb} {change.name}" for change in plan)
+    left = ", ".join(map(title_of, plan))
     display(Words(f"still to do: {left}", "WARN") if left else Words(words, "PASS"))
 
 
@@ -238,13 +238,13 @@ def show_checks(checks: Iterable[Any]) -> None:
 def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
     weights = found.split.weights
-    rows = [{"service": name, "weight": f"{weight} %"} for name, weight in weights.items()]
+    rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in weights.items()]
     display(Table(f"{found.parameters.shift.name} is {found.stage}", rows))
 
 
 def show_steps(decisions: Iterable[Decision]) -> None:
     """Show the steps that are left."""
-    rows = [{"step": d.words, **{name: f"{w} %" for name, w in d.weights.items()}} for d in decisions]
+    rows = [{"step": d.words, **{name: percent(w / 100) for name, w in d.weights.items()}} for d in decisions]
     display(Table("steps left", rows))
 
 
@@ -262,7 +262,7 @@ def show_forecast(found: Survey) -> None:
 def outlook_tables(outlook: Outlook) -> list[Table]:
     """Return one weight's forecast: what it risks and needs, then how long each increase takes to show."""
     seen, load, traffic = outlook.forecast, outlook.load, outlook.traffic
-    at = f"at {seen.weight} % of {traffic.requests_per_second:,.0f} requests/s ({traffic.source})"
+    at = f"at {percent(seen.weight / 100)} of {traffic.requests_per_second:,.0f} requests/s ({traffic.source})"
     sights = [
         {
             "worse by": _points(sight.increase),
@@ -273,7 +273,8 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
         }
         for sight in seen.sights
     ]
-    return [Table(f"forecast {at}", _outlook_rows(seen, load, traffic)), Table("to see a canary that is", sights)]
+    worse = f"how soon a worse canary would show at {percent(seen.weight / 100)}"
+    return [Table(f"forecast {at}", _outlook_rows(seen, load, traffic)), Table(worse, sights)]
 
 
 def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str, str]]:
@@ -290,7 +291,7 @@ def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str
         ("canary's tasks", f"{load.canary_tasks} run, {tasks}: {each}{known}", load.carries),
         ("smallest rise to be seen", f"{smallest}, in a bake of {bake}", seen.smallest_increase is not None),
         ("requests at risk", f"{seen.requests_at_risk:,} in a bake of {bake}", True),
-        ("stable's errors", f"{traffic.error_rate:.2%} of requests", True),
+        ("stable's errors", f"{percent(traffic.error_rate, 2)} of requests", True),
     ]
     ordered = sorted(rows, key=lambda row: row[2])
     return [{"": "" if good else MARK["WARN"], "what": what, "found": words} for what, words, good in ordered]
@@ -305,6 +306,8 @@ def _minutes(minutes: float | None) -> str:
     if minutes is None:
         return "never"
     seconds = 60 * minutes
+    if seconds < 1:
+        return "< 1 s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
@@ -312,22 +315,28 @@ def _minutes(minutes: float | None) -> str:
 
 def show_decision(decision: Decision) -> None:
     """Show one step of the shift as it was read back, or as it is planned."""
-    weights = ", ".join(f"{name} {weight} %" for name, weight in decision.weights.items())
+    weights = ", ".join(f"{name} {percent(weight / 100)}" for name, weight in decision.weights.items())
     display(Words(f"{decision.phase}: {decision.words} ({weights})"))
 
 
 def show_credentials(found: Survey) -> None:
-    """Show who signs for each service's Envoy, and whether that role may read its node."""
+    """Show who signs for each service's Envoy, and whether that role may read its node; who cannot comes first."""
     rows = [
         {
+            "": "" if c.role else MARK["FAIL"],
             "service": c.service,
             "signs": c.role or "nobody",
             "as": c.source,
-            "may read its node": "yes" if c.may_stream else "no",
+            "may read its node": "yes" if c.may_stream else "not yet",
         }
-        for c in found.credentials
+        for c in sorted(found.credentials, key=lambda c: (bool(c.role), c.may_stream))
     ]
-    display(Table("who signs for each Envoy", rows))
+    display(Table("who signs for each Envoy", _marked(rows)))
+
+
+def _marked(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return rows without the column of marks where nothing is marked."""
+    return rows if any(row[""] for row in rows) else [{k: v for k, v in row.items() if k} for row in rows]
 
 
 def show_steps_taken(history: History) -> None:
@@ -345,21 +354,24 @@ def show_history(history: History) -> None:
 
 
 def show_sidecars(found: Survey) -> None:
-    """Show each task: its service, revision, and the health of its containers."""
-    rows = [
-        {
-            "service": task["service"],
-            "revision": task["revision"].rsplit("/", 1)[-1],
-            **{c["name"]: c["health"] for c in task["containers"]},
-        }
-        for task in found.tasks
-    ]
-    display(Table("tasks", sorted(rows, key=lambda row: row["service"])))
+    """Show each task: its service, revision, and the health of its containers; those that are not well first."""
+    rows = [_task(found, task) for task in found.tasks]
+    display(Table("tasks", _marked(sorted(rows, key=lambda row: (not row[""], row["service"])))))
+
+
+def _task(found: Survey, task: Mapping[str, Any]) -> dict[str, str]:
+    form = found.running[task["service"]].definition or {}
+    checked = {c["name"] for c in form.get("containerDefinitions", []) if c.get("healthCheck")}
+    health = {c["name"]: c["health"] for c in task["containers"]}
+    words = {n: "no health check" if h == "UNKNOWN" and n not in checked else h for n, h in health.items()}
+    well = all(word in ("HEALTHY", "no health check") for word in words.values())
+    revision = task["revision"].rsplit("/", 1)[-1]
+    return {"": "" if well else MARK["WARN"], "service": task["service"], "revision": revision, **words}
 
 
 def show_resources(found: Survey, step: str) -> None:
-    """Show which of one notebook's resources are there."""
-    keys = [c for c in found.live if c in found.resources_of(step)]
+    """Show which of one notebook's resources are there, what is missing first."""
+    keys = sorted((c for c in found.live if c in found.resources_of(step)), key=lambda c: bool(found.live[c]))
     rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
     display(Table(f"{found.parameters.mesh.name} is {found.stage}", rows))
 
@@ -371,20 +383,28 @@ def show_kept(kept: Iterable[str]) -> None:
 
 
 def show_names(found: Survey) -> None:
-    """Show each name callers may dial, and how many addresses answer it."""
-    rows = [{"name": name, "addresses": len(r.addresses)} for name, r in found.names.items()]
-    display(Table("names in discovery", rows))
+    """Show each name callers may dial, and how many addresses answer it; one that leads nowhere first."""
+    rows = [
+        {"": "" if r.addresses else MARK["WARN"], "name": name, "addresses": str(len(r.addresses))}
+        for name, r in sorted(found.names.items(), key=lambda item: bool(item[1].addresses))
+    ]
+    display(Table("names in discovery", _marked(rows)))
 
 
 def show_review(found: Survey) -> None:
-    """Show everything the mesh holds in one table (the tutorial's step 4)."""
-    rows = [{"resource": key, "spec": _summary(state["spec"])} for key, state in found.live.items() if state]
-    display(Table("review", rows))
-
-
-def _summary(spec: Mapping[str, Any]) -> str:
-    parts = [f"{key}: {_text(value)}" for key, value in spec.items() if value not in (None, [], {})]
-    return "\n".join(parts) or "–"
+    """Show everything the mesh holds in one table (the tutorial's step 4); what is not as the parameters say first."""
+    changes = {change.name: change for step in ("01", "02", "03") for change in found.plan_resources(step)}
+    there = {key: state for key, state in found.live.items() if state or key in changes}
+    rows = [
+        {
+            "": MARK["WARN"] if key in changes else "",
+            "resource": key,
+            "spec": "\n".join(lines_of(state["spec"])) or "–" if state else "not there",
+            "the parameters say": "\n".join(fields_of(changes[key])) if key in changes else "the same",
+        }
+        for key, state in sorted(there.items(), key=lambda item: item[0] not in changes)
+    ]
+    display(Table("review: all is as the parameters say" if not changes else "review", _marked(rows)))
 
 
 def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[Decision] = ()) -> None:

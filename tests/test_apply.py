@@ -195,7 +195,7 @@ def test_another_writers_weights_are_told_and_not_fought() -> None:
         somebody(session).update_route(**ROUTE, spec=spec)
 
     session = reopen(session, prepare=during("UpdateRoute", take_back, after=True))
-    with pytest.raises(ReadBackError, match=r"weightedTargets\[0\].weight: 50 → 100"):
+    with pytest.raises(ReadBackError, match=r"weightedTargets\[serviceB\].weight: 50 → 100"):
         change(session, plan, *map(fact, plan.needs))
     assert weights(session) == {"serviceB": 100}
 

@@ -67,12 +67,12 @@ def approve_and_apply(notebook: Notebook) -> None:
     """Move the slider to 25, see the forecast change, approve and apply, all with keys."""
     notebook.run_through("panel")
     panel = notebook.cell("panel")
-    panel.get_by_text(re.compile("forecast at 0 %")).wait_for(timeout=60_000)
+    panel.get_by_text(re.compile(r"forecast at 0\s%")).wait_for(timeout=60_000)
     handle = panel.locator(".noUi-handle").nth(1)
     handle.focus()
     for _ in range(5):
         handle.press("PageUp")
-    panel.get_by_text(re.compile("forecast at 25 %")).wait_for(timeout=60_000)
+    panel.get_by_text(re.compile(r"forecast at 25\s%")).wait_for(timeout=60_000)
     panel.get_by_text(re.compile("needs an approval first")).wait_for(timeout=30_000)
     button = panel.get_by_role("button", name="Apply this step")
     assert button.is_disabled()

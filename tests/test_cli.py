@@ -203,7 +203,7 @@ def test_undo_asks_first(finished: Environment) -> None:
     done = command("undo", newest("finished").id, answer="n\n")
     assert done.exit_code == 0, done.output
     assert "Take these back?" in done.output
-    assert "undo delete mesh apps" in done.output
+    assert "delete mesh apps" in done.output
     assert finished.writes() == before
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.drawing import Area, Drawing, Line, Text
-from runbook_lib.film import LETTER, MOST, draw, drawn, drawn_words, thinned
+from runbook_lib.film import LETTER, MOST, drawn, drawn_words, thinned
 from runbook_lib.history import History
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
@@ -62,7 +62,6 @@ def test_it_shows_requests_errors_share_and_evidence() -> None:
 
 def test_the_line_of_a_fail_is_the_rules_own() -> None:
     assert "FAIL above 20 to 1" in texts(drawn(replace(shift(), needed=20.0)))
-    assert draw(shift(), 20.0) == drawn(replace(shift(), needed=20.0)).svg()
 
 
 def test_slow_requests_are_shown_where_they_are_judged_and_only_there() -> None:

@@ -60,9 +60,10 @@ ALLOWED: dict[str, set[str]] = {
     "pictures": {"drawing"},
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
     "topology": {"drawing", "plan", "survey"},
+    "wording": {"plan", "redaction"},
     "show": {
-        "apply", "drawing", "film", "forecast", "history", "outlook", "pictures", "plan", "redaction", "session",
-        "shift", "survey", "topology",
+        "apply", "drawing", "film", "forecast", "history", "outlook", "pictures", "plan", "session", "shift",
+        "survey", "topology", "wording",
     },
     "widgets": {
         "approvals", "errors", "film", "history", "outlook", "plan", "record", "redaction", "session", "shift", "show",

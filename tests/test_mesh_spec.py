@@ -394,6 +394,6 @@ def test_a_difference_of_a_route_is_readable() -> None:
         spec("route serviceB/serviceB", Lifecycle({"serviceB": 100 - w, "serviceBv2": w})) for w in (0, 25)
     )
     assert [d.field for d in differences(before, after)] == [
-        "http2Route.action.weightedTargets[0].weight",
-        "http2Route.action.weightedTargets[1].weight",
+        "http2Route.action.weightedTargets[serviceB].weight",
+        "http2Route.action.weightedTargets[serviceBv2].weight",
     ]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import statistics
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 
 from runbook_lib.errors import Refused
 from runbook_lib.parameters import parameter_names
@@ -150,11 +155,79 @@ def test_no_account_but_the_example_is_stored(number: str) -> None:
     assert set(re.findall(r"(?<![\w-])\d{12}(?![\w-])", NOTEBOOKS[number].read_text())) <= ACCOUNTS
 
 
+def links_of(cell: Any) -> list[str]:
+    return re.findall(r"\]\((.+?)\)", cell.source)
+
+
 @every_notebook
-def test_neighbours_are_linked(number: str) -> None:
-    links = re.findall(r"\]\((.+?\.ipynb)\)", book_of(number).cells[0].source)
-    assert links
-    assert all((NOTEBOOKS[number].parent / link).is_file() for link in links)
+def test_neighbours_and_the_way_back_are_linked_and_nothing_else(number: str) -> None:
+    names = {n: path.name for n, path in NOTEBOOKS.items()}
+    order = list(names)
+    place = order.index(number)
+    before, after = order[:place][-1:], order[place + 1 :][:1]
+    wanted = [names[n] for n in before + after] + (["#Undo"] if number in CHANGING else [])
+    wanted += [names["90"]] if number != "90" and after != ["90"] else []
+    wanted += [names["00"]] if number != "00" and before != ["00"] else []
+    assert links_of(book_of(number).cells[0]) == wanted
+
+
+def test_the_first_notebook_lists_all_of_them_as_they_name_themselves() -> None:
+    [contents] = [cell for cell in book_of("00").cells if cell.id == "contents"]
+    assert links_of(contents) == [path.name for path in NOTEBOOKS.values()]
+    for number in NOTEBOOKS:
+        title, sentence = [line for line in book_of(number).cells[0].source.splitlines() if line][:2]
+        assert f"[{number} {title.removeprefix('# ')}]" in contents.source
+        assert f": {sentence[0].lower()}{sentence[1:]}" in contents.source
+
+
+@pytest.mark.parametrize("number", CHANGING)
+def test_what_is_planned_is_marked_on_the_map(number: str) -> None:
+    [cell] = [cell for cell in code_cells(number) if cell.id == "plan-map"]
+    (call,) = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call))
+    assert ast.unparse(call.func) == "show_topology"
+    assert len(call.args) + len(call.keywords) == 2
+    assert "To be changed" in str(cell.outputs)
+
+
+@pytest.mark.parametrize("number", CHANGING)
+def test_what_is_waited_for_is_told_from_the_start(number: str) -> None:
+    [cell] = [cell for cell in code_cells(number) if cell.id == "open"]
+    assert "show_progress(session)" in cell.source.splitlines()
+
+
+@every_notebook
+def test_every_stored_picture_has_its_words(number: str) -> None:
+    outputs = [output for cell in code_cells(number) for output in cell.outputs]
+    pictures = [output for output in outputs if "image/png" in output.data]
+    assert all("image/svg+xml" not in output.data for output in outputs)
+    assert bool(pictures) == (number in CHANGING)
+    assert all(len(output.metadata["image/png"]["alt"]) > 100 for output in pictures)
+
+
+@every_notebook
+def test_converts_to_html_that_tells_the_story(number: str) -> None:
+    page, _ = HTMLExporter().from_notebook_node(book_of(number))
+    body = page[page.index("<body") :]
+    words = re.sub(r"<[^>]+>", "\n", body)
+    assert not re.search(
+        r"No description has been provided|Traceback|object at 0x|Widget|^\s*…\s*$", words, re.MULTILINE
+    )
+    assert 'alt="No description' not in body
+    assert all(re.search(r'alt="[^"]{100,}"', image) for image in re.findall(r"<img[^>]*>", body))
+    wanted = SECTIONS if number in CHANGING else ["## Parameters", "## Before", "## Verify"]
+    sections = [re.sub(r"[^\w ]|<[^>]+>", "", each).strip() for each in re.findall(r"<h2.*?>(.*?)<a", body)]
+    assert sections == [section.removeprefix("## ") for section in wanted]
+
+
+@pytest.mark.soak
+def test_recording_again_leaves_no_difference(tmp_path: Path) -> None:
+    for path in NOTEBOOKS.values():
+        shutil.copy(path, tmp_path)
+    tool = NOTEBOOKS["00"].parent.parent / "tools" / "record_notebooks.py"
+    environment = {name: value for name, value in os.environ.items() if name != "RUNBOOK_LOCAL"}
+    subprocess.run([sys.executable, tool, tmp_path], check=True, env=environment, timeout=600)
+    for path in NOTEBOOKS.values():
+        assert (tmp_path / path.name).read_text() == path.read_text(), path.name
 
 
 # --- each alone ---------------------------------------------------------------------------------------------

@@ -156,9 +156,27 @@ def test_a_difference_names_the_field_by_its_path() -> None:
     before = {"spec": {"targets": [{"node": "b", "weight": 100}]}}
     after = {"spec": {"targets": [{"node": "b", "weight": 75}, {"node": "b2", "weight": 25}]}}
     assert differences(before, after) == (
-        Difference("spec.targets[0].weight", 100, 75),
-        Difference("spec.targets[1]", None, {"node": "b2", "weight": 25}),
+        Difference("spec.targets[b].weight", 100, 75),
+        Difference("spec.targets[b2]", None, {"node": "b2", "weight": 25}),
     )
+
+
+def test_a_record_that_comes_first_is_not_taken_for_the_one_that_was_there() -> None:
+    old, new = {"name": "app", "image": "app:1"}, {"name": "envoy", "image": "envoy:1"}
+    assert differences([old], [new, old], "containers") == (Difference("containers[envoy]", None, new),)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fields"),
+    [
+        ([{"port": {"port": 1}}], [{"port": {"port": 2}}], ["[0].port.port"]),  # nothing names it
+        ([{"a": "x"}, {"a": "x"}], [{"a": "x"}, {"a": "y"}], ["[1].a"]),  # two of one name
+        ([{"a": "x"}, {"a": "y"}], [{"a": "y"}, {"a": "x"}], ["[0].a", "[1].a"]),  # the order alone
+        ([{"a": "x"}, "z"], [{"a": "y"}, "z"], ["[0].a"]),
+    ],
+)
+def test_what_a_first_field_does_not_name_is_told_by_its_place(before: Any, after: Any, fields: list[str]) -> None:
+    assert [d.field for d in differences(before, after)] == fields
 
 
 # Plans.

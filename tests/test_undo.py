@@ -137,7 +137,7 @@ def test_somebody_elses_change_stops_the_way_back_and_nothing_is_changed() -> No
     before = writes(session)
     with pytest.raises(PlanError, match=r"route serviceB/serviceB: somebody has changed it since") as caught:
         plan_undo(session)
-    assert "weightedTargets[0].weight: 0 → 10" in str(caught.value)
+    assert "weightedTargets[serviceB].weight: 0 → 10" in str(caught.value)
     assert writes(session) == before
 
 

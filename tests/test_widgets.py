@@ -275,9 +275,9 @@ def in_need_of_approval() -> Session:
 
 def test_the_forecast_follows_the_slider() -> None:
     made = panel(open_at("meshed"))
-    assert "forecast at 0 %" in made.forecast_view.value
+    assert "forecast at 0\N{NO-BREAK SPACE}%" in made.forecast_view.value
     made.sliders["serviceBv2"].value = 25
-    assert "forecast at 25 %" in made.forecast_view.value
+    assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
     for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
         assert increase in made.forecast_view.value
     for words in ("requests at risk", "smallest rise", "canary's tasks", "a PASS needs"):

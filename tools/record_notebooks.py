@@ -6,24 +6,26 @@ stored ones unless `--measured` is given.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURE = "image/png"  # its alternative text and its width are kept beside it
 
 
 def record(path: Path, *, measured: bool) -> None:
     """Execute one notebook and store what it showed, without what differs from run to run."""
     stored = nbformat.read(path, as_version=4)
     fresh = nbformat.from_dict(stored)
-    NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(fresh, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell, before in zip(fresh.cells, nbformat.read(path, as_version=4).cells, strict=True):
         cell.metadata = before.metadata
         if cell.cell_type != "code":
@@ -31,8 +33,7 @@ def record(path: Path, *, measured: bool) -> None:
         if "nbval-ignore-output" in cell.metadata.get("tags", []) and before.outputs and not measured:
             cell.outputs = before.outputs
         for output in cell.outputs:
-            output.get("data", {}).pop(WIDGET, None)
-            output.get("metadata", {}).clear()
+            _reduce(output)
     fresh.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -40,16 +41,27 @@ def record(path: Path, *, measured: bool) -> None:
     nbformat.write(fresh, path)
 
 
+def _reduce(output: Any) -> None:
+    """Leave of an output what a reader sees or is told of it."""
+    output.get("data", {}).pop(WIDGET, None)
+    for kind in set(output.get("metadata", {})) - {PICTURE}:
+        del output["metadata"][kind]
+
+
 def main() -> None:
     """Record every notebook in order."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where the notebooks are")
+    parser.add_argument("--measured", action="store_true", help="record measured outputs too")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="runbook-record-") as folder:
         os.environ.update(RUNBOOK_STATE=f"{folder}/state", RUNBOOK_RUNS=f"{folder}/runs")
         from runbook_lib.local import supervisor
 
         try:
-            for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb")):
+            for path in sorted(given.folder.resolve().glob("[0-9][0-9]_*.ipynb")):
                 began = time.monotonic()
-                record(path, measured="--measured" in sys.argv)
+                record(path, measured=given.measured)
                 print(f"{path.stem}: {time.monotonic() - began:.1f} s", flush=True)
         finally:
             supervisor.down()

@@ -1,0 +1,109 @@
+"""Say values, differences and changes so that they are read at a glance; the record keeps them in full.
+
+Pure. Nothing secret gets through: an environment variable is only ever named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runbook_lib.plan import Answer, Change, Difference, differences
+from runbook_lib.redaction import redacted
+
+__all__ = ["fields_of", "lines_of", "text_of", "title_of"]
+
+MOST = 12  # fields of one change
+SIZE = ("image", "cpu", "memory", "memoryReservation")
+PAIRS = (("name", "value"), ("key", "value"), ("virtualNode", "weight"))
+NOT_SAID = ("uid", "version", "arn")  # AWS's own, of a thing that comes or goes
+TARGET = re.compile(r".*weightedTargets\[([^\]]+)\](\.weight)?$")  # a weight is a service's
+REVISION = re.compile(r"arn:[^:]+:ecs:[^/]+task-definition/")
+
+
+def text_of(value: Any) -> str:
+    """Return a value as one line of words, without what is shaped like a secret."""
+    if isinstance(value, Answer):
+        revision = value.query.startswith("taskDefinition.")
+        return "(the revision registered above)" if revision else f"(known once there is {value.change})"
+    if isinstance(value, Mapping):
+        return _pair(redacted(value)) or _container(value) or f"{{{', '.join(lines_of(redacted(value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(text_of, value))}]"
+    return "–" if value is None else REVISION.sub("", str(redacted(value)))
+
+
+def lines_of(state: Mapping[str, Any]) -> list[str]:
+    """Return a state's fields as `path: value`, as far down as a path has no fork."""
+    return [f"{path}: {text_of(inner)}" for path, inner in (_straight(k, v) for k, v in state.items()) if _said(inner)]
+
+
+def _said(value: Any) -> bool:
+    return value is not None and value not in ({}, [])
+
+
+def _straight(path: str, value: Any) -> tuple[str, Any]:
+    while True:
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+            (value,) = value
+        elif isinstance(value, Mapping) and len(value) == 1 and "image" not in value:
+            ((key, value),) = value.items()
+            path = f"{path}.{key}"
+        else:
+            return path, value
+
+
+def _pair(record: Mapping[str, Any]) -> str:
+    """Return a name with what it is given; "" where a record is no such pair."""
+    name, given = next(((n, g) for n, g in PAIRS if set(record) == {n, g}), ("", ""))
+    return f"{record[name]}: {record[given]}" if name else ""
+
+
+def _container(form: Mapping[str, Any]) -> str:
+    """Return a container definition's image and size, and what else it says by name alone; "" where it is none."""
+    if "image" not in form:
+        return ""
+    told = [f"{key} {form[key]}" for key in SIZE if form.get(key)]
+    named = [variable["name"] for variable in form.get("environment") or []]
+    told += [f"environment {', '.join(named)}"] if named else []
+    more = [key for key, value in form.items() if _said(value) and key not in ("name", "environment", *SIZE)]
+    return str(redacted("; ".join(told) + (f"; with {', '.join(more)}" if more else "")))
+
+
+def title_of(change: Change) -> str:
+    """Return what a change does to what; the way back of another change is named by what it does."""
+    return change.name if change.verb == "undo" else f"{change.verb} {change.name}"
+
+
+def fields_of(change: Change) -> list[str]:
+    """Return a line for each field that a change alters, some at most, and its note."""
+    lines = [line for difference in change.diff for line in _lines(change, difference)]
+    more = [f"… and {len(lines) - MOST} more fields"] if len(lines) > MOST else []
+    return [*lines[:MOST], *more, *([f"note: {change.note}"] if change.note else [])]
+
+
+def _lines(change: Change, found: Difference) -> Iterator[str]:
+    """Yield a difference; one of something with many fields that comes or goes field by field."""
+    before, after = found.before, found.after
+    whole = before if after is None else after
+    if isinstance(whole, Mapping) and (before is None or after is None) and not _pair(whole) and "image" not in whole:
+        inner = differences(_own(before), _own(after), found.field)
+        if len(inner) > 2 or not found.field:
+            for each in inner:
+                yield from _lines(change, each)
+            return
+    target = TARGET.fullmatch(found.field)
+    if target:
+        before, after = (state["weight"] if isinstance(state, Mapping) else state for state in (before, after))
+    field = target[1] if target else found.field.removeprefix("spec.") or title_of(change).split()[0]
+    if before is None or after is None:
+        field, whole = _straight(field, before if after is None else after)
+        before, after = (whole, None) if after is None else (None, whole)
+    yield f"{field}: {text_of(before)} → {text_of(after)}"
+
+
+def _own(state: Any) -> dict[str, Any]:
+    """Return of a whole thing what its owner said."""
+    kept = {key: value for key, value in (state or {}).items() if key not in NOT_SAID}
+    return dict(kept["spec"]) if set(kept) == {"spec"} else kept
