@@ -96,6 +96,8 @@ def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
     assert mesh.weights() == {STABLE: 100, CANARY: 0}
     assert newest("live").closed
     mesh.fault(CANARY)
+    code, said = mesh.runbook("verify", newest("live").id)
+    assert code == 0, said
 
 
 def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:
