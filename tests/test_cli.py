@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from runbook_lib import errors
-from runbook_lib.cli import EXIT, app
+from runbook_lib import errors, record
+from runbook_lib.cli import EXIT, _rates, app
 from runbook_lib.local import supervisor
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
 
@@ -152,6 +153,12 @@ def test_up_status_and_down(own_mesh: Path) -> None:
     assert supervisor.find() is None
 
 
+def test_requests_per_second_are_those_of_now() -> None:
+    now = {"at": 1002.0, "started": 0.0, "sent": 1500, "answered": 1490, "failed": 4, "in_flight": 6}
+    assert _rates({"at": 1000.0, "sent": 1000}, now)["requests_per_second"] == 250
+    assert _rates(now, now)["requests_per_second"] == 0  # whoever called has ended
+
+
 def said(done: Result) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
     return dict(json.loads(done.stdout))
@@ -163,9 +170,9 @@ def said(done: Result) -> dict[str, Any]:
 def test_a_notebook_that_refuses_shows_its_cell_and_what_to_do(own_mesh: Path, folder: Path) -> None:
     environment = Environment.create(folder, "early")
     before = environment.writes()
-    code, words = runbook("run", environment.file, "--from", "03", "--through", "04")
-    summary = newest("early").summary() or {}
-    assert code == 2, words
+    done = command("run", environment.file, "--from", "03", "--through", "04")
+    words, summary = done.output, newest("early").summary() or {}
+    assert done.exit_code == 2, words
     assert "03_create_router_and_routes, cell" in words
     assert "cleared = clear(plan, *evidence)" in words
     assert "GateError: 03_create_router_and_routes: refused" in words
@@ -180,11 +187,46 @@ def test_a_notebook_that_refuses_shows_its_cell_and_what_to_do(own_mesh: Path, f
 def test_mode_plan_changes_nothing_and_joins_no_run(own_mesh: Path, folder: Path) -> None:
     environment = Environment.create(folder, "planned")
     before = environment.writes()
-    code, words = runbook("run", environment.file, "--mode", "plan", "--from", "05", "--through", "05")
-    assert code == 0, words
+    done = command("run", environment.file, "--mode", "plan", "--from", "05", "--through", "05")
+    assert done.exit_code == 0, done.output
     assert (newest("planned").summary() or {})["mode"] == "plan"
     assert environment.writes() == before
     assert said(command("status", environment.file, "--json"))["run"] is None
+
+
+def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "busy")
+    run = record.start("busy", target="local")
+    words = ("run", environment.file, "--from", "00", "--through", "00")
+    with record.held(run, record.lock_of(run), "alice"):
+        done = command(*words)
+        assert done.exit_code == 2, done.output
+        assert "lock: busy: alice is at work here since 20" in done.output
+        assert f"--take-over {run.id}" in done.output
+        done = command(*words, "--take-over", run.id)
+    assert done.exit_code == 0, done.output
+
+
+# --- hold ---------------------------------------------------------------------------------------------------
+
+
+def test_hold_is_written_into_the_run_that_is_under_way(no_runs: Path) -> None:
+    run = record.start("held")
+    with record.held(run, record.lock_of(run), "alice"):
+        done = command("hold", run.id, "--by", "bob")
+    assert done.exit_code == 0, done.output
+    assert [line["by"] for line in run.lines() if line["event"] == "hold"] == ["bob"]
+
+
+def test_hold_is_refused_where_nobody_would_follow_it(no_runs: Path) -> None:
+    run, other = record.start("held"), record.start("held")
+    done = command("hold", run.id)
+    assert done.exit_code == 2, done.output
+    assert "nobody is at work there" in done.output
+    with record.held(other, record.lock_of(other), "alice"):
+        done = command("hold", run.id)
+    assert f"run {run.id} is not under way; run {other.id} is, by alice" in done.output
+    assert not [line for line in run.lines() if line["event"] == "hold"]
 
 
 # --- undo ---------------------------------------------------------------------------------------------------
@@ -218,6 +260,20 @@ def test_undo_stops_on_somebody_elses_change(finished: Environment) -> None:
     app_mesh.update_mesh(meshName="apps", spec={"egressFilter": {"type": "DROP_ALL"}})
 
 
+def test_status_says_one_thing_a_line(finished: Environment) -> None:
+    lines = [line.strip() for line in command("status", finished.file).output.splitlines()]
+    assert {"virtual node serviceBv2", "route serviceB/serviceB", "serviceBv2 taskBv2:2"} <= set(lines)
+    assert "weights      serviceBv2 100 %" in lines
+
+
+def test_undo_of_a_notebook_that_another_one_stands_on_names_that_one(finished: Environment) -> None:
+    run, before = newest("finished"), finished.writes()
+    done = command("undo", run.id, "--notebook", "05", "--yes")
+    assert done.exit_code == 2, done.output
+    assert f"Next: runbook undo {run.id} --notebook 06" in done.output
+    assert finished.writes() == before
+
+
 def test_undo_from_a_fresh_shell_takes_a_whole_run_back_to_plain(finished: Environment) -> None:
     run = newest("finished")
     code, words = runbook("undo", run.id, "--yes")
@@ -238,6 +294,24 @@ def test_undo_once_more_has_nothing_to_take_back(finished: Environment) -> None:
     assert code == 0, words
     assert "nothing to take back" in words
     assert finished.writes() == before
+
+
+def test_undo_of_one_notebook_leaves_the_others_and_passes_a_holder_only_by_its_name(finished: Environment) -> None:
+    finished.walk("01", "02")
+    run = newest("finished")
+    with record.held(run, record.lock_of(run), "alice"):
+        done = command("undo", run.id, "--notebook", "02", "--yes")
+        assert done.exit_code == 2, done.output
+        assert f"--take-over {run.id}" in done.output
+        done = command("undo", run.id, "--notebook", "02", "--yes", "--take-over", run.id)
+    assert done.exit_code == 0, done.output
+    assert said(command("status", finished.file, "--json"))["resources"] == [
+        "mesh apps",
+        "virtual service servicea.apps.local",
+        "virtual service serviceb.apps.local",
+    ]
+    assert (run.summary() or {})["reason"] == "undo 02_create_virtual_nodes: by hand"
+    assert "RUNBOOK_TAKE_OVER" not in os.environ
 
 
 def test_undo_of_a_run_nobody_knows_is_refused(own_mesh: Path) -> None:

@@ -34,7 +34,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 def begin(mesh: Live, **shift: Any) -> subprocess.Popen[str]:
     """Start a run of notebook 05 with changes of the file's shift."""
-    said = json.dumps({**mesh.said["shift"], **shift})
+    patient = {"prove_seconds": 60, "verdict": {**mesh.said["shift"]["verdict"], "on_inconclusive": "extend"}}
+    said = json.dumps({**mesh.said["shift"], **patient, **shift})  # a busy machine serves fewer requests a second
     return start("run", mesh.file, "--from", "05", "--through", "05", "-p", "shift", said)
 
 
@@ -52,11 +53,24 @@ def bakes() -> bool:
     return decisions[-1:] == ["proved"]
 
 
-def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh: Live) -> None:
+def test_local_status_says_what_each_sidecar_serves_and_how_many_call_now(mesh: Live) -> None:
+    code, said = mesh.runbook("local", "status")
+    assert code == 0, said
+    head, *rows = said.splitlines()[1:5]
+    assert head.split("  ")[0] == "service"
+    assert head.split()[-3:] == ["version", "last", "update"]
+    for service, row in zip(("serviceA", STABLE, CANARY), sorted(rows), strict=True):
+        assert [word in row.split() for word in (service, "running", "LIVE", "accepted")] == [True] * 4
+        assert "9080→" in row
+    assert "requests_per_second" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
+def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh: Live, number: int) -> None:
     process = begin(mesh, bake_seconds=120)
     until(bakes, "the bake has begun")
     assert (record.holder(newest("live")) or {})["run"] == newest("live").id
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     code, outcome, word, said = end(process)
     assert (code, outcome, word) == (3, "held", "interrupted"), said
     assert "outcome: held" in said
@@ -82,6 +96,8 @@ def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
     assert mesh.weights() == {STABLE: 100, CANARY: 0}
     assert newest("live").closed
     mesh.fault(CANARY)
+    code, said = mesh.runbook("verify", newest("live").id)
+    assert code == 0, said
 
 
 def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:
