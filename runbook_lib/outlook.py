@@ -11,6 +11,7 @@ from runbook_lib import ecs, telemetry
 from runbook_lib.errors import CallError
 from runbook_lib.forecast import Forecast, Load, forecast, forecast_load
 from runbook_lib.survey import Survey
+from runbook_lib.verdict import share_of_alpha
 
 __all__ = ["Outlook", "Traffic", "look_ahead", "looked_back", "measure_traffic", "read_traffic"]
 
@@ -96,7 +97,7 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
             weight,
             rate,
             bakes * p.shift.bake_seconds,
-            alpha=rule.alpha / max(1, len(deciding)),
+            alpha=share_of_alpha(rule.alpha, rates, rule.muted),
             detectable_increase=rule.detectable_increase,
             ignored_increase=rule.ignored_increase,
             power=rule.power,

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
     "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
-    "outlook": {"ecs", "errors", "forecast", "survey", "telemetry"},
+    "outlook": {"ecs", "errors", "forecast", "survey", "telemetry", "verdict"},
     "shift": {
         "apply", "approvals", "ecs", "errors", "forecast", "gates", "history", "outlook", "plan", "proof", "session",
         "survey", "telemetry", "trial", "verdict",
