@@ -373,6 +373,8 @@ def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
         return "no request to the canary was seen"
     if seen.reference is None:
         return "stable answered no request it could be compared with"
+    if seen.canary.silent and seen.stable.silent:
+        return f"nothing was seen in the {_newest(min(seen.canary.gap, seen.stable.gap))}"
     if seen.canary.silent:
         return f"no request to the canary was seen in the {_newest(seen.canary.gap)}"
     if seen.stable.silent and not seen.taken_over:
@@ -385,7 +387,7 @@ def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
 
 
 def _newest(intervals: int) -> str:
-    return "newest interval" if intervals == 1 else f"newest {intervals} intervals"
+    return "newest interval" + (f" and the {intervals - 1} before it" if intervals > 1 else "")
 
 
 def _reason(seen: _Seen, shown: _Test, counted: str) -> str:
