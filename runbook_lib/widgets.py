@@ -389,7 +389,7 @@ def follow_shift(decisions: Iterator[Decision], session: Session) -> None:
         if live.seen:
             live.picture.value = ""  # from here on it stands below
             drawing = film.drawn(live.history())
-            display(Picture(drawing), Words(drawing.words))
+            display(*([Picture(drawing)] if drawing.shapes else []), Words(drawing.words))
 
 
 def _throw(interrupt: BaseException) -> None:
