@@ -355,6 +355,7 @@ class _Shift:
 
     def _end(self, decision: Decision, judgement: Judgement, bake: float) -> Generator[Decision, None, bool]:
         """End a bake and return whether the step is over: PASS goes on; undecided is extended, held or taken back."""
+        self._tell_judgement("verdict")
         rule = self.shift.verdict.on_inconclusive
         if judgement.outcome == "PASS":
             yield self._told(_judged(decision, "PASS", judgement.reason))
@@ -425,8 +426,6 @@ class _Shift:
             "outcome": judgement.outcome,
             "reason": judgement.reason,
         }
-        if judgement.outcome == "FAIL" or bake_over:
-            self._tell_judgement("verdict")
         return judgement
 
     def _tell_judgement(self, cause: str) -> None:

@@ -12,10 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from runbook_lib import cli
-from runbook_lib.errors import RolledBack
+from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run
+from runbook_lib.session import Session
 from runbook_lib.verify import steps_of, verify
-from tests.live import CANARY, ended, newest, quick, take, under_sky
+from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
+from tests.scenes import ROUTE, route, somebody
 
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
 KEY = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKE9"
@@ -72,6 +74,25 @@ def test_a_rollbacks_verdict_holds_too() -> None:
     assert verdict.found.startswith("FAIL from ")
     assert decision.holds
     assert file.holds
+
+
+def test_a_foreign_edit_as_the_bake_passes_leaves_a_record_that_holds() -> None:
+    """The verdict is PASS, and what ended the step is all the same a hold."""
+    session, sky = under_sky()
+    sky.at(17, lambda: written_by_somebody(session))
+    ended(session, Held)
+    run = newest(session.parameters)
+    assert failing(run) == []
+    verdicts = [(line["outcome"], line["cause"]) for line in run.lines() if line["event"] == "judged"]
+    assert verdicts == [("PASS", "verdict"), ("PASS", "foreign_change")]
+
+
+def written_by_somebody(session: Session) -> None:
+    spec = route(session)["spec"]
+    spec["http2Route"]["action"]["weightedTargets"] = [
+        {"virtualNode": STABLE, "weight": 60}, {"virtualNode": CANARY, "weight": 40}
+    ]  # fmt: skip
+    somebody(session).update_route(**ROUTE, spec=spec)
 
 
 def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
