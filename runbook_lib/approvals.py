@@ -51,20 +51,21 @@ def holds(run: Run) -> list[dict[str, Any]]:
     return [line for line in run.lines() if line["event"] == "hold"]
 
 
-def needs_approval(session: Session, weight: int) -> bool:
+def needs_approval(session: Session, weight: int, former: int = 100) -> bool:
     """Say whether a weight needs an approval: it does where one is listed above the step before it, up to its own.
 
-    So 99 % needs what is listed for 100 %; what lies above the last step needs what that does, and 0 nothing.
+    So 99 % needs what is listed for 100 %; what lies above the last step needs what that does, and 0 nothing. From
+    a `former` weight below the step before it, it also needs what is listed for the steps left out.
     """
     shift = session.parameters.shift
     below = max((step for step in shift.steps if step < min(weight, shift.steps[-1])), default=0)
     own = next((step for step in shift.steps if step >= weight), 100)
-    return weight > 0 and any(below < listed <= own for listed in shift.approvals.steps)
+    return weight > 0 and any(min(below, former) < listed <= own for listed in shift.approvals.steps)
 
 
-def require_approval(session: Session, step: int, plan: Plan) -> None:
+def require_approval(session: Session, step: int, plan: Plan, former: int = 100) -> None:
     """Return where this weight needs no approval or has one that holds; raise Held where it has none."""
-    if not needs_approval(session, step) or approval_of(session, plan):
+    if not needs_approval(session, step, former) or approval_of(session, plan):
         return
     run, given = session.join_run(), _given(session, plan)
     found = f"the one by {given[-1]['approver']} ran out" if given else "there is none"

@@ -20,7 +20,7 @@ __all__ = ["nearest", "problems"]
 
 def problems(p: Parameters) -> Iterator[str]:
     """Yield what single fields cannot tell: references, sums, protocols along a route."""
-    for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift):
+    for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift, _check_verdict):
         yield from check(p)
 
 
@@ -37,6 +37,12 @@ def _check_image(p: Parameters) -> Iterator[str]:
             yield f"{where}: {error.message.partition(': ')[2]}"
     if p.envoy.ignored_uid not in (None, p.envoy.user):
         yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
+
+
+def _check_verdict(p: Parameters) -> Iterator[str]:
+    rule = p.shift.verdict
+    if {"errors", *(["slow"] if rule.slow_millis else [])} <= {*rule.muted}:
+        yield f"shift.verdict.muted: expected a metric that decides; found all of them muted: {', '.join(rule.muted)}"
 
 
 def _check_services(p: Parameters) -> Iterator[str]:

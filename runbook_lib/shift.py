@@ -150,7 +150,7 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     found = survey(session)
     former = found.split.weights.get(session.parameters.shift.canary, 0)
     plan = found.plan_weights(_weights(session, step))
-    require_approval(session, step, plan)
+    require_approval(session, step, plan, former)
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     words = f"{former} → {step} %, read back"
     return _written_down(session, Decision("written", step, dict(survey(session).split.weights), words))
@@ -261,7 +261,7 @@ class _Shift:
             self._require_holding(evidence)
             if self.former and (expired := ran_out(self.session, step, plan)):
                 yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
-            require_approval(self.session, step, plan)
+            require_approval(self.session, step, plan, self.former)
         try:
             if evidence:
                 self._require_passable(step)

@@ -79,7 +79,7 @@ class WeightsPanel:
         self.shift, self.shown = session.parameters.shift, NOTHING
         weights = survey(session).split.weights
         first = [name for name in (self.shift.stable, self.shift.canary) if name in weights]
-        self._moving = False
+        self._moving, self.former = False, weights.get(self.shift.canary, 0)
         self.sliders = {name: self._slider(name, weights[name]) for name in dict.fromkeys([*first, *weights])}
         self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
         self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
@@ -119,6 +119,7 @@ class WeightsPanel:
         try:
             found = survey(self.session)
             self.shown = found.plan_weights(self.weights)
+            self.former = found.split.weights.get(self.shift.canary, 0)
             self.plan_view.value = _dense(Table("as it would be written", plan_rows(self.shown))._repr_html_())
             self.say(self.obstacle or ("" if self.shown.changes else IN_FORCE))
             self.forecast_view.value = self._forecast(found)
@@ -168,7 +169,7 @@ class WeightsPanel:
     def _obstacle_to_approval(self) -> str:
         if not self.shown.changes:
             return NOT_PLANNED if self.shown is NOTHING else IN_FORCE
-        if not needs_approval(self.session, self.step):
+        if not needs_approval(self.session, self.step, self.former):
             return f"a step to {self.step} % needs no approval"
         return self._obstacle_to_hold() or ("" if self._wants_approval() else "this plan has its approval")
 
@@ -183,7 +184,7 @@ class WeightsPanel:
         return f"{self.shift.stable} is retired: see the undo of its notebook" if gone else ""
 
     def _wants_approval(self) -> bool:
-        return needs_approval(self.session, self.step) and approval_of(self.session, self.shown) is None
+        return needs_approval(self.session, self.step, self.former) and approval_of(self.session, self.shown) is None
 
     def _enable(self) -> None:
         """Enable each button that can do something; say of the others what they lack."""

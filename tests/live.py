@@ -35,6 +35,7 @@ from runbook_lib.plan import clear
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import Decision, shift_traffic
 from runbook_lib.survey import survey
+from runbook_lib.telemetry import Series
 from tests import scenes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +69,7 @@ class Sky:
     unheard_until: float = 0.0
     silent: bool = False
     tests_per_second: int = 0  # requests that somebody sends to the trial's route
+    strays: int = 0  # requests a second that somebody without an Envoy sends to stable
     made: list[Counter[str]] = field(default_factory=list)  # by second: requests and "errors of" each version
 
     def __post_init__(self) -> None:
@@ -143,18 +145,24 @@ class Sky:
         return whole
 
     def _publish(self, second: int, name: str, requests: int, errors: int) -> None:
+        into = requests + (self.strays if name == STABLE else 0)
+        if into and not self.silent:
+            self._put(second, mesh.inbound(self.session.parameters, name), {1.0: into})
         if self.silent or not requests:
             return
         slow = self._whole(f"slow of {name}", requests * self.slow.get(name, 0.0))
         values = {"requests": {1.0: requests}, "errors": {1.0: errors}, "latency": {5.0: requests - slow, 900.0: slow}}
         for kind, every in mesh.series(self.session.parameters)[name].items():
-            made = Sum()
-            for value, count in values[kind].items():
-                if count:
-                    made.add(value, count)
-            dimensions = [{"Name": k, "Value": v} for k, v in every[0].dimensions.items()]
-            if made.count:
-                self._state.put(key("AppMesh", every[0].metric, dimensions), second, made)
+            self._put(second, every[0], values[kind])
+
+    def _put(self, second: int, series: Series, values: Mapping[float, int]) -> None:
+        made = Sum()
+        for value, count in values.items():
+            if count:
+                made.add(value, count)
+        dimensions = [{"Name": k, "Value": v} for k, v in series.dimensions.items()]
+        if made.count:
+            self._state.put(key("AppMesh", series.metric, dimensions), second, made)
 
     def seen(self, name: str) -> int:
         """Return all requests made to a version, or "errors of" it."""

@@ -69,6 +69,12 @@ def test_a_weight_needs_what_is_listed_above_the_step_before_it(
     assert [weight for weight in (0, 5, 25, 26, 50, 99, 100) if needs_approval(session, weight)] == needing
 
 
+def test_a_jump_over_a_step_needs_what_is_listed_for_it() -> None:
+    session = open_at("meshed", shift=quick(steps=[10, 25, 50], approvals={"steps": [25]}))
+    assert needs_approval(session, 50, former=10)
+    assert not needs_approval(session, 50, former=25)
+
+
 def test_a_step_without_its_approval_is_held_and_the_run_and_the_plan_are_named() -> None:
     session, sky = under_sky(shift=needing(25))
     seen, words = ended(session, Held)

@@ -77,6 +77,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown target": ({"target": "asw"}, r"target: .*'local' or 'aws'; found 'asw'"),
     "an unknown mode": ({"mode": "aply"}, r"mode: .*'plan' or 'apply'; found 'aply'"),
     "steps that fall": ({"shift": {"steps": [50, 25]}}, r"shift\.steps: expected steps that rise; found \[50, 25\]"),
+    "every metric muted": (
+        {"shift": {"verdict": {"muted": ["errors"]}}},
+        r"shift\.verdict\.muted: expected a metric that decides; found all of them muted: errors",
+    ),
     "a step twice": ({"shift": {"steps": [25, 25]}}, r"shift\.steps: expected steps that rise"),
     "no step": ({"shift": {"steps": []}}, r"shift\.steps: .*at least 1"),
     "step 0": ({"shift": {"steps": [0, 100]}}, r"shift\.steps\.0: .*found 0"),
