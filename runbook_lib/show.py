@@ -207,15 +207,10 @@ def show_changes(applied: Iterable[Applied]) -> None:
 
 def show_evidence(evidence: Iterable[Evidence], caption: str = "what must hold before anything is changed") -> None:
     """Show claims somebody looked into, those that do not hold first."""
-    rows = [
-        {
-            "claim": e.name,
-            "holds": MARK["PASS" if e.holds else "FAIL"],
-            "found": e.found,
-            "next": e.hint if not e.holds else "",
-        }
-        for e in sorted(evidence, key=lambda e: e.holds)
-    ]
+    told = sorted(evidence, key=lambda e: e.holds)
+    rows = [{"claim": e.name, "holds": MARK["PASS" if e.holds else "FAIL"], "found": e.found} for e in told]
+    if not all(e.holds for e in told):
+        rows = [{**row, "next": "" if e.holds else e.hint} for row, e in zip(rows, told, strict=True)]
     display(Table(caption, rows))
 
 
