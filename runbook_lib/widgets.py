@@ -191,6 +191,8 @@ class WeightsPanel:
         lacking = {name: deed.obstacle() for name, deed in self.deeds.items()}
         for name, words in lacking.items():
             self.deeds[name].button.disabled = bool(words)
+        for widget in (*(deed.button for deed in self.deeds.values()), *self.sliders.values(), *self.numbers.values()):
+            _hear_at_once(widget)
         items = "".join(f"<li>{name}: {html.escape(words)}</li>" for name, words in lacking.items() if words)
         self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
 
@@ -296,6 +298,15 @@ class WeightsPanel:
         bundle["text/plain"] = f"weights: {words}"
         bundle["text/html"] = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
         return bundle
+
+
+def _hear_at_once(widget: ipw.Widget) -> None:
+    """Let a hand on a widget be heard while a cell runs, in the subshell the front end chose for it.
+
+    ipykernel (7.4) sends it to where the widget was last written from, which for a panel just made is the very
+    cell queue that the shift keeps busy: a Hold would wait for the end of what it is to hold.
+    """
+    vars(widget.comm).pop("_reply_subshell_id", None)
 
 
 def _dense(shown: str) -> str:

@@ -41,27 +41,43 @@ SELECT = "i => { const c = window.jupyterapp.shell.currentWidget.content; c.dese
 EXECUTE = "([command, values]) => { window.jupyterapp.commands.execute(command, values); }"
 
 
+BRINGS = {
+    "playwright": [sys.executable, "-m", "playwright", "install", "chromium"],
+    "apt-get": ["sh", "-c", "apt-get update -q && apt-get install -yq --no-install-recommends chromium"],
+}
+
+
 def find_browser() -> str:
     """Return the path of a browser, "" for Playwright's own; raise LookupError with the reason where there is none.
 
-    Where this runs as root in a container, Debian's package is fetched once.
+    What is not there is brought once: Playwright's own, and where that is refused, as root, Debian's package.
     """
+    failed = []
+    for way in ("", "playwright", *(["apt-get"] if os.geteuid() == 0 and shutil.which("apt-get") else [])):
+        if way and (why := _bring(way)):
+            failed.append(f"{way}: {why}")
+        if (found := _browser()) is not None:
+            return found
+    raise LookupError(f"no Chromium: install your system's package; {'; '.join(failed)}")
+
+
+def _browser() -> str | None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         if Path(playwright.chromium.executable_path).is_file():
             return ""
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        get = "apt-get update -q && apt-get install -yq --no-install-recommends chromium"
-        done = subprocess.run(["sh", "-c", get], capture_output=True, text=True, timeout=240, check=False)
-        found = shutil.which("chromium")
-        if found is None:
-            raise LookupError(f"apt-get could not bring chromium: {done.stderr.strip()[-200:]}")
-    if found is None:
-        raise LookupError("no Chromium: run `playwright install chromium`, or install your system's package")
-    return found
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def _bring(way: str) -> str:
+    """Install a browser, and return in words why that did not go; "" where it did."""
+    try:
+        done = subprocess.run(BRINGS[way], capture_output=True, text=True, timeout=200, check=False)
+    except subprocess.TimeoutExpired as late:
+        return f"not within {late.timeout:.0f} s"
+    return (done.stderr.strip() or done.stdout.strip())[-200:] if done.returncode else ""
 
 
 @contextmanager
