@@ -464,7 +464,7 @@ class Explorer:
                 return
 
     def _faults(self, operation: str) -> Sequence[Fault]:
-        """Return every fault, or one in its turn at each fifth call: for what only reads, and on the way from an end."""
+        """Return every fault, or one in its turn at each fifth call that only reads or is on the way from an end."""
         every = EVERY if self.first else LASTING
         if self.depth.full or (self.first and not is_read(operation)):
             return every
