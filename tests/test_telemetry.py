@@ -12,6 +12,7 @@ import pytest
 from runbook_lib import mesh, telemetry
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.publisher import NONE, Grain, Publisher
+from runbook_lib.local.troubles import Troubles
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.task_definition import sidecar_of
@@ -214,7 +215,7 @@ def publisher_of(session: Session) -> tuple[Publisher, Counted]:
     assert definition is not None
     task = SimpleNamespace(id="a", account=p.account_id, region=p.region)
     member = SimpleNamespace(task=task, sidecar=sidecar, identity=sidecar_of(definition), live=True, phase="running")
-    return Publisher(lambda: [member]), sidecar  # type: ignore[list-item]
+    return Publisher(lambda: [member], Troubles()), sidecar  # type: ignore[list-item]
 
 
 EGRESS = "cds_egress_apps_serviceBv2_http2_9080"
