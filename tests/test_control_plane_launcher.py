@@ -13,6 +13,7 @@ import pytest
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane import Task, TaskState
 from runbook_lib.local.control_plane import ecs as engine
+from runbook_lib.local.troubles import Troubles
 from tests.control_plane_fixtures import (
     aws,
     definition,
@@ -211,7 +212,7 @@ def test_a_task_that_never_ran_is_not_heard_of(ecs: Any, launcher: Scripted, wit
 
 def test_converge_takes_steps_until_it_is_told_to_stop(ecs: Any) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=control_plane.converge, args=(stop, 0.01))
+    thread = threading.Thread(target=control_plane.converge, args=(stop, Troubles(), 0.01))
     thread.start()
     ecs.create_service(**service())
     ecs.get_waiter("services_stable").wait(

@@ -147,10 +147,8 @@ class Member:
 
     def _container(self, port: int) -> str:
         containers = self.task.definition["containerDefinitions"]
-        ports: dict[str, list[int]] = {
-            c["name"]: [m["containerPort"] for m in c.get("portMappings") or []] for c in containers
-        }
-        return next(name for name, own in ports.items() if port in own)
+        own = [c for c in containers if port in [m["containerPort"] for m in c.get("portMappings") or []]]
+        return str(own[0]["name"])
 
 
 def member_of(task: Task, folder: Path, now: float) -> Member:
