@@ -56,6 +56,7 @@ class Sidecar:
         self._clock, self._sleep = clock, sleep
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read_from = 0
+        self._asked: tuple[str, ...] = ()  # the files that the log has been about from there on
         self._refused: dict[str, tuple[str, str]] = {}  # by file, the version Envoy refused and its words
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -97,8 +98,8 @@ class Sidecar:
 
     def start(self, spawn: Spawn = subprocess.Popen) -> int:
         """Start Envoy on the files written before, and return its process id."""
-        self._read_log_from_here()
         self._refused.clear()
+        self._ask_about(*self._wanted())
         with self.log.open("ab") as log:
             self._process = spawn(self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self._process.pid
@@ -131,10 +132,11 @@ class Sidecar:
 
     def update_state(self) -> UpdateState:
         """Return what Envoy made of the files last written."""
+        self._note_refusal()
         versions, wanted = self.admin.file_versions(), self._wanted()
         outstanding = [name for name in wanted if versions.get(name) != wanted[name]]
         refusals = [words for name in outstanding if (words := self._refusal_of(name, wanted[name]))]
-        error = refusals[-1] if refusals else self._refusal() if outstanding else ""
+        error = refusals[-1] if refusals else ""
         state = "rejected" if error else "pending" if outstanding else "accepted"
         return UpdateState(state, versions, error)
 
@@ -183,11 +185,11 @@ class Sidecar:
         return content
 
     def _replace(self, name: str, content: Json) -> None:
-        self._read_log_from_here()
-        self._refused.pop(name, None)
+        self._note_refusal()
         # Envoy sees a rename only, and a reader never sees half a file.
         new = self.directory / f".{name}"
         new.write_text(json.dumps(content, indent=1))
+        self._ask_about(name)
         new.replace(self.directory / name)
 
     def _remove_others(self, files: Mapping[str, Json]) -> None:
@@ -213,10 +215,8 @@ class Sidecar:
             versions = self.admin.file_versions()
             if versions.get(name) == version or (versions and name not in versions):
                 return True  # Envoy reads a file only once a listener names it
+            self._note_refusal()
             if self._refusal_of(name, version):
-                return False
-            if words := self._refusal():
-                self._refused[name] = version, words
                 return False
             if self._clock() > end:
                 raise WaitError(f"Envoy in {self.directory} has not said in {seconds:g} s what it makes of {name}")
@@ -233,12 +233,14 @@ class Sidecar:
             name: content["version_info"] for name, content in files.items() if content and "version_info" in content
         }
 
-    def _refusal(self) -> str:
-        """Return Envoy's words on the last update it refused since the last write."""
+    def _note_refusal(self) -> None:
+        """Remember Envoy's words on what it was asked to take last, if it has refused that."""
         found = [part[1] for line in self._log_lines() for word in REFUSALS if len(part := line.split(word, 1)) == 2]
-        return found[-1] if found else ""
+        wanted = self._wanted() if found else {}
+        self._refused.update({name: (wanted.get(name, ""), found[-1]) for name in self._asked if found})
 
-    def _read_log_from_here(self) -> None:
+    def _ask_about(self, *names: str) -> None:
+        self._asked = names
         self._log_read_from = self.log.stat().st_size if self.log.exists() else 0
 
     def _log_lines(self) -> list[str]:
