@@ -299,7 +299,7 @@ class Explorer:
         options: dict[str, Any] = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
         self.open: Any = functools.partial(session.open_session, connect=self._connect, **options)
         runbook_lib.open_session = self.open
-        runbook_lib.show_topology = lambda *_: None  # a third of a walk's time, and nobody looks
+        runbook_lib.show_topology = lambda *_, **__: None  # a third of a walk's time, and nobody looks
         time.sleep = lambda seconds: None  # botocore's, between its retries; ECS stands still meanwhile
 
     def _connect(self, p: Parameters) -> session.Connection:

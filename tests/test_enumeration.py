@@ -22,6 +22,7 @@ from runbook_lib.local import control_plane, world
 from runbook_lib.session import Connection, Session
 from tests.control_plane_fixtures import listener, node_spec, route_spec
 from tests.enumeration import EVERY, LASTING, NOBODY, ONE_IN
+from tests.scenes import fact
 
 ROOT = Path(__file__).resolve().parent.parent
 DEATHS = ("death before", "death after")
@@ -213,7 +214,7 @@ class Actor:
             plan = survey(self.session).plan_weights({"serviceB": 100 - self.canary, "serviceBv2": self.canary})
             self.events.append(f"{self.name} plans")
             self._wait()
-            apply(self.session, clear(plan))
+            apply(self.session, clear(plan, *map(fact, plan.needs)))
         except RunbookError as error:
             self.error = error
         finally:
