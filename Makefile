@@ -20,8 +20,7 @@ run: setup ## run the whole runbook, unattended, on the local mesh
 	@$(BIN)/runbook run local
 
 test: setup ## every test once, the stored outputs of the notebooks included
-	$(BIN)/pytest -n 2 --dist loadfile tests
-	$(BIN)/pytest --nbval notebooks
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 soak: setup ## the statistical, kill, load and fresh-machine cases, repeated
 	$(BIN)/pytest -m soak --timeout 3600 tests

@@ -18,6 +18,9 @@ import pytest
 WORLD = pytest.StashKey[Path]()
 LEFT = pytest.StashKey[dict[int, str]]()
 GRACE_SECONDS = 10
+# What takes a minute or more is begun first, so that no worker is left alone with it at the end.
+LONG = ("stored_outputs", "notebooks", "gates", "enumeration", "unattended", "kill", "live_mesh", "live_shift",
+        "second_scenario", "rehearsals", "browser", "cli")  # fmt: skip
 
 
 def private_environment(world: Path) -> dict[str, str]:
@@ -80,6 +83,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(private_environment(world))
     if not config.getoption("--nbval", default=False):
         os.environ["RUNBOOK_LOCAL"] = "control-plane"  # tasks without processes; tests of traffic ask for their own
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
 @pytest.hookimpl(trylast=True)

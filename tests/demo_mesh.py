@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import math
-import socket
 import subprocess
 import sys
 import time
@@ -16,20 +15,19 @@ from typing import Any
 
 from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
+from runbook_lib.local.data_plane.reservation import Reservation
 from runbook_lib.local.data_plane.sidecar import Sidecar
 
 NAME = "serviceb.apps.local"
 PORT = 9080
+HELD: list[Reservation] = []
 CLUSTERS = {"v1": "cds_egress_apps_serviceB_http2_9080", "v2": "cds_egress_apps_serviceBv2_http2_9080"}
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens on, held together so that no two are the same."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ports nobody else is given while this process lives."""
+    HELD.append(Reservation(count))
+    return HELD[-1].ports
 
 
 def node(*backends: str, host: str = "", protocol: str = "http2", port: int = PORT, **listener: Any) -> dict[str, Any]:

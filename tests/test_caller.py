@@ -113,16 +113,18 @@ def test_counts_every_request_by_version_and_status(serve: Serve, call: Callable
 
 def test_keeps_its_pace(serve: Serve, call: Callable[..., Caller]) -> None:
     caller = call(serve("v1"))
-    before, began = caller.snapshot()["sent"], time.monotonic()
-    time.sleep(2)
-    rate = (caller.snapshot()["sent"] - before) / (time.monotonic() - began)
-    assert 170 < rate < 230
+
+    def rate() -> float:
+        before, began = caller.snapshot()["sent"], time.monotonic()
+        time.sleep(1)
+        return float(caller.snapshot()["sent"] - before) / (time.monotonic() - began)
+
+    until(lambda: 170 < rate() < 230, 30)  # a machine that stalls has its good seconds; another pace has none
 
 
 def test_keeps_its_pace_while_answers_are_slow(serve: Serve, call: Callable[..., Caller]) -> None:
     caller = call(serve("v1", "--latency-ms", "600"))
-    time.sleep(1.5)
-    assert caller.snapshot()["in_flight"] > 80  # a closed loop would wait for each
+    until(lambda: caller.snapshot()["in_flight"] > 80)  # a closed loop would wait for each
     last = caller.stop()
     assert (last["failed"], last["slow"], last["in_flight"]) == (0, last["sent"], 0)
 

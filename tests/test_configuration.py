@@ -87,8 +87,8 @@ def several_listeners() -> Mesh:
     return mesh(*by_port, virtual_nodes=nodes, virtual_routers={"serviceB": router("http2", PORT, 9081)})
 
 
-def logged() -> Mesh:
-    access = {"path": "/dev/stdout", "format": {"json": [{"key": "code", "value": "%RESPONSE_CODE%"}]}}
+def logged(path: str = "/dev/stdout") -> Mesh:
+    access = {"path": path, "format": {"json": [{"key": "code", "value": "%RESPONSE_CODE%"}]}}
     wanted = node(NAME)
     wanted["spec"]["logging"] = {"accessLog": {"file": access}}
     return with_nodes(serviceA=wanted)
@@ -314,8 +314,25 @@ def test_a_router_with_several_listeners_has_a_virtual_host_a_port() -> None:
     }  # fmt: skip
 
 
+def access_log(wanted: Mesh) -> dict[str, Any]:
+    [log] = files(wanted)["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+    return dict(log)
+
+
+def test_a_log_file_of_the_container_is_in_the_tasks_folder() -> None:
+    assert access_log(logged())["typed_config"]["path"] == "/dev/stdout"
+    assert access_log(logged("/var/log/envoy.json"))["typed_config"]["path"] == "./access_var_log_envoy.json.log"
+
+
+@pytest.mark.parametrize("ports", [PORTS, Ports(1, 2, {PORT: 3}, {80: 4}), Ports(1, 2, {80: 3}, {PORT: 4})])
+def test_a_listener_its_task_does_not_send_through_envoy_is_refused(ports: Ports) -> None:
+    wanted = with_nodes(serviceA=node(NAME, port=7070 if ports is PORTS else PORT))
+    with pytest.raises(PlanError, match=r"listens on port .* expected one of its task's AppPorts"):
+        sidecar_files(wanted, "serviceA", ports, ENDPOINTS, "7")
+
+
 def test_only_failures_are_logged() -> None:
-    [log] = files(logged())["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+    log = access_log(logged())
     assert log["filter"]["status_code_filter"]["comparison"]["value"]["default_value"] == 400
 
 

@@ -13,6 +13,7 @@ import pytest
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane import Task, TaskState
 from runbook_lib.local.control_plane import ecs as engine
+from runbook_lib.local.troubles import Troubles
 from tests.control_plane_fixtures import (
     aws,
     definition,
@@ -23,6 +24,7 @@ from tests.control_plane_fixtures import (
     settle,
     shared_clients,
 )
+from tests.demo_mesh import until
 
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 
@@ -211,7 +213,7 @@ def test_a_task_that_never_ran_is_not_heard_of(ecs: Any, launcher: Scripted, wit
 
 def test_converge_takes_steps_until_it_is_told_to_stop(ecs: Any) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=control_plane.converge, args=(stop, 0.01))
+    thread = threading.Thread(target=control_plane.converge, args=(stop, Troubles(), 0.01))
     thread.start()
     ecs.create_service(**service())
     ecs.get_waiter("services_stable").wait(
@@ -220,3 +222,28 @@ def test_converge_takes_steps_until_it_is_told_to_stop(ecs: Any) -> None:
     stop.set()
     thread.join(timeout=5)
     assert not thread.is_alive()
+
+
+class Failing(Scripted):
+    """A launcher that cannot start a task, the first time."""
+
+    def start(self, task: Task) -> None:
+        super().start(task)
+        if len(self.calls) == 1:
+            raise KeyError("unforeseen")
+
+
+def test_converge_goes_on_after_an_error_nobody_foresaw(ecs: Any) -> None:
+    stop, troubles, launcher = threading.Event(), Troubles(), Failing()
+    control_plane.launch_with(launcher)
+    ecs.create_service(**service())
+    thread = threading.Thread(target=control_plane.converge, args=(stop, troubles, 0.01))
+    thread.start()
+    try:
+        until(lambda: described(ecs)["runningCount"] == 1)
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+        control_plane.launch_with(control_plane.InMemoryLauncher())
+    assert len(launcher.calls) >= 1
+    assert not troubles.now, "what has passed is forgotten"

@@ -26,6 +26,18 @@ from tests.live import CANARY, STABLE, Live, chance, listening, live, newest, pr
 from tests.scenes import MESH, ROUTE
 
 
+def walked(it: Live) -> Counter[str]:
+    """Walk from nothing to the end of notebook 04; return who answered before it, at weights of 0/100."""
+    for number in ("01", "02", "03"):
+        it.step(number)
+    it.put(100)
+    seen = it.answered(1.0)
+    it.put(0)
+    it.step("04")
+    it.recovered()
+    return seen
+
+
 @dataclass
 class Way:
     """A mesh, and what was seen on the way to where it stands."""
@@ -39,13 +51,7 @@ class Way:
 def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """Walk from nothing to the end of notebook 04, under traffic."""
     with live(tmp_path_factory.mktemp("mesh")) as it:
-        for number in ("01", "02", "03"):
-            it.step(number)
-        it.put(100)
-        seen = it.answered(1.0)
-        it.put(0)
-        it.step("04")
-        it.recovered()
+        seen = walked(it)
         yield Way(it, seen, it.ledger())
 
 
@@ -178,7 +184,7 @@ def test_the_split_is_right_over_all_runs_pooled(there: Live) -> None:
     assert chance(pooled, {STABLE: 0.75, CANARY: 0.25}) > 1e-6
 
 
-def test_a_virtual_service_nobody_dials_has_no_effect_and_05_says_so(there: Live) -> None:
+def nobody_dials(there: Live) -> None:
     name, router = "backend.apps.local", "elsewhere"
     app_mesh = there.client("appmesh")
     listener = {"portMapping": {"port": 9080, "protocol": "http2"}}
@@ -203,6 +209,16 @@ def test_a_virtual_service_nobody_dials_has_no_effect_and_05_says_so(there: Live
     app_mesh.delete_virtual_service(**MESH, virtualServiceName=name)
     app_mesh.delete_route(**MESH, virtualRouterName=router, routeName="all")
     app_mesh.delete_virtual_router(**MESH, virtualRouterName=router)
+
+
+def test_a_virtual_service_nobody_dials_has_no_effect_and_05_says_so(there: Live) -> None:
+    nobody_dials(there)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("turn", range(5))
+def test_a_virtual_service_nobody_dials_never_has_an_effect(there: Live, turn: int) -> None:
+    nobody_dials(there)
 
 
 def test_what_envoy_rejects_leaves_the_former_routes_serving_and_shows_in_status(there: Live) -> None:
@@ -303,7 +319,10 @@ def test_the_shift_and_the_retirement_lose_no_request(way: Way) -> None:
 
 
 def test_killed_the_supervisor_leaves_no_process_and_the_next_command_says_so_in_one_sentence(way: Way) -> None:
-    there = way.mesh
+    killed_supervisor(way.mesh)
+
+
+def killed_supervisor(there: Live) -> None:
     found = supervisor.find(there.state)
     assert found is not None
     left = processes(there.world)
@@ -322,10 +341,10 @@ def test_killed_the_supervisor_leaves_no_process_and_the_next_command_says_so_in
 @pytest.mark.parametrize("turn", range(5))
 def test_the_whole_way_loses_no_request(tmp_path: Path, turn: int) -> None:
     with live(tmp_path, shift=quick()) as it:
-        for number in ("01", "02", "03", "04"):
-            it.step(number)
+        assert walked(it).keys() == {STABLE}, "weights have no effect before the caller's sidecar"
         take(it.session())
         it.step("06")
         ledger = it.ledger()
-    assert ledger["failed"] == 0
+        killed_supervisor(it)
+    assert (ledger["failed"], ledger["shed"]) == (0, 0)
     assert ledger["sent"] == ledger["answered"] + ledger["in_flight"]

@@ -12,13 +12,14 @@ import pytest
 from runbook_lib import mesh, telemetry
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.publisher import NONE, Grain, Publisher
+from runbook_lib.local.troubles import Troubles
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.task_definition import sidecar_of
 from runbook_lib.telemetry import Series
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, quick
-from tests.scenes import LOCAL, open_at, somebody
+from tests.scenes import LOCAL, MESH, ROUTE, open_at, somebody
 
 MINUTE = {"period_seconds": 60, "delay_seconds": 120}
 BEGAN = 1_800_000_000  # the beginning of a minute
@@ -214,7 +215,7 @@ def publisher_of(session: Session) -> tuple[Publisher, Counted]:
     assert definition is not None
     task = SimpleNamespace(id="a", account=p.account_id, region=p.region)
     member = SimpleNamespace(task=task, sidecar=sidecar, identity=sidecar_of(definition), live=True, phase="running")
-    return Publisher(lambda: [member]), sidecar  # type: ignore[list-item]
+    return Publisher(lambda: [member], Troubles()), sidecar  # type: ignore[list-item]
 
 
 EGRESS = "cds_egress_apps_serviceBv2_http2_9080"
@@ -280,3 +281,45 @@ def test_another_namespace_is_published_to_where_the_file_names_one(session: Ses
     assert canary(session, BEGAN).canary_requests == 0
     elsewhere = open_at("meshed", telemetry={"period_seconds": 1, "delay_seconds": 0, "namespace": "Shop"})
     assert canary(elsewhere, BEGAN).canary_requests == 3
+
+
+@pytest.mark.parametrize("weights", [(0, 0), None])
+def test_routes_that_the_local_mesh_refuses_cost_no_metric(session: Session, weights: tuple[int, int] | None) -> None:
+    """Envoy goes on with the former ones meanwhile; the other route is nobody's business."""
+    app_mesh = somebody(session)
+    if weights:
+        spec = app_mesh.describe_route(**ROUTE)["route"]["spec"]
+        for target, weight in zip(spec["http2Route"]["action"]["weightedTargets"], weights, strict=True):
+            target["weight"] = weight
+        app_mesh.update_route(**ROUTE, spec=spec)
+    else:
+        other = {**MESH, "virtualRouterName": "other"}
+        listener = {"portMapping": {"port": 9080, "protocol": "tcp"}}
+        app_mesh.create_virtual_router(**other, spec={"listeners": [listener]})
+        action = {"weightedTargets": [{"virtualNode": CANARY, "weight": 1}]}
+        app_mesh.create_route(**other, routeName="tcp", spec={"tcpRoute": {"action": action}})
+        provider = {"virtualRouter": {"virtualRouterName": "other"}}
+        app_mesh.create_virtual_service(**MESH, virtualServiceName="other.apps.local", spec={"provider": provider})
+    publisher, sidecar = publisher_of(session)
+    sidecar.now = {EGRESS: replace(NONE, completed=10)}
+    publisher.step(BEGAN + 1.0)
+    assert canary(session, BEGAN) == Sample(0, 0, 10, 0)
+
+
+def test_a_sidecar_that_cannot_be_read_costs_no_other_its_metrics(session: Session) -> None:
+    publisher, sidecar = publisher_of(session)
+    [member] = publisher._members()
+    broken = SimpleNamespace(**{**vars(member), "task": SimpleNamespace(id="b"), "sidecar": SimpleNamespace()})
+    both = Publisher(lambda: [broken, member], troubles := Troubles())  # type: ignore[list-item]
+    sidecar.now = {EGRESS: replace(NONE, completed=10)}
+    both.step(BEGAN + 1.0)
+    assert canary(session, BEGAN) == Sample(0, 0, 10, 0)
+    assert list(troubles.now) == ["metrics of task b"]
+
+
+def test_a_request_is_slow_over_the_very_limit() -> None:
+    session = opened(shift=quick(verdict={"slow_millis": 300}))
+    publisher, sidecar = publisher_of(session)
+    sidecar.now = {EGRESS: replace(NONE, completed=9, times=((300.0, 7), (500.0, 2)))}
+    publisher.step(BEGAN + 1.0)
+    assert read(session, BEGAN, BEGAN + 1)[0].slow == Sample(0, 0, 9, 2)

@@ -42,9 +42,20 @@ def connect(parameters: Parameters) -> Connection:
 
 
 def inject(parameters: Parameters, service: str, **faults: Any) -> None:
-    """Let a service's application fail from now on: `error_rate`, `latency_ms`, `crash`; nothing given mends it."""
-    from runbook_lib.local import supervisor
+    """Let a service's application fail from now on, by the names of `Faults`; nothing given mends it.
 
+    Raises ParametersError for a fault there is not, and TargetError where no local mesh runs.
+    """
+    from runbook_lib.errors import ParametersError, TargetError
+    from runbook_lib.local import supervisor
+    from runbook_lib.local.data_plane.faults import Faults
+
+    try:
+        Faults().changed(faults)
+    except ValueError as error:
+        raise ParametersError(f"fault of {service}: {error}") from error
+    if supervisor.running() is None:
+        raise TargetError(f"fault of {service}: no local mesh is running here", hint="start it: `runbook local up`")
     folder = supervisor.state_folder() / "tasks" / parameters.account_id / parameters.cluster
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{service}.faults.json"

@@ -7,9 +7,11 @@ local mesh is (`/runbook/...`), and passes everything else on.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from runbook_lib.local import control_plane
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
 from runbook_lib.local.data_plane.tasks import Fleet
 from runbook_lib.local.data_plane.traffic import Calls, Traffic
+from runbook_lib.local.troubles import Troubles
 
 __all__ = ["Rehearsal"]
 
 MESH_PATH = "/v20190125/"
+JOIN_SECONDS = 5.0
 
 
 class Rehearsal:
@@ -29,8 +33,11 @@ class Rehearsal:
     def __init__(self, folder: Path, id: str, *, data_plane: bool = True) -> None:
         self.id, self.folder, self.last = id, folder, time.monotonic()
         self.aws = control_plane.application()
-        self.fleet = Fleet(folder / "tasks")
-        self.publisher = Publisher(lambda: list(self.fleet.members.values()))
+        shutil.rmtree(folder / "tasks", ignore_errors=True)  # of the rehearsal before: its faults ended with it
+        self.troubles = Troubles()
+        self.fleet = Fleet(folder / "tasks", self.troubles)
+        self.publisher = Publisher(lambda: list(self.fleet.members.values()), self.troubles)
+        self.threads: list[threading.Thread] = []
         self.traffic: dict[str, Traffic] = {}
         self.data_plane = data_plane
         if data_plane:
@@ -38,14 +45,17 @@ class Rehearsal:
 
     def run(self, stop: threading.Event) -> None:
         """Keep everything moving, each in a thread of its own, until `stop` is set."""
-        work: list[Callable[[threading.Event], None]] = [lambda stop: control_plane.converge(stop)]
+        work: list[Callable[[threading.Event], None]] = [lambda stop: control_plane.converge(stop, self.troubles)]
         if self.data_plane:
             work += [self.fleet.run, self.publisher.run, self._supply]
-        for each in work:
-            threading.Thread(target=each, args=(stop,), daemon=True).start()
+        self.threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in work]
+        for thread in self.threads:
+            thread.start()
 
     def end(self) -> None:
-        """End traffic, then every task."""
+        """End traffic, then every task, once nothing can start another one."""
+        for thread in self.threads:
+            thread.join(JOIN_SECONDS)
         for traffic in self.traffic.values():
             traffic.end()
         self.fleet.end()
@@ -53,8 +63,9 @@ class Rehearsal:
     def _supply(self, stop: threading.Event) -> None:
         while not stop.wait(0.02):
             members = list(self.fleet.members.values())
-            for traffic in list(self.traffic.values()):
-                traffic.step(members)
+            for name, traffic in list(self.traffic.items()):
+                with self.troubles.of(f"traffic of {name}"):
+                    traffic.step(members)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.last = time.monotonic()
@@ -72,7 +83,7 @@ class Rehearsal:
         if path == "/runbook/id":
             return {"id": self.id, "data_plane": self.data_plane}
         if path == "/runbook/tasks":
-            return {"tasks": self.fleet.rows()}
+            return {"tasks": self.fleet.rows(), "troubles": dict(self.troubles.now)}
         if path == "/runbook/traffic" and method == "GET":
             return {name: traffic.snapshot() for name, traffic in self.traffic.items()}
         if path == "/runbook/probe":
@@ -85,9 +96,13 @@ class Rehearsal:
         return None
 
     def _call(self, environment: str, calls: Calls, grain: Grain) -> dict[str, Any]:
-        """Let a service call, and its counts be published, as the parameters say."""
+        """Let a service call, and its counts be published, as the parameters say; a later word changes the pace."""
         self.publisher.grains[calls.account] = grain
-        if self.data_plane and calls.requests_per_second and environment not in self.traffic:
+        self.fleet.limits_ms[calls.account] = (grain.slow_millis,) if grain.slow_millis else ()
+        known = self.traffic.get(environment)
+        if known:
+            known.calls = replace(known.calls, requests_per_second=calls.requests_per_second)
+        elif self.data_plane and calls.requests_per_second:
             self.traffic[environment] = Traffic(calls, self.folder / "tasks")
         return {"calls": environment in self.traffic}
 

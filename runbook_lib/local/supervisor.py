@@ -40,10 +40,14 @@ class LocalMesh:
     folder: Path
 
     def ask(self, path: str, body: Any = None, *, timeout: float = 5.0) -> Any:
-        """Return what the process answers on one of its own paths, within `timeout` seconds."""
+        """Return what the process answers on one of its own paths; TargetError where it does not in `timeout` s."""
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(self.endpoint + path, data=data, timeout=timeout) as answer:
-            return json.loads(answer.read())
+        try:
+            with urllib.request.urlopen(self.endpoint + path, data=data, timeout=timeout) as answer:
+                return json.loads(answer.read())
+        except (OSError, ValueError) as error:
+            where, log = f"the local mesh at {self.endpoint}{path}", self.folder / "supervisor.log"
+            raise TargetError(f"{where}: no answer: {error}", hint=f"its process {self.pid} writes {log}") from error
 
 
 def state_folder() -> Path:
@@ -88,22 +92,39 @@ def ensure() -> LocalMesh:
 
 
 def down(folder: Path | None = None) -> bool:
-    """Stop the process of a state folder and wait until it is gone; return whether there was one."""
+    """Stop the process of a state folder and wait until it is gone; return whether there was one.
+
+    One that does not answer is stopped as well, by force where need be; TargetError where it stays all the same.
+    """
     mesh = find(folder)
     if mesh is None:
         return False
-    running = _alive(mesh)
-    if running:
-        os.kill(mesh.pid, signal.SIGTERM)
-        _until(lambda: not _exists(mesh.pid), 15)
+    there = _alive(mesh) or str(mesh.folder) in _command(mesh.pid)
+    if there and not any(_ended(mesh.pid, *how) for how in ((signal.SIGTERM, 15), (signal.SIGKILL, 5))):
+        raise TargetError(f"the local mesh: its process {mesh.pid} does not end", hint="end it, then say `down` again")
     _forget(mesh.folder)
-    return running
+    return there
+
+
+def _ended(pid: int, number: signal.Signals, seconds: float) -> bool:
+    if _exists(pid):
+        os.kill(pid, number)
+    return _until(lambda: not _exists(pid), seconds)
+
+
+def _command(pid: int) -> str:
+    """Return the command line of a process, empty where there is none: a pid may be somebody else's by now."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except FileNotFoundError:  # no such process, or no /proc
+        asked = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
 
 
 def _alive(mesh: LocalMesh) -> bool:
     try:
         return bool(mesh.ask("/runbook/id")["id"] == mesh.id)
-    except (OSError, ValueError):
+    except TargetError:
         return False
 
 

@@ -32,7 +32,10 @@ Client = Callable[[str], Any]
 
 
 def ensure(p: Parameters, mesh: LocalMesh) -> str:
-    """Create what the environment's file names and the local mesh has not seen yet; return its account."""
+    """Create what the environment's file names and the local mesh has not seen yet; return its account.
+
+    How often is called and how late telemetry is are as the file says now; who is called stays as it was at first.
+    """
     notes = mesh.folder / "worlds.json"
     with FileLock(mesh.folder / "worlds.lock"):
         worlds = json.loads(notes.read_text()) if notes.is_file() else {}
@@ -40,13 +43,14 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
         new = [name for name in p.services if name not in world["services"]]
         if new:
             create(p, new, _clients(p, mesh.endpoint, world["account"]))
+        if p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
+            mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
+        if new:
+            _settle(p, new, _clients(p, mesh.endpoint, world["account"])("ecs"))
             world["services"] += new
             part = mesh.folder / ".worlds.json"
             part.write_text(json.dumps(worlds))
-            part.replace(notes)
-            if p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
-                mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
-            _settle(p, new, _clients(p, mesh.endpoint, world["account"])("ecs"))
+            part.replace(notes)  # last: whoever is stopped on the way begins again
     return str(world["account"])
 
 
@@ -63,7 +67,7 @@ def _traffic(p: Parameters, account: str) -> dict[str, Any]:
         "protocol": p.routers[p.router].protocol or p.protocol,
         "requests_per_second": p.traffic.requests_per_second,
     }
-    grain = p.telemetry.model_dump()
+    grain = {**p.telemetry.model_dump(), "slow_millis": p.shift.verdict.slow_millis}
     return {"environment": p.environment, "calls": calls, "grain": grain}
 
 

@@ -3,7 +3,7 @@ it.
 
     app = application()         a WSGI application; serve it on 127.0.0.1, or call it in-process
     reconcile()                 one step of ECS's scheduler; nothing moves without it
-    converge(stop)              goes on taking steps, in a thread of the caller's
+    converge(stop, troubles)    goes on taking steps, in a thread of the caller's
     launch_with(launcher)       real processes in place of tasks that come up by themselves
     answer_in_process(events)   boto3 clients that call it without a socket
     attach(attachment)          somebody else who hears of tasks coming and going

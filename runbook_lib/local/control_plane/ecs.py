@@ -13,11 +13,12 @@ from typing import Any, Final
 from runbook_lib.local.control_plane import clusters, resource_tags, services, task_definitions, tasks
 from runbook_lib.local.control_plane.attachments import Attachment, CloudMapRegistration
 from runbook_lib.local.control_plane.convergence import Scheduler
-from runbook_lib.local.control_plane.ecs_resources import EcsBackend, ecs_backends
+from runbook_lib.local.control_plane.ecs_resources import EcsBackend, EcsState, ecs_backends
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.validation import check
 from runbook_lib.local.control_plane.wire import Target, model
+from runbook_lib.local.troubles import Troubles
 
 __all__ = ["attach", "converge", "launch_with", "perform", "reconcile"]
 
@@ -59,12 +60,22 @@ def attach(attachment: Attachment) -> None:
 def reconcile() -> bool:
     """Take one step in every account and region; say whether something moved."""
     with LOCK:
-        states = [backend.state for _, _, backend in list(ecs_backends.iter_backends())]  # type: ignore[attr-defined]
-        moved = [Scheduler(state, _LAUNCHER[0], tuple(_ATTACHMENTS)).step() for state in states]
+        moved = [_step(state) for state in _states()]
         return any(moved)
 
 
-def converge(stop: threading.Event, interval: float = 0.05) -> None:
+def converge(stop: threading.Event, troubles: Troubles, interval: float = 0.05) -> None:
     """Take a step every `interval` seconds until `stop` is set; it is what a thread of the caller's runs."""
     while not stop.wait(interval):
-        reconcile()
+        for state in _states():
+            with troubles.of(f"ECS in account {state.account}, {state.region}"), LOCK:
+                _step(state)
+
+
+def _states() -> list[EcsState]:
+    with LOCK:
+        return [backend.state for _, _, backend in list(ecs_backends.iter_backends())]  # type: ignore[attr-defined]
+
+
+def _step(state: EcsState) -> bool:
+    return Scheduler(state, _LAUNCHER[0], tuple(_ATTACHMENTS)).step()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-TIMEOUT_SECONDS = 2.0
+TIMEOUT_SECONDS = 1.0  # an Envoy that hangs keeps others waiting so long
 CLUSTER_COUNTERS = (
     r"^cluster\.cds_[^.]+\."
     r"(upstream_rq_(total|completed|[2-5]xx|retry|timeout|active|pending_overflow|time)"

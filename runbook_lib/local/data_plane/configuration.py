@@ -56,6 +56,7 @@ def sidecar_files(
     """
     refuse_gateways(mesh)
     places = [Target(mesh.name, node, listener) for listener in mesh.listeners(node)]
+    _refuse_unreached(node, places, ports)
     clusters = egress_clusters(mesh, node, endpoints)
     clusters += [ingress_cluster(place, (LOOPBACK, ports.app[place.port])) for place in places]
     logs = access_logs(mesh.node_spec(node))
@@ -67,6 +68,18 @@ def sidecar_files(
         **{ingress_file(place): _resources(version, [ingress_routes(place)]) for place in places},
         "lds.json": _resources(version, [*listeners, egress_listener(ports.egress, logs)]),
     }
+
+
+def _refuse_unreached(node: str, places: Sequence[Target], ports: Ports) -> None:
+    """Raise PlanError where a node listens on a port that its task does not have, or does not send through Envoy."""
+    known = sorted(ports.ingress.keys() & ports.app.keys())
+    for place in places:
+        if place.port not in known:
+            raise PlanError(
+                f"virtual node {node!r} listens on port {place.port}; expected one of its task's AppPorts, which "
+                f"are container ports too: found {', '.join(map(str, known)) or 'none'}",
+                hint="notebook 04 registers the definition that the mesh asks for",
+            )
 
 
 def refuse_gateways(mesh: Mesh) -> None:

@@ -19,13 +19,15 @@ Row = dict[str, Any]
 BOUNDS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 KEPT_SECONDS = 3600
 KEPT_ANSWERS = 100_000
+PACE_SECONDS = 3
 
 
 class Ledger:
     """Counts by second, version and status; safe to read from any thread.
 
     A request is sent once and ends once: answered well, or failed (any other answer, or none).
-    `version` is empty where no application answered.
+    `version` is empty where no application answered. What the file holds already is counted on from; latencies
+    are those since the start.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class Ledger:
         self._ends: dict[str, list[float]] = {}
         self._recent: deque[tuple[float, str]] = deque(maxlen=KEPT_ANSWERS)
         self._started = clock()
+        for row in _rows_in(file):
+            self._take_over(row)
 
     def sent(self) -> None:
         """Count a request that begins."""
@@ -62,9 +66,9 @@ class Ledger:
         now, slow = self._clock(), seconds * 1000 > self._slow_ms
         with self._lock:
             self._totals.update(answered=answered, failed=failed, slow=slow)
-            cell = self._seconds.setdefault(int(now), {}).setdefault((version, status), [0, 0])
-            cell[0] += 1
-            cell[1] += slow
+            cell = self._seconds.setdefault(int(now), {}).setdefault((version, status), [0, 0, 0, 0])
+            for place, counted in enumerate((True, slow, answered, failed)):
+                cell[place] += counted
             self._statuses.setdefault(version, Counter())[status] += 1
             self._latencies.setdefault(version, Counter())[bisect_right(BOUNDS_MS, seconds * 1000)] += 1
             self._ends.setdefault(version, [now, now])[1] = now
@@ -90,6 +94,7 @@ class Ledger:
                 "started": self._started,
                 "at": self._clock(),
                 **self._totals,
+                "requests_per_second": self._pace(),
                 "in_flight": self._totals["sent"] - ended,
                 "slow_ms": self._slow_ms,
                 "versions": {version: self._version(version) for version in sorted(self._statuses)},
@@ -109,10 +114,24 @@ class Ledger:
             with self._file.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
 
+    def _take_over(self, row: Row) -> None:
+        counted = {name: row[name] for name in ("slow", "answered", "failed")}
+        self._totals.update(sent=row["requests"], **counted)
+        self._statuses.setdefault(row["version"], Counter())[row["status"]] += row["requests"]
+        self._ends.setdefault(row["version"], [row["second"], 0.0])[1] = row["second"]
+        self._latencies.setdefault(row["version"], Counter())
+
+    def _pace(self) -> float:
+        """Return the requests that ended each second, over the last full ones."""
+        now = int(self._clock())
+        lately = [self._seconds.get(second, {}) for second in range(now - PACE_SECONDS, now)]
+        return sum(cell[0] for second in lately for cell in second.values()) / PACE_SECONDS
+
     def _rows_of(self, second: int) -> list[Row]:
+        names = ("requests", "slow", "answered", "failed")
         return [
-            {"second": second, "version": version, "status": status, "requests": count, "slow": slow}
-            for (version, status), (count, slow) in self._seconds[second].items()
+            {"second": second, "version": version, "status": status, **dict(zip(names, counts, strict=True))}
+            for (version, status), counts in self._seconds[second].items()
         ]
 
     def _version(self, version: str) -> Row:
@@ -125,3 +144,9 @@ class Ledger:
             "first": self._ends[version][0],
             "last": self._ends[version][1],
         }
+
+
+def _rows_in(file: Path | None) -> list[Row]:
+    """Return the rows of a ledger's file, but for a line its writer did not live to end."""
+    lines = file.read_text().splitlines(keepends=True) if file and file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]

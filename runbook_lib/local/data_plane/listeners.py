@@ -80,15 +80,20 @@ def _manager(prefix: str, routes: str, file: str, logs: Sequence[Json]) -> Json:
 def access_logs(spec: Resource) -> list[Json]:
     """Return a node's access log, of answers from 400 up only.
 
-    On AWS every request is logged; here paced traffic would fill a laptop's disk within the hour.
+    On AWS every request is logged; here paced traffic would fill a laptop's disk within the hour. A file that
+    would be in the container is in the task's folder.
     """
     file = (spec.get("logging") or {}).get("accessLog", {}).get("file")
     if not file:
         return []
-    config: Json = {"@type": FILE_LOG, "path": file["path"], **_format(file.get("format", {}))}
+    config: Json = {"@type": FILE_LOG, "path": _place(file["path"]), **_format(file.get("format", {}))}
     floor = {"default_value": 400, "runtime_key": "access_log.lowest_status"}
     only = {"status_code_filter": {"comparison": {"op": "GE", "value": floor}}}
     return [{"name": "envoy.access_loggers.file", "filter": only, "typed_config": config}]
+
+
+def _place(path: str) -> str:
+    return path if path.startswith("/dev/") else f"./access{path.replace('/', '_')}.log"
 
 
 def _format(wanted: Resource) -> Json:

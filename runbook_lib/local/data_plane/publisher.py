@@ -6,6 +6,7 @@ bad version cannot hide behind a retry policy. Data appear as late as the enviro
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -17,9 +18,10 @@ from runbook_lib.local.control_plane import metrics_backends
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.metrics import Series, Sum, key
 from runbook_lib.local.data_plane.admin import Counters
-from runbook_lib.local.data_plane.resources import Mesh, doors, targets
-from runbook_lib.local.data_plane.tasks import Member
+from runbook_lib.local.data_plane.member import Member
+from runbook_lib.local.data_plane.resources import Mesh, nodes_behind
 from runbook_lib.local.data_plane.view import look
+from runbook_lib.local.troubles import Troubles
 
 __all__ = ["Publisher"]
 
@@ -33,13 +35,14 @@ class Grain:
     period_seconds: int = 1
     delay_seconds: int = 0
     namespace: str = "AppMesh"
+    slow_millis: int | None = None  # a limit the requests' times are told apart at
 
 
 class Publisher:
     """Reads every sidecar's counters each second and puts what was counted since the last reading."""
 
-    def __init__(self, members: Callable[[], Iterable[Member]]) -> None:
-        self._members = members
+    def __init__(self, members: Callable[[], Iterable[Member]], troubles: Troubles) -> None:
+        self._members, self._troubles = members, troubles
         self._before: dict[str, Mapping[str, Counters]] = {}
         self._waiting: deque[tuple[float, str, str, Series, int, Sum]] = deque()
         self.grains: dict[str, Grain] = {}
@@ -52,10 +55,14 @@ class Publisher:
     def step(self, now: float) -> None:
         """Read, and put what is due."""
         second = int(now) - 1  # what was counted since the last full second
-        for member in self._members():
+        members = {member.task.id: member for member in self._members()}
+        self._before = {id: counted for id, counted in self._before.items() if id in members}
+        for id, member in members.items():
             if member.sidecar and member.identity and member.live and member.phase in ("running", "leaving"):
-                self._read(member, second)
-        self._put(now)
+                with self._troubles.of(f"metrics of task {id[:8]}"):
+                    self._read(member, second)
+        with self._troubles.of("metrics"):
+            self._put(now)
 
     def _read(self, member: Member, second: int) -> None:
         counters = member.sidecar.counters() if member.sidecar else {}
@@ -95,7 +102,7 @@ def _data(
     if cluster.startswith("cds_ingress_"):
         yield key(namespace, "RequestCount", base), _of((requests, 1))
         return
-    for service, target in _led_to(mesh, cluster):
+    for service, target in _led_to(mesh, own, cluster):
         dimensions = [
             *base,
             {"Name": "TargetVirtualService", "Value": service},
@@ -125,12 +132,14 @@ def _tries(counters: Counters) -> int:
     return counters.completed + counters.retried_5xx
 
 
-def _led_to(mesh: Mesh, cluster: str) -> list[tuple[str, str]]:
-    """Return the virtual service and the node a cluster stands for; Envoy counts by cluster, so the first service."""
-    for service in mesh.virtual_services:
-        for _, routes in doors(mesh, service):
-            for route in routes:
-                for target, _weight in targets(mesh, route):
-                    if target.cluster("egress") == cluster:
-                        return [(service, target.node)]
+def _led_to(mesh: Mesh, own: str, cluster: str) -> list[tuple[str, str]]:
+    """Return the virtual service and the node a cluster stands for; Envoy counts by cluster, so the first service.
+
+    By the cluster's name alone: what the mesh says now may be refused, while Envoy goes on with what it had.
+    """
+    spec = mesh.virtual_nodes.get(own, {}).get("spec", {})
+    for service in [entry["virtualService"]["virtualServiceName"] for entry in spec.get("backends") or []]:
+        for node in nodes_behind(mesh, service):
+            if re.fullmatch(rf"cds_egress_{re.escape(f'{mesh.name}_{node}')}_[a-z0-9]+_\d+", cluster):
+                return [(service, node)]
     return []

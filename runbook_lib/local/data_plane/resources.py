@@ -172,6 +172,16 @@ def targets(mesh: Mesh, route: Resource) -> list[tuple[Target, int]]:
     return [(target(mesh, entry["virtualNode"], entry.get("port")), entry["weight"]) for entry in listed]
 
 
+def nodes_behind(mesh: Mesh, service: str) -> list[str]:
+    """Return the nodes a virtual service names, by itself or in its routes, whatever the local mesh can carry."""
+    provider = mesh.virtual_services.get(service, {}).get("spec", {}).get("provider") or {}
+    if "virtualNode" in provider:
+        return [provider["virtualNode"]["virtualNodeName"]]
+    routes = mesh.routes.get(provider.get("virtualRouter", {}).get("virtualRouterName", ""), [])
+    bodies = [body for route in routes for kind, body in route["spec"].items() if kind.endswith("Route")]
+    return [entry["virtualNode"] for body in bodies for entry in body["action"]["weightedTargets"]]
+
+
 def reached(mesh: Mesh, node: str) -> list[Target]:
     """Return every target a node's backends lead to, each once, in the order of its cluster's name."""
     found = {

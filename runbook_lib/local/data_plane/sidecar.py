@@ -56,7 +56,14 @@ class Sidecar:
         self._clock, self._sleep = clock, sleep
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read_from = 0
+        self._asked: tuple[str, ...] = ()  # the files that the log has been about from there on
+        self._refused: dict[str, tuple[str, str]] = {}  # by file, the version Envoy refused and its words
         directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def started(self) -> bool:
+        """Say whether it was ever started."""
+        return self._process is not None
 
     @property
     def pid(self) -> int | None:
@@ -64,33 +71,35 @@ class Sidecar:
         running = self._process is not None and self._process.poll() is None
         return self._process.pid if self._process and running else None
 
-    def write_files(self, files: Mapping[str, Json]) -> list[str]:
+    def write_files(self, files: Mapping[str, Json], seconds: float = TAKEN_SECONDS) -> list[str]:
         """Write what differs from the files there are, and return its names.
 
         A new bootstrap counts from the next start.
         While Envoy runs, clusters are there before the routes that name them and go after them, so that no
         request meets a route to nowhere; each step waits until Envoy has taken the one before, and a step it
-        rejects is the last.
+        rejects is the last. WaitError where Envoy does not say within `seconds` what it makes of one; to call this
+        again is then to wait again and go on.
         """
         changed = {name: content for name, content in files.items() if self._differs(name, content)}
-        if changed and self.log.exists():
-            self._log_read_from = self.log.stat().st_size
         written: list[str] = []
-        for name in sorted(changed, key=_turn):
-            keeps = name == CLUSTERS and self.pid
-            content = self._with_former(changed[name]) if keeps else changed[name]
-            self._replace(name, content)
-            written.append(name)
-            if self.pid and not self._taken(name, content):
+        late = {CLUSTERS} & set(self._untaken())  # routes must not come before them, now as little as before
+        for name in sorted({*changed, *late}, key=_turn):
+            if name in changed:
+                keeps = name == CLUSTERS and self.pid
+                self._replace(name, self._with_former(changed[name]) if keeps else changed[name])
+                written.append(name)
+            if self.pid and not self._taken(name, seconds):
                 return written
-        if self._differs(CLUSTERS, files[CLUSTERS]):
-            self._replace(CLUSTERS, files[CLUSTERS])
-        self._remove_others(files)
+        if not self._untaken():
+            if self._differs(CLUSTERS, files[CLUSTERS]):
+                self._replace(CLUSTERS, files[CLUSTERS])
+            self._remove_others(files)
         return written
 
     def start(self, spawn: Spawn = subprocess.Popen) -> int:
         """Start Envoy on the files written before, and return its process id."""
-        self._log_read_from = self.log.stat().st_size if self.log.exists() else 0
+        self._refused.clear()
+        self._ask_about(*self._wanted())
         with self.log.open("ab") as log:
             self._process = spawn(self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self._process.pid
@@ -123,9 +132,11 @@ class Sidecar:
 
     def update_state(self) -> UpdateState:
         """Return what Envoy made of the files last written."""
-        versions = self.admin.file_versions()
-        outstanding = [name for name in self._wanted() if versions.get(name) != self._wanted()[name]]
-        error = self._refusal() if outstanding else ""
+        self._note_refusal()
+        versions, wanted = self.admin.file_versions(), self._wanted()
+        outstanding = [name for name in wanted if versions.get(name) != wanted[name]]
+        refusals = [words for name in outstanding if (words := self._refusal_of(name, wanted[name]))]
+        error = refusals[-1] if refusals else ""
         state = "rejected" if error else "pending" if outstanding else "accepted"
         return UpdateState(state, versions, error)
 
@@ -133,12 +144,17 @@ class Sidecar:
         """Return what each cluster counted since Envoy started, `slow` being the requests over `slow_ms`."""
         return self.admin.counters(slow_ms)
 
+    def drain(self, seconds: float) -> None:
+        """Send clients elsewhere, and wait at most so long for what is under way."""
+        if self.pid and self.admin.drain():
+            self._quiet(seconds)
+
     def stop(self, drain_seconds: float = 0.0, kill_after_seconds: float = 5.0) -> int | None:
         """End Envoy, after at most `drain_seconds` for what is under way; return its exit code."""
         if self._process is None:
             return None
-        if drain_seconds and self.pid and self.admin.drain():
-            self._quiet(drain_seconds)
+        if drain_seconds:
+            self.drain(drain_seconds)
         if self.pid:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -169,9 +185,11 @@ class Sidecar:
         return content
 
     def _replace(self, name: str, content: Json) -> None:
+        self._note_refusal()
         # Envoy sees a rename only, and a reader never sees half a file.
         new = self.directory / f".{name}"
         new.write_text(json.dumps(content, indent=1))
+        self._ask_about(name)
         new.replace(self.directory / name)
 
     def _remove_others(self, files: Mapping[str, Json]) -> None:
@@ -185,17 +203,29 @@ class Sidecar:
         kept = [cluster for cluster in former["resources"] if cluster["name"] not in names]
         return clusters | {"resources": [*clusters["resources"], *kept]}
 
-    def _taken(self, name: str, content: Json) -> bool:
-        """Wait until Envoy has taken a file; False where it refuses it, or no one asked for it yet."""
-        version, end = content.get("version_info"), self._clock() + TAKEN_SECONDS
-        while version and self.pid and self._clock() < end:
+    def _untaken(self) -> list[str]:
+        """Return the files a running Envoy follows and has not taken as they stand, those it refused among them."""
+        versions = self.admin.file_versions() if self.pid else {}
+        return [name for name, version in self._wanted().items() if versions.get(name, version) != version]
+
+    def _taken(self, name: str, seconds: float) -> bool:
+        """Wait until Envoy has taken a file; False where it refuses it or ends."""
+        version, end = self._wanted().get(name), self._clock() + seconds
+        while version and self.pid:
             versions = self.admin.file_versions()
             if versions.get(name) == version or (versions and name not in versions):
                 return True  # Envoy reads a file only once a listener names it
-            if self._refusal():
+            self._note_refusal()
+            if self._refusal_of(name, version):
                 return False
+            if self._clock() > end:
+                raise WaitError(f"Envoy in {self.directory} has not said in {seconds:g} s what it makes of {name}")
             self._sleep(POLL_SECONDS)
         return version is None
+
+    def _refusal_of(self, name: str, version: str) -> str:
+        refused, words = self._refused.get(name, ("", ""))
+        return words if refused == version else ""
 
     def _wanted(self) -> dict[str, str]:
         files = {path.name: self._read(path.name) for path in self.directory.glob(FILES)}
@@ -203,10 +233,15 @@ class Sidecar:
             name: content["version_info"] for name, content in files.items() if content and "version_info" in content
         }
 
-    def _refusal(self) -> str:
-        """Return Envoy's words on the last update it refused since the last write."""
+    def _note_refusal(self) -> None:
+        """Remember Envoy's words on what it was asked to take last, if it has refused that."""
         found = [part[1] for line in self._log_lines() for word in REFUSALS if len(part := line.split(word, 1)) == 2]
-        return found[-1] if found else ""
+        wanted = self._wanted() if found else {}
+        self._refused.update({name: (wanted.get(name, ""), found[-1]) for name in self._asked if found})
+
+    def _ask_about(self, *names: str) -> None:
+        self._asked = names
+        self._log_read_from = self.log.stat().st_size if self.log.exists() else 0
 
     def _log_lines(self) -> list[str]:
         try:

@@ -20,9 +20,10 @@ from typing import Any
 
 from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.local.data_plane.ledger import Ledger
+from runbook_lib.local.data_plane.member import LOOPBACK, Member
 from runbook_lib.local.data_plane.resources import Address
-from runbook_lib.local.data_plane.tasks import LOOPBACK, UNREACHABLE, Member
-from runbook_lib.local.data_plane.view import look
+from runbook_lib.local.data_plane.tasks import UNREACHABLE
+from runbook_lib.local.data_plane.view import addresses
 
 __all__ = ["Calls", "Traffic"]
 
@@ -52,6 +53,7 @@ class Traffic:
         self.folder = folder / calls.account / calls.cluster / f"{calls.service}-calls"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
         self._told: dict[str, Any] = {}
 
     def step(self, members: Sequence[Member]) -> None:
@@ -63,10 +65,13 @@ class Traffic:
             self._start()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what the process last wrote of its ledger; empty before its first word."""
+        """Return what the process last wrote of its ledger, and its restarts; empty before its first word.
+
+        What was in flight when it died, and the second it had not written yet, is in no count.
+        """
         file = self.folder / "snapshot.json"
         found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-        return {**found, "file": str(file)} if found else {}
+        return {**found, "restarts": self.starts - 1, "file": str(file)} if found else {}
 
     def probe(self, members: Sequence[Member], headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
         """Make requests with headers as the service would, beside its own; return version and status of each."""
@@ -77,7 +82,7 @@ class Traffic:
             calls.port,
             calls.protocol,
             requests_per_second=0,
-            resolve=lambda name: look(calls.account, calls.region).addresses.get(name, ()),
+            resolve=lambda name: addresses(calls.account, calls.region).get(name, ()),
             route_to=lambda addresses: (LOOPBACK, own.ports.egress) if own and own.ports else UNREACHABLE,
         ).start()
         try:
@@ -106,7 +111,7 @@ class Traffic:
         direct = {m.task.address: m.inbound[calls.port] for m in here if calls.port in m.inbound and m.phase != "ended"}
         plan = {
             "calls": asdict(calls),
-            "addresses": look(calls.account, calls.region).addresses.get(calls.name, ()),
+            "addresses": addresses(calls.account, calls.region).get(calls.name, ()),
             "via": own.ports.egress if own.ports else None,
             "direct": direct,
         }
@@ -115,6 +120,7 @@ class Traffic:
             _replace(self.folder / "plan.json", plan)
 
     def _start(self) -> None:
+        self.starts += 1
         with (self.folder / "log").open("ab") as log:
             command = [sys.executable, "-m", "runbook_lib.local.data_plane.traffic", str(self.folder)]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -174,6 +180,7 @@ def main(folder: Path) -> None:
     written = time.monotonic()
     while not stop.wait(READ_SECONDS):
         way.read()
+        caller.requests_per_second = way.plan["calls"]["requests_per_second"]
         if time.monotonic() - written > SNAPSHOT_SECONDS:
             written = time.monotonic()
             _replace(folder / "snapshot.json", caller.snapshot())

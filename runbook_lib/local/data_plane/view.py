@@ -14,7 +14,7 @@ from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.mesh_resources import MeshState, Resource
 from runbook_lib.local.data_plane.resources import Mesh
 
-__all__ = ["View", "look"]
+__all__ = ["View", "addresses", "look"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def look(account: str, region: str) -> View:
     with LOCK:
         state = appmesh_backends[account][region].state
         meshes = {r.name: _mesh(state, r) for r in state.under("Mesh", ())}
-        return View(meshes, _addresses(account, region))
+        return View(meshes, addresses(account, region))
 
 
 def _mesh(state: MeshState, mesh: Resource) -> Mesh:
@@ -51,17 +51,19 @@ def _mesh(state: MeshState, mesh: Resource) -> Mesh:
     )
 
 
-def _addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
-    store = cloud_map.store(account, region)
-    spaces = {namespace.id: namespace.name for namespace in store.namespaces.values()}
-    return {
-        f"{service.name}.{spaces.get(_namespace(service), '')}".lower(): tuple(
-            instance.attributes["AWS_INSTANCE_IPV4"]
-            for instance in service.instances
-            if "AWS_INSTANCE_IPV4" in instance.attributes
-        )
-        for service in store.services.values()
-    }
+def addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of each DNS name of an account in a region, in lower case."""
+    with LOCK:
+        store = cloud_map.store(account, region)
+        spaces = {namespace.id: namespace.name for namespace in store.namespaces.values()}
+        return {
+            f"{service.name}.{spaces.get(_namespace(service), '')}".lower(): tuple(
+                instance.attributes["AWS_INSTANCE_IPV4"]
+                for instance in service.instances
+                if "AWS_INSTANCE_IPV4" in instance.attributes
+            )
+            for service in store.services.values()
+        }
 
 
 def _namespace(service: Any) -> str:
