@@ -32,8 +32,8 @@ lab: setup ## open the notebooks in JupyterLab, on 127.0.0.1
 	@# --allow-root: development containers run as root; Lab listens on loopback only and asks for its token.
 	@$(BIN)/jupyter lab --ip 127.0.0.1 --allow-root notebooks/00_check_environment.ipynb
 
-record: setup ## record the notebooks' stored outputs again
-	@$(BIN)/python tools/record_notebooks.py
+record: setup ## record the notebooks' stored outputs again; MEASURED=1: the measured ones too
+	@$(BIN)/python tools/record_notebooks.py $(if $(MEASURED),--measured)
 
 pictures: setup ## make the README's pictures of JupyterLab again, light and dark
 	@$(BIN)/python tools/make_pictures.py

@@ -28,6 +28,19 @@ class Seen:
     share: float | None
     band: tuple[float, float]
 
+    @property
+    def words(self) -> str:
+        """The share and what was expected, to be read."""
+        if self.share is None:
+            return "no request was counted"
+        return f"{100 * self.share:.1f} % of {self.requests:,} requests, {self.expected} expected"
+
+    @property
+    def expected(self) -> str:
+        """The band, to be read."""
+        low, high = self.band
+        return f"{100 * low:.1f} to {100 * high:.1f} %" if low < high else "all of them" if low else "none of them"
+
 
 def seen_of(samples: Sequence[Sample], weight: float, confidence: float = CONFIDENCE) -> Seen:
     """Return what some intervals show of a weight, in percent."""

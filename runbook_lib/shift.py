@@ -376,16 +376,14 @@ class _Shift:
         found = seen_of([i.errors for i in seen], step)
         if found.share is None:
             return f"no request was counted in {self.shift.prove_seconds} s: the weight cannot be proved"
-        band = f"{found.band[0]:.1%} to {found.band[1]:.1%} of {found.requests} requests were expected"
         why = "the weight has no effect" if found.share < found.band[0] else "it is not what the weight says"
-        return f"after {self.shift.prove_seconds} s the canary's share is {found.share:.1%}; {band}: {why}"
+        return f"after {self.shift.prove_seconds} s the canary answers {found.words}: {why}"
 
     def _check_share(self, step: int, decision: Decision) -> Iterator[Decision]:
         """A weight that was real and is no longer is a hold, never a FAIL."""
         found = drifted([i.errors for i in self.seen if i.start >= self.real_since], step)
-        if found and found.share is not None:
-            band = f"{found.band[0]:.1%} to {found.band[1]:.1%} of {found.requests} requests are {step} %"
-            yield from self._hold(decision, "share", f"the canary's share is {found.share:.1%}, {band}")
+        if found:
+            yield from self._hold(decision, "share", f"the weight stopped working: the canary answers {found.words}")
 
     def _look(self) -> list[Interval]:
         """Read the whole intervals since the first step, and return this step's."""
@@ -560,10 +558,7 @@ class _Shift:
         found = seen_of([i.errors for i in seen if i.start >= self.real_since], step)
         words = judgement.reason
         if phase == "proved":
-            low, high = found.band
-            words = (
-                f"{step} % is real: {found.share:.1%} of {found.requests} requests, {low:.1%} to {high:.1%} expected"
-            )
+            words = f"{step} % is real: the canary answers {found.words}"
         return Decision(
             phase,
             step,

@@ -23,6 +23,7 @@ from runbook_lib.errors import Held, RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
+from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
@@ -296,7 +297,8 @@ class WeightsPanel:
         bundle = dict(self.box()._repr_mimebundle_(**options) or {})
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
         bundle["text/plain"] = f"weights: {words}"
-        bundle["text/html"] = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
+        shown = f"{self.plan_view.value}{self.message.value}{self.reasons.value}"
+        bundle["text/html"] = f"<p><b>weights</b>: {html.escape(words)}</p>{shown}"
         return bundle
 
 
@@ -367,9 +369,9 @@ class Live:
             }
             for name, weight in decision.weights.items()
         ]
-        share = "" if decision.share is None else f"· share {decision.share:.1%}"
-        share += f", {decision.band[0]:.1%} to {decision.band[1]:.1%} expected" if share and decision.band else ""
-        table = Table(f"{decision.step} % · {decision.phase} {share}", rows)._repr_html_()
+        share = "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
+        share += f", {Seen(0, decision.share, decision.band).expected} expected" if share and decision.band else ""
+        table = Table(f"{decision.step} % · {decision.phase}{share}", rows)._repr_html_()
         said = Words(decision.words, VERDICTS.get(decision.verdict, ""))._repr_html_()
         spoken = " role='status'" if decision.phase != self._phase else ""  # not again each second
         self._phase = decision.phase
@@ -423,7 +425,7 @@ class Progress:
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = "what is waited for stands here while it lasts"
+        words = "each wait is told here while it lasts: what for, since when, until when at most"
         bundle = dict(self.line._repr_mimebundle_(**options) or {})
         return {**bundle, "text/plain": words, "text/html": f"<p>{words}</p>"}
 

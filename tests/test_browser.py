@@ -97,7 +97,7 @@ def follow_and_hold(notebook: Notebook) -> None:
     """Follow the shift: its share arrives; the panel is free meanwhile, and its Hold is heeded."""
     notebook.run("measured-shift")
     followed = notebook.cell("measured-shift")
-    followed.get_by_text(re.compile(r"share 2\d\.\d.?%")).wait_for(timeout=60_000)
+    followed.get_by_text(re.compile(r"share 2\d\.\d %")).wait_for(timeout=60_000)
     followed.locator("svg[role=img]").first.wait_for(timeout=45_000)
     press(notebook.cell("panel").get_by_role("button", name="Hold"))
     followed.get_by_text(re.compile("held by .+")).first.wait_for(timeout=45_000)

@@ -66,8 +66,8 @@ ALLOWED: dict[str, set[str]] = {
         "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "errors", "film", "history", "outlook", "plan", "record", "redaction", "session", "shift", "show",
-        "survey", "telemetry",
+        "approvals", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction", "session", "shift",
+        "show", "survey", "telemetry",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them

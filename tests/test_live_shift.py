@@ -137,7 +137,7 @@ def test_a_weight_is_real_only_once_traffic_says_so() -> None:
             break
     assert sky.now - began > 8.5
     assert decision.share == pytest.approx(0.25, abs=0.05)
-    assert decision.words.startswith("25 % is real: 25.")
+    assert decision.words.startswith("25 % is real: the canary answers 25.")
     shift.close()
 
 
@@ -346,7 +346,7 @@ def test_weights_that_never_reach_the_callers_are_held_as_unproved_never_failed(
     on = {"written": lambda: vars(sky).update(unheard_until=sky.now + 1000, errors={CANARY: 1.0})}
     seen, words = ended(session, Held, on=on)
     assert "the weight has no effect" in words
-    assert seen[-1].words.startswith("unproved: after 20 s the canary's share is 0.0%")
+    assert seen[-1].words.startswith("unproved: after 20 s the canary answers 0.0 % of")
     assert "FAIL" not in {d.verdict for d in seen}
     assert sky.weights() == QUARTER
 
@@ -362,7 +362,7 @@ def test_once_real_a_weight_that_stops_working_is_a_hold_and_never_a_pass() -> N
     session, sky = under_sky(shift=quick(bake_seconds=60))
     fallen = {"proved": lambda: vars(sky).update(unheard_until=sky.now + 1000, _heard=BACK)}
     seen, words = ended(session, Held, on=fallen)
-    assert "25 %: the canary's share is" in words
+    assert "25 %: the weight stopped working: the canary answers" in words
     assert seen[-1].words.startswith("share: ")
     assert not {"PASS", "FAIL"} & {d.verdict for d in seen}
     assert sky.weights() == QUARTER

@@ -516,7 +516,7 @@ def test_approvals_and_holds_are_on_the_axis() -> None:
 def test_numbers_and_picture_are_shown_as_it_moves() -> None:
     live = Live(open_at("meshed"))
     live.follow(moving())
-    assert "share 25.0%, 20.0% to 30.0% expected" in live.numbers.value
+    assert "share 25.0 %, 20.0 to 30.0 % expected" in live.numbers.value
     assert "✗ FAIL" in live.numbers.value
     assert "ROLLED BACK" in live.picture.value
     assert "aria-label=" in live.picture.value
