@@ -93,7 +93,7 @@ def drawn(shown: History) -> Drawing:
     time = _Axes(0, 0, 1, begin, end)
     labels = list(_labels(shown, time))
     head = ROW * (2 + max((row for _, row, _ in labels), default=0)) + GAP
-    strips = [_requests, _errors, *([_slow] if any(map(_judges_slowness, seen)) else []), _share, _evidence]
+    strips = [_requests, _errors, *([_slow] if shown.slow else []), _share, _evidence]
     tops = [head + n * (HEIGHT + GAP) for n in range(len(strips))]
     shapes: list[Shape] = [*_events_shapes(labels, tops)]
     for strip, top in zip(strips, tops, strict=True):
@@ -174,10 +174,6 @@ def _errors(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[
 
 def _slow(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[Shape]:
     return _rates("slow requests", [(i.start, i.slow) for i in seen], strip)
-
-
-def _judges_slowness(seen: Interval) -> bool:
-    return seen.slow.stable_requests + seen.slow.canary_requests > 0
 
 
 def _rates(title: str, samples: Sequence[tuple[int, Sample]], strip: _Axes) -> Iterator[Shape]:

@@ -51,6 +51,7 @@ class History:
     evidence: Sequence[float]
     steps: Sequence[Step]
     needed: float = 100.0
+    slow: bool = False  # whether slow requests are judged
 
 
 def read_history(session: Session) -> History:
@@ -83,7 +84,9 @@ def seen_as(p: Parameters, seen: Sequence[Interval], events: Sequence[Mapping[st
         if name not in rule.muted
     ]
     strongest = list(map(max, zip(*curves, strict=True)))
-    return History(p.shift.stable, p.shift.canary, seen, events, strongest, list(_steps(events)), 1 / alpha)
+    return History(
+        p.shift.stable, p.shift.canary, seen, events, strongest, list(_steps(events)), 1 / alpha, "slow" in metrics
+    )
 
 
 def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any]]:

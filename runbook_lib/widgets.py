@@ -19,6 +19,7 @@ from IPython.display import display
 
 from runbook_lib import film
 from runbook_lib.approvals import approval_of, approve, hold, needs_approval
+from runbook_lib.drawing import percent
 from runbook_lib.errors import Held, RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
@@ -384,7 +385,7 @@ class Live:
 
 
 def _rate(errors: int, requests: int) -> str:
-    return f"{errors / requests:.2%}" if requests else "–"
+    return percent(errors / requests, 2) if requests else "–"
 
 
 def follow_shift(decisions: Iterator[Decision], session: Session) -> None:
@@ -398,7 +399,7 @@ def follow_shift(decisions: Iterator[Decision], session: Session) -> None:
             getattr(decisions, "throw", _throw)(interrupt)
     finally:
         getattr(decisions, "close", lambda: None)()
-        rows = [{"phase": d.phase, "step": f"{d.step} %", "words": d.words} for d in live.decisions]
+        rows = [{"phase": d.phase, "step": percent(d.step / 100), "words": d.words} for d in live.decisions]
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below

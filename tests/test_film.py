@@ -65,8 +65,9 @@ def test_the_line_of_a_fail_is_the_rules_own() -> None:
 
 
 def test_slow_requests_are_shown_where_they_are_judged_and_only_there() -> None:
-    assert "slow requests" in texts(drawn(shift(slow=Sample(75, 1, 25, 1))))
-    assert "slow requests" not in texts(drawn(shift()))
+    shown = shift(slow=Sample(75, 1, 25, 1))
+    assert "slow requests" in texts(drawn(replace(shown, slow=True)))
+    assert "slow requests" not in texts(drawn(shown))
 
 
 def test_each_event_is_on_the_axis() -> None:

@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction", "session", "shift",
+        "approvals", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction", "session", "shift",
         "show", "survey", "telemetry",
     },
 }  # fmt: skip

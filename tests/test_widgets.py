@@ -527,7 +527,7 @@ def test_slow_requests_are_shown_where_they_are_judged() -> None:
     live.follow(moving()[:3])
     assert "slow" not in live.numbers.value
     live.follow(moving()[3:4])
-    assert "2.67%" in live.numbers.value
+    assert "2.67\N{NO-BREAK SPACE}%" in live.numbers.value
 
 
 def test_a_screen_reader_is_told_of_each_phase_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
 def main() -> None:
-    """Walk to notebook 05, move the slider, follow the shift, and let the canary fail."""
+    """Walk to notebook 05, move the slider, look at the map, follow the shift, and let the canary fail."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     browser = find_browser()
     with tempfile.TemporaryDirectory(prefix="runbook-pictures-") as name:
@@ -37,22 +38,23 @@ def main() -> None:
 
 
 def picture(notebook: Notebook, break_canary: Any) -> None:
-    """Take the panel with a weight chosen, the shift as it moves, and the shift as it failed."""
+    """Take the panel with a weight chosen, the map, the shift as it moves, and the shift as it failed."""
     notebook.command("application:toggle-left-area")
     notebook.run_through("panel")
     panel = notebook.cell("panel")
     handle = panel.locator(".noUi-handle").nth(1)
     for _ in range(5):
         handle.press("PageUp")
-    panel.get_by_text("forecast at 25 %").wait_for()
+    panel.get_by_text(re.compile(r"forecast at 25\s%")).wait_for()
     take(notebook, "panel", "panel")
+    take(notebook, "map", "plan-map")
     notebook.run("measured-shift")
     shift = notebook.cell("measured-shift")
     shift.get_by_text("proved").first.wait_for(timeout=60_000)
     notebook.page.wait_for_timeout(9_000)
     take(notebook, "live", "measured-shift")
     break_canary()
-    shift.get_by_text("ROLLED BACK").first.wait_for(timeout=60_000)
+    shift.get_by_text("back to 0 % in one write").first.wait_for(timeout=60_000)
     notebook.wait_until_idle()
     take(notebook, "rolled-back", "measured-shift")
 
