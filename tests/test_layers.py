@@ -66,8 +66,8 @@ ALLOWED: dict[str, set[str]] = {
         "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction", "session", "shift",
-        "show", "survey", "telemetry",
+        "approvals", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction",
+        "session", "shift", "show", "survey", "telemetry",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
