@@ -29,7 +29,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def root() -> Path:
-    """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout."""
+    """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout.
+
+    A relative RUNBOOK_RUNS stays so in the runs started or joined there: a copied process writes to its own copy.
+    """
     return Path(os.environ.get("RUNBOOK_RUNS") or CHECKOUT / "runs")
 
 
@@ -108,11 +111,11 @@ class Run:
 def start(environment: str, base: str | None = None, **opened: Any) -> Run:
     """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line."""
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
-    folder = _base(base).resolve() / environment / name
+    folder = _base(base) / environment / name
     folder.mkdir(parents=True)
-    if folder.parent.parent != root().resolve():  # a run kept elsewhere is found by its id too
+    if _base(base).resolve() != root().resolve():  # a run kept elsewhere is found by its id too
         (root() / environment).mkdir(parents=True, exist_ok=True)
-        (root() / environment / name).symlink_to(folder)
+        (root() / environment / name).symlink_to(folder.resolve())
     link = folder.parent / f".latest-{name}"
     link.symlink_to(name)
     link.replace(folder.parent / "latest")
@@ -129,7 +132,7 @@ def latest(environment: str, base: str | None = None, target: str = "") -> Run |
 def runs(environment: str, base: str | None = None, target: str = "") -> Iterator[Run]:
     """Yield an environment's runs that apply, the newest first; a rehearsal's target is not the real one's."""
     for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True):
-        opened = (run := Run(path.resolve())).opened
+        opened = (run := Run(path.readlink() if path.is_symlink() else path)).opened
         if opened.get("mode") == "apply" and target in ("", opened.get("target", target)):
             yield run
 

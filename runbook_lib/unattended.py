@@ -128,7 +128,7 @@ def run(
     this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
-        with _holding(this, p), environ(RUNBOOK_RUN=str(this.folder), RUNBOOK_HOLDER=this.id):
+        with _holding(this, p), environ(RUNBOOK_RUN=str(this.folder.resolve()), RUNBOOK_HOLDER=this.id):
             given = {**given, "environment": parameters.located(environment)}
             results, failure = _execute_all(this, names, given, progress, interrupts)
         summary = _summary(this, p, results, failure, since)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,23 @@ def test_a_run_kept_elsewhere_is_found_by_its_id_and_environment_too(
     monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path / "here"))
     run = start("scene", base)
     assert find(run.id) == find("scene") == run
+
+
+@pytest.mark.parametrize("begin", [start, open_or_join])
+def test_a_run_under_a_relative_folder_goes_on_in_the_copy_that_the_process_moves_to(
+    begin: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_RUNS", "runs")
+    (tmp_path / "one").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    start("scene")
+    run = begin("scene")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)
+    monkeypatch.chdir(tmp_path / "two")
+    run.write("said", text="in the copy")
+    assert words(run) == ["in the copy"]
+    monkeypatch.chdir(tmp_path / "one")
+    assert words(run) == []
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "2026-01-01"])

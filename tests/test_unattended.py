@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from runbook_lib import unattended
+from runbook_lib import record, unattended
 from runbook_lib.errors import ParametersError
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
 
@@ -176,6 +178,15 @@ def test_records_go_where_the_file_says(own_mesh: Path, folder: Path, tmp_path: 
     [run] = (tmp_path / "kept" / "elsewhere").glob("[0-9]*")
     assert code == 0, said
     assert {path.name for path in run.iterdir()} == {"00_check_environment.ipynb", "record.jsonl", "summary.json"}
+
+
+@pytest.mark.soak
+def test_records_go_to_a_folder_named_from_where_the_caller_stands(own_mesh: Path, tmp_path: Path) -> None:
+    relative = os.path.relpath(tmp_path, tempfile.gettempdir())  # where `runbook` is started
+    code, said = runbook("run", "local", "--through", "00", RUNBOOK_RUNS=relative)
+    [run] = (tmp_path / "local").glob("[0-9]*")
+    assert code == 0, said
+    assert [line["notebook"] for line in record.Run(run).lines() if line["event"] == "calls"] == [NOTEBOOKS["00"].stem]
 
 
 # --- secrets ------------------------------------------------------------------------------------------------
