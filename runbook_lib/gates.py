@@ -106,7 +106,7 @@ def _earlier(found: Survey, missing: tuple[str, ...]) -> Evidence:
 
 def _sidecars(found: Survey) -> Evidence:
     try:
-        behind = [change.name for change in found.plan_sidecars() if change.verb == "deploy"]
+        behind = found.lacking_sidecars()
     except PrerequisiteError as error:
         behind = [error.message]
     hint = "run 04_register_task_definitions: the caller's own Envoy divides the traffic"

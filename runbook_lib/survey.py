@@ -111,6 +111,13 @@ class Survey:
         roles = iam.role_arns(self.credentials)
         return self._assuming(ecs.plan_sidecars(self.parameters, self.lifecycle, self.running, roles))
 
+    def lacking_sidecars(self) -> list[str]:
+        """Return the services that do not run with the wanted sidecar, each with the role it runs with."""
+        defined = {name: r.definition for name, r in self.running.items() if r.definition}
+        roles = {name: found["taskRoleArn"] for name, found in defined.items() if found.get("taskRoleArn")}
+        plan = ecs.plan_sidecars(self.parameters, self.lifecycle, self.running, roles)
+        return [change.name for change in plan if change.verb == "deploy"]
+
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
         """Plan the traffic's division, in percent by service; more of it for the canary needs evidence, less none."""
         plan: Plan = self.engine.plan_split(self.split, weights)

@@ -176,9 +176,18 @@ class Notebook:
         self.wait_until_idle()
 
     def run(self, id: str) -> None:
-        """Run one cell, and do not wait for it."""
-        self.select(id)
-        self.command("notebook:run-cell")
+        """Run one cell, and do not wait for it.
+
+        What is sent while the kernel still throws away what stood behind a cell that failed is sent once more.
+        """
+        prompt = self.cell(id).locator(".jp-InputPrompt")
+        for _ in range(5):
+            self.select(id)
+            self.command("notebook:run-cell")
+            time.sleep(1)
+            if prompt.inner_text().strip() != "[ ]:":
+                return
+        raise AssertionError(f"the cell {id} does not begin to run")
 
     def select(self, id: str) -> None:
         """Make a cell the active one."""

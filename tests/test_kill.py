@@ -40,12 +40,13 @@ class Proxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Pass)
         self.beyond = beyond
         self.written: list[str] = []
-        self.at, self.after = 0, True
+        self.at, self.named, self.after = 0, "", True
         self.strike: Callable[[], None] = lambda: None
 
-    def arm(self, strike: Callable[[], None], *, at: int, after: bool) -> None:
-        """Strike at the `at`-th writing call from now on, after it was carried out or before."""
-        self.at, self.after, self.strike = len(self.written) + at, after, strike
+    def arm(self, strike: Callable[[], None], *, at: int | str, after: bool) -> None:
+        """Strike at the `at`-th writing call from now on (or the next so named), after it was carried out or before."""
+        self.after, self.strike, self.named = after, strike, at if isinstance(at, str) else ""
+        self.at = len(self.written) + at if isinstance(at, int) else 0
 
 
 class Pass(BaseHTTPRequestHandler):
@@ -59,7 +60,7 @@ class Pass(BaseHTTPRequestHandler):
         writes = not named.startswith(READS) if named else self.command != "GET"
         if writes:
             self.server.written.append(f"{self.command} {self.path} {named} {_without_token(body)}")
-        struck = writes and len(self.server.written) == self.server.at
+        struck = writes and (len(self.server.written) == self.server.at or named == self.server.named)
         if struck and not self.server.after:
             self.server.written.pop()  # it was never carried out
             self.server.strike()
@@ -138,12 +139,12 @@ def kernel_of(command: int) -> int:
     raise AssertionError("the command has no kernel")
 
 
-def killed(proxy: Proxy, first: str, *, at: int, after: bool) -> tuple[int, str]:
-    """Run from a notebook on, and kill -9 the kernel at its `at`-th writing call; return code and words."""
+def killed(proxy: Proxy, first: str, *, at: int | str, after: bool) -> tuple[int, str]:
+    """Run from a notebook on, and kill -9 the kernel at a writing call, by number or name; return code and words."""
     with start("run", "local", "--from", first) as process:
         proxy.arm(lambda: os.kill(kernel_of(process.pid), signal.SIGKILL), at=at, after=after)
         said, _ = process.communicate(timeout=180)
-    proxy.at = 0
+    proxy.at, proxy.named = 0, ""
     return process.returncode, said
 
 
@@ -171,7 +172,7 @@ def test_a_kernel_killed_in_03_and_one_in_06_cost_nothing(own_mesh: Path) -> Non
 
         for number in ("03", "04", "05"):
             assert not execute(number, {"environment": "local"}).errors
-        code, said = killed(proxy, "06", at=5, after=True)  # tasks are to go
+        code, said = killed(proxy, "06", at="UpdateService", after=True)  # tasks are to go
         assert_died_in("06_tear_down_service_b", code, said)
         assert "UpdateService" in proxy.written[-1]
 

@@ -301,19 +301,21 @@ def test_weights_edited_in_the_very_moment_of_the_way_back_are_held_not_overwrit
 
 
 class _Slip:
-    """Does something right after the shift's last look before its way back: once both services' tasks were counted."""
+    """Does something right after the shift's last look before its way back: once both services' tasks were counted.
+
+    The canary answers with nothing but errors by then: the look after the one that proved the weight is the last.
+    """
 
     def __init__(self, session: Session, do: Callable[[], object]) -> None:
         self.do, self.left = do, 0
-        self.session, self.events = session, session._client("ecs").meta.events
+        self.events = session._client("ecs").meta.events
         self.events.register_last("after-call", self._seen)
 
     def arm(self) -> None:
         self.left = 2
 
     def _seen(self, model: Any, **_: Any) -> None:
-        failed = any(line["outcome"] == "FAIL" for line in lines(self.session, "judged"))
-        if self.left and failed and model.name == "DescribeServices":
+        if self.left and model.name == "DescribeServices":
             self.left -= 1
             if not self.left:
                 self.do()
