@@ -253,8 +253,9 @@ class Jobs:
 class Depth:
     """How far to go: whether runs that follow an end may end too, at each write; whether the way back is taken.
 
-    `full` takes every fault everywhere, and tells states apart by the record. Short of it a first run meets every fault
-    at each write, and one in its turn at each fifth read; a run that follows an end, at each fifth write.
+    `full` takes every fault everywhere, and tells states apart by the record. Short of it a first run dies and meets
+    every fault at each write; at each fifth read it dies, and meets one in its turn; a run that follows an end meets
+    one at each fifth write.
     """
 
     again: bool = False
@@ -429,13 +430,15 @@ class Explorer:
         if not self.case:
             self.calls.append(operation)
         ends = self.branches and not self.case and (self.first or not is_read(operation))
-        if ends:
+        dies = ends and (self.depth.full or not is_read(operation) or not len(self.calls) % ONE_IN)
+        if dies:
             self._die("death before")
+        if ends:
             self._branch(request, operation)
         if self.fault:  # a child that has just been told to meet it
             return self._faulty(request, self.fault, service)
         answer = self._done(request)
-        if ends and not self.case:
+        if dies and not self.case:
             self._die("death after")
         return answer
 

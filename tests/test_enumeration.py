@@ -104,7 +104,10 @@ def assert_all_end_well(results: Results, kinds: tuple[str, ...]) -> None:
 @pytest.mark.timeout(900)
 def test_death_before_or_after_any_call_is_made_good_by_running_again(results: Results) -> None:
     assert_all_end_well(results, DEATHS)
-    assert Counter(case["case"] for case in results.cases(DEATHS)) == dict.fromkeys(DEATHS, results.path["calls"])
+    died = Counter(case["case"] for case in results.cases(DEATHS))
+    writes, calls = results.path["writes"], results.path["calls"]
+    assert died["death before"] == died["death after"]
+    assert writes + (calls - writes) // (2 * ONE_IN) < died["death before"] <= writes + calls // ONE_IN
 
 
 def test_any_fault_at_a_call_is_made_good_by_running_again(results: Results) -> None:

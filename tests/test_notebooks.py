@@ -241,7 +241,9 @@ def plain(folder: Path) -> Environment:
     return Environment.create(folder, "alone")
 
 
-@every_notebook
+@pytest.mark.parametrize(
+    "number", [n if n in ("00", "04", "05", "90") else pytest.param(n, marks=pytest.mark.soak) for n in NOTEBOOKS]
+)
 def test_passes_papermill_alone_on_a_plain_world_in_plan_mode(number: str, plain: Environment, tmp_path: Path) -> None:
     before = plain.writes()
     code, said, book = papermill(number, tmp_path / "out.ipynb", "-p", "environment", plain.file, "-p", "mode", "plan")

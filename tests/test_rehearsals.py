@@ -19,7 +19,7 @@ def test_three_files_are_shipped() -> None:
     assert list(FILES) == ["local", "production", "staging"]
 
 
-@pytest.mark.parametrize("environment", ["staging", "production"])
+@pytest.mark.parametrize("environment", ["staging", pytest.param("production", marks=pytest.mark.soak)])
 def test_a_file_meant_for_aws_is_rehearsed_to_the_end_of_the_shift(environment: str, own_mesh: Path) -> None:
     said = FILES[environment]
     code, words = runbook("run", environment, "--rehearse")
