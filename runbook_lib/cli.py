@@ -38,7 +38,7 @@ local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine."
 app.add_typer(local, name="local")
 console = Console(highlight=False, soft_wrap=True)
 
-LOOK_SECONDS = 1.5  # a caller writes its ledger down every second
+SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
 SHORT = 60  # characters of a value in a table
 TASK_COLUMNS = {
     "service": "service",
@@ -217,18 +217,15 @@ def fault(
 
 
 def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
-    """Return each caller's totals, and its requests per second now: between two looks at its ledger."""
-    before = mesh.ask("/runbook/traffic")
-    if any(before.values()):
-        time.sleep(LOOK_SECONDS)
-    return {name: _rates(before.get(name, {}), now) for name, now in mesh.ask("/runbook/traffic").items()}
-
-
-def _rates(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    seconds = now.get("at", 0) - before.get("at", 0)
-    kept = {key: now.get(key, 0) for key in ("sent", "answered", "failed", "in_flight")}
-    rate = round((kept["sent"] - before["sent"]) / seconds) if before and seconds > 0 else 0
-    return {"requests_per_second": rate, **kept, "file": now.get("file", "")}
+    """Return each caller's requests per second now, and its totals since the local mesh came up."""
+    kept = ("requests_per_second", "sent", "answered", "failed", "in_flight", "restarts", "file")
+    found = {
+        name: {key: now.get(key, 0) for key in ("at", *kept)} for name, now in mesh.ask("/runbook/traffic").items()
+    }
+    for calls in found.values():
+        if time.time() - calls.pop("at") > SILENT_SECONDS:
+            calls["requests_per_second"] = 0
+    return found
 
 
 def _local(found: dict[str, Any]) -> None:
@@ -310,7 +307,11 @@ def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure
     console.print(f"{summary['changes']} change(s), {calls['read']} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
     console.print(f"record: {folder}", markup=False)
-    if this.opened.get("target") == "local" and supervisor.running() is not None:
+    if this.opened.get("target") == "local" and (mesh := supervisor.running()) is not None:
+        for name, calls in _traffic(mesh).items():
+            console.print(
+                f"{name} made {calls['sent']:,} calls since the local mesh came up, {calls['failed']:,} failed"
+            )
         console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
     console.print(f"outcome: {summary['outcome']}", style="bold")
 

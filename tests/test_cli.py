@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from runbook_lib import errors, record
-from runbook_lib.cli import EXIT, _rates, app
+from runbook_lib import cli, errors, record
+from runbook_lib.cli import EXIT, app
 from runbook_lib.local import supervisor
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
 
@@ -153,10 +154,17 @@ def test_up_status_and_down(own_mesh: Path) -> None:
     assert supervisor.find() is None
 
 
-def test_requests_per_second_are_those_of_now() -> None:
-    now = {"at": 1002.0, "started": 0.0, "sent": 1500, "answered": 1490, "failed": 4, "in_flight": 6}
-    assert _rates({"at": 1000.0, "sent": 1000}, now)["requests_per_second"] == 250
-    assert _rates(now, now)["requests_per_second"] == 0  # whoever called has ended
+def test_a_caller_that_has_ended_makes_no_requests_now() -> None:
+    class Mesh:
+        def ask(self, path: str) -> dict[str, Any]:
+            counts = {"requests_per_second": 300.0, "sent": 1500, "answered": 1490, "failed": 4, "in_flight": 6}
+            return {"alive": {"at": time.time(), **counts}, "gone": {"at": time.time() - 60, **counts}}
+
+    found = cli._traffic(Mesh())  # type: ignore[arg-type]
+    assert {name: (calls["requests_per_second"], calls["sent"]) for name, calls in found.items()} == {
+        "alive": (300.0, 1500),
+        "gone": (0, 1500),
+    }
 
 
 def said(done: Result) -> dict[str, Any]:

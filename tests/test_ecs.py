@@ -297,3 +297,40 @@ def test_step_04_is_all_of_it() -> None:
     session = open_at("routed")
     step(session, "04")
     assert sidecars(session).changes == ()
+
+
+# The way back of a shift.
+
+
+def scaling(least: int, most: int = 10) -> dict[str, Any]:
+    return {
+        "ServiceNamespace": "ecs",
+        "ResourceId": "service/apps/serviceB",
+        "ScalableDimension": "ecs:service:DesiredCount",
+        "MinCapacity": least,
+        "MaxCapacity": most,
+    }
+
+
+def test_scaling_is_kept_from_taking_the_tasks_that_could_take_everything_back() -> None:
+    session = open_at("meshed")
+    found = replace(ecs.read_running(session)["serviceB"], scalable=scaling(1))
+    (change,) = ecs.plan_capacity(session.parameters, found, 4)
+    assert change.call.operation == "register_scalable_target"
+    assert (change.expected, change.wanted) == (scaling(1), scaling(4))
+    assert change.inverse is not None
+    assert change.inverse.call.arguments == change.inverse.wanted == scaling(1)
+
+
+def test_a_least_number_above_the_most_raises_that_too() -> None:
+    session = open_at("meshed")
+    found = replace(ecs.read_running(session)["serviceB"], scalable=scaling(1, 2))
+    (change,) = ecs.plan_capacity(session.parameters, found, 4)
+    assert change.wanted == scaling(4, 4)
+
+
+@pytest.mark.parametrize("target", [None, scaling(4), scaling(6)], ids=["none", "as many", "more"])
+def test_scaling_that_keeps_enough_is_left_alone(target: dict[str, Any] | None) -> None:
+    session = open_at("meshed")
+    found = replace(ecs.read_running(session)["serviceB"], scalable=target)
+    assert ecs.plan_capacity(session.parameters, found, 4).changes == ()
