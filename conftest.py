@@ -5,6 +5,7 @@ Hooks and not fixtures: nbval's cells never see a fixture, but their kernels inh
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 import pytest
 
 WORLD = pytest.StashKey[Path]()
@@ -81,6 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
     os.environ.update(private_environment(world))
+    # Each boto3 session reads its data files anew, which takes longer than most tests.
+    botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
     if not config.getoption("--nbval", default=False):
         os.environ["RUNBOOK_LOCAL"] = "control-plane"  # tasks without processes; tests of traffic ask for their own
 

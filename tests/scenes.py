@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import botocore.loaders
 import yaml
 from botocore.config import Config
 
@@ -38,9 +37,6 @@ from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading
 from runbook_lib.session import Connection, Session
-
-# Each boto3 session reads its data files anew, which takes longer than most tests.
-botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 
 ENDPOINT = "http://127.0.0.1:9"  # nothing listens there: a client that missed its hook fails
 LOCAL: dict[str, Any] = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())
