@@ -310,7 +310,7 @@ def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure
     if this.opened.get("target") == "local" and (mesh := supervisor.running()) is not None:
         for name, calls in _traffic(mesh).items():
             console.print(
-                f"{name} made {calls['sent']:,} calls since the local mesh came up, {calls['failed']:,} failed"
+                f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
             )
         console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
     console.print(f"outcome: {summary['outcome']}", style="bold")

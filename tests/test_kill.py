@@ -61,7 +61,7 @@ class Pass(BaseHTTPRequestHandler):
         writes = not own and (not named.startswith(READS) if named else self.command != "GET")
         if writes:
             self.server.written.append(f"{self.command} {self.path} {named} {_without_token(body)}")
-        struck = writes and (len(self.server.written) == self.server.at or named == self.server.named)
+        struck = writes and (len(self.server.written) == self.server.at or (named and named == self.server.named))
         if struck and not self.server.after:
             self.server.written.pop()  # it was never carried out
             self.server.strike()

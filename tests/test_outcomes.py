@@ -85,7 +85,7 @@ def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh
 def test_the_next_run_goes_on_and_holds_for_a_reason_of_its_own(mesh: Live) -> None:
     code, outcome, word, said = end(begin(mesh, approvals={"steps": [100]}))
     assert (code, outcome, word) == (3, "held", "approval"), said
-    assert re.search(r"serviceA made [\d,]+ calls since the local mesh came up, 0 failed", said), said
+    assert re.search(r"live: [\d,]+ calls made since the local mesh came up, 0 failed", said), said
     assert mesh.weights() == QUARTER
     summary = newest("live").summary() or {}
     assert [(step["weights"], step["verdict"]) for step in summary["shift"]] == [(QUARTER, "PASS")]
