@@ -223,8 +223,8 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
         name: {key: now.get(key, 0) for key in ("at", *kept)} for name, now in mesh.ask("/runbook/traffic").items()
     }
     for calls in found.values():
-        if time.time() - calls.pop("at") > SILENT_SECONDS:
-            calls["requests_per_second"] = 0
+        silent = time.time() - calls.pop("at") > SILENT_SECONDS
+        calls["requests_per_second"] = 0 if silent else round(calls["requests_per_second"])
     return found
 
 
@@ -304,7 +304,7 @@ def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
         console.print(f"{weights}: {step['verdict']}\n  {step['reason']}", markup=False)
     calls = summary["api_calls"]
-    console.print(f"{summary['changes']} change(s), {calls['read']} reading and {calls['write']} writing call(s)")
+    console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
     console.print(f"record: {folder}", markup=False)
     if this.opened.get("target") == "local" and (mesh := supervisor.running()) is not None:
