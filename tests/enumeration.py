@@ -23,6 +23,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -205,14 +206,17 @@ class Jobs:
             results.write(json.dumps(result) + "\n")
 
     def fork(self, *, beside: bool = True) -> bool:
-        """Return True in a child with a copy of the folder; the parent goes on beside it where a worker is free."""
+        """Return True in a child with a copy of the folder; the parent goes on beside it where a worker is free.
+
+        The copy is made first: a parent that goes on would change, or remove, what its child still reads.
+        """
         lent = beside and self._borrow()
+        copy = tempfile.mkdtemp(dir=self.folder / "work")
+        shutil.copytree(Path.cwd(), copy, symlinks=True, dirs_exist_ok=True)
         child = os.fork()
         if child == 0:
             self.lent, self.children = lent, []
-            here = self.folder / "work" / str(os.getpid())
-            shutil.copytree(Path.cwd(), here, symlinks=True)
-            os.chdir(here)
+            os.chdir(copy)
             return True
         if lent:
             self.children.append(child)
