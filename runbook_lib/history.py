@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from runbook_lib import record, telemetry
+from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
-from runbook_lib.verdict import evidence_curve, share_of_alpha
 
 __all__ = ["History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
 
@@ -70,22 +70,17 @@ def read_history(session: Session) -> History:
 
 def seen_as(p: Parameters, seen: Sequence[Interval], events: Sequence[Mapping[str, Any]], since: float = 0) -> History:
     """Return intervals and events as a history; evidence counts from `since` on, in epoch seconds."""
-    rule, judged = p.shift.verdict, [i for i in seen if i.start >= since]
-    metrics = {"errors": [i.errors for i in judged], **({"slow": [i.slow for i in judged]} if rule.slow_millis else {})}
-    alpha = share_of_alpha(rule.alpha, metrics, rule.muted)
-    curves = [
-        evidence_curve(
-            samples,
-            alpha=alpha,
-            detectable_increase=rule.detectable_increase,
-            ceiling=rule.ceiling if name == "errors" else None,
-        )
-        for name, samples in metrics.items()
-        if name not in rule.muted
-    ]
-    strongest = list(map(max, zip(*curves, strict=True)))
+    rule = p.shift.verdict
+    evidence = evidence_over(rule, [interval for interval in seen if interval.start >= since])
     return History(
-        p.shift.stable, p.shift.canary, seen, events, strongest, list(_steps(events)), 1 / alpha, "slow" in metrics
+        p.shift.stable,
+        p.shift.canary,
+        seen,
+        events,
+        evidence,
+        list(_steps(events)),
+        needed=1 / alpha_of(rule),
+        slow="slow" in judged(rule),
     )
 
 

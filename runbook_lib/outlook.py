@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from runbook_lib import ecs, telemetry
 from runbook_lib.errors import CallError
 from runbook_lib.forecast import Forecast, Load, forecast, forecast_load
+from runbook_lib.judging import alpha_of, deciding, judged
 from runbook_lib.survey import Survey
-from runbook_lib.verdict import share_of_alpha
 
 __all__ = ["Outlook", "Traffic", "look_ahead", "looked_back", "measure_traffic", "read_traffic"]
 
@@ -89,20 +89,19 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
     p = found.parameters
     traffic = traffic or read_traffic(found)
     rule = p.shift.verdict
-    rates = {"errors": traffic.error_rate, **({"slow": traffic.slow_rate} if rule.slow_millis else {})}
-    deciding = [metric for metric in rates if metric not in rule.muted]
+    rates = {"errors": traffic.error_rate, "slow": traffic.slow_rate}
     ahead = {
         metric: forecast(
             traffic.requests_per_second,
             weight,
-            rate,
+            rates[metric],
             bakes * p.shift.bake_seconds,
-            alpha=share_of_alpha(rule.alpha, rates, rule.muted),
+            alpha=alpha_of(rule),
             detectable_increase=rule.detectable_increase,
             ignored_increase=rule.ignored_increase,
             power=rule.power,
         )
-        for metric, rate in rates.items()
+        for metric in judged(rule)
     }
     tasks = ecs.read_counts(found.session, (p.shift.stable, p.shift.canary))
     load = forecast_load(
@@ -112,4 +111,4 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
         canary_tasks=tasks[p.shift.canary][1],
         weight_now=found.split.weights.get(p.shift.canary, 0),
     )
-    return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding), load, traffic)
+    return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding(rule)), load, traffic)

@@ -30,6 +30,7 @@ from runbook_lib.errors import (
 from runbook_lib.forecast import require_passable
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.history import read_attempt
+from runbook_lib.judging import counts_of, settings_of
 from runbook_lib.outlook import Traffic, look_ahead, looked_back, measure_traffic
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
@@ -399,28 +400,12 @@ class _Shift:
                 return
 
     def _judge(self, *, bake_over: bool) -> Judgement:
-        rule = self.shift.verdict
-        metrics = {"errors": [i.errors for i in self.seen]}
-        if rule.slow_millis:
-            metrics["slow"] = [i.slow for i in self.seen]
-        settings = {
-            "alpha": rule.alpha,
-            "detectable_increase": rule.detectable_increase,
-            "ignored_increase": rule.ignored_increase,
-            "power": rule.power,
-            "bake_over": bake_over,
-        }
-        counted = {"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else None
-        judgement = judge_all(
-            metrics,
-            muted=[m for m in rule.muted if m in metrics],
-            ceilings={"errors": rule.ceiling} if rule.ceiling else None,
-            counted=counted,
-            **settings,  # type: ignore[arg-type]
-        )
+        counts = counts_of(self.shift.verdict, self.seen)
+        settings = settings_of(self.shift.verdict, bake_over=bake_over)
+        judgement = judge_all(counts, **settings)
         self.judged = {
-            "samples": {name: [s.counts for s in samples] for name, samples in metrics.items()},
-            "settings": {**settings, "muted": rule.muted, "ceiling": rule.ceiling, "counted": counted},
+            "samples": {name: [s.counts for s in samples] for name, samples in counts.items()},
+            "settings": settings,
             "outcome": judgement.outcome,
             "reason": judgement.reason,
         }

@@ -45,12 +45,8 @@ def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def rejudged(line: Mapping[str, Any]) -> Judgement:
     """Judge again what a `judged` line of the journal holds: samples and settings."""
-    settings = dict(line["settings"])
-    ceiling, muted, counted = settings.pop("ceiling"), settings.pop("muted"), settings.pop("counted")
     samples = {name: [Sample(*counts) for counts in metric] for name, metric in line["samples"].items()}
-    known = [name for name in muted if name in samples]
-    ceilings = {"errors": ceiling} if ceiling else None
-    return judge_all(samples, muted=known, ceilings=ceilings, counted=counted, **settings)
+    return judge_all(samples, **line["settings"])
 
 
 def _verdicts(run: Run) -> Iterator[Checked]:

@@ -85,7 +85,7 @@ def decided(session: Session) -> list[dict[str, Any]]:
 
 def intervals_late(judged: dict[str, Any]) -> int:
     """Return how many intervals were looked at after the first that shows what a FAIL says."""
-    settings = {k: v for k, v in judged["settings"].items() if k not in ("muted", "ceiling", "counted")}
+    settings = {k: v for k, v in judged["settings"].items() if k not in ("muted", "ceilings", "counted")}
     metrics = {name: [Sample(*counts) for counts in samples] for name, samples in judged["samples"].items()}
     every = len(next(iter(metrics.values())))
     shows = next(
