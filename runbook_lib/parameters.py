@@ -267,6 +267,10 @@ class Shift(Strict):
             raise ValueError("expected steps that rise")
         return steps
 
+    def weights_at(self, step: int) -> dict[str, int]:
+        """Return both services' weights, in percent, where the canary has this one."""
+        return {self.stable: 100 - step, self.canary: step}
+
 
 class Iam(Strict):
     """Whether the runbook may give Envoy its permission."""

@@ -7,7 +7,6 @@ traffic is served and the record says where it stands.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.apply import apply
-from runbook_lib.approvals import approval_of, holds, ran_out, require_approval
+from runbook_lib.approvals import approval_of, ran_out, require_approval
 from runbook_lib.errors import (
     CallError,
     Failed,
@@ -29,6 +28,7 @@ from runbook_lib.errors import (
 )
 from runbook_lib.forecast import require_passable
 from runbook_lib.gates import evidence_for_shift
+from runbook_lib.hazards import Hazard, Hazards
 from runbook_lib.history import read_attempt
 from runbook_lib.judging import counts_of, settings_of
 from runbook_lib.outlook import Traffic, look_ahead, looked_back, measure_traffic
@@ -45,7 +45,6 @@ __all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "
 Phase = Literal["planned", "tried", "rehearsed", "written", "proved", "watching", "judged", "rolled back", "settled"]
 EXTENSIONS = 3  # bakes that an undecided step may take
 WAYS_BACK = 3  # tries, where somebody else writes the same thing in between, or AWS is throttling
-SHORT_LOOKS = 3  # in a row in which tasks are missing or unhealthy, until that is no mere replacement of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +81,12 @@ def plan_steps(session: Session) -> list[Decision]:
     found, p = survey(session), session.parameters
     if found.split.state is None or found.retired:
         return []
-    now = found.split.weights.get(p.shift.canary, 0)
+    now = found.canary_weight
     out = []
     for step in steps_left(p.shift.steps, now):
-        out.append(Decision("planned", step, _weights(session, step), f"{now} → {step} %"))
+        out.append(Decision("planned", step, p.shift.weights_at(step), f"{now} → {step} %"))
         now = step
     return out
-
-
-def _weights(session: Session, step: int) -> dict[str, int]:
-    shift = session.parameters.shift
-    return {shift.stable: 100 - step, shift.canary: step}
 
 
 def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
@@ -118,7 +112,7 @@ def take_step(session: Session, step: int, shown: Plan, *evidence: Evidence) -> 
     Raises StalePlanError where `shown`, the plan somebody looked at, is no longer what would be written.
     """
     _require_evidence(evidence)
-    if survey(session).plan_weights(_weights(session, step)) != shown:
+    if survey(session).plan_step(step) != shown:
         raise StalePlanError(f"{step} %: it is no longer what was planned against", hint="look at the new plan first")
     if session.connection.carries_traffic:
         yield from _Shift(session, evidence).take(step)
@@ -131,12 +125,11 @@ def go_back(session: Session) -> Decision | None:
 
     A shift under way ends by it.
     """
-    found = survey(session)
-    now = found.split.weights.get(session.parameters.shift.canary, 0)
-    if not apply(session, clear(found.plan_weights(_weights(session, 0)))):
+    found, back = survey(session), session.parameters.shift.weights_at(0)
+    if not apply(session, clear(found.plan_step(0))):
         return None
-    told = Decision("rolled back", now, _weights(session, 0), "by hand: back to 0 % in one write", at=session.wall())
-    return _written_down(session, told)
+    words = "by hand: back to 0 % in one write"
+    return _written_down(session, Decision("rolled back", found.canary_weight, back, words, at=session.wall()))
 
 
 def _require_evidence(evidence: Sequence[Evidence]) -> None:
@@ -149,8 +142,8 @@ def _require_evidence(evidence: Sequence[Evidence]) -> None:
 def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Decision:
     """On a control plane without traffic a weight can be read back, and nothing more."""
     found = survey(session)
-    former = found.split.weights.get(session.parameters.shift.canary, 0)
-    plan = found.plan_weights(_weights(session, step))
+    former = found.canary_weight
+    plan = found.plan_step(step)
     require_approval(session, step, plan, former)
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     words = f"{former} → {step} %, read back"
@@ -173,14 +166,13 @@ class _Shift:
         self.found = survey(session)
         self.series = self.found.engine.series(session.parameters)
         self.journal = read_attempt(session)
+        self.hazards = Hazards(session, self.journal)
         self.began = self._since("written", 0) or session.wall()
         self.step_began = self.began
         self.former, self.looked_until = 0, 0
         self.seen: list[Interval] = []
         self.real_since = 0  # of the step under way; 0 until traffic has proved it
         self.judged: dict[str, Any] = {}  # the newest judgement as it is written down, empty once it was
-        self.short: Counter[str] = Counter()  # looks in a row in which a service lacked tasks
-        self.holds: list[dict[str, Any]] = []
 
     # the way
 
@@ -200,7 +192,7 @@ class _Shift:
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         """Hold the environment meanwhile; an interrupt leaves the weights, and says so."""
-        self.holds = holds(self.session.join_run())
+        self.hazards.begin()
         try:
             with self.session.holding():
                 yield
@@ -233,13 +225,13 @@ class _Shift:
 
     def _is_prepared(self, step: int) -> bool:
         """Say whether all but an approval had been done, and it was given."""
-        approved = approval_of(self.session, self.found.plan_weights(_weights(self.session, step)))
+        approved = approval_of(self.session, self.found.plan_step(step))
         return bool(approved and self.journal and self.journal[-1]["phase"] == "rehearsed")
 
     def _prepare(self, step: int) -> Iterator[Decision]:
         """Before users see the canary: try it with requests of its own, keep stable's tasks, rehearse the way back."""
-        evidence = (*self.evidence, *evidence_for_shift(self.found), *self._hazards())
-        back = self.found.engine.plan_split(self.found.split, _weights(self.session, 0), rewrite=True)
+        evidence = (*self.evidence, *evidence_for_shift(self.found), *self.hazards.evidence())
+        back = self.found.engine.plan_split(self.found.split, self.shift.weights_at(0), rewrite=True)
         cleared = clear(back, *evidence)
         self._require_passable(step)
         running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
@@ -255,9 +247,9 @@ class _Shift:
 
     def _write(self, step: int) -> Iterator[Decision]:
         self.found = survey(self.session)
-        self.former = self.found.split.weights.get(self.shift.canary, 0)
-        plan = self.found.plan_weights(_weights(self.session, step))
-        evidence = (*evidence_for_shift(self.found), *self._hazards()) if step > self.former else ()
+        self.former = self.found.canary_weight
+        plan = self.found.plan_step(step)
+        evidence = (*evidence_for_shift(self.found), *self.hazards.evidence()) if step > self.former else ()
         if evidence:
             self._require_holding(evidence)
             if self.former and (expired := ran_out(self.session, step, plan)):
@@ -272,24 +264,6 @@ class _Shift:
         self.step_began = self.session.wall()
         self.began = self.began if self.former else self.step_began
         yield self._told(Decision("written", step, self._now(), f"{self.former} → {step} %, read back"))
-
-    def _hazards(self) -> tuple[Evidence, Evidence]:
-        """Return what would end a step at once: nobody to go back to, an alarm that rings or is not there."""
-        stable = self.shift.stable
-        wanted, running = ecs.read_counts(self.session, (stable,))[stable]
-        least = max(wanted, self._least())
-        states = telemetry.read_alarms(self.session, self.shift.alarms)
-        bad = [f"{name} is {state}" for name, state in states.items() if state in ("ALARM", "MISSING")]
-        words = f"{stable} runs {running} of {least} task(s)"
-        return (
-            Evidence("a way back", 0 < least <= running, words, "it must be able to take everything back, until 06"),
-            Evidence("alarms", not bad, ", ".join(bad) or "none of them rings", "settle it, or correct shift.alarms"),
-        )
-
-    def _least(self) -> int:
-        """Return how many tasks stable ran when the attempt began: it may have to take everything back."""
-        counts = [line["tasks"].get(self.shift.stable, 0) for line in self.journal if line.get("tasks")]
-        return counts[-1] if counts else 0
 
     def _require_holding(self, evidence: Sequence[Evidence]) -> None:
         """Once a trial was made or users are on the canary, a claim that no longer holds is a hold."""
@@ -333,7 +307,8 @@ class _Shift:
             over = bool(proved) and self._data_until() >= proved + bake
             judgement = self._judge(bake_over=over)
             decision = self._decision("watching", step, seen, judgement)
-            yield from self._check_world(step, decision)
+            self.found = survey(self.session)
+            yield from self._meet(self.hazards.first(self.found, step), decision)
             if judgement.outcome == "FAIL":
                 yield from self._roll_back(decision, "verdict", judgement.reason)
             if not proved:
@@ -417,50 +392,16 @@ class _Shift:
             self.session.join_run().write("judged", **self.judged, cause=cause)
         self.judged = {}
 
-    # hazards
+    # how it ends early
 
-    def _check_world(self, step: int, decision: Decision) -> Iterator[Decision]:
-        """Look at what else can end a step: a foreign edit, missing tasks, an alarm, somebody who says hold."""
-        yield from self._check_weights(step, decision)
-        yield from self._check_tasks(decision)
-        alarms = telemetry.read_alarms(self.session, self.shift.alarms)
-        if ringing := [name for name, state in alarms.items() if state == "ALARM"]:
-            yield from self._roll_back(decision, "alarm", f"in ALARM: {', '.join(ringing)}")
-        if gone := [name for name, state in alarms.items() if state == "MISSING"]:
-            yield from self._hold(decision, "alarm_missing", f"no longer there: {', '.join(gone)}")
-        if new := holds(self.session.join_run())[len(self.holds) :]:
-            yield from self._hold(decision, "hold", f"held by {new[-1]['by']}")
-
-    def _check_weights(self, step: int, decision: Decision) -> Iterator[Decision]:
-        self.found = survey(self.session)
-        live = dict(self.found.split.weights)
-        if live == _weights(self.session, step):
+    def _meet(self, hazard: Hazard | None, decision: Decision) -> Iterator[Decision]:
+        """End the step where there is a hazard, as it says."""
+        if hazard is None:
             return
-        newest = (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]
-        if newest["phase"] == "rolled back" and live == _weights(self.session, 0):
-            raise RolledBack(f"{step} %: {newest['words']}", hint=MEND, reason="by_hand")
-        yield from self._hold(decision, "foreign_change", f"somebody changed the weights to {live}")
-
-    def _check_tasks(self, decision: Decision) -> Iterator[Decision]:
-        """Too few tasks for some looks in a row end a step; none at all, at once."""
-        stable, canary = self.shift.stable, self.shift.canary
-        counts = ecs.read_counts(self.session, (stable, canary))
-        if counts[stable][1] == 0:
-            words = f"{stable} has no running task: nobody could take the traffic back"
-            yield from self._hold(decision, "stable_tasks", words)
-        if counts[canary][1] == 0:
-            yield from self._roll_back(decision, "canary_tasks", f"{canary} has no running task")
-        if self._is_short(stable, counts[stable][1] < self._least()):
-            words = f"{stable} runs {counts[stable][1]} of the {self._least()} task(s) it had: too few to go back to"
-            yield from self._hold(decision, "stable_tasks", words)
-        unhealthy = ecs.read_unhealthy(self.session, canary)
-        if self._is_short(canary, counts[canary][1] - unhealthy < counts[canary][0]):
-            words = f"{canary} runs {counts[canary][1]} of {counts[canary][0]} task(s), {unhealthy} unhealthy"
-            yield from self._roll_back(decision, "canary_tasks", words)
-
-    def _is_short(self, service: str, short: bool) -> bool:
-        self.short[service] = self.short[service] + 1 if short else 0
-        return self.short[service] >= SHORT_LOOKS
+        if hazard.ends == "gone back":
+            raise RolledBack(f"{decision.step} %: {hazard.words}", hint=MEND, reason=hazard.word)
+        end = self._roll_back if hazard.ends == "roll back" else self._hold
+        yield from end(decision, hazard.word, hazard.words)
 
     def _hold(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
         self._tell_judgement(word)
@@ -473,24 +414,25 @@ class _Shift:
         self._tell_judgement(word)
         yield from self._put_back(decision)
         told = f"{word}: {words}; back to 0 % in one write"
-        yield self._told(_judged(decision, "FAIL", told, weights=_weights(self.session, 0)))
+        yield self._told(_judged(decision, "FAIL", told, weights=self.shift.weights_at(0)))
         settled = self._told(self._settled(decision))
         yield settled
         raise RolledBack(f"{decision.step} %: {told}; {settled.words}", hint=MEND, reason=word)
 
     def _put_back(self, decision: Decision) -> Iterator[Decision]:
         """Write the way back, again where somebody wrote just now: what else they changed is kept, the weights not."""
-        back, plan = _weights(self.session, 0), Plan("the way back")
+        plan = Plan("the way back")
         try:
             for _ in range(WAYS_BACK):
-                plan = self.found.plan_weights(back)
+                plan = self.found.plan_step(0)
                 try:
                     apply(self.session, clear(plan))
                     return
                 except (StalePlanError, ForeignChangeError):
-                    if self._now() == back:
+                    if self._now() == self.shift.weights_at(0):
                         return
-                    yield from self._check_weights(decision.step, decision)
+                    self.found = survey(self.session)
+                    yield from self._meet(self.hazards.of_weights(self.found, decision.step), decision)
         except Failed as error:
             by_hand = "\n".join(as_command(change.call, self.session.parameters.region) for change in plan)
             raise RollbackError(
@@ -525,7 +467,7 @@ class _Shift:
                 hint="look at the callers' sidecars: they do not hear the change",
             )
         return self._counted(
-            replace(decision, phase="settled", verdict="FAIL", weights=_weights(self.session, 0)), words
+            replace(decision, phase="settled", verdict="FAIL", weights=self.shift.weights_at(0)), words
         )
 
     def _counted(self, decision: Decision, words: str) -> Decision:
@@ -547,7 +489,7 @@ class _Shift:
         return Decision(
             phase,
             step,
-            _weights(self.session, step),
+            self.shift.weights_at(step),
             words,
             requests=self._by_service(seen, "requests"),
             errors=self._by_service(seen, "errors"),
@@ -583,7 +525,7 @@ class _Shift:
         return dict(survey(self.session).split.weights)
 
     def _live(self) -> int:
-        return self._now().get(self.shift.canary, 0)
+        return survey(self.session).canary_weight
 
     def _data_until(self) -> int:
         return telemetry.complete_until(self.session, self.session.wall())

@@ -52,6 +52,12 @@ class Survey:
         return self.engine.read_split(self.session)
 
     @property
+    def canary_weight(self) -> int:
+        """The canary's weight now, in percent."""
+        weight: int = self.split.weights.get(self.parameters.shift.canary, 0)
+        return weight
+
+    @property
     def lifecycle(self) -> Lifecycle:
         """Where the application stands."""
         return Lifecycle(self.split.weights, self.split.retired)
@@ -121,10 +127,13 @@ class Survey:
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
         """Plan the traffic's division, in percent by service; more of it for the canary needs evidence, less none."""
         plan: Plan = self.engine.plan_split(self.split, weights)
-        canary = self.parameters.shift.canary
-        rises = weights.get(canary, 0) > self.split.weights.get(canary, 0)
+        rises = weights.get(self.parameters.shift.canary, 0) > self.canary_weight
         needs = ("earlier steps", "sidecars", "the name dialled", "canary ready", "not retired")
         return replace(plan, needs=needs) if rises else plan
+
+    def plan_step(self, weight: int) -> Plan:
+        """Plan that the canary has this weight, in percent, and stable the rest."""
+        return self.plan_weights(self.parameters.shift.weights_at(weight))
 
     def plan_capacity(self, least: int) -> Plan:
         """Plan that stable's scaling keeps at least so many tasks, which can take everything back."""

@@ -1,0 +1,107 @@
+"""Look at what can end a step besides its verdict: weights, tasks, alarms, and somebody who says hold.
+
+It only reads. What comes of a hazard, a hold or the way back, is `shift`'s to do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runbook_lib import ecs, telemetry
+from runbook_lib.approvals import holds
+from runbook_lib.history import read_attempt
+from runbook_lib.plan import Evidence
+from runbook_lib.session import Session
+from runbook_lib.survey import Survey
+
+__all__ = ["Hazard", "Hazards"]
+
+SHORT_LOOKS = 3  # in a row in which tasks are missing or unhealthy, until that is no mere replacement of one
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """What ends a step: the word of its reason, a sentence, and how it ends; `gone back` is when somebody did it."""
+
+    word: str
+    words: str
+    ends: Literal["hold", "roll back", "gone back"] = "hold"
+
+
+class Hazards:
+    """What is looked at while a shift is under way; `journal` holds the decisions of its attempt, as they come."""
+
+    def __init__(self, session: Session, journal: Sequence[Mapping[str, Any]]) -> None:
+        self.session, self.shift, self.journal = session, session.parameters.shift, journal
+        self.short: Counter[str] = Counter()  # looks in a row in which a service lacked tasks
+        self.settled = 0  # holds that were there before
+
+    def begin(self) -> None:
+        """Take every hold written so far for settled."""
+        self.settled = len(holds(self.session.join_run()))
+
+    def evidence(self) -> tuple[Evidence, Evidence]:
+        """Return what a step needs beforehand: somebody to go back to, and no alarm that rings or is not there."""
+        stable = self.shift.stable
+        wanted, running = ecs.read_counts(self.session, (stable,))[stable]
+        least = max(wanted, self._least())
+        states = telemetry.read_alarms(self.session, self.shift.alarms)
+        bad = [f"{name} is {state}" for name, state in states.items() if state in ("ALARM", "MISSING")]
+        words = f"{stable} runs {running} of {least} task(s)"
+        return (
+            Evidence("a way back", 0 < least <= running, words, "it must be able to take everything back, until 06"),
+            Evidence("alarms", not bad, ", ".join(bad) or "none of them rings", "settle it, or correct shift.alarms"),
+        )
+
+    def first(self, found: Survey, step: int) -> Hazard | None:
+        """Return the first of them, None where all is as it should be at this step."""
+        return self.of_weights(found, step) or next(self._others(), None)
+
+    def of_weights(self, found: Survey, step: int) -> Hazard | None:
+        """Return what weights mean that are not this step's: somebody said go back, or wrote on their own."""
+        live = dict(found.split.weights)
+        if live == self.shift.weights_at(step):
+            return None
+        newest = (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]
+        if newest["phase"] == "rolled back" and live == self.shift.weights_at(0):
+            return Hazard("by_hand", newest["words"], "gone back")
+        return Hazard("foreign_change", f"somebody changed the weights to {live}")
+
+    def _others(self) -> Iterator[Hazard]:
+        yield from self._of_tasks()
+        alarms = telemetry.read_alarms(self.session, self.shift.alarms)
+        if ringing := [name for name, state in alarms.items() if state == "ALARM"]:
+            yield Hazard("alarm", f"in ALARM: {', '.join(ringing)}", "roll back")
+        if gone := [name for name, state in alarms.items() if state == "MISSING"]:
+            yield Hazard("alarm_missing", f"no longer there: {', '.join(gone)}")
+        if new := holds(self.session.join_run())[self.settled :]:
+            yield Hazard("hold", f"held by {new[-1]['by']}")
+
+    def _of_tasks(self) -> Iterator[Hazard]:
+        """Too few tasks for some looks in a row end a step; none at all, at once."""
+        stable, canary = self.shift.stable, self.shift.canary
+        counts = ecs.read_counts(self.session, (stable, canary))
+        (_, stable_runs), (wanted, canary_runs) = counts[stable], counts[canary]
+        if stable_runs == 0:
+            yield Hazard("stable_tasks", f"{stable} has no running task: nobody could take the traffic back")
+        if canary_runs == 0:
+            yield Hazard("canary_tasks", f"{canary} has no running task", "roll back")
+        if self._is_short(stable, stable_runs < self._least()):
+            words = f"{stable} runs {stable_runs} of the {self._least()} task(s) it had: too few to go back to"
+            yield Hazard("stable_tasks", words)
+        unhealthy = ecs.read_unhealthy(self.session, canary)
+        if self._is_short(canary, canary_runs - unhealthy < wanted):
+            words = f"{canary} runs {canary_runs} of {wanted} task(s), {unhealthy} unhealthy"
+            yield Hazard("canary_tasks", words, "roll back")
+
+    def _is_short(self, service: str, short: bool) -> bool:
+        self.short[service] = self.short[service] + 1 if short else 0
+        return self.short[service] >= SHORT_LOOKS
+
+    def _least(self) -> int:
+        """Return how many tasks stable ran when the attempt began: it may have to take everything back."""
+        counts = [line["tasks"].get(self.shift.stable, 0) for line in self.journal if line.get("tasks")]
+        return counts[-1] if counts else 0
