@@ -8,12 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runbook_lib import ecs, telemetry
-from runbook_lib.errors import CallError
-from runbook_lib.forecast import Forecast, Load, forecast, forecast_load
+from runbook_lib.errors import CallError, Held
+from runbook_lib.forecast import Forecast, Load, forecast, forecast_load, require_passable
 from runbook_lib.judging import alpha_of, deciding, judged
 from runbook_lib.survey import Survey
 
-__all__ = ["Outlook", "Traffic", "look_ahead", "looked_back", "measure_traffic", "read_traffic"]
+__all__ = [
+    "Outlook",
+    "Traffic",
+    "look_ahead",
+    "looked_back",
+    "measure_traffic",
+    "read_traffic",
+    "require_passable_step",
+]
 
 LOOKED_BACK_SECONDS = 60
 LOOKED_BACK_PERIODS = 3  # at the least: where CloudWatch's grain is coarse a minute may hold no whole period
@@ -109,6 +117,32 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
         weight,
         stable_tasks=tasks[p.shift.stable][1],
         canary_tasks=tasks[p.shift.canary][1],
-        weight_now=found.split.weights.get(p.shift.canary, 0),
+        weight_now=found.canary_weight,
     )
     return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding(rule)), load, traffic)
+
+
+def require_passable_step(found: Survey, weight: int) -> None:
+    """Wait for the first figures of traffic, and refuse a step whose bakes could never make it PASS.
+
+    Raises Held where no request is counted, GateError for a bake too short; the parameters may allow that one.
+    """
+    shift = found.parameters.shift
+    traffic = _awaited(found)
+    if traffic is None:
+        raise Held(
+            f"no request to {shift.name} was counted in the last {looked_back(found)} s",
+            hint="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
+            reason="no_metrics",
+        )
+    for ahead in look_ahead(found, weight, traffic, bakes=shift.verdict.bakes).deciding:
+        require_passable(ahead, allow=shift.allow_unprovable)
+
+
+def _awaited(found: Survey) -> Traffic | None:
+    session, grain = found.session, found.parameters.telemetry
+    patience = grain.delay_seconds + 3 * grain.period_seconds + 10
+    for _ in session.looks("figures of traffic", patience, telemetry.pause(session)):
+        if traffic := measure_traffic(found):
+            return traffic
+    return None

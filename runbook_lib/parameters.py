@@ -223,6 +223,11 @@ class VerdictRule(Strict):
     )
     muted: list[Literal["errors", "slow"]] = Field([], description="shown, but never deciding")
 
+    @property
+    def bakes(self) -> int:
+        """How many bakes an undecided step may take."""
+        return 3 if self.on_inconclusive == "extend" else 1
+
 
 class Trial(Strict):
     """Test requests of the canary's own, before users see it: a route of higher priority for one header."""

@@ -7,14 +7,15 @@ traffic is served and the record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.apply import apply
 from runbook_lib.approvals import approval_of, ran_out, require_approval
+from runbook_lib.decision import Decision, Phase, write_down
 from runbook_lib.errors import (
     CallError,
     Failed,
@@ -26,12 +27,11 @@ from runbook_lib.errors import (
     RolledBack,
     StalePlanError,
 )
-from runbook_lib.forecast import require_passable
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
 from runbook_lib.history import read_attempt
 from runbook_lib.judging import counts_of, settings_of
-from runbook_lib.outlook import Traffic, look_ahead, looked_back, measure_traffic
+from runbook_lib.outlook import require_passable_step
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.session import Session
@@ -42,33 +42,7 @@ from runbook_lib.verdict import Judgement, judge_all
 
 __all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "take_step"]
 
-Phase = Literal["planned", "tried", "rehearsed", "written", "proved", "watching", "judged", "rolled back", "settled"]
-EXTENSIONS = 3  # bakes that an undecided step may take
 WAYS_BACK = 3  # tries, where somebody else writes the same thing in between, or AWS is throttling
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided or seen at one moment; weights in percent, `share` the canary's, as a fraction.
-
-    `requests`, `errors` and `slow` (where that is judged) are by service, since the step was written; share and
-    band since it was real. `tasks` are those that ran when the attempt began. `seen` are the intervals the verdict
-    was made of, since the first step; they are not written down.
-    """
-
-    phase: Phase
-    step: int
-    weights: Mapping[str, int]
-    words: str
-    requests: Mapping[str, int] = field(default_factory=dict)
-    errors: Mapping[str, int] = field(default_factory=dict)
-    slow: Mapping[str, int] = field(default_factory=dict)
-    share: float | None = None
-    band: tuple[float, float] | None = None
-    verdict: str = ""
-    at: float = 0.0
-    tasks: Mapping[str, int] = field(default_factory=dict)
-    seen: Sequence[Interval] = field(default=(), repr=False, compare=False)
 
 
 def steps_left(steps: Sequence[int], now: int) -> list[int]:
@@ -129,7 +103,7 @@ def go_back(session: Session) -> Decision | None:
     if not apply(session, clear(found.plan_step(0))):
         return None
     words = "by hand: back to 0 % in one write"
-    return _written_down(session, Decision("rolled back", found.canary_weight, back, words, at=session.wall()))
+    return write_down(session, Decision("rolled back", found.canary_weight, back, words, at=session.wall()))
 
 
 def _require_evidence(evidence: Sequence[Evidence]) -> None:
@@ -147,15 +121,7 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     require_approval(session, step, plan, former)
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     words = f"{former} → {step} %, read back"
-    return _written_down(session, Decision("written", step, dict(survey(session).split.weights), words))
-
-
-def _written_down(session: Session, decision: Decision) -> Decision:
-    """Write a decision into the record, but for what can be read again, and return it."""
-    line = asdict(replace(decision, seen=()))
-    del line["seen"]
-    session.join_run().write("decision", **line)
-    return decision
+    return write_down(session, Decision("written", step, dict(survey(session).split.weights), words))
 
 
 class _Shift:
@@ -233,7 +199,7 @@ class _Shift:
         evidence = (*self.evidence, *evidence_for_shift(self.found), *self.hazards.evidence())
         back = self.found.engine.plan_split(self.found.split, self.shift.weights_at(0), rewrite=True)
         cleared = clear(back, *evidence)
-        self._require_passable(step)
+        require_passable_step(self.found, step)
         running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
         if self.shift.trial:
             yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
@@ -257,7 +223,7 @@ class _Shift:
             require_approval(self.session, step, plan, self.former)
         try:
             if evidence:
-                self._require_passable(step)
+                require_passable_step(self.found, step)
             apply(self.session, clear(plan, *evidence))
         except (GateError, StalePlanError) as error:  # whatever was written before this step is no refusal any more
             raise Held(f"before the next step: {error.message}", hint=error.hint, reason=error.reason) from None
@@ -272,28 +238,6 @@ class _Shift:
             words = "; ".join(f"{e.name}: {e.found}" for e in failing)
             hint = "; ".join(e.hint for e in failing if e.hint)
             raise Held(f"before the next step: {words}", hint=hint, reason="gate")
-
-    def _require_passable(self, step: int) -> None:
-        """Refuse a bake that this traffic could never make PASS; Held where no traffic is seen at all."""
-        traffic = self._traffic()
-        if traffic is None:
-            raise Held(
-                f"no request to {self.shift.name} was counted in the last {looked_back(self.found)} s",
-                hint="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
-                reason="no_metrics",
-            )
-        bakes = EXTENSIONS if self.shift.verdict.on_inconclusive == "extend" else 1
-        for seen in look_ahead(self.found, step, traffic, bakes=bakes).deciding:
-            require_passable(seen, allow=self.shift.allow_unprovable)
-
-    def _traffic(self) -> Traffic | None:
-        """Return the traffic of late, waiting for the first figures; None where none come."""
-        grain = self.session.parameters.telemetry
-        patience = grain.delay_seconds + 3 * grain.period_seconds + 10
-        for _ in self.session.looks("figures of traffic", patience, self._pause):
-            if traffic := measure_traffic(self.found):
-                return traffic
-        return None
 
     # what traffic shows
 
@@ -332,15 +276,16 @@ class _Shift:
     def _end(self, decision: Decision, judgement: Judgement, bake: float) -> Generator[Decision, None, bool]:
         """End a bake and return whether the step is over: PASS goes on; undecided is extended, held or taken back."""
         self._tell_judgement("verdict")
-        rule = self.shift.verdict.on_inconclusive
+        rule = self.shift.verdict
         if judgement.outcome == "PASS":
-            yield self._told(_judged(decision, "PASS", judgement.reason))
+            yield self._told(replace(decision, phase="judged", verdict="PASS", words=judgement.reason))
             return True
-        if rule == "roll_back":
+        if rule.on_inconclusive == "roll_back":
             yield from self._roll_back(decision, "inconclusive", judgement.reason)
-        if rule == "hold" or bake >= EXTENSIONS * self.shift.bake_seconds:
+        if bake >= rule.bakes * self.shift.bake_seconds:
             yield from self._hold(decision, "inconclusive", judgement.reason)
-        yield _judged(decision, "INCONCLUSIVE", f"{judgement.reason}; the bake is extended")
+        words = f"{judgement.reason}; the bake is extended"
+        yield replace(decision, phase="judged", verdict="INCONCLUSIVE", words=words)
         return False
 
     def _proves(self, step: int, seen: Sequence[Interval]) -> bool:
@@ -369,8 +314,8 @@ class _Shift:
 
     def _next_interval(self) -> None:
         """Wait until there is a whole interval that was not looked at yet."""
-        grain = self.session.parameters.telemetry
-        for _ in self.session.looks("CloudWatch's next figures", 2 * grain.period_seconds, self._pause):
+        most = 2 * self.session.parameters.telemetry.period_seconds
+        for _ in self.session.looks("CloudWatch's next figures", most, telemetry.pause(self.session)):
             if self._data_until() > self.looked_until:
                 return
 
@@ -405,7 +350,7 @@ class _Shift:
 
     def _hold(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
         self._tell_judgement(word)
-        yield self._told(_judged(decision, "INCONCLUSIVE", f"{word}: {words}"))
+        yield self._told(replace(decision, phase="judged", verdict="INCONCLUSIVE", words=f"{word}: {words}"))
         hint = f"weights stay; settle it, then run 05 again, or {_undo(self.session.join_run().id)}"
         raise Held(f"{decision.step} %: {words}", hint=hint, reason=word)
 
@@ -414,8 +359,9 @@ class _Shift:
         self._tell_judgement(word)
         yield from self._put_back(decision)
         told = f"{word}: {words}; back to 0 % in one write"
-        yield self._told(_judged(decision, "FAIL", told, weights=self.shift.weights_at(0)))
-        settled = self._told(self._settled(decision))
+        failed = replace(decision, verdict="FAIL", weights=self.shift.weights_at(0))
+        yield self._told(replace(failed, phase="rolled back", words=told))
+        settled = self._told(self._settled(failed))
         yield settled
         raise RolledBack(f"{decision.step} %: {told}; {settled.words}", hint=MEND, reason=word)
 
@@ -442,7 +388,7 @@ class _Shift:
             f"the way back failed: somebody writes it all the time; {self._now()} stays", hint="run 05 again"
         )
 
-    def _settled(self, decision: Decision) -> Decision:
+    def _settled(self, failed: Decision) -> Decision:
         """Wait until traffic shows the way back, and count whom the canary harmed until then.
 
         Raises RollbackError where requests go on reaching the canary. That nobody could look is no failure of it.
@@ -451,10 +397,10 @@ class _Shift:
         busy: list[Interval] = []
         words = "traffic has not shown it yet"
         try:
-            for _ in self.session.looks("traffic to show the way back", self.shift.prove_seconds, self._pause):
-                seen = telemetry.read_intervals(self.session, self.series, self.began, self._data_until())
-                busy = [i for i in seen if i.requests and i.start >= began]
-                self.seen = seen
+            most, pause = self.shift.prove_seconds, telemetry.pause(self.session)
+            for _ in self.session.looks("traffic to show the way back", most, pause):
+                self.seen = telemetry.read_intervals(self.session, self.series, self.began, self._data_until())
+                busy = [i for i in self.seen if i.requests and i.start >= began]
                 if busy and not busy[-1].errors.canary_requests:
                     words = "traffic shows it"
                     break
@@ -466,18 +412,12 @@ class _Shift:
                 f"{busy[-1].errors.canary_requests} of {busy[-1].requests} requests",
                 hint="look at the callers' sidecars: they do not hear the change",
             )
-        return self._counted(
-            replace(decision, phase="settled", verdict="FAIL", weights=self.shift.weights_at(0)), words
-        )
-
-    def _counted(self, decision: Decision, words: str) -> Decision:
-        """Say in words whom the canary harmed, from the first step to the last interval seen."""
-        errors = sum(i.errors.canary_errors for i in self.seen)
-        slow = sum(i.slow.canary_errors for i in self.seen)
-        words += f", {errors} request(s) harmed"
-        words += f", {slow} slower than {self.shift.verdict.slow_millis} ms" if self.shift.verdict.slow_millis else ""
-        by_service = {self.shift.stable: sum(i.errors.stable_errors for i in self.seen), self.shift.canary: errors}
-        return replace(decision, words=words, errors=by_service, seen=tuple(self.seen))
+        errors = self._by_service(self.seen, "errors")
+        words += f", {errors[canary]} request(s) harmed"
+        if self.shift.verdict.slow_millis:
+            slow = self._by_service(self.seen, "errors", of="slow")
+            words += f", {slow[canary]} slower than {self.shift.verdict.slow_millis} ms"
+        return replace(failed, phase="settled", words=words, errors=errors, seen=tuple(self.seen))
 
     # small words
 
@@ -507,8 +447,8 @@ class _Shift:
 
     def _told(self, decision: Decision) -> Decision:
         """Write a decision down, and return it."""
-        told = _written_down(self.session, replace(decision, at=self.session.wall()))
-        self.journal.append(asdict(replace(told, seen=())))
+        told = write_down(self.session, replace(decision, at=self.session.wall()))
+        self.journal.append(told.line)
         return told
 
     def _since(self, phase: str, step: int) -> float | None:
@@ -530,18 +470,9 @@ class _Shift:
     def _data_until(self) -> int:
         return telemetry.complete_until(self.session, self.session.wall())
 
-    @property
-    def _pause(self) -> float:
-        return min(max(self.session.parameters.telemetry.period_seconds / 4, 0.2), 5.0)
-
 
 MEND = "mend the canary, then run 05 again: it starts at the first step"
 
 
 def _undo(run: str) -> str:
     return f"`runbook undo {run} --notebook 05` to go back"
-
-
-def _judged(decision: Decision, verdict: str, words: str, weights: Mapping[str, int] | None = None) -> Decision:
-    phase: Phase = "judged" if weights is None else "rolled back"
-    return replace(decision, phase=phase, verdict=verdict, words=words, weights=weights or decision.weights)

@@ -51,7 +51,7 @@ __all__ = [
 # The odds ratios mixed over, and the part of each. Most is on the three that between them lose least to a test told
 # the true ratio, from 2 up; the small ones take so many requests to show that a small part hardly delays them.
 _ODDS = (1.2, 1.4, 2.0, 6.0, 25.0)
-_WEIGHTS = (0.02, 0.03, 0.33, 0.30, 0.32)
+_WEIGHTS = (0.02, 0.03, 0.35, 0.29, 0.31)
 _LOG_ODDS = tuple(map(math.log, _ODDS))
 _NOTHING = (0.0,) * len(_ODDS)
 _MOST = 1e250  # that a stake can become: enough for any alpha, and then it rests

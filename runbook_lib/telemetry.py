@@ -16,7 +16,7 @@ from runbook_lib.plan import Call, Reading
 from runbook_lib.session import Session
 from runbook_lib.verdict import Sample
 
-__all__ = ["Interval", "Series", "complete_until", "read_alarms", "read_intervals", "read_requests"]
+__all__ = ["Interval", "Series", "complete_until", "pause", "read_alarms", "read_intervals", "read_requests"]
 
 SETTLE_SECONDS = 0.3  # after a period's end, until it has been put
 QUERIES = 400  # a call takes 500
@@ -50,6 +50,11 @@ def complete_until(session: Session, now: float) -> int:
     return math.floor((now - telemetry.delay_seconds - SETTLE_SECONDS) / telemetry.period_seconds) * (
         telemetry.period_seconds
     )
+
+
+def pause(session: Session) -> float:
+    """Return how many seconds to wait between two looks for new figures."""
+    return min(max(session.parameters.telemetry.period_seconds / 4, 0.2), 5.0)
 
 
 def read_intervals(

@@ -456,6 +456,16 @@ def live(world: Path, **changes: Any) -> Iterator[Live]:
             supervisor.down(world / "state")
 
 
+@contextmanager
+def meshed(world: Path) -> Iterator[Live]:
+    """Give a module a local mesh after notebook 04, with traffic that goes well."""
+    with live(world) as it:
+        for number in ("01", "02", "03", "04"):
+            it.step(number)
+        it.recovered()
+        yield it
+
+
 def until(condition: Callable[[], object], what: str = "it comes about", seconds: float = 40.0) -> None:
     """Wait until something is so; AssertionError where it does not become so."""
     end = time.monotonic() + seconds

@@ -53,9 +53,10 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "judging", "survey", "telemetry"},
+    "decision": {"session", "telemetry"},
     "hazards": {"approvals", "ecs", "history", "plan", "session", "survey", "telemetry"},
     "shift": {
-        "apply", "approvals", "ecs", "errors", "forecast", "gates", "hazards", "history", "judging", "outlook", "plan",
+        "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
         "proof", "session", "survey", "telemetry", "trial", "verdict",
     },
     "drawing": set(),

@@ -40,7 +40,7 @@ from tests.live import (
     again,
     ended,
     ending,
-    live,
+    meshed,
     newest,
     phases,
     quick,
@@ -979,10 +979,7 @@ def test_a_plan_made_before_somebody_elses_write_is_never_applied() -> None:
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Return a local mesh after notebook 04, with traffic."""
-    with live(tmp_path_factory.mktemp("shift")) as it:
-        for number in ("01", "02", "03", "04"):
-            it.step(number)
-        it.recovered()
+    with meshed(tmp_path_factory.mktemp("shift")) as it:
         yield it
 
 

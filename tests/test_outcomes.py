@@ -17,7 +17,7 @@ import nbformat
 import pytest
 
 from runbook_lib import record
-from tests.live import CANARY, STABLE, Live, live, until
+from tests.live import CANARY, STABLE, Live, meshed, until
 from tests.notebook_runner import newest, start
 
 QUARTER = {STABLE: 75, CANARY: 25}
@@ -26,10 +26,7 @@ QUARTER = {STABLE: 75, CANARY: 25}
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Walk from nothing to the end of notebook 04, under traffic."""
-    with live(tmp_path_factory.mktemp("outcomes")) as it:
-        for number in ("01", "02", "03", "04"):
-            it.step(number)
-        it.recovered()
+    with meshed(tmp_path_factory.mktemp("outcomes")) as it:
         yield it
 
 
