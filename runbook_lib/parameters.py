@@ -208,7 +208,7 @@ class VerdictRule(Strict):
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(0.01, description="chance of a false FAIL over the whole bake")
     detectable_increase: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="rise of the error rate a PASS rules out"
+        0.01, description="rise of the error rate a PASS rules out; at weight 100, twice that"
     )
     power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would have shown")
     ignored_increase: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="rise too small to roll back for")

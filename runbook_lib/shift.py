@@ -149,9 +149,14 @@ class _Shift:
                 yield from self._steps()
 
     def take(self, step: int) -> Iterator[Decision]:
-        """Write one step, and do not watch it."""
+        """Write one step, and do not watch it; what was taken before it must have passed."""
+        now = self._live()
+        if step > now > 0 and not self._passed(now):
+            raise GateError(
+                f"{now} % has not passed yet", hint="follow the shift first: it watches, and goes on by itself"
+            )
         with self._under_way():
-            if self._live() == 0 and not self._is_prepared(step):
+            if now == 0 and not self._is_prepared(step):
                 yield from self._prepare(step)
             yield from self._write(step)
 
@@ -412,12 +417,13 @@ class _Shift:
                 f"{busy[-1].errors.canary_requests} of {busy[-1].requests} requests",
                 hint="look at the callers' sidecars: they do not hear the change",
             )
-        errors = self._by_service(self.seen, "errors")
+        requests, errors = self._by_service(self.seen, "requests"), self._by_service(self.seen, "errors")
         words += f", {errors[canary]} request(s) harmed"
         if self.shift.verdict.slow_millis:
             slow = self._by_service(self.seen, "errors", of="slow")
             words += f", {slow[canary]} slower than {self.shift.verdict.slow_millis} ms"
-        return replace(failed, phase="settled", words=words, errors=errors, seen=tuple(self.seen))
+        told = replace(failed, phase="settled", words=words, share=None, band=None)
+        return replace(told, requests=requests, errors=errors, seen=tuple(self.seen))
 
     # small words
 

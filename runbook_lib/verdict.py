@@ -75,7 +75,7 @@ class Verdict:
     seen: Sample  # all intervals as one
     stable_rate: float | None
     canary_rate: float | None
-    increase: float | None  # canary's rate above stable's, interval by interval; when alone, above stable's earlier one
+    increase: float | None  # canary's rate above stable's, interval by interval; alone, above stable's earlier one
     log_evidence: float
     threshold: float  # the evidence that makes a FAIL, as odds to 1
     requests_needed: int | None  # canary requests missing before a PASS; None where no number is known to do
@@ -115,8 +115,8 @@ def judge(
     exceeds `ceiling`. A canary no worse than stable meets any of these with probability `alpha` at most.
     PASS: the bake is over, no version has fallen silent, and this very rule would by now have shown an
     increase of `detectable_increase` with probability `power`; where stable has no traffic, one that much
-    above the rate tested. Health before it hides no increase: one that begins late takes about twice the
-    requests to show. Otherwise INCONCLUSIVE. `counted` says in the reason what is counted.
+    above the rate tested, so twice as much. Health before it hides no increase: one that begins late takes about
+    twice the requests to show. Otherwise INCONCLUSIVE. `counted` says in the reason what is counted.
     Raises ParametersError for a setting that is no fraction.
     """
     rule = _Rule(alpha, detectable_increase, ignored_increase, power, ceiling)
@@ -262,6 +262,12 @@ class _Seen:
         return min(1.0, max(self.reference + self.rule.detectable_increase, shown))
 
     @property
+    def to_show(self) -> float:
+        """Return the increase above stable's rate that a PASS rules out; a canary alone is allowed some beforehand."""
+        allowed = self.limit - (self.reference or 0.0) if self.stable.silent else 0.0
+        return allowed + self.rule.to_show
+
+    @property
     def increase(self) -> float | None:
         """Return the canary's rate above stable's; where it was alone, above stable's earlier one."""
         if self.alone and self.reference is not None:
@@ -350,7 +356,7 @@ def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, counted: str) 
     tests, needed = _tests(seen), _needed(samples, seen)
     failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(rule.alpha)]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
-    missing, would_show = _missing(seen, needed, bake_over), f"{_points(rule.to_show)} more would have shown"
+    missing, would_show = _missing(seen, needed, bake_over), f"{_points(seen.to_show)} more would have shown"
     outcome: Outcome = "FAIL" if failed else "INCONCLUSIVE" if missing else "PASS"
     n1, y, n2, x = seen.counts
     return Verdict(
@@ -368,7 +374,7 @@ def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, counted: str) 
 
 def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
     """Return what stands between these intervals and a PASS, or nothing."""
-    to_show = _points(seen.rule.to_show)
+    to_show = _points(seen.to_show)
     if not seen.counts[2]:
         return "no request to the canary was seen"
     if seen.reference is None:

@@ -461,6 +461,9 @@ def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
     assert (back.phase, settled.phase) == ("rolled back", "settled")
     assert back.at < settled.at
     assert settled.words.startswith("traffic shows it, ")
+    assert settled.words.endswith(f", {settled.errors[CANARY]} request(s) harmed")
+    assert settled.errors[CANARY] == settled.requests[CANARY] - back.requests[CANARY] + back.errors[CANARY] > 0
+    assert (settled.share, settled.band, settled.weights) == (None, None, BACK)
 
 
 def test_weights_somebody_else_set_between_two_steps_are_watched_before_anything_is_added() -> None:
@@ -508,6 +511,18 @@ def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str],
     with pytest.raises(GateError, match="alarms: pager is ALARM"):
         list(take_step(session, 25, shown, fact()))
     assert (sky.weights(), sky.updates) == (BACK, 0)
+
+
+def test_one_step_by_hand_is_refused_while_the_one_before_it_has_not_passed() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    second = again(sky)
+    shown = survey(second).plan_step(100)
+    with pytest.raises(GateError, match="25 % has not passed yet"):
+        list(take_step(second, 100, shown, fact()))
+    assert sky.weights() == QUARTER
+    lower = survey(second).plan_step(10)
+    assert phases(list(take_step(second, 10, lower, fact()))) == ["written"]
 
 
 def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> None:

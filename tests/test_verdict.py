@@ -549,6 +549,19 @@ def test_what_stable_showed_before_the_first_step_counts_too() -> None:
     assert judge([*baseline, *[Sample(0, 0, 400, 0)] * 20], bake_over=True).outcome == "PASS"
 
 
+def test_a_pass_alone_rules_out_what_it_says_and_that_is_more_than_beside_stable() -> None:
+    rng = np.random.default_rng(5)
+
+    def passed(rate: float) -> list[str]:
+        bakes = [[Sample(0, 0, 400, x) for x in rng.binomial(400, rate, 20).tolist()] for _ in range(60)]
+        verdicts = [judge([*LONG_HEALTHY, *alone], bake_over=True) for alone in bakes]
+        return [verdict.reason for verdict in verdicts if verdict.outcome == "PASS"]
+
+    assert len(passed(0.0003 + 0.02)) <= most_false_alarms(60, 0.05)
+    assert [reason.rpartition("; ")[2] for reason in passed(0.0003)] == ["2 points more would have shown"] * 60
+    assert judge(LONG_HEALTHY, bake_over=True).reason.endswith("; 1 point more would have shown")
+
+
 def test_evidence_gathered_together_is_carried_on_to_full_weight() -> None:
     suspicious = [*HEALTHY, Sample(300, 0, 100, 5)]
     alone = [Sample(0, 0, 400, 12)]
