@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +59,21 @@ def test_a_process_that_does_not_answer_is_stopped_all_the_same(tmp_path: Path, 
     assert supervisor.down(tmp_path / "state")
     assert not supervisor._exists(hung.pid)
     assert supervisor.find(tmp_path / "state") is None
+
+
+def test_a_process_whose_parent_takes_no_notice_of_its_end_has_ended(tmp_path: Path) -> None:
+    """As a notebook's kernel does not: it started the local mesh, and lives on."""
+    code = "import subprocess, sys; c = subprocess.Popen(['sleep', '60']); print(c.pid, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        os.kill(child, signal.SIGKILL)
+        until(lambda: not supervisor._command(child))
+        os.kill(child, 0)  # its pid is still there
+        assert not supervisor._exists(child)
+        parent.kill()
 
 
 def test_a_process_that_has_taken_over_the_pid_is_left_alone(tmp_path: Path, sleeper: Any) -> None:

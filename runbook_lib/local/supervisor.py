@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,16 +130,10 @@ def _alive(mesh: LocalMesh) -> bool:
 
 
 def _exists(pid: int) -> bool:
-    try:
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:  # ours: reap it
-            return False
-    except ChildProcessError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Say whether a process goes on; one that has ended and waits for its parent to notice has no command any more."""
+    with suppress(ChildProcessError):  # not ours to reap
+        os.waitpid(pid, os.WNOHANG)
+    return _command(pid).strip() not in ("", "<defunct>")
 
 
 def _forget(folder: Path) -> None:
