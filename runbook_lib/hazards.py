@@ -16,6 +16,7 @@ from runbook_lib.history import read_attempt
 from runbook_lib.plan import Evidence
 from runbook_lib.session import Session
 from runbook_lib.survey import Survey
+from runbook_lib.wording import divided
 
 __all__ = ["Hazard", "Hazards"]
 
@@ -68,7 +69,7 @@ class Hazards:
         newest = (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]
         if newest["phase"] == "rolled back" and live == self.shift.weights_at(0):
             return Hazard("by_hand", newest["words"], "gone back")
-        return Hazard("foreign_change", f"somebody changed the weights to {live}")
+        return Hazard("foreign_change", f"somebody changed the weights to {divided(live)}")
 
     def _others(self) -> Iterator[Hazard]:
         yield from self._of_tasks()

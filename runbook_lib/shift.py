@@ -39,6 +39,7 @@ from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Judgement, judge_all
+from runbook_lib.wording import divided
 
 __all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "take_step"]
 
@@ -170,7 +171,7 @@ class _Shift:
         except KeyboardInterrupt:
             run, now = self.session.join_run(), self._now()
             run.write("interrupted", weights=now)
-            words, hint = f"interrupted: {now} stays as it is", f"run 05 again to go on, or {_undo(run.id)}"
+            words, hint = f"interrupted: {divided(now)} stays as it is", f"run 05 again to go on, or {_undo(run.id)}"
             raise Held(words, hint=hint, reason="interrupted") from None
 
     def _is_left(self) -> bool:
@@ -390,7 +391,7 @@ class _Shift:
                 f"the way back failed: {error.message}\nby hand:\n{by_hand}", hint=error.hint
             ) from error
         raise RollbackError(
-            f"the way back failed: somebody writes it all the time; {self._now()} stays", hint="run 05 again"
+            f"the way back failed: somebody writes it all the time; {divided(self._now())} stays", hint="run 05 again"
         )
 
     def _settled(self, failed: Decision) -> Decision:
@@ -407,7 +408,7 @@ class _Shift:
                 self.seen = telemetry.read_intervals(self.session, self.series, self.began, self._data_until())
                 busy = [i for i in self.seen if i.requests and i.start >= began]
                 if busy and not busy[-1].errors.canary_requests:
-                    words = "traffic shows it"
+                    words = f"traffic is back on {self.shift.stable}"
                     break
         except CallError as error:
             words = f"traffic could not be looked at: {error.message}"

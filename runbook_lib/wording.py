@@ -12,7 +12,7 @@ from typing import Any
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
 
-__all__ = ["fields_of", "lines_of", "text_of", "title_of"]
+__all__ = ["divided", "fields_of", "lines_of", "text_of", "title_of"]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
@@ -107,3 +107,8 @@ def _own(state: Any) -> dict[str, Any]:
     """Return of a whole thing what its owner said."""
     kept = {key: value for key, value in (state or {}).items() if key not in NOT_SAID}
     return dict(kept["spec"]) if set(kept) == {"spec"} else kept
+
+
+def divided(weights: Mapping[str, int]) -> str:
+    """Return how traffic is divided, to be read."""
+    return ", ".join(f"{name} {weight} %" for name, weight in weights.items())

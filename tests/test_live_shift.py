@@ -177,7 +177,7 @@ def test_a_bad_canary_is_rolled_back_by_one_write_at_once(fault: dict[str, Any],
     assert sky.weights() == BACK
     assert sky.updates == 3  # rehearsal, 25 %, back
     assert phases(seen) == ["rehearsed", "written", "proved", "rolled back", "settled"]
-    assert "back to 0 % in one write; traffic shows it" in words
+    assert "back to 0 % in one write; traffic is back on serviceB" in words
 
 
 def test_a_rollback_says_how_many_requests_were_harmed() -> None:
@@ -261,7 +261,7 @@ def test_a_foreign_edit_is_held_and_never_fought(phase: str) -> None:
     before: list[int] = []
     on = {phase: lambda: (written(session, 60), before.append(sky.updates))}
     seen, words = ended(session, Held, on=on)
-    assert "somebody changed the weights to {'serviceB': 40, 'serviceBv2': 60}" in words
+    assert "somebody changed the weights to serviceB 40 %, serviceBv2 60 %" in words
     assert sky.weights() == {STABLE: 40, CANARY: 60}
     assert sky.updates == before[0]
     assert seen[-1].words.startswith("foreign_change: ")
@@ -460,7 +460,7 @@ def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
     back, settled = seen[-2:]
     assert (back.phase, settled.phase) == ("rolled back", "settled")
     assert back.at < settled.at
-    assert settled.words.startswith("traffic shows it, ")
+    assert settled.words.startswith("traffic is back on serviceB, ")
     assert settled.words.endswith(f", {settled.errors[CANARY]} request(s) harmed")
     assert settled.errors[CANARY] == settled.requests[CANARY] - back.requests[CANARY] + back.errors[CANARY] > 0
     assert (settled.share, settled.band, settled.weights) == (None, None, BACK)
@@ -793,7 +793,7 @@ def test_an_interrupted_shift_is_held_and_recorded() -> None:
     session, sky = under_sky()
     sky.at(8, _interrupt)
     _, words = ended(session, Held)
-    assert "interrupted: {'serviceB': 75, 'serviceBv2': 25} stays as it is" in words
+    assert "interrupted: serviceB 75 %, serviceBv2 25 % stays as it is" in words
     assert lines(session, "interrupted")[-1]["weights"] == QUARTER
     whole_shift_after(sky)
 
@@ -1032,7 +1032,7 @@ def bad(there: Live, error: type[BaseException] = RolledBack, *, after: str = "p
     assert there.weights() == BACK
     assert writes_since(there, before) == [BACK, QUARTER, BACK]  # rehearsal, 25 %, back
     assert phases(seen)[-2:] == ["rolled back", "settled"]
-    assert "back to 0 % in one write; traffic shows it" in words
+    assert "back to 0 % in one write; traffic is back on serviceB" in words
     return words
 
 
