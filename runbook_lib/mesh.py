@@ -13,7 +13,7 @@ from typing import Any
 from runbook_lib.errors import CallError, PlanError
 from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, desired, tags, targets
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated, turned
 from runbook_lib.session import Session
 from runbook_lib.telemetry import Series
 
@@ -403,18 +403,5 @@ def _labels(session: Session, arn: str) -> dict[str, str]:
 def _delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:
     if state is None:
         return ()
-    names, operation = dict(resource.names), OPERATION[resource.kind]
-    labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
-    again = Call("appmesh", f"create_{operation}", {**names, "spec": state["spec"], "tags": labels})
-    return (
-        Change(
-            name=resource.key,
-            verb="delete",
-            call=Call("appmesh", f"delete_{operation}", names),
-            reading=reading(resource.kind, names),
-            expected={key: state[key] for key in ("uid", "version", "spec")},
-            wanted=None,
-            inverse=Inverse("create", again, wanted={"spec": state["spec"]}),
-            diff=differences(state["spec"], {}),
-        ),
-    )
+    gone = turned(_create(replace(resource, spec=state["spec"])))
+    return (replace(gone, expected={key: state[key] for key in ("uid", "version", "spec")}),)

@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook_lib.parameters import HealthCheck, Match, Parameters, Retry, Route, Timeout
 
-__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "quotas", "tags"]
+__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "partition", "quotas", "tags"]
 
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
 
@@ -101,10 +101,14 @@ def tags(p: Parameters) -> dict[str, str]:
     return {"runbook": "appmesh-runbook", "runbook:environment": p.environment}
 
 
+def partition(p: Parameters) -> str:
+    """Return the part of AWS that ARNs of the file's region are in."""
+    return "aws-cn" if p.region.startswith("cn-") else "aws"
+
+
 def node_arn(p: Parameters, service: str) -> str:
     """Return the ARN of a service's virtual node: the identity of its Envoy."""
-    partition = "aws-cn" if p.region.startswith("cn-") else "aws"
-    return f"arn:{partition}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}/virtualNode/{service}"
+    return f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}/virtualNode/{service}"
 
 
 def _mesh(p: Parameters) -> Iterator[Item]:

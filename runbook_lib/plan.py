@@ -35,6 +35,7 @@ __all__ = [
     "ordered",
     "spoken",
     "stated",
+    "turned",
 ]
 
 ABSENT: Final = None
@@ -132,6 +133,22 @@ class Change:
     def __post_init__(self) -> None:
         if (self.inverse is None) == (not self.no_inverse):
             raise ValueError(f"{self.name}: expected an inverse or the reason there is none")
+
+
+def turned(making: Change) -> Change:
+    """Return the change that removes what `making` makes, and whose inverse makes it again."""
+    if making.inverse is None:
+        raise ValueError(f"{making.name}: it has no inverse to be turned into")
+    return replace(
+        making,
+        verb=making.inverse.verb,
+        call=making.inverse.call,
+        expected=making.wanted,
+        wanted=making.inverse.wanted,
+        inverse=Inverse(making.verb, making.call, wanted=making.wanted),
+        diff=tuple(Difference(d.field, d.after, d.before) for d in making.diff),
+        note="",
+    )
 
 
 @dataclass(frozen=True, slots=True)
