@@ -6,7 +6,7 @@ The only caller of the IAM client. `read_` reads, `plan_` functions are pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -61,8 +61,8 @@ def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credent
     if arn is None:
         return Credentials(name, "", f"role {role} does not exist")
     documents = dict(_documents(session, role))
-    may = {a: any(_allows(d, a, node_arn(p, name)) for d in documents.values()) for a in (STREAM, TRACE)}
-    return Credentials(name, role, source, arn, may[STREAM], may[TRACE], tuple(documents))
+    may_stream, may_trace = (_allows(documents.values(), act, node_arn(p, name)) for act in (STREAM, TRACE))
+    return Credentials(name, role, source, arn, may_stream, may_trace, tuple(documents))
 
 
 def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str, str]:
@@ -91,8 +91,9 @@ def _inline(role: str, name: str) -> Reading:
     return Reading(call, "PolicyDocument", absent=("NoSuchEntity",))
 
 
-def _allows(document: Any, action: str, resource: str) -> bool:
-    statements = _listed((document or {}).get("Statement"))
+def _allows(documents: Iterable[Any], action: str, resource: str) -> bool:
+    """Tell what a role's policies say together: one that denies outweighs every other that allows."""
+    statements = [s for document in documents for s in _listed((document or {}).get("Statement"))]
     hits = [s for s in statements if _matches(s.get("Action"), action) and _matches(s.get("Resource"), resource)]
     return any(s["Effect"] == "Allow" for s in hits) and not any(s["Effect"] == "Deny" for s in hits)
 

@@ -211,11 +211,19 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("statements", "allowed"), ALLOWED.values(), ids=ALLOWED)
 def test_a_policy_allows(statements: Any, allowed: bool) -> None:
-    assert iam._allows({"Version": "2012-10-17", "Statement": statements}, STREAM, NODE) is allowed
+    assert iam._allows([{"Version": "2012-10-17", "Statement": statements}], STREAM, NODE) is allowed
 
 
 def test_without_a_document_nothing_is_allowed() -> None:
-    assert iam._allows(None, STREAM, NODE) is False
+    assert iam._allows([None], STREAM, NODE) is False
+
+
+def test_what_one_policy_denies_no_other_allows() -> None:
+    session = open_at("meshed")
+    deny = {"Version": "2012-10-17", "Statement": [statement("Deny", "appmesh:*")]}
+    client(session).put_role_policy(RoleName=ROLE, PolicyName="deny", PolicyDocument=json.dumps(deny))
+    denied = {c.service for c in survey(session).credentials if not c.may_stream}
+    assert denied == {SERVICE}
 
 
 # Evidence.
