@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from runbook_lib.errors import GateError
 
 __all__ = [
     "ABSENT",
+    "TAKES_BACK",
     "Answer",
     "Call",
     "Change",
@@ -31,6 +32,7 @@ __all__ = [
     "clear",
     "differences",
     "holds",
+    "mapped",
     "merged",
     "ordered",
     "spoken",
@@ -40,6 +42,9 @@ __all__ = [
 
 ABSENT: Final = None
 """The state of something that is not there."""
+
+TAKES_BACK: Final = "it takes back a change"
+"""Why the way back of a change has no inverse of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +339,17 @@ def spoken(state: Any, wanted: Any) -> Any:
     """Return of a state what `wanted` speaks of."""
     both = isinstance(state, Mapping) and isinstance(wanted, Mapping)
     return {key: state.get(key) for key in wanted} if both else state
+
+
+def mapped(value: Any, end: Callable[[Any], Any]) -> Any:
+    """Return a value, or a part of a plan, with `end` applied to each value and `Answer` at its ends."""
+    if isinstance(value, Mapping):
+        return {key: mapped(inner, end) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(mapped(inner, end) for inner in value)
+    if is_dataclass(value) and not isinstance(value, type | Answer):
+        return replace(value, **{f.name: mapped(getattr(value, f.name), end) for f in fields(value)})
+    return end(value)
 
 
 def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:
