@@ -576,6 +576,15 @@ def test_edits_made_since_survive_on_the_way_back() -> None:
     assert back == expected
 
 
+def test_a_variable_given_to_envoy_since_survives_on_the_way_back() -> None:
+    meshed = with_envoy(fixture("seed_fargate"), sidecar())
+    container(meshed, "envoy")["environment"].append({"name": "ENVOY_LOG_LEVEL", "value": "debug"})
+    assert environment(without_envoy(meshed)) == {
+        "APPMESH_VIRTUAL_NODE_NAME": "mesh/apps/virtualNode/serviceB",
+        "ENVOY_LOG_LEVEL": "debug",
+    }
+
+
 def test_the_memory_of_what_was_there_holds_no_value_of_the_applications_variables() -> None:
     definition = fixture("seed_fargate")
     secret = {"name": "DD_API_KEY", "value": "hunter2"}
