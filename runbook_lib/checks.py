@@ -13,7 +13,8 @@ from runbook_lib import ecs, iam
 from runbook_lib.errors import RunbookError
 from runbook_lib.mesh_spec import node_arn, quotas
 from runbook_lib.survey import Survey
-from runbook_lib.task_definition import lint, with_envoy
+from runbook_lib.task_definition import with_envoy
+from runbook_lib.task_lint import lint
 
 __all__ = ["Check", "check_environment"]
 

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runbook_lib import task_definition as tasks
+from runbook_lib.envoy_image import envoy_image
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.session import Session
+from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
+from runbook_lib.task_form import normalise, same
 
 __all__ = [
     "Running",
@@ -176,15 +178,14 @@ def read_unhealthy(session: Session, name: str) -> int:
 # --- the sidecars -------------------------------------------------------------------------------------------
 
 
-def sidecar(p: Parameters, name: str, role_arn: str | None) -> tasks.Sidecar:
+def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
     """Return the sidecar the parameters ask for on one service; `role_arn` is for a definition without a role."""
     service, envoy = p.services[name], p.envoy
-    return tasks.Sidecar(
-        image=tasks.envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
+    return Sidecar(
+        image=envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
         node_arn=node_arn(p, name),
         app_ports=tuple(p.ports_of(name)),
-        region=p.region,
-        launch_type="EC2" if p.launch_type_of(name) == "EC2" else "FARGATE",
+        launch_type=p.launch_type_of(name),
         resource_cluster=envoy.resource_cluster,
         ignored_ips=tuple(envoy.ignored_ips),
         ignored_ports=tuple(envoy.ignored_ports),
@@ -216,7 +217,7 @@ def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running]
         )
     changes: list[Change] = []
     for name in deployment_order(p, names):
-        form = tasks.with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
+        form = with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
         changes += _move(p, running[name], form)
     return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
 
@@ -226,8 +227,8 @@ def plan_plain(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -
     changes: list[Change] = []
     for name in reversed(deployment_order(p, list(p.services))):
         found = running[name]
-        if found.state and found.definition and tasks.sidecar_of(found.definition):
-            changes += _move(p, found, tasks.without_envoy(found.definition))
+        if found.state and found.definition and sidecar_of(found.definition):
+            changes += _move(p, found, without_envoy(found.definition))
     return Plan("90_remove_mesh", tuple(changes))
 
 
@@ -236,11 +237,11 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change
 
     A move that a crash left under way is asked for once more, which begins nothing, and waited for.
     """
-    if tasks.same(found.definition or {}, form):
+    if same(found.definition or {}, form):
         moving = (found.state or {}).get("rollout") == "IN_PROGRESS"
         return [_deploy(p, found, found.arn)] if moving else []
     form = {**form, "tags": _labels(p, form)}
-    if found.newest and tasks.same(found.newest, form):
+    if found.newest and same(found.newest, form):
         return [_deploy(p, found, str(found.newest["taskDefinitionArn"]))]
     register = _register(found, form)
     return [register, _deploy(p, found, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
@@ -269,7 +270,7 @@ def _register(found: Running, form: Mapping[str, Any]) -> Change:
             reading=_status(revision),
             expected="ACTIVE",
         ),
-        diff=differences(tasks.normalise(found.definition or {}), tasks.normalise(form)),
+        diff=differences(normalise(found.definition or {}), normalise(form)),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runbook_lib.envoy_image import DEFAULT_ENVOY_ACCOUNT, ENVOY_ACCOUNTS, FIPS_REGIONS, REGIONS, tag_version
+from runbook_lib.envoy_image import DEFAULT_ENVOY_ACCOUNT, ENVOY_ACCOUNTS, FIPS_REGIONS, OLDEST, REGIONS, tag_version
 from runbook_lib.task_form import (
     IDENTITY,
     MAX_IGNORED_PORTS,
@@ -19,6 +19,7 @@ from runbook_lib.task_form import (
     app_containers,
     containers_of,
     is_daemon,
+    mounts_efs,
     normalise,
     proxy_container,
     proxy_properties,
@@ -46,18 +47,12 @@ FARGATE_SIZES: Mapping[int, Sequence[int]] = {
 # fmt: off
 RULES: Mapping[str, tuple[Level, str, str]] = {
     # what ECS asks of every task that is to be meshed
-    "network-mode": ("FAIL", "expected awsvpc, found {found}",
-        "App Mesh's proxy works in awsvpc only; give the service its own network first"),
-    "launch-type": ("FAIL", "expected {expected}, found {found}",
-        "add the launch type, or correct it in the parameters file"),
     "fargate-needs-size": ("FAIL", "Fargate requires cpu and memory at the task level",
         'for example "1024" and "2048"'),
     "fargate-size": ("FAIL", "Fargate has no size of {cpu} CPU units with {memory} MiB",
         "sizes there are: {sizes}"),
     "host-port": ("FAIL", "hostPort {found} is not containerPort {expected}; in awsvpc they must match",
         "drop hostPort"),
-    "integer": ("FAIL", "a number written as text; the API takes integers here",
-        "drop the quotes"),
     "cpu-sum": ("FAIL", "the containers ask for {total} CPU units, the task has {limit}",
         "raise the task's cpu or lower a container's"),
     "memory-sum": ("FAIL", "the containers reserve {total} of the task's {limit} MiB; {others} gets none",
@@ -140,7 +135,6 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
 # fmt: on
 
 _HEALTH_RANGES = {"interval": (5, 300), "timeout": (2, 60), "retries": (1, 10), "startPeriod": (0, 300)}
-_INTEGERS = ("cpu", "memory", "memoryReservation", "startTimeout", "stopTimeout")
 _SECRET = re.compile(r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 
@@ -186,7 +180,7 @@ def lint(
     `family: path`. Sources: RegisterTaskDefinition's documentation and the App Mesh user guide.
     """
     view = _view(definition, launch_type)
-    hits = [*_compatible(view, launch_type), *(hit for check in _ECS_CHECKS for hit in check(view))]
+    hits = [hit for check in _ECS_CHECKS for hit in check(view)]
     if view.proxy or view.task.get("proxyConfiguration"):
         hits += [*_proxy_configuration(view), *_listeners(view, listener_ports)]
     if view.proxy:
@@ -230,14 +224,6 @@ def _reserved(container: Mapping[str, Any]) -> int:
     return int(container.get("memoryReservation") or container.get("memory") or 0)
 
 
-def _compatible(view: _View, launch_type: str) -> Iterator[Hit]:
-    mode, accepts = view.task.get("networkMode", "bridge"), view.task.get("requiresCompatibilities")
-    if mode != "awsvpc":
-        yield "network-mode", "networkMode", {"found": mode}
-    if accepts and launch_type not in accepts:
-        yield "launch-type", "requiresCompatibilities", {"expected": launch_type, "found": _ports(accepts)}
-
-
 def _fargate_size(view: _View) -> Iterator[Hit]:
     cpu, memory = task_units(view.task.get("cpu")), task_units(view.task.get("memory"))
     if view.fargate and (cpu is None or memory is None):
@@ -246,13 +232,6 @@ def _fargate_size(view: _View) -> Iterator[Hit]:
         near = FARGATE_SIZES.get(cpu or 0)
         sizes = f"{near[0]}-{near[-1]} MiB with {cpu}" if near else f"{list(FARGATE_SIZES)} CPU units"
         yield "fargate-size", "cpu, memory", {"cpu": cpu, "memory": memory, "sizes": sizes}
-
-
-def _numbers(view: _View) -> Iterator[Hit]:
-    for container in containers_of(view.raw):
-        for key in _INTEGERS:
-            if isinstance(container.get(key), str):
-                yield "integer", _at(container, key), {}
 
 
 def _container_fields(view: _View) -> Iterator[Hit]:
@@ -349,8 +328,7 @@ def _ignored(view: _View) -> Iterator[Hit]:
     ports, ips = (split(view.properties.get(key)) for key in ("EgressIgnoredPorts", "EgressIgnoredIPs"))
     if len(ports) > MAX_IGNORED_PORTS:
         yield "ignored-ports", "proxyConfiguration.EgressIgnoredPorts", {"found": len(ports)}
-    mounts_efs = any(v.get("efsVolumeConfiguration") for v in view.task.get("volumes", []))
-    if mounts_efs and "2049" not in ports:
+    if mounts_efs(view.task) and "2049" not in ports:
         yield "efs-port", "proxyConfiguration.EgressIgnoredPorts", {}
     if missing := set(METADATA_IPS) - set(ips):
         yield "metadata-ips", "proxyConfiguration.EgressIgnoredIPs", {"found": _ports(missing)}
@@ -389,7 +367,7 @@ def _image(view: _View) -> Iterator[Hit]:
     version = tag_version(tag)
     if version is None:
         yield "image-unknown", where, {"found": image}
-    elif version < (1, 17, 2, 0):
+    elif version < OLDEST:
         yield "image-old", where, {"found": tag}
     elif version < (1, 19, 1, 1) and "APPMESH_METRIC_EXTENSION_VERSION" in variables(view.proxy):
         yield "image-metrics", where, {"found": tag}
@@ -445,7 +423,6 @@ def _task_role(view: _View) -> Iterator[Hit]:
 Checks = tuple[Callable[[_View], Iterator[Hit]], ...]
 _ECS_CHECKS: Checks = (
     _fargate_size,
-    _numbers,
     _container_fields,
     _cpu_sum,
     _memory,

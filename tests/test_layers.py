@@ -26,12 +26,12 @@ ALLOWED: dict[str, set[str]] = {
     "verdict": {"errors", "stake"},
     "forecast": {"errors", "stake"},
     "proof": {"forecast", "verdict"},
-    "envoy_image": {"errors"},
-    "task_form": {"errors"},
+    "envoy_image": set(),
+    "task_form": set(),
     "task_memory": {"errors", "task_form"},
-    "task_lint": {"envoy_image", "errors", "task_form", "task_memory"},
-    "task_definition": {"envoy_image", "errors", "task_form", "task_lint", "task_memory"},
-    "parameter_checks": {"errors", "parameters", "task_definition"},  # parameters for their types only
+    "task_lint": {"envoy_image", "task_form"},
+    "task_definition": {"errors", "task_form", "task_memory"},
+    "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
     "parameters": {"errors", "parameter_checks"},
     "mesh_spec": {"parameters"},
     "interrupts": set(),
@@ -39,7 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
-    "ecs": {"errors", "mesh_spec", "parameters", "plan", "session", "task_definition"},
+    "ecs": {
+        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "task_definition", "task_form",
+    },
     "discovery": {"parameters", "plan", "session"},
     "iam": {"mesh_spec", "parameters", "plan", "session"},
     "apply": {"errors", "plan", "session"},
@@ -49,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
     "history": {"parameters", "record", "session", "survey", "telemetry", "verdict"},
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
-    "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition"},
+    "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition", "task_lint"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "survey", "telemetry", "verdict"},
     "shift": {
