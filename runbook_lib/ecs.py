@@ -16,7 +16,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import normalise, same
+from runbook_lib.task_form import READ_ONLY, normalise, same
 
 __all__ = [
     "Running",
@@ -37,6 +37,7 @@ SETTINGS = [
     "capacityProviderStrategy",
     "platformVersion",
     "schedulingStrategy",
+    "availabilityZoneRebalancing",
     "deploymentConfiguration",
     "deploymentController",
     "networkConfiguration",
@@ -62,23 +63,6 @@ ROLLOUT = (
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
-FORM = [
-    "family",
-    "taskRoleArn",
-    "executionRoleArn",
-    "networkMode",
-    "containerDefinitions",
-    "volumes",
-    "placementConstraints",
-    "requiresCompatibilities",
-    "cpu",
-    "memory",
-    "pidMode",
-    "ipcMode",
-    "proxyConfiguration",
-    "ephemeralStorage",
-    "runtimePlatform",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,9 +408,9 @@ def _status(revision: str | Answer) -> Reading:
 
 def _deregister(arn: str) -> Change:
     """Return the end of one revision. Registering it again makes a new one: revision numbers are never reused."""
-    form = ", ".join(f"{key}: taskDefinition.{key}" for key in FORM)
-    source = Reading(_definition(arn).call, f"{{{form}, tags: tags}}")
-    again = Call("ecs", "register_task_definition", source)
+    left_out = ", ".join(f"{key}: `null`" for key in sorted(READ_ONLY | {"inferenceAccelerators"}))
+    form = Reading(_definition(arn).call, f"merge(taskDefinition, {{tags: tags, {left_out}}})")
+    again = Call("ecs", "register_task_definition", form)
     return Change(
         name=f"revision {_short(arn)}",
         verb="deregister",
