@@ -6,7 +6,7 @@ The only caller of the ECS and Application Auto Scaling clients. `read_` reads, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.envoy_image import envoy_image
@@ -221,14 +221,14 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change
 
     A move that a crash left under way is asked for once more, which begins nothing, and waited for.
     """
+    state: Mapping[str, Any] = found.state or {}
     if same(found.definition or {}, form):
-        moving = (found.state or {}).get("rollout") == "IN_PROGRESS"
-        return [_deploy(p, found, found.arn)] if moving else []
+        return [_deploy(p, found.service, state, found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
-        return [_deploy(p, found, str(found.newest["taskDefinitionArn"]))]
+        return [_deploy(p, found.service, state, str(found.newest["taskDefinitionArn"]))]
     register = _register(found, form)
-    return [register, _deploy(p, found, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
+    return [register, _deploy(p, found.service, state, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
 
 
 def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -237,15 +237,14 @@ def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _register(found: Running, form: Mapping[str, Any]) -> Change:
-    family = str(form["family"])
-    revision = Answer(f"definition {family}", "taskDefinition.taskDefinitionArn")
-    before = found.newest["taskDefinitionArn"] if found.newest else None
+    family, arn = str(form["family"]), "taskDefinition.taskDefinitionArn"
+    revision = Answer(f"definition {family}", arn)
     return Change(
         name=f"definition {family}",
         verb="register",
         call=Call("ecs", "register_task_definition", form),
-        reading=Reading(_definition(family).call, "taskDefinition.taskDefinitionArn", absent=("ClientException",)),
-        expected=before,
+        reading=Reading(_definition(family).call, arn, absent=("ClientException",)),
+        expected=found.newest["taskDefinitionArn"] if found.newest else None,
         wanted=revision,
         inverse=Inverse(
             "deregister",
@@ -258,25 +257,25 @@ def _register(found: Running, form: Mapping[str, Any]) -> Change:
     )
 
 
-def _deploy(p: Parameters, found: Running, revision: str | Answer) -> Change:
-    name = found.service
-    where = {"cluster": p.cluster, "service": p.ecs_service_of(name)}
-    back = Call("ecs", "update_service", {**where, "taskDefinition": found.arn})
+def _deploy(p: Parameters, name: str, state: Mapping[str, Any], revision: str | Answer) -> Change:
+    before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
+    after = "the revision registered above" if isinstance(revision, Answer) else _short(revision)
     return Change(
         name=f"service {name}",
         verb="deploy",
-        call=Call("ecs", "update_service", {**where, "taskDefinition": revision}),
+        call=_update(p, name, taskDefinition=revision),
         reading=_service(p, name),
-        expected={"arn": (found.state or {})["arn"], "taskDefinition": found.arn},
+        expected={"arn": state["arn"], **before},
         wanted={"taskDefinition": revision},
-        inverse=Inverse("deploy", back, wanted={"taskDefinition": found.arn}, waits=(_stable(p, name),)),
-        diff=differences(
-            _short(found.arn),
-            "the revision registered above" if isinstance(revision, Answer) else _short(revision),
-        ),
-        waits=(_stable(p, name), *([_healthy(p, name)] if (found.state or {})["desiredCount"] else [])),
+        inverse=Inverse("deploy", _update(p, name, **before), wanted=before, waits=(stable,)),
+        diff=differences(_short(state["taskDefinition"]), after),
+        waits=(stable, _healthy(p, name)) if state["desiredCount"] else (stable,),
         back_on_failure=True,
     )
+
+
+def _update(p: Parameters, name: str, **wanted: Any) -> Call:
+    return Call("ecs", "update_service", {"cluster": p.cluster, "service": p.ecs_service_of(name), **wanted})
 
 
 def _short(arn: str) -> str:
@@ -309,17 +308,20 @@ def plan_end(p: Parameters, found: Running) -> Plan:
     Scaling to zero can be taken back in a moment; deletion by creating the service again.
     """
     changes: list[Change] = []
+    if found.state and found.scalable:
+        changes.append(_unscale(p, found.service, found.scalable))
+    if found.state and found.state["desiredCount"]:
+        changes.append(_drain(p, found.service, found.state))
     if found.state:
-        changes += [*_unscale(p, found), *_drain(p, found), _delete_service(p, found)]
-    changes += [_deregister(arn) for arn in found.revisions]
-    return Plan("06_tear_down_service_b", tuple(changes))
+        changes.append(_delete_service(p, found.service, found.state))
+    return Plan("06_tear_down_service_b", (*changes, *map(_deregister, found.revisions)))
 
 
 def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
     """Plan that a service's scaling never goes below `least` tasks; nothing where it does not scale by itself."""
-    plan, target = Plan("05_shift_traffic"), found.scalable
+    target = found.scalable
     if not target or target["MinCapacity"] >= least:
-        return plan
+        return Plan("05_shift_traffic")
     wanted = {**target, "MinCapacity": least, "MaxCapacity": max(least, target["MaxCapacity"])}
     write = ("application-autoscaling", "register_scalable_target")
     change = Change(
@@ -332,72 +334,54 @@ def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
         inverse=Inverse("update", Call(*write, target), wanted=target),
         diff=differences(target, wanted),
     )
-    return replace(plan, changes=(change,))
+    return Plan("05_shift_traffic", (change,))
 
 
-def _unscale(p: Parameters, found: Running) -> list[Change]:
-    if not found.scalable:
-        return []
-    keys = ("ServiceNamespace", "ResourceId", "ScalableDimension")
-    again = Call("application-autoscaling", "register_scalable_target", found.scalable)
-    own = {key: found.scalable[key] for key in keys}
-    return [
-        Change(
-            name=f"scaling of {found.service}",
-            verb="delete",
-            call=Call("application-autoscaling", "deregister_scalable_target", own),
-            reading=_scalable(p, found.service),
-            expected=found.scalable,
-            wanted=None,
-            inverse=Inverse("create", again, wanted=found.scalable),
-            diff=differences(found.scalable, {}),
-            note="its policies go with it, and do not come back by undo",
-        )
-    ]
-
-
-def _drain(p: Parameters, found: Running) -> list[Change]:
-    count = (found.state or {})["desiredCount"]
-    if count == 0:
-        return []
-    where = {"cluster": p.cluster, "service": p.ecs_service_of(found.service)}
-    empty = Wait(f"no task of {found.service}", _service(p, found.service, ROLLOUT), "running == `0`")
-    back = Call("ecs", "update_service", {**where, "desiredCount": count})
-    return [
-        Change(
-            name=f"service {found.service} to 0 tasks",
-            verb="scale",
-            call=Call("ecs", "update_service", {**where, "desiredCount": 0}),
-            reading=_service(p, found.service),
-            expected={"arn": (found.state or {})["arn"], "desiredCount": count},
-            wanted={"desiredCount": 0},
-            inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_filled(p, found.service, count),)),
-            diff=differences(count, 0, "desiredCount"),
-            waits=(empty,),
-        )
-    ]
-
-
-def _delete_service(p: Parameters, found: Running) -> Change:
-    state = found.state or {}
-    where = {"cluster": p.cluster, "service": p.ecs_service_of(found.service)}
-    settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
-    again = {"cluster": p.cluster, **settings, "taskDefinition": found.arn, "desiredCount": 0}
-    gone = Wait(
-        f"service {found.service} gone",
-        _service(p, found.service, "{status: services[0].status}"),
-        "status == null || status == 'INACTIVE'",
-    )
+def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
+    own = {key: target[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension")}
     return Change(
-        name=f"service {found.service}",
+        name=f"scaling of {name}",
         verb="delete",
-        call=Call("ecs", "delete_service", where),
-        reading=_service(p, found.service),
+        call=Call("application-autoscaling", "deregister_scalable_target", own),
+        reading=_scalable(p, name),
+        expected=target,
+        wanted=None,
+        inverse=Inverse("create", Call("application-autoscaling", "register_scalable_target", target), wanted=target),
+        diff=differences(target, {}),
+        note="its policies go with it, and do not come back by undo",
+    )
+
+
+def _drain(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
+    count = state["desiredCount"]
+    back = _update(p, name, desiredCount=count)
+    return Change(
+        name=f"service {name} to 0 tasks",
+        verb="scale",
+        call=_update(p, name, desiredCount=0),
+        reading=_service(p, name),
+        expected={"arn": state["arn"], "desiredCount": count},
+        wanted={"desiredCount": 0},
+        inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_filled(p, name, count),)),
+        diff=differences(count, 0, "desiredCount"),
+        waits=(Wait(f"no task of {name}", _service(p, name, ROLLOUT), "running == `0`"),),
+    )
+
+
+def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
+    settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
+    again = {"cluster": p.cluster, **settings, "taskDefinition": state["taskDefinition"], "desiredCount": 0}
+    status = _service(p, name, "{status: services[0].status}")
+    return Change(
+        name=f"service {name}",
+        verb="delete",
+        call=Call("ecs", "delete_service", {"cluster": p.cluster, "service": p.ecs_service_of(name)}),
+        reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": 0},
         wanted=None,
         inverse=Inverse("create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}),
-        diff=differences(p.ecs_service_of(found.service), None, "service"),
-        waits=(gone,),
+        diff=differences(p.ecs_service_of(name), None, "service"),
+        waits=(Wait(f"service {name} gone", status, "status == null || status == 'INACTIVE'"),),
     )
 
 
