@@ -786,7 +786,6 @@ BAD: dict[str, dict[str, Any]] = {
     "memory-sum": meshed_with("appName", memoryReservation=2000),
     "memory-hard": meshed_with("appName", memory=4096),
     "depends-on": meshed_with("appName", dependsOn=[{"containerName": "nobody", "condition": "START"}]),
-    "health-range": meshed_with("envoy", healthCheck={"command": ["CMD", "x"], "interval": 1}),
     "execution-role": {k: v for k, v in clean().items() if k != "executionRoleArn"},
     "secret": meshed_with("appName", environment=[{"name": "DB_PASSWORD", "value": "hunter2"}]),
     "no-proxy": {k: v for k, v in clean().items() if k != "proxyConfiguration"},
