@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runbook_lib.envoy_image import envoy_image
@@ -16,7 +17,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import READ_ONLY, normalise, same
+from runbook_lib.task_form import READ_ONLY, normalise, proxy_container, same
 
 __all__ = [
     "Running",
@@ -222,13 +223,15 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change
     A move that a crash left under way is asked for once more, which begins nothing, and waited for.
     """
     state: Mapping[str, Any] = found.state or {}
+    envoy = (proxy_container(form) or {"name": ""})["name"]
+    deploy = partial(_deploy, p, found.service, state, envoy)
     if same(found.definition or {}, form):
-        return [_deploy(p, found.service, state, found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
+        return [deploy(found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
-        return [_deploy(p, found.service, state, str(found.newest["taskDefinitionArn"]))]
+        return [deploy(found.newest["taskDefinitionArn"])]
     register = _register(found, form)
-    return [register, _deploy(p, found.service, state, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
+    return [register, deploy(Answer(register.name, "taskDefinition.taskDefinitionArn"))]
 
 
 def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -257,7 +260,7 @@ def _register(found: Running, form: Mapping[str, Any]) -> Change:
     )
 
 
-def _deploy(p: Parameters, name: str, state: Mapping[str, Any], revision: str | Answer) -> Change:
+def _deploy(p: Parameters, name: str, state: Mapping[str, Any], envoy: str, revision: str | Answer) -> Change:
     before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
     after = "the revision registered above" if isinstance(revision, Answer) else _short(revision)
     return Change(
@@ -269,7 +272,7 @@ def _deploy(p: Parameters, name: str, state: Mapping[str, Any], revision: str | 
         wanted={"taskDefinition": revision},
         inverse=Inverse("deploy", _update(p, name, **before), wanted=before, waits=(stable,)),
         diff=differences(_short(state["taskDefinition"]), after),
-        waits=(stable, _healthy(p, name)) if state["desiredCount"] else (stable,),
+        waits=(stable, _healthy(p, name, envoy)) if envoy and state["desiredCount"] else (stable,),
         back_on_failure=True,
     )
 
@@ -287,8 +290,8 @@ def _stable(p: Parameters, name: str) -> Wait:
     return Wait(what, _service(p, name, ROLLOUT), STABLE, failed="rollout == 'FAILED'", timeout_seconds=900)
 
 
-def _healthy(p: Parameters, name: str) -> Wait:
-    query = "tasks[].{task: taskArn, envoy: containers[?name=='envoy'].healthStatus | [0]}"
+def _healthy(p: Parameters, name: str, envoy: str) -> Wait:
+    query = f"tasks[].{{task: taskArn, envoy: containers[?name=='{envoy}'].healthStatus | [0]}}"
     until = "@ && !(@[?envoy != null && envoy != 'HEALTHY'])"
     return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
 

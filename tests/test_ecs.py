@@ -14,6 +14,7 @@ from runbook_lib.errors import PrerequisiteError, StalePlanError
 from runbook_lib.mesh_spec import Lifecycle
 from runbook_lib.plan import Plan, Reading, holds
 from runbook_lib.session import Session
+from runbook_lib.task_definition import with_envoy
 from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
 
 
@@ -120,6 +121,19 @@ def test_a_service_deployed_in_between_refuses_the_plan() -> None:
         applied(session, plan)
     assert writes(session) == before
     assert running(session)["serviceB"] == "taskB:2"
+
+
+def test_the_envoy_waited_for_is_the_one_the_proxy_configuration_names() -> None:
+    session = open_at("routed")
+    found = ecs.read_running(session)
+    theirs = with_envoy(found["serviceB"].definition or {}, ecs.sidecar(session.parameters, "serviceB", None))
+    envoy = next(c for c in theirs["containerDefinitions"] if c["name"] == "envoy")
+    envoy.update(name="proxy", dockerLabels={}, image="aws-appmesh-envoy:v1.17.2.0-prod")
+    theirs["proxyConfiguration"]["containerName"] = "proxy"
+    running = {**found, "serviceB": replace(found["serviceB"], definition=theirs)}
+    plan = ecs.plan_sidecars(session.parameters, Lifecycle(), running, {})
+    (deploy,) = (c for c in plan if c.name == "service serviceB")
+    assert "name=='proxy'" in deploy.waits[-1].reading.query
 
 
 def test_callees_come_first_and_the_caller_last() -> None:
