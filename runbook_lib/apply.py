@@ -6,7 +6,6 @@ down what was seen, wait where the change asks for it. It knows no resource.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +26,7 @@ from runbook_lib.plan import (
     holds,
     mapped,
     spoken,
+    told,
 )
 from runbook_lib.session import Session
 
@@ -172,8 +172,4 @@ def _stale(change: Change, found: Any) -> StalePlanError:
 
 def _shown(said: Any, found: Any) -> str:
     """Return where what was found is not what was said, in words; more than was said is no difference."""
-    diff = differences(said, spoken(found, said))
-    return "\n".join(
-        f"  {d.field or 'it'}: {json.dumps(d.before, default=str)} → {json.dumps(d.after, default=str)}"
-        for d in diff[:8]
-    )
+    return told(differences(said, spoken(found, said)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ __all__ = [
     "ordered",
     "spoken",
     "stated",
+    "told",
     "turned",
 ]
 
@@ -333,6 +334,12 @@ def _named(before: list[Any], after: list[Any]) -> tuple[dict[Any, Any], dict[An
     unique = next(iter(after[0])) == name and len(one) + len(other) == len(records)
     in_order = [key for key in one if key in other] == [key for key in other if key in one]
     return (one, other) if unique and in_order else None
+
+
+def told(found: Sequence[Difference]) -> str:
+    """Return the first eight differences, each in a line of its own."""
+    said = ((d.field or "it", json.dumps(d.before, default=str), json.dumps(d.after, default=str)) for d in found[:8])
+    return "\n".join(f"  {where}: {before} → {after}" for where, before, after in said)
 
 
 def spoken(state: Any, wanted: Any) -> Any:

@@ -70,9 +70,11 @@ class Run:
             **redacted(fields),
         }
         with (self.folder / "record.jsonl").open("ab+") as journal:
-            whole = journal.tell() == 0 or (journal.seek(-1, os.SEEK_END), journal.read(1))[1] == b"\n"
-            # what a crash cut off must not take this line with it
-            journal.write(f"{'' if whole else chr(10)}{json.dumps(line, default=str)}\n".encode())
+            if journal.tell():
+                journal.seek(-1, os.SEEK_END)
+                if journal.read(1) != b"\n":  # what a crash cut off must not take this line with it
+                    journal.write(b"\n")
+            journal.write(f"{json.dumps(line, default=str)}\n".encode())
             journal.flush()
             os.fsync(journal.fileno())
 

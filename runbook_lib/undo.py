@@ -25,6 +25,7 @@ from runbook_lib.plan import (
     holds,
     mapped,
     spoken,
+    told,
 )
 from runbook_lib.record import Run
 from runbook_lib.session import Session
@@ -209,9 +210,8 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
 
 
 def _foreign(m: Made, live: Any) -> PlanError:
-    lines = "\n".join(f"  {d.field or 'it'}: {d.before} → {d.after}" for d in differences(_lasting(m.after), live)[:8])
     return PlanError(
-        f"{m.name}: somebody has changed it since:\n{lines}",
+        f"{m.name}: somebody has changed it since:\n{told(differences(_lasting(m.after), live))}",
         hint="undo stops here and has changed nothing; settle it with them, or put it back by hand",
     )
 
