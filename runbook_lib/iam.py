@@ -92,14 +92,22 @@ def _inline(role: str, name: str) -> Reading:
 
 
 def _allows(documents: Iterable[Any], action: str, resource: str) -> bool:
-    """Tell what a role's policies say together: one that denies outweighs every other that allows."""
+    """Tell what a role's policies say together: one that denies outweighs every other that allows.
+
+    Conditions are not evaluated: what is denied under one (outside of a region, say) is taken for allowed.
+    """
     statements = [s for document in documents for s in _listed((document or {}).get("Statement"))]
-    hits = [s for s in statements if _matches(s.get("Action"), action) and _matches(s.get("Resource"), resource)]
-    return any(s["Effect"] == "Allow" for s in hits) and not any(s["Effect"] == "Deny" for s in hits)
+    hits = [s for s in statements if _names(s.get("Action"), action) and _covers(s.get("Resource"), resource)]
+    denied = any(s["Effect"] == "Deny" and not s.get("Condition") for s in hits)
+    return any(s["Effect"] == "Allow" for s in hits) and not denied
 
 
-def _matches(patterns: Any, value: str) -> bool:
-    return any(fnmatchcase(value.lower(), str(pattern).lower()) for pattern in _listed(patterns))
+def _names(actions: Any, action: str) -> bool:
+    return any(fnmatchcase(action.lower(), str(pattern).lower()) for pattern in _listed(actions))
+
+
+def _covers(resources: Any, resource: str) -> bool:
+    return any(fnmatchcase(resource, str(pattern)) for pattern in _listed(resources))
 
 
 def _listed(value: Any) -> list[Any]:

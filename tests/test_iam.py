@@ -200,6 +200,8 @@ ALLOWED = {
     "the action on the node": ([statement(resource=[NODE])], True),
     "another case": ([statement(action="AppMesh:streamaggregatedresources")], True),
     "a pattern": ([statement(action="appmesh:Stream*", resource="arn:aws:appmesh:*:*:mesh/apps/*")], True),
+    "the node in another case": ([statement(resource=NODE.replace("serviceB", "serviceb"))], False),
+    "a region guard": ([statement(), {**statement("Deny", "*"), "Condition": {"StringNotEquals": {}}}], True),
     "another node": ([statement(resource=NODE + "v2")], False),
     "another action": ([statement(action="appmesh:DescribeMesh")], False),
     "denied after all": ([statement(), statement("Deny", "appmesh:*")], False),
