@@ -106,7 +106,8 @@ def _names(found: Survey) -> Iterator[Check]:
 
 
 def _quotas(found: Survey) -> Iterator[Check]:
-    for what, count, most in quotas(found.parameters):
+    tasks = max((running.state["desiredCount"] for running in found.running.values() if running.state), default=0)
+    for what, count, most in quotas(found.parameters, tasks):
         level: Literal["PASS", "FAIL"] = "PASS" if count <= most else "FAIL"
         hint = "" if count <= most else "ask for more in Service Quotas"
         yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)

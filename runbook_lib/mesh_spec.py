@@ -92,9 +92,10 @@ def _resources(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
             yield one("virtual service", "03", {"provider": spec}, virtualServiceName=name)
 
 
-def quotas(p: Parameters) -> list[tuple[str, int, int]]:
+def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
     """Return (what, how many the file asks for, the default quota) for each App Mesh quota that can bind here.
 
+    `tasks` is how many the largest service has now.
     Source: Service Quotas, service code appmesh; ten weighted targets a route is fixed.
     """
     routes = max((len(r.routes) for r in p.routers.values()), default=0)
@@ -106,7 +107,7 @@ def quotas(p: Parameters) -> list[tuple[str, int, int]]:
         ("routes per router", routes, 50),
         ("weighted targets per route", widest, 10),
         ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
-        ("connected Envoys per node", max(s.desired_count for s in p.services.values()), 50),
+        ("connected Envoys per node", max(tasks, *(s.desired_count for s in p.services.values())), 50),
     ]
 
 

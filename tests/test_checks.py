@@ -183,6 +183,11 @@ def test_a_quota_that_is_exceeded_fails() -> None:
     assert one_of(session, "quota connected Envoys per node", "FAIL").message == "51 of 50 by default"
 
 
+def test_the_tasks_a_service_has_count_and_not_the_files_alone() -> None:
+    session = service(open_at("plain"), desiredCount=51)
+    assert one_of(session, "quota connected Envoys per node", "FAIL").message == "51 of 50 by default"
+
+
 # Definitions.
 
 
