@@ -6,7 +6,6 @@ down what was seen, wait where the change asks for it. It knows no resource.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,20 @@ import jmespath
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
-from runbook_lib.plan import Answer, Call, Change, ClearedPlan, Inverse, Reading, differences, holds, spoken
+from runbook_lib.plan import (
+    TAKES_BACK,
+    Answer,
+    Call,
+    Change,
+    ClearedPlan,
+    Inverse,
+    Reading,
+    differences,
+    holds,
+    mapped,
+    spoken,
+    told,
+)
 from runbook_lib.session import Session
 
 __all__ = ["Applied", "apply"]
@@ -48,14 +60,8 @@ def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
 
 
 def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Applied:
-    answers = {name: applied.answer for name, applied in done.items()}
-    change = replace(
-        change,
-        call=_resolved(session, change.call, answers),
-        reading=_filled(change.reading, answers),
-        expected=_filled(change.expected, answers),
-        wanted=_filled(change.wanted, answers),
-    )
+    change = _filled(change, {name: applied.answer for name, applied in done.items()})
+    change = replace(change, call=_resolved(session, change.call))
     before = session.read(change.reading)
     if not holds(before, change.expected):
         raise _stale(change, before)
@@ -63,12 +69,12 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Appl
     run.intended(session.notebook, change)
     try:
         answer = session.write(change.call)
-        change = replace(change, wanted=_filled(change.wanted, {change.name: answer}))
+        change = _filled(change, {change.name: answer})
         state = _read_back(session, change, before, answer)
     except RunbookError as error:
         run.write("failed", notebook=session.notebook, name=change.name, error=error.message)
         raise
-    run.observed(session.notebook, change, state, answer, _known(change.inverse, change.name, answer))
+    run.observed(session.notebook, change, state, answer)
     _await(session, change)
     return Applied(change, state, answer)
 
@@ -133,35 +139,28 @@ def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
         expected=change.wanted,
         wanted=inverse.wanted,
         waits=inverse.waits,
-        no_inverse="it takes back a change",
+        no_inverse=TAKES_BACK,
     )
     _make(session, back, {})
 
 
-def _resolved(session: Session, call: Call, answers: Mapping[str, Any]) -> Call:
-    if isinstance(call.arguments, Reading):
-        found = session.read(call.arguments) or {}
-        return Call(call.service, call.operation, {k: v for k, v in found.items() if v is not None})
-    return Call(call.service, call.operation, _filled(call.arguments, answers))
+def _resolved(session: Session, call: Call) -> Call:
+    """Return the call with its arguments read, where they are a reading as a whole."""
+    if not isinstance(call.arguments, Reading):
+        return call
+    found = session.read(call.arguments) or {}
+    return replace(call, arguments={key: value for key, value in found.items() if value is not None})
 
 
-def _filled(value: Any, answers: Mapping[str, Any]) -> Any:
-    """Return a value with each `Answer` in it replaced by what its change was answered, if it was made by now."""
-    if isinstance(value, Answer):
-        return jmespath.search(value.query, answers[value.change]) if value.change in answers else value
-    if isinstance(value, Reading):
-        return replace(value, call=replace(value.call, arguments=_filled(value.call.arguments, answers)))
-    if isinstance(value, Mapping):
-        return {key: _filled(inner, answers) for key, inner in value.items()}
-    return [_filled(inner, answers) for inner in value] if isinstance(value, list | tuple) else value
+def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
+    """Return a change with each `Answer` in it replaced by what its change was answered, if it was made by now."""
 
+    def end(value: Any) -> Any:
+        made = isinstance(value, Answer) and value.change in answers
+        return jmespath.search(value.query, answers[value.change]) if made else value
 
-def _known(inverse: Inverse | None, name: str, answer: Any) -> Inverse | None:
-    """Return the inverse with what only the answer could tell: the name of what was just made."""
-    if inverse is None:
-        return None
-    call = replace(inverse.call, arguments=_filled(inverse.call.arguments, {name: answer}))
-    return replace(inverse, call=call, reading=_filled(inverse.reading, {name: answer}))
+    filled: Change = mapped(change, end)
+    return filled
 
 
 def _stale(change: Change, found: Any) -> StalePlanError:
@@ -173,8 +172,4 @@ def _stale(change: Change, found: Any) -> StalePlanError:
 
 def _shown(said: Any, found: Any) -> str:
     """Return where what was found is not what was said, in words; more than was said is no difference."""
-    diff = differences(said, spoken(found, said))
-    return "\n".join(
-        f"  {d.field or 'it'}: {json.dumps(d.before, default=str)} → {json.dumps(d.after, default=str)}"
-        for d in diff[:8]
-    )
+    return told(differences(said, spoken(found, said)))

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from runbook_lib import ecs, iam
 from runbook_lib.errors import RunbookError
 from runbook_lib.mesh_spec import node_arn, quotas
 from runbook_lib.survey import Survey
-from runbook_lib.task_definition import lint, with_envoy
+from runbook_lib.task_definition import with_envoy
+from runbook_lib.task_lint import lint
 
 __all__ = ["Check", "check_environment"]
 
@@ -104,7 +106,8 @@ def _names(found: Survey) -> Iterator[Check]:
 
 
 def _quotas(found: Survey) -> Iterator[Check]:
-    for what, count, most in quotas(found.parameters):
+    tasks = max((running.state["desiredCount"] for running in found.running.values() if running.state), default=0)
+    for what, count, most in quotas(found.parameters, tasks):
         level: Literal["PASS", "FAIL"] = "PASS" if count <= most else "FAIL"
         hint = "" if count <= most else "ask for more in Service Quotas"
         yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
@@ -123,14 +126,19 @@ def _definitions(found: Survey) -> Iterator[Check]:
 
 
 def _definition(found: Survey, name: str, definition: Any, where: str) -> Iterator[Check]:
-    p, wanted = found.parameters, sorted(found.parameters.ports_of(name))
+    p = found.parameters
     try:
         form = with_envoy(definition, ecs.sidecar(p, name, iam.role_arns(found.credentials).get(name)))
     except RunbookError as error:
         yield Check("FAIL", where, error.message, error.hint)
         return
-    findings = lint(form, launch_type=p.launch_type_of(name), node_arn=node_arn(p, name), listener_ports=wanted)
+    own, ports = node_arn(p, name), p.ports_of(name)
+    linted = partial(lint, launch_type=p.launch_type_of(name), node_arn=own, listener_ports=ports)
+    findings = linted(form)
     for finding in findings:
         yield Check(finding.level, finding.where, finding.message, finding.hint)
+    for finding in linted(definition):
+        if finding not in findings:
+            yield Check("WARN", finding.where, f"as it runs now: {finding.message}", "04 mends it")
     if not findings:
         yield Check("PASS", where, "takes the sidecar without a finding")

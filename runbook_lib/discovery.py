@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, turned
 from runbook_lib.session import Session
 
 __all__ = ["PLACEHOLDER", "Registered", "plan_placeholder", "plan_placeholder_end", "read_names"]
@@ -35,10 +34,9 @@ class Registered:
 
 def read_names(session: Session) -> dict[str, Registered]:
     """Read every name of the parameters that callers may dial: hostnames and virtual services."""
-    p = session.parameters
-    services = _services(session)
+    p, ids = session.parameters, _services(session)
     names = dict.fromkeys([*p.virtual_services, *(s.hostname for s in p.services.values())])
-    return {name: _read(session, name, services.get(name, "")) for name in names}
+    return {name: Registered(name, ids.get(name, ""), _instances(session, ids.get(name, ""))) for name in names}
 
 
 def _services(session: Session) -> dict[str, str]:
@@ -53,11 +51,11 @@ def _services(session: Session) -> dict[str, str]:
     return {f"{service['Name'].lower()}.{p.namespace}": service["Id"] for service in found}
 
 
-def _read(session: Session, name: str, service_id: str) -> Registered:
+def _instances(session: Session, service_id: str) -> dict[str, dict[str, str]]:
     if not service_id:
-        return Registered(name, "", {})
+        return {}
     found = session.pages("servicediscovery", "list_instances", "Instances", ServiceId=service_id)
-    return Registered(name, service_id, {i["Id"]: i.get("Attributes", {}) for i in found})
+    return {instance["Id"]: instance.get("Attributes", {}) for instance in found}
 
 
 def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
@@ -66,44 +64,29 @@ def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
     The caller's application must resolve the name before its Envoy sees the request; any address that is not
     loopback will do (App Mesh user guide, virtual services).
     """
-    if not registered.service_id or PLACEHOLDER in registered.instances:
-        return Plan("06_tear_down_service_b")
-    attributes = {ADDRESS: p.retirement.placeholder_ip}
-    where = {"ServiceId": registered.service_id, "InstanceId": PLACEHOLDER}
-    change = Change(
-        name=f"address of {registered.name}",
-        verb="register",
-        call=Call("servicediscovery", "register_instance", {**where, "Attributes": attributes}),
-        reading=_instance(where),
-        expected=None,
-        wanted=attributes,
-        inverse=Inverse("deregister", Call("servicediscovery", "deregister_instance", where), wanted=None),
-        diff=differences(None, attributes[ADDRESS], ADDRESS),
-        note="keeps the name resolvable for callers once the tasks behind it are gone",
-    )
-    return Plan("06_tear_down_service_b", (change,))
+    needed = registered.service_id and PLACEHOLDER not in registered.instances
+    changes = [_registration(registered, {ADDRESS: p.retirement.placeholder_ip})] if needed else []
+    return Plan("06_tear_down_service_b", tuple(changes))
 
 
 def plan_placeholder_end(registered: Registered) -> Plan:
     """Plan the placeholder's end."""
     attributes = registered.instances.get(PLACEHOLDER)
-    if attributes is None:
-        return Plan("90_remove_mesh")
-    where: dict[str, Any] = {"ServiceId": registered.service_id, "InstanceId": PLACEHOLDER}
-    again = Call("servicediscovery", "register_instance", {**where, "Attributes": dict(attributes)})
-    change = Change(
+    changes = [turned(_registration(registered, attributes))] if attributes else []
+    return Plan("90_remove_mesh", tuple(changes))
+
+
+def _registration(registered: Registered, attributes: Mapping[str, str]) -> Change:
+    where = {"ServiceId": registered.service_id, "InstanceId": PLACEHOLDER}
+    read = Call("servicediscovery", "get_instance", where)
+    return Change(
         name=f"address of {registered.name}",
-        verb="deregister",
-        call=Call("servicediscovery", "deregister_instance", where),
-        reading=_instance(where),
-        expected=dict(attributes),
-        wanted=None,
-        inverse=Inverse("register", again, wanted=dict(attributes)),
-        diff=differences(attributes.get(ADDRESS), None, ADDRESS),
+        verb="register",
+        call=Call("servicediscovery", "register_instance", {**where, "Attributes": attributes}),
+        reading=Reading(read, "Instance.Attributes", absent=("InstanceNotFound",)),
+        expected=None,
+        wanted=attributes,
+        inverse=Inverse("deregister", Call("servicediscovery", "deregister_instance", where), wanted=None),
+        diff=differences(None, attributes.get(ADDRESS), ADDRESS),
+        note="keeps the name resolvable for callers once the tasks behind it are gone",
     )
-    return Plan("90_remove_mesh", (change,))
-
-
-def _instance(where: Mapping[str, str]) -> Reading:
-    call = Call("servicediscovery", "get_instance", where)
-    return Reading(call, "Instance.Attributes", absent=("InstanceNotFound",))

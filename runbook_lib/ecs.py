@@ -6,15 +6,18 @@ The only caller of the ECS and Application Auto Scaling clients. `read_` reads, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from runbook_lib import task_definition as tasks
+from runbook_lib.envoy_image import envoy_image
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.session import Session
+from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
+from runbook_lib.task_form import READ_ONLY, normalise, proxy_container, same
 
 __all__ = [
     "Running",
@@ -35,6 +38,7 @@ SETTINGS = [
     "capacityProviderStrategy",
     "platformVersion",
     "schedulingStrategy",
+    "availabilityZoneRebalancing",
     "deploymentConfiguration",
     "deploymentController",
     "networkConfiguration",
@@ -60,23 +64,6 @@ ROLLOUT = (
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
-FORM = [
-    "family",
-    "taskRoleArn",
-    "executionRoleArn",
-    "networkMode",
-    "containerDefinitions",
-    "volumes",
-    "placementConstraints",
-    "requiresCompatibilities",
-    "cpu",
-    "memory",
-    "pidMode",
-    "ipcMode",
-    "proxyConfiguration",
-    "ephemeralStorage",
-    "runtimePlatform",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +163,14 @@ def read_unhealthy(session: Session, name: str) -> int:
 # --- the sidecars -------------------------------------------------------------------------------------------
 
 
-def sidecar(p: Parameters, name: str, role_arn: str | None) -> tasks.Sidecar:
+def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
     """Return the sidecar the parameters ask for on one service; `role_arn` is for a definition without a role."""
     service, envoy = p.services[name], p.envoy
-    return tasks.Sidecar(
-        image=tasks.envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
+    return Sidecar(
+        image=envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
         node_arn=node_arn(p, name),
         app_ports=tuple(p.ports_of(name)),
-        region=p.region,
-        launch_type="EC2" if p.launch_type_of(name) == "EC2" else "FARGATE",
+        launch_type=p.launch_type_of(name),
         resource_cluster=envoy.resource_cluster,
         ignored_ips=tuple(envoy.ignored_ips),
         ignored_ports=tuple(envoy.ignored_ports),
@@ -216,7 +202,7 @@ def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running]
         )
     changes: list[Change] = []
     for name in deployment_order(p, names):
-        form = tasks.with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
+        form = with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
         changes += _move(p, running[name], form)
     return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
 
@@ -226,8 +212,8 @@ def plan_plain(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -
     changes: list[Change] = []
     for name in reversed(deployment_order(p, list(p.services))):
         found = running[name]
-        if found.state and found.definition and tasks.sidecar_of(found.definition):
-            changes += _move(p, found, tasks.without_envoy(found.definition))
+        if found.state and found.definition and sidecar_of(found.definition):
+            changes += _move(p, found, without_envoy(found.definition))
     return Plan("90_remove_mesh", tuple(changes))
 
 
@@ -236,14 +222,16 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change
 
     A move that a crash left under way is asked for once more, which begins nothing, and waited for.
     """
-    if tasks.same(found.definition or {}, form):
-        moving = (found.state or {}).get("rollout") == "IN_PROGRESS"
-        return [_deploy(p, found, found.arn)] if moving else []
+    state: Mapping[str, Any] = found.state or {}
+    envoy = (proxy_container(form) or {"name": ""})["name"]
+    deploy = partial(_deploy, p, found.service, state, envoy)
+    if same(found.definition or {}, form):
+        return [deploy(found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
     form = {**form, "tags": _labels(p, form)}
-    if found.newest and tasks.same(found.newest, form):
-        return [_deploy(p, found, str(found.newest["taskDefinitionArn"]))]
+    if found.newest and same(found.newest, form):
+        return [deploy(found.newest["taskDefinitionArn"])]
     register = _register(found, form)
-    return [register, _deploy(p, found, Answer(register.name, "taskDefinition.taskDefinitionArn"))]
+    return [register, deploy(Answer(register.name, "taskDefinition.taskDefinitionArn"))]
 
 
 def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -252,15 +240,14 @@ def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _register(found: Running, form: Mapping[str, Any]) -> Change:
-    family = str(form["family"])
-    revision = Answer(f"definition {family}", "taskDefinition.taskDefinitionArn")
-    before = found.newest["taskDefinitionArn"] if found.newest else None
+    family, arn = str(form["family"]), "taskDefinition.taskDefinitionArn"
+    revision = Answer(f"definition {family}", arn)
     return Change(
         name=f"definition {family}",
         verb="register",
         call=Call("ecs", "register_task_definition", form),
-        reading=Reading(_definition(family).call, "taskDefinition.taskDefinitionArn", absent=("ClientException",)),
-        expected=before,
+        reading=Reading(_definition(family).call, arn, absent=("ClientException",)),
+        expected=found.newest["taskDefinitionArn"] if found.newest else None,
         wanted=revision,
         inverse=Inverse(
             "deregister",
@@ -269,29 +256,29 @@ def _register(found: Running, form: Mapping[str, Any]) -> Change:
             reading=_status(revision),
             expected="ACTIVE",
         ),
-        diff=differences(tasks.normalise(found.definition or {}), tasks.normalise(form)),
+        diff=differences(normalise(found.definition or {}), normalise(form)),
     )
 
 
-def _deploy(p: Parameters, found: Running, revision: str | Answer) -> Change:
-    name = found.service
-    where = {"cluster": p.cluster, "service": p.ecs_service_of(name)}
-    back = Call("ecs", "update_service", {**where, "taskDefinition": found.arn})
+def _deploy(p: Parameters, name: str, state: Mapping[str, Any], envoy: str, revision: str | Answer) -> Change:
+    before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
+    after = "the revision registered above" if isinstance(revision, Answer) else _short(revision)
     return Change(
         name=f"service {name}",
         verb="deploy",
-        call=Call("ecs", "update_service", {**where, "taskDefinition": revision}),
+        call=_update(p, name, taskDefinition=revision),
         reading=_service(p, name),
-        expected={"arn": (found.state or {})["arn"], "taskDefinition": found.arn},
+        expected={"arn": state["arn"], **before},
         wanted={"taskDefinition": revision},
-        inverse=Inverse("deploy", back, wanted={"taskDefinition": found.arn}, waits=(_stable(p, name),)),
-        diff=differences(
-            _short(found.arn),
-            "the revision registered above" if isinstance(revision, Answer) else _short(revision),
-        ),
-        waits=(_stable(p, name), *([_healthy(p, name)] if (found.state or {})["desiredCount"] else [])),
+        inverse=Inverse("deploy", _update(p, name, **before), wanted=before, waits=(stable,)),
+        diff=differences(_short(state["taskDefinition"]), after),
+        waits=(stable, _healthy(p, name, envoy)) if envoy and state["desiredCount"] else (stable,),
         back_on_failure=True,
     )
+
+
+def _update(p: Parameters, name: str, **wanted: Any) -> Call:
+    return Call("ecs", "update_service", {"cluster": p.cluster, "service": p.ecs_service_of(name), **wanted})
 
 
 def _short(arn: str) -> str:
@@ -303,8 +290,8 @@ def _stable(p: Parameters, name: str) -> Wait:
     return Wait(what, _service(p, name, ROLLOUT), STABLE, failed="rollout == 'FAILED'", timeout_seconds=900)
 
 
-def _healthy(p: Parameters, name: str) -> Wait:
-    query = "tasks[].{task: taskArn, envoy: containers[?name=='envoy'].healthStatus | [0]}"
+def _healthy(p: Parameters, name: str, envoy: str) -> Wait:
+    query = f"tasks[].{{task: taskArn, envoy: containers[?name=='{envoy}'].healthStatus | [0]}}"
     until = "@ && !(@[?envoy != null && envoy != 'HEALTHY'])"
     return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
 
@@ -324,17 +311,20 @@ def plan_end(p: Parameters, found: Running) -> Plan:
     Scaling to zero can be taken back in a moment; deletion by creating the service again.
     """
     changes: list[Change] = []
+    if found.state and found.scalable:
+        changes.append(_unscale(p, found.service, found.scalable))
+    if found.state and found.state["desiredCount"]:
+        changes.append(_drain(p, found.service, found.state))
     if found.state:
-        changes += [*_unscale(p, found), *_drain(p, found), _delete_service(p, found)]
-    changes += [_deregister(arn) for arn in found.revisions]
-    return Plan("06_tear_down_service_b", tuple(changes))
+        changes.append(_delete_service(p, found.service, found.state))
+    return Plan("06_tear_down_service_b", (*changes, *map(_deregister, found.revisions)))
 
 
 def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
     """Plan that a service's scaling never goes below `least` tasks; nothing where it does not scale by itself."""
-    plan, target = Plan("05_shift_traffic"), found.scalable
+    target = found.scalable
     if not target or target["MinCapacity"] >= least:
-        return plan
+        return Plan("05_shift_traffic")
     wanted = {**target, "MinCapacity": least, "MaxCapacity": max(least, target["MaxCapacity"])}
     write = ("application-autoscaling", "register_scalable_target")
     change = Change(
@@ -347,72 +337,54 @@ def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
         inverse=Inverse("update", Call(*write, target), wanted=target),
         diff=differences(target, wanted),
     )
-    return replace(plan, changes=(change,))
+    return Plan("05_shift_traffic", (change,))
 
 
-def _unscale(p: Parameters, found: Running) -> list[Change]:
-    if not found.scalable:
-        return []
-    keys = ("ServiceNamespace", "ResourceId", "ScalableDimension")
-    again = Call("application-autoscaling", "register_scalable_target", found.scalable)
-    own = {key: found.scalable[key] for key in keys}
-    return [
-        Change(
-            name=f"scaling of {found.service}",
-            verb="delete",
-            call=Call("application-autoscaling", "deregister_scalable_target", own),
-            reading=_scalable(p, found.service),
-            expected=found.scalable,
-            wanted=None,
-            inverse=Inverse("create", again, wanted=found.scalable),
-            diff=differences(found.scalable, {}),
-            note="its policies go with it, and do not come back by undo",
-        )
-    ]
-
-
-def _drain(p: Parameters, found: Running) -> list[Change]:
-    count = (found.state or {})["desiredCount"]
-    if count == 0:
-        return []
-    where = {"cluster": p.cluster, "service": p.ecs_service_of(found.service)}
-    empty = Wait(f"no task of {found.service}", _service(p, found.service, ROLLOUT), "running == `0`")
-    back = Call("ecs", "update_service", {**where, "desiredCount": count})
-    return [
-        Change(
-            name=f"service {found.service} to 0 tasks",
-            verb="scale",
-            call=Call("ecs", "update_service", {**where, "desiredCount": 0}),
-            reading=_service(p, found.service),
-            expected={"arn": (found.state or {})["arn"], "desiredCount": count},
-            wanted={"desiredCount": 0},
-            inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_filled(p, found.service, count),)),
-            diff=differences(count, 0, "desiredCount"),
-            waits=(empty,),
-        )
-    ]
-
-
-def _delete_service(p: Parameters, found: Running) -> Change:
-    state = found.state or {}
-    where = {"cluster": p.cluster, "service": p.ecs_service_of(found.service)}
-    settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
-    again = {"cluster": p.cluster, **settings, "taskDefinition": found.arn, "desiredCount": 0}
-    gone = Wait(
-        f"service {found.service} gone",
-        _service(p, found.service, "{status: services[0].status}"),
-        "status == null || status == 'INACTIVE'",
-    )
+def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
+    own = {key: target[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension")}
     return Change(
-        name=f"service {found.service}",
+        name=f"scaling of {name}",
         verb="delete",
-        call=Call("ecs", "delete_service", where),
-        reading=_service(p, found.service),
+        call=Call("application-autoscaling", "deregister_scalable_target", own),
+        reading=_scalable(p, name),
+        expected=target,
+        wanted=None,
+        inverse=Inverse("create", Call("application-autoscaling", "register_scalable_target", target), wanted=target),
+        diff=differences(target, {}),
+        note="its policies go with it, and do not come back by undo",
+    )
+
+
+def _drain(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
+    count = state["desiredCount"]
+    back = _update(p, name, desiredCount=count)
+    return Change(
+        name=f"service {name} to 0 tasks",
+        verb="scale",
+        call=_update(p, name, desiredCount=0),
+        reading=_service(p, name),
+        expected={"arn": state["arn"], "desiredCount": count},
+        wanted={"desiredCount": 0},
+        inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_filled(p, name, count),)),
+        diff=differences(count, 0, "desiredCount"),
+        waits=(Wait(f"no task of {name}", _service(p, name, ROLLOUT), "running == `0`"),),
+    )
+
+
+def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
+    settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
+    again = {"cluster": p.cluster, **settings, "taskDefinition": state["taskDefinition"], "desiredCount": 0}
+    status = _service(p, name, "{status: services[0].status}")
+    return Change(
+        name=f"service {name}",
+        verb="delete",
+        call=Call("ecs", "delete_service", {"cluster": p.cluster, "service": p.ecs_service_of(name)}),
+        reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": 0},
         wanted=None,
         inverse=Inverse("create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}),
-        diff=differences(p.ecs_service_of(found.service), None, "service"),
-        waits=(gone,),
+        diff=differences(p.ecs_service_of(name), None, "service"),
+        waits=(Wait(f"service {name} gone", status, "status == null || status == 'INACTIVE'"),),
     )
 
 
@@ -423,9 +395,9 @@ def _status(revision: str | Answer) -> Reading:
 
 def _deregister(arn: str) -> Change:
     """Return the end of one revision. Registering it again makes a new one: revision numbers are never reused."""
-    form = ", ".join(f"{key}: taskDefinition.{key}" for key in FORM)
-    source = Reading(_definition(arn).call, f"{{{form}, tags: tags}}")
-    again = Call("ecs", "register_task_definition", source)
+    left_out = ", ".join(f"{key}: `null`" for key in sorted(READ_ONLY | {"inferenceAccelerators"}))
+    form = Reading(_definition(arn).call, f"merge(taskDefinition, {{tags: tags, {left_out}}})")
+    again = Call("ecs", "register_task_definition", form)
     return Change(
         name=f"revision {_short(arn)}",
         verb="deregister",

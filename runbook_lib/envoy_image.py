@@ -1,26 +1,22 @@
 """Name the Envoy image of a region, and know which regions, tags and FIPS builds exist.
 
-Pure: data and three checks. Nothing is looked up; the tables below name their sources.
+Pure. Nothing is looked up; the tables below name their sources.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from difflib import get_close_matches
-
-from runbook_lib.errors import ParametersError
 
 __all__ = [
     "DEFAULT_ENVOY_ACCOUNT",
     "ENVOY_ACCOUNTS",
     "FIPS_REGIONS",
-    "MINIMUM_TAG",
-    "PUBLIC_REPOSITORY",
+    "OLDEST",
     "REGIONS",
-    "check_fips",
-    "check_image_tag",
-    "check_region",
     "envoy_image",
+    "image_problems",
     "tag_version",
 ]
 
@@ -60,10 +56,8 @@ REGIONS = (
     }
 )
 
-PUBLIC_REPOSITORY = "public.ecr.aws/appmesh/aws-appmesh-envoy"
-
 # "Starting from June 30, 2023 only v1.17.2.0-prod or later is compatible" (App Mesh user guide, envoy).
-MINIMUM_TAG = "v1.17.2.0-prod"
+OLDEST = (1, 17, 2, 0)
 _TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)\.(\d+)(?:-prod)?")
 
 
@@ -73,54 +67,31 @@ def tag_version(tag: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in found.groups()) if found else None
 
 
-def check_image_tag(tag: str) -> str:
-    """Return `tag`, refusing one that is no version, a FIPS build or below v1.17.2.0 (ParametersError)."""
+def image_problems(region: str, tag: str, *, fips: bool) -> Iterator[str]:
+    """Yield what App Mesh does not serve of a file's region and image, by where it stands in the file."""
+    if region not in REGIONS:
+        near = get_close_matches(region, sorted(REGIONS), n=1)
+        instead = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(REGIONS))}"
+        yield f"region: expected one that App Mesh serves, found {region!r}; {instead}"
     version = tag_version(tag)
     if tag.endswith("-fips"):
-        raise ParametersError(
-            f"envoy image tag: expected the tag without its FIPS suffix, found {tag!r}",
-            hint=f"write {tag.removesuffix('-fips')!r} and ask for FIPS with `fips: true`",
-        )
-    if version is None or version < (1, 17, 2, 0):
-        raise ParametersError(
-            f"envoy image tag: expected {MINIMUM_TAG} or later, found {tag!r}",
-            hint="App Mesh serves no older Envoy since 2023-06-30; the last release is v1.39.1.0-prod",
-        )
-    return tag
-
-
-def check_region(region: str) -> str:
-    """Return `region`, refusing one App Mesh has no endpoint in (ParametersError, nearest name suggested)."""
-    if region not in REGIONS:
-        near = get_close_matches(region, REGIONS, n=1)
-        raise ParametersError(
-            f"region: expected one that App Mesh serves, found {region!r}",
-            hint=f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(REGIONS))}",
-        )
-    return region
-
-
-def check_fips(region: str) -> str:
-    """Return `region`, refusing one without a FIPS endpoint: a FIPS Envoy would never connect there."""
-    if region not in FIPS_REGIONS:
-        raise ParametersError(
-            f"envoy fips: expected a region with an App Mesh FIPS endpoint, found {region!r}",
-            hint=f"use the standard image there; FIPS exists in {', '.join(sorted(FIPS_REGIONS))}",
-        )
-    return region
+        yield f"envoy.image_tag: expected the tag without its FIPS suffix, found {tag!r}; `fips: true` asks for FIPS"
+    elif version is None or version < OLDEST:
+        yield f"envoy.image_tag: expected v1.17.2.0-prod or later, found {tag!r}; the last is v1.39.1.0-prod"
+    if fips and region not in FIPS_REGIONS:
+        known = ", ".join(sorted(FIPS_REGIONS))
+        yield f"envoy.fips: expected a region with an App Mesh FIPS endpoint, one of {known}; found {region!r}"
 
 
 def envoy_image(region: str, tag: str, *, fips: bool = False, public: bool = False) -> str:
     """Return the URI of App Mesh's Envoy image for a region.
 
     `tag` is for example `v1.39.1.0-prod`. `public` takes the image from public ECR, FIPS build included;
-    that one too needs the region's FIPS endpoint. ParametersError: unknown region, old tag, no FIPS there.
+    that one too needs the region's FIPS endpoint.
     """
-    check_region(region)
-    check_image_tag(tag)
-    full = f"{tag}-fips" if fips and check_fips(region) else tag
+    full = f"{tag}-fips" if fips else tag
     if public:
-        return f"{PUBLIC_REPOSITORY}:{full}"
+        return f"public.ecr.aws/appmesh/aws-appmesh-envoy:{full}"
     account = ENVOY_ACCOUNTS.get(region, DEFAULT_ENVOY_ACCOUNT)
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"{account}.dkr.ecr.{region}.{domain}/aws-appmesh-envoy:{full}"

@@ -20,7 +20,6 @@ __all__ = [
     "evidence_for_sidecars",
     "evidence_for_step",
     "evidence_of_path",
-    "meshed",
 ]
 
 
@@ -49,28 +48,17 @@ def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
 
 def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
     """Return whether the stable service can go without anybody noticing."""
-    shift = found.parameters.shift
-    weight = found.split.weights.get(shift.stable, 0)
-    carried = found.split.weights.get(shift.canary, 0)
-    divided = f"{shift.stable} has {weight} %, {shift.canary} has {carried} %"
-    own = {f"route {found.parameters.router}/{found.parameters.route}"}
-    others = [name for name in found.references if name not in own]
+    shift, weights = found.parameters.shift, found.split.weights
+    stable, canary = weights.get(shift.stable, 0), weights.get(shift.canary, 0)
+    divided = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
+    gone = (stable, canary) == (0, 100)
+    own = f"route {found.parameters.router}/{found.parameters.route}"
+    others = ", ".join(name for name in found.references if name != own)
     return (
-        _claim(
-            found,
-            "stable carries nothing",
-            weight == 0 and carried == 100,
-            divided,
-            "finish the shift first",
-        ),
+        _claim(found, "stable carries nothing", gone, divided, "finish the shift first"),
         _proven(found),
         _quiet(found),
-        Evidence(
-            "nothing else refers to it",
-            not others,
-            ", ".join(others) or "only its own route",
-            "mend those first",
-        ),
+        Evidence("nothing else refers to it", not others, others or "only its own route", "mend those first"),
         _ready(found, shift.canary, "canary carries all"),
         _survives(found),
     )
@@ -82,14 +70,9 @@ def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
     callers = p.callers_of(p.shift.name)
     lost = bool(found.lifecycle.retired and callers)
     words = f"{', '.join(callers)} call {p.shift.name}, which leads to a placeholder once the mesh is gone"
-    return (
-        Evidence(
-            "callers keep their name",
-            not lost or p.removal.callers_may_fail,
-            words if lost else "every name leads to a running service",
-            "let them dial another name, or say so in the file: removal: {callers_may_fail: true}",
-        ),
-    )
+    seen = words if lost else "every name leads to a running service"
+    hint = "let them dial another name, or say so in the file: removal: {callers_may_fail: true}"
+    return (Evidence("callers keep their name", not lost or p.removal.callers_may_fail, seen, hint),)
 
 
 def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evidence:
@@ -117,14 +100,11 @@ def _sidecars(found: Survey) -> Evidence:
 def _dialled(found: Survey) -> Evidence:
     """A virtual service whose name is not the one dialled has no effect, and nothing says so."""
     name = found.parameters.shift.name
-    addresses = found.names[name].addresses
-    callers = found.parameters.callers_of(name)
-    if not callers:
-        return Evidence(
-            "the name dialled", False, f"no service lists {name} among its backends", "add it to the caller"
-        )
+    claim, addresses = "the name dialled", found.names[name].addresses
+    if not found.parameters.callers_of(name):
+        return Evidence(claim, False, f"no service lists {name} among its backends", "add it to the caller")
     hint = "callers must resolve it before their Envoy sees the request: register it, or shift the name they dial"
-    return Evidence("the name dialled", bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint)
+    return Evidence(claim, bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint)
 
 
 def _ready(found: Survey, service: str, name: str) -> Evidence:
@@ -138,12 +118,8 @@ def _ready(found: Survey, service: str, name: str) -> Evidence:
 
 def _not_retired(found: Survey) -> Evidence:
     retired = ", ".join(sorted(found.retired))
-    return Evidence(
-        "not retired",
-        not retired,
-        f"retired: {retired}" if retired else "nobody is",
-        "only undo brings it back",
-    )
+    words = f"retired: {retired}" if retired else "nobody is"
+    return Evidence("not retired", not retired, words, "only undo brings it back")
 
 
 def _proven(found: Survey) -> Evidence:
@@ -179,7 +155,7 @@ def _quiet(found: Survey) -> Evidence:
     if not counted:
         words = f"nothing is counted: {canary} had no request in the last {seconds} s either"
         return _claim(found, name, False, words, "metrics are missing, or nobody calls: see the metric extension")
-    if not meshed(found).get(stable):
+    if not _meshed(found, stable):
         words = f"{stable} runs without a sidecar: who calls it is not counted"
         return _claim(found, name, False, words, "deploy it with its sidecar, as 04 does")
     words = f"{requests or 'no'} request(s) in the last {seconds} s, while {canary}'s are counted"
@@ -218,20 +194,12 @@ def evidence_of_path(found: Survey) -> Evidence:
 def _survives(found: Survey) -> Evidence:
     """The caller's application resolves the name before its Envoy sees the request."""
     name = found.parameters.shift.name
-    known = found.names[name].service_id
-    words = f"{name} will keep an address in {known}" if known else f"{name} is not in this namespace"
-    return Evidence(
-        "the name survives",
-        bool(known),
-        "it keeps an address" if known else words,
-        "keep an address under it yourself",
-    )
+    known = bool(found.names[name].service_id)
+    words = "it keeps an address" if known else f"{name} is not in this namespace"
+    return Evidence("the name survives", known, words, "keep an address under it yourself")
 
 
-def meshed(found: Survey) -> dict[str, str]:
-    """Return, for each service, the node its running definition's Envoy is, or "" where it has none."""
-    out = {}
-    for name, running in found.running.items():
-        side = sidecar_of(running.definition) if running.definition else None
-        out[name] = side.virtual_node if side else ""
-    return out
+def _meshed(found: Survey, service: str) -> bool:
+    definition = found.running[service].definition
+    side = sidecar_of(definition) if definition else None
+    return bool(side and side.virtual_node)

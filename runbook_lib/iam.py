@@ -6,14 +6,14 @@ The only caller of the IAM client. `read_` reads, `plan_` functions are pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.mesh_spec import Lifecycle, node_arn
+from runbook_lib.mesh_spec import Lifecycle, node_arn, partition
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences
+from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
 from runbook_lib.session import Session
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"
-MANAGED = {"envoy": "AWSAppMeshEnvoyAccess", "xray": "AWSXRayDaemonWriteAccess"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +54,15 @@ def read_credentials(session: Session, definitions: Mapping[str, Mapping[str, An
 def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credentials:
     p = session.parameters
     role, source = _role(p, name, definition)
-    found = _role_reading(role) if role else None
-    arn = session.read(found) if found else None
+    if not role:
+        return Credentials(name, "", source)
+    get = Call("iam", "get_role", {"RoleName": role})
+    arn = session.read(Reading(get, "Role.Arn", absent=("NoSuchEntity",)))
     if arn is None:
-        return Credentials(name, "", source if not role else f"role {role} does not exist")
+        return Credentials(name, "", f"role {role} does not exist")
     documents = dict(_documents(session, role))
-    may = {a: any(_allows(d, a, node_arn(p, name)) for d in documents.values()) for a in (STREAM, TRACE)}
-    return Credentials(name, role, source, arn, may[STREAM], may[TRACE], tuple(documents))
+    may_stream, may_trace = (_allows(documents.values(), act, node_arn(p, name)) for act in (STREAM, TRACE))
+    return Credentials(name, role, source, arn, may_stream, may_trace, tuple(documents))
 
 
 def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str, str]:
@@ -73,10 +74,6 @@ def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str,
         return p.iam.instance_role, "instance role"
     needs = "Fargate" if p.launch_type_of(name) == "FARGATE" else "EC2 without an instance role it can reach"
     return "", f"none: {needs} needs a task role; name one as services.{name}.task_role"
-
-
-def _role_reading(role: str) -> Reading:
-    return Reading(Call("iam", "get_role", {"RoleName": role}), "Role.Arn", absent=("NoSuchEntity",))
 
 
 def _documents(session: Session, role: str) -> Iterator[tuple[str, Any]]:
@@ -94,14 +91,23 @@ def _inline(role: str, name: str) -> Reading:
     return Reading(call, "PolicyDocument", absent=("NoSuchEntity",))
 
 
-def _allows(document: Any, action: str, resource: str) -> bool:
-    statements = _listed((document or {}).get("Statement"))
-    hits = [s for s in statements if _matches(s.get("Action"), action) and _matches(s.get("Resource"), resource)]
-    return any(s["Effect"] == "Allow" for s in hits) and not any(s["Effect"] == "Deny" for s in hits)
+def _allows(documents: Iterable[Any], action: str, resource: str) -> bool:
+    """Tell what a role's policies say together: one that denies outweighs every other that allows.
+
+    Conditions are not evaluated: what is denied under one (outside of a region, say) is taken for allowed.
+    """
+    statements = [s for document in documents for s in _listed((document or {}).get("Statement"))]
+    hits = [s for s in statements if _names(s.get("Action"), action) and _covers(s.get("Resource"), resource)]
+    denied = any(s["Effect"] == "Deny" and not s.get("Condition") for s in hits)
+    return any(s["Effect"] == "Allow" for s in hits) and not denied
 
 
-def _matches(patterns: Any, value: str) -> bool:
-    return any(fnmatchcase(value.lower(), str(pattern).lower()) for pattern in _listed(patterns))
+def _names(actions: Any, action: str) -> bool:
+    return any(fnmatchcase(action.lower(), str(pattern).lower()) for pattern in _listed(actions))
+
+
+def _covers(resources: Any, resource: str) -> bool:
+    return any(fnmatchcase(resource, str(pattern)) for pattern in _listed(resources))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -123,39 +129,45 @@ def evidence(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials],
     """Return whether every Envoy will be able to sign, once `planned` is applied."""
     covered = {change.name for change in planned}
     lacking = [
-        f"{c.service}: {c.source if not c.role else f'{c.role} may not {STREAM} on its node'}"
+        f"{c.service}: {f'{c.role} may not {STREAM} on its node' if c.role else c.source}"
         for c in credentials
-        if c.service not in life.retired and not c.may_stream and _title(p, c, "envoy") not in covered
+        if c.service not in life.retired and not c.may_stream and _streaming(p, c).name not in covered
     ]
+    if not lacking:
+        return Evidence("credentials", True, "every Envoy can sign")
     documents = "; ".join(json.dumps(policy(p, c.service)) for c in credentials if c.role and not c.may_stream)
     hint = f"attach to the role: {documents}" if documents else "give the service a task role"
-    return Evidence("credentials", not lacking, "; ".join(lacking) or "every Envoy can sign", hint if lacking else "")
+    return Evidence("credentials", False, "; ".join(lacking), hint)
 
 
 def plan_credentials(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials]) -> Plan:
     """Plan the permission each role lacks, where the parameters let the runbook manage IAM."""
-    changes: dict[str, Change] = {}
-    for c in credentials if p.iam.manage else ():
-        if not c.role or c.service in life.retired:
-            continue
-        if not c.may_stream:
-            change = _attach(p, c, "envoy") if p.iam.policy == "managed" else _put(p, c)
-            changes[change.name] = change
-        if p.envoy.xray and not c.may_trace:
-            change = _attach(p, c, "xray")
-            changes[change.name] = change
-    return Plan("04_register_task_definitions", tuple(changes.values()), needs=("earlier steps",))
+    needing = [c for c in credentials if p.iam.manage and c.role and c.service not in life.retired]
+    once = {change.name: change for c in needing for change in _lacking(p, c)}  # services may share a role
+    return Plan("04_register_task_definitions", tuple(once.values()), needs=("earlier steps",))
+
+
+def _lacking(p: Parameters, c: Credentials) -> Iterator[Change]:
+    if not c.may_stream:
+        yield _streaming(p, c)
+    if p.envoy.xray and not c.may_trace:
+        yield _attach(p, c, "AWSXRayDaemonWriteAccess")
+
+
+def _streaming(p: Parameters, c: Credentials) -> Change:
+    if p.iam.policy == "managed":
+        return _attach(p, c, "AWSAppMeshEnvoyAccess")
+    return _put(c, _policy_name(p, c.service), policy(p, c.service))
 
 
 def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -> Plan:
     """Plan the end of the policies the runbook put on roles: those that carry its name."""
-    p = session.parameters
     changes = []
     for c in credentials:
-        name = _policy_name(p, c.service)
+        name = _policy_name(session.parameters, c.service)
         document = session.read(_inline(c.role, name)) if name in c.policies else None
         if document:
-            changes.append(_unput(c, name, document))
+            changes.append(turned(_put(c, name, document)))
     return Plan("90_remove_mesh", tuple(changes))
 
 
@@ -163,17 +175,10 @@ def _policy_name(p: Parameters, service: str) -> str:
     return f"runbook-envoy-{p.mesh.name}-{service}"[:128]
 
 
-def _title(p: Parameters, c: Credentials, what: str) -> str:
-    if what == "envoy" and p.iam.policy == "node":
-        return f"policy {_policy_name(p, c.service)} on {c.role}"
-    return f"policy {MANAGED[what]} on {c.role}"
-
-
-def _put(p: Parameters, c: Credentials) -> Change:
-    name, document = _policy_name(p, c.service), policy(p, c.service)
+def _put(c: Credentials, name: str, document: Mapping[str, Any]) -> Change:
     where = {"RoleName": c.role, "PolicyName": name}
     return Change(
-        name=_title(p, c, "envoy"),
+        name=f"policy {name} on {c.role}",
         verb="create",
         call=Call("iam", "put_role_policy", {**where, "PolicyDocument": json.dumps(document)}),
         reading=_inline(c.role, name),
@@ -184,32 +189,16 @@ def _put(p: Parameters, c: Credentials) -> Change:
     )
 
 
-def _unput(c: Credentials, name: str, document: Mapping[str, Any]) -> Change:
-    where = {"RoleName": c.role, "PolicyName": name}
-    again = Call("iam", "put_role_policy", {**where, "PolicyDocument": json.dumps(document)})
+def _attach(p: Parameters, c: Credentials, managed: str) -> Change:
+    where = {"RoleName": c.role, "PolicyArn": f"arn:{partition(p)}:iam::aws:policy/{managed}"}
+    query = f"AttachedPolicies[?PolicyName=='{managed}'].PolicyName | [0]"
     return Change(
-        name=f"policy {name} on {c.role}",
-        verb="delete",
-        call=Call("iam", "delete_role_policy", where),
-        reading=_inline(c.role, name),
-        expected=document,
-        wanted=None,
-        inverse=Inverse("create", again, wanted=document),
-        diff=differences(document, {}),
-    )
-
-
-def _attach(p: Parameters, c: Credentials, what: str) -> Change:
-    partition = "aws-cn" if p.region.startswith("cn-") else "aws"
-    where = {"RoleName": c.role, "PolicyArn": f"arn:{partition}:iam::aws:policy/{MANAGED[what]}"}
-    query = f"AttachedPolicies[?PolicyName=='{MANAGED[what]}'].PolicyName | [0]"
-    return Change(
-        name=_title(p, c, what),
+        name=f"policy {managed} on {c.role}",
         verb="attach",
         call=Call("iam", "attach_role_policy", where),
         reading=Reading(Call("iam", "list_attached_role_policies", {"RoleName": c.role}), query),
         expected=None,
-        wanted=MANAGED[what],
+        wanted=managed,
         inverse=Inverse("detach", Call("iam", "detach_role_policy", where), wanted=None),
-        diff=differences(None, MANAGED[what], "policy"),
+        diff=differences(None, managed, "policy"),
     )

@@ -1,7 +1,7 @@
 """Read App Mesh, and plan its changes: the engine that carries the weights here.
 
 The only caller of the App Mesh client. `read_` and `list_` read, `plan_` functions are pure. What the rest of
-the runbook asks of an engine is `read_lifecycle`, `read_split`, `plan_split`, `plan_settle`, `references`.
+the runbook asks of an engine is `read_split`, `plan_split`, `plan_settle`, `references`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from runbook_lib.errors import CallError, PlanError
 from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, desired, tags, targets
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated, turned
 from runbook_lib.session import Session
 from runbook_lib.telemetry import Series
 
@@ -28,7 +28,6 @@ __all__ = [
     "plan_step",
     "plan_trial",
     "plan_trial_end",
-    "read_lifecycle",
     "read_live",
     "read_split",
     "read_trial",
@@ -37,19 +36,11 @@ __all__ = [
     "serves",
 ]
 
-OPERATION = {
-    "mesh": "mesh",
-    "virtual service": "virtual_service",
-    "virtual node": "virtual_node",
-    "virtual router": "virtual_router",
-    "route": "route",
-}
 ANSWER = {
-    "mesh": "mesh",
     "virtual service": "virtualService",
     "virtual node": "virtualNode",
     "virtual router": "virtualRouter",
-    "route": "route",
+    "virtual gateway": "virtualGateway",
 }
 STATE = "{uid: metadata.uid, version: metadata.version, arn: metadata.arn, spec: spec}"
 NOTEBOOKS = {
@@ -68,18 +59,19 @@ Live = Mapping[str, Any]
 
 def reading(kind: str, names: Mapping[str, str]) -> Reading:
     """Return how one resource is read."""
-    call = Call("appmesh", f"describe_{OPERATION[kind]}", dict(names))
-    return Reading(call, f"{ANSWER[kind]}.{STATE}", absent=("NotFoundException",))
+    return Reading(_call("describe", kind, names), f"{ANSWER.get(kind, kind)}.{STATE}", absent=("NotFoundException",))
+
+
+def _call(verb: str, kind: str, names: Mapping[str, str], **arguments: Any) -> Call:
+    return Call("appmesh", f"{verb}_{kind.replace(' ', '_')}", {**names, **arguments})
 
 
 def read_live(session: Session) -> dict[str, Any]:
     """Read every resource the parameters speak of, retired ones too."""
-    everything = desired(session.parameters, Lifecycle())
-    live: dict[str, Any] = {}
-    for resource in everything:
-        if resource.key not in live:
-            absent = live.get(everything[0].key, ...) is None  # nothing is in a mesh that is not there
-            live[resource.key] = None if absent else session.read(reading(resource.kind, resource.names))
+    mesh, *others = {r.key: r for r in desired(session.parameters, Lifecycle())}.values()
+    live = {mesh.key: session.read(reading(mesh.kind, mesh.names))}
+    for other in others:  # nothing is in a mesh that is not there
+        live[other.key] = session.read(reading(other.kind, other.names)) if live[mesh.key] else None
     return live
 
 
@@ -101,59 +93,60 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
 
     What earlier notebooks have not made yet is assumed made, and named in `assumed`.
     """
-    state, assumed = dict(live), []
+    state, assumed = dict(live), dict[str, None]()
+    changes: list[Change] = []
     for resource in desired(p, life):
-        changes = _change(resource, state)
-        if resource.step == step or not changes:
-            continue
-        if resource.step < step and changes[0].verb in ("create", "attach"):
-            assumed.append(f"{resource.key} ({NOTEBOOKS[resource.step]})")
-            state[resource.key] = {"version": 0, **(state.get(resource.key) or {}), **changes[0].wanted}
-    wanted = [r for r in desired(p, life) if r.step == step]
-    changes = tuple(c for r in wanted for c in _change(r, state))
-    return Plan(NOTEBOOKS[step], changes, needs=("earlier steps",), assumed=tuple(dict.fromkeys(assumed)))
+        change = _change(resource, state) if resource.step <= step else None
+        if change and resource.step == step:
+            changes.append(change)
+        elif change and change.verb in ("create", "attach"):
+            assumed[f"{resource.key} ({NOTEBOOKS[resource.step]})"] = None
+            state[resource.key] = {"version": 0, **(state.get(resource.key) or {}), **change.wanted}
+    return Plan(NOTEBOOKS[step], tuple(changes), needs=("earlier steps",), assumed=tuple(assumed))
 
 
-def _change(resource: Resource, live: Live) -> tuple[Change, ...]:
+def _change(resource: Resource, live: Live) -> Change | None:
     state = live.get(resource.key)
     if state is None:
-        return (_create(resource),)
+        return _create(resource)
     spec = merged(state["spec"], resource.spec)
     if holds(state["spec"], spec):
-        return ()
+        return None
     _refuse_another_protocol(resource, state["spec"], spec)
-    return (_update(resource, state, spec),)
+    return _update(resource, state, spec)
 
 
 def _create(resource: Resource) -> Change:
-    names, spec = dict(resource.names), stated(resource.spec)
-    operation = OPERATION[resource.kind]
+    kind, names, spec = resource.kind, resource.names, stated(resource.spec)
     labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
     return Change(
         name=resource.key,
         verb="create",
-        call=Call("appmesh", f"create_{operation}", {**names, "spec": spec, "tags": labels}),
-        reading=reading(resource.kind, names),
+        call=_call("create", kind, names, spec=spec, tags=labels),
+        reading=reading(kind, names),
         expected=None,
         wanted={"spec": spec},
-        inverse=Inverse("delete", Call("appmesh", f"delete_{operation}", names), wanted=None),
+        inverse=Inverse("delete", _call("delete", kind, names), wanted=None),
         diff=differences({}, spec),
     )
 
 
 def _update(resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any]) -> Change:
-    names, operation = dict(resource.names), OPERATION[resource.kind]
+    kind, names = resource.kind, resource.names
     attaches = "provider" in spec and not state["spec"].get("provider")
-    back = Call("appmesh", f"update_{operation}", {**names, "spec": state["spec"]})
     diff = differences(state["spec"], spec)
     return Change(
         name=resource.key,
         verb="attach" if attaches else "update",
-        call=Call("appmesh", f"update_{operation}", {**names, "spec": spec}),
-        reading=reading(resource.kind, names),
+        call=_call("update", kind, names, spec=spec),
+        reading=reading(kind, names),
         expected={key: state[key] for key in ("uid", "version", "spec") if key in state},
         wanted={"spec": spec},
-        inverse=Inverse("detach" if attaches else "update", back, wanted={"spec": state["spec"]}),
+        inverse=Inverse(
+            "detach" if attaches else "update",
+            _call("update", kind, names, spec=state["spec"]),
+            wanted={"spec": state["spec"]},
+        ),
         diff=diff,
         note=_health_check_note(diff),
     )
@@ -195,26 +188,28 @@ class Split:
     retired: frozenset[str]
 
 
-def read_lifecycle(session: Session) -> Lifecycle:
-    """Read where the application stands."""
-    split = read_split(session)
-    return Lifecycle(split.weights, split.retired)
-
-
 def read_split(session: Session) -> Split:
     """Read how the route under shift divides the traffic, and who has been retired from it."""
     p = session.parameters
-    names = {"meshName": p.mesh.name, "virtualRouterName": p.router, "routeName": p.route}
-    state = session.read(reading("route", names))
+    resource = Resource("route", _route(p, p.route), {}, "05", tags(p))
+    state = session.read(reading("route", resource.names))
     retired = session.read(_retired_reading(state["arn"])) if state else None
-    resource = Resource("route", names, {}, "05", tags(p))
     return Split(resource, _weights_in(state), state, frozenset((retired or "").split()))
 
 
+def _route(p: Parameters, name: str) -> dict[str, str]:
+    return {"meshName": p.mesh.name, "virtualRouterName": p.router, "routeName": name}
+
+
 def _weights_in(state: Mapping[str, Any] | None) -> dict[str, int]:
-    spec = state["spec"] if state else {}
-    body: Mapping[str, Any] = next((spec[v] for v in SPEC_OF.values() if spec.get(v)), {"action": {}})
-    return {t["virtualNode"]: t["weight"] for t in body["action"].get("weightedTargets", [])}
+    if state is None:
+        return {}
+    return {t["virtualNode"]: t["weight"] for t in state["spec"][_variant(state)]["action"]["weightedTargets"]}
+
+
+def _variant(state: Mapping[str, Any]) -> str:
+    """Return under which of its names a route's spec is there: `http2Route`, say."""
+    return next(variant for variant in SPEC_OF.values() if state["spec"].get(variant))
 
 
 def plan_split(
@@ -226,38 +221,43 @@ def plan_split(
 
     Raises PlanError where there is no route, or weights are not whole percents that sum to 100.
     """
-    if split.state is None:
-        raise PlanError(f"{split.resource.key}: there is no such route", hint="apply 03_create_router_and_routes")
+    state = _there(split)
     whole = all(type(w) is int and 0 <= w <= 100 for w in weights.values())
     if not whole or sum(weights.values()) != 100 or not 1 <= len(weights) <= 10:
         raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
     if dict(weights) == dict(split.weights) and not rewrite:
         return Plan(title)
-    variant = next(v for v in SPEC_OF.values() if split.state["spec"].get(v))
-    spec = {variant: {"action": {"weightedTargets": targets(weights)}}}
-    change = _update(split.resource, split.state, merged(split.state["spec"], spec))
-    return Plan(title, (replace(change, verb="shift", wanted={**change.wanted}),))
+    spec = {_variant(state): {"action": {"weightedTargets": targets(weights)}}}
+    change = _update(split.resource, state, merged(state["spec"], spec))
+    return Plan(title, (replace(change, verb="shift"),))
+
+
+def _there(split: Split) -> Mapping[str, Any]:
+    if split.state is None:
+        raise PlanError(f"{split.resource.key}: there is no such route", hint="apply 03_create_router_and_routes")
+    return split.state
 
 
 def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the route with one target left, and the mark of who was retired."""
     plan = plan_split(split, {survivor: 100}, title="06_tear_down_service_b")
-    if retire in split.retired or split.state is None:
+    if retire in split.retired:
         return plan
-    arn, value = split.state["arn"], " ".join(sorted({*split.retired, retire}))
-    reading = _retired_reading(arn)
-    before = " ".join(sorted(split.retired)) or None
-    back = Call("appmesh", "untag_resource", {"resourceArn": arn, "tagKeys": [RETIRED]})
-    if before:
-        back = Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": RETIRED, "value": before}]})
+    arn = _there(split)["arn"]
+    before, value = (" ".join(sorted(who)) or None for who in (split.retired, {*split.retired, retire}))
+
+    def tag(who: str | None) -> Call:
+        return Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": RETIRED, "value": who}]})
+
+    untag = Call("appmesh", "untag_resource", {"resourceArn": arn, "tagKeys": [RETIRED]})
     mark = Change(
         name=f"mark {retire} as retired",
         verb="tag",
-        call=Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": RETIRED, "value": value}]}),
-        reading=reading,
+        call=tag(value),
+        reading=_retired_reading(arn),
         expected=before,
         wanted=value,
-        inverse=Inverse("untag", back, wanted=before),
+        inverse=Inverse("untag", tag(before) if before else untag, wanted=before),
         diff=differences(before, value, RETIRED),
     )
     return plan + Plan(plan.title, (mark,))
@@ -275,18 +275,24 @@ def series(p: Parameters) -> dict[str, dict[str, tuple[Series, ...]]]:
     `TargetResponseTime` in milliseconds).
     """
 
-    def of(metric: str, target: str) -> tuple[Series, ...]:
-        names = ("Mesh", "VirtualNode", "TargetVirtualService", "TargetVirtualNode")
-        values = [(p.mesh.name, caller, p.shift.name, target) for caller in p.callers_of(p.shift.name)]
-        return tuple(Series(metric, dict(zip(names, v, strict=True))) for v in values)
-
     metrics = {
         "requests": "RequestCountPerTarget",
         "errors": "HTTPCode_Target_5XX_Count",
         "latency": "TargetResponseTime",
     }
-    both = (p.shift.stable, p.shift.canary)
-    return {name: {kind: of(metric, name) for kind, metric in metrics.items()} for name in both}
+
+    def dimensions(caller: str, target: str) -> dict[str, str]:
+        source = {"Mesh": p.mesh.name, "VirtualNode": caller}
+        return {**source, "TargetVirtualService": p.shift.name, "TargetVirtualNode": target}
+
+    callers = p.callers_of(p.shift.name)
+    return {
+        target: {
+            kind: tuple(Series(metric, dimensions(caller, target)) for caller in callers)
+            for kind, metric in metrics.items()
+        }
+        for target in (p.shift.stable, p.shift.canary)
+    }
 
 
 def inbound(p: Parameters, service: str) -> Series:
@@ -296,29 +302,28 @@ def inbound(p: Parameters, service: str) -> Series:
 
 def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     """Plan a route before the others that sends requests with one header to the canary alone."""
-    if split.state is None:
-        raise PlanError(f"{split.resource.key}: there is no such route", hint="apply 03_create_router_and_routes")
-    variant = next(v for v in SPEC_OF.values() if split.state["spec"].get(v))
-    body = dict(split.state["spec"][variant])
+    state = _there(split)
+    variant = _variant(state)
     label = {"name": header, "match": {"exact": value}}
     match = {"metadata": [label]} if variant == "grpcRoute" else {"prefix": "/", "headers": [label]}
-    body |= {"action": {"weightedTargets": targets({p.shift.canary: 100})}, "match": match}
-    names = {**split.resource.names, "routeName": f"{split.resource.name}-trial"}
-    resource = Resource("route", names, {"priority": 0, variant: body}, "05", tags(p))
-    return Plan("trial", (_create(resource),))
+    action = {"weightedTargets": targets({p.shift.canary: 100})}
+    spec = {"priority": 0, variant: {**state["spec"][variant], "action": action, "match": match}}
+    return Plan("trial", (_create(replace(_trial(split), spec=spec)),))
 
 
 def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
     """Plan the end of the trial's route, where it is there."""
-    names = {**split.resource.names, "routeName": f"{split.resource.name}-trial"}
-    return Plan("trial", _delete(replace(split.resource, names=names), state))
+    return Plan("trial", _delete(_trial(split), state))
+
+
+def _trial(split: Split) -> Resource:
+    return replace(split.resource, names={**split.resource.names, "routeName": f"{split.resource.name}-trial"})
 
 
 def read_trial(session: Session) -> Mapping[str, Any] | None:
     """Read the trial's route."""
     p = session.parameters
-    names = {"meshName": p.mesh.name, "virtualRouterName": p.router, "routeName": f"{p.route}-trial"}
-    state: Mapping[str, Any] | None = session.read(reading("route", names))
+    state: Mapping[str, Any] | None = session.read(reading("route", _route(p, f"{p.route}-trial")))
     return state
 
 
@@ -335,35 +340,30 @@ def references(session: Session, service: str) -> list[str]:
 
 def _standing(session: Session) -> dict[str, set[str]]:
     """Read everything the mesh holds, whoever made it, by key: with the keys of what it cannot be without."""
-    mesh = session.parameters.mesh.name
+    mesh = {"meshName": session.parameters.mesh.name}
+    if session.read(reading("mesh", mesh)) is None:
+        return {}
     found: dict[str, set[str]] = {}
-    for router in _list(session, "list_virtual_routers", "virtualRouters", meshName=mesh):
-        name = router["virtualRouterName"]
-        for route in _list(session, "list_routes", "routes", meshName=mesh, virtualRouterName=name):
-            names = {"meshName": mesh, "virtualRouterName": name, "routeName": route["routeName"]}
+    for router in _names(session, "virtual router", mesh):
+        for route in _names(session, "route", {**mesh, "virtualRouterName": router}):
+            names = {**mesh, "virtualRouterName": router, "routeName": route}
             nodes = {f"virtual node {node}" for node in _weights_in(session.read(reading("route", names)))}
-            found[f"route {name}/{route['routeName']}"] = {f"virtual router {name}", *nodes}
-        found[f"virtual router {name}"] = set()
-    for virtual in _list(session, "list_virtual_services", "virtualServices", meshName=mesh):
-        names = {"meshName": mesh, "virtualServiceName": virtual["virtualServiceName"]}
-        spec = (session.read(reading("virtual service", names)) or {"spec": {}})["spec"]
-        provider = spec.get("provider") or {}
-        node = (provider.get("virtualNode") or {}).get("virtualNodeName")
-        router = (provider.get("virtualRouter") or {}).get("virtualRouterName")
-        found[f"virtual service {names['virtualServiceName']}"] = {f"virtual node {node}", f"virtual router {router}"}
-    for kind, key in (("virtual node", "virtualNode"), ("virtual gateway", "virtualGateway")):
-        for item in _list(session, f"list_{kind.replace(' ', '_')}s", f"{key}s", meshName=mesh):
-            found[f"{kind} {item[f'{key}Name']}"] = set()
-    return {key: {*needs, f"mesh {mesh}"} for key, needs in found.items()}
+            found[f"route {router}/{route}"] = {f"virtual router {router}", *nodes}
+        found[f"virtual router {router}"] = set()
+    for name in _names(session, "virtual service", mesh):
+        query = "virtualService.spec.provider.[virtualNode.virtualNodeName, virtualRouter.virtualRouterName]"
+        call = _call("describe", "virtual service", {**mesh, "virtualServiceName": name})
+        by_node, by_router = session.read(Reading(call, query, absent=("NotFoundException",))) or (None, None)
+        found[f"virtual service {name}"] = {f"virtual node {by_node}", f"virtual router {by_router}"}
+    for kind in ("virtual node", "virtual gateway"):
+        found |= {f"{kind} {name}": set() for name in _names(session, kind, mesh)}
+    return {key: {*needs, f"mesh {mesh['meshName']}"} for key, needs in found.items()}
 
 
-def _list(session: Session, operation: str, key: str, **arguments: Any) -> list[Any]:
-    try:
-        return session.pages("appmesh", operation, key, **arguments)
-    except CallError as error:
-        if "NotFoundException" in error.message:
-            return []
-        raise
+def _names(session: Session, kind: str, within: Mapping[str, str]) -> list[str]:
+    answer = ANSWER.get(kind, kind)
+    listed = session.pages("appmesh", f"list_{kind.replace(' ', '_')}s", f"{answer}s", **within)
+    return [item[f"{answer}Name"] for item in listed]
 
 
 # --- taking it out again ------------------------------------------------------------------------------------
@@ -403,18 +403,5 @@ def _labels(session: Session, arn: str) -> dict[str, str]:
 def _delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:
     if state is None:
         return ()
-    names, operation = dict(resource.names), OPERATION[resource.kind]
-    labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
-    again = Call("appmesh", f"create_{operation}", {**names, "spec": state["spec"], "tags": labels})
-    return (
-        Change(
-            name=resource.key,
-            verb="delete",
-            call=Call("appmesh", f"delete_{operation}", names),
-            reading=reading(resource.kind, names),
-            expected={key: state[key] for key in ("uid", "version", "spec")},
-            wanted=None,
-            inverse=Inverse("create", again, wanted={"spec": state["spec"]}),
-            diff=differences(state["spec"], {}),
-        ),
-    )
+    gone = turned(_create(replace(resource, spec=state["spec"])))
+    return (replace(gone, expected={key: state[key] for key in ("uid", "version", "spec")}),)

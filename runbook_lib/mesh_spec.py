@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runbook_lib.parameters import HealthCheck, Match, Parameters, Retry, Route, Timeout
+from runbook_lib.parameters import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
 
-__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "quotas", "tags"]
+__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "partition", "quotas", "tags"]
 
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
 
@@ -63,21 +63,39 @@ def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
 
     Route before the provider that leads to it: a router attached without routes may never reach Envoy.
     """
-    return tuple(
-        Resource(kind, {"meshName": p.mesh.name, **names}, spec, step, tags(p))
-        for kind, names, spec, step in (
-            *_mesh(p),
-            *_names(p),
-            *_nodes(p, life),
-            *_routers(p, life),
-            *_providers(p, life),
-        )
-    )
+    return tuple(_resources(p, life))
 
 
-def quotas(p: Parameters) -> list[tuple[str, int, int]]:
+def _resources(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
+    def one(kind: str, step: str, spec: Mapping[str, Any], **names: str) -> Resource:
+        return Resource(kind, {"meshName": p.mesh.name, **names}, spec, step, tags(p))
+
+    yield one("mesh", "01", {"egressFilter": {"type": p.mesh.egress}})
+    for name in p.virtual_services:
+        yield one("virtual service", "01", {}, virtualServiceName=name)
+    for name in p.services:
+        if name not in life.retired:
+            yield one("virtual node", "02", _node(p, name), virtualNodeName=name)
+    for name, router in p.routers.items():
+        protocol = router.protocol or p.protocol
+        listener = {"portMapping": {"port": router.port or p.port, "protocol": protocol}}
+        yield one("virtual router", "03", {"listeners": [listener]}, virtualRouterName=name)
+        for route_name, route in router.routes.items():
+            spec = route_spec(route, protocol, _weights(p, life, name, route_name, route))
+            yield one("route", "03", spec, virtualRouterName=name, routeName=route_name)
+    for name, provider in p.virtual_services.items():
+        if provider.router or provider.node not in life.retired:
+            spec = {
+                "virtualNode": {"virtualNodeName": provider.node} if provider.node else None,
+                "virtualRouter": {"virtualRouterName": provider.router} if provider.router else None,
+            }
+            yield one("virtual service", "03", {"provider": spec}, virtualServiceName=name)
+
+
+def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
     """Return (what, how many the file asks for, the default quota) for each App Mesh quota that can bind here.
 
+    `tasks` is how many the largest service has now.
     Source: Service Quotas, service code appmesh; ten weighted targets a route is fixed.
     """
     routes = max((len(r.routes) for r in p.routers.values()), default=0)
@@ -89,11 +107,8 @@ def quotas(p: Parameters) -> list[tuple[str, int, int]]:
         ("routes per router", routes, 50),
         ("weighted targets per route", widest, 10),
         ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
-        ("connected Envoys per node", max(s.desired_count for s in p.services.values()), 50),
+        ("connected Envoys per node", max(tasks, *(s.desired_count for s in p.services.values())), 50),
     ]
-
-
-Item = tuple[str, dict[str, str], dict[str, Any], str]
 
 
 def tags(p: Parameters) -> dict[str, str]:
@@ -101,47 +116,24 @@ def tags(p: Parameters) -> dict[str, str]:
     return {"runbook": "appmesh-runbook", "runbook:environment": p.environment}
 
 
+def partition(p: Parameters) -> str:
+    """Return the part of AWS that ARNs of the file's region are in."""
+    return "aws-cn" if p.region.startswith("cn-") else "aws"
+
+
 def node_arn(p: Parameters, service: str) -> str:
     """Return the ARN of a service's virtual node: the identity of its Envoy."""
-    partition = "aws-cn" if p.region.startswith("cn-") else "aws"
-    return f"arn:{partition}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}/virtualNode/{service}"
-
-
-def _mesh(p: Parameters) -> Iterator[Item]:
-    yield "mesh", {}, {"egressFilter": {"type": p.mesh.egress}}, "01"
-
-
-def _names(p: Parameters) -> Iterator[Item]:
-    for name in p.virtual_services:
-        yield "virtual service", {"virtualServiceName": name}, {}, "01"
-
-
-def _providers(p: Parameters, life: Lifecycle) -> Iterator[Item]:
-    for name, provider in p.virtual_services.items():
-        if provider.node and provider.node not in life.retired:
-            spec = {"virtualNode": {"virtualNodeName": provider.node}, "virtualRouter": None}
-        elif provider.router:
-            spec = {"virtualRouter": {"virtualRouterName": provider.router}, "virtualNode": None}
-        else:
-            continue
-        yield "virtual service", {"virtualServiceName": name}, {"provider": spec}, "03"
-
-
-def _nodes(p: Parameters, life: Lifecycle) -> Iterator[Item]:
-    for name in p.services:
-        if name not in life.retired:
-            yield "virtual node", {"virtualNodeName": name}, _node(p, name), "02"
+    return f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}/virtualNode/{service}"
 
 
 def _node(p: Parameters, name: str) -> dict[str, Any]:
     service = p.services[name]
-    spec: dict[str, Any] = {
+    return {
         "listeners": [_listener(p, name, port) for port in p.ports_of(name)],
         "serviceDiscovery": _discovery(p, name),
         "backends": [{"virtualService": {"virtualServiceName": b}} for b in service.backends],
         "logging": {"accessLog": {"file": {"path": p.envoy.access_log}}} if p.envoy.access_log else None,
     }
-    return spec
 
 
 def _listener(p: Parameters, name: str, port: int) -> dict[str, Any]:
@@ -186,17 +178,6 @@ def _timeout(timeout: Timeout, protocol: str) -> dict[str, Any]:
     return {key: {"unit": "s", "value": value} for key, value in seconds.items() if value}
 
 
-def _routers(p: Parameters, life: Lifecycle) -> Iterator[Item]:
-    for name, router in p.routers.items():
-        protocol = router.protocol or p.protocol
-        mapping = {"port": router.port or p.port, "protocol": protocol}
-        yield "virtual router", {"virtualRouterName": name}, {"listeners": [{"portMapping": mapping}]}, "03"
-        for route_name, route in router.routes.items():
-            weights = _weights(p, life, name, route_name, route)
-            names = {"virtualRouterName": name, "routeName": route_name}
-            yield "route", names, route_spec(route, protocol, weights), "03"
-
-
 def _weights(p: Parameters, life: Lifecycle, router: str, name: str, route: Route) -> dict[str, int]:
     if (router, name) == (p.router, p.route):
         return dict(life.weights) or {p.shift.stable: 100, p.shift.canary: 0}
@@ -226,21 +207,21 @@ def targets(weights: Mapping[str, int]) -> list[dict[str, Any]]:
 def _match(match: Match) -> dict[str, Any]:
     path = {"exact": match.path} if match.path else None
     out: dict[str, Any] = {"path": path, "prefix": None if path else match.prefix or "/"}
-    if match.method:
-        out["method"] = match.method
-    headers = [_header(h.name, h.exact, h.prefix, h.invert) for h in match.headers]
-    return {**out, "headers": headers} if headers else out
+    more = {"method": match.method, "headers": [_header(header) for header in match.headers]}
+    return {**out, **{key: value for key, value in more.items() if value}}
 
 
 def _grpc_match(match: Match) -> dict[str, Any]:
-    out = {"serviceName": match.service, "methodName": match.grpc_method}
-    headers = [_header(h.name, h.exact, h.prefix, h.invert) for h in match.headers]
-    return {k: v for k, v in {**out, "metadata": headers}.items() if v} or {}
+    metadata = [_header(header) for header in match.headers]
+    out = {"serviceName": match.service, "methodName": match.grpc_method, "metadata": metadata}
+    return {key: value for key, value in out.items() if value}
 
 
-def _header(name: str, exact: str | None, prefix: str | None, invert: bool) -> dict[str, Any]:
-    match = {"exact": exact} if exact is not None else {"prefix": prefix} if prefix else {}
-    return {"name": name, "invert": invert, **({"match": match} if match else {})}
+def _header(header: Header) -> dict[str, Any]:
+    out: dict[str, Any] = {"name": header.name, "invert": header.invert}
+    if header.exact is not None:
+        return {**out, "match": {"exact": header.exact}}
+    return {**out, "match": {"prefix": header.prefix}} if header.prefix else out
 
 
 def _retry(retry: Retry) -> dict[str, Any]:

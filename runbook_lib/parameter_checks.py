@@ -6,11 +6,11 @@ Pure: it reads parsed parameters and yields a sentence for each thing that must 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from runbook_lib.errors import ParametersError
-from runbook_lib.task_definition import FARGATE_SIZES, check_fips, check_image_tag, check_region
+from runbook_lib.envoy_image import image_problems
+from runbook_lib.task_lint import FARGATE_SIZES
 
 if TYPE_CHECKING:  # the parameters themselves import this module
     from runbook_lib.parameters import Parameters, Route
@@ -25,16 +25,7 @@ def problems(p: Parameters) -> Iterator[str]:
 
 
 def _check_image(p: Parameters) -> Iterator[str]:
-    checks: list[tuple[str, Callable[[str], str], str]] = [
-        ("region", check_region, p.region),
-        ("envoy.image_tag", check_image_tag, p.envoy.image_tag),
-        *([("envoy.fips", check_fips, p.region)] if p.envoy.fips else []),
-    ]
-    for where, check, value in checks:
-        try:
-            check(value)
-        except ParametersError as error:
-            yield f"{where}: {error.message.partition(': ')[2]}"
+    yield from image_problems(p.region, p.envoy.image_tag, fips=p.envoy.fips)
     if p.envoy.ignored_uid not in (None, p.envoy.user):
         yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
 

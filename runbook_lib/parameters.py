@@ -34,6 +34,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 Dns = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$")
 ]
+UserId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Positive = Annotated[int, Field(ge=1)]
@@ -70,7 +71,7 @@ class Envoy(Strict):
     public_image: bool = Field(False, description="pull from the public registry instead of the regional one")
     xray: bool = Field(False, description="add the X-Ray daemon and let Envoy report to it")
     resource_cluster: str | None = Field(None, description="APPMESH_RESOURCE_CLUSTER: name in metrics and traces")
-    user: str = Field("1337", description="user id Envoy runs as, and the proxy's IgnoredUID")
+    user: UserId = Field("1337", description="user id Envoy runs as, and the proxy's IgnoredUID")
     ignored_uid: str | None = Field(None, description="IgnoredUID, where stated; must equal `user`")
     ignored_ips: list[str] = Field([], description="egress addresses Envoy leaves alone, besides the metadata ones")
     ignored_ports: Annotated[list[Port], Field(max_length=15)] = Field(

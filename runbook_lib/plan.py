@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from runbook_lib.errors import GateError
 
 __all__ = [
     "ABSENT",
+    "TAKES_BACK",
     "Answer",
     "Call",
     "Change",
@@ -31,14 +32,20 @@ __all__ = [
     "clear",
     "differences",
     "holds",
+    "mapped",
     "merged",
     "ordered",
     "spoken",
     "stated",
+    "told",
+    "turned",
 ]
 
 ABSENT: Final = None
 """The state of something that is not there."""
+
+TAKES_BACK: Final = "it takes back a change"
+"""Why the way back of a change has no inverse of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,22 @@ class Change:
     def __post_init__(self) -> None:
         if (self.inverse is None) == (not self.no_inverse):
             raise ValueError(f"{self.name}: expected an inverse or the reason there is none")
+
+
+def turned(making: Change) -> Change:
+    """Return the change that removes what `making` makes, and whose inverse makes it again."""
+    if making.inverse is None:
+        raise ValueError(f"{making.name}: it has no inverse to be turned into")
+    return replace(
+        making,
+        verb=making.inverse.verb,
+        call=making.inverse.call,
+        expected=making.wanted,
+        wanted=making.inverse.wanted,
+        inverse=Inverse(making.verb, making.call, wanted=making.wanted),
+        diff=tuple(Difference(d.field, d.after, d.before) for d in making.diff),
+        note="",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +336,27 @@ def _named(before: list[Any], after: list[Any]) -> tuple[dict[Any, Any], dict[An
     return (one, other) if unique and in_order else None
 
 
+def told(found: Sequence[Difference]) -> str:
+    """Return the first eight differences, each in a line of its own."""
+    said = ((d.field or "it", json.dumps(d.before, default=str), json.dumps(d.after, default=str)) for d in found[:8])
+    return "\n".join(f"  {where}: {before} → {after}" for where, before, after in said)
+
+
 def spoken(state: Any, wanted: Any) -> Any:
     """Return of a state what `wanted` speaks of."""
     both = isinstance(state, Mapping) and isinstance(wanted, Mapping)
     return {key: state.get(key) for key in wanted} if both else state
+
+
+def mapped(value: Any, end: Callable[[Any], Any]) -> Any:
+    """Return a value, or a part of a plan, with `end` applied to each value and `Answer` at its ends."""
+    if isinstance(value, Mapping):
+        return {key: mapped(inner, end) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(mapped(inner, end) for inner in value)
+    if is_dataclass(value) and not isinstance(value, type | Answer):
+        return replace(value, **{f.name: mapped(getattr(value, f.name), end) for f in fields(value)})
+    return end(value)
 
 
 def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:

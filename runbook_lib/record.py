@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from runbook_lib.errors import LockError, ParametersError
-from runbook_lib.plan import Change, Inverse
+from runbook_lib.plan import Change
 from runbook_lib.redaction import redacted
 
 __all__ = ["Run", "find", "held", "holder", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
@@ -70,9 +70,11 @@ class Run:
             **redacted(fields),
         }
         with (self.folder / "record.jsonl").open("ab+") as journal:
-            whole = journal.tell() == 0 or (journal.seek(-1, os.SEEK_END), journal.read(1))[1] == b"\n"
-            # what a crash cut off must not take this line with it
-            journal.write(f"{'' if whole else chr(10)}{json.dumps(line, default=str)}\n".encode())
+            if journal.tell():
+                journal.seek(-1, os.SEEK_END)
+                if journal.read(1) != b"\n":  # what a crash cut off must not take this line with it
+                    journal.write(b"\n")
+            journal.write(f"{json.dumps(line, default=str)}\n".encode())
             journal.flush()
             os.fsync(journal.fileno())
 
@@ -80,9 +82,9 @@ class Run:
         """Write down what is about to be done, and how it would be taken back."""
         self.write("intended", notebook=notebook, change=asdict(change))
 
-    def observed(self, notebook: str, change: Change, state: Any, answer: Any, inverse: Inverse | None) -> None:
-        """Write down what was read after a change."""
-        back = asdict(inverse) if inverse else None
+    def observed(self, notebook: str, change: Change, state: Any, answer: Any) -> None:
+        """Write down what was read after a change, and its inverse with what only the answer could tell."""
+        back = asdict(change.inverse) if change.inverse else None
         self.write("observed", notebook=notebook, name=change.name, state=state, answer=answer, inverse=back)
 
     def lines(self) -> Iterator[dict[str, Any]]:

@@ -142,12 +142,6 @@ class Survey:
     def plan_retirement(self) -> Plan:
         """Plan the stable service's end, in the order in which nobody notices."""
         p = self.parameters
-        plan = Plan("06_tear_down_service_b", assumed=self.plan_resources("04").assumed)
-        if self.split.state is not None:
-            plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
-        node: Plan = self.engine.plan_retirement(p, self.live, p.shift.stable)
-        address = discovery.plan_placeholder(p, self.names[p.shift.name])
-        end = ecs.plan_end(p, self.running[p.shift.stable])
         needs = (
             "stable carries nothing",
             "canary proven",
@@ -156,7 +150,12 @@ class Survey:
             "canary carries all",
             "the name survives",
         )
-        return plan + Plan(plan.title, needs=needs) + node + address + end
+        plan: Plan = Plan("06_tear_down_service_b", needs=needs, assumed=self.plan_resources("04").assumed)
+        if self.split.state is not None:
+            plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
+        plan += self.engine.plan_retirement(p, self.live, p.shift.stable)
+        plan += discovery.plan_placeholder(p, self.names[p.shift.name])
+        return plan + ecs.plan_end(p, self.running[p.shift.stable])
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
         """Plan the end of everything the runbook made; also name what stays, and why."""

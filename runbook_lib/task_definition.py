@@ -2,7 +2,7 @@
 
 Pure: definitions in, new definitions out, in RegisterTaskDefinition's own form. Registers nothing, knows no
 role. How definitions are read and compared is in `task_form`, the way back in `task_memory`, the image table
-in `envoy_image`, what ECS would refuse or break on in `task_lint`; their words are offered here too.
+in `envoy_image`, what ECS would refuse or break on in `task_lint`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,9 @@ import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from runbook_lib.envoy_image import (
-    ENVOY_ACCOUNTS,
-    FIPS_REGIONS,
-    REGIONS,
-    check_fips,
-    check_image_tag,
-    check_region,
-    envoy_image,
-)
-from runbook_lib.errors import ParametersError, PlanError
+from runbook_lib.errors import PlanError
 from runbook_lib.task_form import (
     IDENTITY,
     MAX_IGNORED_PORTS,
@@ -31,40 +22,33 @@ from runbook_lib.task_form import (
     app_containers,
     containers_of,
     is_daemon,
-    normalise,
+    mounts_efs,
     proxy_container,
     proxy_properties,
     register_input,
-    same,
     split,
     variables,
 )
-from runbook_lib.task_lint import FARGATE_SIZES, Finding, lint
-from runbook_lib.task_memory import LABEL, OWN_VARIABLES, guess, recall, remember, restore, strip
+from runbook_lib.task_memory import OWN_VARIABLES, guess, recall, remember, restore, strip
 
-__all__ = [
-    "ENVOY_ACCOUNTS",
-    "FARGATE_SIZES",
-    "FIPS_REGIONS",
-    "REGIONS",
-    "Finding",
-    "Meshed",
-    "Sidecar",
-    "check_fips",
-    "check_image_tag",
-    "check_region",
-    "envoy_image",
-    "lint",
-    "normalise",
-    "register_input",
-    "same",
-    "sidecar_of",
-    "with_envoy",
-    "without_envoy",
-]
+__all__ = ["Meshed", "Sidecar", "sidecar_of", "with_envoy", "without_envoy"]
 
-_HEALTH = "curl -s http://localhost:9901/server_info | grep state | grep -q LIVE"
-_NODE = re.compile(r"(?:arn:aws[\w-]*:appmesh:([\w-]+):\d{12}:)?mesh/([^/]+)/virtualNode/([^/]+)")
+_HEALTH_CHECK = {
+    "command": ["CMD-SHELL", "curl -s http://localhost:9901/server_info | grep state | grep -q LIVE"],
+    "startPeriod": 90,  # not the documentation's 10: Envoy was seen to take 70 s to start (aws/eks-charts#604)
+    "interval": 5,
+    "timeout": 2,
+    "retries": 3,
+}
+_DAEMON = {  # as the tutorial has it
+    "name": "xray-daemon",
+    "image": "amazon/aws-xray-daemon",
+    "essential": True,
+    "cpu": 32,
+    "memoryReservation": 256,
+    "portMappings": [{"containerPort": 2000, "protocol": "udp"}],
+}
+_NODE = re.compile(r"(?:arn:aws[\w-]*:appmesh:[\w-]+:\d{12}:)?mesh/([^/]+)/virtualNode/([^/]+)")
 _EFS_PORT = 2049
 
 
@@ -73,67 +57,31 @@ class Sidecar:
     """Everything needed to add Envoy to a task. What is None is left as the definition has it.
 
     Ports are TCP; `app_ports` are the node's listener ports. `ignored_ips` come on top of the two metadata
-    addresses. `cpu` (CPU units) and `memory` (MiB, hard limit) are Envoy's; without `memory` Envoy gets 500
-    where the task has no memory of its own (ECS needs one of the two). `task_cpu`, `task_memory` resize
-    the task. `start_period` (seconds, 0-300) is 90, not the documentation's 10: fetching its configuration
-    has been seen to take Envoy 70 s (aws/eks-charts#604), and since a check that succeeds ends it, a long
-    one delays nothing but the end of an Envoy that never comes up.
+    addresses. `task_cpu` (CPU units) and `task_memory` (MiB) resize the task.
     """
 
     image: str
     node_arn: str
     app_ports: tuple[int, ...]
-    region: str
-    launch_type: Literal["FARGATE", "EC2"] = "FARGATE"
+    launch_type: str = "FARGATE"
     resource_cluster: str | None = None
     ignored_ips: tuple[str, ...] = ()
     ignored_ports: tuple[int, ...] = (22,)
     user: str = "1337"
-    cpu: int | None = None
-    memory: int | None = None
     xray: bool = False
     task_role_arn: str | None = None
-    execution_role_arn: str | None = None
     task_cpu: str | None = None
     task_memory: str | None = None
-    start_period: int = 90
-    open_files: int | None = 15000
-    stats_tags: bool = True
-    metric_extension: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what no definition could be made of (ParametersError)."""
-        node = _NODE.fullmatch(self.node_arn)
-        here = node is not None and node[1] == self.region
-        _require(here, "node ARN", f"one in {self.region}", self.node_arn)
-        _require(self.launch_type in ("FARGATE", "EC2"), "launch type", "FARGATE or EC2", self.launch_type)
-        _require(bool(self.app_ports), "app ports", "at least one", self.app_ports)
-        for port in (*self.app_ports, *self.ignored_ports):
-            _require(1 <= port <= 65535, "port", "1-65535", port)
-        few = len(self.ignored_ports) <= MAX_IGNORED_PORTS
-        _require(few, "ignored ports", "at most 15", self.ignored_ports)
-        _require(self.user.isdigit() and self.user != "0", "user", "a numeric user id, not root's", self.user)
-        _require(0 <= self.start_period <= 300, "start period", "0-300 seconds", self.start_period)
 
 
 @dataclass(frozen=True, slots=True)
 class Meshed:
-    """Who a definition is meshed as, read from itself.
-
-    `node` is the value of `variable` (an ARN, or the short form the old variables take); `remembered` tells
-    whether `without_envoy` knows what was there before.
-    """
+    """Who a definition is meshed as, read from itself; names are "" where the variable holds none."""
 
     container: str
-    image: str
-    variable: str
-    node: str
     mesh: str
     virtual_node: str
     app_ports: tuple[int, ...]
-    user: str
-    xray: bool
-    remembered: bool
 
 
 def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
@@ -149,10 +97,13 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     _check_can_mesh(before, sidecar)
     name = str((proxy_container(before) or {"name": "envoy"})["name"])
     task = {**copy.deepcopy(before), **_task_fields(before, sidecar, name)}
-    _put(task, _envoy(_named(now, name), _named(before, name), before, sidecar, name))
+    envoy = _envoy(_named(before, name) or _beside(_named(now, name)), sidecar, name)
+    if not (task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")):
+        envoy["memory"] = 500  # ECS needs one of the three
+    _put(task, envoy)
     if sidecar.xray:
-        daemon = next((c for c in containers_of(now) if is_daemon(c)), _daemon())
-        _put(task, {**daemon, "user": sidecar.user})
+        daemon = next((c for c in containers_of(now) if is_daemon(c)), _DAEMON)
+        _put(task, {**copy.deepcopy(daemon), "user": sidecar.user})
     for container in app_containers(task):
         waits = [d for d in container.get("dependsOn") or [] if d["containerName"] != name]
         container["dependsOn"] = [*waits, {"containerName": name, "condition": "HEALTHY"}]
@@ -184,32 +135,15 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
 
 def sidecar_of(definition: Mapping[str, Any]) -> Meshed | None:
     """Return who a definition is meshed as, or None where no App Mesh Envoy in it says which node it is."""
-    proxy = proxy_container(definition)
-    known = variables(proxy or {})
-    variable = next((name for name in IDENTITY if known.get(name)), None)
-    if proxy is None or variable is None:
+    proxy = proxy_container(definition) or {}
+    known = variables(proxy)
+    identity = next((known[name] for name in IDENTITY if known.get(name)), None)
+    if identity is None:
         return None
-    node = _NODE.fullmatch(known[variable])
-    return Meshed(
-        container=proxy["name"],
-        image=proxy.get("image", ""),
-        variable=variable,
-        node=known[variable],
-        mesh=node[2] if node else "",
-        virtual_node=node[3] if node else "",
-        app_ports=tuple(int(p) for p in split(proxy_properties(definition).get("AppPorts")) if p.isdigit()),
-        user=str(proxy.get("user", "")),
-        xray=known.get("ENABLE_ENVOY_XRAY_TRACING") == "1",
-        remembered=LABEL in (proxy.get("dockerLabels") or {}),
-    )
-
-
-def _require(holds: bool, what: str, expected: str, found: object) -> None:
-    if not holds:
-        raise ParametersError(
-            f"sidecar {what}: expected {expected}, found {found!r}",
-            hint="correct it in the parameters file",
-        )
+    node = _NODE.fullmatch(identity)
+    mesh, virtual_node = node.groups() if node else ("", "")
+    ports = split(proxy_properties(definition).get("AppPorts"))
+    return Meshed(proxy["name"], mesh, virtual_node, tuple(int(port) for port in ports if port.isdigit()))
 
 
 def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
@@ -237,7 +171,6 @@ def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
     """Return the task-level fields the sidecar sets."""
     asked = {
         "taskRoleArn": sidecar.task_role_arn,
-        "executionRoleArn": sidecar.execution_role_arn,
         "cpu": sidecar.task_cpu,
         "memory": sidecar.task_memory,
     }
@@ -258,8 +191,7 @@ def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
 
 
 def _ignored_ports(before: Json, sidecar: Sidecar) -> tuple[int, ...]:
-    mounts_efs = any(v.get("efsVolumeConfiguration") for v in before.get("volumes") or [])
-    ports = dict.fromkeys((*sidecar.ignored_ports, *([_EFS_PORT] if mounts_efs else [])))
+    ports = dict.fromkeys((*sidecar.ignored_ports, *([_EFS_PORT] if mounts_efs(before) else [])))
     if len(ports) > MAX_IGNORED_PORTS:
         raise PlanError(
             f"task definition {before.get('family', '?')}: EgressIgnoredPorts: expected at most 15, "
@@ -273,75 +205,34 @@ def _joined(values: tuple[object, ...]) -> str:
     return ",".join(str(v) for v in dict.fromkeys(values))
 
 
-def _envoy(now: Json, base: Json, before: Json, sidecar: Sidecar, name: str) -> Json:
-    """Return the Envoy container: what an Envoy already there (`now`) has beside, and the sidecar's fields.
-
-    `base` is the Envoy from before the runbook, {} mostly: settings of its own that the sidecar does not
-    speak of come from there, so that none of ours outlives its parameter.
-    """
-    kept = {k: v for k, v in now.items() if k not in ("cpu", "memory", "ulimits")}
-    sized: Json = {k: base[k] for k in ("cpu", "memory") if k in base}
-    asked = {"cpu": sidecar.cpu, "memory": sidecar.memory}
-    envoy: Json = {
-        **kept,
-        **sized,
-        **{k: v for k, v in asked.items() if v is not None},
+def _envoy(found: Json, sidecar: Sidecar, name: str) -> Json:
+    """Return the Envoy container: what the one found has beside, and the sidecar's fields."""
+    switches = {
+        "APPMESH_RESOURCE_ARN": sidecar.node_arn,
+        "APPMESH_RESOURCE_CLUSTER": sidecar.resource_cluster,
+        "ENABLE_ENVOY_STATS_TAGS": "1",
+        "APPMESH_METRIC_EXTENSION_VERSION": "1",
+        "ENABLE_ENVOY_XRAY_TRACING": "1" if sidecar.xray else None,
+    }
+    own = {name: value for name, value in switches.items() if value}
+    others = [e for e in found.get("environment") or [] if e["name"] not in {*own, *IDENTITY}]
+    limits = [limit for limit in found.get("ulimits") or [] if limit["name"] != "nofile"]
+    return {
+        **found,
         "name": name,
         "image": sidecar.image,
         "essential": True,
         "user": sidecar.user,
-        "environment": _environment(now, base, sidecar),
-        "healthCheck": _health_check(sidecar.start_period),
-    }
-    sizes = (before.get("memory"), sidecar.task_memory, envoy.get("memory"), envoy.get("memoryReservation"))
-    if not any(sizes):
-        envoy["memory"] = 500
-    if limits := _ulimits(now if sidecar.open_files else base, sidecar.open_files):
-        envoy["ulimits"] = limits
-    return envoy
-
-
-def _environment(now: Json, base: Json, sidecar: Sidecar) -> list[Json]:
-    switches = {
-        "APPMESH_RESOURCE_ARN": sidecar.node_arn,
-        "APPMESH_RESOURCE_CLUSTER": sidecar.resource_cluster,
-        "ENABLE_ENVOY_STATS_TAGS": "1" if sidecar.stats_tags else None,
-        "APPMESH_METRIC_EXTENSION_VERSION": "1" if sidecar.metric_extension else None,
-        "ENABLE_ENVOY_XRAY_TRACING": "1" if sidecar.xray else None,
-    }
-    own = {name: value for name, value in switches.items() if value}
-    others = [e for e in now.get("environment") or [] if e["name"] not in OWN_VARIABLES]
-    earlier = [e for e in base.get("environment") or [] if e["name"] in OWN_VARIABLES - {*own, *IDENTITY}]
-    return [*others, *earlier, *({"name": n, "value": v} for n, v in own.items())]
-
-
-def _health_check(start_period: int) -> Json:
-    return {
-        "command": ["CMD-SHELL", _HEALTH],
-        "startPeriod": start_period,
-        "interval": 5,
-        "timeout": 2,
-        "retries": 3,
+        "environment": [*others, *({"name": n, "value": v} for n, v in own.items())],
+        "healthCheck": copy.deepcopy(_HEALTH_CHECK),
+        "ulimits": [*limits, {"name": "nofile", "softLimit": 15000, "hardLimit": 15000}],
     }
 
 
-def _ulimits(envoy: Json, open_files: int | None) -> list[Json]:
-    if open_files is None:
-        return list(envoy.get("ulimits") or [])
-    others = [u for u in envoy.get("ulimits") or [] if u["name"] != "nofile"]
-    return [*others, {"name": "nofile", "softLimit": open_files, "hardLimit": open_files}]
-
-
-def _daemon() -> Json:
-    """Return the X-Ray daemon as the tutorial has it, its user still to be set to Envoy's."""
-    return {
-        "name": "xray-daemon",
-        "image": "amazon/aws-xray-daemon",
-        "essential": True,
-        "cpu": 32,
-        "memoryReservation": 256,
-        "portMappings": [{"containerPort": 2000, "protocol": "udp"}],
-    }
+def _beside(envoy: Json) -> Json:
+    """Return what somebody gave to an earlier sidecar's Envoy, so that none of ours outlives its parameter."""
+    kept = {key: value for key, value in envoy.items() if key not in ("cpu", "memory")}
+    return {**kept, "environment": [e for e in envoy.get("environment") or [] if e["name"] not in OWN_VARIABLES]}
 
 
 def _named(definition: Json, name: str) -> Json:

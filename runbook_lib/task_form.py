@@ -19,6 +19,7 @@ __all__ = [
     "app_containers",
     "containers_of",
     "is_daemon",
+    "mounts_efs",
     "normalise",
     "proxy_container",
     "proxy_properties",
@@ -41,10 +42,6 @@ IDENTITY = ("APPMESH_RESOURCE_ARN", "APPMESH_RESOURCE_NAME", "APPMESH_VIRTUAL_NO
 METADATA_IPS = ("169.254.170.2", "169.254.169.254")  # task credentials and metadata, EC2 metadata
 MAX_IGNORED_PORTS = 15  # the tutorial, "EgressIgnoredPorts"; 22 is always ignored
 
-_NUMBERS = frozenset(
-    {"cpu", "memory", "memoryReservation", "containerPort", "hostPort", "softLimit", "hardLimit"}
-    | {"interval", "timeout", "retries", "startPeriod", "startTimeout", "stopTimeout"}
-)
 _FREE_TEXT = frozenset({"dockerLabels", "options", "driverOpts", "labels"})  # "" is a value in these
 _ORDERED = frozenset({"environmentFiles"})  # the first file that names a variable wins
 _PORT_SETS = frozenset({"AppPorts", "EgressIgnoredPorts", "EgressIgnoredIPs"})
@@ -67,11 +64,11 @@ def register_input(definition: Mapping[str, Any]) -> Json:
     if "taskDefinition" in definition:
         definition = {**definition["taskDefinition"], "tags": definition.get("tags", [])}
     result = {key: copy.deepcopy(value) for key, value in definition.items() if key not in READ_ONLY}
-    if not result.get("inferenceAccelerators", True):
-        del result["inferenceAccelerators"]
     if "tags" in result:
         result["tags"] = [tag for tag in result["tags"] or [] if not tag["key"].startswith("aws:")]
-        result = result if result["tags"] else {k: v for k, v in result.items() if k != "tags"}
+    for key in ("tags", "inferenceAccelerators"):
+        if not result.get(key):
+            result.pop(key, None)
     if proxy := result.get("proxyConfiguration"):
         properties = proxy.get("properties") or []
         proxy["properties"] = [p for p in properties if p.get("value") is not None]
@@ -86,8 +83,8 @@ def same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def normalise(definition: Mapping[str, Any]) -> Json:
     """Return the comparison form of a definition; not for registering.
 
-    "0.5 vCPU" is "512" and "1 GB" is "1024"; numbers written as strings are numbers; empties, nulls and
-    the values ECS fills in are absent; lists of records are sorted, and so is what is a set.
+    "0.5 vCPU" is "512" and "1 GB" is "1024"; empties, nulls and the values ECS fills in are absent; lists of
+    records are sorted, and so is what is a set.
     """
     task = register_input(definition)
     for key in ("cpu", "memory"):
@@ -132,6 +129,11 @@ def proxy_properties(definition: Mapping[str, Any]) -> dict[str, str]:
     """Return the proxy configuration's properties, name to value, null-valued ones left out."""
     properties = (definition.get("proxyConfiguration") or {}).get("properties") or []
     return {p["name"]: p["value"] for p in properties if p.get("value") is not None}
+
+
+def mounts_efs(definition: Mapping[str, Any]) -> bool:
+    """Tell whether a task mounts an EFS volume."""
+    return any(volume.get("efsVolumeConfiguration") for volume in definition.get("volumes") or [])
 
 
 def proxy_container(definition: Mapping[str, Any]) -> Json | None:
@@ -190,17 +192,14 @@ def _plain(value: Any, key: str) -> Any:
     if key in _FREE_TEXT:
         return value
     if isinstance(value, dict):
-        plain = {k: _plain(_number(v, k, key), k) for k, v in value.items()}
+        plain = {k: _plain(v, k) for k, v in value.items()}
         defaults = _DEFAULTS.get(key, {})
-        return {k: v for k, v in plain.items() if not _absent(v, k) and defaults.get(k, _NO_DEFAULT) != v}
+        return {k: v for k, v in plain.items() if not _absent(v, k) and (k not in defaults or defaults[k] != v)}
     if isinstance(value, list):
         plain_list = [_plain(item, key) for item in value]
         records = all(isinstance(item, dict) for item in plain_list) and key not in _ORDERED
         return sorted(plain_list, key=_sort_key) if records else plain_list
     return value
-
-
-_NO_DEFAULT = object()
 
 
 def _sort_key(record: Json) -> str:
@@ -209,8 +208,3 @@ def _sort_key(record: Json) -> str:
 
 def _absent(value: Any, key: str) -> bool:
     return value in (None, "", [], {}) or (value is False and key != "essential")
-
-
-def _number(value: Any, key: str, parent: str) -> Any:
-    numeric = key in _NUMBERS and parent != "task" and isinstance(value, str) and value.strip().isdigit()
-    return int(value) if numeric else value

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runbook_lib.envoy_image import DEFAULT_ENVOY_ACCOUNT, ENVOY_ACCOUNTS, FIPS_REGIONS, REGIONS, tag_version
+from runbook_lib.envoy_image import DEFAULT_ENVOY_ACCOUNT, ENVOY_ACCOUNTS, FIPS_REGIONS, OLDEST, REGIONS, tag_version
 from runbook_lib.task_form import (
     IDENTITY,
     MAX_IGNORED_PORTS,
@@ -19,6 +19,7 @@ from runbook_lib.task_form import (
     app_containers,
     containers_of,
     is_daemon,
+    mounts_efs,
     normalise,
     proxy_container,
     proxy_properties,
@@ -46,18 +47,12 @@ FARGATE_SIZES: Mapping[int, Sequence[int]] = {
 # fmt: off
 RULES: Mapping[str, tuple[Level, str, str]] = {
     # what ECS asks of every task that is to be meshed
-    "network-mode": ("FAIL", "expected awsvpc, found {found}",
-        "App Mesh's proxy works in awsvpc only; give the service its own network first"),
-    "launch-type": ("FAIL", "expected {expected}, found {found}",
-        "add the launch type, or correct it in the parameters file"),
     "fargate-needs-size": ("FAIL", "Fargate requires cpu and memory at the task level",
         'for example "1024" and "2048"'),
     "fargate-size": ("FAIL", "Fargate has no size of {cpu} CPU units with {memory} MiB",
         "sizes there are: {sizes}"),
     "host-port": ("FAIL", "hostPort {found} is not containerPort {expected}; in awsvpc they must match",
         "drop hostPort"),
-    "integer": ("FAIL", "a number written as text; the API takes integers here",
-        "drop the quotes"),
     "cpu-sum": ("FAIL", "the containers ask for {total} CPU units, the task has {limit}",
         "raise the task's cpu or lower a container's"),
     "memory-sum": ("FAIL", "the containers reserve {total} of the task's {limit} MiB; {others} gets none",
@@ -68,8 +63,6 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
         "set one of them, or the task's memory"),
     "depends-on": ("FAIL", "waits for {name}, {problem}",
         "see ContainerDependency in the ECS API reference"),
-    "health-range": ("FAIL", "expected {low}-{high}, found {found}",
-        "see HealthCheck in the ECS API reference"),
     "execution-role": ("FAIL", "Fargate pulls images from ECR with it, the regional Envoy image included",
         "set an execution role with ECR pull permission"),
     "secret": ("WARN", "{name} looks like a secret in plain text",
@@ -139,8 +132,6 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
 }
 # fmt: on
 
-_HEALTH_RANGES = {"interval": (5, 300), "timeout": (2, 60), "retries": (1, 10), "startPeriod": (0, 300)}
-_INTEGERS = ("cpu", "memory", "memoryReservation", "startTimeout", "stopTimeout")
 _SECRET = re.compile(r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 
@@ -163,14 +154,19 @@ class _View:
     raw: Mapping[str, Any]
     task: Json
     fargate: bool
+    node_arn: str | None
+    listener_ports: set[str]
     containers: list[Json]
     proxy: Json
     properties: dict[str, str]
     app_ports: set[str]
     container_ports: set[str]
 
-
-Hit = tuple[str, str, dict[str, Any]]  # rule, where, what its message names
+    def finding(self, rule: str, where: str, **named: object) -> Finding:
+        """Return what a rule has to say of a place, with what its message and hint name."""
+        level, message, hint = RULES[rule]
+        where = f"{self.task.get('family', '?')}: {where}"
+        return Finding(level, where, message.format(**named), hint.format(**named), rule)
 
 
 def lint(
@@ -185,37 +181,26 @@ def lint(
     `node_arn` and `listener_ports` are the virtual node's it should be, compared where given. `where` is
     `family: path`. Sources: RegisterTaskDefinition's documentation and the App Mesh user guide.
     """
-    view = _view(definition, launch_type)
-    hits = [*_compatible(view, launch_type), *(hit for check in _ECS_CHECKS for hit in check(view))]
-    if view.proxy or view.task.get("proxyConfiguration"):
-        hits += [*_proxy_configuration(view), *_listeners(view, listener_ports)]
-    if view.proxy:
-        hits += [*_identity(view, node_arn), *(hit for check in _MESH_CHECKS for hit in check(view))]
-    findings = [_finding(hit, view.task.get("family", "?")) for hit in hits]
-    return tuple(sorted(findings, key=lambda finding: finding.level))
-
-
-def _finding(hit: Hit, family: str) -> Finding:
-    rule, where, named = hit
-    level, message, hint = RULES[rule]
-    return Finding(level, f"{family}: {where}", message.format(**named), hint.format(**named), rule)
-
-
-def _view(definition: Mapping[str, Any], launch_type: str) -> _View:
     task = normalise(definition)
     proxy, properties = proxy_container(task) or {}, proxy_properties(task)
     others = [c for c in containers_of(task) if c["name"] != proxy.get("name") and not is_daemon(c)]
     mappings = [m for c in others for m in c.get("portMappings", []) if m.get("protocol", "tcp") == "tcp"]
-    return _View(
+    view = _View(
         raw=definition.get("taskDefinition", definition),
         task=task,
         fargate=launch_type == "FARGATE",
+        node_arn=node_arn,
+        listener_ports={str(port) for port in listener_ports},
         containers=containers_of(task),
         proxy=proxy,
         properties=properties,
         app_ports=set(split(properties.get("AppPorts"))),
         container_ports={str(m["containerPort"]) for m in mappings if "containerPort" in m},
     )
+    proxied = proxy or task.get("proxyConfiguration")
+    checks = (*_ECS_CHECKS, *(_PROXY_CHECKS if proxied else ()), *(_MESH_CHECKS if proxy else ()))
+    findings = (finding for check in checks for finding in check(view))
+    return tuple(sorted(findings, key=lambda finding: finding.level))
 
 
 def _at(container: Mapping[str, Any], key: str) -> str:
@@ -230,78 +215,55 @@ def _reserved(container: Mapping[str, Any]) -> int:
     return int(container.get("memoryReservation") or container.get("memory") or 0)
 
 
-def _compatible(view: _View, launch_type: str) -> Iterator[Hit]:
-    mode, accepts = view.task.get("networkMode", "bridge"), view.task.get("requiresCompatibilities")
-    if mode != "awsvpc":
-        yield "network-mode", "networkMode", {"found": mode}
-    if accepts and launch_type not in accepts:
-        yield "launch-type", "requiresCompatibilities", {"expected": launch_type, "found": _ports(accepts)}
-
-
-def _fargate_size(view: _View) -> Iterator[Hit]:
+def _fargate_size(view: _View) -> Iterator[Finding]:
     cpu, memory = task_units(view.task.get("cpu")), task_units(view.task.get("memory"))
     if view.fargate and (cpu is None or memory is None):
-        yield "fargate-needs-size", "cpu, memory", {}
+        yield view.finding("fargate-needs-size", "cpu, memory")
     elif view.fargate and memory not in FARGATE_SIZES.get(cpu or 0, ()):
         near = FARGATE_SIZES.get(cpu or 0)
         sizes = f"{near[0]}-{near[-1]} MiB with {cpu}" if near else f"{list(FARGATE_SIZES)} CPU units"
-        yield "fargate-size", "cpu, memory", {"cpu": cpu, "memory": memory, "sizes": sizes}
+        yield view.finding("fargate-size", "cpu, memory", cpu=cpu, memory=memory, sizes=sizes)
 
 
-def _numbers(view: _View) -> Iterator[Hit]:
-    for container in containers_of(view.raw):
-        for key in _INTEGERS:
-            if isinstance(container.get(key), str):
-                yield "integer", _at(container, key), {}
-
-
-def _container_fields(view: _View) -> Iterator[Hit]:
+def _container_fields(view: _View) -> Iterator[Finding]:
     for container in view.containers:
         for port in container.get("portMappings", []):
             if "hostPort" in port and view.task.get("networkMode") == "awsvpc":
-                ports = {"found": port["hostPort"], "expected": port.get("containerPort")}
-                yield "host-port", _at(container, "portMappings"), ports
-        for key, value in container.get("healthCheck", {}).items():
-            low, high = _HEALTH_RANGES.get(key, (None, None))
-            if low is not None and high is not None and not low <= value <= high:
-                yield (
-                    "health-range",
-                    _at(container, f"healthCheck.{key}"),
-                    {"low": low, "high": high, "found": value},
-                )
+                ports = {"found": port["hostPort"], "expected": port["containerPort"]}
+                yield view.finding("host-port", _at(container, "portMappings"), **ports)
         for name, value in variables(container).items():
             if value and _SECRET.search(name):
-                yield "secret", _at(container, "environment"), {"name": name}
+                yield view.finding("secret", _at(container, "environment"), name=name)
 
 
-def _cpu_sum(view: _View) -> Iterator[Hit]:
+def _cpu_sum(view: _View) -> Iterator[Finding]:
     total, limit = sum(c.get("cpu", 0) for c in view.containers), task_units(view.task.get("cpu"))
     if limit is not None and total > limit:
-        yield "cpu-sum", "cpu", {"total": total, "limit": limit}
+        yield view.finding("cpu-sum", "cpu", total=total, limit=limit)
 
 
-def _memory(view: _View) -> Iterator[Hit]:
+def _memory(view: _View) -> Iterator[Finding]:
     limit = task_units(view.task.get("memory"))
     without = [c for c in view.containers if not _reserved(c)]
     total = sum(map(_reserved, view.containers))
     if limit is None:
-        yield from (("memory-missing", _at(c, "memory"), {}) for c in without if not view.fargate)
+        yield from (view.finding("memory-missing", _at(c, "memory")) for c in without if not view.fargate)
         return
     if total > limit or (total == limit and without):
         others = ", ".join(c["name"] for c in without) or "anything else"
-        yield "memory-sum", "memory", {"total": total, "limit": limit, "others": others}
+        yield view.finding("memory-sum", "memory", total=total, limit=limit, others=others)
     for container in view.containers:
         if container.get("memory", 0) > limit:
-            yield "memory-hard", _at(container, "memory"), {"found": container["memory"], "limit": limit}
+            yield view.finding("memory-hard", _at(container, "memory"), found=container["memory"], limit=limit)
 
 
-def _dependencies(view: _View) -> Iterator[Hit]:
+def _dependencies(view: _View) -> Iterator[Finding]:
     by_name = {c["name"]: c for c in view.containers}
     for container in view.containers:
         for wait in container.get("dependsOn", []):
             if problem := _problem(wait, by_name.get(wait["containerName"])):
-                named = {"name": wait["containerName"], "problem": problem}
-                yield "depends-on", _at(container, "dependsOn"), named
+                where = _at(container, "dependsOn")
+                yield view.finding("depends-on", where, name=wait["containerName"], problem=problem)
 
 
 def _problem(wait: Json, target: Json | None) -> str:
@@ -314,56 +276,55 @@ def _problem(wait: Json, target: Json | None) -> str:
     return ""
 
 
-def _execution_role(view: _View) -> Iterator[Hit]:
+def _execution_role(view: _View) -> Iterator[Finding]:
     private = any(_ECR.fullmatch(c.get("image", "")) for c in view.containers)
     if view.fargate and private and not view.task.get("executionRoleArn"):
-        yield "execution-role", "executionRoleArn", {}
+        yield view.finding("execution-role", "executionRoleArn")
 
 
-def _proxy_configuration(view: _View) -> Iterator[Hit]:
+def _proxy_configuration(view: _View) -> Iterator[Finding]:
     proxy, names = view.task.get("proxyConfiguration", {}), [c["name"] for c in view.containers]
     if proxy.get("type", "APPMESH") != "APPMESH" or proxy.get("containerName") not in names:
-        yield "no-proxy", "proxyConfiguration", {}
+        yield view.finding("no-proxy", "proxyConfiguration")
     for given in (view.raw.get("proxyConfiguration") or {}).get("properties") or []:
         if given.get("value") is None:
-            yield "null-property", f"proxyConfiguration.{given['name']}", {}
+            yield view.finding("null-property", f"proxyConfiguration.{given['name']}")
     for name in ("ProxyIngressPort", "ProxyEgressPort", "AppPorts"):
         if not view.properties.get(name):
-            yield "property", f"proxyConfiguration.{name}", {}
+            yield view.finding("property", f"proxyConfiguration.{name}")
 
 
-def _listeners(view: _View, listener_ports: Collection[int]) -> Iterator[Hit]:
-    where, listeners = "proxyConfiguration.AppPorts", {str(port) for port in listener_ports}
+def _listeners(view: _View) -> Iterator[Finding]:
+    where = "proxyConfiguration.AppPorts"
     if missing := view.app_ports - view.container_ports:
-        yield "app-ports", where, {"found": _ports(missing)}
+        yield view.finding("app-ports", where, found=_ports(missing))
     if beside := view.container_ports - view.app_ports:
-        yield "open-port", where, {"found": _ports(beside)}
-    if listeners and listeners != view.app_ports:
-        yield "listener-ports", where, {"expected": _ports(listeners), "found": _ports(view.app_ports)}
+        yield view.finding("open-port", where, found=_ports(beside))
+    if view.listener_ports not in (set(), view.app_ports):
+        yield view.finding("listener-ports", where, expected=_ports(view.listener_ports), found=_ports(view.app_ports))
     low = {port for port in view.app_ports | view.container_ports if port.isdigit() and int(port) <= 1024}
     if view.fargate and low:
-        yield "low-port", where, {"found": _ports(low)}
+        yield view.finding("low-port", where, found=_ports(low))
 
 
-def _ignored(view: _View) -> Iterator[Hit]:
+def _ignored(view: _View) -> Iterator[Finding]:
     ports, ips = (split(view.properties.get(key)) for key in ("EgressIgnoredPorts", "EgressIgnoredIPs"))
     if len(ports) > MAX_IGNORED_PORTS:
-        yield "ignored-ports", "proxyConfiguration.EgressIgnoredPorts", {"found": len(ports)}
-    mounts_efs = any(v.get("efsVolumeConfiguration") for v in view.task.get("volumes", []))
-    if mounts_efs and "2049" not in ports:
-        yield "efs-port", "proxyConfiguration.EgressIgnoredPorts", {}
+        yield view.finding("ignored-ports", "proxyConfiguration.EgressIgnoredPorts", found=len(ports))
+    if mounts_efs(view.task) and "2049" not in ports:
+        yield view.finding("efs-port", "proxyConfiguration.EgressIgnoredPorts")
     if missing := set(METADATA_IPS) - set(ips):
-        yield "metadata-ips", "proxyConfiguration.EgressIgnoredIPs", {"found": _ports(missing)}
+        yield view.finding("metadata-ips", "proxyConfiguration.EgressIgnoredIPs", found=_ports(missing))
 
 
-def _users(view: _View) -> Iterator[Hit]:
+def _users(view: _View) -> Iterator[Finding]:
     user, ignored = _user(view.proxy), view.properties.get("IgnoredUID", "")
     if ignored != user and (ignored or "IgnoredGID" not in view.properties):
         named = {"expected": user or "(none)", "found": ignored or "(none)"}
-        yield "ignored-uid", "proxyConfiguration.IgnoredUID", named
+        yield view.finding("ignored-uid", "proxyConfiguration.IgnoredUID", **named)
     for container in app_containers(view.task):
         if user and _user(container) == user:
-            yield "app-user", _at(container, "user"), {"found": user}
+            yield view.finding("app-user", _at(container, "user"), found=user)
 
 
 def _user(container: Json) -> str:
@@ -371,85 +332,79 @@ def _user(container: Json) -> str:
     return str(container.get("user", "")).split(":")[0]
 
 
-def _identity(view: _View, node_arn: str | None) -> Iterator[Hit]:
+def _identity(view: _View) -> Iterator[Finding]:
     known, where = variables(view.proxy), _at(view.proxy, "environment")
     variable = next((name for name in IDENTITY if known.get(name)), None)
     if variable is None:
-        yield "identity", where, {}
+        yield view.finding("identity", where)
         return
     if variable != IDENTITY[0]:
-        yield "old-identity", where, {"found": variable}
-    if node_arn and known[variable] not in (node_arn, node_arn[node_arn.find("mesh/") :]):
-        yield "other-node", where, {"expected": node_arn, "found": known[variable]}
+        yield view.finding("old-identity", where, found=variable)
+    arn = view.node_arn
+    if arn and known[variable] not in (arn, arn[arn.find("mesh/") :]):
+        yield view.finding("other-node", where, expected=arn, found=known[variable])
 
 
-def _image(view: _View) -> Iterator[Hit]:
+def _image(view: _View) -> Iterator[Finding]:
     image, where = view.proxy.get("image", ""), _at(view.proxy, "image")
     repository, _, tag = image.partition("@")[0].rpartition(":")
     version = tag_version(tag)
     if version is None:
-        yield "image-unknown", where, {"found": image}
-    elif version < (1, 17, 2, 0):
-        yield "image-old", where, {"found": tag}
+        yield view.finding("image-unknown", where, found=image)
+    elif version < OLDEST:
+        yield view.finding("image-old", where, found=tag)
     elif version < (1, 19, 1, 1) and "APPMESH_METRIC_EXTENSION_VERSION" in variables(view.proxy):
-        yield "image-metrics", where, {"found": tag}
+        yield view.finding("image-metrics", where, found=tag)
     ecr = _ECR.fullmatch(repository)
     if ecr and ecr[2] in REGIONS and ecr[3] == "aws-appmesh-envoy":
         expected = ENVOY_ACCOUNTS.get(ecr[2], DEFAULT_ENVOY_ACCOUNT)
         if ecr[1] != expected:
-            yield "image-account", where, {"region": ecr[2], "expected": expected, "found": ecr[1]}
+            yield view.finding("image-account", where, region=ecr[2], expected=expected, found=ecr[1])
         if tag.endswith("-fips") and ecr[2] not in FIPS_REGIONS:
-            yield "image-fips", where, {"region": ecr[2]}
+            yield view.finding("image-fips", where, region=ecr[2])
 
 
-def _envoy(view: _View) -> Iterator[Hit]:
+def _envoy(view: _View) -> Iterator[Finding]:
     if view.proxy.get("essential") is False:
-        yield "envoy-essential", _at(view.proxy, "essential"), {}
+        yield view.finding("envoy-essential", _at(view.proxy, "essential"))
     if not view.proxy.get("healthCheck"):
-        yield "envoy-health", _at(view.proxy, "healthCheck"), {}
+        yield view.finding("envoy-health", _at(view.proxy, "healthCheck"))
     if not any(u["name"] == "nofile" and u["softLimit"] >= 15000 for u in view.proxy.get("ulimits", [])):
-        yield "open-files", _at(view.proxy, "ulimits"), {}
+        yield view.finding("open-files", _at(view.proxy, "ulimits"))
     wait = {"containerName": view.proxy["name"], "condition": "HEALTHY"}
     for container in app_containers(view.task):
         if wait not in container.get("dependsOn", []):
-            yield "wait-for-envoy", _at(container, "dependsOn"), {"expected": view.proxy["name"]}
+            yield view.finding("wait-for-envoy", _at(container, "dependsOn"), expected=view.proxy["name"])
 
 
-def _envoy_size(view: _View) -> Iterator[Hit]:
+def _envoy_size(view: _View) -> Iterator[Finding]:
     cpu, memory = task_units(view.task.get("cpu")), task_units(view.task.get("memory"))
     if view.fargate and cpu is not None and cpu <= 512:
-        yield "envoy-cpu", "cpu", {"found": cpu}
+        yield view.finding("envoy-cpu", "cpu", found=cpu)
     others = sum(_reserved(c) for c in view.containers if c["name"] != view.proxy["name"])
     bounds = [view.proxy.get("memory"), None if memory is None else max(memory - others, 0)]
     if found := [bound for bound in bounds if bound is not None and bound < 64]:
-        yield "envoy-memory", "memory", {"found": min(found)}
+        yield view.finding("envoy-memory", "memory", found=min(found))
 
 
-def _daemons(view: _View) -> Iterator[Hit]:
+def _daemons(view: _View) -> Iterator[Finding]:
     daemons = [c for c in view.containers if is_daemon(c)]
     if variables(view.proxy).get("ENABLE_ENVOY_XRAY_TRACING") != "1":
         return
     if not daemons:
-        yield "no-daemon", _at(view.proxy, "environment"), {}
+        yield view.finding("no-daemon", _at(view.proxy, "environment"))
     for daemon in daemons:
         if _user(daemon) != _user(view.proxy):
             named = {"expected": _user(view.proxy) or "(none)", "found": _user(daemon) or "(none)"}
-            yield "daemon-user", _at(daemon, "user"), named
+            yield view.finding("daemon-user", _at(daemon, "user"), **named)
 
 
-def _task_role(view: _View) -> Iterator[Hit]:
+def _task_role(view: _View) -> Iterator[Finding]:
     if not view.task.get("taskRoleArn"):
-        yield "task-role" if view.fargate else "instance-role", "taskRoleArn", {}
+        yield view.finding("task-role" if view.fargate else "instance-role", "taskRoleArn")
 
 
-Checks = tuple[Callable[[_View], Iterator[Hit]], ...]
-_ECS_CHECKS: Checks = (
-    _fargate_size,
-    _numbers,
-    _container_fields,
-    _cpu_sum,
-    _memory,
-    _dependencies,
-    _execution_role,
-)
-_MESH_CHECKS: Checks = (_ignored, _users, _image, _envoy, _envoy_size, _daemons, _task_role)
+Checks = tuple[Callable[[_View], Iterator[Finding]], ...]
+_ECS_CHECKS: Checks = (_fargate_size, _container_fields, _cpu_sum, _memory, _dependencies, _execution_role)
+_PROXY_CHECKS: Checks = (_proxy_configuration, _listeners)
+_MESH_CHECKS: Checks = (_identity, _ignored, _users, _image, _envoy, _envoy_size, _daemons, _task_role)

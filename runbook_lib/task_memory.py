@@ -60,8 +60,8 @@ def restore(record: Json, former: Json) -> None:
         if value is not None:
             record[key] = copy.deepcopy(value)
     if entries := former.get("environment"):
-        known = [today.get(e["name"], e) for e in entries]
-        record["environment"] = [e for e in known if e["name"] in OWN_VARIABLES | today.keys()]
+        earlier = [today.pop(e["name"], e) for e in entries if e["name"] in OWN_VARIABLES | today.keys()]
+        record["environment"] = [*earlier, *today.values()]
 
 
 def strip(container: Json, name: str) -> None:

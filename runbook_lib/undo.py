@@ -6,41 +6,55 @@ It only reads and plans; the way back goes through `apply` like any other plan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jmespath
 
 from runbook_lib.errors import PlanError
-from runbook_lib.plan import Answer, Call, Change, Plan, Reading, Wait, differences, holds, spoken
+from runbook_lib.plan import (
+    TAKES_BACK,
+    Answer,
+    Call,
+    Change,
+    Inverse,
+    Plan,
+    Reading,
+    Wait,
+    differences,
+    holds,
+    mapped,
+    spoken,
+    told,
+)
 from runbook_lib.record import Run
 from runbook_lib.session import Session
 
 __all__ = ["plan_undo"]
 
 UNDO = "undo"
-TAKES_BACK = "it takes back a change"
 LEFT_OUT = ("version", "uid", "arn", "runningCount", "rollout", "settings")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Made:
-    """A change that the record says was made: what was there before, what after, and its inverse.
+    """A change that the record says a notebook made: what was there before, what after, and its inverse.
 
     It is not `sure` where a crash came between intending and observing it.
     """
 
+    notebook: str
     name: str
     reading: Reading
     before: Any
     after: Any
-    inverse: Mapping[str, Any] | None
+    inverse: Inverse | None
     sure: bool = True
 
     @property
-    def renames(self) -> bool:
-        """Whether its way back gives the thing another name."""
-        return bool(self.inverse and self.inverse["renames"])
+    def renames(self) -> str:
+        """The name that the thing has no more once this is taken back."""
+        return self.inverse.renames if self.inverse else ""
 
     @property
     def thing(self) -> str:
@@ -57,43 +71,50 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> P
     """
     run = run or session.latest_run()
     session.run = run or session.run  # the way back belongs to the same run
-    made, needs = _part(_made(run.lines() if run else ()), notebook)
+    made = _part(_made(run.lines() if run else ()), notebook)
+    needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
     changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
-    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=needs)
+    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
 
 
-def _part(made: Iterable[tuple[str, Made]], notebook: str) -> tuple[list[Made], tuple[str, ...]]:
-    """Return one notebook's changes with the later ones that stand on them, and what these make a way back need."""
+def _part(made: Iterable[Made], notebook: str) -> list[Made]:
+    """Return one notebook's changes with the later ones that stand on them; everything where none is named."""
     part: list[Made] = []
-    others: list[str] = []
-    for name, m in made:
-        if name == notebook or not notebook:
+    for m in made:
+        if notebook in ("", m.notebook) or any(own.thing == m.thing for own in part):
             part.append(m)
-        elif any(own.thing == m.thing for own in part):
-            part.append(m)
-            others.append(f"{name} taken back first")
-    return part, tuple(dict.fromkeys(others))
+    return part
 
 
-def _made(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, Made]]:
+def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
     """Return each change in its order, those a crash left open too, without those undone."""
-    made: list[tuple[str, Made]] = []
-    pending: dict[str, tuple[tuple[str, Made] | None, Mapping[str, Any]]] = {}
+    made: list[Made] = []
+    pending: dict[str, tuple[Change, Made]] = {}
     for line in lines:
         if line["event"] == "intended":
-            change = line["change"]
-            known = change["no_inverse"] != TAKES_BACK and not _waits_for_answer(change["inverse"])
-            entry = (line["notebook"], _one(change, change["wanted"], change["inverse"], sure=False)) if known else None
-            made += [entry] if entry else []
-            pending[change["name"]] = (entry, change)
+            change = _revived(line["change"])
+            intended = _one(line["notebook"], change, change.wanted, change.inverse, sure=False)
+            if change.no_inverse != TAKES_BACK and not _waits_for_answer(line["change"]["inverse"]):
+                made.append(intended)
+            pending[change.name] = (change, intended)
         elif line["event"] == "observed" and line["name"] in pending:
-            entry, change = pending.pop(line["name"])
-            if change["no_inverse"] == TAKES_BACK:
-                _forget(made, _one(change, line["state"], None), line["answer"])
-            else:
-                sure = (line["notebook"], _one(change, line["state"], line["inverse"]))
-                made[:] = [sure if e is entry else e for e in made] if entry else [*made, sure]
+            change, intended = pending.pop(line["name"])
+            seen = _one(line["notebook"], change, line["state"], _revived(line["inverse"]))
+            made = [m for m in made if m is not intended]
+            made = _left(made, seen, line["answer"]) if change.no_inverse == TAKES_BACK else [*made, seen]
     return made
+
+
+def _revived(value: Any) -> Any:
+    """Return a value of the journal with the parts of a plan in it as they were before they were written down."""
+    if isinstance(value, list):
+        return [_revived(inner) for inner in value]
+    if not isinstance(value, Mapping):
+        return value
+    inner = {key: _revived(inner) for key, inner in value.items()}
+    parts = (Answer, Call, Change, Inverse, Reading, Wait)
+    part: Any = next((part for part in parts if inner.keys() == {f.name for f in fields(part)}), dict)
+    return part(**inner)
 
 
 def _waits_for_answer(value: Any) -> bool:
@@ -106,33 +127,28 @@ def _waits_for_answer(value: Any) -> bool:
     return isinstance(value, list) and any(map(_waits_for_answer, value))
 
 
-def _forget(made: list[tuple[str, Made]], undone: Made, answer: Any) -> None:
-    """Drop the changes that a recorded way back has taken back, back to the state it reached.
+def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
+    """Return changes without those that a recorded way back has taken back, back to the state it reached.
 
     What came back under another name is called by that from there on.
     """
-    for item in [item for item in reversed(made) if item[1].thing == undone.thing]:
-        made.remove(item)
-        inverse = item[1].inverse
-        if inverse and inverse["renames"]:
-            names = {inverse["renames"]: jmespath.search(inverse["answer"], answer)}
-            made[:] = [(notebook, _called(m, names)) for notebook, m in made]
-            return
-        if holds(undone.after, _lasting(item[1].before)):
-            return
+    left = list(made)
+    for m in reversed(made):
+        if m.thing != undone.thing:
+            continue
+        left.remove(m)
+        if m.inverse and m.renames:
+            name = jmespath.search(m.inverse.answer, answer)
+            return [_renamed(other, {m.renames: name}) for other in left]
+        if holds(undone.after, _lasting(m.before)):
+            break
+    return left
 
 
-def _called(m: Made, names: Mapping[str, str]) -> Made:
-    before, after, inverse = (_renamed(value, names) for value in (m.before, m.after, m.inverse))
-    return replace(m, reading=_renamed(m.reading, names), before=before, after=after, inverse=inverse)
-
-
-def _one(change: Mapping[str, Any], after: Any, inverse: Any, *, sure: bool = True) -> Made:
-    if inverse and inverse["reading"]:
-        reading, before, after = _reading(inverse["reading"]), inverse["wanted"], inverse["expected"]
-    else:
-        reading, before = _reading(change["reading"]), change["expected"]
-    return Made(change["name"], reading, before, after, inverse, sure)
+def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None, *, sure: bool = True) -> Made:
+    if inverse and inverse.reading:
+        return Made(notebook, change.name, inverse.reading, inverse.wanted, inverse.expected, inverse, sure)
+    return Made(notebook, change.name, change.reading, change.expected, after, inverse, sure)
 
 
 def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
@@ -156,7 +172,7 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
             continue
         if later and not later.renames and None not in (later.before, later.after, m.before, m.after):
             kept.remove(later)
-            m = Made(m.name, m.reading, m.before, later.after, m.inverse)
+            m = replace(m, after=later.after)
         kept.append(m)
     yield from kept
 
@@ -172,31 +188,30 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             continue
         if fresh and not holds(live, _lasting(m.after)):
             raise _foreign(m, live)
-        reading, wanted = _renamed(m.reading, renamed), _renamed(m.inverse["wanted"], renamed)
-        now[m.thing] = wanted
-        diff = differences(spoken(m.after, wanted), wanted)
+        reading, back = _renamed(m.reading, renamed), _renamed(m.inverse, renamed)
+        now[m.thing] = back.wanted
+        diff = differences(spoken(m.after, back.wanted), back.wanted)
         if fresh and not diff and not m.renames:  # there and back again, as a rollback leaves it
             continue
-        name = f"{m.inverse['verb']} {m.name}"
+        name = f"{back.verb} {m.name}"
         yield Change(
             name=name,
             verb=UNDO,
-            call=_call(m.inverse["call"], renamed),
+            call=back.call,
             reading=reading,
             expected=live if reading == m.reading else m.after,
-            wanted=wanted,
-            waits=tuple(_wait(w) for w in m.inverse["waits"]),
+            wanted=back.wanted,
+            waits=tuple(back.waits),
             no_inverse=TAKES_BACK,
             diff=diff,
         )
         if m.renames:
-            renamed[m.inverse["renames"]] = Answer(name, m.inverse["answer"])
+            renamed[m.renames] = Answer(name, m.inverse.answer)
 
 
 def _foreign(m: Made, live: Any) -> PlanError:
-    lines = "\n".join(f"  {d.field or 'it'}: {d.before} → {d.after}" for d in differences(_lasting(m.after), live)[:8])
     return PlanError(
-        f"{m.name}: somebody has changed it since:\n{lines}",
+        f"{m.name}: somebody has changed it since:\n{told(differences(_lasting(m.after), live))}",
         hint="undo stops here and has changed nothing; settle it with them, or put it back by hand",
     )
 
@@ -208,28 +223,5 @@ def _lasting(state: Any) -> Any:
     return state
 
 
-def _renamed(value: Any, renamed: Mapping[str, Answer | str]) -> Any:
-    if isinstance(value, Reading):
-        return replace(value, call=replace(value.call, arguments=_renamed(value.call.arguments, renamed)))
-    if isinstance(value, str):
-        return renamed.get(value, value)
-    if isinstance(value, Mapping):
-        return {k: _renamed(v, renamed) for k, v in value.items()}
-    return [_renamed(v, renamed) for v in value] if isinstance(value, list) else value
-
-
-def _call(call: Mapping[str, Any], renamed: Mapping[str, Answer]) -> Call:
-    arguments = call["arguments"]
-    if set(arguments) == {"call", "query", "absent"}:
-        return Call(call["service"], call["operation"], _reading(arguments))
-    return Call(call["service"], call["operation"], _renamed(arguments, renamed))
-
-
-def _reading(reading: Mapping[str, Any]) -> Reading:
-    call = reading["call"]
-    arguments = {k: _reading(v) if isinstance(v, Mapping) and "query" in v else v for k, v in call["arguments"].items()}
-    return Reading(Call(call["service"], call["operation"], arguments), reading["query"], tuple(reading["absent"]))
-
-
-def _wait(wait: Mapping[str, Any]) -> Wait:
-    return Wait(**{**wait, "reading": _reading(wait["reading"])})
+def _renamed(value: Any, names: Mapping[str, Answer | str]) -> Any:
+    return mapped(value, lambda end: names.get(end, end) if isinstance(end, str) else end)

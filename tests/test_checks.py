@@ -10,6 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 from runbook_lib import check_environment, survey
 from runbook_lib.checks import Check
 from runbook_lib.session import Session
+from runbook_lib.task_form import register_input
 from tests.scenes import open_at, open_local, reopen, settle, somebody, writes
 
 
@@ -182,6 +183,11 @@ def test_a_quota_that_is_exceeded_fails() -> None:
     assert one_of(session, "quota connected Envoys per node", "FAIL").message == "51 of 50 by default"
 
 
+def test_the_tasks_a_service_has_count_and_not_the_files_alone() -> None:
+    session = service(open_at("plain"), desiredCount=51)
+    assert one_of(session, "quota connected Envoys per node", "FAIL").message == "51 of 50 by default"
+
+
 # Definitions.
 
 
@@ -197,6 +203,20 @@ def test_a_definition_that_takes_the_sidecar_passes() -> None:
     found = [c for where, listed in checks(session).items() if "definition taskB" in where for c in listed]
     assert "FAIL" not in {check.level for check in found}
     assert found
+
+
+def test_a_definition_meshed_by_hand_is_told_what_04_mends() -> None:
+    session = open_at("meshed")
+    ecs = somebody(session, "ecs")
+    form = register_input(ecs.describe_task_definition(taskDefinition="taskB"))
+    envoy = next(c for c in form["containerDefinitions"] if c["name"] == "envoy")
+    del envoy["dockerLabels"]
+    (arn,) = (e for e in envoy["environment"] if e["name"] == "APPMESH_RESOURCE_ARN")
+    arn["name"] = "APPMESH_VIRTUAL_NODE_NAME"
+    revision = ecs.register_task_definition(**form)["taskDefinition"]["taskDefinitionArn"]
+    found = one_of(service(session, taskDefinition=revision), "taskB: containerDefinitions[envoy].environment", "WARN")
+    assert found.message.startswith("as it runs now: APPMESH_VIRTUAL_NODE_NAME is, from Envoy 1.15.0 on,")
+    assert found.hint == "04 mends it"
 
 
 def test_a_port_the_application_does_not_have_is_found() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import botocore.session
+import jmespath
 import pytest
 
 from runbook_lib import ecs, survey
 from runbook_lib.errors import PrerequisiteError, StalePlanError
 from runbook_lib.mesh_spec import Lifecycle
-from runbook_lib.plan import Plan, holds
+from runbook_lib.plan import Plan, Reading, holds
 from runbook_lib.session import Session
+from runbook_lib.task_definition import with_envoy
 from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
 
 
@@ -118,6 +121,19 @@ def test_a_service_deployed_in_between_refuses_the_plan() -> None:
         applied(session, plan)
     assert writes(session) == before
     assert running(session)["serviceB"] == "taskB:2"
+
+
+def test_the_envoy_waited_for_is_the_one_the_proxy_configuration_names() -> None:
+    session = open_at("routed")
+    found = ecs.read_running(session)
+    theirs = with_envoy(found["serviceB"].definition or {}, ecs.sidecar(session.parameters, "serviceB", None))
+    envoy = next(c for c in theirs["containerDefinitions"] if c["name"] == "envoy")
+    envoy.update(name="proxy", dockerLabels={}, image="aws-appmesh-envoy:v1.17.2.0-prod")
+    theirs["proxyConfiguration"]["containerName"] = "proxy"
+    running = {**found, "serviceB": replace(found["serviceB"], definition=theirs)}
+    plan = ecs.plan_sidecars(session.parameters, Lifecycle(), running, {})
+    (deploy,) = (c for c in plan if c.name == "service serviceB")
+    assert "name=='proxy'" in deploy.waits[-1].reading.query
 
 
 def test_callees_come_first_and_the_caller_last() -> None:
@@ -275,6 +291,25 @@ def test_what_ends_can_begin_again_as_it_was() -> None:
 
 
 # Reading.
+
+
+def test_a_service_comes_back_with_all_that_can_be_given_to_one() -> None:
+    model = botocore.session.get_session().get_service_model("ecs")
+    takes = model.operation_model("CreateService").input_shape.members.keys()
+    shown = model.shape_for("Service").members.keys()
+    assert (takes & shown) - {"taskDefinition", "desiredCount"} == set(ecs.SETTINGS)
+
+
+def test_a_revision_comes_back_with_all_that_can_be_registered() -> None:
+    model = botocore.session.get_session().get_service_model("ecs")
+    takes = model.operation_model("RegisterTaskDefinition").input_shape.members.keys()
+    described = dict.fromkeys(model.shape_for("TaskDefinition").members, "there")
+    inverse = ecs._deregister("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1").inverse
+    assert inverse
+    assert isinstance(inverse.call.arguments, Reading)
+    answer = {"taskDefinition": described, "tags": ["there"]}
+    form = jmespath.search(inverse.call.arguments.query, answer)
+    assert {key for key, value in form.items() if value} == takes - {"inferenceAccelerators"}
 
 
 def test_nothing_there_reads_as_nothing() -> None:

@@ -200,6 +200,8 @@ ALLOWED = {
     "the action on the node": ([statement(resource=[NODE])], True),
     "another case": ([statement(action="AppMesh:streamaggregatedresources")], True),
     "a pattern": ([statement(action="appmesh:Stream*", resource="arn:aws:appmesh:*:*:mesh/apps/*")], True),
+    "the node in another case": ([statement(resource=NODE.replace("serviceB", "serviceb"))], False),
+    "a region guard": ([statement(), {**statement("Deny", "*"), "Condition": {"StringNotEquals": {}}}], True),
     "another node": ([statement(resource=NODE + "v2")], False),
     "another action": ([statement(action="appmesh:DescribeMesh")], False),
     "denied after all": ([statement(), statement("Deny", "appmesh:*")], False),
@@ -211,11 +213,19 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("statements", "allowed"), ALLOWED.values(), ids=ALLOWED)
 def test_a_policy_allows(statements: Any, allowed: bool) -> None:
-    assert iam._allows({"Version": "2012-10-17", "Statement": statements}, STREAM, NODE) is allowed
+    assert iam._allows([{"Version": "2012-10-17", "Statement": statements}], STREAM, NODE) is allowed
 
 
 def test_without_a_document_nothing_is_allowed() -> None:
-    assert iam._allows(None, STREAM, NODE) is False
+    assert iam._allows([None], STREAM, NODE) is False
+
+
+def test_what_one_policy_denies_no_other_allows() -> None:
+    session = open_at("meshed")
+    deny = {"Version": "2012-10-17", "Statement": [statement("Deny", "appmesh:*")]}
+    client(session).put_role_policy(RoleName=ROLE, PolicyName="deny", PolicyDocument=json.dumps(deny))
+    denied = {c.service for c in survey(session).credentials if not c.may_stream}
+    assert denied == {SERVICE}
 
 
 # Evidence.

@@ -337,7 +337,7 @@ def test_weights_in_force_are_no_change() -> None:
 def test_nothing_there_reads_as_absent() -> None:
     session = open_local()
     assert set(mesh.read_live(session).values()) == {None}
-    assert mesh.read_lifecycle(session).stage("serviceBv2", 100) == "plain"
+    assert survey(session).stage == "plain"
 
 
 @pytest.mark.parametrize("stage", ["routed", "shifted", "retired"])

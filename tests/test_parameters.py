@@ -59,6 +59,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"services": {False: {"hostname": "no.apps.local", "task_definition": "no"}}},
         r"services: expected names that are text; found False: put it in quotes",
     ),
+    "Envoy as root": ({"envoy": {"user": "0"}}, r"envoy\.user: .*found '0'"),
+    "Envoy as a user by name": ({"envoy": {"user": "envoy"}}, r"envoy\.user: .*found 'envoy'"),
     "FIPS where there is none": ({"region": "eu-west-1", "envoy": {"fips": True}}, r"envoy\.fips: .*found 'eu-west-1'"),
     "an image too old": (
         {"envoy": {"image_tag": "v1.17.1.0-prod"}},
