@@ -76,7 +76,7 @@ class Identity:
     arn: str
 
 
-@dataclass
+@dataclass(repr=False)  # whatever prints one would print all of its parameters
 class Session:
     """An environment that has been opened and proved to be the one meant.
 
@@ -171,8 +171,8 @@ class Session:
 
     def latest_run(self) -> record.Run | None:
         """Return the environment's newest run that applies, ended or not."""
-        named, p = os.environ.get("RUNBOOK_RUN"), self.parameters
-        return record.find(named) if named else record.latest(p.environment, p.records, p.target)
+        p = self.parameters
+        return _executing() or record.latest(p.environment, p.records, p.target)
 
     @cached_property
     def boto(self) -> Any:
@@ -182,11 +182,9 @@ class Session:
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
         if self.run is None:
-            named = os.environ.get("RUNBOOK_RUN")
-            base = self.parameters.records
-            opened = opening(self.parameters, self.file, self.given)
-            joined = record.find(named) if named else None
-            self.run = joined or record.open_or_join(self.parameters.environment, base, **opened)
+            p = self.parameters
+            opened = opening(p, self.file, self.given)
+            self.run = _executing() or record.open_or_join(p.environment, p.records, **opened)
         return self.run
 
     @contextmanager
@@ -226,14 +224,20 @@ class Session:
 
     def ended(self, error: RunbookError) -> None:
         """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
-        if os.environ.get("RUNBOOK_RUN"):
-            self.join_run().write("ended", word=error.reason, error=type(error).__name__)
+        if run := _executing():
+            run.write("ended", word=error.reason, error=type(error).__name__)
 
     def close(self) -> None:
-        """Leave the counts of this session's calls in the run, where one is under way."""
-        named = os.environ.get("RUNBOOK_RUN")
-        if self.run or named:
-            self.join_run().write("calls", notebook=self.notebook, **self.counts())
+        """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
+        run = self.run or _executing()
+        if run and run.folder.is_dir():
+            run.write("calls", notebook=self.notebook, **self.counts())
+
+
+def _executing() -> record.Run | None:
+    """Return the run that executes this notebook, None where somebody does by hand."""
+    folder = os.environ.get("RUNBOOK_RUN")
+    return record.Run(Path(folder)) if folder else None
 
 
 def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
