@@ -24,7 +24,7 @@ from runbook_lib import approvals, parameters, record, unattended
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
-from runbook_lib.plan import Answer, Difference, Evidence, Plan, clear
+from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
@@ -32,14 +32,15 @@ from runbook_lib.survey import survey
 from runbook_lib.unattended import environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
+from runbook_lib.wording import fields_of, title_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
 app.add_typer(local, name="local")
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
-SHORT = 60  # characters of a value in a table
 TASK_COLUMNS = {
     "service": "service",
     "phase": "phase",
@@ -156,7 +157,7 @@ def verify(run: str) -> None:
     with _errors():
         checked = check_run(record.find(run))
         for each in checked:
-            console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}", markup=False)
+            console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
         raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 
@@ -166,7 +167,7 @@ def lint(file: Environment) -> None:
     with _errors():
         p = parameters.load(file)
         for note in p.notes:
-            console.print(f"WARN {note}", markup=False)
+            console.print(f"WARN {note}")
         console.print(f"{p.environment}: nothing to refuse")
 
 
@@ -240,10 +241,10 @@ def _local(found: dict[str, Any]) -> None:
     if found["tasks"]:
         console.print(table)
     for task in found["tasks"]:
-        console.print(f"log of {task['service']}: {task['log']}", markup=False)
-        console.print(f"  rejected: {task['error']}", markup=False) if task.get("error") else None
+        console.print(f"log of {task['service']}: {task['log']}")
+        console.print(f"  rejected: {task['error']}") if task.get("error") else None
     for name, rates in found["traffic"].items():
-        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]), markup=False)
+        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]))
 
 
 def _first(run: record.Run, need: str) -> Evidence:
@@ -271,7 +272,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except RunbookError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(scrubbed(f"{error.reason}: {error}"), markup=False)
+        complaints.print(scrubbed(f"{error.reason}: {error}"))
         raise typer.Exit(error.exit_code) from None
 
 
@@ -297,22 +298,22 @@ def _progress() -> Iterator[unattended.Progress]:
 def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None, environment: str) -> None:
     if failure:
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
-        console.print(f"{failure.source}\n", markup=False, style="dim")
-        console.print(f"{failure.error}: {failure.message}", markup=False)
-        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here", markup=False)
+        console.print(f"{failure.source}\n", style="dim")
+        console.print(f"{failure.error}: {failure.message}")
+        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here")
     for step in summary["shift"]:
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
-        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}", markup=False)
+        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}", markup=False)
+    console.print(f"record: {folder}")
     if this.opened.get("target") == "local" and (mesh := supervisor.running()) is not None:
         for name, calls in _traffic(mesh).items():
             console.print(
                 f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
             )
-        console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
+        console.print("the local mesh is still up: look around, then `runbook local down`")
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
@@ -321,23 +322,8 @@ def _show(plan: Plan, nothing: str) -> None:
     for column in ("change", "fields"):
         table.add_column(column, overflow="fold")
     for change in plan:
-        table.add_row(f"{change.verb} {change.name}", "\n".join(map(_field, change.diff)))
+        table.add_row(title_of(change), "\n".join(fields_of(change)))
     console.print(table if plan.changes else f"{plan.title}: {nothing}")
-
-
-def _field(one: Difference) -> str:
-    """Return a field's change in one short line; of a thing that comes or goes as a whole its name says enough."""
-    if not one.field and None in (one.before, one.after):
-        return ""
-    return f"{one.field.removeprefix('spec.')}: {_short(one.before)} → {_short(one.after)}".removeprefix(": ")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Answer):
-        return f"what {value.change!r} makes"
-    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, default=str)
-    text = text.rsplit("/", 1)[-1] if text.startswith("arn:") else text
-    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 
 def _standing(found: dict[str, Any]) -> None:
