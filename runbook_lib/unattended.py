@@ -34,11 +34,12 @@ from runbook_lib.redaction import redacted, scrubbed
 from runbook_lib.session import opening
 from runbook_lib.verify import steps_of
 
-__all__ = ["Progress", "Result", "environ", "notebooks", "run"]
+__all__ = ["EXIT", "Progress", "Result", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 SHIFTED = "05"  # a run that ends before it goes on
+EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}  # the command's exit code for each outcome
 INTERRUPTED = "interrupted: nothing more was done, and what was changed is in the record\nNext: run again to go on"
 
 Progress = Callable[[str, int, int], None]
@@ -189,7 +190,7 @@ def _outcome(error: str) -> tuple[str, str]:
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == "DeadKernelError" else "error"
-    return {1: "failed", 2: "refused", 3: "held", 4: "rolled_back"}[kind.exit_code], kind.reason
+    return next(outcome for outcome, code in EXIT.items() if code == kind.exit_code), kind.reason
 
 
 def _summary(
