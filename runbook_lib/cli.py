@@ -259,7 +259,10 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
-    return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
+    try:
+        return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
+    except yaml.YAMLError as error:
+        raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
 
 
 @contextmanager
