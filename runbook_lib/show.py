@@ -39,6 +39,7 @@ __all__ = [
     "show_credentials",
     "show_decision",
     "show_done",
+    "show_drawing",
     "show_evidence",
     "show_forecast",
     "show_history",
@@ -345,7 +346,7 @@ def show_steps_taken(history: History) -> None:
 
 def show_history(history: History) -> None:
     """Show the newest shift: who answered how, the canary's share against its weight, the evidence, the events."""
-    _display_drawn(film.drawn(history))
+    show_drawing(film.drawn(history))
 
 
 def show_sidecars(found: Survey) -> None:
@@ -410,10 +411,11 @@ def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[De
     weights = steps[0].weights if steps else {}
     if plan is None and weights and found.split.state is not None:
         plan = found.plan_weights(weights)
-    _display_drawn(mapped(found, plan, weights).drawn())
+    show_drawing(mapped(found, plan, weights).drawn())
 
 
-def _display_drawn(drawing: Drawing) -> None:
+def show_drawing(drawing: Drawing) -> None:
+    """Show a picture, where there is anything to see, and the same in words."""
     if drawing.shapes:
         display(Picture(drawing))
     display(Words(drawing.words))
