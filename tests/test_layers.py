@@ -62,8 +62,8 @@ ALLOWED: dict[str, set[str]] = {
     "topology": {"drawing", "plan", "survey"},
     "wording": {"plan", "redaction"},
     "show": {
-        "apply", "drawing", "film", "forecast", "history", "outlook", "pictures", "plan", "session", "shift",
-        "survey", "topology", "wording",
+        "apply", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan", "session",
+        "shift", "survey", "topology", "wording",
     },
     "widgets": {
         "approvals", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction",
