@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -321,7 +322,7 @@ class Approval(Strict):
 
     approver: str = Field(description="who")
     plan: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")] = Field(description="the plan's hash")
-    until: str = Field(description="when it runs out, ISO 8601 with an offset")
+    until: AwareDatetime = Field(strict=False, description="when it runs out, ISO 8601 with an offset")
 
 
 def _distinct(names: Any) -> Any:
@@ -439,7 +440,7 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     if unquoted := list(_unquoted(data)):
         raise _refusal(file, unquoted)
     try:
-        parameters = Parameters.model_validate_json(json.dumps(data, default=str), strict=True)
+        parameters = Parameters.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise _refusal(file, (_sentence(e) for e in error.errors())) from None
     found = list(problems(parameters))
@@ -485,10 +486,10 @@ def _unquoted(data: Any, where: str = "") -> Iterator[str]:
 
 def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
     """Yield what was read otherwise than it was said: names of DNS, in lower case."""
-    if isinstance(said, str) and said != read:
+    if isinstance(said, str) and isinstance(read, str) and said != read:
         yield f"{where}: {said!r} was read as {read!r}: DNS ignores case, App Mesh does not"
     elif isinstance(said, list):
-        for one, other in zip(said, read, strict=False):
+        for one, other in zip(said, read, strict=True):
             yield from _notes(one, other, where)
     elif isinstance(said, dict):
         for key, value in said.items():
