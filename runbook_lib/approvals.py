@@ -5,7 +5,6 @@ An approval stands in the parameters or in a run's record. A widget or a command
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +26,7 @@ def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> di
     rule = session.parameters.shift.approvals
     until = datetime.now(UTC) + timedelta(minutes=rule.valid_minutes)
     given = {
-        "approver": approver or session.identity.arn or getpass.getuser(),
+        "approver": approver or session.identity.arn,
         "plan": plan.hash,
         "until": until.isoformat(timespec="seconds"),
         "on_expiry": rule.on_expiry,

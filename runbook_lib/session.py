@@ -295,11 +295,8 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     names = set(namespace)
     if "__name__" in namespace:
         injected = [source for source in namespace.get("In", ()) if source.startswith("# Parameters")]
-        declared = {
-            *namespace.get("__annotations__", ()),
-            *(name for source in injected for name in _assigned(source)),
-        }
-        names &= {*known, *declared}
+        assigned = (name for source in injected for name in _assigned(source))
+        names &= {*known, *namespace.get("__annotations__", ()), *assigned}
     for name in sorted(names - set(known)):
         nearest = files.nearest(name, known)
         raise ParametersError(
@@ -309,10 +306,8 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assigned(source: str) -> list[str]:
-    nodes = ast.parse(source).body
-    targets = [t for n in nodes if isinstance(n, ast.Assign) for t in n.targets]
-    targets += [n.target for n in nodes if isinstance(n, ast.AnnAssign)]
-    return [t.id for t in targets if isinstance(t, ast.Name)]
+    names = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 def _connect(parameters: Parameters) -> Connection:
