@@ -19,43 +19,47 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record, unattended
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
-from runbook_lib.plan import Answer, Difference, Evidence, Plan, clear
+from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
-from runbook_lib.unattended import environ
+from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
+from runbook_lib.wording import fields_of, title_of
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
+
+class Commands(TyperGroup):
+    """All commands: an error of this library is printed as its sentence, and ends with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Invoke the command that is named."""
+        try:
+            return super().invoke(ctx)
+        except RunbookError as error:
+            complaints.print(scrubbed(f"{error.reason}: {error}"))
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
 app.add_typer(local, name="local")
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
-SHORT = 60  # characters of a value in a table
-TASK_COLUMNS = {
-    "service": "service",
-    "phase": "phase",
-    "pid": "pid",
-    "ports": "ports",
-    "envoy": "envoy",
-    "admin": "admin",
-    "version": "version",
-    "last update": "update",
-}
-EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
 TakeOver = Annotated[
     str, typer.Option(metavar="RUN", envvar="RUNBOOK_TAKE_OVER", help="Go on although this run holds the lock.")
 ]
-Given = Annotated[list[str], typer.Option("-p", metavar="NAME VALUE", help="A top-level value in place of the file's.")]
 
 
 @app.command(context_settings={"allow_extra_args": True})
@@ -67,36 +71,35 @@ def run(
     mode: Annotated[str, typer.Option(help="plan or apply; the environment's own where not said.")] = "",
     rehearse: Annotated[bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")] = False,
     take_over: TakeOver = "",
-    p: Given = [],  # noqa: B006 - typer reads the default, nobody changes it
+    p: Annotated[
+        list[str], typer.Option("-p", metavar="NAME VALUE", help="A top-level value in place of the file's.")
+    ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
-    with _errors():
-        given = _given(p, context.args)
-        if rehearse:
-            given = {"mode": "apply", **given, "target": "local"}
-        given |= {"mode": mode} if mode else {}
-        with _progress() as progress, environ(RUNBOOK_TAKE_OVER=take_over):
-            this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
-        _tell(this, summary, failure, environment)
-        raise typer.Exit(EXIT[summary["outcome"]])
+    given = _given(p, context.args)
+    if rehearse:
+        given = {"mode": "apply", **given, "target": "local"}
+    given |= {"mode": mode} if mode else {}
+    with _progress() as progress, environ(RUNBOOK_TAKE_OVER=take_over):
+        this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
+    _tell(this, summary, failure, environment)
+    raise typer.Exit(EXIT[summary["outcome"]])
 
 
 @app.command()
 def status(environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say where an environment stands, from live state alone."""
-    with _errors():
-        p = parameters.load(environment)
-        if p.rehearsed and supervisor.running() is None:
-            found: dict[str, Any] = {"environment": p.environment, "stage": "not running", "weights": {}}
-        else:
-            look = survey(open_session({"environment": environment, "mode": "plan"}))
-            there = [key for key, state in look.live.items() if state]
-            services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
-            found = {"environment": p.environment, "stage": look.stage, "weights": dict(look.split.weights)}
-            found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
-        newest = record.latest(p.environment, p.records, p.target)
-        found["run"] = newest.id if newest else None
-        console.print_json(json.dumps(found)) if as_json else _standing(found)
+    p = parameters.load(environment)
+    found: dict[str, Any] = {"environment": p.environment, "stage": "not running", "weights": {}}
+    if not p.rehearsed or supervisor.running():
+        look = survey(open_session({"environment": environment, "mode": "plan"}))
+        there = [key for key, state in look.live.items() if state]
+        services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
+        found |= {"stage": look.stage, "weights": dict(look.split.weights)}
+        found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
+    newest = record.latest(p.environment, p.records, p.target)
+    found["run"] = newest.id if newest else None
+    console.print_json(json.dumps(found)) if as_json else _standing(found)
 
 
 @app.command()
@@ -107,7 +110,7 @@ def undo(
     take_over: TakeOver = "",
 ) -> None:
     """Take back what a run changed, last change first; stops on anybody else's change."""
-    with _errors(), environ(RUNBOOK_TAKE_OVER=take_over):
+    with environ(RUNBOOK_TAKE_OVER=take_over):
         this = record.find(run)
         session = _session_of(this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
@@ -125,57 +128,52 @@ def approve(
     run: str, by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = ""
 ) -> None:
     """Approve the next step of a run: exactly the plan it has now, until it runs out."""
-    with _errors():
-        this = record.find(run)
-        session = _session_of(this, "plan")
-        steps = plan_steps(session)
-        if not steps:
-            raise ParametersError("approve: no step is left", hint="runbook status ENV")
-        plan = survey(session).plan_weights(steps[0].weights)
-        _show(plan, "nothing to approve")
-        given = approvals.approve(session, this, plan, approver=by)
-        console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
+    this = record.find(run)
+    session = _session_of(this, "plan")
+    steps = plan_steps(session)
+    if not steps:
+        raise ParametersError("approve: no step is left", hint="runbook status ENV")
+    plan = survey(session).plan_weights(steps[0].weights)
+    _show(plan, "nothing to approve")
+    given = approvals.approve(session, this, plan, approver=by)
+    console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
 
 
 @app.command()
 def hold(run: str, by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "") -> None:
     """Let the shift of a run stop at its next look; weights stay, and running 05 again goes on."""
-    with _errors():
-        this = record.find(run)
-        holder = record.holder(this)
-        if holder is None or holder["run"] != this.id:
-            busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
-            raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint="runbook status ENV")
-        approvals.hold(this, by or getpass.getuser())
-        console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
+    this = record.find(run)
+    holder = record.holder(this)
+    if holder is None or holder["run"] != this.id:
+        busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
+        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint="runbook status ENV")
+    approvals.hold(this, by or getpass.getuser())
+    console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
 
 @app.command()
 def verify(run: str) -> None:
     """Judge every verdict of a run again from its stored counts, and look for secrets in its record."""
-    with _errors():
-        checked = check_run(record.find(run))
-        for each in checked:
-            console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}", markup=False)
-        raise typer.Exit(0 if all(each.holds for each in checked) else 1)
+    checked = check_run(record.find(run))
+    for each in checked:
+        console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
+    raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 
 @app.command()
 def lint(file: Environment) -> None:
     """Check a parameters file without calling anything."""
-    with _errors():
-        p = parameters.load(file)
-        for note in p.notes:
-            console.print(f"WARN {note}", markup=False)
-        console.print(f"{p.environment}: nothing to refuse")
+    p = parameters.load(file)
+    for note in p.notes:
+        console.print(f"WARN {note}")
+    console.print(f"{p.environment}: nothing to refuse")
 
 
 @local.command()
 def up(environment: Environment = "local") -> None:
     """Start the local mesh, with an environment's services as they are before the mesh."""
-    with _errors():
-        session = open_session({"environment": environment, "target": "local", "mode": "plan"})
-        console.print(f"up: {session.connection.endpoint}")
+    session = open_session({"environment": environment, "target": "local", "mode": "plan"})
+    console.print(f"up: {session.connection.endpoint}")
 
 
 @local.command()
@@ -187,14 +185,11 @@ def down() -> None:
 @local.command("status")
 def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say what the local mesh runs: tasks, sidecars, ports, traffic, logs."""
-    with _errors():
-        mesh = supervisor.running()
-        found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
-        if mesh:
-            tasks = mesh.ask("/runbook/tasks")["tasks"]
-            found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": tasks}
-            found["traffic"] = _traffic(mesh)
-        console.print_json(json.dumps(found)) if as_json else _local(found)
+    found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
+    if mesh := supervisor.running():
+        found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": mesh.ask("/runbook/tasks")["tasks"]}
+        found["traffic"] = _traffic(mesh)
+    console.print_json(json.dumps(found)) if as_json else _local(found)
 
 
 @local.command()
@@ -208,42 +203,44 @@ def fault(
     ] = False,
 ) -> None:
     """Let a service's application fail, or (with no option) work again."""
-    with _errors():
-        p = parameters.load(environment)
-        if service not in p.services:
-            raise ParametersError(f"service: no {service!r}; expected one of {', '.join(p.services)}")
-        inject(p, service, error_rate=error_rate, latency_ms=latency_ms, crash=crash)
-        console.print(f"{service}: error rate {error_rate:g}, latency {latency_ms:g} ms{', crashing' if crash else ''}")
+    p = parameters.load(environment)
+    if service not in p.services:
+        raise ParametersError(f"service: no {service!r}; expected one of {', '.join(p.services)}")
+    inject(p, service, error_rate=error_rate, latency_ms=latency_ms, crash=crash)
+    console.print(f"{service}: error rate {error_rate:g}, latency {latency_ms:g} ms{', crashing' if crash else ''}")
 
 
 def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
     """Return each caller's requests per second now, and its totals since the local mesh came up."""
-    kept = ("requests_per_second", "sent", "answered", "failed", "in_flight", "restarts", "file")
-    found = {
-        name: {key: now.get(key, 0) for key in ("at", *kept)} for name, now in mesh.ask("/runbook/traffic").items()
-    }
-    for calls in found.values():
-        silent = time.time() - calls.pop("at") > SILENT_SECONDS
-        calls["requests_per_second"] = 0 if silent else round(calls["requests_per_second"])
+    kept = ("sent", "answered", "failed", "in_flight", "restarts", "file")
+    found = {}
+    for name, now in mesh.ask("/runbook/traffic").items():
+        silent = time.time() - now.get("at", 0) > SILENT_SECONDS
+        rate = 0 if silent else round(now.get("requests_per_second", 0))
+        found[name] = {"requests_per_second": rate, **{key: now.get(key, 0) for key in kept}}
     return found
+
+
+def _table(**options: Any) -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), **options)
 
 
 def _local(found: dict[str, Any]) -> None:
     console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else "the local mesh is not running")
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = _table()
     for column in TASK_COLUMNS:
-        table.add_column(column, no_wrap=True)
+        table.add_column("last update" if column == "update" else column, no_wrap=True)
     for task in found["tasks"]:
-        ports = ", ".join(f"{port}→{own}" for port, own in task["ports"].items())
-        told = {**task, "ports": ports}
-        table.add_row(*(str("–" if told.get(key) in (None, "") else told[key]) for key in TASK_COLUMNS.values()))
+        told = {**task, "ports": ", ".join(f"{port}→{own}" for port, own in task["ports"].items())}
+        table.add_row(*("–" if told.get(key) in (None, "") else str(told[key]) for key in TASK_COLUMNS))
     if found["tasks"]:
         console.print(table)
     for task in found["tasks"]:
-        console.print(f"log of {task['service']}: {task['log']}", markup=False)
-        console.print(f"  rejected: {task['error']}", markup=False) if task.get("error") else None
+        console.print(f"log of {task['service']}: {task['log']}")
+        if task.get("error"):
+            console.print(f"  rejected: {task['error']}")
     for name, rates in found["traffic"].items():
-        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]), markup=False)
+        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]))
 
 
 def _first(run: record.Run, need: str) -> Evidence:
@@ -262,27 +259,15 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
-    return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Print an error of this library as its sentence, and end with its exit code."""
     try:
-        yield
-    except RunbookError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(scrubbed(f"{error.reason}: {error}"), markup=False)
-        raise typer.Exit(error.exit_code) from None
+        return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
+    except yaml.YAMLError as error:
+        raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
 
 
 @contextmanager
 def _progress() -> Iterator[unattended.Progress]:
-    columns = (
-        SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-    )
+    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as bar:
         tasks: dict[str, Any] = {}
 
@@ -297,51 +282,36 @@ def _progress() -> Iterator[unattended.Progress]:
 def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None, environment: str) -> None:
     if failure:
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
-        console.print(f"{failure.source}\n", markup=False, style="dim")
-        console.print(f"{failure.error}: {failure.message}", markup=False)
-        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here", markup=False)
+        console.print(f"{failure.source}\n", style="dim")
+        console.print(f"{failure.error}: {failure.message}")
+        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here")
     for step in summary["shift"]:
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
-        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}", markup=False)
+        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}", markup=False)
-    if this.opened.get("target") == "local" and (mesh := supervisor.running()) is not None:
+    console.print(f"record: {folder}")
+    if this.opened.get("target") == "local" and (mesh := supervisor.running()):
         for name, calls in _traffic(mesh).items():
             console.print(
                 f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
             )
-        console.print("the local mesh is still up: look around, then `runbook local down`", markup=False)
+        console.print("the local mesh is still up: look around, then `runbook local down`")
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
 def _show(plan: Plan, nothing: str) -> None:
-    table = Table(title=plan.title, box=None, padding=(0, 2, 0, 0))
+    table = _table(title=plan.title)
     for column in ("change", "fields"):
         table.add_column(column, overflow="fold")
     for change in plan:
-        table.add_row(f"{change.verb} {change.name}", "\n".join(map(_field, change.diff)))
+        table.add_row(title_of(change), "\n".join(fields_of(change)))
     console.print(table if plan.changes else f"{plan.title}: {nothing}")
 
 
-def _field(one: Difference) -> str:
-    """Return a field's change in one short line; of a thing that comes or goes as a whole its name says enough."""
-    if not one.field and None in (one.before, one.after):
-        return ""
-    return f"{one.field.removeprefix('spec.')}: {_short(one.before)} → {_short(one.after)}".removeprefix(": ")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Answer):
-        return f"what {value.change!r} makes"
-    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value, default=str)
-    text = text.rsplit("/", 1)[-1] if text.startswith("arn:") else text
-    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
-
-
 def _standing(found: dict[str, Any]) -> None:
-    table = Table(title="where it stands", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = _table(title="where it stands", show_header=False)
     weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
     for key, value in {**found, "weights": weights}.items():
         lines = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else value or []

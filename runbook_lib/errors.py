@@ -68,111 +68,75 @@ class RunbookError(Exception):
 
 
 class Refused(RunbookError):
-    """Refused before any write."""
-
     reason = "refused"
     exit_code = 2
 
 
 class ParametersError(Refused):
-    """The parameters cannot be used as they stand."""
-
     reason = "parameters"
 
 
 class TargetError(Refused):
-    """The caller's account, region or endpoint is not the file's."""
-
     reason = "target"
 
 
 class PrerequisiteError(Refused):
-    """An earlier notebook has not been applied."""
-
     reason = "prerequisite"
 
 
 class PlanError(Refused):
-    """What is wanted cannot be reached from what is there."""
-
     reason = "plan"
 
 
 class GateError(Refused):
-    """A plan's evidence is missing or does not hold."""
-
     reason = "gate"
 
 
 class StalePlanError(Refused):
-    """What the plan was made against is no longer what is there."""
-
     reason = "stale_plan"
 
 
 class LockError(Refused):
-    """Another run holds this environment."""
-
     reason = "lock"
 
 
 class Failed(RunbookError):
-    """Something was attempted and did not end well."""
-
     reason = "failed"
 
 
 class CallError(Failed):
-    """AWS refused a call, or could not be reached."""
-
     reason = "call"
 
 
 class ThrottledError(CallError):
-    """AWS takes no more calls just now."""
-
     reason = "throttled"
 
 
 class CredentialsError(CallError):
-    """The credentials have run out, or are no longer taken."""
-
     reason = "credentials"
 
 
 class ForeignChangeError(Failed):
-    """Another writer changed the same thing at the same time."""
-
     reason = "foreign_change"
 
 
 class ReadBackError(Failed):
-    """What was read after a write is not what was written."""
-
     reason = "read_back"
 
 
 class WaitError(Failed):
-    """A wait ended without its condition."""
-
     reason = "wait"
 
 
 class RollbackError(Failed):
-    """The way back to the stable service could not be made, or traffic does not show it."""
-
     reason = "rollback_failed"
 
 
 class Held(RunbookError):
-    """Traffic stays where it is until somebody decides."""
-
     reason = "held"
     exit_code = 3
 
 
 class RolledBack(RunbookError):
-    """Traffic was taken back to the stable service."""
-
     reason = "rolled_back"
     exit_code = 4

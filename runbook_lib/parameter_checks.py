@@ -6,7 +6,7 @@ Pure: it reads parsed parameters and yields a sentence for each thing that must 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from runbook_lib.envoy_image import image_problems
@@ -40,9 +40,7 @@ def _check_services(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         where = f"services.{name}"
         for backend in service.backends:
-            if backend not in p.virtual_services:
-                known = list(p.virtual_services)
-                yield f"{where}.backends: no virtual service {backend!r}; {_instead(backend, known)}"
+            yield from _known(f"{where}.backends", "virtual service", backend, p.virtual_services)
         sized = p.launch_type_of(name) == "FARGATE" and (service.cpu or service.memory)
         if sized and service.memory not in FARGATE_SIZES.get(service.cpu or 0, ()):
             yield f"{where}: Fargate has no size of {service.cpu} CPU units with {service.memory} MiB; give both"
@@ -57,11 +55,10 @@ def _doubles(where: str, values: list[str]) -> Iterator[str]:
 
 def _check_providers(p: Parameters) -> Iterator[str]:
     for name, provider in p.virtual_services.items():
-        known = list(p.services if provider.node else p.routers)
-        wanted = provider.node or provider.router or ""
-        if wanted not in known:
-            kind = "service" if provider.node else "router"
-            yield f"virtual_services.{name}: no {kind} {wanted!r}; {_instead(wanted, known)}"
+        if provider.node:
+            yield from _known(f"virtual_services.{name}", "service", provider.node, p.services)
+        elif provider.router:
+            yield from _known(f"virtual_services.{name}", "router", provider.router, p.routers)
 
 
 def _check_routes(p: Parameters) -> Iterator[str]:
@@ -84,8 +81,7 @@ def _check_targets(p: Parameters, where: str, route: Route, *, under_shift: bool
         yield f"{where}: expected 1 to 10 targets; found {len(names)}"
     yield from _doubles(where, names)
     for name in names:
-        if name not in p.services:
-            yield f"{where}: no service {name!r}; {_instead(name, list(p.services))}"
+        yield from _known(where, "service", name, p.services)
     if under_shift:
         if isinstance(route.targets, dict):
             yield f"{where}: expected names only, since `shift` moves these weights; found weights"
@@ -121,8 +117,9 @@ def _check_shift(p: Parameters) -> Iterator[str]:
             yield f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one of {list(p.services)}"
 
 
-def _instead(word: str, known: list[str]) -> str:
-    return nearest(word, known) or f"expected one of {known}"
+def _known(where: str, kind: str, name: str, known: Collection[str]) -> Iterator[str]:
+    if name not in known:
+        yield f"{where}: no {kind} {name!r}; {nearest(name, [*known]) or f'expected one of {[*known]}'}"
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -30,14 +32,24 @@ __all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "para
 
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
+
+def _lowered(value: Any) -> Any:
+    """Lower-case a DNS name: DNS ignores case, App Mesh does not, Envoy refuses two that differ so."""
+    return value.lower() if isinstance(value, str) else value
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 Dns = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$")
+    str,
+    BeforeValidator(_lowered),
+    StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$"),
 ]
 UserId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Positive = Annotated[int, Field(ge=1)]
+HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
+UrlPath = Annotated[str, StringConstraints(pattern="^/")]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 LaunchType = Literal["FARGATE", "EC2"]
 
@@ -101,8 +113,8 @@ class HealthCheck(Strict):
 class Timeout(Strict):
     """A request's time limits; above 15 s they must stand on the route and on every listener."""
 
-    per_request_seconds: Annotated[int, Field(ge=1)] | None = Field(None, description="whole request, retries included")
-    idle_seconds: Annotated[int, Field(ge=1)] | None = Field(None, description="connection without a byte")
+    per_request_seconds: Positive | None = Field(None, description="whole request, retries included")
+    idle_seconds: Positive | None = Field(None, description="connection without a byte")
 
 
 class Service(Strict):
@@ -129,7 +141,7 @@ class Service(Strict):
 class Header(Strict):
     """A header a request must carry."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=50)] = Field(description="header name")
+    name: HeaderName = Field(description="header name")
     exact: str | None = Field(None, description="its exact value")
     prefix: str | None = Field(None, description="how its value starts")
     invert: bool = Field(False, description="match what does not match")
@@ -138,8 +150,8 @@ class Header(Strict):
 class Match(Strict):
     """Which requests a route is for."""
 
-    prefix: Annotated[str, StringConstraints(pattern="^/")] | None = Field(None, description="path prefix")
-    path: Annotated[str, StringConstraints(pattern="^/")] | None = Field(None, description="exact path")
+    prefix: UrlPath | None = Field(None, description="path prefix")
+    path: UrlPath | None = Field(None, description="exact path")
     method: str | None = Field(None, description="HTTP method")
     headers: Annotated[list[Header], Field(max_length=10)] = Field([], description="headers, all of which must match")
     service: str | None = Field(None, description="gRPC service")
@@ -233,9 +245,7 @@ class VerdictRule(Strict):
 class Trial(Strict):
     """Test requests of the canary's own, before users see it: a route of higher priority for one header."""
 
-    header: Annotated[str, StringConstraints(min_length=1, max_length=50)] = Field(
-        "x-runbook-trial", description="its header"
-    )
+    header: HeaderName = Field("x-runbook-trial", description="its header")
     requests: Positive = Field(20, description="answered without an error before users see the canary")
     wait_seconds: Positive = Field(120, description="for requests with that header, where the runbook cannot make them")
 
@@ -322,7 +332,14 @@ class Approval(Strict):
 
     approver: str = Field(description="who")
     plan: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")] = Field(description="the plan's hash")
-    until: str = Field(description="when it runs out, ISO 8601 with an offset")
+    until: AwareDatetime = Field(strict=False, description="when it runs out, ISO 8601 with an offset")
+
+
+def _distinct(names: Any) -> Any:
+    folded = [name.lower() for name in names] if isinstance(names, dict) else []
+    if double := sorted({name for name in folded if folded.count(name) > 1}):
+        raise ValueError(f"{', '.join(double)} stands there twice, differing only by case")
+    return names
 
 
 class Parameters(Strict):
@@ -345,7 +362,9 @@ class Parameters(Strict):
     envoy: Envoy = Field(Envoy(), description="the sidecar")
     iam: Iam = Field(Iam(), description="Envoy's permission")
     services: Annotated[dict[Name, Service], Field(min_length=1)] = Field(description="services by virtual node name")
-    virtual_services: dict[Dns, VirtualService] = Field(description="names callers dial")
+    virtual_services: Annotated[dict[Dns, VirtualService], BeforeValidator(_distinct)] = Field(
+        description="names callers dial"
+    )
     routers: dict[Name, Router] = Field({}, description="routers by name")
     shift: Shift = Field(description="the shift")
     retirement: Retirement = Field(Retirement(), description="taking the stable version out")
@@ -430,15 +449,14 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     data |= {k: v for k, v in given.items() if k != "environment"}
     if unquoted := list(_unquoted(data)):
         raise _refusal(file, unquoted)
-    data, notes = _lower_dns(data, file)
     try:
-        parameters = Parameters.model_validate_json(json.dumps(data, default=str), strict=True)
+        parameters = Parameters.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise _refusal(file, (_sentence(e) for e in error.errors())) from None
     found = list(problems(parameters))
     if found:
         raise _refusal(file, found)
-    parameters._notes = notes
+    parameters._notes = tuple(_notes(data, parameters.model_dump()))
     return parameters
 
 
@@ -476,35 +494,18 @@ def _unquoted(data: Any, where: str = "") -> Iterator[str]:
         yield from _unquoted(value, f"{where}.{key}".lstrip("."))
 
 
-def _lower_dns(data: dict[str, Any], file: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Lower-case every DNS-like name: DNS ignores case, App Mesh does not, Envoy refuses two that differ so."""
-    notes: list[str] = []
-
-    def lower(where: str, value: Any) -> Any:
-        if isinstance(value, str) and value != value.lower():
-            notes.append(f"{where}: {value!r} was read as {value.lower()!r}: DNS ignores case, App Mesh does not")
-            return value.lower()
-        return value
-
-    data = json.loads(json.dumps(data, default=str))
-    for place, key in (("", "namespace"), ("shift", "name")):
-        holder = data.get(place) if place else data
-        if isinstance(holder, dict) and key in holder:
-            holder[key] = lower(f"{place}.{key}".lstrip("."), holder[key])
-    for name, service in (data.get("services") or {}).items() if isinstance(data.get("services"), dict) else ():
-        if isinstance(service, dict):
-            if "hostname" in service:
-                service["hostname"] = lower(f"services.{name}.hostname", service["hostname"])
-            if isinstance(service.get("backends"), list):
-                service["backends"] = [lower(f"services.{name}.backends", b) for b in service["backends"]]
-    virtual = data.get("virtual_services")
-    if isinstance(virtual, dict):
-        folded = [str(name).lower() for name in virtual]
-        double = sorted({name for name in folded if folded.count(name) > 1})
-        if double:
-            raise _refusal(file, [f"virtual_services: {', '.join(double)} stands there twice, differing only by case"])
-        data["virtual_services"] = {lower(f"virtual_services.{k}", k): v for k, v in virtual.items()}
-    return data, tuple(notes)
+def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
+    """Yield what was read otherwise than it was said: names of DNS, in lower case."""
+    if isinstance(said, str) and isinstance(read, str) and said != read:
+        yield f"{where}: {said!r} was read as {read!r}: DNS ignores case, App Mesh does not"
+    elif isinstance(said, list):
+        for one, other in zip(said, read, strict=True):
+            yield from _notes(one, other, where)
+    elif isinstance(said, dict):
+        for key, value in said.items():
+            at, known = f"{where}.{key}".lstrip("."), key if key in read else key.lower()
+            yield from _notes(key, known, at)
+            yield from _notes(value, read[known], at)
 
 
 def _refusal(file: str, problems: Any) -> ParametersError:

@@ -37,13 +37,18 @@ def scrubbed(text: str) -> str:
 def redacted(value: Any) -> Any:
     """Return a copy of a JSON-like value with secret-shaped text masked.
 
-    An environment variable (`{"name": …, "value": …}`) is masked by its name too.
+    An environment variable (`{"name": …, "value": …}`) is masked by its name too; a picture, by its MIME type, is
+    left as it is.
     """
     if isinstance(value, Mapping):
-        out = {key: redacted(inner) for key, inner in value.items()}
+        out = {key: inner if _is_picture(key, inner) else redacted(inner) for key, inner in value.items()}
         if isinstance(value.get("value"), str) and NAMES.search(str(value.get("name", ""))):
             out["value"] = MASK
         return out
     if isinstance(value, list | tuple):
         return [redacted(inner) for inner in value]
     return scrubbed(value) if isinstance(value, str) else value
+
+
+def _is_picture(key: Any, value: Any) -> bool:
+    return str(key).startswith("image/") and isinstance(value, str)

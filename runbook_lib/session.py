@@ -49,7 +49,7 @@ from runbook_lib.redaction import scrubbed
 
 __all__ = ["Identity", "Session", "open_session", "opening"]
 
-READS = ("describe_", "list_", "get_", "discover_", "head_", "simulate_")
+READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
@@ -76,7 +76,7 @@ class Identity:
     arn: str
 
 
-@dataclass
+@dataclass(repr=False)  # whatever prints one would print all of its parameters
 class Session:
     """An environment that has been opened and proved to be the one meant.
 
@@ -113,11 +113,12 @@ class Session:
         if any(value is None or value == [] for value in arguments.values()):
             return None
         try:
-            answer = self._call(reading.call.service, reading.call.operation, arguments)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in reading.absent:
+            answer = self._call(reading.call, arguments)
+        except CallError as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
                 return None
-            raise _call_error(reading.call, error) from error
+            raise
         return jmespath.search(reading.query, answer)
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
@@ -131,30 +132,21 @@ class Session:
 
     def write(self, call: Call) -> Any:
         """Make one call that changes something. Only `apply` may use this."""
-        try:
-            return self._call(call.service, call.operation, self._resolved(call.arguments))
-        except ClientError as error:
-            raise _call_error(call, error) from error
+        return self._call(call, self._resolved(call.arguments))
 
-    def wait_for(self, wait: Wait, *, interval: float | None = None) -> Any:
+    def wait_for(self, wait: Wait) -> Any:
         """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
-        pause = interval or (0.1 if self.parameters.rehearsed else 6.0)
-        began = self.clock()
-        end = began + wait.timeout_seconds
-        while True:
-            self.waiting(wait.what, self.clock() - began, wait.timeout_seconds)
+        after = f" after {wait.timeout_seconds} s"
+        for _ in self.looks(wait.what, wait.timeout_seconds, 0.1 if self.parameters.rehearsed else 6.0):
             state = self.read(wait.reading)
             if jmespath.search(wait.until, state):
-                self.waiting("", self.clock() - began, wait.timeout_seconds)
                 return state
-            failed = jmespath.search(wait.failed, state)
-            if failed or self.clock() >= end:
-                after = "" if failed else f" after {wait.timeout_seconds} s"
-                raise WaitError(
-                    f"{wait.what}: did not come about{after}; last seen {state}",
-                    hint="look at the service's events",
-                )
-            self.sleep(pause)
+            if jmespath.search(wait.failed, state):
+                after = ""
+                break
+        raise WaitError(
+            f"{wait.what}: did not come about{after}; last seen {state}", hint="look at the service's events"
+        )
 
     def looks(self, what: str, most: float, interval: float) -> Iterator[None]:
         """Yield, and again every `interval` seconds until `most` have passed; whoever watches is told what for."""
@@ -171,8 +163,8 @@ class Session:
 
     def latest_run(self) -> record.Run | None:
         """Return the environment's newest run that applies, ended or not."""
-        named, p = os.environ.get("RUNBOOK_RUN"), self.parameters
-        return record.find(named) if named else record.latest(p.environment, p.records, p.target)
+        p = self.parameters
+        return _executing() or record.latest(p.environment, p.records, p.target)
 
     @cached_property
     def boto(self) -> Any:
@@ -182,11 +174,9 @@ class Session:
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
         if self.run is None:
-            named = os.environ.get("RUNBOOK_RUN")
-            base = self.parameters.records
-            opened = opening(self.parameters, self.file, self.given)
-            joined = record.find(named) if named else None
-            self.run = joined or record.open_or_join(self.parameters.environment, base, **opened)
+            p = self.parameters
+            opened = opening(p, self.file, self.given)
+            self.run = _executing() or record.open_or_join(p.environment, p.records, **opened)
         return self.run
 
     @contextmanager
@@ -202,11 +192,11 @@ class Session:
             raise TypeError("a reading's arguments cannot be a reading as a whole")
         return {k: self.read(v) if isinstance(v, Reading) else v for k, v in arguments.items()}
 
-    def _call(self, service: str, operation: str, arguments: Mapping[str, Any]) -> Any:
+    def _call(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         try:
-            answer = getattr(self._client(service), operation)(**arguments)
-        except BotoCoreError as error:
-            raise _call_error(Call(service, operation, arguments), error) from error
+            answer = getattr(self._client(call.service), call.operation)(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise _call_error(call, error) from error
         answer.pop("ResponseMetadata", None)  # headers are nobody's state
         return answer
 
@@ -220,20 +210,25 @@ class Session:
 
     def counts(self) -> dict[str, int]:
         """Return how many calls read and how many wrote."""
-        reads = ("Describe", "List", "Get", "Discover")
-        read = sum(n for name, n in self.calls.items() if name.split(".")[1].startswith(reads))
+        read = sum(n for name, n in self.calls.items() if name.split(".")[1].lower().startswith(READS))
         return {"read": read, "write": sum(self.calls.values()) - read}
 
     def ended(self, error: RunbookError) -> None:
         """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
-        if os.environ.get("RUNBOOK_RUN"):
-            self.join_run().write("ended", word=error.reason, error=type(error).__name__)
+        if run := _executing():
+            run.write("ended", word=error.reason, error=type(error).__name__)
 
     def close(self) -> None:
-        """Leave the counts of this session's calls in the run, where one is under way."""
-        named = os.environ.get("RUNBOOK_RUN")
-        if self.run or named:
-            self.join_run().write("calls", notebook=self.notebook, **self.counts())
+        """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
+        run = self.run or _executing()
+        if run and run.folder.is_dir():
+            run.write("calls", notebook=self.notebook, **self.counts())
+
+
+def _executing() -> record.Run | None:
+    """Return the run that executes this notebook, None where somebody does by hand."""
+    folder = os.environ.get("RUNBOOK_RUN")
+    return record.Run(Path(folder)) if folder else None
 
 
 def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +259,6 @@ def open_session(
     connection = (connect or _connect)(parameters)
     session = Session(parameters, notebook, connection, environment, given, undo, **options)
     session.identity = _identity(session)
-    _guard(session)
     atexit.register(session.close)
     _show_errors(session)
     return session
@@ -301,11 +295,8 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     names = set(namespace)
     if "__name__" in namespace:
         injected = [source for source in namespace.get("In", ()) if source.startswith("# Parameters")]
-        declared = {
-            *namespace.get("__annotations__", ()),
-            *(name for source in injected for name in _assigned(source)),
-        }
-        names &= {*known, *declared}
+        assigned = (name for source in injected for name in _assigned(source))
+        names &= {*known, *namespace.get("__annotations__", ()), *assigned}
     for name in sorted(names - set(known)):
         nearest = files.nearest(name, known)
         raise ParametersError(
@@ -315,10 +306,8 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assigned(source: str) -> list[str]:
-    nodes = ast.parse(source).body
-    targets = [t for n in nodes if isinstance(n, ast.Assign) for t in n.targets]
-    targets += [n.target for n in nodes if isinstance(n, ast.AnnAssign)]
-    return [t.id for t in targets if isinstance(t, ast.Name)]
+    names = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 def _connect(parameters: Parameters) -> Connection:
@@ -363,50 +352,44 @@ def _not_again(operation: Any, response: Any, caught_exception: Exception | None
 
 
 def _identity(session: Session) -> Identity:
+    """Return who calls; refuse any account but the file's (the region is the file's by the clients' making)."""
+    p = session.parameters
     try:
         state = session.read(Reading(Call("sts", "get_caller_identity"), "{account: Account, arn: Arn}"))
     except CallError as error:
         if not isinstance(error.__cause__, NO_CREDENTIALS):
             raise
-        p = session.parameters
         raise TargetError(
             f"account: {p.environment} is account {p.account_id}; nobody is logged in here ({error.__cause__})",
             hint=f"log in to it, or rehearse on the local mesh: runbook run {session.file} --rehearse",
         ) from error
-    return Identity(state["account"], state["arn"])
-
-
-def _guard(session: Session) -> None:
-    """Refuse any account but the file's; the region is the file's by construction of the clients."""
-    found, wanted = session.identity.account, session.parameters.account_id
-    if found != wanted:
+    if state["account"] != p.account_id:
         raise TargetError(
-            f"account: {session.parameters.environment} is account {wanted}; these credentials are for {found}",
+            f"account: {p.environment} is account {p.account_id}; these credentials are for {state['account']}",
             hint="log in to the file's account; nothing was changed",
         )
+    return Identity(**state)
 
 
 NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
-KINDS = {
-    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"), CredentialsError),
-    **dict.fromkeys(("Throttling", "ThrottlingException", "TooManyRequestsException"), ThrottledError),
-}
-ADVICE = {
-    "ExpiredToken": "log in again and run again: it goes on from where AWS stands",
-    "ExpiredTokenException": "log in again and run again: it goes on from where AWS stands",
-    "AccessDeniedException": "this identity lacks a permission; 00_check_environment lists what is needed",
-    "TooManyRequestsException": "throttled; nothing is half done, run again in a minute",
-    "ThrottlingException": "throttled; nothing is half done, run again in a minute",
-    "LimitExceededException": "a quota, not a rate: free some, or ask for more in Service Quotas",
+GO_ON = "run again: it goes on from where AWS stands"
+OUT = CredentialsError, f"log in again and {GO_ON}"
+THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
+KNOWN: dict[str, tuple[type[CallError], str]] = {
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"), OUT),
+    **dict.fromkeys(("Throttling", "ThrottlingException", "TooManyRequestsException"), THROTTLED),
+    "AccessDeniedException": (
+        CallError,
+        "this identity lacks a permission; 00_check_environment lists what is needed",
+    ),
+    "LimitExceededException": (CallError, "a quota, not a rate: free some, or ask for more in Service Quotas"),
 }
 
 
 def _call_error(call: Call, error: Exception) -> CallError:
     where = f"{call.service} {call.operation}"
-    if isinstance(error, CallError):
-        return error
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        kind = KINDS.get(code, CallError)
-        return kind(f"{where}: {code}: {message}", hint=ADVICE.get(code, "run again: it goes on from where AWS stands"))
+        kind, advice = KNOWN.get(code, (CallError, GO_ON))
+        return kind(f"{where}: {code}: {message}", hint=advice)
     return CallError(f"{where}: {error}", hint="check the connection, then run again")

@@ -21,6 +21,7 @@ from runbook_lib.drawing import Drawing, percent
 from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
 from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
+from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
 from runbook_lib.shift import Decision, plan_steps
@@ -37,8 +38,8 @@ __all__ = [
     "show_changes",
     "show_checks",
     "show_credentials",
-    "show_decision",
     "show_done",
+    "show_drawing",
     "show_evidence",
     "show_forecast",
     "show_history",
@@ -52,7 +53,6 @@ __all__ = [
     "show_split",
     "show_steps",
     "show_steps_taken",
-    "show_table",
     "show_topology",
 ]
 
@@ -128,22 +128,16 @@ class Picture:
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         png = base64.b64encode(pictures.png(self.drawing)).decode()
         about = {"alt": self.drawing.words, "width": round(self.drawing.width)}
-        return {"image/png": png, "text/plain": "(a picture; its words stand below)"}, {"image/png": about}
+        return {"image/png": png, "text/plain": repr(self)}, {"image/png": about}
 
     def __repr__(self) -> str:
         return "(a picture; its words stand below)"
 
 
-def show_table(caption: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Show rows under a caption."""
-    display(Table(caption, list(rows)))
-
-
 def show_session(session: Session) -> None:
     """Show where this notebook is about to act, as a banner nobody overlooks."""
-    p = session.parameters
-    display(Banner(p.environment, p.target, p.account_id, p.region, p.mode))
-    for note in p.notes:
+    display(Banner(session.parameters))
+    for note in session.parameters.notes:
         display(Words(note, "WARN"))
 
 
@@ -151,20 +145,18 @@ def show_session(session: Session) -> None:
 class Banner:
     """Environment, account, region and mode."""
 
-    environment: str
-    target: str
-    account: str
-    region: str
-    mode: str
+    parameters: Parameters
 
     def __repr__(self) -> str:
-        where = "the local mesh" if self.target == "local" else "AWS"
-        does = "APPLIES changes" if self.mode == "apply" else "only plans"
-        return f"{self.environment} on {where} · account {self.account} · {self.region} · {does}"
+        p = self.parameters
+        where = "the local mesh" if p.rehearsed else "AWS"
+        does = "APPLIES changes" if p.mode == "apply" else "only plans"
+        return f"{p.environment} on {where} · account {p.account_id} · {p.region} · {does}"
 
     def _repr_html_(self) -> str:
-        danger = self.target == "aws" and self.mode == "apply"
-        back = "#cf222e" if danger else "#0969da" if self.mode == "plan" else "#1a7f37"
+        applies = self.parameters.mode == "apply"
+        danger = applies and not self.parameters.rehearsed
+        back = "#cf222e" if danger else "#1a7f37" if applies else "#0969da"
         style = f"background:{back};color:#fff;padding:.6em 1em;border-radius:6px;font-weight:600"
         return f"<div role='status' style='{style}'>{'⚠ ' if danger else ''}{html.escape(repr(self))}</div>"
 
@@ -185,31 +177,23 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
     A way back says no more than what comes back or goes: it is not taken back in its turn.
     """
     rows = [{"change": title_of(change), "fields": "\n".join(fields_of(change)) or "–"} for change in plan]
-    backs = [change.inverse.verb if change.inverse else f"! none: {change.no_inverse}" for change in plan]
     if all(change.verb == "undo" for change in plan):
         return rows
+    backs = [change.inverse.verb if change.inverse else f"! none: {change.no_inverse}" for change in plan]
     return [{**row, "way back": back} for row, back in zip(rows, backs, strict=True)]
 
 
 def show_changes(applied: Iterable[Applied]) -> None:
     """Show what was changed, as it was read back."""
-    made = list(applied)
-    if not made:
-        display(Words("nothing was changed"))
-        return
-    display(
-        Table(
-            f"{len(made)} change(s) made and read back",
-            [{"change": title_of(a.change)} for a in made],
-        )
-    )
+    rows = [{"change": title_of(made.change)} for made in applied]
+    display(Table(f"{len(rows)} change(s) made and read back", rows) if rows else Words("nothing was changed"))
 
 
 def show_evidence(evidence: Iterable[Evidence], caption: str = "what must hold before anything is changed") -> None:
     """Show claims somebody looked into, those that do not hold first."""
     told = sorted(evidence, key=lambda e: e.holds)
     rows = [{"claim": e.name, "holds": MARK["PASS" if e.holds else "FAIL"], "found": e.found} for e in told]
-    if not all(e.holds for e in told):
+    if told and not told[0].holds:
         rows = [{**row, "next": "" if e.holds else e.hint} for row, e in zip(rows, told, strict=True)]
     display(Table(caption, rows))
 
@@ -222,18 +206,15 @@ def show_done(plan: Plan, words: str) -> None:
 
 def show_checks(checks: Iterable[Any]) -> None:
     """Show checks (level, where, message, hint), the surprising ones first."""
-    order = ("FAIL", "WARN", "PASS")
-    rows = [
-        {"": MARK[c.level], "what": c.where, "found": c.message, "next": c.hint}
-        for c in sorted(checks, key=lambda c: order.index(c.level))
-    ]
-    display(Table("checks", rows))
+    ordered = sorted(checks, key=lambda check: ("FAIL", "WARN", "PASS").index(check.level))
+    display(
+        Table("checks", [{"": MARK[c.level], "what": c.where, "found": c.message, "next": c.hint} for c in ordered])
+    )
 
 
 def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
-    weights = found.split.weights
-    rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in weights.items()]
+    rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in found.split.weights.items()]
     display(Table(f"{found.parameters.shift.name} is {found.stage}", rows))
 
 
@@ -308,12 +289,6 @@ def _minutes(minutes: float | None) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
 
 
-def show_decision(decision: Decision) -> None:
-    """Show one step of the shift as it was read back, or as it is planned."""
-    weights = ", ".join(f"{name} {percent(weight / 100)}" for name, weight in decision.weights.items())
-    display(Words(f"{decision.phase}: {decision.words} ({weights})"))
-
-
 def show_credentials(found: Survey) -> None:
     """Show who signs for each service's Envoy, and whether that role may read its node; who cannot comes first."""
     rows = [
@@ -324,14 +299,17 @@ def show_credentials(found: Survey) -> None:
             "as": c.source,
             "may read its node": "yes" if c.may_stream else "not yet",
         }
-        for c in sorted(found.credentials, key=lambda c: (bool(c.role), c.may_stream))
+        for c in sorted(found.credentials, key=lambda c: c.may_stream)
     ]
-    display(Table("who signs for each Envoy", _marked(rows)))
+    display(_marked("who signs for each Envoy", rows))
 
 
-def _marked(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return rows without the column of marks where nothing is marked."""
-    return rows if any(row[""] for row in rows) else [{k: v for k, v in row.items() if k} for row in rows]
+def _marked(caption: str, rows: Iterable[dict[str, str]]) -> Table:
+    """Return a table with the rows that have a mark first; where none has, without the column of marks."""
+    ordered = sorted(rows, key=lambda row: not row[""])
+    if ordered and not ordered[0][""]:
+        ordered = [{name: cell for name, cell in row.items() if name} for row in ordered]
+    return Table(caption, ordered)
 
 
 def show_steps_taken(history: History) -> None:
@@ -345,13 +323,13 @@ def show_steps_taken(history: History) -> None:
 
 def show_history(history: History) -> None:
     """Show the newest shift: who answered how, the canary's share against its weight, the evidence, the events."""
-    _display_drawn(film.drawn(history))
+    show_drawing(film.drawn(history))
 
 
 def show_sidecars(found: Survey) -> None:
     """Show each task: its service, revision, and the health of its containers; those that are not well first."""
     rows = [_task(found, task) for task in found.tasks]
-    display(Table("tasks", _marked(sorted(rows, key=lambda row: (not row[""], row["service"])))))
+    display(_marked("tasks", sorted(rows, key=lambda row: row["service"])))
 
 
 def _task(found: Survey, task: Mapping[str, Any]) -> dict[str, str]:
@@ -381,15 +359,14 @@ def show_names(found: Survey) -> None:
     """Show each name callers may dial, and how many addresses answer it; one that leads nowhere first."""
     rows = [
         {"": "" if r.addresses else MARK["WARN"], "name": name, "addresses": str(len(r.addresses))}
-        for name, r in sorted(found.names.items(), key=lambda item: bool(item[1].addresses))
+        for name, r in found.names.items()
     ]
-    display(Table("names in discovery", _marked(rows)))
+    display(_marked("names in discovery", rows))
 
 
 def show_review(found: Survey) -> None:
     """Show everything the mesh holds in one table (the tutorial's step 4); what is not as the parameters say first."""
     changes = {change.name: change for step in ("01", "02", "03") for change in found.plan_resources(step)}
-    there = {key: state for key, state in found.live.items() if state or key in changes}
     rows = [
         {
             "": MARK["WARN"] if key in changes else "",
@@ -397,9 +374,10 @@ def show_review(found: Survey) -> None:
             "spec": "\n".join(lines_of(state["spec"])) or "–" if state else "not there",
             "the parameters say": "\n".join(fields_of(changes[key])) if key in changes else "the same",
         }
-        for key, state in sorted(there.items(), key=lambda item: item[0] not in changes)
+        for key, state in found.live.items()
+        if state or key in changes
     ]
-    display(Table("review: all is as the parameters say" if not changes else "review", _marked(rows)))
+    display(_marked("review" if changes else "review: all is as the parameters say", rows))
 
 
 def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[Decision] = ()) -> None:
@@ -410,10 +388,11 @@ def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[De
     weights = steps[0].weights if steps else {}
     if plan is None and weights and found.split.state is not None:
         plan = found.plan_weights(weights)
-    _display_drawn(mapped(found, plan, weights).drawn())
+    show_drawing(mapped(found, plan, weights).drawn())
 
 
-def _display_drawn(drawing: Drawing) -> None:
+def show_drawing(drawing: Drawing) -> None:
+    """Show a picture, where there is anything to see, and the same in words."""
     if drawing.shapes:
         display(Picture(drawing))
     display(Words(drawing.words))

@@ -74,13 +74,13 @@ class Topology:
         ]
         left, right = LEFTS[NAMES] - 12, LEFTS[NODES] + WIDE + 12
         shapes += _outlined((left, 22, right, bottom), self.boxes[self.mesh], self.mesh, (right - 8, 37))
-        shapes.append(Text(left + 8, 37, self.mesh))
+        shapes += [Text(left + 8, 37, self.mesh), Text(16, bottom + 18, LEGEND)]
         for edge in self.edges:
             shapes += _arrow(self, places, edge)
-        for key, place in places.items():
-            if key in self.boxes:
-                shapes += _drawn(key, self.boxes[key], place)
-        return Drawing(WIDTH, bottom + 26, (*shapes, Text(16, bottom + 18, LEGEND)), self.words())
+        for key, box in self.boxes.items():
+            if key in places:
+                shapes += _drawn(key, box, places[key])
+        return Drawing(WIDTH, bottom + 26, tuple(shapes), self.words())
 
 
 def _plain(key: str) -> str:
@@ -93,13 +93,12 @@ def _plain(key: str) -> str:
 def mapped(found: Survey, plan: Plan | None = None, weights: Mapping[str, int] | None = None) -> Topology:
     """Return the map of what was found, with what a plan would change, and the weights a step would write."""
     boxes = _boxes(found)
-    marks: dict[str, list[str]] = {key: [] for key in boxes}
-    for change in plan or ():
-        for key in _touched(found, change.name, boxes):
-            marks[key].append(f"{change.verb} {change.name}")
-    marked = {key: replace(box, changes=tuple(marks[key])) for key, box in boxes.items()}
-    changes = tuple(f"{change.verb} {change.name}" for change in plan or ())
-    return Topology(marked, tuple(_edges(found, weights or {})), f"mesh {found.parameters.mesh.name}", changes)
+    changes = {f"{change.verb} {change.name}": set(_touched(found, change.name, boxes)) for change in plan or ()}
+    marked = {
+        key: replace(box, changes=tuple(change for change, touched in changes.items() if key in touched))
+        for key, box in boxes.items()
+    }
+    return Topology(marked, tuple(_edges(found, weights or {})), f"mesh {found.parameters.mesh.name}", tuple(changes))
 
 
 def _boxes(found: Survey) -> dict[str, Box]:
@@ -238,14 +237,14 @@ def _outlined(place: Place, box: Box, key: str, verb: tuple[float, float] | None
     """Yield a frame, and what would happen to it: at the point given, else above its upper right corner."""
     left, top, right, bottom = place
     corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
-    said = _said(key, box.changes)
+    said = _deed(key, box.changes)
     colour = VERBS.get(said.split()[0], WARN) if said else ""
     yield Line(corners, colour, () if box.there else DASHES, 2.6 if said else 1)
     if said:
         yield Text(*(verb or (right, top - 4)), said, "end", bold=True, colour=colour)
 
 
-def _said(key: str, changes: tuple[str, ...]) -> str:
+def _deed(key: str, changes: tuple[str, ...]) -> str:
     """Return what happens to a thing itself, else to which part of it; and how much more."""
     if not changes:
         return ""

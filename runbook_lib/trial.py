@@ -36,7 +36,8 @@ def try_canary(session: Session) -> str:
     apply(session, clear(found.engine.plan_trial(p, found.split, trial.header, value)))
     try:
         if session.connection.probe:
-            return _judged(session, _probed(session, session.connection.probe, {trial.header: value}))
+            headers = {trial.header: value}
+            return _judged(session, _probed(session, session.connection.probe, headers, trial.requests))
         return _awaited(session, trial.requests, trial.wait_seconds)
     finally:
         end_trial(session)
@@ -48,26 +49,25 @@ def end_trial(session: Session) -> None:
     apply(session, clear(found.engine.plan_trial_end(found.split, found.engine.read_trial(session))))
 
 
-def _probed(session: Session, probe: Probe, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+def _probed(session: Session, probe: Probe, headers: Mapping[str, str], wanted: int) -> list[tuple[str, str]]:
     p = session.parameters
     stable, end = p.ecs_service_of(p.shift.stable), session.wall() + HEARD_SECONDS
     while probe(headers, 1)[0][0] == stable and session.wall() < end:
         session.sleep(0.1)
-    return probe(headers, p.shift.trial.requests if p.shift.trial else 0)
+    return probe(headers, wanted)
 
 
 def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
-    canary = session.parameters.ecs_service_of(session.parameters.shift.canary)
-    bad = [
-        f"{status} from {version or 'nobody'}" for version, status in answers if (version, status) != (canary, "200")
-    ]
+    p = session.parameters
+    good = p.ecs_service_of(p.shift.canary), "200"
+    bad = [f"{status} from {version or 'nobody'}" for version, status in answers if (version, status) != good]
     if bad:
         raise Held(
             f"trial: {len(bad)} of {len(answers)} test requests failed: {', '.join(sorted(set(bad)))}",
             hint="users have not seen the canary; mend it, then run 05 again",
             reason="trial",
         )
-    return f"{len(answers)} of {len(answers)} test requests were answered well by {session.parameters.shift.canary}"
+    return f"{len(answers)} of {len(answers)} test requests were answered well by {p.shift.canary}"
 
 
 def _awaited(session: Session, wanted: int, seconds: int) -> str:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +30,20 @@ from runbook_lib import errors, parameters, record
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
-from runbook_lib.redaction import redacted, scrubbed
+from runbook_lib.redaction import redacted
 from runbook_lib.session import opening
 from runbook_lib.verify import steps_of
 
-__all__ = ["Progress", "Result", "environ", "notebooks", "run"]
+__all__ = ["EXIT", "Failure", "Progress", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 SHIFTED = "05"  # a run that ends before it goes on
+EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}  # the command's exit code for each outcome
 INTERRUPTED = "interrupted: nothing more was done, and what was changed is in the record\nNext: run again to go on"
 
 Progress = Callable[[str, int, int], None]
 """Told the notebook, how many of its cells are done, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How one notebook ended, and how many seconds it took."""
-
-    name: str
-    outcome: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +58,29 @@ class Failure:
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships no types
-    """Papermill's own client, whose kernel a signal interrupts."""
+    """Papermill's own client, whose kernel a signal interrupts, and which tells after each cell."""
 
     interrupts: Interrupts
+    tell: Callable[[int, int], None]
 
-    def execute_cell(self, cell: Any, index: int, **options: Any) -> Any:
-        """Execute a cell, within reach of signals."""
+    def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
+        """Execute a cell, within reach of signals; then tell how many are done, of how many."""
         with self.interrupts.reaching(self.km.provisioner.pid):
-            return super().execute_cell(cell, index, **options)
+            done = super().execute_cell(cell, cell_index, **options)
+        self.tell(cell_index + 1, len(self.nb.cells))
+        return done
 
 
 class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
-    """Papermill's engine with this client, which tells after each cell."""
+    """Papermill's engine with this client."""
 
     @classmethod
     def execute_managed_notebook(
         cls, nb_man: Any, kernel_name: str, tell: Callable[[int, int], None], interrupts: Interrupts, **_: Any
     ) -> None:
-        """Execute a notebook, and tell how many cells are done."""
-        complete, total = nb_man.cell_complete, len(nb_man.nb.cells)
-
-        def told(cell: Any, cell_index: int | None = None, **more: Any) -> None:
-            complete(cell, cell_index=cell_index, **more)
-            tell((cell_index or 0) + 1, total)
-
-        nb_man.cell_complete = told
+        """Execute a notebook."""
         client = Client(nb_man, kernel_name=kernel_name, timeout=None, startup_timeout=60, log=logger)
-        client.interrupts = interrupts
+        client.interrupts, client.tell = interrupts, tell
         client.execute()
 
 
@@ -130,8 +118,8 @@ def run(
     with Interrupts() as interrupts:
         with _holding(this, p), environ(RUNBOOK_RUN=str(this.folder.resolve()), RUNBOOK_HOLDER=this.id):
             given = {**given, "environment": parameters.located(environment)}
-            results, failure = _execute_all(this, names, given, progress, interrupts)
-        summary = _summary(this, p, results, failure, since)
+            executed, failure = _execute_all(this, names, given, progress, interrupts)
+        summary = _summary(this, p, executed, failure, since)
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
         _publish(this, p)
     return this, summary, failure
@@ -143,24 +131,24 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 def _execute_all(
     this: record.Run, names: list[str], given: Mapping[str, Any], progress: Progress, interrupts: Interrupts
-) -> tuple[list[Result], Failure | None]:
-    results: list[Result] = []
+) -> tuple[list[dict[str, Any]], Failure | None]:
+    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure."""
+    executed: list[dict[str, Any]] = []
     for name in names:
-        result, failure = _execute(this, name, given, progress, interrupts)
-        results.append(result)
+        began = time.monotonic()
+        failure = _execute(this.folder / f"{name}.ipynb", given, progress, interrupts)
+        outcome = _outcome(failure.error)[0] if failure else "done"
+        executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
         if failure:
-            return results, failure
-    return results, None
+            return executed, failure
+    return executed, None
 
 
-def _execute(
-    this: record.Run, name: str, given: Mapping[str, Any], progress: Progress, interrupts: Interrupts
-) -> tuple[Result, Failure | None]:
-    output, began = this.folder / f"{name}.ipynb", time.monotonic()
-    failure: Failure | None = None
+def _execute(output: Path, given: Mapping[str, Any], progress: Progress, interrupts: Interrupts) -> Failure | None:
+    name = output.stem
     try:
         papermill.execute_notebook(
-            FOLDER / f"{name}.ipynb",
+            FOLDER / output.name,
             output,
             parameters=dict(given),
             engine_name="watched",
@@ -171,15 +159,14 @@ def _execute(
         )
     except PapermillExecutionError as error:
         words = INTERRUPTED if error.ename == "KeyboardInterrupt" else error.evalue
-        failure = Failure(name, error.exec_count or 0, error.source, error.ename, words)
+        return Failure(name, error.exec_count or 0, error.source, error.ename, words)
     except KeyboardInterrupt:  # a signal between two cells, or a second one
-        failure = Failure(name, 0, "", "KeyboardInterrupt", INTERRUPTED)
+        return Failure(name, 0, "", "KeyboardInterrupt", INTERRUPTED)
     except RuntimeError:  # nbclient's DeadKernelError, or the kernel never came up
-        failure = Failure(name, 0, "", "DeadKernelError", "the kernel died; what it had changed is in the record")
+        return Failure(name, 0, "", "DeadKernelError", "the kernel died; what it had changed is in the record")
     finally:
         _mask(output)
-    outcome = _outcome(failure.error)[0] if failure else "done"
-    return Result(name, outcome, round(time.monotonic() - began, 1)), failure
+    return None
 
 
 def _outcome(error: str) -> tuple[str, str]:
@@ -189,16 +176,16 @@ def _outcome(error: str) -> tuple[str, str]:
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == "DeadKernelError" else "error"
-    return {1: "failed", 2: "refused", 3: "held", 4: "rolled_back"}[kind.exit_code], kind.reason
+    return next(outcome for outcome, code in EXIT.items() if code == kind.exit_code), kind.reason
 
 
 def _summary(
-    this: record.Run, p: Parameters, results: list[Result], failure: Failure | None, since: int
+    this: record.Run, p: Parameters, executed: list[dict[str, Any]], failure: Failure | None, since: int
 ) -> dict[str, Any]:
     """Sum up the whole run; its reason is this invocation's own, whose lines begin at `since`."""
     lines = list(this.lines())
     outcome, word = _outcome(failure.error) if failure else ("done", "done")
-    sentence = failure.message.split("\n")[0] if failure else f"{results[-1].name} was reached in mode {p.mode}"
+    sentence = failure.message.split("\n")[0] if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
         ended = (line for line in lines[since:] if line["event"] == "ended" and line.get("error") == failure.error)
         word = next((line["word"] for line in ended), word)
@@ -209,7 +196,7 @@ def _summary(
         "mode": p.mode,
         "outcome": outcome,
         "reason": f"{word}: {sentence}",
-        "notebooks": [asdict(result) for result in results],
+        "notebooks": executed,
         "changes": sum(line["event"] == "observed" for line in lines),
         "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
         "shift": steps_of(lines),
@@ -217,21 +204,11 @@ def _summary(
 
 
 def _mask(file: Path) -> None:
-    """Take secret-shaped text out of an executed notebook; pictures are left as they are."""
-    if not file.is_file():
-        return
-    book = json.loads(file.read_text())
-    for cell in book["cells"]:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            masked = redacted({k: v for k, v in data.items() if not k.startswith("image/")})
-            output.update({key: redacted(value) for key, value in output.items() if key != "data"})
-            output.update({"data": {**data, **masked}} if data else {})
-        cell["source"] = scrubbed("".join(cell["source"]))
-    book["metadata"] = redacted(book["metadata"])
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
-    part.replace(file)
+    """Take secret-shaped text out of an executed notebook."""
+    if file.is_file():
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(redacted(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n")
+        part.replace(file)
 
 
 def _publish(this: record.Run, p: Parameters) -> None:

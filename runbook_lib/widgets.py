@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,16 +28,16 @@ from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
 from runbook_lib.shift import Decision, go_back, take_step
-from runbook_lib.show import Picture, Table, Words, outlook_tables, plan_rows
+from runbook_lib.show import Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
 
 __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
 
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
-VERDICTS = {"PASS": "PASS", "FAIL": "FAIL"}
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
 NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a slider to make it again"
+
 TOOLTIPS = {
     "Apply this step": "write the weights shown above, through the same gate as the cells",
     "Approve": "write an approval of exactly this plan into the run's record",
@@ -63,7 +62,7 @@ def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, in
 
 @dataclass(frozen=True)
 class Deed:
-    """What a button does, why it cannot now ("" where it can), and what it says of itself."""
+    """What a button does, and why it cannot now ("" where it can)."""
 
     work: Callable[[], str]
     obstacle: Callable[[], str]
@@ -86,14 +85,14 @@ class WeightsPanel:
         self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
         self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
         self.deeds = {
-            "Apply this step": self._deed(self.apply, self._obstacle_to_step, "warning"),
-            "Approve": self._deed(self.approve, self._obstacle_to_approval, ""),
-            "Hold": self._deed(self.hold, self._obstacle_to_hold, ""),
-            "Roll back": self._deed(self.roll_back, self._obstacle_to_return, "danger"),
+            "Apply this step": Deed(self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")),
+            "Approve": Deed(self.approve, self._obstacle_to_approval, ipw.Button()),
+            "Hold": Deed(self.hold, self._obstacle_to_hold, ipw.Button()),
+            "Roll back": Deed(self.roll_back, self._obstacle_to_return, ipw.Button(button_style="danger")),
         }
         for name, deed in self.deeds.items():
             deed.button.description, deed.button.tooltip = name, TOOLTIPS[name]
-        self.button = self.deeds["Apply this step"].button
+            deed.button.on_click(lambda button: self._guarded(lambda: self._do(self.deeds[button.description])))
         self._guarded(self.refresh)
 
     @property
@@ -137,7 +136,6 @@ class WeightsPanel:
     def approve(self) -> str:
         """Write an approval of the plan that is shown into the run's record."""
         given = approve(self.session, self.session.join_run(), self.shown)
-        self._enable()
         return f"plan {given['plan']} approved by {given['approver']} until {given['until']}"
 
     def hold(self) -> str:
@@ -151,9 +149,7 @@ class WeightsPanel:
     def roll_back(self) -> str:
         """Put all traffic back on stable in one write, which needs the plan and its own check alone."""
         made = go_back(self.session)
-        with self._still():
-            for name in self.sliders:
-                self._put(name, 100 if name == self.shift.stable else 0)
+        self._put({name: 100 if name == self.shift.stable else 0 for name in self.sliders})
         return f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
 
     def say(self, text: str, kind: str = "") -> None:
@@ -163,14 +159,17 @@ class WeightsPanel:
 
     # what each button lacks: said without a call, and what takes traffic back is never out of reach
 
+    def _unplanned(self) -> str:
+        return "" if self.shown.changes else NOT_PLANNED if self.shown is NOTHING else IN_FORCE
+
     def _obstacle_to_step(self) -> str:
-        if self.obstacle or not self.shown.changes:
-            return self.obstacle or (NOT_PLANNED if self.shown is NOTHING else IN_FORCE)
+        if lacking := self.obstacle or self._unplanned():
+            return lacking
         return f"plan {self.shown.hash} needs an approval first" if self._wants_approval() else ""
 
     def _obstacle_to_approval(self) -> str:
-        if not self.shown.changes:
-            return NOT_PLANNED if self.shown is NOTHING else IN_FORCE
+        if lacking := self._unplanned():
+            return lacking
         if not needs_approval(self.session, self.step, self.former):
             return f"a step to {self.step} % needs no approval"
         return self._obstacle_to_hold() or ("" if self._wants_approval() else "this plan has its approval")
@@ -190,12 +189,13 @@ class WeightsPanel:
 
     def _enable(self) -> None:
         """Enable each button that can do something; say of the others what they lack."""
-        lacking = {name: deed.obstacle() for name, deed in self.deeds.items()}
-        for name, words in lacking.items():
-            self.deeds[name].button.disabled = bool(words)
+        items = ""
+        for name, deed in self.deeds.items():
+            lacking = deed.obstacle()
+            deed.button.disabled = bool(lacking)
+            items += f"<li>{name}: {html.escape(lacking)}</li>" if lacking else ""
         for widget in (*(deed.button for deed in self.deeds.values()), *self.sliders.values(), *self.numbers.values()):
             _hear_at_once(widget)
-        items = "".join(f"<li>{name}: {html.escape(words)}</li>" for name, words in lacking.items() if words)
         self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
 
     def _forecast(self, found: Survey) -> str:
@@ -209,8 +209,7 @@ class WeightsPanel:
 
     def _slider(self, name: str, weight: int) -> ipw.IntSlider:
         slider = ipw.IntSlider(weight, 0, 100, description=name, continuous_update=False, readout=False)
-        slider.style.description_width = "9em"
-        slider.layout.width = "28em"
+        slider.style.description_width, slider.layout.width = "9em", "28em"
         slider.tooltip = f"weight of {name}, percent; arrow keys move it"
         slider.observe(lambda change: self._moved(name, change["new"]), names="value")
         return slider
@@ -218,50 +217,32 @@ class WeightsPanel:
     def _number(self, name: str, weight: int) -> ipw.IntText:
         """A number beside each slider: a slider would turn a typed 500 into 100 without a word."""
         number = ipw.IntText(weight, continuous_update=False, description=f"{name}, percent")
-        number.style.description_width = "11em"
-        number.layout.width = "17em"
+        number.style.description_width, number.layout.width = "11em", "17em"
         number.tooltip = f"weight of {name}, percent, 0 to 100"
-        number.observe(lambda change: self._typed(name, change["new"]), names="value")
+        number.observe(lambda change: self._moved(name, change["new"]), names="value")
         return number
 
-    def _typed(self, name: str, value: int) -> None:
-        if self._moving:
-            return
-        if 0 <= value <= 100:
-            self.sliders[name].value = value
-            with self._still():
-                self._put(name, self.sliders[name].value)
-            return
-        with self._still():
-            self._put(name, self.sliders[name].value)
-        self.say(f"{name}: {value} is no weight; expected 0 to 100 percent, nothing was moved", "WARN")
-
     def _moved(self, name: str, value: int) -> None:
+        """Let every weight follow the one that somebody moved or typed; what is no weight moves nothing."""
         if self._moving:
             return
-        with self._still():
-            for other, weight in balanced(self.weights, name, value).items():
-                self._put(other, weight)
+        if not 0 <= value <= 100:
+            self._put(self.weights)
+            self.say(f"{name}: {value} is no weight; expected 0 to 100 percent, nothing was moved", "WARN")
+            return
+        self._put(balanced(self.weights, name, value))
         self._guarded(self.refresh)
 
-    @contextmanager
-    def _still(self) -> Iterator[None]:
-        """Let values be put without their observers taking that for somebody's hand."""
+    def _put(self, weights: Mapping[str, int]) -> None:
+        """Show weights, without taking that for somebody's hand."""
         self._moving = True
         try:
-            yield
+            for name, weight in weights.items():
+                self.sliders[name].value = self.numbers[name].value = weight
         finally:
             self._moving = False
 
-    def _put(self, name: str, weight: int) -> None:
-        self.sliders[name].value = self.numbers[name].value = weight
-
     # callbacks
-
-    def _deed(self, work: Callable[[], str], obstacle: Callable[[], str], style: str) -> Deed:
-        deed = Deed(work, obstacle, ipw.Button(button_style=style))
-        deed.button.on_click(lambda _: self._guarded(lambda: self._do(deed)))
-        return deed
 
     def _do(self, deed: Deed) -> None:
         """Do what a button is for, unless something is missing: a disabled button fires on `.click()` too."""
@@ -270,7 +251,6 @@ class WeightsPanel:
             self.say(f"not applied: {lacking}", "WARN")
             return
         done = deed.work()
-        self.say(done, "PASS")
         try:
             self.refresh()
         except RunbookError as error:  # what was done stays done, and is said to be
@@ -294,13 +274,14 @@ class WeightsPanel:
         return ipw.VBox([*rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """Return the live widget, and beside it what a reader without one sees."""
-        bundle = dict(self.box()._repr_mimebundle_(**options) or {})
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
-        bundle["text/plain"] = f"weights: {words}"
-        shown = f"{self.plan_view.value}{self.message.value}{self.reasons.value}"
-        bundle["text/html"] = f"<p><b>weights</b>: {html.escape(words)}</p>{shown}"
-        return bundle
+        shown = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
+        return _bundle(self.box(), f"weights: {words}", shown + self.reasons.value, options)
+
+
+def _bundle(widget: ipw.Widget, words: str, shown: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a live widget, and beside it what a reader without one sees, as text and as HTML."""
+    return {**(widget._repr_mimebundle_(**options) or {}), "text/plain": words, "text/html": shown}
 
 
 def _hear_at_once(widget: ipw.Widget) -> None:
@@ -357,58 +338,45 @@ class Live:
         return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
 
     def _numbers(self, decision: Decision) -> str:
-        rows = [
-            {
-                "version": name,
-                "weight": f"{weight} %",
-                "requests": f"{decision.requests.get(name, 0):,}",
-                "errors": f"{decision.errors.get(name, 0):,}",
-                "error rate": _rate(decision.errors.get(name, 0), decision.requests.get(name, 0)),
-                **(
-                    {"slow": _rate(decision.slow.get(name, 0), decision.requests.get(name, 0))} if decision.slow else {}
-                ),
-            }
-            for name, weight in decision.weights.items()
-        ]
+        rows = [self._row(decision, name, f"{weight} %") for name, weight in decision.weights.items()]
         share = "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
         share += f", {Seen(0, decision.share, decision.band).expected} expected" if share and decision.band else ""
         table = Table(f"{decision.step} % · {decision.phase}{share}", rows)._repr_html_()
-        said = Words(decision.words, VERDICTS.get(decision.verdict, ""))._repr_html_()
+        said = Words(decision.words, decision.verdict if decision.verdict in ("PASS", "FAIL") else "")._repr_html_()
         spoken = " role='status'" if decision.phase != self._phase else ""  # not again each second
         self._phase = decision.phase
         return _dense(f"{table}<div{spoken}>{said}</div>")
 
+    def _row(self, decision: Decision, name: str, weight: str) -> dict[str, str]:
+        requests, errors, slow = (told.get(name, 0) for told in (decision.requests, decision.errors, decision.slow))
+        row = {"version": name, "weight": weight, "requests": f"{requests:,}", "errors": f"{errors:,}"}
+        row["error rate"] = _rate(errors, requests)
+        return {**row, "slow": _rate(slow, requests)} if decision.slow else row
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(ipw.VBox([self.numbers, self.picture])._repr_mimebundle_(**options) or {})
         words = "the shift as it moves: requests, share and verdict stand here while it lasts"
-        return {**bundle, "text/plain": words, "text/html": self.numbers.value or f"<p>{words}</p>"}
+        return _bundle(ipw.VBox([self.numbers, self.picture]), words, self.numbers.value or f"<p>{words}</p>", options)
 
 
 def _rate(errors: int, requests: int) -> str:
     return percent(errors / requests, 2) if requests else "–"
 
 
-def follow_shift(decisions: Iterator[Decision], session: Session) -> None:
+def follow_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
     """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture."""
     live = Live(session)
     display(live)
     try:
-        try:
-            live.follow(decisions)
-        except KeyboardInterrupt as interrupt:  # between two decisions: the shift itself is to end, and say where
-            getattr(decisions, "throw", _throw)(interrupt)
+        live.follow(decisions)
+    except KeyboardInterrupt as interrupt:  # between two decisions: the shift itself is to end, and say where
+        decisions.throw(interrupt)
     finally:
-        getattr(decisions, "close", lambda: None)()
+        decisions.close()
         rows = [{"phase": d.phase, "step": percent(d.step / 100), "words": d.words} for d in live.decisions]
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
-            drawing = film.drawn(live.history())
-            display(*([Picture(drawing)] if drawing.shapes else []), Words(drawing.words))
-
-
-def _throw(interrupt: BaseException) -> None:
-    raise interrupt
+            show_drawing(film.drawn(live.history()))
 
 
 class Progress:
@@ -427,8 +395,7 @@ class Progress:
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = "each wait is told here while it lasts: what for, since when, until when at most"
-        bundle = dict(self.line._repr_mimebundle_(**options) or {})
-        return {**bundle, "text/plain": words, "text/html": f"<p>{words}</p>"}
+        return _bundle(self.line, words, f"<p>{words}</p>", options)
 
 
 def show_progress(session: Session) -> None:

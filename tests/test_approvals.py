@@ -243,10 +243,10 @@ def test_none_is_written_where_nobody_would_read_it() -> None:
     assert not [line for run in (older, newer) for line in run.lines() if line["event"] == "approved"]
 
 
-@pytest.mark.parametrize("until", ["tomorrow", "2030-01-31T12:00:00"])
-def test_a_moment_without_an_offset_is_refused_in_words(until: str) -> None:
+@pytest.mark.parametrize(
+    ("until", "words"), [("tomorrow", "valid datetime"), ("2030-01-31T12:00:00", "should have timezone info")]
+)
+def test_a_moment_without_an_offset_is_refused_before_anything_is_done(until: str, words: str) -> None:
     session = open_at("meshed", shift=needing(25))
-    plan = next_plan(session)
-    stated = reopen(session, approval={"approver": "ada", "plan": plan.hash, "until": until})
-    with pytest.raises(ParametersError, match="expected a moment with its offset"):
-        require_approval(stated, 25, plan)
+    with pytest.raises(ParametersError, match=f"approval.until: .*{words}.*; found '{until}'"):
+        reopen(session, approval={"approver": "ada", "plan": "0123456789ab", "until": until})

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from runbook_lib import cli, errors, record
 from runbook_lib.cli import EXIT, app
 from runbook_lib.local import supervisor
+from runbook_lib.plan import Difference, Plan
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
+from tests.scenes import one
 
 __all__ = ["folder", "own_mesh"]
 
@@ -50,6 +52,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: Input should be a valid boolean; found 'false'"),
         (["local", "-p", "mesh"], "-p: expected a name and a value"),
+        (["local", "-p", "mesh", "{name: apps"], "-p: not YAML"),
         (["local", "--mode", "aply"], "mode: Input should be 'plan' or 'apply'; found 'aply'"),
         (["local", "--from", "3"], "notebook: no '3'; expected one of 00, 01, 02, 03, 04, 05, 06, 90"),
         (["local", "--through", "99"], "notebook: no '99'"),
@@ -235,6 +238,28 @@ def test_hold_is_refused_where_nobody_would_follow_it(no_runs: Path) -> None:
         done = command("hold", run.id)
     assert f"run {run.id} is not under way; run {other.id} is, by alice" in done.output
     assert not [line for line in run.lines() if line["event"] == "hold"]
+
+
+# --- what a plan says -------------------------------------------------------------------------------------
+
+
+def said_of(*found: Difference, capsys: pytest.CaptureFixture[str]) -> str:
+    cli._show(Plan("a", (one(diff=found),)), "nothing")
+    return capsys.readouterr().out
+
+
+def test_a_plan_keeps_what_stands_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    """A console would take `[serviceB]` for markup and leave it out, and a path in brackets for an error."""
+    target = Difference("spec.tcpRoute.action.weightedTargets[serviceB].weight", 100, 75)
+    said = said_of(target, Difference("paths", "[/var/log]", ["/tmp"]), capsys=capsys)
+    assert "serviceB: 100 → 75" in said
+    assert "paths: [/var/log] → [/tmp]" in said
+
+
+def test_a_plan_keeps_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    variable = {"name": "DB_PASSWORD", "value": "hunter2"}
+    said = said_of(Difference("environment", [variable], []), capsys=capsys)
+    assert "environment: [DB_PASSWORD: ****] → []" in said
 
 
 # --- undo ---------------------------------------------------------------------------------------------------

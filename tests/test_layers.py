@@ -67,8 +67,8 @@ ALLOWED: dict[str, set[str]] = {
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
     "topology": {"drawing", "plan", "survey"},
     "show": {
-        "apply", "drawing", "film", "forecast", "history", "outlook", "pictures", "plan", "session", "shift",
-        "survey", "topology", "wording",
+        "apply", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan", "session",
+        "shift", "survey", "topology", "wording",
     },
     "widgets": {
         "approvals", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction",

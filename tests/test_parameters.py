@@ -344,6 +344,17 @@ def test_dns_names_are_lower_cased_with_a_note() -> None:
     assert any("'serviceB.apps.local' was read as 'serviceb.apps.local'" in note for note in p.notes)
 
 
+def test_the_namespace_of_a_service_is_lower_cased_too() -> None:
+    found = scenes.load(services={"serviceB": {"cloud_map": {"service": "b", "namespace": "Apps.local"}}})
+    assert found.services["serviceB"].cloud_map.namespace == "apps.local"  # type: ignore[union-attr]
+    assert [note.split(":")[0] for note in found.notes] == ["services.serviceB.cloud_map.namespace"]
+
+
+def test_a_moment_is_no_name_that_was_lower_cased() -> None:
+    approval = {"approver": "Ada", "plan": "0123456789ab", "until": "2030-01-31T12:00:00+00:00"}
+    assert scenes.load(approval=approval).notes == ()
+
+
 def test_the_names_of_nodes_keep_their_case() -> None:
     assert list(scenes.load().services) == ["serviceA", "serviceB", "serviceBv2"]
 

@@ -66,6 +66,13 @@ def test_a_secret_is_found_however_deep_it_lies(secret: str) -> None:
     assert secret not in json.dumps(redacted(deep))
 
 
+def test_a_picture_is_left_as_it_is_and_the_words_about_it_are_not() -> None:
+    key = SECRETS["access key"]
+    output = {"data": {"image/png": f"+{key}+"}, "metadata": {"image/png": {"alt": key}}}
+    masked = {"data": {"image/png": f"+{key}+"}, "metadata": {"image/png": {"alt": MASK}}}
+    assert redacted(output) == masked
+
+
 @given(JSON)
 def test_what_holds_no_secret_is_copied_as_it_is(value: Any) -> None:
     assert redacted(value) == value

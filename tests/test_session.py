@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from runbook_lib import survey
+from runbook_lib import record, survey
 from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Plan, Reading, Wait
@@ -233,6 +234,25 @@ def test_closing_a_session_without_a_run_opens_none() -> None:
     session = open_local()
     session.close()
     assert lines(session) == []
+
+
+@pytest.mark.parametrize("way", ["joined", "named"])
+def test_closing_a_session_whose_run_was_removed_says_nothing(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a kernel's exit nobody reads a traceback, and there is nothing left to write into."""
+    session = open_local()
+    if way == "joined":
+        session.run = record.Run(tmp_path / "removed")
+    else:
+        monkeypatch.setenv("RUNBOOK_RUN", str(tmp_path / "removed"))
+    session.close()
+    assert not (tmp_path / "removed").exists()
+
+
+def test_a_session_that_is_printed_shows_none_of_its_parameters() -> None:
+    session = open_local()
+    assert session.parameters.account_id not in repr(session.close)
 
 
 # Reading.

@@ -13,6 +13,7 @@ import pytest
 from runbook_lib import plan_steps, show, survey
 from runbook_lib.checks import Check
 from runbook_lib.history import History
+from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.show import Banner, Table, Words, plan_rows
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
@@ -78,17 +79,15 @@ def test_a_judgement_is_a_word_and_not_only_a_colour(kind: str, mark: str) -> No
 
 
 def test_the_banner_says_where_who_and_what() -> None:
-    assert repr(Banner("staging", "aws", "210987654321", "us-west-2", "plan")) == (
-        "staging on AWS · account 210987654321 · us-west-2 · only plans"
-    )
+    assert repr(Banner(load("staging"))) == ("staging on AWS · account 210987654321 · us-west-2 · only plans")
 
 
 def test_applying_on_aws_looks_like_nothing_else() -> None:
-    danger = Banner("p", "aws", "1", "r", "apply")._repr_html_()
-    others = [
-        Banner("p", target, "1", "r", mode)._repr_html_()
-        for target, mode in (("aws", "plan"), ("local", "apply"), ("local", "plan"))
-    ]
+    def banner(target: str, mode: str) -> str:
+        return Banner(load("staging", {"target": target, "mode": mode}))._repr_html_()
+
+    danger = banner("aws", "apply")
+    others = [banner(*each) for each in (("aws", "plan"), ("local", "apply"), ("local", "plan"))]
     assert "⚠" in danger
     assert "#cf222e" in danger
     assert not any("⚠" in other or "#cf222e" in other for other in others)
