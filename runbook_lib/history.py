@@ -5,6 +5,7 @@ It only reads. What goes on from an earlier attempt, pictures and the claims of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,7 +72,9 @@ def read_history(session: Session) -> History:
 def seen_as(p: Parameters, seen: Sequence[Interval], events: Sequence[Mapping[str, Any]], since: float = 0) -> History:
     """Return intervals and events as a history; evidence counts from `since` on, in epoch seconds."""
     rule = p.shift.verdict
-    evidence = evidence_over(rule, [interval for interval in seen if interval.start >= since])
+    since_all = max((d["at"] for d in events if (d["phase"], d["step"]) == ("proved", 100)), default=math.inf)
+    bake = [interval for interval in seen if interval.start >= since]
+    evidence = evidence_over(rule, bake, alone=sum(interval.start >= since_all for interval in bake))
     return History(
         p.shift.stable,
         p.shift.canary,

@@ -36,7 +36,7 @@ def counts_of(rule: VerdictRule, seen: Sequence[Interval]) -> dict[str, list[Sam
     return {name: [getattr(interval, name) for interval in seen] for name in judged(rule)}
 
 
-def settings_of(rule: VerdictRule, *, bake_over: bool) -> dict[str, Any]:
+def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int) -> dict[str, Any]:
     """Return the arguments of `judge_all` beside the counts, as they can be written down."""
     return {
         "alpha": rule.alpha,
@@ -44,15 +44,23 @@ def settings_of(rule: VerdictRule, *, bake_over: bool) -> dict[str, Any]:
         "ignored_increase": rule.ignored_increase,
         "power": rule.power,
         "bake_over": bake_over,
+        "alone": alone,
         "muted": [name for name in rule.muted if name in judged(rule)],
         "ceilings": {"errors": rule.ceiling} if rule.ceiling else {},
         "counted": {"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else {},
     }
 
 
-def evidence_over(rule: VerdictRule, seen: Sequence[Interval]) -> list[float]:
-    """Return after each interval the log evidence of the metric that speaks most against the canary."""
-    settings = {"alpha": alpha_of(rule), "detectable_increase": rule.detectable_increase}
+def evidence_over(rule: VerdictRule, seen: Sequence[Interval], alone: int) -> list[float]:
+    """Return after each interval the log evidence of the metric that speaks most against the canary.
+
+    In the newest `alone` of them it had all the traffic.
+    """
+    settings: dict[str, Any] = {
+        "alpha": alpha_of(rule),
+        "detectable_increase": rule.detectable_increase,
+        "alone": alone,
+    }
     counts, ceilings = counts_of(rule, seen), {"errors": rule.ceiling}
     curves = [evidence_curve(counts[name], ceiling=ceilings.get(name), **settings) for name in deciding(rule)]
     return list(map(max, zip(*curves, strict=True)))

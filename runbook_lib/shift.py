@@ -255,7 +255,7 @@ class _Shift:
         while True:
             seen = self._look()
             over = bool(proved) and self._data_until() >= proved + bake
-            judgement = self._judge(bake_over=over)
+            judgement = self._judge(step, bake_over=over)
             decision = self._decision("watching", step, seen, judgement)
             self.found = survey(self.session)
             yield from self._meet(self.hazards.first(self.found, step), decision)
@@ -325,9 +325,11 @@ class _Shift:
             if self._data_until() > self.looked_until:
                 return
 
-    def _judge(self, *, bake_over: bool) -> Judgement:
+    def _judge(self, step: int, *, bake_over: bool) -> Judgement:
+        """Judge what was seen since the first step; the canary is alone once traffic has shown that it has all."""
+        alone = sum(i.start >= self.real_since for i in self.seen) if step == 100 and self.real_since else 0
         counts = counts_of(self.shift.verdict, self.seen)
-        settings = settings_of(self.shift.verdict, bake_over=bake_over)
+        settings = settings_of(self.shift.verdict, bake_over=bake_over, alone=alone)
         judgement = judge_all(counts, **settings)
         self.judged = {
             "samples": {name: [s.counts for s in samples] for name, samples in counts.items()},

@@ -50,8 +50,8 @@ __all__ = [
 
 # The odds ratios mixed over, and the part of each. Most is on the three that between them lose least to a test told
 # the true ratio, from 2 up; the small ones take so many requests to show that a small part hardly delays them.
-_ODDS = (1.2, 1.4, 2.0, 6.0, 25.0)
-_WEIGHTS = (0.02, 0.03, 0.35, 0.29, 0.31)
+_ODDS = (1.05, 1.2, 1.4, 2.0, 6.0, 25.0)
+_WEIGHTS = (0.01, 0.02, 0.03, 0.34, 0.29, 0.31)
 _LOG_ODDS = tuple(map(math.log, _ODDS))
 _NOTHING = (0.0,) * len(_ODDS)
 _MOST = 1e250  # that a stake can become: enough for any alpha, and then it rests
@@ -136,54 +136,57 @@ def upper_rate(requests: int, errors: int, alpha: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Log evidence the rule would gather: at the odds ratio that fits best, and at each one mixed over."""
+    """Log evidence that some traffic would gather at each odds ratio mixed over, and its variance."""
 
-    mean: float = 0.0
-    variance: float = 0.0
-    log_ratios: tuple[float, ...] = _NOTHING
+    means: tuple[float, ...] = _NOTHING
+    variances: tuple[float, ...] = _NOTHING
 
     def __add__(self, other: Growth) -> Growth:
-        log_ratios = tuple(map(add, self.log_ratios, other.log_ratios))
-        return Growth(self.mean + other.mean, self.variance + other.variance, log_ratios)
+        return Growth(tuple(map(add, self.means, other.means)), tuple(map(add, self.variances, other.variances)))
 
     def times_to(self, threshold: float, power: float) -> float:
-        """Return how many times this traffic it takes to pass the log threshold with this power."""
-        if self.mean <= 0:
-            return math.inf
-        # The rule does not know the odds ratio: what mixing costs it is added to the threshold.
-        mixing = threshold - _mixed([threshold / self.mean * ratio for ratio in self.log_ratios])
-        bar, spread = threshold + mixing, NormalDist().inv_cdf(power) * math.sqrt(self.variance)
-        return ((spread + math.sqrt(spread**2 + 4 * self.mean * bar)) / (2 * self.mean)) ** 2
+        """Return how many times this traffic it takes to pass the log threshold with this power; inf if none does."""
+        spread = NormalDist().inv_cdf(power)
+        each = list(zip(self.means, self.variances, _WEIGHTS, strict=True))
+
+        def reached(times: float) -> float:
+            return _mixed([times * mean - spread * math.sqrt(times * variance) for mean, variance, _ in each])
+
+        def alone(mean: float, variance: float, weight: float) -> float:
+            bar, spare = threshold - math.log(weight), spread * math.sqrt(variance)
+            return ((spare + math.sqrt(spare**2 + 4 * mean * bar)) / (2 * mean)) ** 2
+
+        low, high = 0.0, min((alone(*one) for one in each if one[0] > 0), default=math.inf)
+        while math.isfinite(high) and high - low > 1e-6 * high:  # together they need no more than the best alone
+            middle = (low + high) / 2
+            low, high = (low, middle) if reached(middle) >= threshold else (middle, high)
+        return high
 
 
 def growth_of(n1: float, p1: float, n2: float, p2: float) -> Growth:
     """Return what n1 requests to stable at error rate p1, beside n2 to the canary at p2, would gather."""
     y, x = n1 * p1, n2 * p2
-    by_stable = _slope(lambda v: _gain(*draws_of(n1, v, n2, x)), y, n1)
-    by_canary = _slope(lambda v: _gain(*draws_of(n1, y, n2, v)), x, n2)
-    variance = by_stable**2 * y * (1 - p1) + by_canary**2 * x * (1 - p2)
-    drawn = draws_of(n1, y, n2, x)
-    return Growth(_gain(*drawn), variance, _log_ratios(*drawn))
+    by_stable = _slopes(lambda v: _log_ratios(*draws_of(n1, v, n2, x)), y, n1)
+    by_canary = _slopes(lambda v: _log_ratios(*draws_of(n1, y, n2, v)), x, n2)
+    variances = [a**2 * y * (1 - p1) + b**2 * x * (1 - p2) for a, b in zip(by_stable, by_canary, strict=True)]
+    return Growth(_log_ratios(*draws_of(n1, y, n2, x)), tuple(variances))
 
 
 def growth_alone(requests: float, limit: float, rate: float) -> Growth:
     """Return what requests to a canary alone would gather, at this error rate against that limit."""
     if limit >= rate:
         return Growth()
-    slope = _slope(lambda v: _gain(1.0, v, limit), rate, 1.0)
-    drawn = (requests, requests * rate, limit)
-    return Growth(_gain(*drawn), slope**2 * requests * rate * (1 - rate), _log_ratios(*drawn))
+    spread = requests * rate * (1 - rate)
+    return Growth(_log_ratios(requests, requests * rate, limit), tuple(log**2 * spread for log in _LOG_ODDS))
 
 
-def _gain(draws: float, hits: float, fraction: float) -> float:
-    """Return the log evidence at the odds ratio that fits best."""
-    parts = ((hits, fraction), (draws - hits, 1 - fraction))
-    return sum(seen * math.log(seen / (draws * expected)) for seen, expected in parts if seen > 0)
-
-
-def _slope(function: Callable[[float], float], at: float, top: float) -> float:
+def _slopes(function: Callable[[float], Sequence[float]], at: float, top: float) -> Sequence[float]:
     step = 1e-4 * min(at, top - at)
-    return (function(at + step) - function(at - step)) / (2 * step) if step > 0 else 0.0
+    if step <= 0:
+        return _NOTHING
+    return [
+        (after - before) / (2 * step) for before, after in zip(function(at - step), function(at + step), strict=True)
+    ]
 
 
 def requests_to_show(

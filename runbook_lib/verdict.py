@@ -6,14 +6,19 @@ and why they hold however often one looks, are in `stake`.
 Silence. A version has fallen silent once the newest intervals without a request of its own would have brought
 it ten, at the rate of those just before (as many, and ten at least). A silent canary is no PASS, and neither
 is a silent stable unless the canary's requests show that it took stable's over, as at weight 100.
+
+Alone. At weight 100 the canary is judged by itself, and a bad day of everybody's counts against it. A caller who
+knows the weights says since when; for one who does not, stable is gone when it is silent, and the canary took its
+requests over and has had so many since that a single percent would have brought stable some.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from numbers import Integral
 from operator import add
 from typing import Literal
 
@@ -36,6 +41,7 @@ __all__ = ["Judgement", "Sample", "Verdict", "evidence_curve", "judge", "judge_a
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 _MISSED = 10  # requests, and intervals looked back at, that make silence
+_GONE = 700  # canary requests since stable's last one, that make it gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Sample:
     canary_errors: int
 
     def __post_init__(self) -> None:
-        if not all(type(n) is int for n in self.counts):
+        if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in self.counts):
             raise ValueError(f"a sample's counts must be whole numbers, got {self}")
         if not (0 <= self.stable_errors <= self.stable_requests and 0 <= self.canary_errors <= self.canary_requests):
             raise ValueError(f"a sample needs 0 <= errors <= requests, got {self}")
@@ -104,6 +110,7 @@ def judge(
     ignored_increase: float = 0.0,
     power: float = 0.95,
     bake_over: bool = False,
+    alone: int | None = None,
     ceiling: float | None = None,
     counted: str = "with an error",
 ) -> Verdict:
@@ -116,11 +123,12 @@ def judge(
     PASS: the bake is over, no version has fallen silent, and this very rule would by now have shown an
     increase of `detectable_increase` with probability `power`; where stable has no traffic, one that much
     above the rate tested, so twice as much. Health before it hides no increase: one that begins late takes about
-    twice the requests to show. Otherwise INCONCLUSIVE. `counted` says in the reason what is counted.
+    twice the requests to show. Otherwise INCONCLUSIVE. `alone` is how many of the newest intervals stable has had
+    no weight for; left out, it is told from the requests. `counted` says in the reason what is counted.
     Raises ParametersError for a setting that is no fraction.
     """
     rule = _Rule(alpha, detectable_increase, ignored_increase, power, ceiling)
-    return _judge(samples, rule, bake_over, counted)
+    return _judge(samples, rule, bake_over, alone, counted)
 
 
 def judge_all(
@@ -134,6 +142,7 @@ def judge_all(
     ignored_increase: float = 0.0,
     power: float = 0.95,
     bake_over: bool = False,
+    alone: int | None = None,
 ) -> Judgement:
     """Judge several metrics, each by `judge`, `alpha` shared evenly between those that decide (Bonferroni).
 
@@ -147,7 +156,7 @@ def judge_all(
     verdicts = {}
     for name, samples in metrics.items():
         rule = _Rule(share, detectable_increase, ignored_increase, power, ceilings.get(name))
-        verdicts[name] = _judge(samples, rule, bake_over, words.get(name, f"counted as {name}"))
+        verdicts[name] = _judge(samples, rule, bake_over, alone, words.get(name, f"counted as {name}"))
     return _combine(verdicts, frozenset(muted))
 
 
@@ -157,11 +166,12 @@ def evidence_curve(
     alpha: float = 0.01,
     detectable_increase: float = 0.01,
     ceiling: float | None = None,
+    alone: int | None = None,
 ) -> list[float]:
     """Return the natural logarithm of the evidence after each interval, as `judge` saw it then."""
     seen, curve = _Seen(_Rule(alpha, detectable_increase, 0.0, 0.95, ceiling)), []
-    for sample in samples:
-        seen.take(sample)
+    for sample, by_itself in _marked(tuple(samples), alone):
+        seen.take(sample, by_itself)
         curve.append(max(seen.against_stable, seen.against_ceiling))
     return curve
 
@@ -228,12 +238,15 @@ class _Seen:
 
     def __init__(self, rule: _Rule) -> None:
         self.rule, self.counts = rule, (0, 0, 0, 0)
-        self.alone, self.alone_errors = 0, 0  # the canary's requests and errors since stable had fallen silent
+        self.alone, self.alone_errors = 0, 0  # the canary's requests and errors where stable was gone
+        self.is_alone, self.since = False, 0  # whether it is now; its requests since stable's last one
+        self.unsure: list[Sample] = []  # what it may have been alone in
         self.excess = self.weight = 0.0  # canary errors above stable's rate; by which requests to divide them
         self.stable, self.canary = _Presence(), _Presence()
         self.together, self.by_itself, self.in_all = Stake(), Stake(), Stake()
 
-    def take(self, sample: Sample) -> None:
+    def take(self, sample: Sample, alone: bool | None = None) -> None:
+        """Take in an interval; `alone` says whether stable had no weight in it, None that nobody knows."""
         n1, y, n2, x = counts = sample.counts
         self.counts = tuple(map(add, self.counts, counts))
         self.stable.take(n1)
@@ -243,11 +256,24 @@ class _Seen:
             excess, weight = (x * n1 - y * n2) / (n1 + n2), n1 * n2 / (n1 + n2)
             self.excess, self.weight = self.excess + excess, self.weight + weight
             self.together.take(clock, draws_of(n1, y, n2, x), excess, weight)
-        elif n2 and self.stable.silent:
-            self.alone, self.alone_errors = self.alone + n2, self.alone_errors + x
-            self.by_itself.take(clock, (n2, x, self.limit), x - n2 * (self.reference or 0.0), n2)
+        self.since, self.unsure = (0, []) if n1 else (self.since + n2, [*self.unsure, sample])
+        self.is_alone = self._is_gone(n1) if alone is None else alone
+        if self.is_alone:
+            self._take_alone()
         if n2 and self.rule.ceiling:
             self.in_all.take(clock, (n2, x, self.rule.ceiling))
+
+    def _is_gone(self, stable_requests: int) -> bool:
+        if self.is_alone:
+            return not stable_requests
+        return self.stable.silent and self.since >= _GONE and self.taken_over
+
+    def _take_alone(self) -> None:
+        for _, _, n2, x in (sample.counts for sample in self.unsure):
+            self.alone, self.alone_errors = self.alone + n2, self.alone_errors + x
+            due = n2 * (self.reference or 0.0)
+            self.by_itself.take(n2 * self.rule.detectable_increase, (n2, x, self.limit), x - due, n2)
+        self.unsure = []
 
     @property
     def reference(self) -> float | None:
@@ -264,7 +290,7 @@ class _Seen:
     @property
     def to_show(self) -> float:
         """Return the increase above stable's rate that a PASS rules out; a canary alone is allowed some beforehand."""
-        allowed = self.limit - (self.reference or 0.0) if self.stable.silent else 0.0
+        allowed = self.limit - (self.reference or 0.0) if self.is_alone else 0.0
         return allowed + self.rule.to_show
 
     @property
@@ -289,6 +315,12 @@ class _Seen:
     @property
     def against_ceiling(self) -> float:
         return math.log(CEILING * self.in_all.worth) if self.rule.ceiling else -math.inf
+
+
+def _marked(samples: Sequence[Sample], alone: int | None) -> Iterator[tuple[Sample, bool | None]]:
+    """Yield each interval, and whether the canary was alone in it; None where nobody knows."""
+    for left, sample in zip(range(len(samples), 0, -1), samples, strict=True):
+        yield sample, None if alone is None else left <= alone
 
 
 # The ways to a FAIL.
@@ -326,14 +358,16 @@ def _needed(samples: Sequence[Sample], seen: _Seen) -> int | None:
     rule, stake = seen.rule, AT_FIRST * AGAINST_STABLE
     if seen.reference is None or not seen.counts[2]:
         return None
-    if seen.stable.silent:
-        had, limit, stake = seen.alone, seen.limit, stake * seen.together.kept
-        growth = growth_alone(had, limit, min(1.0, limit + rule.to_show))
+    bar = -math.log(stake * rule.alpha)
+    if seen.is_alone:
+        growth = growth_alone(1.0, seen.limit, min(1.0, seen.limit + rule.to_show))
+        had, most = seen.alone, growth.times_to(bar - math.log(seen.together.kept), rule.power)
     else:
         together = [s for s in samples if s.stable_requests and s.canary_requests]
-        had, growth = sum(s.canary_requests for s in together), _growth_together(together, seen.reference, rule.to_show)
-    times = growth.times_to(-math.log(stake * rule.alpha), rule.power)
-    return None if math.isinf(times) else max(0, math.ceil(had * (times - 1)))
+        growth = _growth_together(together, seen.reference, rule.to_show)
+        had = sum(s.canary_requests for s in together)
+        most = had * growth.times_to(bar, rule.power)
+    return None if math.isinf(most) else max(0, math.ceil(most - had))
 
 
 def _growth_together(samples: Sequence[Sample], rate: float, increase: float) -> Growth:
@@ -349,10 +383,10 @@ def _growth_together(samples: Sequence[Sample], rate: float, increase: float) ->
 # The verdict and its words.
 
 
-def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, counted: str) -> Verdict:
+def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, alone: int | None, counted: str) -> Verdict:
     samples, seen = tuple(given), _Seen(rule)
-    for sample in samples:
-        seen.take(sample)
+    for sample, by_itself in _marked(samples, alone):
+        seen.take(sample, by_itself)
     tests, needed = _tests(seen), _needed(samples, seen)
     failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(rule.alpha)]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
@@ -383,7 +417,7 @@ def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
         return f"nothing was seen in the {_newest(min(seen.canary.gap, seen.stable.gap))}"
     if seen.canary.silent:
         return f"no request to the canary was seen in the {_newest(seen.canary.gap)}"
-    if seen.stable.silent and not seen.taken_over:
+    if seen.stable.silent and not (seen.is_alone or seen.taken_over):
         return f"no request to stable was seen in the {_newest(seen.stable.gap)}, and the canary did not take them over"
     if needed is None:
         return f"at these rates no number of requests would show {to_show} more"

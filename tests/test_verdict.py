@@ -412,11 +412,11 @@ def test_evidence_against_a_canary_alone_averages_to_no_more_than_before_at_the_
     chance = [math.comb(requests, s.canary_errors) * 0.11**s.canary_errors * 0.89 ** (requests - s.canary_errors)
               for s in looks]  # fmt: skip
     mean = sum(
-        p * q * judge([*before, a, b]).evidence
+        p * q * judge([*before, a, b], alone=2).evidence
         for p, a in zip(chance, looks, strict=True)
         for q, b in zip(chance, looks, strict=True)
     )
-    assert judge([*before, looks[-1]]).evidence > judge(before).evidence
+    assert judge([*before, looks[-1]], alone=1).evidence > judge(before).evidence
     assert mean <= judge(before).evidence * (1 + 1e-9)
 
 
@@ -537,7 +537,7 @@ def test_at_full_weight_up_to_the_detectable_increase_is_no_evidence() -> None:
 
 
 def test_at_full_weight_a_pass_needs_requests_seen_there() -> None:
-    verdicts = [judge([*LONG_HEALTHY, *[Sample(0, 0, 400, 0)] * n], bake_over=True) for n in (1, 5, 20)]
+    verdicts = [judge([*LONG_HEALTHY, *[Sample(0, 0, 400, 0)] * n], bake_over=True) for n in (2, 6, 20)]
     assert [v.outcome for v in verdicts] == ["INCONCLUSIVE", "INCONCLUSIVE", "PASS"]
     needed = [v.requests_needed or 0 for v in verdicts]
     assert needed[0] - needed[1] == pytest.approx(1600, abs=2)
@@ -547,6 +547,26 @@ def test_what_stable_showed_before_the_first_step_counts_too() -> None:
     baseline = [Sample(3000, 3, 0, 0)]
     assert judge([*baseline, *[Sample(0, 0, 400, 40)] * 2]).outcome == "FAIL"
     assert judge([*baseline, *[Sample(0, 0, 400, 0)] * 20], bake_over=True).outcome == "PASS"
+
+
+@pytest.mark.parametrize("weight", [90, 95, 99])
+@pytest.mark.parametrize("rps", [20, 100])
+def test_a_shared_outage_just_after_a_step_that_leaves_stable_little_is_no_evidence(weight: int, rps: int) -> None:
+    """A second or two without a request to stable are no silence; whoever knows the weight can say so outright."""
+    rng, failed = np.random.default_rng(weight * rps), 0
+    healthy, out = np.full(60, 0.001), np.r_[np.full(3, 0.001), np.full(60, 0.5)]
+    for _ in range(60):
+        before = drawn(rng, healthy, healthy, rps, np.full(60, 0.25))
+        after = drawn(rng, out, out, rps, np.full(63, weight / 100))
+        outcomes = {judge([*before, *after[:n]]).outcome for n in range(1, 64, 3)}
+        failed += "FAIL" in outcomes
+        assert "FAIL" not in {judge([*before, *after[:n]], alone=0).outcome for n in range(1, 64, 3)}
+    assert failed <= most_false_alarms(60, 0.01 if weight < 99 else 0.05)
+
+
+def test_whoever_knows_the_weights_need_not_wait_until_stable_is_gone() -> None:
+    bad = [*LONG_HEALTHY, Sample(0, 0, 20, 12)]
+    assert (judge(bad).outcome, judge(bad, alone=1).outcome) == ("INCONCLUSIVE", "FAIL")
 
 
 def test_a_pass_alone_rules_out_what_it_says_and_that_is_more_than_beside_stable() -> None:
@@ -564,7 +584,7 @@ def test_a_pass_alone_rules_out_what_it_says_and_that_is_more_than_beside_stable
 
 def test_evidence_gathered_together_is_carried_on_to_full_weight() -> None:
     suspicious = [*HEALTHY, Sample(300, 0, 100, 5)]
-    alone = [Sample(0, 0, 400, 12)]
+    alone = [Sample(0, 0, 700, 17)]
     assert 10 < judge(suspicious).evidence < 100
     assert judge(suspicious + alone).outcome == "FAIL"
     assert judge(HEALTHY + alone).outcome == "INCONCLUSIVE"

@@ -54,9 +54,10 @@ def first(hits: Iterable[bool]) -> int | None:
     return next((number for number, hit in enumerate(hits, 1) if hit), None)
 
 
-def ours(samples: Sequence[Sample]) -> int | None:
+def ours(samples: Sequence[Sample], alone: int = 0) -> int | None:
     """Roll back at evidence of 1 / alpha: the rule of `runbook_lib.verdict`, after every interval."""
-    return first(log_evidence >= -math.log(ALPHA) for log_evidence in evidence_curve(samples, alpha=ALPHA))
+    curve = evidence_curve(samples, alpha=ALPHA, alone=alone)
+    return first(log_evidence >= -math.log(ALPHA) for log_evidence in curve)
 
 
 def flagger(threshold: int) -> Rule:
@@ -266,7 +267,8 @@ def late_stop(rng: np.random.Generator, weight: float, rate: float, minutes: int
     """Return the seconds from the onset to a rollback; before it ten minutes at 25 % where the weight is 100."""
     before = Traffic("", 20, 0.25, 0.001, 0.001).draw(rng, 60, 10) if weight == 1 else []
     before += Traffic("", 20, weight, 0.001, 0.001).draw(rng, 6 * minutes, 10)
-    stop = ours([*before, *Traffic("", 20, weight, 0.001, rate).draw(rng, 180, 10)])
+    bake = [*before, *Traffic("", 20, weight, 0.001, rate).draw(rng, 180, 10)]
+    stop = ours(bake, alone=len(bake) - 60 if weight == 1 else 0)
     return math.inf if stop is None else 10.0 * max(0, stop - len(before))  # 0: a false alarm before
 
 
