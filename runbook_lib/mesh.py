@@ -93,7 +93,8 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
 
     What earlier notebooks have not made yet is assumed made, and named in `assumed`.
     """
-    state, assumed = dict(live), dict[str, None]()
+    state = dict(live)
+    assumed: dict[str, None] = {}  # each once, in their order
     changes: list[Change] = []
     for resource in desired(p, life):
         change = _change(resource, state) if resource.step <= step else None
