@@ -305,6 +305,9 @@ def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     """Plan a route before the others that sends requests with one header to the canary alone."""
     state = _there(split)
     variant = _variant(state)
+    if variant == "tcpRoute":
+        what = "TCP carries no header to tell the trial's requests by"
+        raise PlanError(f"{split.resource.key}: {what}", hint="shift.trial: null")
     label = {"name": header, "match": {"exact": value}}
     match = {"metadata": [label]} if variant == "grpcRoute" else {"prefix": "/", "headers": [label]}
     action = {"weightedTargets": targets({p.shift.canary: 100})}
