@@ -207,7 +207,7 @@ def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running]
     return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
 
 
-def plan_plain(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -> Plan:
+def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
     """Plan every service back to a definition without the sidecar: callers first, callees last."""
     changes: list[Change] = []
     for name in reversed(deployment_order(p, list(p.services))):

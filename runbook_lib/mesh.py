@@ -93,7 +93,8 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
 
     What earlier notebooks have not made yet is assumed made, and named in `assumed`.
     """
-    state, assumed = dict(live), dict[str, None]()
+    state = dict(live)
+    assumed: dict[str, None] = {}  # each once, in their order
     changes: list[Change] = []
     for resource in desired(p, life):
         change = _change(resource, state) if resource.step <= step else None
@@ -304,6 +305,9 @@ def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     """Plan a route before the others that sends requests with one header to the canary alone."""
     state = _there(split)
     variant = _variant(state)
+    if variant == "tcpRoute":
+        what = "TCP carries no header to tell the trial's requests by"
+        raise PlanError(f"{split.resource.key}: {what}", hint="shift.trial: null")
     label = {"name": header, "match": {"exact": value}}
     match = {"metadata": [label]} if variant == "grpcRoute" else {"prefix": "/", "headers": [label]}
     action = {"weightedTargets": targets({p.shift.canary: 100})}

@@ -161,7 +161,7 @@ class Survey:
         """Plan the end of everything the runbook made; also name what stays, and why."""
         p = self.parameters
         resources, kept = self.engine.plan_removal(self.session, self.live)
-        plan = ecs.plan_plain(p, self.lifecycle, self.running) + resources
+        plan = ecs.plan_plain(p, self.running) + resources
         plan += iam.plan_credentials_end(self.session, self.credentials)
         plan += discovery.plan_placeholder_end(self.names[p.shift.name])
         return Plan(plan.title, needs=("callers keep their name",)) + plan, kept

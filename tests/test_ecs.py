@@ -35,7 +35,7 @@ def end(session: Session, service: str = "serviceB") -> Plan:
 
 
 def plain(session: Session) -> Plan:
-    return ecs.plan_plain(session.parameters, Lifecycle(), ecs.read_running(session))
+    return ecs.plan_plain(session.parameters, ecs.read_running(session))
 
 
 def service(session: Session, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -325,6 +325,15 @@ def test_weights_without_a_route_are_refused() -> None:
     with pytest.raises(PlanError, match="there is no such route") as caught:
         survey(open_local()).plan_weights({"serviceB": 100})
     assert "03_create_router_and_routes" in caught.value.hint
+
+
+def test_a_trial_of_a_tcp_route_is_refused_since_nothing_tells_its_requests() -> None:
+    session = open_at("routed")
+    split = mesh.read_split(session)
+    state = {**(split.state or {}), "spec": {"tcpRoute": {"action": {"weightedTargets": []}}}}
+    with pytest.raises(PlanError, match="TCP carries no header") as caught:
+        mesh.plan_trial(session.parameters, replace(split, state=state), "x-trial", "1")
+    assert caught.value.hint == "shift.trial: null"
 
 
 def test_weights_in_force_are_no_change() -> None:
