@@ -120,7 +120,8 @@ def _labels(shown: History, time: _Axes) -> Iterator[tuple[float, int, str]]:
     for at, label in sorted(_events(shown)):
         x = time.x(at)
         row = 1 + max((row for right, row in placed if right >= x), default=-1)
-        placed.append((x + 4 + LETTER * len(label), row))
+        if row < ROWS:
+            placed.append((x + 4 + LETTER * len(label), row))
         yield x, row, label if row < ROWS else ""
 
 

@@ -435,8 +435,8 @@ def parameter_names() -> list[str]:
 
 def located(environment: str) -> str:
     """Return an environment as it is found from any folder: its name, or its file's whole path."""
-    named = _is_file(FOLDER / f"{environment}.yaml") or not _is_file(Path(environment))
-    return environment if named else str(Path(environment).resolve())
+    file = _file_of(environment)
+    return environment if file is None or file.parent == FOLDER else str(file.resolve())
 
 
 def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
@@ -461,7 +461,7 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
 
 
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    path = next((file for file in (FOLDER / f"{environment}.yaml", Path(environment)) if _is_file(file)), None)
+    path = _file_of(environment)
     if path is None:
         if "services" in given:  # papermill -f gives the whole file
             return environment, {**given, "environment": environment}
@@ -479,11 +479,12 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
     return path.name, data
 
 
-def _is_file(path: Path) -> bool:
+def _file_of(environment: str) -> Path | None:
+    """Return an environment's file, by its name in `parameters/` or by its path."""
     try:
-        return path.is_file()
+        return next((file for file in (FOLDER / f"{environment}.yaml", Path(environment)) if file.is_file()), None)
     except OSError:  # a name no file can have
-        return False
+        return None
 
 
 def _unquoted(data: Any, where: str = "") -> Iterator[str]:

@@ -274,7 +274,7 @@ def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str
 
 
 def _points(increase: float) -> str:
-    points = f"{100 * increase:.2g}"
+    points = f"{float(f'{100 * increase:.2g}'):g}"  # two digits, but 100 and not 1e+02
     return f"{points} point{'' if points == '1' else 's'}"
 
 

@@ -142,20 +142,21 @@ def _edges(found: Survey, ahead: Mapping[str, int]) -> Iterator[Edge]:
     for name, provider in p.virtual_services.items():
         if provider.node in there:
             yield f"virtual service {name}", f"virtual node {provider.node}", ""
-        for route in p.routers[provider.router].routes if provider.router else ():
-            key = f"route {provider.router}/{route}"
-            yield f"virtual service {name}", key, ""
-            targets = _targets(found, name, provider.router or "", route, ahead)
-            yield from ((key, f"virtual node {node}", label) for node, label in targets if node in there)
+        routes = p.routers[provider.router].routes if provider.router else ()
+        yield from ((f"virtual service {name}", f"route {provider.router}/{route}", "") for route in routes)
+    for router, route in ((router, route) for router, known in p.routers.items() for route in known.routes):
+        targets = _targets(found, router, route, ahead)
+        yield from ((f"route {router}/{route}", f"virtual node {to}", label) for to, label in targets if to in there)
     yield from ((f"virtual node {name}", f"service {name}", "") for name in there)
 
 
-def _targets(found: Survey, name: str, router: str, route: str, ahead: Mapping[str, int]) -> Iterable[tuple[str, str]]:
+def _targets(found: Survey, router: str, route: str, ahead: Mapping[str, int]) -> Iterable[tuple[str, str]]:
     """Return who answers a route, with the weight in words: what is in force where the traffic is under shift."""
-    targets = found.parameters.routers[router].routes[route].targets
+    p = found.parameters
+    targets = p.routers[router].routes[route].targets
     if isinstance(targets, dict):
         return [(node, percent(weight / 100)) for node, weight in targets.items()]
-    now = found.split.weights if name == found.parameters.shift.name else {}
+    now = found.split.weights if (router, route) == (p.router, p.route) else {}
     if not now:
         return [(node, "") for node in targets]
     after = {**now, **ahead}

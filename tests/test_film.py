@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.drawing import Area, Drawing, Line, Text
-from runbook_lib.film import LETTER, MOST, drawn, drawn_words, thinned
+from runbook_lib.film import LETTER, MOST, ROWS, drawn, drawn_words, thinned
 from runbook_lib.history import History
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
@@ -130,6 +130,12 @@ def test_no_line_strikes_words_through(moments: list[int]) -> None:
     for text in (shape for shape in shapes if isinstance(shape, Text) and shape.anchor == "start" and shape.words):
         left, right, top, bottom = text.x, text.x + LETTER * len(text.words), text.y - 8, text.y
         assert not [x for x, high, low in lines if left < x < right and high < bottom and low > top], text.words
+
+
+def test_events_that_come_too_thick_for_their_words_make_the_picture_no_higher() -> None:
+    few, many = (drawn(shift(300, *(event("proved", 10 + i / 10) for i in range(n)))) for n in (7, 60))
+    assert many.height == few.height
+    assert texts(many).count("proved") == texts(few).count("proved") == ROWS
 
 
 def contrast(one: str, other: str) -> float:

@@ -162,6 +162,13 @@ def test_checks_that_fail_come_first(shown: Callable[[], str]) -> None:
     assert text.index("place FAIL") < text.index("place WARN") < text.index("place PASS")
 
 
+@pytest.mark.parametrize(
+    ("increase", "words"), [(0.005, "0.5 points"), (0.01, "1 point"), (0.1346, "13 points"), (0.998, "100 points")]
+)
+def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str) -> None:
+    assert show._points(increase) == words
+
+
 # What is there.
 
 

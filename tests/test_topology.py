@@ -12,7 +12,7 @@ from runbook_lib.drawing import Line, Text
 from runbook_lib.plan import Plan
 from runbook_lib.survey import Survey
 from runbook_lib.topology import Topology, mapped
-from tests.scenes import open_at, open_local
+from tests.scenes import LOCAL, open_at, open_local
 
 PLANS: dict[str, tuple[str, Callable[[Survey], Plan]]] = {
     "01": ("plain", lambda found: found.plan_resources("01")),
@@ -97,6 +97,19 @@ def test_what_stands_has_weights_and_healthy_sidecars() -> None:
 def test_a_step_ahead_is_on_the_arrows() -> None:
     shown = mapped(survey(open_at("meshed")), None, {"serviceB": 75, "serviceBv2": 25})
     assert "virtual node serviceB (100 → 75 %), virtual node serviceBv2 (0 → 25 %)" in said(shown)
+
+
+def test_only_the_route_under_shift_has_its_weights() -> None:
+    routers, shift = LOCAL["routers"], {**LOCAL["shift"], "route": "serviceB"}
+    own = {"match": {"prefix": "/own"}, "targets": ["serviceB"]}
+    routes = {**routers["serviceB"]["routes"], "own": own}
+    found = survey(open_at("routed", routers={"serviceB": {"routes": routes}}, shift=shift))
+    shown = mapped(found, None, {"serviceB": 75, "serviceBv2": 25})
+    labels = {
+        (to, label.replace("\N{NO-BREAK SPACE}", " ")) for a, to, label in shown.edges if a == "route serviceB/own"
+    }
+    assert labels == {("virtual node serviceB", "")}
+    assert "route serviceB/serviceB → virtual node serviceB (100 → 75 %)" in said(shown)
 
 
 def test_a_retired_service_is_not_on_the_map() -> None:
