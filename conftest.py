@@ -16,10 +16,13 @@ from typing import Any
 
 import botocore.loaders
 import pytest
+from hypothesis import HealthCheck, settings
 
 WORLD = pytest.StashKey[Path]()
 LEFT = pytest.StashKey[dict[int, str]]()
 GRACE_SECONDS = 10
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 # What takes a minute or more is begun first, so that no worker is left alone with it at the end.
 LONG = ("stored_outputs", "notebooks", "gates", "enumeration", "unattended", "kill", "live_mesh", "live_shift",
         "second_scenario", "rehearsals", "browser", "cli")  # fmt: skip

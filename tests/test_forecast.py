@@ -44,7 +44,7 @@ def test_the_classical_planner_gives_the_published_figures(stable: float, canary
     st.sampled_from([0.005, 0.01, 0.05, 0.2]),
     st.integers(1, 90),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_looking_at_any_time_is_never_cheaper_than_looking_once(stable: float, increase: float, weight: int) -> None:
     ours = requests_to_show(stable, increase, weight / 100)
     assert (ours is None) == ((stable, increase) == (0.4, 0.005))  # odds nearer to one than any the rule knows
@@ -175,7 +175,7 @@ def test_the_band_at_99_percent_is_the_published_one(requests: int, low: float, 
 
 
 @given(st.integers(1, 99), st.integers(1, 400), st.sampled_from([0.9, 0.99, 0.999]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_band_is_the_narrowest_with_equal_tails(weight: int, requests: int, confidence: float) -> None:
     p, tail = weight / 100, (1 - confidence) / 2
     mass = [math.comb(requests, k) * p**k * (1 - p) ** (requests - k) for k in range(requests + 1)]

@@ -395,7 +395,7 @@ def test_every_key_says_what_it_is_for(model: type[BaseModel]) -> None:
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @drawn(st.lists(st.integers(-5, 110), min_size=1, max_size=4, unique=True))
 def test_steps_are_taken_exactly_when_they_rise_within_1_to_100(steps: list[int]) -> None:
     wanted = steps == sorted(steps) and steps[0] >= 1 and steps[-1] <= 100
@@ -406,7 +406,7 @@ def test_steps_are_taken_exactly_when_they_rise_within_1_to_100(steps: list[int]
     assert taken == wanted
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @drawn(st.lists(st.integers(-10, 110), min_size=1, max_size=3))
 def test_fixed_weights_are_taken_exactly_when_they_are_percents_that_sum_to_100(weights: list[int]) -> None:
     wanted = sum(weights) == 100 and all(0 <= w <= 100 for w in weights)

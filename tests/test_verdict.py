@@ -188,7 +188,7 @@ def test_a_better_canary_never_fails() -> None:
 
 
 @given(st.lists(samples(), max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_canary_seen_no_worse_is_never_evidence(intervals: list[Sample]) -> None:
     """Where the canary's rate is no higher in any interval, evidence never exceeds 1, by the rule's convexity."""
     no_worse = [
@@ -251,7 +251,7 @@ def test_weights_that_move_with_the_errors_do_not_mislead() -> None:
 
 
 @given(st.lists(samples(300), min_size=1, max_size=6), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_more_canary_errors_never_weaken_the_evidence(intervals: list[Sample], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(intervals) - 1))
     s = intervals[at]
@@ -335,7 +335,7 @@ def test_late_errors_are_more_evidence_than_the_same_errors_early() -> None:
 
 
 @given(st.lists(samples(), min_size=1, max_size=8), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_in_no_order_is_the_evidence_below_what_was_laid_first(intervals: list[Sample], rng: random.Random) -> None:
     both = [s for s in intervals if s.stable_requests and s.canary_requests]
     tables = [stake._log_ratios(*stake.draws_of(*s.counts)) for s in both]
@@ -350,7 +350,7 @@ def test_in_no_order_is_the_evidence_below_what_was_laid_first(intervals: list[S
     st.integers(1, 60),
     st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_intervals_of_one_share_lose_no_more_than_what_is_laid_later(
     stable: int, canary: int, pieces: list[tuple[int, float, float]]
 ) -> None:
@@ -363,7 +363,7 @@ def test_intervals_of_one_share_lose_no_more_than_what_is_laid_later(
 
 
 @given(samples(200), st.integers(2, 30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_equal_parts_lose_no_more_than_what_is_laid_later_at_any_rate(part: Sample, parts: int) -> None:
     whole = sum([part] * parts, Sample(0, 0, 0, 0))
     assert judge([part] * parts).log_evidence >= judge([whole]).log_evidence + math.log(AT_FIRST) - 1e-6
@@ -688,7 +688,7 @@ def test_the_verdict_carries_the_counts_it_can_be_recomputed_from() -> None:
 
 @given(st.lists(st.one_of(samples(), st.builds(Sample, st.just(0), st.just(0), st.just(900), st.integers(0, 90))),
                 max_size=12))  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_curve_is_what_each_look_would_have_said(intervals: list[Sample]) -> None:
     looks = [judge(intervals[: n + 1]).log_evidence for n in range(len(intervals))]
     assert evidence_curve(intervals) == looks
