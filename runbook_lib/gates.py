@@ -69,7 +69,7 @@ def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
     p = found.parameters
     callers = p.callers_of(p.shift.name)
     lost = bool(found.lifecycle.retired and callers)
-    words = f"{', '.join(callers)} call {p.shift.name}, which leads to a placeholder once the mesh is gone"
+    words = f"{p.shift.name} leads to a placeholder once the mesh is gone; callers: {', '.join(callers)}"
     seen = words if lost else "every name leads to a running service"
     hint = "let them dial another name, or say so in the file: removal: {callers_may_fail: true}"
     return (Evidence("callers keep their name", not lost or p.removal.callers_may_fail, seen, hint),)

@@ -20,7 +20,7 @@ __all__ = [
     "looked_back",
     "measure_traffic",
     "read_traffic",
-    "require_passable_step",
+    "require_steps_passable",
 ]
 
 LOOKED_BACK_SECONDS = 60
@@ -122,8 +122,8 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
     return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding(rule)), load, traffic)
 
 
-def require_passable_step(found: Survey, weight: int) -> None:
-    """Wait for the first figures of traffic, and refuse a step whose bakes could never make it PASS.
+def require_steps_passable(found: Survey, *weights: int) -> None:
+    """Wait for the first figures of traffic, and refuse steps whose bakes could never make them PASS.
 
     Raises Held where no request is counted, GateError for a bake too short; the parameters may allow that one.
     """
@@ -135,8 +135,9 @@ def require_passable_step(found: Survey, weight: int) -> None:
             hint="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
             reason="no_metrics",
         )
-    for ahead in look_ahead(found, weight, traffic, bakes=shift.verdict.bakes).deciding:
-        require_passable(ahead, allow=shift.allow_unprovable)
+    for weight in weights:
+        for ahead in look_ahead(found, weight, traffic, bakes=shift.verdict.bakes).deciding:
+            require_passable(ahead, allow=shift.allow_unprovable)
 
 
 def _awaited(found: Survey) -> Traffic | None:

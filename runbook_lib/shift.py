@@ -31,7 +31,7 @@ from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
 from runbook_lib.history import read_attempt
 from runbook_lib.judging import counts_of, settings_of
-from runbook_lib.outlook import require_passable_step
+from runbook_lib.outlook import require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.session import Session
@@ -43,6 +43,7 @@ from runbook_lib.wording import divided
 
 __all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "take_step"]
 
+UNDECIDED = ("inconclusive", "approval")  # why a canary goes back that nothing speaks against
 WAYS_BACK = 3  # tries, where somebody else writes the same thing in between, or AWS is throttling
 
 
@@ -158,7 +159,7 @@ class _Shift:
             )
         with self._under_way():
             if now == 0 and not self._is_prepared(step):
-                yield from self._prepare(step)
+                yield from self._prepare([step])
             yield from self._write(step)
 
     @contextmanager
@@ -186,7 +187,7 @@ class _Shift:
         now = self._live()
         left = steps_left(self.shift.steps, now)
         if now == 0 and left and not self._is_prepared(left[0]):
-            yield from self._prepare(left[0])
+            yield from self._prepare(left)
         elif now and not self._passed(now):
             self.step_began = self._since("written", now) or self.session.wall()
             self.former = max((step for step in self.shift.steps if step < now), default=0)
@@ -200,12 +201,12 @@ class _Shift:
         approved = approval_of(self.session, self.found.plan_step(step))
         return bool(approved and self.journal and self.journal[-1]["phase"] == "rehearsed")
 
-    def _prepare(self, step: int) -> Iterator[Decision]:
+    def _prepare(self, steps: Sequence[int]) -> Iterator[Decision]:
         """Before users see the canary: try it with requests of its own, keep stable's tasks, rehearse the way back."""
         evidence = (*self.evidence, *evidence_for_shift(self.found), *self.hazards.evidence())
         back = self.found.engine.plan_split(self.found.split, self.shift.weights_at(0), rewrite=True)
         cleared = clear(back, *evidence)
-        require_passable_step(self.found, step)
+        require_steps_passable(self.found, *steps)
         running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
         if self.shift.trial:
             yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
@@ -229,7 +230,7 @@ class _Shift:
             require_approval(self.session, step, plan, self.former)
         try:
             if evidence:
-                require_passable_step(self.found, step)
+                require_steps_passable(self.found, step)
             apply(self.session, clear(plan, *evidence))
         except (GateError, StalePlanError) as error:  # whatever was written before this step is no refusal any more
             raise Held(f"before the next step: {error.message}", hint=error.hint, reason=error.reason) from None
@@ -367,7 +368,8 @@ class _Shift:
         self._tell_judgement(word)
         yield from self._put_back(decision)
         told = f"{word}: {words}; back to 0 % in one write"
-        failed = replace(decision, verdict="FAIL", weights=self.shift.weights_at(0))
+        verdict = "INCONCLUSIVE" if word in UNDECIDED else "FAIL"
+        failed = replace(decision, verdict=verdict, weights=self.shift.weights_at(0))
         yield self._told(replace(failed, phase="rolled back", words=told))
         settled = self._told(self._settled(failed))
         yield settled

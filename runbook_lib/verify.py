@@ -18,8 +18,8 @@ from runbook_lib.verdict import Judgement, Sample, judge_all
 __all__ = ["Checked", "rejudged", "steps_of", "verify"]
 
 ENDS = ("judged", "rolled back")  # the decisions that end a step
-HELD, BACK = ("judged", "INCONCLUSIVE"), ("rolled back", "FAIL")
-MAY_END = {"PASS": {("judged", "PASS")}, "FAIL": {BACK}, "INCONCLUSIVE": {HELD, BACK}}
+HELD, BACK, UNDECIDED = ("judged", "INCONCLUSIVE"), ("rolled back", "FAIL"), ("rolled back", "INCONCLUSIVE")
+MAY_END = {"PASS": {("judged", "PASS")}, "FAIL": {BACK}, "INCONCLUSIVE": {HELD, UNDECIDED}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
     if judged is None:
         return f"{decision['verdict']} without a verdict"
     cause = judged.get("cause", "verdict").removeprefix("verdict")
-    may = {HELD, BACK} if cause else MAY_END.get(judged["outcome"], set())
+    may = {HELD, BACK, UNDECIDED} if cause else MAY_END.get(judged["outcome"], set())
     if (decision["phase"], decision["verdict"]) in may and (cause or judged["reason"]) in decision["words"]:
         return ""
     return f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, {cause or judged['reason']}"
