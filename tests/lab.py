@@ -35,7 +35,9 @@ BROWSER = [
 ]  # fmt: skip
 CONNECTED = """() => {
     const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
-    return kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle';
+    const waits = prompt => prompt.textContent.trim() === '[*]:';  // a subshell's idle is not the kernel's
+    return kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle'
+        && ![...document.querySelectorAll('.jp-InputPrompt')].some(waits);
 }"""
 SELECT = "i => { const c = window.jupyterapp.shell.currentWidget.content; c.deselectAll(); c.activeCellIndex = i; }"
 EXECUTE = "([command, values]) => { window.jupyterapp.commands.execute(command, values); }"
