@@ -199,6 +199,17 @@ def test_the_hidden_retries_hide_a_bad_canary_from_its_caller(demo: World) -> No
     assert canary.total == canary.completed + canary.retried_5xx
 
 
+def test_what_was_counted_stays_counted_when_tasks_come_and_go(demo: World) -> None:
+    ask(demo.app_port("serviceBv2"), "/__faults", "PUT", {"error_rate": 1})
+    first = requests_of(demo, 200)
+    [*places] = demo.endpoints["serviceBv2", PORT]
+    for each in ([], places):
+        demo.endpoints["serviceBv2", PORT] = each
+        demo.update(demo.mesh)
+    last = requests_of(demo, 200)
+    assert demo.sidecars["serviceA"].counters()[CLUSTERS["v2"]].errors == first["failed"] + last["failed"]
+
+
 def test_slow_requests_are_counted_over_the_very_limit(demo: World) -> None:
     ask(demo.app_port("serviceBv2"), "/__faults", "PUT", {"latency_ms": 230})
     last = requests_of(demo, 200, 200)
@@ -278,7 +289,7 @@ def test_tasks_come_and_go_under_load_and_no_request_is_lost(demo: World) -> Non
     for _ in range(5):
         for places in (former + direct, direct, former + direct, former):
             demo.endpoints["serviceB", PORT] = places
-            assert demo.update(demo.mesh) == ["cds.json"]
+            assert demo.update(demo.mesh) == [f"{CLUSTERS['v1']}.json"]
             time.sleep(0.05)
     demo.endpoints["serviceB", PORT] = direct
     demo.update(demo.mesh)

@@ -122,6 +122,8 @@ def _file(stat: str) -> str:
         return "cds.json"
     if stat.startswith("listener_manager.lds."):
         return "lds.json"
+    if cluster := re.fullmatch(r"cluster\.(cds_[^.]+)\.version_text", stat):
+        return f"{cluster[1]}.json"
     routes = re.search(r"\.rds\.(rds_.+)\.version_text$", stat)
     if not routes:
         return ""

@@ -124,7 +124,7 @@ def _of(*values: tuple[float, int]) -> Sum:
 
 
 def _grown(before: int, now: int) -> int:
-    """Return what a counter gained; one that fell was counting from zero again, as after a change of endpoints."""
+    """Return what a counter gained; one that fell counts from zero again, as in a cluster made anew."""
     return now - before if now >= before else now
 
 

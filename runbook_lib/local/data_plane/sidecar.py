@@ -21,6 +21,7 @@ from runbook_lib.local.data_plane.admin import Admin, Counters
 from runbook_lib.local.data_plane.resources import Json
 
 CLUSTERS, LISTENERS, BOOTSTRAP = "cds.json", "lds.json", "bootstrap.json"
+ENDPOINTS = "cds_"  # how the names of their files begin
 FILES = "[a-z]*.json"  # but not one still being written
 REFUSALS = ("Filesystem config update rejected: ", "Filesystem config update failure: ")
 TAKEN_SECONDS = 5.0
@@ -214,7 +215,7 @@ class Sidecar:
         while version and self.pid:
             versions = self.admin.file_versions()
             if versions.get(name) == version or (versions and name not in versions):
-                return True  # Envoy reads a file only once a listener names it
+                return True  # Envoy reads a file only once a listener or a cluster names it
             self._note_refusal()
             if self._refusal_of(name, version):
                 return False
@@ -253,8 +254,8 @@ class Sidecar:
 
 
 def _turn(name: str) -> tuple[int, str]:
-    """Return a file's place: clusters before the routes that name them, listeners last."""
-    return {BOOTSTRAP: 0, CLUSTERS: 1, LISTENERS: 3}.get(name, 2), name
+    """Return a file's place: endpoints before their clusters, those before routes that name them, listeners last."""
+    return 0 if name.startswith(ENDPOINTS) else {BOOTSTRAP: 0, CLUSTERS: 1, LISTENERS: 3}.get(name, 2), name
 
 
 def _unversioned(content: Mapping[str, Any]) -> dict[str, Any]:
