@@ -240,11 +240,13 @@ def _local(found: dict[str, Any]) -> None:
     if found["tasks"]:
         console.print(table)
     for task in found["tasks"]:
-        console.print(f"log of {task['service']}: {task['log']}")
+        console.print(f"logs of {task['service']} are in {task['log']}")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
-    for name, rates in found["traffic"].items():
-        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]))
+    for name, made in found["traffic"].items():
+        console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
+        counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
+        console.print(f"  {counts}, {made['in_flight']} under way; its caller was restarted {made['restarts']} time(s)")
 
 
 def _first(run: record.Run, need: str) -> Evidence:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import signal
 import statistics
 import time
@@ -92,6 +93,10 @@ def test_status_names_every_task_and_sidecar(there: Live) -> None:
     assert all(Path(row["log"]).is_dir() for row in found["tasks"])
     assert found["traffic"]["live"]["failed"] == 0
     assert Path(found["traffic"]["live"]["file"]).parent == there.calls
+    told = there.runbook("local", "status")[1]
+    assert f"logs of {STABLE} are in {found['tasks'][0]['log']}\n" in told
+    assert re.search(r"^live makes \d+ calls a second now, counted in .*snapshot\.json$", told, re.MULTILINE)
+    assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 time\(s\)$", told, re.MULTILINE)
 
 
 def test_everything_listens_on_loopback_only(there: Live) -> None:
