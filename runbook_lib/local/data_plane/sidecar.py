@@ -141,9 +141,9 @@ class Sidecar:
         state = "rejected" if error else "pending" if outstanding else "accepted"
         return UpdateState(state, versions, error)
 
-    def counters(self, slow_ms: float | None = None) -> dict[str, Counters]:
-        """Return what each cluster counted since Envoy started, `slow` being the requests over `slow_ms`."""
-        return self.admin.counters(slow_ms)
+    def counters(self) -> dict[str, Counters]:
+        """Return what each cluster counted since Envoy started."""
+        return self.admin.counters()
 
     def drain(self, seconds: float) -> None:
         """Send clients elsewhere, and wait at most so long for what is under way."""
