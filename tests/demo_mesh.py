@@ -176,7 +176,7 @@ class World:
             sidecar.write_files(self.files(name, self.mesh))
             sidecar.start()
         for sidecar in self.sidecars.values():
-            sidecar.wait_until_live()
+            until(sidecar.live)
         for name in self.applications:
             until(lambda name=name: answers(self.app_port(name)))
         return self

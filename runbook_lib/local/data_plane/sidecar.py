@@ -115,15 +115,6 @@ class Sidecar:
         """Say whether Envoy is LIVE: the health check of its container."""
         return self.admin.state() == "LIVE"
 
-    def wait_until_live(self, seconds: float = 10.0) -> None:
-        """Wait until Envoy is LIVE; WaitError with the end of its log where it does not become so."""
-        end = self._clock() + seconds
-        while not self.live():
-            if self.pid is None or self._clock() > end:
-                tail = "\n".join(self._log_lines()[-5:])
-                raise WaitError(f"Envoy in {self.directory} is not LIVE: {self.admin.state() or 'no answer'}\n{tail}")
-            self._sleep(0.01)
-
     def applied_version(self) -> str:
         """Return the version of the routes the node's calls follow now, empty where there are none.
 
