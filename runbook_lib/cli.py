@@ -90,13 +90,15 @@ def run(
 def status(environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say where an environment stands, from live state alone."""
     p = parameters.load(environment)
-    found: dict[str, Any] = {"environment": p.environment, "stage": "not running", "weights": {}}
+    found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         look = survey(open_session({"environment": environment, "mode": "plan"}))
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
         found |= {"stage": look.stage, "weights": dict(look.split.weights)}
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
+    else:
+        found["stage"] = supervisor.absence()
     newest = record.latest(p.environment, p.records, p.target)
     found["run"] = newest.id if newest else None
     console.print_json(json.dumps(found)) if as_json else _standing(found)
@@ -189,6 +191,8 @@ def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> No
     if mesh := supervisor.running():
         found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": mesh.ask("/runbook/tasks")["tasks"]}
         found["traffic"] = _traffic(mesh)
+    else:
+        found["state"] = supervisor.absence()
     console.print_json(json.dumps(found)) if as_json else _local(found)
 
 
@@ -226,7 +230,7 @@ def _table(**options: Any) -> Table:
 
 
 def _local(found: dict[str, Any]) -> None:
-    console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else "the local mesh is not running")
+    console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else f"the local mesh is {found['state']}")
     table = _table()
     for column in TASK_COLUMNS:
         table.add_column("last update" if column == "update" else column, no_wrap=True)
@@ -236,11 +240,13 @@ def _local(found: dict[str, Any]) -> None:
     if found["tasks"]:
         console.print(table)
     for task in found["tasks"]:
-        console.print(f"log of {task['service']}: {task['log']}")
+        console.print(f"logs of {task['service']} are in {task['log']}")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
-    for name, rates in found["traffic"].items():
-        console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]))
+    for name, made in found["traffic"].items():
+        console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
+        counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
+        console.print(f"  {counts}, {made['in_flight']} under way; its caller was restarted {made['restarts']} time(s)")
 
 
 def _first(run: record.Run, need: str) -> Evidence:

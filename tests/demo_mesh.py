@@ -91,7 +91,12 @@ def static_bootstrap(files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     for chain in (chain for listener in listeners for chain in listener["filter_chains"]):
         config = chain["filters"][0]["typed_config"]
         config["route_config"] = tables[config.pop("rds")["route_config_name"]]
-    static = {"listeners": listeners, "clusters": files["cds.json"]["resources"]}
+    clusters = json.loads(json.dumps(files["cds.json"]["resources"]))
+    for cluster in (cluster for cluster in clusters if cluster["type"] == "EDS"):
+        del cluster["eds_cluster_config"]
+        [assignment] = files[f"{cluster['name']}.json"]["resources"]
+        cluster |= {"type": "STATIC", "load_assignment": {k: v for k, v in assignment.items() if k != "@type"}}
+    static = {"listeners": listeners, "clusters": clusters}
     for each in [*listeners, *static["clusters"], *tables.values()]:
         del each["@type"]
     return bootstrap | {"static_resources": static}
@@ -171,7 +176,7 @@ class World:
             sidecar.write_files(self.files(name, self.mesh))
             sidecar.start()
         for sidecar in self.sidecars.values():
-            sidecar.wait_until_live()
+            until(sidecar.live)
         for name in self.applications:
             until(lambda name=name: answers(self.app_port(name)))
         return self

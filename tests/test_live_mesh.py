@@ -5,8 +5,10 @@ One mesh walks the whole way. Tests stand in the order of that way; the last two
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import re
 import signal
 import statistics
 import time
@@ -91,6 +93,10 @@ def test_status_names_every_task_and_sidecar(there: Live) -> None:
     assert all(Path(row["log"]).is_dir() for row in found["tasks"])
     assert found["traffic"]["live"]["failed"] == 0
     assert Path(found["traffic"]["live"]["file"]).parent == there.calls
+    told = there.runbook("local", "status")[1]
+    assert f"logs of {STABLE} are in {found['tasks'][0]['log']}\n" in told
+    assert re.search(r"^live makes \d+ calls a second now, counted in .*snapshot\.json$", told, re.MULTILINE)
+    assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 time\(s\)$", told, re.MULTILINE)
 
 
 def test_everything_listens_on_loopback_only(there: Live) -> None:
@@ -110,16 +116,20 @@ def test_three_quarters_and_one_quarter_are_what_the_ledger_counts_and_cloudwatc
     assert sum(seen.values()) > 600
     assert chance(seen, {STABLE: 0.75, CANARY: 0.25}) > 1e-6
 
+    counted = published(there, began)
+    assert counted == {"requests": there.ledger()["versions"][CANARY]["requests"], "errors": 0}
+
+
+def published(there: Live, began: float) -> dict[str, int]:
+    """Return what CloudWatch counted of the canary since a moment, once nothing is in flight to it any more."""
     session = there.session()
     until(lambda: there.answered(0.3)[CANARY] == 0, "the canary has no traffic")
     session.sleep(2.5)  # until the last second is published
-    counted = {
+    return {
         kind: sum(telemetry.read_requests(session, one, began - 1, time.time()) for one in series)
         for kind, series in mesh.series(session.parameters)[CANARY].items()
         if kind != "latency"
     }
-    ledger = there.ledger()["versions"][CANARY]["requests"]
-    assert counted == {"requests": ledger, "errors": 0}  # nothing is in flight to the canary any more
 
 
 def heard_after(caller: Caller, version: str, moment: float) -> float:
@@ -272,6 +282,22 @@ def replaced_after_kill(there: Live) -> None:
 
 def test_a_killed_envoy_and_a_killed_application_are_replaced_and_traffic_recovers(there: Live) -> None:
     replaced_after_kill(there)
+
+
+def test_every_request_a_crashing_canary_costs_is_published(there: Live) -> None:
+    spec = there.route()["spec"]
+    tried_once = copy.deepcopy(spec)
+    tried_once["http2Route"]["retryPolicy"]["maxRetries"] = 0
+    there.client("appmesh").update_route(**ROUTE, spec=tried_once)
+    before, began = there.ledger()["failed"], time.time()
+    there.put(25)
+    there.fault(CANARY, crash=True)
+    until(lambda: there.ledger()["failed"] > before + 300, "it crashes, and its replacements do")
+    there.fault(CANARY)
+    there.put(0)
+    counted = published(there, began)
+    assert counted["errors"] == there.ledger()["failed"] - before
+    there.client("appmesh").update_route(**ROUTE, spec=spec)
 
 
 @pytest.mark.soak

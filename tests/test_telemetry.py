@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,8 @@ import pytest
 
 from runbook_lib import mesh, telemetry
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
-from runbook_lib.local.data_plane.publisher import NONE, Grain, Publisher
+from runbook_lib.local.data_plane.admin import Counters
+from runbook_lib.local.data_plane.publisher import Grain, Publisher
 from runbook_lib.local.troubles import Troubles
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
@@ -227,7 +227,7 @@ def canary(session: Session, second: int) -> Sample:
 
 def test_a_try_that_was_tried_again_counts_and_so_does_its_error(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
-    sidecar.now = {EGRESS: replace(NONE, completed=10, errors=1, retried_5xx=4)}
+    sidecar.now = {EGRESS: Counters(completed=10, errors=1, retried_5xx=4)}
     publisher.step(BEGAN + 1.0)
     assert canary(session, BEGAN) == Sample(0, 0, 14, 5)
 
@@ -235,7 +235,7 @@ def test_a_try_that_was_tried_again_counts_and_so_does_its_error(session: Sessio
 def test_each_second_has_what_was_counted_in_it(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
     for second, completed in ((1, 10), (2, 25), (3, 25)):
-        sidecar.now = {EGRESS: replace(NONE, completed=completed)}
+        sidecar.now = {EGRESS: Counters(completed=completed)}
         publisher.step(BEGAN + second)
     assert [i.errors.canary_requests for i in read(session, BEGAN, BEGAN + 3)] == [10, 15, 0]
 
@@ -243,7 +243,7 @@ def test_each_second_has_what_was_counted_in_it(session: Session) -> None:
 def test_a_counter_that_fell_was_counting_from_zero_again(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
     for second, completed in ((1, 100), (2, 7)):
-        sidecar.now = {EGRESS: replace(NONE, completed=completed)}
+        sidecar.now = {EGRESS: Counters(completed=completed)}
         publisher.step(BEGAN + second)
     assert [i.errors.canary_requests for i in read(session, BEGAN, BEGAN + 2)] == [100, 7]
 
@@ -252,7 +252,7 @@ def test_data_appear_as_late_as_the_file_says() -> None:
     session = opened(telemetry={**MINUTE, "namespace": "AppMesh"})
     publisher, sidecar = publisher_of(session)
     publisher.grains[session.parameters.account_id] = Grain(**session.parameters.telemetry.model_dump())
-    sidecar.now = {EGRESS: replace(NONE, completed=9)}
+    sidecar.now = {EGRESS: Counters(completed=9)}
     publisher.step(BEGAN + 30)
     publisher.step(BEGAN + 179)
     assert canary_requests(session) == 0
@@ -267,7 +267,7 @@ def canary_requests(session: Session) -> int:
 
 def test_what_arrives_is_counted_by_the_sidecar_it_arrives_at(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
-    sidecar.now = {"cds_ingress_apps_serviceA_http2_9080": replace(NONE, completed=12)}
+    sidecar.now = {"cds_ingress_apps_serviceA_http2_9080": Counters(completed=12)}
     publisher.step(BEGAN + 1.0)
     series = Series("RequestCount", {"Mesh": "apps", "VirtualNode": "serviceA"})
     assert telemetry.read_requests(session, series, BEGAN, BEGAN + 1) == 12
@@ -276,7 +276,7 @@ def test_what_arrives_is_counted_by_the_sidecar_it_arrives_at(session: Session) 
 def test_another_namespace_is_published_to_where_the_file_names_one(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
     publisher.grains[session.parameters.account_id] = Grain(1, 0, "Shop")
-    sidecar.now = {EGRESS: replace(NONE, completed=3)}
+    sidecar.now = {EGRESS: Counters(completed=3)}
     publisher.step(BEGAN + 1.0)
     assert canary(session, BEGAN).canary_requests == 0
     elsewhere = open_at("meshed", telemetry={"period_seconds": 1, "delay_seconds": 0, "namespace": "Shop"})
@@ -301,7 +301,7 @@ def test_routes_that_the_local_mesh_refuses_cost_no_metric(session: Session, wei
         provider = {"virtualRouter": {"virtualRouterName": "other"}}
         app_mesh.create_virtual_service(**MESH, virtualServiceName="other.apps.local", spec={"provider": provider})
     publisher, sidecar = publisher_of(session)
-    sidecar.now = {EGRESS: replace(NONE, completed=10)}
+    sidecar.now = {EGRESS: Counters(completed=10)}
     publisher.step(BEGAN + 1.0)
     assert canary(session, BEGAN) == Sample(0, 0, 10, 0)
 
@@ -311,7 +311,7 @@ def test_a_sidecar_that_cannot_be_read_costs_no_other_its_metrics(session: Sessi
     [member] = publisher._members()
     broken = SimpleNamespace(**{**vars(member), "task": SimpleNamespace(id="b"), "sidecar": SimpleNamespace()})
     both = Publisher(lambda: [broken, member], troubles := Troubles())  # type: ignore[list-item]
-    sidecar.now = {EGRESS: replace(NONE, completed=10)}
+    sidecar.now = {EGRESS: Counters(completed=10)}
     both.step(BEGAN + 1.0)
     assert canary(session, BEGAN) == Sample(0, 0, 10, 0)
     assert list(troubles.now) == ["metrics of task b"]
@@ -320,6 +320,6 @@ def test_a_sidecar_that_cannot_be_read_costs_no_other_its_metrics(session: Sessi
 def test_a_request_is_slow_over_the_very_limit() -> None:
     session = opened(shift=quick(verdict={"slow_millis": 300}))
     publisher, sidecar = publisher_of(session)
-    sidecar.now = {EGRESS: replace(NONE, completed=9, times=((300.0, 7), (500.0, 2)))}
+    sidecar.now = {EGRESS: Counters(completed=9, times=((300.0, 7), (500.0, 2)))}
     publisher.step(BEGAN + 1.0)
     assert read(session, BEGAN, BEGAN + 1)[0].slow == Sample(0, 0, 9, 2)

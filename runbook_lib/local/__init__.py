@@ -21,8 +21,10 @@ PROBE_SECONDS = 60.0  # a caller waits for an answer up to twenty
 def connect(parameters: Parameters) -> Connection:
     """Return the way to the local mesh, started and holding the environment's services where it did not yet.
 
-    Raises TargetError where the process that held a rehearsal has died: in one sentence, once.
+    Raises TargetError where the process that held a rehearsal has died: in one sentence, once. A call that
+    finds it dead says the same, and is not tried again.
     """
+    from runbook_lib.errors import CallError
     from runbook_lib.local import supervisor, world
     from runbook_lib.session import Connection
 
@@ -33,9 +35,14 @@ def connect(parameters: Parameters) -> Connection:
         asked = {"environment": parameters.environment, "headers": dict(headers), "count": count}
         return [(version, status) for version, status in mesh.ask("/runbook/probe", asked, timeout=PROBE_SECONDS)]
 
+    def mourn(exception: Exception | None, **_: Any) -> None:
+        if exception and supervisor.ended(mesh):
+            raise CallError(f"the local mesh: {supervisor.GONE}", hint=supervisor.AGAIN, reason="target")
+
     return Connection(
         mesh.endpoint,
         {world.ACCOUNT_HEADER: account},
+        prepare=lambda client: client.meta.events.register("response-received", mourn),
         carries_traffic=mesh.ask("/runbook/id")["data_plane"],
         probe=probe,
     )

@@ -24,10 +24,24 @@ from filelock import FileLock
 
 from runbook_lib.errors import TargetError
 
-__all__ = ["LocalMesh", "down", "ensure", "find", "running", "serve", "state_folder"]
+__all__ = [
+    "AGAIN",
+    "GONE",
+    "LocalMesh",
+    "absence",
+    "down",
+    "ended",
+    "ensure",
+    "find",
+    "running",
+    "serve",
+    "state_folder",
+]
 
 IDLE_SECONDS = 3600.0
 UP_SECONDS = 60.0
+GONE = "its process is gone, and the rehearsal ended with it"
+AGAIN = "start again with notebook 00, or `runbook run`; the record of what was done is kept"
 SLOW_SECONDS = 20.0  # in which a process that is there must answer: a busy machine is not a dead rehearsal
 
 
@@ -47,6 +61,8 @@ class LocalMesh:
             with urllib.request.urlopen(self.endpoint + path, data=data, timeout=timeout) as answer:
                 return json.loads(answer.read())
         except (OSError, ValueError) as error:
+            if not _exists(self.pid):
+                raise TargetError(f"the local mesh: {GONE}", hint=AGAIN) from error
             where, log = f"the local mesh at {self.endpoint}{path}", self.folder / "supervisor.log"
             raise TargetError(f"{where}: no answer: {error}", hint=f"its process {self.pid} writes {log}") from error
 
@@ -86,10 +102,24 @@ def ensure() -> LocalMesh:
         if _until(lambda: _alive(mesh) or not _exists(mesh.pid), SLOW_SECONDS) and _alive(mesh):
             return mesh
         _forget(folder)
-    raise TargetError(
-        "the local mesh: its process is gone, and the rehearsal ended with it",
-        hint="start again: `runbook run local`, or notebook 00; the record of what was done is still in runs/",
-    )
+    raise TargetError(f"the local mesh: {GONE}", hint=AGAIN)
+
+
+def ended(mesh: LocalMesh) -> bool:
+    """Say whether a process has ended by itself; whoever asks tells it, and the next command starts anew."""
+    if _exists(mesh.pid):
+        return False
+    if find(mesh.folder) == mesh:
+        _forget(mesh.folder)
+    return True
+
+
+def absence() -> str:
+    """Return in words why no process answers; that one has ended with its rehearsal is said once."""
+    mesh = find()
+    if mesh is None:
+        return "not running"
+    return f"not running: {GONE}" if ended(mesh) else "not answering"
 
 
 def down(folder: Path | None = None) -> bool:

@@ -15,7 +15,7 @@ socket or starts a thread by itself.
 
 from __future__ import annotations
 
-from runbook_lib.local.control_plane.application import application, install
+from runbook_lib.local.control_plane.application import application
 from runbook_lib.local.control_plane.attachments import Attachment
 from runbook_lib.local.control_plane.ecs import attach, converge, launch_with, reconcile
 from runbook_lib.local.control_plane.ecs_resources import Task, ecs_backends
@@ -36,7 +36,6 @@ __all__ = [
     "attach",
     "converge",
     "ecs_backends",
-    "install",
     "launch_with",
     "metrics_backends",
     "reconcile",

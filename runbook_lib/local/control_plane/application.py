@@ -22,7 +22,7 @@ from runbook_lib.local.control_plane.wire import ApiError, Target, answer, failu
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["Endpoint", "application", "install"]
+__all__ = ["Endpoint", "application"]
 
 # An engine answers with the operation's output members, or with None for what moto may answer.
 Engine = Callable[[Target, dict[str, Any]], dict[str, Any] | None]
@@ -92,17 +92,15 @@ def _json(document: dict[str, Any], status: int = 200) -> Response:
     return Response(json.dumps(document), status=status, content_type="application/json")
 
 
-_INSTALLED: list[Endpoint] = []
-
-
-def install() -> Endpoint:
-    """Return this process's endpoint, made at the first call; like its stores, it is the process's."""
-    with LOCK:
-        if not _INSTALLED:
-            _INSTALLED.append(Endpoint())
-        return _INSTALLED[0]
+_MADE: list[Endpoint] = []
 
 
 def application() -> Endpoint:
-    """Return the WSGI application that serves every AWS service at one endpoint."""
-    return install()
+    """Return the WSGI application that serves every AWS service at one endpoint.
+
+    It is made at the first call; like its stores, it is the process's.
+    """
+    with LOCK:
+        if not _MADE:
+            _MADE.append(Endpoint())
+        return _MADE[0]

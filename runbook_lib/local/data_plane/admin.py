@@ -16,8 +16,7 @@ from urllib.parse import quote
 TIMEOUT_SECONDS = 1.0  # an Envoy that hangs keeps others waiting so long
 CLUSTER_COUNTERS = (
     r"^cluster\.cds_[^.]+\."
-    r"(upstream_rq_(total|completed|[2-5]xx|retry|timeout|active|pending_overflow|time)"
-    r"|retry\.upstream_rq_5xx|upstream_cx_connect_fail|membership_(healthy|total))$"
+    r"(upstream_rq_(completed|5xx|time)|retry\.upstream_rq_5xx)$"
 )
 CLUSTER_NAME = re.compile(r"^cluster\.(cds_[^.]+)\.(.+)$")
 
@@ -26,25 +25,14 @@ CLUSTER_NAME = re.compile(r"^cluster\.(cds_[^.]+)\.(.+)$")
 class Counters:
     """What one cluster counted since Envoy started.
 
-    A try that is tried again is in `total` and, if it was a 5xx, in `retried_5xx`, but in neither `completed`
-    nor `errors`: what the caller never saw.
+    A try that is tried again is in `retried_5xx` if it was a 5xx, but in neither `completed` nor `errors`: what
+    the caller never saw.
     """
 
-    total: int  # tries
-    completed: int  # answers, Envoy's own 503 included
-    errors: int  # of them 5xx
-    client_errors: int  # of them 4xx
-    retries: int
-    retried_5xx: int
-    timeouts: int
-    overflows: int
-    active: int
-    connect_failures: int
-    healthy: int
-    hosts: int
-    timed: int  # answers with a time taken; a second behind the others
-    slow: int | None  # of them over the limit asked for
-    times: tuple[tuple[float, int], ...] = ()  # answers by the upper bound of their time in milliseconds
+    completed: int = 0  # answers, Envoy's own 503 included
+    errors: int = 0  # of them 5xx
+    retried_5xx: int = 0
+    times: tuple[tuple[float, int], ...] = ()  # answers by the upper bound of their time in milliseconds; 1 s late
 
 
 class Admin:
@@ -75,7 +63,7 @@ class Admin:
         found = self._stats(pattern)
         return {each["name"]: int(each["value"]) for each in found if "value" in each}
 
-    def counters(self, slow_ms: float | None = None) -> dict[str, Counters]:
+    def counters(self) -> dict[str, Counters]:
         """Return what each cluster of App Mesh's counted, by the cluster's name."""
         found = self._stats(CLUSTER_COUNTERS)
         plain: dict[str, dict[str, int]] = {}
@@ -83,7 +71,7 @@ class Admin:
             if "value" in each and (match := CLUSTER_NAME.match(each["name"])):
                 plain.setdefault(match[1], {})[match[2]] = int(each["value"])
         times = {name: buckets for each in found for name, buckets in _histograms(each)}
-        return {name: _counters(values, times.get(name, []), slow_ms) for name, values in plain.items()}
+        return {name: _counters(values, times.get(name, [])) for name, values in plain.items()}
 
     def active_requests(self) -> int:
         """Return how many requests are under way through its listeners."""
@@ -122,6 +110,8 @@ def _file(stat: str) -> str:
         return "cds.json"
     if stat.startswith("listener_manager.lds."):
         return "lds.json"
+    if cluster := re.fullmatch(r"cluster\.(cds_[^.]+)\.version_text", stat):
+        return f"{cluster[1]}.json"
     routes = re.search(r"\.rds\.(rds_.+)\.version_text$", stat)
     if not routes:
         return ""
@@ -134,23 +124,11 @@ def _histograms(each: dict[str, Any]) -> Iterable[tuple[str, list[dict[str, floa
             yield match[1], histogram["buckets"]
 
 
-def _counters(values: dict[str, int], buckets: list[dict[str, float]], slow_ms: float | None) -> Counters:
-    timed = int(max((bucket["cumulative"] for bucket in buckets), default=0))
+def _counters(values: dict[str, int], buckets: list[dict[str, float]]) -> Counters:
     return Counters(
-        total=values.get("upstream_rq_total", 0),
         completed=values.get("upstream_rq_completed", 0),
         errors=values.get("upstream_rq_5xx", 0),
-        client_errors=values.get("upstream_rq_4xx", 0),
-        retries=values.get("upstream_rq_retry", 0),
         retried_5xx=values.get("retry.upstream_rq_5xx", 0),
-        timeouts=values.get("upstream_rq_timeout", 0),
-        overflows=values.get("upstream_rq_pending_overflow", 0),
-        active=values.get("upstream_rq_active", 0),
-        connect_failures=values.get("upstream_cx_connect_fail", 0),
-        healthy=values.get("membership_healthy", 0),
-        hosts=values.get("membership_total", 0),
-        timed=timed,
-        slow=None if slow_ms is None else timed - _within(buckets, slow_ms),
         times=_by_bound(buckets),
     )
 
@@ -161,8 +139,3 @@ def _by_bound(buckets: list[dict[str, float]]) -> tuple[tuple[float, int], ...]:
         out.append((bucket["upper_bound"], int(bucket["cumulative"]) - before))
         before = int(bucket["cumulative"])
     return tuple(out)
-
-
-def _within(buckets: list[dict[str, float]], limit_ms: float) -> int:
-    """Return how many requests took at most `limit_ms`, or the next bound above it."""
-    return int(next((bucket["cumulative"] for bucket in buckets if bucket["upper_bound"] >= limit_ms), 0))

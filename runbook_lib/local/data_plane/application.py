@@ -24,6 +24,7 @@ from runbook_lib.local.data_plane.serving import Answer, Connection
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 POLL_SECONDS = 0.1
+DRAIN_SECONDS = 5.0
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Application:
         if grpc:
             text = SERVING if path == HEALTH_CHECK else text
             text = b"\0" + len(text).to_bytes(4) + text
-        return Answer(status, headers, text, self.faults.delay_seconds(self.chance), grpc)
+        return Answer(status, headers, text, self.faults.latency_ms / 1000, grpc)
 
     def _faults(self, method: str, body: bytes) -> Answer:
         try:
@@ -88,8 +89,8 @@ class Application:
         return Answer(status, headers, json.dumps(content).encode() + b"\n")
 
 
-async def serve(application: Application, port: int, control: ControlFile, drain_seconds: float) -> None:
-    """Serve until SIGTERM, then finish what is under way for at most `drain_seconds`."""
+async def serve(application: Application, port: int, control: ControlFile) -> None:
+    """Serve until SIGTERM, then finish what is under way for at most `DRAIN_SECONDS`."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -105,7 +106,7 @@ async def serve(application: Application, port: int, control: ControlFile, drain
     server.close()
     for connection in list(connections):
         connection.drain()
-    await _emptied(connections, drain_seconds)
+    await _emptied(connections, DRAIN_SECONDS)
 
 
 async def _told_to_stop(stop: asyncio.Event, seconds: float | None) -> bool:
@@ -130,8 +131,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--error-rate", type=float, default=0.0)
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--slow-start-seconds", type=float, default=0.0)
-    parser.add_argument("--drain-seconds", type=float, default=5.0, help="to finish requests in after SIGTERM")
-    parser.add_argument("--seed", type=int, help="makes the faults the same every time")
     return parser.parse_args(arguments)
 
 
@@ -143,9 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         latency_ms=given.latency_ms,
         slow_start_seconds=given.slow_start_seconds,
     )
-    application = Application(given.version, faults, random.Random(given.seed))
+    application = Application(given.version, faults, random.Random())
     control = ControlFile(given.faults_file, faults)
-    asyncio.run(serve(application, given.port, control, given.drain_seconds))
+    asyncio.run(serve(application, given.port, control))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 from runbook_lib.errors import RunbookError
 from runbook_lib.local.data_plane.connections import LostError, NeverProcessedError, Reply, Request
@@ -66,14 +67,12 @@ class Caller:
         route_to: RouteTo,
         ttl_seconds: float = 1.0,
         ledger: Ledger | None = None,
-        path: str = "/",
-        headers: Iterable[tuple[str, str]] = (),
         max_in_flight: int = 500,
         timeout_seconds: float = 20.0,  # over App Mesh's 15 s, so that Envoy's own answer is seen
     ) -> None:
         self.requests_per_second = requests_per_second
         self.ledger = ledger or Ledger()
-        self._request = Request(f"{name}:{port}", path, tuple(headers), protocol == "grpc")
+        self._request = Request(f"{name}:{port}", grpc=protocol == "grpc")
         self._name, self._protocol, self._route_to = name, protocol, route_to
         self._names = Names(resolve, ttl_seconds, time.monotonic)
         self._max_in_flight, self._timeout = max_in_flight, timeout_seconds
@@ -97,16 +96,14 @@ class Caller:
         """Return what the ledger says."""
         return self.ledger.snapshot()
 
-    def ask(self, headers: Iterable[tuple[str, str]] = (), path: str | None = None) -> Reply:
+    def ask(self, headers: Iterable[tuple[str, str]] = (), path: str = "/") -> Reply:
         """Make one request beside the paced ones, the same way, without an entry in the ledger."""
-        plain = self._request
-        request = Request(plain.authority, path or plain.path, (*plain.headers, *headers), plain.grpc)
+        request = replace(self._request, path=path, headers=tuple(headers))
         return asyncio.run_coroutine_threadsafe(self._within(request), self._ready.result()).result()
 
     def outcomes(self, headers: Iterable[tuple[str, str]], count: int) -> list[tuple[str, str]]:
         """Make requests beside the paced ones, all at once; return version and status of each, as a ledger would."""
-        plain = self._request
-        request = Request(plain.authority, plain.path, (*plain.headers, *headers), plain.grpc)
+        request = replace(self._request, headers=tuple(headers))
 
         async def made() -> list[tuple[str, str]]:
             ends = await asyncio.gather(*(self._end_of(request) for _ in range(count)))

@@ -20,30 +20,54 @@ from runbook_lib.local.data_plane.resources import (
 from runbook_lib.local.data_plane.routes import PASSED, duration
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED = 2147483647  # App Mesh switches Envoy's own circuit breakers off
 
 
-def egress_clusters(mesh: Mesh, node: str, endpoints: Endpoints) -> list[Json]:
-    """Return a cluster for each target behind a node's backends, and for each node ALLOW_ALL lets through.
+def egress_clusters(mesh: Mesh, node: str) -> list[Json]:
+    """Return a cluster for each target behind a node's backends, and for each node ALLOW_ALL lets through."""
+    return [_egress(place, name) for name, place in _egress_targets(mesh, node).items()]
 
-    A target without a running task has a cluster without endpoints: Envoy answers its share with 503.
+
+def egress_endpoints(mesh: Mesh, node: str, endpoints: Endpoints) -> dict[str, Json]:
+    """Return where the tasks behind each of those clusters are, by the file the cluster follows.
+
+    A target without a running task has none: Envoy answers its share with 503.
     """
-    known = [_egress(place, place.cluster("egress"), endpoints) for place in reached(mesh, node)]
-    passed = strangers(mesh, node).values()
-    return known + [_egress(place, place.cluster("egress") + PASSED, endpoints) for place in passed]
+    return {
+        endpoints_file(name): {"@type": ASSIGNMENT, **_assignment(name, endpoints.get((place.node, place.port), ()))}
+        for name, place in _egress_targets(mesh, node).items()
+    }
+
+
+def endpoints_file(cluster: str) -> str:
+    """Return the file of a cluster's endpoints; a file holds one cluster's, Envoy refuses two."""
+    return f"{cluster}.json"
+
+
+def _egress_targets(mesh: Mesh, node: str) -> dict[str, Target]:
+    known = {place.cluster("egress"): place for place in reached(mesh, node)}
+    return known | {place.cluster("egress") + PASSED: place for place in strangers(mesh, node).values()}
 
 
 def ingress_cluster(place: Target, application: Address) -> Json:
     """Return the cluster of the application beside the sidecar; the listener's pool limits protect it."""
-    found = _cluster(place.cluster("ingress"), place.protocol, [application])
+    name = place.cluster("ingress")
+    found = _cluster(name, place.protocol) | {"type": "STATIC", "load_assignment": _assignment(name, [application])}
     pool = place.listener.get("connectionPool", {}).get(place.protocol, {})
     return found | {"circuit_breakers": _breakers(pool)}
 
 
-def _egress(place: Target, name: str, endpoints: Endpoints) -> Json:
-    found = _cluster(name, place.protocol, endpoints.get((place.node, place.port), ()))
-    found["circuit_breakers"] = _breakers({})
+def _egress(place: Target, name: str) -> Json:
+    found = _cluster(name, place.protocol) | {
+        "type": "EDS",
+        # A cluster that held its endpoints would be made anew by each change of them, and forget its errors.
+        "eds_cluster_config": {"eds_config": file_source(endpoints_file(name))},
+        # Without it a task that has left is sent requests until it fails a health check.
+        "ignore_health_on_host_removal": True,
+        "circuit_breakers": _breakers({}),
+    }
     if "healthCheck" in place.listener:
         found["health_checks"] = [_health_check(place.listener["healthCheck"])]
     if "outlierDetection" in place.listener:
@@ -54,23 +78,33 @@ def _egress(place: Target, name: str, endpoints: Endpoints) -> Json:
     return found
 
 
-def _cluster(name: str, protocol: str, addresses: Sequence[Address]) -> Json:
-    hosts = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
+def _cluster(name: str, protocol: str) -> Json:
     http: Json = {"http_protocol_options": {}} if protocol == "http" else {"http2_protocol_options": {}}
     options = {"@type": f"type.googleapis.com/{PROTOCOL_OPTIONS}", "explicit_http_config": http}
     return {
         "@type": CLUSTER,
         "name": name,
-        "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
         "typed_extension_protocol_options": {PROTOCOL_OPTIONS: options},
     }
+
+
+def _assignment(cluster: str, addresses: Sequence[Address]) -> Json:
+    hosts = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": hosts}]}
 
 
 def socket_address(address: Address) -> Json:
     """Return an address as Envoy writes it."""
     return {"socket_address": {"address": address[0], "port_value": address[1]}}
+
+
+def file_source(name: str) -> Json:
+    """Return where Envoy reads a file from: the directory it was started in.
+
+    Without a watched directory Envoy reloads this file alone when it is renamed into place, and nothing else.
+    """
+    return {"resource_api_version": "V3", "path_config_source": {"path": f"./{name}"}}
 
 
 def _breakers(pool: Resource) -> Json:

@@ -10,13 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runbook_lib.errors import PlanError
-from runbook_lib.local.data_plane.clusters import egress_clusters, ingress_cluster, socket_address
+from runbook_lib.local.data_plane.clusters import (
+    egress_clusters,
+    egress_endpoints,
+    file_source,
+    ingress_cluster,
+    socket_address,
+)
 from runbook_lib.local.data_plane.listeners import (
     EGRESS_FILE,
     LOOPBACK,
     access_logs,
     egress_listener,
-    file_source,
     ingress_file,
     ingress_listener,
 )
@@ -47,9 +52,9 @@ def sidecar_files(
     *,
     latency_limits_ms: Sequence[float] = (),
 ) -> dict[str, Json]:
-    """Return the files of `node`'s sidecar by name: bootstrap, cds, rds (one for each listener too) and lds.
+    """Return the files of `node`'s sidecar by name: bootstrap, cds, rds, lds, and each cluster's endpoints.
 
-    `version` is what Envoy reports once it has taken a file.
+    Each listener's routes have a file of their own, too. `version` is what Envoy reports once it has taken a file.
     Requests over each of `latency_limits_ms` can be counted exactly; other limits fall between two buckets.
     Raises PlanError for what the local mesh does not carry and for what Envoy would refuse.
     The files a sidecar already has then stay in force, as they do on AWS.
@@ -57,12 +62,13 @@ def sidecar_files(
     refuse_gateways(mesh)
     places = [Target(mesh.name, node, listener) for listener in mesh.listeners(node)]
     _refuse_unreached(node, places, ports)
-    clusters = egress_clusters(mesh, node, endpoints)
+    clusters = egress_clusters(mesh, node)
     clusters += [ingress_cluster(place, (LOOPBACK, ports.app[place.port])) for place in places]
     logs = access_logs(mesh.node_spec(node))
     listeners = [ingress_listener(places, ports.ingress, logs)] if places else []
     return {
         "bootstrap.json": bootstrap(mesh.name, node, ports.admin, latency_limits_ms),
+        **{file: _resources(version, [each]) for file, each in egress_endpoints(mesh, node, endpoints).items()},
         "cds.json": _resources(version, clusters),
         EGRESS_FILE: _resources(version, [egress_routes(mesh, node, ports.egress)]),
         **{ingress_file(place): _resources(version, [ingress_routes(place)]) for place in places},

@@ -19,15 +19,13 @@ class Faults:
 
     error_rate: float = 0.0  # share of requests answered with `error_status`
     error_status: int = 500
-    latency_ms: float = 0.0  # added to `latency_rate` of the requests
-    latency_rate: float = 1.0
+    latency_ms: float = 0.0  # added to every answer
     crash: bool = False  # end at once, answering nobody
     slow_start_seconds: float = 0.0  # from the process's start until the port is opened
 
     def __post_init__(self) -> None:
-        for name in ("error_rate", "latency_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.error_rate <= 1:
+            raise ValueError(f"error_rate is a share from 0 to 1, got {self.error_rate}")
         if not 200 <= self.error_status <= 599:
             raise ValueError(f"error_status is an HTTP status, got {self.error_status}")
         if min(self.latency_ms, self.slow_start_seconds) < 0:
@@ -51,10 +49,6 @@ class Faults:
     def status(self, chance: random.Random) -> int:
         """Return one request's status."""
         return self.error_status if chance.random() < self.error_rate else 200
-
-    def delay_seconds(self, chance: random.Random) -> float:
-        """Return how long one request's answer is held back."""
-        return self.latency_ms / 1000 if self.latency_ms and chance.random() < self.latency_rate else 0.0
 
 
 class ControlFile:

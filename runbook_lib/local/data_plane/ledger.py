@@ -17,7 +17,6 @@ from typing import Any
 
 Row = dict[str, Any]
 BOUNDS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
-KEPT_SECONDS = 3600
 KEPT_ANSWERS = 100_000
 PACE_SECONDS = 3
 
@@ -80,12 +79,6 @@ class Ledger:
         with self._lock:
             return next((at for at, name in self._recent if at >= since and name == version), None)
 
-    def rows(self, since: float = 0.0, until: float = float("inf")) -> list[Row]:
-        """Return the counts of the seconds within [since, until), at most an hour back."""
-        with self._lock:
-            seconds = sorted(second for second in self._seconds if since <= second < until)
-            return [row for second in seconds for row in self._rows_of(second)]
-
     def snapshot(self) -> Row:
         """Return everything in one JSON-ready record; `sent` is `answered` + unanswered + `in_flight`."""
         with self._lock:
@@ -108,7 +101,7 @@ class Ledger:
             over = sorted(second for second in self._seconds if self._written <= second < end)
             rows = [row for second in over for row in self._rows_of(second)]
             self._written = max(self._written, end)
-            for second in [second for second in self._seconds if second < now - KEPT_SECONDS]:
+            for second in [second for second in self._seconds if second < now - PACE_SECONDS]:
                 del self._seconds[second]
         if self._file and rows:
             with self._file.open("a") as file:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runbook_lib.local.data_plane.clusters import socket_address
+from runbook_lib.local.data_plane.clusters import file_source, socket_address
 from runbook_lib.local.data_plane.resources import Json, Resource, Target
 from runbook_lib.local.data_plane.routes import EGRESS, ingress_name
 
@@ -18,14 +18,6 @@ MANAGER = f"{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = f"{FILTERS}.http.router.v3.Router"
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 EGRESS_FILE = "rds.json"
-
-
-def file_source(name: str) -> Json:
-    """Return where Envoy reads a file from: the directory it was started in.
-
-    Without a watched directory Envoy reloads this file alone when it is renamed into place, and nothing else.
-    """
-    return {"resource_api_version": "V3", "path_config_source": {"path": f"./{name}"}}
 
 
 def ingress_file(place: Target) -> str:

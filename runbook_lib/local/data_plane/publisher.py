@@ -25,8 +25,6 @@ from runbook_lib.local.troubles import Troubles
 
 __all__ = ["Publisher"]
 
-NONE = Counters(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
-
 
 @dataclass(frozen=True, slots=True)
 class Grain:
@@ -76,7 +74,7 @@ class Publisher:
         place = (member.task.account, member.task.region)
         mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
         for name, now in counters.items() if mesh else ():
-            for series, made in _data(mesh, member, name, before.get(name, NONE), now, grain.namespace):  # type: ignore[arg-type]
+            for series, made in _data(mesh, member, name, before.get(name, Counters()), now, grain.namespace):  # type: ignore[arg-type]
                 self._waiting.append((due, *place, series, period, made))
 
     def _put(self, now: float) -> None:
@@ -124,7 +122,7 @@ def _of(*values: tuple[float, int]) -> Sum:
 
 
 def _grown(before: int, now: int) -> int:
-    """Return what a counter gained; one that fell was counting from zero again, as after a change of endpoints."""
+    """Return what a counter gained; one that fell counts from zero again, as in a cluster made anew."""
     return now - before if now >= before else now
 
 

@@ -155,6 +155,10 @@ class Http2:
         self._application = application
         self._transport = transport
         self._state = h2.connection.H2Connection(CONFIG)
+        # h2's own limit is 100, and it ends the whole connection for one stream more, which a peer under load
+        # sends before it can have read the limit.
+        self._state.local_settings.max_concurrent_streams = wire.EVERY_STREAM
+        self._state.local_settings.acknowledge()
         self._state.initiate_connection()
         self._requests: dict[int, tuple[dict[str, str], bytearray]] = {}
         self._unsent: dict[int, Answer] = {}  # waiting for room in the peer's window
@@ -162,20 +166,23 @@ class Http2:
         self.lost = False
 
     def feed(self, data: bytes) -> None:
-        """Take in what arrived; write what follows from it at once."""
+        """Take in all that arrived, then answer: a request may be taken back by the very bytes that bring it."""
+        ended = []
         for event in self._state.receive_data(data):
             if isinstance(event, h2.events.RequestReceived):
-                self._begin(event)
+                self._requests[event.stream_id] = ({str(k): str(v) for k, v in event.headers}, bytearray())
             elif isinstance(event, h2.events.DataReceived):
                 self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 if event.stream_id in self._requests:
                     self._requests[event.stream_id][1].extend(event.data)
             elif isinstance(event, h2.events.StreamEnded):
-                self._answer(event.stream_id)
+                ended.append(event.stream_id)
             elif isinstance(event, h2.events.StreamReset):
                 self._requests.pop(event.stream_id, None)
-            elif isinstance(event, h2.events.WindowUpdated):
-                self._retry_unsent()
+                self._unsent.pop(event.stream_id, None)
+        self._retry_unsent()
+        for stream in ended:
+            self._answer(stream)
         self._flush()
 
     def drain(self) -> None:
@@ -186,14 +193,12 @@ class Http2:
         if not self._requests and not self._unsent:
             self._transport.close()
 
-    def _begin(self, event: h2.events.RequestReceived) -> None:
-        if self._last is not None and event.stream_id > self._last:
-            self._state.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
-        else:
-            self._requests[event.stream_id] = ({str(k): str(v) for k, v in event.headers}, bytearray())
-
     def _answer(self, stream: int) -> None:
         if stream not in self._requests:
+            return
+        if self._last is not None and stream > self._last:
+            del self._requests[stream]
+            self._state.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         headers, body = self._requests[stream]
         grpc = headers.get("content-type", "").startswith("application/grpc")

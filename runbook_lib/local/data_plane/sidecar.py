@@ -21,6 +21,7 @@ from runbook_lib.local.data_plane.admin import Admin, Counters
 from runbook_lib.local.data_plane.resources import Json
 
 CLUSTERS, LISTENERS, BOOTSTRAP = "cds.json", "lds.json", "bootstrap.json"
+ENDPOINTS = "cds_"  # how the names of their files begin
 FILES = "[a-z]*.json"  # but not one still being written
 REFUSALS = ("Filesystem config update rejected: ", "Filesystem config update failure: ")
 TAKEN_SECONDS = 5.0
@@ -114,15 +115,6 @@ class Sidecar:
         """Say whether Envoy is LIVE: the health check of its container."""
         return self.admin.state() == "LIVE"
 
-    def wait_until_live(self, seconds: float = 10.0) -> None:
-        """Wait until Envoy is LIVE; WaitError with the end of its log where it does not become so."""
-        end = self._clock() + seconds
-        while not self.live():
-            if self.pid is None or self._clock() > end:
-                tail = "\n".join(self._log_lines()[-5:])
-                raise WaitError(f"Envoy in {self.directory} is not LIVE: {self.admin.state() or 'no answer'}\n{tail}")
-            self._sleep(0.01)
-
     def applied_version(self) -> str:
         """Return the version of the routes the node's calls follow now, empty where there are none.
 
@@ -140,9 +132,9 @@ class Sidecar:
         state = "rejected" if error else "pending" if outstanding else "accepted"
         return UpdateState(state, versions, error)
 
-    def counters(self, slow_ms: float | None = None) -> dict[str, Counters]:
-        """Return what each cluster counted since Envoy started, `slow` being the requests over `slow_ms`."""
-        return self.admin.counters(slow_ms)
+    def counters(self) -> dict[str, Counters]:
+        """Return what each cluster counted since Envoy started."""
+        return self.admin.counters()
 
     def drain(self, seconds: float) -> None:
         """Send clients elsewhere, and wait at most so long for what is under way."""
@@ -214,7 +206,7 @@ class Sidecar:
         while version and self.pid:
             versions = self.admin.file_versions()
             if versions.get(name) == version or (versions and name not in versions):
-                return True  # Envoy reads a file only once a listener names it
+                return True  # Envoy reads a file only once a listener or a cluster names it
             self._note_refusal()
             if self._refusal_of(name, version):
                 return False
@@ -253,8 +245,8 @@ class Sidecar:
 
 
 def _turn(name: str) -> tuple[int, str]:
-    """Return a file's place: clusters before the routes that name them, listeners last."""
-    return {BOOTSTRAP: 0, CLUSTERS: 1, LISTENERS: 3}.get(name, 2), name
+    """Return a file's place: endpoints before their clusters, those before routes that name them, listeners last."""
+    return 0 if name.startswith(ENDPOINTS) else {BOOTSTRAP: 0, CLUSTERS: 1, LISTENERS: 3}.get(name, 2), name
 
 
 def _unversioned(content: Mapping[str, Any]) -> dict[str, Any]:

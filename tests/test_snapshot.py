@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.local.control_plane import snapshot
+from tests import snapshot
 from tests.control_plane_fixtures import (
     Aws,
     aws,
