@@ -354,7 +354,7 @@ def test_an_error_of_aws_keeps_its_words_and_says_what_to_do(code: str, advice: 
 def test_an_error_becomes_a_sentence_only_once() -> None:
     with pytest.raises(CallError) as caught:
         survey(answering("BadRequestException")).references  # noqa: B018
-    assert str(caught.value).count("appmesh list_") == 1
+    assert str(caught.value).count("appmesh describe_mesh") == 1
 
 
 def test_a_secret_in_an_answer_does_not_come_out() -> None:
