@@ -221,7 +221,7 @@ def test_a_retired_services_weights_cannot_be_cleared(retired: Environment) -> N
 
 
 def test_90_refuses_while_callers_would_lose_their_name(retired: Environment) -> None:
-    refused(retired, "90", r"(?s)GateError: .*callers keep their name: serviceA call serviceb\.apps\.local")
+    refused(retired, "90", r"(?s)GateError: .*callers keep their name: serviceb\.apps\.local leads to a placeholder")
 
 
 # --- a plan that has become stale ---------------------------------------------------------------------------
