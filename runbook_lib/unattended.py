@@ -94,7 +94,12 @@ def notebooks(first: str = "00", last: str = "06") -> list[str]:
     for number in (first, last):
         if number not in numbers:
             raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(numbers)}", hint="--from 03")
-    return [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
+    found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
+    if not found:
+        raise ParametersError(
+            f"--from {first} --through {last}: no notebook lies between", hint=f"say --through {first}"
+        )
+    return found
 
 
 def run(
@@ -111,7 +116,7 @@ def run(
     ParametersError before anything is executed where file, values or range are wrong.
     """
     p = parameters.load(environment, given)
-    names = notebooks(first, last or ("06" if p.environment == "local" else "05"))
+    names = notebooks(first, last or _end(p.environment, first))
     begin = record.open_or_join if p.mode == "apply" else record.start
     this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
     since = len(list(this.lines()))
@@ -123,6 +128,12 @@ def run(
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
         _publish(this, p)
     return this, summary, failure
+
+
+def _end(environment: str, first: str) -> str:
+    """Return where a run ends that was not told: with what it begins with where that is later, but never with 90."""
+    end = "06" if environment == "local" else SHIFTED
+    return max(end, first) if first < "90" else end
 
 
 def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:

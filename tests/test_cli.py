@@ -56,6 +56,8 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["local", "--mode", "aply"], "mode: Input should be 'plan' or 'apply'; found 'aply'"),
         (["local", "--from", "3"], "notebook: no '3'; expected one of 00, 01, 02, 03, 04, 05, 06, 90"),
         (["local", "--through", "99"], "notebook: no '99'"),
+        (["staging", "--from", "05", "--through", "03"], "--from 05 --through 03: no notebook lies between"),
+        (["local", "--from", "90"], "--from 90 --through 06: no notebook lies between\nNext: say --through 90"),
     ],
 )
 def test_refuses_what_it_does_not_know(words: list[str], expected: str, no_runs: Path) -> None:
@@ -203,6 +205,13 @@ def test_mode_plan_changes_nothing_and_joins_no_run(own_mesh: Path, folder: Path
     assert (newest("planned").summary() or {})["mode"] == "plan"
     assert environment.writes() == before
     assert said(command("status", environment.file, "--json"))["run"] is None
+
+
+def test_a_run_that_begins_after_its_default_end_ends_where_it_begins(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "late")
+    done = command("run", environment.file, "--mode", "plan", "--from", "06")
+    assert done.exit_code == 0, done.output
+    assert [n["name"][:2] for n in (newest("late").summary() or {})["notebooks"]] == ["06"]
 
 
 def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, folder: Path) -> None:

@@ -165,6 +165,13 @@ def test_refuses_a_notebook_there_is_not(first: str, last: str) -> None:
         unattended.notebooks(first, last)
 
 
+@pytest.mark.parametrize(("first", "last"), [("06", "05"), ("05", "03"), ("90", "06")])
+def test_refuses_a_range_in_which_no_notebook_lies(first: str, last: str) -> None:
+    with pytest.raises(ParametersError, match=f"--from {first} --through {last}: no notebook lies between") as refused:
+        unattended.notebooks(first, last)
+    assert refused.value.hint == f"say --through {first}"
+
+
 def test_bad_parameters_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
     with pytest.raises(ParametersError, match="did you mean 'mesh'"):
