@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False,
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
+Rehearsed = Annotated[bool, typer.Option("--rehearse", help="Its rehearsal on the local mesh.")]
 TakeOver = Annotated[
     str, typer.Option(metavar="RUN", envvar="RUNBOOK_TAKE_OVER", help="Go on although this run holds the lock.")
 ]
@@ -82,17 +84,24 @@ def run(
     given |= {"mode": mode} if mode else {}
     with _progress() as progress, environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
-    _tell(this, summary, failure, environment)
+    again = {"--through": through, "--mode": mode, "--take-over": take_over}
+    words = [word for option, value in again.items() if value for word in (option, value)]
+    words += ["--rehearse"] * rehearse
+    words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
+    _tell(this, summary, failure, environment, words)
     raise typer.Exit(EXIT[summary["outcome"]])
 
 
 @app.command()
-def status(environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def status(
+    environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False, rehearse: Rehearsed = False
+) -> None:
     """Say where an environment stands, from live state alone."""
-    p = parameters.load(environment)
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
     found: dict[str, Any] = {"environment": p.environment, "stage": "not running", "weights": {}}
     if not p.rehearsed or supervisor.running():
-        look = survey(open_session({"environment": environment, "mode": "plan"}))
+        look = survey(open_session({"environment": environment, "mode": "plan", **given}))
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
         found |= {"stage": look.stage, "weights": dict(look.split.weights)}
@@ -108,10 +117,11 @@ def undo(
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
+    rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first; stops on anybody else's change."""
     with environ(RUNBOOK_TAKE_OVER=take_over):
-        this = record.find(run)
+        this = _found(run, rehearse)
         session = _session_of(this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
         plan = plan_undo(session, this, part)
@@ -125,14 +135,16 @@ def undo(
 
 @app.command()
 def approve(
-    run: str, by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = ""
+    run: str,
+    by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = "",
+    rehearse: Rehearsed = False,
 ) -> None:
     """Approve the next step of a run: exactly the plan it has now, until it runs out."""
-    this = record.find(run)
+    this = _found(run, rehearse)
     session = _session_of(this, "plan")
     steps = plan_steps(session)
     if not steps:
-        raise ParametersError("approve: no step is left", hint="runbook status ENV")
+        raise ParametersError("approve: no step is left", hint=f"runbook status {session.named}")
     plan = survey(session).plan_weights(steps[0].weights)
     _show(plan, "nothing to approve")
     given = approvals.approve(session, this, plan, approver=by)
@@ -140,9 +152,13 @@ def approve(
 
 
 @app.command()
-def hold(run: str, by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "") -> None:
+def hold(
+    run: str,
+    by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
+    rehearse: Rehearsed = False,
+) -> None:
     """Let the shift of a run stop at its next look; weights stay, and running 05 again goes on."""
-    this = record.find(run)
+    this = _found(run, rehearse)
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
@@ -152,9 +168,9 @@ def hold(run: str, by: Annotated[str, typer.Option(help="Who holds; you where no
 
 
 @app.command()
-def verify(run: str) -> None:
+def verify(run: str, rehearse: Rehearsed = False) -> None:
     """Judge every verdict of a run again from its stored counts, and look for secrets in its record."""
-    checked = check_run(record.find(run))
+    checked = check_run(_found(run, rehearse))
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
@@ -249,6 +265,21 @@ def _first(run: record.Run, need: str) -> Evidence:
     return Evidence(need, False, "it has changed the same thing since", hint)
 
 
+def _found(name: str, rehearse: bool) -> record.Run:
+    """Return a run by its id or folder, or an environment's newest: of its own target, or its newest rehearsal.
+
+    A rehearsal is never taken for the real one. Where there is nothing else, it is what the name means.
+    """
+    run = record.find(name)
+    if name != run.environment or "file" not in run.opened:
+        return run
+    own = "local" if rehearse else parameters.load(run.opened["file"]).target
+    newest = record.latest(name, target=own)
+    if newest is None and rehearse:
+        raise ParametersError(f"run: no rehearsal of {name} is recorded", hint=f"runbook run {name} --rehearse")
+    return newest or run
+
+
 def _session_of(run: record.Run, mode: str) -> Session:
     """Open the environment a run was about, as it was given then."""
     opened = run.opened
@@ -279,12 +310,19 @@ def _progress() -> Iterator[unattended.Progress]:
         yield tell
 
 
-def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None, environment: str) -> None:
+def _tell(
+    this: record.Run,
+    summary: dict[str, Any],
+    failure: unattended.Failure | None,
+    environment: str,
+    options: list[str],
+) -> None:
     if failure:
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", style="dim")
         console.print(f"{failure.error}: {failure.message}")
-        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here")
+        again = shlex.join(["runbook", "run", environment, "--from", failure.notebook[:2], *options])
+        console.print(f"\n{scrubbed(again)}  goes on from here")
     for step in summary["shift"]:
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
         console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import atexit
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -104,6 +105,11 @@ class Session:
     def applies(self) -> bool:
         """Whether the mode is apply."""
         return self.parameters.mode == "apply"
+
+    @property
+    def named(self) -> str:
+        """How a command names this environment, its rehearsal as such."""
+        return shlex.quote(self.file) + (" --rehearse" if self.given.get("target") == "local" else "")
 
     def read(self, reading: Reading) -> Any:
         """Return the state a reading shows, ABSENT where the thing is not there."""

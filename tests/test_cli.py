@@ -227,6 +227,31 @@ def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, 
     assert done.exit_code == 0, done.output
 
 
+def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: Path) -> None:
+    """Without `--rehearse` the command it prints would go to the real account."""
+    options = ("--through", "04", "--mode", "apply", "--rehearse", "-p", "traffic", "{requests_per_second: 20}")
+    done = command("run", "staging", "--from", "03", *options)
+    assert done.exit_code == 2, done.output
+    again = "runbook run staging --from 03 --through 04 --mode apply --rehearse -p traffic '{requests_per_second: 20}'"
+    assert f"\n{again}  goes on from here" in done.output
+    standing = said(command("status", "staging", "--rehearse", "--json"))
+    assert (standing["stage"], standing["run"]) == ("plain", newest("staging").id)
+    done = command("approve", "staging", "--rehearse")
+    assert done.exit_code == 2, done.output
+    assert "Next: runbook status staging --rehearse" in done.output
+
+
+def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_said(no_runs: Path) -> None:
+    real = record.start("staging", target="aws", file="staging", given={})
+    with pytest.raises(errors.ParametersError, match="no rehearsal of staging"):
+        cli._found("staging", True)
+    rehearsal = record.start("staging", target="local", file="staging", given={"target": "local"})
+    assert [cli._found("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
+    assert cli._found(rehearsal.id, False).id == rehearsal.id
+    only = record.start("production", target="local", file="production", given={"target": "local"})
+    assert cli._found("production", False) == only
+
+
 # --- hold ---------------------------------------------------------------------------------------------------
 
 
