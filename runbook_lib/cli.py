@@ -290,8 +290,10 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
     try:
-        return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
+        return {name: parameters.read_yaml(value) for name, value in zip(names, values, strict=True)}
     except yaml.YAMLError as error:
         raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
 

@@ -28,7 +28,7 @@ from pydantic import (
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameter_checks import nearest, problems
 
-__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names"]
+__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names", "read_yaml"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
@@ -460,6 +460,25 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     return parameters
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice: the last would silently win."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise yaml.YAMLError(f"line {line}: {name!r} stands there twice, first in line {lines[name]}")
+            lines[name] = line
+        return node
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a YAML text says; raise yaml.YAMLError where it is none, or says a key twice."""
+    return yaml.load(text, _Loader)
+
+
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     path = _file_of(environment)
     if path is None:
@@ -471,7 +490,7 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
             hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
         )
     try:
-        data = yaml.safe_load(path.read_text())
+        data = read_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParametersError(f"{path.name}: not YAML: {error}", hint="mend the line it names") from None
     if not isinstance(data, dict):

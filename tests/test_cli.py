@@ -53,6 +53,8 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: Input should be a valid boolean; found 'false'"),
         (["local", "-p", "mesh"], "-p: expected a name and a value"),
         (["local", "-p", "mesh", "{name: apps"], "-p: not YAML"),
+        (["local", "-p", "mesh", "{name: apps, name: other}"], "'name' stands there twice"),
+        (["local", "-p", "mode", "plan", "-p", "mode", "apply"], "-p: mode is given more than once"),
         (["local", "--mode", "aply"], "mode: Input should be 'plan' or 'apply'; found 'aply'"),
         (["local", "--from", "3"], "notebook: no '3'; expected one of 00, 01, 02, 03, 04, 05, 06, 90"),
         (["local", "--through", "99"], "notebook: no '99'"),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from runbook_lib import parameters
 from runbook_lib.errors import ParametersError
-from runbook_lib.parameters import Parameters, load, parameter_names
+from runbook_lib.parameters import Parameters, load, parameter_names, read_yaml
 from tests import scenes
 
 B = "serviceb.apps.local"
@@ -239,6 +239,7 @@ UNREADABLE = {
     "a list": ("- environment: local\n", "expected names and values, found list"),
     "not YAML": ("mesh: {name: apps\nport: 1", "not YAML"),
     "a tab": ("mesh:\n\tname: apps", "not YAML"),
+    "a key twice": ("shift:\n  steps: [25]\n  steps: [100]", "line 3: 'steps' stands there twice, first in line 2"),
     "a Python tag": ("mesh: !!python/object/apply:os.getcwd []", "not YAML"),
     "code in a key": ("'environment=1;import os#': local", "unknown key 'environment=1;import os#'"),
     "an octal account": ("account_id: 012345670123\n", "account_id: Input should be a valid string; found 1402433619"),
@@ -251,6 +252,11 @@ def test_a_file_is_refused_that_is(tmp_path: Path, text: str, words: str) -> Non
     with pytest.raises(ParametersError, match=re.escape(words)) as caught:
         load(written(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
+
+
+def test_a_key_may_stand_in_two_mappings_and_beside_what_is_merged() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n"
+    assert read_yaml(text) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
 
 
 def test_a_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
