@@ -196,7 +196,7 @@ def _summary(
     """Sum up the whole run; its reason is this invocation's own, whose lines begin at `since`."""
     lines = list(this.lines())
     outcome, word = _outcome(failure.error) if failure else ("done", "done")
-    sentence = failure.message.split("\n")[0] if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
+    message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
         ended = (line for line in lines[since:] if line["event"] == "ended" and line.get("error") == failure.error)
         word = next((line["word"] for line in ended), word)
@@ -206,12 +206,20 @@ def _summary(
         "environment": p.environment,
         "mode": p.mode,
         "outcome": outcome,
-        "reason": f"{word}: {sentence}",
+        "reason": f"{word}: {_sentence(message)}",
         "notebooks": executed,
         "changes": sum(line["event"] == "observed" for line in lines),
         "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
         "shift": steps_of(lines),
     }
+
+
+def _sentence(message: str) -> str:
+    """Return an error's message as one sentence in one line, without what to do next."""
+    first, *others = message.partition("\nNext: ")[0].splitlines() or [""]
+    for line in others:
+        first += f"{' ' if first.endswith((':', ',', 'since')) else '; '}{line.strip().removeprefix('- ')}"
+    return first
 
 
 def _mask(file: Path) -> None:

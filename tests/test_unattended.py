@@ -196,6 +196,23 @@ def test_records_go_to_a_folder_named_from_where_the_caller_stands(own_mesh: Pat
     assert [line["notebook"] for line in record.Run(run).lines() if line["event"] == "calls"] == [NOTEBOOKS["00"].stem]
 
 
+# --- the reason ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("traffic stays\nNext: run 05 again", "traffic stays"),
+        ("06: refused, since\n- one: 1\n- two: 2\nNext: wait", "06: refused, since one: 1; two: 2"),
+        ("route a/b: somebody has changed it since:\n  x: 1 → 2\n  y: 3 → 4", "it since: x: 1 → 2; y: 3 → 4"),
+        ("", ""),
+    ],
+)
+def test_the_reason_is_the_whole_message_in_one_line(message: str, sentence: str) -> None:
+    assert unattended._sentence(message).endswith(sentence)
+    assert "\n" not in unattended._sentence(message)
+
+
 # --- secrets ------------------------------------------------------------------------------------------------
 
 KEY_ID = "AKIA" + "QWERTYUIOPASDFGH"
