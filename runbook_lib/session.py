@@ -222,7 +222,8 @@ class Session:
     def ended(self, error: RunbookError) -> None:
         """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
         if run := _executing():
-            run.write("ended", word=error.reason, error=type(error).__name__)
+            by = os.environ.get("RUNBOOK_PID")  # another process may have taken the run over
+            run.write("ended", word=error.reason, error=type(error).__name__, by=by)
 
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""

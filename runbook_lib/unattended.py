@@ -121,7 +121,8 @@ def run(
     this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
-        with _holding(this, p), environ(RUNBOOK_RUN=str(this.folder.resolve()), RUNBOOK_HOLDER=this.id):
+        own = {"RUNBOOK_RUN": str(this.folder.resolve()), "RUNBOOK_HOLDER": this.id, "RUNBOOK_PID": str(os.getpid())}
+        with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
             executed, failure = _execute_all(this, names, given, progress, interrupts)
         summary = _summary(this, p, executed, failure, since)
@@ -193,13 +194,13 @@ def _outcome(error: str) -> tuple[str, str]:
 def _summary(
     this: record.Run, p: Parameters, executed: list[dict[str, Any]], failure: Failure | None, since: int
 ) -> dict[str, Any]:
-    """Sum up the whole run; its reason is this invocation's own, whose lines begin at `since`."""
+    """Sum up the whole run; its reason is this invocation's own: of its kernels, in lines from `since` on."""
     lines = list(this.lines())
     outcome, word = _outcome(failure.error) if failure else ("done", "done")
     message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
-        ended = (line for line in lines[since:] if line["event"] == "ended" and line.get("error") == failure.error)
-        word = next((line["word"] for line in ended), word)
+        ended = [line for line in lines[since:] if line["event"] == "ended" and line.get("by") == str(os.getpid())]
+        word = next((line["word"] for line in reversed(ended) if line["error"] == failure.error), word)
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from runbook_lib import record, unattended
+from runbook_lib import parameters, record, unattended
 from runbook_lib.errors import ParametersError
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
 
@@ -150,6 +150,13 @@ def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any
     assert_retired()
 
 
+@pytest.fixture
+def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for runs that is empty."""
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
+    return tmp_path
+
+
 # --- what it is asked to do ---------------------------------------------------------------------------------
 
 
@@ -211,6 +218,17 @@ def test_records_go_to_a_folder_named_from_where_the_caller_stands(own_mesh: Pat
 def test_the_reason_is_the_whole_message_in_one_line(message: str, sentence: str) -> None:
     assert unattended._sentence(message).endswith(sentence)
     assert "\n" not in unattended._sentence(message)
+
+
+def test_the_reasons_word_is_the_last_of_this_processs_own_kernels(no_runs: Path) -> None:
+    """Two processes may share a run: the second took it over."""
+    own, other = {"error": "Held", "by": str(os.getpid())}, {"error": "Held", "by": "1"}
+    run = record.start("shared", file="local")
+    for line in ({**own, "word": "before"}, {**own, "word": "hold"}, {**other, "word": "foreign_change"}):
+        run.write("ended", **line)
+    failure = unattended.Failure("05_shift_traffic", 7, "", "Held", "25 %: held by bob")
+    summary = unattended._summary(run, parameters.load("local"), [], failure, 0)
+    assert summary["reason"] == "hold: 25 %: held by bob"
 
 
 # --- secrets ------------------------------------------------------------------------------------------------
