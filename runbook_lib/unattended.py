@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -207,7 +208,7 @@ def _summary(
         "environment": p.environment,
         "mode": p.mode,
         "outcome": outcome,
-        "reason": f"{word}: {_sentence(message)}",
+        "reason": _reason(word, message),
         "notebooks": executed,
         "changes": sum(line["event"] == "observed" for line in lines),
         "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
@@ -215,12 +216,12 @@ def _summary(
     }
 
 
-def _sentence(message: str) -> str:
-    """Return an error's message as one sentence in one line, without what to do next."""
-    first, *others = message.partition("\nNext: ")[0].splitlines() or [""]
+def _reason(word: str, message: str) -> str:
+    """Return one word and one sentence: a message in one line, without that word again and what to do next."""
+    sentence, *others = message.partition("\nNext: ")[0].splitlines() or [""]
     for line in others:
-        first += f"{' ' if first.endswith((':', ',', 'since')) else '; '}{line.strip().removeprefix('- ')}"
-    return first
+        sentence += f"{' ' if sentence.endswith((':', ',', 'since')) else '; '}{line.strip().removeprefix('- ')}"
+    return f"{word}: " + re.sub(rf"^(\d+ %: )?{re.escape(word)}: ", r"\1", sentence)
 
 
 def _mask(file: Path) -> None:
