@@ -34,7 +34,7 @@ from runbook_lib.survey import survey
 from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
-from runbook_lib.wording import fields_of, title_of
+from runbook_lib.wording import divided, fields_of, title_of
 
 
 class Commands(TyperGroup):
@@ -104,6 +104,7 @@ def status(
         look = survey(open_session({"environment": environment, "mode": "plan", **given}))
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
+        services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
         found |= {"stage": look.stage, "weights": dict(look.split.weights)}
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
     newest = record.latest(p.environment, p.records, p.target)
@@ -126,7 +127,7 @@ def undo(
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
         plan = plan_undo(session, this, part)
         _show(plan, "nothing to take back")
-        if plan.changes and (yes or typer.confirm("Take these back?", default=False)):
+        if plan.changes and (yes or _agreed("Take these back?")):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
             before = this.summary() or {}
             this.summarise({**before, "run": this.id, "outcome": "rolled_back", "reason": f"{plan.title}: by hand"})
@@ -142,10 +143,13 @@ def approve(
     """Approve the next step of a run: exactly the plan it has now, until it runs out."""
     this = _found(run, rehearse)
     session = _session_of(this, "plan")
-    steps = plan_steps(session)
+    look, steps = survey(session), plan_steps(session)
+    if look.split.state is None:
+        raise ParametersError("approve: no route yet: 03 was not applied", hint=f"runbook run {session.named}")
     if not steps:
-        raise ParametersError("approve: no step is left", hint=f"runbook status {session.named}")
-    plan = survey(session).plan_weights(steps[0].weights)
+        weights = divided(look.split.weights)
+        raise ParametersError(f"approve: no step is left: {weights}", hint=f"runbook status {session.named}")
+    plan = look.plan_weights(steps[0].weights)
     _show(plan, "nothing to approve")
     given = approvals.approve(session, this, plan, approver=by)
     console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
@@ -257,6 +261,13 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  rejected: {task['error']}")
     for name, rates in found["traffic"].items():
         console.print(", ".join([f"calls of {name}", *(f"{k} {v}" for k, v in rates.items())]))
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return typer.confirm(question, default=False)
+    except typer.Abort:
+        raise ParametersError("undo: nobody answers here; nothing was taken back", hint="say --yes") from None
 
 
 def _first(run: record.Run, need: str) -> Evidence:

@@ -241,7 +241,7 @@ def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: P
     assert (standing["stage"], standing["run"]) == ("plain", newest("staging").id)
     done = command("approve", "staging", "--rehearse")
     assert done.exit_code == 2, done.output
-    assert "Next: runbook status staging --rehearse" in done.output
+    assert "approve: no route yet: 03 was not applied\nNext: runbook run staging --rehearse" in done.output
 
 
 def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_said(no_runs: Path) -> None:
@@ -319,6 +319,14 @@ def test_undo_asks_first(finished: Environment) -> None:
     assert finished.writes() == before
 
 
+def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
+    before = finished.writes()
+    done = command("undo", newest("finished").id)
+    assert done.exit_code == 2, done.output
+    assert "nobody answers here; nothing was taken back\nNext: say --yes" in done.output
+    assert finished.writes() == before
+
+
 def test_undo_stops_on_somebody_elses_change(finished: Environment) -> None:
     app_mesh, before = finished.client("appmesh"), finished.writes()
     spec = {"egressFilter": {"type": "ALLOW_ALL"}}
@@ -332,8 +340,16 @@ def test_undo_stops_on_somebody_elses_change(finished: Environment) -> None:
 
 def test_status_says_one_thing_a_line(finished: Environment) -> None:
     lines = [line.strip() for line in command("status", finished.file).output.splitlines()]
-    assert {"virtual node serviceBv2", "route serviceB/serviceB", "serviceBv2 taskBv2:2"} <= set(lines)
+    assert {"virtual node serviceBv2", "route serviceB/serviceB", "serviceBv2 taskBv2:2", "serviceB retired"} <= set(
+        lines
+    )
     assert "weights      serviceBv2 100 %" in lines
+
+
+def test_approve_says_where_traffic_is_when_no_step_is_left(finished: Environment) -> None:
+    done = command("approve", newest("finished").id)
+    assert done.exit_code == 2, done.output
+    assert "approve: no step is left: serviceBv2 100 %" in done.output
 
 
 def test_undo_of_a_notebook_that_another_one_stands_on_names_that_one(finished: Environment) -> None:
