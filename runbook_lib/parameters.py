@@ -476,7 +476,11 @@ class _Loader(yaml.SafeLoader):
 
 def read_yaml(text: str) -> Any:
     """Return what a YAML text says; raise yaml.YAMLError where it is none, or says a key twice."""
-    return yaml.load(text, _Loader)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
