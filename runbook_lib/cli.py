@@ -10,15 +10,12 @@ import getpass
 import json
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -27,6 +24,7 @@ from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
@@ -82,8 +80,8 @@ def run(
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
-    with _progress() as progress, environ(RUNBOOK_TAKE_OVER=take_over):
-        this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
+    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+        this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [word for option, value in again.items() if value for word in (option, value)]
     words += ["--rehearse"] * rehearse
@@ -307,20 +305,6 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
         return {name: parameters.read_yaml(value) for name, value in zip(names, values, strict=True)}
     except yaml.YAMLError as error:
         raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
-
-
-@contextmanager
-def _progress() -> Iterator[unattended.Progress]:
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        yield tell
 
 
 def _tell(

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ from runbook_lib.redaction import scrubbed
 __all__ = ["Identity", "Session", "open_session", "opening"]
 
 READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
+LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
@@ -156,13 +158,16 @@ class Session:
 
     def looks(self, what: str, most: float, interval: float) -> Iterator[None]:
         """Yield, and again every `interval` seconds until `most` have passed; whoever watches is told what for."""
-        began = self.clock()
+        began, since, told = self.clock(), datetime.now(UTC).isoformat(timespec="seconds"), False
         try:
             while True:
                 yield
                 if (passed := self.clock() - began) > most:
                     return
                 self.waiting(what, passed, most)
+                if not told and passed >= LONG_SECONDS and (run := _executing()):
+                    run.write("waiting", notebook=self.notebook, what=what, since=since, most=round(most))
+                    told = True
                 self.sleep(interval)
         finally:
             self.waiting("", self.clock() - began, most)

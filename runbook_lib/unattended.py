@@ -31,20 +31,18 @@ from runbook_lib import errors, parameters, record
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
+from runbook_lib.progress import Told, following
 from runbook_lib.redaction import redacted
 from runbook_lib.session import opening
 from runbook_lib.verify import steps_of
 
-__all__ = ["EXIT", "Failure", "Progress", "environ", "notebooks", "run"]
+__all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 SHIFTED = "05"  # a run that ends before it goes on
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}  # the command's exit code for each outcome
 INTERRUPTED = "interrupted: nothing more was done, and what was changed is in the record\nNext: run again to go on"
-
-Progress = Callable[[str, int, int], None]
-"""Told the notebook, how many of its cells are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,7 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
         """Execute a notebook."""
         client = Client(nb_man, kernel_name=kernel_name, timeout=None, startup_timeout=60, log=logger)
         client.interrupts, client.tell = interrupts, tell
+        tell(0, len(nb_man.nb.cells))
         client.execute()
 
 
@@ -109,14 +108,14 @@ def run(
     *,
     first: str = "00",
     last: str | None = None,
-    progress: Progress = lambda name, done, total: None,
+    told: Told | None = None,
 ) -> tuple[record.Run, dict[str, Any], Failure | None]:
     """Execute an environment's notebooks in order, stopping at the first failure; return run, summary, failure.
 
     SIGINT and SIGTERM interrupt the cell that runs: what was executed and the summary are written then too. Raises
     ParametersError before anything is executed where file, values or range are wrong.
     """
-    p = parameters.load(environment, given)
+    p, told = parameters.load(environment, given), told or Told()
     names = notebooks(first, last or _end(p.environment, first))
     begin = record.open_or_join if p.mode == "apply" else record.start
     this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
@@ -125,7 +124,8 @@ def run(
         own = {"RUNBOOK_RUN": str(this.folder.resolve()), "RUNBOOK_HOLDER": this.id, "RUNBOOK_PID": str(os.getpid())}
         with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
-            executed, failure = _execute_all(this, names, given, progress, interrupts)
+            with following(this, told.line):
+                executed, failure = _execute_all(this, names, given, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
         _publish(this, p)
@@ -143,13 +143,13 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 
 def _execute_all(
-    this: record.Run, names: list[str], given: Mapping[str, Any], progress: Progress, interrupts: Interrupts
+    this: record.Run, names: list[str], given: Mapping[str, Any], told: Told, interrupts: Interrupts
 ) -> tuple[list[dict[str, Any]], Failure | None]:
     """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure."""
     executed: list[dict[str, Any]] = []
     for name in names:
         began = time.monotonic()
-        failure = _execute(this.folder / f"{name}.ipynb", given, progress, interrupts)
+        failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
         outcome = _outcome(failure.error)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
         if failure:
@@ -157,7 +157,7 @@ def _execute_all(
     return executed, None
 
 
-def _execute(output: Path, given: Mapping[str, Any], progress: Progress, interrupts: Interrupts) -> Failure | None:
+def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
     name = output.stem
     try:
         papermill.execute_notebook(
@@ -165,7 +165,7 @@ def _execute(output: Path, given: Mapping[str, Any], progress: Progress, interru
             output,
             parameters=dict(given),
             engine_name="watched",
-            tell=lambda done, total: progress(name, done, total),
+            tell=lambda done, total: told.cell(name, done, total),
             interrupts=interrupts,
             progress_bar=False,
             cwd=FOLDER,
