@@ -127,8 +127,9 @@ def undo(
         _show(plan, "nothing to take back")
         if plan.changes and (yes or _agreed("Take these back?")):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
-            before = this.summary() or {}
-            this.summarise({**before, "run": this.id, "outcome": "rolled_back", "reason": f"{plan.title}: by hand"})
+            end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
+            this.write("summed up", **end)
+            this.summarise({**(this.summary() or {}), "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
 
 
@@ -175,6 +176,8 @@ def verify(run: str, rehearse: Rehearsed = False) -> None:
     checked = check_run(_found(run, rehearse))
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
+    if not any(each.what.startswith("verdict") for each in checked):
+        console.print("– no verdict in this run")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 

@@ -127,6 +127,7 @@ def run(
             with following(this, told.line):
                 executed, failure = _execute_all(this, names, given, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
+        this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
         _publish(this, p)
     return this, summary, failure

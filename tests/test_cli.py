@@ -277,6 +277,15 @@ def test_hold_is_refused_where_nobody_would_follow_it(no_runs: Path) -> None:
     assert not [line for line in run.lines() if line["event"] == "hold"]
 
 
+# --- verify -------------------------------------------------------------------------------------------------
+
+
+def test_verify_says_that_a_run_has_no_verdict(no_runs: Path) -> None:
+    done = command("verify", record.start("early").id)
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith("– no verdict in this run\n")
+
+
 # --- what a plan says -------------------------------------------------------------------------------------
 
 
@@ -366,6 +375,7 @@ def test_undo_from_a_fresh_shell_takes_a_whole_run_back_to_plain(finished: Envir
     assert code == 0, words
     assert "change(s) taken back" in words
     assert (run.summary() or {})["outcome"] == "rolled_back"
+    assert "✓ outcome: rolled_back" in command("verify", run.id).output
     standing = said(command("status", finished.file, "--json"))
     assert (standing["stage"], standing["weights"], standing["resources"]) == ("plain", {}, [])
     assert finished.client("appmesh").list_meshes()["meshes"] == []
@@ -396,7 +406,7 @@ def test_undo_of_one_notebook_leaves_the_others_and_passes_a_holder_only_by_its_
         "virtual service servicea.apps.local",
         "virtual service serviceb.apps.local",
     ]
-    assert (run.summary() or {})["reason"] == "undo 02_create_virtual_nodes: by hand"
+    assert (run.summary() or {})["reason"] == "undo: 02_create_virtual_nodes was taken back by hand"
     assert "RUNBOOK_TAKE_OVER" not in os.environ
 
 
