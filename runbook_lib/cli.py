@@ -56,6 +56,10 @@ complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False,
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, its folder, or an environment's name for its newest run.")
+]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Rehearsed = Annotated[bool, typer.Option("--rehearse", help="Its rehearsal on the local mesh.")]
 TakeOver = Annotated[
     str, typer.Option(metavar="RUN", envvar="RUNBOOK_TAKE_OVER", help="Go on although this run holds the lock.")
@@ -91,9 +95,7 @@ def run(
 
 
 @app.command()
-def status(
-    environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False, rehearse: Rehearsed = False
-) -> None:
+def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed = False) -> None:
     """Say where an environment stands, from live state alone."""
     given = {"target": "local"} if rehearse else {}
     p = parameters.load(environment, given)
@@ -112,13 +114,13 @@ def status(
 
 @app.command()
 def undo(
-    run: str,
+    run: RunName,
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Take back what a run changed, last change first; stops on anybody else's change."""
+    """Take back what a run changed, last change first. It stops on anybody else's change."""
     with environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of(this, "apply")
@@ -135,11 +137,11 @@ def undo(
 
 @app.command()
 def approve(
-    run: str,
+    run: RunName,
     by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Approve the next step of a run: exactly the plan it has now, until it runs out."""
+    """Approve the next step of a run. It is for exactly the plan it has now, until it runs out."""
     this = _found(run, rehearse)
     session = _session_of(this, "plan")
     look, steps = survey(session), plan_steps(session)
@@ -156,11 +158,11 @@ def approve(
 
 @app.command()
 def hold(
-    run: str,
+    run: RunName,
     by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Let the shift of a run stop at its next look; weights stay, and running 05 again goes on."""
+    """Let the shift of a run stop at its next look. Weights stay, and running 05 again goes on."""
     this = _found(run, rehearse)
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
@@ -171,8 +173,8 @@ def hold(
 
 
 @app.command()
-def verify(run: str, rehearse: Rehearsed = False) -> None:
-    """Judge every verdict of a run again from its stored counts, and look for secrets in its record."""
+def verify(run: RunName, rehearse: Rehearsed = False) -> None:
+    """Judge every verdict of a run again from its stored counts. Secrets are looked for in its record, too."""
     checked = check_run(_found(run, rehearse))
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
@@ -192,7 +194,7 @@ def lint(file: Environment) -> None:
 
 @local.command()
 def up(environment: Environment = "local") -> None:
-    """Start the local mesh, with an environment's services as they are before the mesh."""
+    """Start the local mesh. An environment's services are there as they are before the mesh."""
     session = open_session({"environment": environment, "target": "local", "mode": "plan"})
     console.print(f"up: {session.connection.endpoint}")
 
@@ -204,8 +206,8 @@ def down() -> None:
 
 
 @local.command("status")
-def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Say what the local mesh runs: tasks, sidecars, ports, traffic, logs."""
+def local_status(as_json: Json = False) -> None:
+    """Say what the local mesh runs. Tasks, sidecars, ports, traffic, logs."""
     found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
     if mesh := supervisor.running():
         found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": mesh.ask("/runbook/tasks")["tasks"]}
@@ -215,8 +217,8 @@ def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> No
 
 @local.command()
 def fault(
-    service: str,
-    environment: Annotated[str, typer.Option("--environment")] = "local",
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service, as the parameters file names it.")],
+    environment: Annotated[str, typer.Option("--environment", help="The environment it belongs to.")] = "local",
     error_rate: Annotated[float, typer.Option(help="Share of requests answered with 500.")] = 0.0,
     latency_ms: Annotated[float, typer.Option(help="Added to every answer.")] = 0.0,
     crash: Annotated[

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from runbook_lib import cli, errors, record
@@ -116,6 +118,18 @@ def test_wrong_use_is_refused() -> None:
 def test_exit_codes_are_the_contracts() -> None:
     assert EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
     assert [kind.exit_code for kind in (errors.Failed, errors.Refused, errors.Held)] == [1, 2, 3]
+
+
+def test_help_tells_of_every_word_and_cuts_no_sentence() -> None:
+    def commands(group: Any) -> Iterator[Any]:
+        for each in group.commands.values():
+            yield each
+            yield from commands(each) if hasattr(each, "commands") else ()
+
+    for each in commands(get_command(app)):
+        assert not each.get_short_help_str(67).endswith("..."), each.name  # of 80 columns
+        assert [p.name for p in each.params if not getattr(p, "help", None)] == [], each.name
+        assert not [p.name for p in each.params if p.param_type_name == "argument" and not p.metavar], each.name
 
 
 # --- lint ---------------------------------------------------------------------------------------------------
