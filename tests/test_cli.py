@@ -178,6 +178,15 @@ def test_up_status_and_down(own_mesh: Path) -> None:
     assert supervisor.find() is None
 
 
+def test_a_local_mesh_that_does_not_end_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> bool:
+        raise errors.TargetError("the local mesh: its process 7 does not end", hint="end it")
+
+    monkeypatch.setattr(supervisor, "down", down)
+    done = command("local", "down")
+    assert (done.exit_code, done.output) == (2, "target: the local mesh: its process 7 does not end\nNext: end it\n")
+
+
 def test_a_caller_that_has_ended_makes_no_requests_now() -> None:
     class Mesh:
         def ask(self, path: str) -> dict[str, Any]:
