@@ -101,7 +101,7 @@ def _require_under_way(session: Session, run: Run) -> None:
     if run.closed:
         raise ParametersError(
             f"approve: run {run.id} has ended; what is run next opens another one, and has nothing to approve yet",
-            hint=f"runbook run {session.file}, then approve the run it names",
+            hint=f"runbook run {session.named}, then approve the run it names",
         )
     if newest and newest.id != run.id:
         raise ParametersError(

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import getpass
 import json
+import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -26,6 +24,7 @@ from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
@@ -33,7 +32,7 @@ from runbook_lib.survey import survey
 from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
-from runbook_lib.wording import fields_of, title_of
+from runbook_lib.wording import divided, fields_of, title_of
 
 
 class Commands(TyperGroup):
@@ -57,6 +56,11 @@ complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False,
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, its folder, or an environment's name for its newest run.")
+]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Rehearsed = Annotated[bool, typer.Option("--rehearse", help="Its rehearsal on the local mesh.")]
 TakeOver = Annotated[
     str, typer.Option(metavar="RUN", envvar="RUNBOOK_TAKE_OVER", help="Go on although this run holds the lock.")
 ]
@@ -80,21 +84,27 @@ def run(
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
-    with _progress() as progress, environ(RUNBOOK_TAKE_OVER=take_over):
-        this, summary, failure = unattended.run(environment, given, first=first, last=through, progress=progress)
-    _tell(this, summary, failure, environment)
+    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+        this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
+    again = {"--through": through, "--mode": mode, "--take-over": take_over}
+    words = [word for option, value in again.items() if value for word in (option, value)]
+    words += ["--rehearse"] * rehearse
+    words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
+    _tell(this, summary, failure, environment, words)
     raise typer.Exit(EXIT[summary["outcome"]])
 
 
 @app.command()
-def status(environment: Environment, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed = False) -> None:
     """Say where an environment stands, from live state alone."""
-    p = parameters.load(environment)
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
-        look = survey(open_session({"environment": environment, "mode": "plan"}))
+        look = survey(open_session({"environment": environment, "mode": "plan", **given}))
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
+        services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
         found |= {"stage": look.stage, "weights": dict(look.split.weights)}
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
     else:
@@ -106,45 +116,56 @@ def status(environment: Environment, as_json: Annotated[bool, typer.Option("--js
 
 @app.command()
 def undo(
-    run: str,
+    run: RunName,
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
+    rehearse: Rehearsed = False,
 ) -> None:
-    """Take back what a run changed, last change first; stops on anybody else's change."""
+    """Take back what a run changed, last change first. It stops on anybody else's change."""
     with environ(RUNBOOK_TAKE_OVER=take_over):
-        this = record.find(run)
+        this = _found(run, rehearse)
         session = _session_of(this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
         plan = plan_undo(session, this, part)
         _show(plan, "nothing to take back")
-        if plan.changes and (yes or typer.confirm("Take these back?", default=False)):
+        if plan.changes and (yes or _agreed("Take these back?")):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
-            before = this.summary() or {}
-            this.summarise({**before, "run": this.id, "outcome": "rolled_back", "reason": f"{plan.title}: by hand"})
+            end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
+            this.write("summed up", **end)
+            this.summarise({**(this.summary() or {}), "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
 
 
 @app.command()
 def approve(
-    run: str, by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = ""
+    run: RunName,
+    by: Annotated[str, typer.Option(help="Who approves; the caller's own identity where not said.")] = "",
+    rehearse: Rehearsed = False,
 ) -> None:
-    """Approve the next step of a run: exactly the plan it has now, until it runs out."""
-    this = record.find(run)
+    """Approve the next step of a run. It is for exactly the plan it has now, until it runs out."""
+    this = _found(run, rehearse)
     session = _session_of(this, "plan")
-    steps = plan_steps(session)
+    look, steps = survey(session), plan_steps(session)
+    if look.split.state is None:
+        raise ParametersError("approve: no route yet: 03 was not applied", hint=f"runbook run {session.named}")
     if not steps:
-        raise ParametersError("approve: no step is left", hint="runbook status ENV")
-    plan = survey(session).plan_weights(steps[0].weights)
+        weights = divided(look.split.weights)
+        raise ParametersError(f"approve: no step is left: {weights}", hint=f"runbook status {session.named}")
+    plan = look.plan_weights(steps[0].weights)
     _show(plan, "nothing to approve")
     given = approvals.approve(session, this, plan, approver=by)
     console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
 
 
 @app.command()
-def hold(run: str, by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "") -> None:
-    """Let the shift of a run stop at its next look; weights stay, and running 05 again goes on."""
-    this = record.find(run)
+def hold(
+    run: RunName,
+    by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
+    rehearse: Rehearsed = False,
+) -> None:
+    """Let the shift of a run stop at its next look. Weights stay, and running 05 again goes on."""
+    this = _found(run, rehearse)
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
@@ -154,11 +175,13 @@ def hold(run: str, by: Annotated[str, typer.Option(help="Who holds; you where no
 
 
 @app.command()
-def verify(run: str) -> None:
-    """Judge every verdict of a run again from its stored counts, and look for secrets in its record."""
-    checked = check_run(record.find(run))
+def verify(run: RunName, rehearse: Rehearsed = False) -> None:
+    """Judge every verdict of a run again from its stored counts. Secrets are looked for in its record, too."""
+    checked = check_run(_found(run, rehearse))
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
+    if not any(each.what.startswith("verdict") for each in checked):
+        console.print("– no verdict in this run")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 
@@ -173,7 +196,7 @@ def lint(file: Environment) -> None:
 
 @local.command()
 def up(environment: Environment = "local") -> None:
-    """Start the local mesh, with an environment's services as they are before the mesh."""
+    """Start the local mesh. An environment's services are there as they are before the mesh."""
     session = open_session({"environment": environment, "target": "local", "mode": "plan"})
     console.print(f"up: {session.connection.endpoint}")
 
@@ -185,8 +208,8 @@ def down() -> None:
 
 
 @local.command("status")
-def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Say what the local mesh runs: tasks, sidecars, ports, traffic, logs."""
+def local_status(as_json: Json = False) -> None:
+    """Say what the local mesh runs. Tasks, sidecars, ports, traffic, logs."""
     found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
     if mesh := supervisor.running():
         found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": mesh.ask("/runbook/tasks")["tasks"]}
@@ -198,8 +221,8 @@ def local_status(as_json: Annotated[bool, typer.Option("--json")] = False) -> No
 
 @local.command()
 def fault(
-    service: str,
-    environment: Annotated[str, typer.Option("--environment")] = "local",
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service, as the parameters file names it.")],
+    environment: Annotated[str, typer.Option("--environment", help="The environment it belongs to.")] = "local",
     error_rate: Annotated[float, typer.Option(help="Share of requests answered with 500.")] = 0.0,
     latency_ms: Annotated[float, typer.Option(help="Added to every answer.")] = 0.0,
     crash: Annotated[
@@ -249,10 +272,32 @@ def _local(found: dict[str, Any]) -> None:
         console.print(f"  {counts}, {made['in_flight']} under way; its caller was restarted {made['restarts']} time(s)")
 
 
+def _agreed(question: str) -> bool:
+    try:
+        return typer.confirm(question, default=False)
+    except typer.Abort:
+        raise ParametersError("undo: nobody answers here; nothing was taken back", hint="say --yes") from None
+
+
 def _first(run: record.Run, need: str) -> Evidence:
     """Return what a notebook's way back lacks: the later one that stands on it."""
     hint = f"runbook undo {run.id} --notebook {need[:2]}"
     return Evidence(need, False, "it has changed the same thing since", hint)
+
+
+def _found(name: str, rehearse: bool) -> record.Run:
+    """Return a run by its id or folder, or an environment's newest: of its own target, or its newest rehearsal.
+
+    A rehearsal is never taken for the real one. Where there is nothing else, it is what the name means.
+    """
+    run = record.find(name)
+    if name != run.environment or "file" not in run.opened:
+        return run
+    own = "local" if rehearse else parameters.load(run.opened["file"]).target
+    newest = record.latest(name, target=own)
+    if newest is None and rehearse:
+        raise ParametersError(f"run: no rehearsal of {name} is recorded", hint=f"runbook run {name} --rehearse")
+    return newest or run
 
 
 def _session_of(run: record.Run, mode: str) -> Session:
@@ -265,32 +310,27 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
     try:
-        return {name: yaml.safe_load(value) for name, value in zip(names, values, strict=True)}
+        return {name: parameters.read_yaml(value) for name, value in zip(names, values, strict=True)}
     except yaml.YAMLError as error:
         raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
 
 
-@contextmanager
-def _progress() -> Iterator[unattended.Progress]:
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        yield tell
-
-
-def _tell(this: record.Run, summary: dict[str, Any], failure: unattended.Failure | None, environment: str) -> None:
+def _tell(
+    this: record.Run,
+    summary: dict[str, Any],
+    failure: unattended.Failure | None,
+    environment: str,
+    options: list[str],
+) -> None:
     if failure:
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", style="dim")
         console.print(f"{failure.error}: {failure.message}")
-        console.print(f"\nrunbook run {environment} --from {failure.notebook[:2]}  goes on from here")
+        again = shlex.join(["runbook", "run", environment, "--from", failure.notebook[:2], *options])
+        console.print(f"\n{scrubbed(again)}  goes on from here")
     for step in summary["shift"]:
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
         console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")

@@ -7,7 +7,8 @@ line's), are checked here, once, before anything is touched. Nothing else reads 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,8 +29,9 @@ from pydantic import (
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameter_checks import nearest, problems
 
-__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names"]
+__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names", "read_yaml"]
 
+SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")  # how pydantic begins
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
 
@@ -447,17 +449,41 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     given = {k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")}
     file, data = _read(environment, given)
     data |= {k: v for k, v in given.items() if k != "environment"}
+    beside = set(given) if _file_of(environment) else set()  # what stands in place of a file is called by its name
     if unquoted := list(_unquoted(data)):
-        raise _refusal(file, unquoted)
+        raise _refusal(file, beside, unquoted)
     try:
         parameters = Parameters.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise _refusal(file, (_sentence(e) for e in error.errors())) from None
+        raise _refusal(file, beside, (_sentence(e) for e in error.errors())) from None
     found = list(problems(parameters))
     if found:
-        raise _refusal(file, found)
+        raise _refusal(file, beside, found)
     parameters._notes = tuple(_notes(data, parameters.model_dump()))
     return parameters
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice: the last would silently win."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise yaml.YAMLError(f"line {line}: {name!r} stands there twice, first in line {lines[name]}")
+            lines[name] = line
+        return node
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a YAML text says; raise yaml.YAMLError where it is none, or says a key twice."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -471,7 +497,7 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
             hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
         )
     try:
-        data = yaml.safe_load(path.read_text())
+        data = read_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParametersError(f"{path.name}: not YAML: {error}", hint="mend the line it names") from None
     if not isinstance(data, dict):
@@ -509,14 +535,18 @@ def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
             yield from _notes(value, read[known], at)
 
 
-def _refusal(file: str, problems: Any) -> ParametersError:
-    lines = [f"{file}: {problem}" for problem in problems]
-    return ParametersError("\n".join(lines), hint="mend the file, then `runbook lint` it")
+def _refusal(file: str, given: Collection[str], problems: Iterable[str]) -> ParametersError:
+    """Return what to raise: each problem is the file's, or of what was given beside it, by the name it begins with."""
+    named = [(re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem) for problem in problems]
+    lines = [f"{'given' if name in given else file}: {problem}" for name, problem in named]
+    own = all(name in given for name, _ in named)
+    hint = "correct what was given; nothing was changed" if own else "mend the file, then `runbook lint` it"
+    return ParametersError("\n".join(lines), hint=hint)
 
 
 def _sentence(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("dict[", "list[", "constrained-")))
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
     return f"{where + ': ' if where else ''}{message}{shown}"

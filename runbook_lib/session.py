@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import atexit
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ from runbook_lib.redaction import scrubbed
 __all__ = ["Identity", "Session", "open_session", "opening"]
 
 READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
+LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
@@ -105,6 +108,11 @@ class Session:
         """Whether the mode is apply."""
         return self.parameters.mode == "apply"
 
+    @property
+    def named(self) -> str:
+        """How a command names this environment, its rehearsal as such."""
+        return shlex.quote(self.file) + (" --rehearse" if self.given.get("target") == "local" else "")
+
     def read(self, reading: Reading) -> Any:
         """Return the state a reading shows, ABSENT where the thing is not there."""
         if not reading.call.operation.startswith(READS):
@@ -150,13 +158,16 @@ class Session:
 
     def looks(self, what: str, most: float, interval: float) -> Iterator[None]:
         """Yield, and again every `interval` seconds until `most` have passed; whoever watches is told what for."""
-        began = self.clock()
+        began, since, told = self.clock(), datetime.now(UTC).isoformat(timespec="seconds"), False
         try:
             while True:
                 yield
                 if (passed := self.clock() - began) > most:
                     return
                 self.waiting(what, passed, most)
+                if not told and passed >= LONG_SECONDS and (run := _executing()):
+                    run.write("waiting", notebook=self.notebook, what=what, since=since, most=round(most))
+                    told = True
                 self.sleep(interval)
         finally:
             self.waiting("", self.clock() - began, most)
@@ -216,7 +227,8 @@ class Session:
     def ended(self, error: RunbookError) -> None:
         """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
         if run := _executing():
-            run.write("ended", word=error.reason, error=type(error).__name__)
+            by = os.environ.get("RUNBOOK_PID")  # another process may have taken the run over
+            run.write("ended", word=error.reason, error=type(error).__name__, by=by)
 
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,20 +31,18 @@ from runbook_lib import errors, parameters, record
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
+from runbook_lib.progress import Told, following
 from runbook_lib.redaction import redacted
 from runbook_lib.session import opening
 from runbook_lib.verify import steps_of
 
-__all__ = ["EXIT", "Failure", "Progress", "environ", "notebooks", "run"]
+__all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
 SHIFTED = "05"  # a run that ends before it goes on
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}  # the command's exit code for each outcome
 INTERRUPTED = "interrupted: nothing more was done, and what was changed is in the record\nNext: run again to go on"
-
-Progress = Callable[[str, int, int], None]
-"""Told the notebook, how many of its cells are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,7 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
         """Execute a notebook."""
         client = Client(nb_man, kernel_name=kernel_name, timeout=None, startup_timeout=60, log=logger)
         client.interrupts, client.tell = interrupts, tell
+        tell(0, len(nb_man.nb.cells))
         client.execute()
 
 
@@ -94,7 +94,12 @@ def notebooks(first: str = "00", last: str = "06") -> list[str]:
     for number in (first, last):
         if number not in numbers:
             raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(numbers)}", hint="--from 03")
-    return [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
+    found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
+    if not found:
+        raise ParametersError(
+            f"--from {first} --through {last}: no notebook lies between", hint=f"say --through {first}"
+        )
+    return found
 
 
 def run(
@@ -103,26 +108,35 @@ def run(
     *,
     first: str = "00",
     last: str | None = None,
-    progress: Progress = lambda name, done, total: None,
+    told: Told | None = None,
 ) -> tuple[record.Run, dict[str, Any], Failure | None]:
     """Execute an environment's notebooks in order, stopping at the first failure; return run, summary, failure.
 
     SIGINT and SIGTERM interrupt the cell that runs: what was executed and the summary are written then too. Raises
     ParametersError before anything is executed where file, values or range are wrong.
     """
-    p = parameters.load(environment, given)
-    names = notebooks(first, last or ("06" if p.environment == "local" else "05"))
+    p, told = parameters.load(environment, given), told or Told()
+    names = notebooks(first, last or _end(p.environment, first))
     begin = record.open_or_join if p.mode == "apply" else record.start
     this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
-        with _holding(this, p), environ(RUNBOOK_RUN=str(this.folder.resolve()), RUNBOOK_HOLDER=this.id):
+        own = {"RUNBOOK_RUN": str(this.folder.resolve()), "RUNBOOK_HOLDER": this.id, "RUNBOOK_PID": str(os.getpid())}
+        with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
-            executed, failure = _execute_all(this, names, given, progress, interrupts)
+            with following(this, told.line):
+                executed, failure = _execute_all(this, names, given, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
+        this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
         _publish(this, p)
     return this, summary, failure
+
+
+def _end(environment: str, first: str) -> str:
+    """Return where a run ends that was not told: with what it begins with where that is later, but never with 90."""
+    end = "06" if environment == "local" else SHIFTED
+    return max(end, first) if first < "90" else end
 
 
 def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
@@ -130,13 +144,13 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 
 def _execute_all(
-    this: record.Run, names: list[str], given: Mapping[str, Any], progress: Progress, interrupts: Interrupts
+    this: record.Run, names: list[str], given: Mapping[str, Any], told: Told, interrupts: Interrupts
 ) -> tuple[list[dict[str, Any]], Failure | None]:
     """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure."""
     executed: list[dict[str, Any]] = []
     for name in names:
         began = time.monotonic()
-        failure = _execute(this.folder / f"{name}.ipynb", given, progress, interrupts)
+        failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
         outcome = _outcome(failure.error)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
         if failure:
@@ -144,7 +158,7 @@ def _execute_all(
     return executed, None
 
 
-def _execute(output: Path, given: Mapping[str, Any], progress: Progress, interrupts: Interrupts) -> Failure | None:
+def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
     name = output.stem
     try:
         papermill.execute_notebook(
@@ -152,7 +166,7 @@ def _execute(output: Path, given: Mapping[str, Any], progress: Progress, interru
             output,
             parameters=dict(given),
             engine_name="watched",
-            tell=lambda done, total: progress(name, done, total),
+            tell=lambda done, total: told.cell(name, done, total),
             interrupts=interrupts,
             progress_bar=False,
             cwd=FOLDER,
@@ -182,25 +196,33 @@ def _outcome(error: str) -> tuple[str, str]:
 def _summary(
     this: record.Run, p: Parameters, executed: list[dict[str, Any]], failure: Failure | None, since: int
 ) -> dict[str, Any]:
-    """Sum up the whole run; its reason is this invocation's own, whose lines begin at `since`."""
+    """Sum up the whole run; its reason is this invocation's own: of its kernels, in lines from `since` on."""
     lines = list(this.lines())
     outcome, word = _outcome(failure.error) if failure else ("done", "done")
-    sentence = failure.message.split("\n")[0] if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
+    message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
-        ended = (line for line in lines[since:] if line["event"] == "ended" and line.get("error") == failure.error)
-        word = next((line["word"] for line in ended), word)
+        ended = [line for line in lines[since:] if line["event"] == "ended" and line.get("by") == str(os.getpid())]
+        word = next((line["word"] for line in reversed(ended) if line["error"] == failure.error), word)
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
         "environment": p.environment,
         "mode": p.mode,
         "outcome": outcome,
-        "reason": f"{word}: {sentence}",
+        "reason": _reason(word, message),
         "notebooks": executed,
         "changes": sum(line["event"] == "observed" for line in lines),
         "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
         "shift": steps_of(lines),
     }
+
+
+def _reason(word: str, message: str) -> str:
+    """Return one word and one sentence: a message in one line, without that word again and what to do next."""
+    sentence, *others = message.partition("\nNext: ")[0].splitlines() or [""]
+    for line in others:
+        sentence += f"{' ' if sentence.endswith((':', ',', 'since')) else '; '}{line.strip().removeprefix('- ')}"
+    return f"{word}: " + re.sub(rf"^(\d+ %: )?{re.escape(word)}: ", r"\1", sentence)
 
 
 def _mask(file: Path) -> None:

@@ -18,6 +18,7 @@ from runbook_lib.verdict import Judgement, Sample, judge_all
 __all__ = ["Checked", "rejudged", "steps_of", "verify"]
 
 ENDS = ("judged", "rolled back")  # the decisions that end a step
+CLOSING = ("done", "rolled_back")  # the outcomes that end a run for good
 HELD, BACK, UNDECIDED = ("judged", "INCONCLUSIVE"), ("rolled back", "FAIL"), ("rolled back", "INCONCLUSIVE")
 MAY_END = {"PASS": {("judged", "PASS")}, "FAIL": {BACK}, "INCONCLUSIVE": {HELD, UNDECIDED}}
 
@@ -33,7 +34,7 @@ class Checked:
 
 def verify(run: Run) -> list[Checked]:
     """Return what came of checking each verdict, decision and file of a run, and its summary."""
-    return [*_verdicts(run), *_decisions(run), *_summary(run), *_files(run)]
+    return [*_verdicts(run), *_decisions(run), *_summary(run), *_outcome(run), *_files(run)]
 
 
 def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -96,6 +97,16 @@ def _summary(run: Run) -> Iterator[Checked]:
         same = steps_of(run.lines())[: len(told)] == told
         found = f"{len(told)} step(s), as the journal has them"
         yield Checked("summary", same, found if same else "its steps are not the journal's")
+
+
+def _outcome(run: Run) -> Iterator[Checked]:
+    """Check that the summary ends as was written down when it was summed up, or as the run was closed."""
+    summary, lines = run.summary() or {}, list(run.lines())
+    closed = [x for x in lines if x["event"] == "closed" and summary.get("outcome") in CLOSING]
+    for end in ([x for x in lines if x["event"] == "summed up"] or closed)[-1:]:
+        told, own = ([x.get(key) for key in ("outcome", "reason") if key in end] for x in (summary, end))
+        found = f"{', '.join(map(str, told))}; the journal has {', '.join(map(str, own))}"
+        yield Checked("outcome", told == own, end["outcome"] if told == own else found)
 
 
 def _files(run: Run) -> Iterator[Checked]:

@@ -244,7 +244,7 @@ def test_none_is_written_where_nobody_would_read_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "words"), [("tomorrow", "valid datetime"), ("2030-01-31T12:00:00", "should have timezone info")]
+    ("until", "words"), [("tomorrow", "valid datetime"), ("2030-01-31T12:00:00", "expected timezone info")]
 )
 def test_a_moment_without_an_offset_is_refused_before_anything_is_done(until: str, words: str) -> None:
     session = open_at("meshed", shift=needing(25))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from runbook_lib import cli, errors, record
@@ -48,14 +50,21 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["local", "-p", "acount_id", "123456789012"], "unknown key 'acount_id'; did you mean 'account_id'?"),
         (
             ["local", "-p", "account_id", "123456789012"],
-            "account_id: Input should be a valid string; found 123456789012",
+            "account_id: expected a valid string; found 123456789012",
         ),
-        (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: Input should be a valid boolean; found 'false'"),
+        (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: expected a valid boolean; found 'false'"),
         (["local", "-p", "mesh"], "-p: expected a name and a value"),
         (["local", "-p", "mesh", "{name: apps"], "-p: not YAML"),
-        (["local", "--mode", "aply"], "mode: Input should be 'plan' or 'apply'; found 'aply'"),
+        (["local", "-p", "mesh", "{name: apps, name: other}"], "'name' stands there twice"),
+        (["local", "-p", "mode", "plan", "-p", "mode", "apply"], "-p: mode is given more than once"),
+        (
+            ["local", "--mode", "aply"],
+            "given: mode: expected 'plan' or 'apply'; found 'aply'\nNext: correct what was given",
+        ),
         (["local", "--from", "3"], "notebook: no '3'; expected one of 00, 01, 02, 03, 04, 05, 06, 90"),
         (["local", "--through", "99"], "notebook: no '99'"),
+        (["staging", "--from", "05", "--through", "03"], "--from 05 --through 03: no notebook lies between"),
+        (["local", "--from", "90"], "--from 90 --through 06: no notebook lies between\nNext: say --through 90"),
     ],
 )
 def test_refuses_what_it_does_not_know(words: list[str], expected: str, no_runs: Path) -> None:
@@ -111,6 +120,18 @@ def test_exit_codes_are_the_contracts() -> None:
     assert [kind.exit_code for kind in (errors.Failed, errors.Refused, errors.Held)] == [1, 2, 3]
 
 
+def test_help_tells_of_every_word_and_cuts_no_sentence() -> None:
+    def commands(group: Any) -> Iterator[Any]:
+        for each in group.commands.values():
+            yield each
+            yield from commands(each) if hasattr(each, "commands") else ()
+
+    for each in commands(get_command(app)):
+        assert not each.get_short_help_str(67).endswith("..."), each.name  # of 80 columns
+        assert [p.name for p in each.params if not getattr(p, "help", None)] == [], each.name
+        assert not [p.name for p in each.params if p.param_type_name == "argument" and not p.metavar], each.name
+
+
 # --- lint ---------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +178,15 @@ def test_up_status_and_down(own_mesh: Path) -> None:
     assert supervisor.find() is None
 
 
+def test_a_local_mesh_that_does_not_end_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> bool:
+        raise errors.TargetError("the local mesh: its process 7 does not end", hint="end it")
+
+    monkeypatch.setattr(supervisor, "down", down)
+    done = command("local", "down")
+    assert (done.exit_code, done.output) == (2, "target: the local mesh: its process 7 does not end\nNext: end it\n")
+
+
 def test_a_caller_that_has_ended_makes_no_requests_now() -> None:
     class Mesh:
         def ask(self, path: str) -> dict[str, Any]:
@@ -191,7 +221,8 @@ def test_a_notebook_that_refuses_shows_its_cell_and_what_to_do(own_mesh: Path, f
     assert "--from 03" in words
     assert "outcome: refused" in words
     assert [n["name"][:2] for n in summary["notebooks"]] == ["03"]  # it stopped there
-    assert (summary["outcome"], summary["reason"].partition(":")[0]) == ("refused", "gate")
+    assert summary["outcome"] == "refused"
+    assert summary["reason"].startswith("gate: 03_create_router_and_routes: refused, since earlier steps: missing: ")
     assert environment.writes() == before
 
 
@@ -205,6 +236,13 @@ def test_mode_plan_changes_nothing_and_joins_no_run(own_mesh: Path, folder: Path
     assert said(command("status", environment.file, "--json"))["run"] is None
 
 
+def test_a_run_that_begins_after_its_default_end_ends_where_it_begins(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "late")
+    done = command("run", environment.file, "--mode", "plan", "--from", "06")
+    assert done.exit_code == 0, done.output
+    assert [n["name"][:2] for n in (newest("late").summary() or {})["notebooks"]] == ["06"]
+
+
 def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, folder: Path) -> None:
     environment = Environment.create(folder, "busy")
     run = record.start("busy", target="local")
@@ -216,6 +254,31 @@ def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, 
         assert f"--take-over {run.id}" in done.output
         done = command(*words, "--take-over", run.id)
     assert done.exit_code == 0, done.output
+
+
+def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: Path) -> None:
+    """Without `--rehearse` the command it prints would go to the real account."""
+    options = ("--through", "04", "--mode", "apply", "--rehearse", "-p", "traffic", "{requests_per_second: 20}")
+    done = command("run", "staging", "--from", "03", *options)
+    assert done.exit_code == 2, done.output
+    again = "runbook run staging --from 03 --through 04 --mode apply --rehearse -p traffic '{requests_per_second: 20}'"
+    assert f"\n{again}  goes on from here" in done.output
+    standing = said(command("status", "staging", "--rehearse", "--json"))
+    assert (standing["stage"], standing["run"]) == ("plain", newest("staging").id)
+    done = command("approve", "staging", "--rehearse")
+    assert done.exit_code == 2, done.output
+    assert "approve: no route yet: 03 was not applied\nNext: runbook run staging --rehearse" in done.output
+
+
+def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_said(no_runs: Path) -> None:
+    real = record.start("staging", target="aws", file="staging", given={})
+    with pytest.raises(errors.ParametersError, match="no rehearsal of staging"):
+        cli._found("staging", True)
+    rehearsal = record.start("staging", target="local", file="staging", given={"target": "local"})
+    assert [cli._found("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
+    assert cli._found(rehearsal.id, False).id == rehearsal.id
+    only = record.start("production", target="local", file="production", given={"target": "local"})
+    assert cli._found("production", False) == only
 
 
 # --- hold ---------------------------------------------------------------------------------------------------
@@ -238,6 +301,15 @@ def test_hold_is_refused_where_nobody_would_follow_it(no_runs: Path) -> None:
         done = command("hold", run.id)
     assert f"run {run.id} is not under way; run {other.id} is, by alice" in done.output
     assert not [line for line in run.lines() if line["event"] == "hold"]
+
+
+# --- verify -------------------------------------------------------------------------------------------------
+
+
+def test_verify_says_that_a_run_has_no_verdict(no_runs: Path) -> None:
+    done = command("verify", record.start("early").id)
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith("– no verdict in this run\n")
 
 
 # --- what a plan says -------------------------------------------------------------------------------------
@@ -282,6 +354,14 @@ def test_undo_asks_first(finished: Environment) -> None:
     assert finished.writes() == before
 
 
+def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
+    before = finished.writes()
+    done = command("undo", newest("finished").id)
+    assert done.exit_code == 2, done.output
+    assert "nobody answers here; nothing was taken back\nNext: say --yes" in done.output
+    assert finished.writes() == before
+
+
 def test_undo_stops_on_somebody_elses_change(finished: Environment) -> None:
     app_mesh, before = finished.client("appmesh"), finished.writes()
     spec = {"egressFilter": {"type": "ALLOW_ALL"}}
@@ -295,8 +375,16 @@ def test_undo_stops_on_somebody_elses_change(finished: Environment) -> None:
 
 def test_status_says_one_thing_a_line(finished: Environment) -> None:
     lines = [line.strip() for line in command("status", finished.file).output.splitlines()]
-    assert {"virtual node serviceBv2", "route serviceB/serviceB", "serviceBv2 taskBv2:2"} <= set(lines)
+    assert {"virtual node serviceBv2", "route serviceB/serviceB", "serviceBv2 taskBv2:2", "serviceB retired"} <= set(
+        lines
+    )
     assert "weights      serviceBv2 100 %" in lines
+
+
+def test_approve_says_where_traffic_is_when_no_step_is_left(finished: Environment) -> None:
+    done = command("approve", newest("finished").id)
+    assert done.exit_code == 2, done.output
+    assert "approve: no step is left: serviceBv2 100 %" in done.output
 
 
 def test_undo_of_a_notebook_that_another_one_stands_on_names_that_one(finished: Environment) -> None:
@@ -313,6 +401,7 @@ def test_undo_from_a_fresh_shell_takes_a_whole_run_back_to_plain(finished: Envir
     assert code == 0, words
     assert "change(s) taken back" in words
     assert (run.summary() or {})["outcome"] == "rolled_back"
+    assert "✓ outcome: rolled_back" in command("verify", run.id).output
     standing = said(command("status", finished.file, "--json"))
     assert (standing["stage"], standing["weights"], standing["resources"]) == ("plain", {}, [])
     assert finished.client("appmesh").list_meshes()["meshes"] == []
@@ -343,7 +432,7 @@ def test_undo_of_one_notebook_leaves_the_others_and_passes_a_holder_only_by_its_
         "virtual service servicea.apps.local",
         "virtual service serviceb.apps.local",
     ]
-    assert (run.summary() or {})["reason"] == "undo 02_create_virtual_nodes: by hand"
+    assert (run.summary() or {})["reason"] == "undo: 02_create_virtual_nodes was taken back by hand"
     assert "RUNBOOK_TAKE_OVER" not in os.environ
 
 

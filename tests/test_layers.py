@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "mesh_spec": {"parameters"},
     "interrupts": set(),
     "record": {"errors", "plan", "redaction"},
+    "progress": {"record"},
     "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},

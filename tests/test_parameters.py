@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from runbook_lib import parameters
 from runbook_lib.errors import ParametersError
-from runbook_lib.parameters import Parameters, load, parameter_names
+from runbook_lib.parameters import Parameters, load, parameter_names, read_yaml
 from tests import scenes
 
 B = "serviceb.apps.local"
@@ -239,10 +239,11 @@ UNREADABLE = {
     "a list": ("- environment: local\n", "expected names and values, found list"),
     "not YAML": ("mesh: {name: apps\nport: 1", "not YAML"),
     "a tab": ("mesh:\n\tname: apps", "not YAML"),
+    "a key twice": ("shift:\n  steps: [25]\n  steps: [100]", "line 3: 'steps' stands there twice, first in line 2"),
     "a Python tag": ("mesh: !!python/object/apply:os.getcwd []", "not YAML"),
     "code in a key": ("'environment=1;import os#': local", "unknown key 'environment=1;import os#'"),
-    "an octal account": ("account_id: 012345670123\n", "account_id: Input should be a valid string; found 1402433619"),
-    "a region called NO": ("region: NO\n", "region: Input should be a valid string; found False"),
+    "an octal account": ("account_id: 012345670123\n", "account_id: expected a valid string; found 1402433619"),
+    "a region called NO": ("region: NO\n", "region: expected a valid string; found False"),
 }
 
 
@@ -251,6 +252,23 @@ def test_a_file_is_refused_that_is(tmp_path: Path, text: str, words: str) -> Non
     with pytest.raises(ParametersError, match=re.escape(words)) as caught:
         load(written(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
+
+
+def test_a_key_may_stand_in_two_mappings_and_beside_what_is_merged() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n"
+    assert read_yaml(text) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+
+
+def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> None:
+    file = written(tmp_path, (parameters.FOLDER / "local.yaml").read_text().replace("port: 9080", "port: 0"))
+    with pytest.raises(ParametersError) as caught:
+        load(file, {"mode": False, "regoin": "eu-west-1"})
+    assert "given: unknown key 'regoin'" in str(caught.value)
+    with pytest.raises(ParametersError) as caught:
+        load(file, {"mode": False})
+    assert "given: mode: expected" in str(caught.value)
+    assert "mine.yaml: port: expected greater than or equal to 1; found 0" in str(caught.value)
+    assert caught.value.hint.startswith("mend the file")
 
 
 def test_a_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
@@ -312,7 +330,7 @@ def test_an_empty_mode_takes_the_files() -> None:
 
 
 def test_given_values_are_checked_like_the_files() -> None:
-    with pytest.raises(ParametersError, match=r"local\.yaml: port: .*found '9080'"):
+    with pytest.raises(ParametersError, match=r"given: port: .*found '9080'"):
         load("local", {"port": "9080"})
 
 

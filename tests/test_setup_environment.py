@@ -217,3 +217,11 @@ def test_a_clone_sets_up_on_a_machine_that_has_nothing(tmp_path: Path, with_uv: 
         print(f"{label}: {time.monotonic() - start:.1f} s")
     assert time.monotonic() - start < 2
     subprocess.run([clone / ".venv/bin/python", "-m", "pip", "check"], check=True)
+
+
+def test_an_interrupt_while_the_command_still_loads_ends_it_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runbook_lib").mkdir()
+    (tmp_path / "runbook_lib" / "__init__.py").write_text("raise KeyboardInterrupt")
+    command = [sys.executable, "-P", "-c", load().START]
+    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted: nothing was begun\n")

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from runbook_lib import record, unattended
+from runbook_lib import parameters, record, unattended
 from runbook_lib.errors import ParametersError
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
 
@@ -150,6 +150,13 @@ def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any
     assert_retired()
 
 
+@pytest.fixture
+def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for runs that is empty."""
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
+    return tmp_path
+
+
 # --- what it is asked to do ---------------------------------------------------------------------------------
 
 
@@ -163,6 +170,13 @@ def test_90_is_executed_only_where_it_is_named() -> None:
 def test_refuses_a_notebook_there_is_not(first: str, last: str) -> None:
     with pytest.raises(ParametersError, match="expected one of 00, 01, 02, 03, 04, 05, 06, 90"):
         unattended.notebooks(first, last)
+
+
+@pytest.mark.parametrize(("first", "last"), [("06", "05"), ("05", "03"), ("90", "06")])
+def test_refuses_a_range_in_which_no_notebook_lies(first: str, last: str) -> None:
+    with pytest.raises(ParametersError, match=f"--from {first} --through {last}: no notebook lies between") as refused:
+        unattended.notebooks(first, last)
+    assert refused.value.hint == f"say --through {first}"
 
 
 def test_bad_parameters_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +201,35 @@ def test_records_go_to_a_folder_named_from_where_the_caller_stands(own_mesh: Pat
     [run] = (tmp_path / "local").glob("[0-9]*")
     assert code == 0, said
     assert [line["notebook"] for line in record.Run(run).lines() if line["event"] == "calls"] == [NOTEBOOKS["00"].stem]
+
+
+# --- the reason ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("traffic stays\nNext: run 05 again", "held: traffic stays"),
+        ("06: refused, since\n- one: 1\n- two: 2\nNext: wait", "held: 06: refused, since one: 1; two: 2"),
+        ("a/b: changed since:\n  x: 1 → 2\n  y: 3 → 4", "held: a/b: changed since: x: 1 → 2; y: 3 → 4"),
+        ("held: 8 of 20 failed", "held: 8 of 20 failed"),
+        ("25 %: held: errors", "held: 25 %: errors"),
+        ("", "held: "),
+    ],
+)
+def test_the_reason_is_the_whole_message_in_one_line_and_no_word_twice(message: str, reason: str) -> None:
+    assert unattended._reason("held", message) == reason
+
+
+def test_the_reasons_word_is_the_last_of_this_processs_own_kernels(no_runs: Path) -> None:
+    """Two processes may share a run: the second took it over."""
+    own, other = {"error": "Held", "by": str(os.getpid())}, {"error": "Held", "by": "1"}
+    run = record.start("shared", file="local")
+    for line in ({**own, "word": "before"}, {**own, "word": "hold"}, {**other, "word": "foreign_change"}):
+        run.write("ended", **line)
+    failure = unattended.Failure("05_shift_traffic", 7, "", "Held", "25 %: held by bob")
+    summary = unattended._summary(run, parameters.load("local"), [], failure, 0)
+    assert summary["reason"] == "hold: 25 %: held by bob"
 
 
 # --- secrets ------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def failing(run: Run) -> list[str]:
 def test_every_verdict_is_judged_again_from_its_counts(run: Run) -> None:
     checked = verify(run)
     assert all(each.holds for each in checked)
-    what = ["verdict 1", "verdict 2", "decision 1", "decision 2", "summary", "record.jsonl", "summary.json"]
+    what = ["verdict 1", "verdict 2", "decision 1", "decision 2", "summary", "outcome", "record.jsonl", "summary.json"]
     assert [each.what for each in checked] == what
     assert checked[0].found.startswith("PASS from ")
 
@@ -112,6 +112,19 @@ def test_a_verdict_that_was_cut_out_is_missed(spoilt: Journal) -> None:
 @pytest.mark.parametrize("changed", [{"verdict": "INCONCLUSIVE"}, {"words": "all is well"}], ids=str)
 def test_a_decision_that_is_not_its_verdict_is_found(spoilt: Journal, changed: dict[str, str]) -> None:
     assert failing(spoilt(lambda line: line.update(changed), "decision", "judged")) == ["decision 1", "summary"]
+
+
+@pytest.mark.parametrize("changed", [{"outcome": "done"}, {"reason": "verdict: nothing"}], ids=str)
+@pytest.mark.parametrize("summed_up", [True, False], ids=["summed up", "closed only"])
+def test_a_summary_that_ends_otherwise_is_found(tmp_path: Path, changed: dict[str, str], summed_up: bool) -> None:
+    run = Run(tmp_path)
+    end = {"outcome": "rolled_back", "reason": "verdict: 25 %: errors"}
+    if summed_up:
+        run.write("summed up", **end)
+    run.summarise({**end, "shift": []})
+    assert failing(run) == []
+    run.summarise({**end, "shift": [], **changed}, closes=False)
+    assert failing(run) == (["outcome"] if summed_up or "outcome" in changed else [])
 
 
 def test_a_decision_that_was_cut_out_is_missed_by_the_summary(spoilt: Journal) -> None:

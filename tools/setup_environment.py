@@ -30,6 +30,16 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 UV = ENVIRONMENT / "bin" / "uv"
 STAMP = ENVIRONMENT / "set-up-complete"
 
+# What `runbook` runs; an interrupt while it still loads ends it as a shell would say.
+START = """
+import sys
+try:
+    from runbook_lib.cli import app
+except KeyboardInterrupt:
+    print('interrupted: nothing was begun', file=sys.stderr)
+    sys.exit(130)
+app(prog_name='runbook')
+"""
 LOCKED_ONLY = ("--no-deps", "--require-hashes", "-r")
 PIP_INSTALL = (PYTHON, "-m", "pip", "install", *LOCKED_ONLY)
 LOCK_FORM = "--universal --generate-hashes --no-header --no-annotate --quiet"
@@ -161,8 +171,7 @@ def add_project() -> None:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     (ENVIRONMENT / "lib" / version / "site-packages" / "runbook.pth").write_text(f"{ROOT}\n")
     command = ENVIRONMENT / "bin" / "runbook"
-    code = "from runbook_lib.cli import app; app(prog_name='runbook')"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(str(PYTHON))} -P -c "{code}" "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(str(PYTHON))} -P -c "{START}" "$@"\n')
     command.chmod(0o755)
 
 
