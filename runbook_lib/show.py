@@ -63,7 +63,8 @@ STYLED = {
     "<td>": "<td style='text-align:left'>",
     "<th>": "<th style='text-align:left'>",
 }
-MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL"}
+MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL", "DONE": "✓ done", "NOT DONE": "✗ not done"}
+COLOURS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,13 @@ def _wrapped(cell: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Words:
-    """One statement; `kind` is PASS, WARN or FAIL where it judges something, "" where it does not."""
+    """One statement; `kind` is PASS, WARN or FAIL where it judges something, DONE or NOT DONE of a deed, else ""."""
 
     text: str
     kind: str = ""
 
     def _repr_html_(self) -> str:
-        colour = {"PASS": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e"}.get(self.kind, "inherit")
+        colour = COLOURS.get(self.kind, "inherit")
         mark = f"<b style='color:{colour}'>{MARK[self.kind]}</b> " if self.kind else ""
         return f"<p>{mark}{html.escape(self.text)}</p>"
 

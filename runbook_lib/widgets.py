@@ -155,7 +155,7 @@ class WeightsPanel:
     def say(self, text: str, kind: str = "") -> None:
         """Show one sentence under the buttons; screen readers speak it, at once where something is wrong."""
         words = Words(text, kind)._repr_html_() if text else ""
-        self.message.value = f"<div role='{'alert' if kind in ('WARN', 'FAIL') else 'status'}'>{words}</div>"
+        self.message.value = f"<div role='{'alert' if kind in ('WARN', 'NOT DONE') else 'status'}'>{words}</div>"
 
     # what each button lacks: said without a call, and what takes traffic back is never out of reach
 
@@ -248,23 +248,23 @@ class WeightsPanel:
         """Do what a button is for, unless something is missing: a disabled button fires on `.click()` too."""
         lacking = deed.obstacle()
         if lacking:
-            self.say(f"not applied: {lacking}", "WARN")
+            self.say(lacking, "NOT DONE")
             return
         done = deed.work()
         try:
             self.refresh()
         except RunbookError as error:  # what was done stays done, and is said to be
             done += f"; what is shown here is old: {error}"
-        self.say(done, "PASS")
+        self.say(done, "DONE")
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do the work of a callback; its failure is shown, since nobody else would hear of it."""
         try:
             work()
         except RunbookError as error:
-            self.say(str(error), "FAIL")
+            self.say(str(error), "NOT DONE")
         except Exception as error:  # noqa: BLE001 - a callback's failure has no other way to be seen
-            self.say(scrubbed(f"{type(error).__name__}: {error}"), "FAIL")
+            self.say(scrubbed(f"{type(error).__name__}: {error}"), "NOT DONE")
 
     def box(self) -> ipw.VBox:
         """Return the panel as one widget."""

@@ -145,6 +145,7 @@ def test_the_button_applies_what_is_shown_through_the_same_door() -> None:
     made.sliders["serviceBv2"].value = 25
     button(made).click()
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+    assert "✓ done" in made.message.value  # PASS is the verdict's word
     assert "0 → 25 %, read back" in made.message.value
     assert [x["event"] for x in lines(session)[-3:]] == ["intended", "observed", "decision"]
     assert button(made).disabled
@@ -180,7 +181,7 @@ def test_a_disabled_buttons_click_changes_nothing_and_says_why(
     before = writes(session)
     button(made).click()  # a front end would not send it; `click` does
     assert writes(session) == before
-    assert "not applied" in made.message.value
+    assert "✗ not done" in made.message.value
 
 
 def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
@@ -190,7 +191,7 @@ def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
     console(session)
     button(made).click()
     assert "no longer what was planned against" in made.message.value
-    assert "FAIL" in made.message.value
+    assert "✗ not done" in made.message.value
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
 
 
@@ -348,7 +349,7 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
     work = deed.work
     made.deeds["Apply this step"] = replace(deed, work=lambda: (work(), switch.update(now=True))[0])
     made._do(made.deeds["Apply this step"])
-    assert "✓ PASS" in made.message.value
+    assert "✓ done" in made.message.value
     assert "what is shown here is old" in made.message.value
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
 
@@ -357,7 +358,7 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
 def test_a_button_that_lacks_something_does_nothing_and_says_why(name: str) -> None:
     session = open_at("meshed")
     made, before = panel(session), len(lines(session))
-    assert "not applied" in click(made, name)
+    assert "✗ not done" in click(made, name)
     assert len(lines(session)) == before
 
 
