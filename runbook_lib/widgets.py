@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakSet
 
 import ipywidgets as ipw
 from IPython.display import display
@@ -19,7 +20,7 @@ from IPython.display import display
 from runbook_lib import film
 from runbook_lib.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.drawing import percent
-from runbook_lib.errors import Held, RunbookError
+from runbook_lib.errors import RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
@@ -27,7 +28,7 @@ from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, go_back, take_step
+from runbook_lib.shift import Decision, _Shift, go_back, take_step  # its own word on what passed
 from runbook_lib.show import Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
@@ -36,6 +37,8 @@ __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show
 
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
+NO_SHIFT = "no shift was under way at the last look: move a weight to look again"
+PANELS: WeakSet[WeightsPanel] = WeakSet()  # what looks again when a shift begins or ends in this process
 NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a slider to make it again"
 
 TOOLTIPS = {
@@ -94,6 +97,7 @@ class WeightsPanel:
             deed.button.description, deed.button.tooltip = name, TOOLTIPS[name]
             deed.button.on_click(lambda button: self._guarded(lambda: self._do(self.deeds[button.description])))
         self._guarded(self.refresh)
+        PANELS.add(self)
 
     @property
     def weights(self) -> dict[str, int]:
@@ -125,7 +129,7 @@ class WeightsPanel:
             self.say(self.obstacle or ("" if self.shown.changes else IN_FORCE))
             self.forecast_view.value = self._forecast(found)
         finally:
-            self._enable()
+            self.enable()
 
     def apply(self) -> str:
         """Write the step that is shown as the cells do, trial and gates included; the cell below watches it."""
@@ -140,10 +144,7 @@ class WeightsPanel:
 
     def hold(self) -> str:
         """Write down that the shift under way is to hold; it stops at its next look."""
-        run = self.session.join_run()
-        if holder(run) is None:
-            raise Held("no shift is under way: there is nothing to hold", hint="weights stay as they are anyway")
-        hold(run, self.session.identity.arn)
+        hold(self.session.join_run(), self.session.identity.arn)
         return "hold is written down: the shift under way stops at its next look, weights stay; run 05 again to go on"
 
     def roll_back(self) -> str:
@@ -165,18 +166,29 @@ class WeightsPanel:
     def _obstacle_to_step(self) -> str:
         if lacking := self.obstacle or self._unplanned():
             return lacking
-        return f"plan {self.shown.hash} needs an approval first" if self._wants_approval() else ""
+        if self._wants_approval():
+            return f"plan {self.shown.hash} needs an approval first"
+        return f"{self.former} % has not passed yet: run the cell below, which watches it" if self._must_watch() else ""
+
+    def _must_watch(self) -> bool:
+        """Say whether the shift would refuse a higher weight, since the present one has not passed."""
+        rises = self.step > self.former > 0 and self.session.connection.carries_traffic
+        return rises and not _Shift(self.session, self.evidence)._passed(self.former)
 
     def _obstacle_to_approval(self) -> str:
         if lacking := self._unplanned():
             return lacking
         if not needs_approval(self.session, self.step, self.former):
             return f"a step to {self.step} % needs no approval"
-        return self._obstacle_to_hold() or ("" if self._wants_approval() else "this plan has its approval")
+        return self._no_run() or ("" if self._wants_approval() else "this plan has its approval")
+
+    def _no_run(self) -> str:
+        run = self.session.run or self.session.latest_run()
+        return "no run is under way" if run is None or run.closed else ""
 
     def _obstacle_to_hold(self) -> str:
         run = self.session.run or self.session.latest_run()
-        return "no run is under way" if run is None or run.closed else ""
+        return self._no_run() or ("" if run and holder(run) else NO_SHIFT)
 
     def _obstacle_to_return(self) -> str:
         if not self.session.applies:
@@ -187,7 +199,7 @@ class WeightsPanel:
     def _wants_approval(self) -> bool:
         return needs_approval(self.session, self.step, self.former) and approval_of(self.session, self.shown) is None
 
-    def _enable(self) -> None:
+    def enable(self) -> None:
         """Enable each button that can do something; say of the others what they lack."""
         items = ""
         for name, deed in self.deeds.items():
@@ -315,6 +327,8 @@ class Live:
     def follow(self, decisions: Iterable[Decision]) -> None:
         """Take each decision as it comes, and show it."""
         for decision in decisions:
+            if decision.phase != self._phase:
+                _look_again(self.session)
             began = time.thread_time()
             self.decisions += [decision] if decision.phase != "watching" else []
             self.seen = decision.seen or self.seen
@@ -358,6 +372,12 @@ class Live:
         return _bundle(ipw.VBox([self.numbers, self.picture]), words, self.numbers.value or f"<p>{words}</p>", options)
 
 
+def _look_again(session: Session) -> None:
+    """Let the session's panels say anew what each button lacks: a shift has begun, moved or ended."""
+    for panel in [panel for panel in PANELS if panel.session is session]:
+        panel.enable()
+
+
 def _rate(errors: int, requests: int) -> str:
     return percent(errors / requests, 2) if requests else "–"
 
@@ -372,6 +392,7 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
         decisions.throw(interrupt)
     finally:
         decisions.close()
+        _look_again(session)
         rows = [{"phase": d.phase, "step": percent(d.step / 100), "words": d.words} for d in live.decisions]
         display(Table("decisions", rows))
         if live.seen:

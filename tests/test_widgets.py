@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from runbook_lib import film, record, show, widgets
 from runbook_lib.approvals import approve, hold
-from runbook_lib.errors import Held, RolledBack
+from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, shift_traffic
+from runbook_lib.shift import Decision, shift_traffic, take_step
 from runbook_lib.show import Words
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
@@ -317,7 +317,7 @@ def test_each_button_says_what_it_lacks() -> None:
     made = panel(open_at("meshed"))
     assert "Apply this step: these weights are in force" in made.reasons.value
     assert "Approve: these weights are in force" in made.reasons.value
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold", "Roll back"]
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
 
 
 def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
@@ -325,7 +325,7 @@ def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
     switch, made = lost(session), panel(session)
     switch["now"] = True
     made.sliders["serviceBv2"].value = 25  # nothing can be planned
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold", "Roll back"]
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
     switch["now"] = False
     shift(session, 25)
     click(made, "Roll back")
@@ -454,8 +454,52 @@ def test_without_a_run_nothing_is_held() -> None:
 
 def test_without_a_shift_under_way_nothing_is_held() -> None:
     session = open_at("meshed")
-    assert "no shift is under way: there is nothing to hold" in click(panel(session), "Hold")
+    made = panel(session)
+    assert made.deeds["Hold"].button.disabled
+    assert "Hold: no shift was under way" in made.reasons.value
+    assert "✗ not done" in click(made, "Hold")
     assert lines(session, "hold") == []
+
+
+def test_hold_can_be_pressed_while_a_shift_is_under_way_below_and_not_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widgets, "display", lambda *each: None)
+    monkeypatch.setattr(show, "display", lambda *each: None)
+    session, _ = under_sky()
+    made, seen = panel(session), []
+
+    def watched() -> Any:
+        for decision in shift_traffic(session, fact()):
+            seen.append(made.deeds["Hold"].button.disabled)
+            yield decision
+
+    follow_shift(watched(), session)
+    assert (seen[0], set(seen[1:])) == (True, {False})
+    assert made.deeds["Hold"].button.disabled
+
+
+@pytest.mark.parametrize(("until", "passed"), [("proved", False), ("judged", True)])
+def test_a_higher_weight_waits_until_the_present_one_has_passed(until: str, passed: bool) -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == until)
+    session = again(sky)
+    made = panel(session)
+    made.sliders["serviceBv2"].value = 100
+    assert button(made).disabled is not passed
+    assert ("25 % has not passed yet" in made.reasons.value) is not passed
+    if not passed:
+        assert "✗ not done</b> 25 % has not passed yet" in click(made, "Apply this step")
+        with pytest.raises(GateError, match="25 % has not passed yet"):  # as the shift itself has it
+            next(take_step(session, 100, made.shown, fact()))
+    assert sky.weights() == QUARTER
+
+
+def test_a_lower_weight_and_the_way_back_wait_for_nothing() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    made = panel(again(sky))
+    made.sliders["serviceBv2"].value = 10
+    assert not button(made).disabled
+    assert not made.deeds["Roll back"].button.disabled
 
 
 # The live view.
