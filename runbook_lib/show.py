@@ -260,18 +260,22 @@ def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str
     if seen.requests_to_pass is not None:
         needs = f"{seen.requests_to_pass:,} canary requests, {_minutes(seen.minutes_to_pass)}"
     smallest = "none" if seen.smallest_increase is None else _points(seen.smallest_increase)
-    tasks = "no task's capacity is known" if load.tasks_needed is None else f"{load.tasks_needed} needed"
-    each = "no canary task runs" if load.canary_then is None else f"{load.canary_then:,.0f} requests/s each"
-    known = "" if load.capacity is None else f", {load.capacity:,.0f} proven on each of stable's"
     rows = [
         ("a PASS needs", needs, seen.can_pass),
-        ("canary's tasks", f"{load.canary_tasks} run, {tasks}: {each}{known}", load.carries),
+        ("canary's tasks", _load_words(load), load.carries),
         ("smallest rise to be seen", f"{smallest}, in a bake of {bake}", seen.smallest_increase is not None),
         ("requests at risk", f"{seen.requests_at_risk:,} in a bake of {bake}", True),
         ("stable's errors", f"{percent(traffic.error_rate, 2)} of requests", True),
     ]
     ordered = sorted(rows, key=lambda row: row[2])
     return [{"": "" if good else MARK["WARN"], "what": what, "found": words} for what, words, good in ordered]
+
+
+def _load_words(load: Load) -> str:
+    each = "" if load.canary_then is None else f": {load.canary_then:,.0f} requests/s each"
+    if not load.capacity:
+        return f"{load.canary_tasks} run{each}; what a task can carry is not known, since stable's carry nothing now"
+    return f"{load.canary_tasks} run, {load.tasks_needed} needed{each}; {load.capacity:,.0f} proven on each of stable's"
 
 
 def _points(increase: float) -> str:

@@ -28,7 +28,7 @@ from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, _Shift, go_back, take_step  # its own word on what passed
+from runbook_lib.shift import Decision, _Shift, go_back, steps_left, take_step  # its own word on what passed
 from runbook_lib.show import Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
@@ -39,7 +39,7 @@ SHARE_OF_A_CORE = 0.02  # what drawing may cost
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
 NO_SHIFT = "no shift was under way at the last look: move a weight to look again"
 PANELS: WeakSet[WeightsPanel] = WeakSet()  # what looks again when a shift begins or ends in this process
-NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a slider to make it again"
+NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a weight to make it again"
 
 TOOLTIPS = {
     "Apply this step": "write the weights shown above, through the same gate as the cells",
@@ -75,15 +75,19 @@ class Deed:
 class WeightsPanel:
     """Linked sliders, the plan as it would be written, its forecast, and buttons that do what the cells do.
 
-    `evidence` is what the cells gathered; without it the panel shows and plans but applies nothing.
+    It opens at the next step, which writes nothing. `evidence` is what the cells gathered; without it the panel
+    shows and plans but applies nothing.
     """
 
     def __init__(self, session: Session, evidence: Sequence[Evidence] = ()) -> None:
         self.session, self.evidence = session, tuple(evidence)
         self.shift, self.shown = session.parameters.shift, NOTHING
-        weights = survey(session).split.weights
+        found = survey(session)
+        weights, self.former = found.split.weights, found.canary_weight
         first = [name for name in (self.shift.stable, self.shift.canary) if name in weights]
-        self._moving, self.former = False, weights.get(self.shift.canary, 0)
+        if len(first) == 2 and (left := steps_left(self.shift.steps, self.former)):
+            weights = balanced(weights, self.shift.canary, left[0])
+        self._moving = False
         self.sliders = {name: self._slider(name, weights[name]) for name in dict.fromkeys([*first, *weights])}
         self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
         self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
@@ -211,6 +215,8 @@ class WeightsPanel:
         self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
 
     def _forecast(self, found: Survey) -> str:
+        if not self.step:
+            return Words(f"nothing to forecast at {percent(0)}")._repr_html_()
         try:
             outlook = look_ahead(found, self.step)
         except RunbookError as error:
@@ -220,37 +226,44 @@ class WeightsPanel:
     # sliders and numbers
 
     def _slider(self, name: str, weight: int) -> ipw.IntSlider:
-        slider = ipw.IntSlider(weight, 0, 100, description=name, continuous_update=False, readout=False)
-        slider.style.description_width, slider.layout.width = "9em", "28em"
-        slider.tooltip = f"weight of {name}, percent; arrow keys move it"
+        slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
+        slider.layout.width, slider.tooltip = "20em", f"weight of {name}, percent; arrow keys move it"
         slider.observe(lambda change: self._moved(name, change["new"]), names="value")
         return slider
 
-    def _number(self, name: str, weight: int) -> ipw.IntText:
-        """A number beside each slider: a slider would turn a typed 500 into 100 without a word."""
-        number = ipw.IntText(weight, continuous_update=False, description=f"{name}, percent")
+    def _number(self, name: str, weight: int) -> ipw.Text:
+        """The number before each slider, which alone has a name for screen readers.
+
+        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all once it is emptied.
+        """
+        number = ipw.Text(str(weight), continuous_update=False, description=f"{name}, percent")
         number.style.description_width, number.layout.width = "11em", "17em"
         number.tooltip = f"weight of {name}, percent, 0 to 100"
-        number.observe(lambda change: self._moved(name, change["new"]), names="value")
+        number.observe(lambda change: self._typed(name, change["new"]), names="value")
         return number
 
-    def _moved(self, name: str, value: int) -> None:
-        """Let every weight follow the one that somebody moved or typed; what is no weight moves nothing."""
+    def _typed(self, name: str, text: str) -> None:
+        """Move a weight to what was typed; what is no weight moves nothing."""
         if self._moving:
             return
-        if not 0 <= value <= 100:
+        if text.strip() in map(str, range(101)):
+            self._moved(name, int(text))
+        else:
             self._put(self.weights)
-            self.say(f"{name}: {value} is no weight; expected 0 to 100 percent, nothing was moved", "WARN")
-            return
-        self._put(balanced(self.weights, name, value))
-        self._guarded(self.refresh)
+            self.say(f"{name}: {text!r} is no weight; expected 0 to 100, whole percent; nothing was moved", "WARN")
+
+    def _moved(self, name: str, value: int) -> None:
+        """Let every weight follow the one that somebody moved."""
+        if not self._moving:
+            self._put(balanced(self.weights, name, value))
+            self._guarded(self.refresh)
 
     def _put(self, weights: Mapping[str, int]) -> None:
         """Show weights, without taking that for somebody's hand."""
         self._moving = True
         try:
             for name, weight in weights.items():
-                self.sliders[name].value = self.numbers[name].value = weight
+                self.sliders[name].value, self.numbers[name].value = weight, str(weight)
         finally:
             self._moving = False
 
@@ -280,15 +293,15 @@ class WeightsPanel:
 
     def box(self) -> ipw.VBox:
         """Return the panel as one widget."""
-        rows = [ipw.HBox([self.sliders[name], self.numbers[name]]) for name in self.sliders]
+        rows = [ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders]
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
         buttons.layout.flex_flow = "row wrap"
         return ipw.VBox([*rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
-        shown = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
-        return _bundle(self.box(), f"weights: {words}", shown + self.reasons.value, options)
+        shown = f"<p><b>weights shown</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
+        return _bundle(self.box(), f"weights shown: {words}", shown + self.reasons.value, options)
 
 
 def _bundle(widget: ipw.Widget, words: str, shown: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 from runbook_lib import plan_steps, show, survey
 from runbook_lib.checks import Check
+from runbook_lib.forecast import forecast_load
 from runbook_lib.history import History
 from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
@@ -167,6 +168,17 @@ def test_checks_that_fail_come_first(shown: Callable[[], str]) -> None:
 )
 def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str) -> None:
     assert show._points(increase) == words
+
+
+@pytest.mark.parametrize(
+    ("weight_now", "words"),
+    [
+        (0, "1 run, 1 needed: 300 requests/s each; 300 proven on each of stable's"),
+        (100, "1 run: 300 requests/s each; what a task can carry is not known, since stable's carry nothing now"),
+    ],
+)
+def test_the_canarys_load_is_held_against_what_stables_tasks_carry(weight_now: int, words: str) -> None:
+    assert show._load_words(forecast_load(300, 100, stable_tasks=1, canary_tasks=1, weight_now=weight_now)) == words
 
 
 # What is there.

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import ipywidgets as ipw
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
@@ -121,9 +122,33 @@ def test_without_a_route_there_is_a_sentence_instead() -> None:
     assert "03" in made.text
 
 
-def test_the_sliders_show_the_weights_in_force() -> None:
-    made = panel(open_at("meshed"))
-    assert made.weights == {"serviceB": 100, "serviceBv2": 0}
+def test_it_opens_at_the_next_step_and_writes_nothing() -> None:
+    session = open_at("meshed")
+    before = writes(session)
+    made = panel(session)
+    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
+    assert "100 → 75" in made.plan_view.value
+    assert writes(session) == before
+
+
+@pytest.mark.parametrize("stage", ["shifted", "retired"])
+def test_where_no_step_is_left_it_opens_at_the_weights_in_force(stage: str) -> None:
+    session = open_at(stage)
+    made = panel(session)
+    assert made.weights == weights(session)
+    assert "these weights are in force" in made.message.value
+    assert button(made).disabled
+
+
+def at_rest(session: Session, *evidence: Evidence) -> WeightsPanel:
+    """Return a panel moved to the weights in force."""
+    made = panel(session, *evidence)
+    made.sliders["serviceBv2"].value = weights(session)["serviceBv2"]
+    return made
+
+
+def test_the_weights_in_force_cannot_be_applied() -> None:
+    made = at_rest(open_at("meshed"))
     assert "these weights are in force" in made.message.value
     assert button(made).disabled
 
@@ -250,7 +275,7 @@ def test_who_sees_no_widget_sees_the_weights_and_the_plan() -> None:
     made = panel(open_at("meshed"))
     made.sliders["serviceBv2"].value = 25
     bundle = made._repr_mimebundle_()
-    assert bundle["text/plain"] == "weights: serviceB 75 %, serviceBv2 25 %"
+    assert bundle["text/plain"] == "weights shown: serviceB 75 %, serviceBv2 25 %"
     assert "100 → 75" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
@@ -280,8 +305,9 @@ def in_need_of_approval() -> Session:
 
 
 def test_the_forecast_follows_the_slider() -> None:
-    made = panel(open_at("meshed"))
-    assert "forecast at 0\N{NO-BREAK SPACE}%" in made.forecast_view.value
+    made = at_rest(open_at("meshed"))
+    assert "nothing to forecast at 0\N{NO-BREAK SPACE}%" in made.forecast_view.value
+    assert "WARN" not in made.forecast_view.value
     made.sliders["serviceBv2"].value = 25
     assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
     for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
@@ -299,22 +325,29 @@ def test_without_traffic_the_forecast_says_whose_rate_it_took() -> None:
 
 def test_a_typed_number_moves_the_slider() -> None:
     made = panel(open_at("meshed"))
-    made.numbers["serviceBv2"].value = 25
-    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
-    assert made.numbers["serviceB"].value == 75
+    made.numbers["serviceBv2"].value = " 30"
+    assert made.weights == {"serviceB": 70, "serviceBv2": 30}
+    assert made.numbers["serviceB"].value == "70"
 
 
-@pytest.mark.parametrize("typed", [500, 101, -1])
-def test_a_number_that_is_no_weight_moves_nothing_and_says_so(typed: int) -> None:
+@pytest.mark.parametrize("typed", ["500", "101", "-1", "12.7", "", "many"])
+def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) -> None:
     made = panel(open_at("meshed"))
+    made.numbers["serviceBv2"].value = "500"
     made.numbers["serviceBv2"].value = typed
-    assert made.weights == {"serviceB": 100, "serviceBv2": 0}
-    assert made.numbers["serviceBv2"].value == 0
-    assert f"{typed} is no weight" in made.message.value
+    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
+    assert made.numbers["serviceBv2"].value == "25"
+    assert f"{typed!r} is no weight" in html.unescape(made.message.value)
+
+
+def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
+    number, slider = panel(open_at("meshed")).box().children[1].children
+    assert number.description == "serviceBv2, percent"
+    assert isinstance(slider, ipw.IntSlider)
 
 
 def test_each_button_says_what_it_lacks() -> None:
-    made = panel(open_at("meshed"))
+    made = at_rest(open_at("meshed"))
     assert "Apply this step: these weights are in force" in made.reasons.value
     assert "Approve: these weights are in force" in made.reasons.value
     assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
@@ -324,7 +357,7 @@ def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
     session = reopen(open_at("meshed"), alone=True)
     switch, made = lost(session), panel(session)
     switch["now"] = True
-    made.sliders["serviceBv2"].value = 25  # nothing can be planned
+    made.sliders["serviceBv2"].value = 50  # nothing can be planned
     assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
     switch["now"] = False
     shift(session, 25)
@@ -357,7 +390,7 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
 @pytest.mark.parametrize("name", ["Apply this step", "Approve"])
 def test_a_button_that_lacks_something_does_nothing_and_says_why(name: str) -> None:
     session = open_at("meshed")
-    made, before = panel(session), len(lines(session))
+    made, before = at_rest(session), len(lines(session))
     assert "✗ not done" in click(made, name)
     assert len(lines(session)) == before
 
