@@ -21,7 +21,7 @@ __all__ = ["drawn", "drawn_words", "thinned"]
 
 STABLE, CANARY = "#1f7fe0", "#c9601c"
 CANARYS, WEIGHTS, LIMITS, EVENTS = (6, 3), (2, 2), (8, 3), (3, 3)  # dashes tell apart what colour alone would
-WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 860, 84, 84, 84, 24, 13, 24
+WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 860, 84, 104, 84, 24, 13, 24
 LETTER = 7.2  # how wide one is at most
 ROWS = 6  # of events' labels; what comes too thick is a line without one
 MOST = 180  # points that are told apart at this width

@@ -43,6 +43,12 @@ def test_it_has_no_ground_and_ink_for_light_and_dark_pages(page: str) -> None:
     assert contrast(f"#{red:02x}{green:02x}{blue:02x}", page) >= 4
 
 
+def test_no_label_is_cut_at_the_right_edge() -> None:
+    ended = drawn(shift(30, event("written", 5), event("judged", 29, verdict="INCONCLUSIVE")))
+    image = Image.open(io.BytesIO(png(ended))).convert("RGBA")
+    assert len({image.getpixel((image.width - 1, y)) for y in range(image.height)}) == 1
+
+
 def test_words_keep_to_their_side() -> None:
     image = Image.open(io.BytesIO(png(Drawing(200, 20, (Text(100, 14, "to the left of it", "end"),), ""))))
     left, _, right, _ = image.convert("RGBA").getchannel("A").getbbox() or (0, 0, 0, 0)
