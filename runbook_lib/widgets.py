@@ -361,8 +361,14 @@ class Live:
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
         told = [*self.earlier, *map(asdict, (replace(d, seen=()) for d in self.decisions))]
-        told += read_events(self.session.run, self._opened)
+        told += [*read_events(self.session.run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
         return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
+
+    def _elsewhere(self, told: set[tuple[str, float]]) -> list[dict[str, Any]]:
+        """Return what else was decided since this view was opened: by the panel, or by another process of the run."""
+        lines = self.session.run.lines() if self.session.run else ()
+        since = (line for line in lines if line["event"] == "decision" and line["at"] >= self._opened)
+        return [line for line in since if (line["phase"], line["at"]) not in told]
 
     def _numbers(self, decision: Decision) -> str:
         rows = [self._row(decision, name, f"{weight} %") for name, weight in decision.weights.items()]

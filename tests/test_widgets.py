@@ -596,6 +596,15 @@ def test_approvals_and_holds_are_on_the_axis() -> None:
     assert [d["phase"] for d in live.history().decisions] == ["approved", "hold"]
 
 
+def test_what_the_panel_wrote_meanwhile_is_on_the_axis_once() -> None:
+    session, _ = under_sky()
+    live, made = Live(session), panel(session)
+    live.follow(take(session, until=lambda d: d.phase == "proved"))
+    click(made, "Roll back")
+    shown = [d["phase"] for d in live.history().decisions]
+    assert shown == ["rehearsed", "written", "proved", "rolled back"]
+
+
 def test_numbers_and_picture_are_shown_as_it_moves() -> None:
     live = Live(open_at("meshed"))
     live.follow(moving())
