@@ -64,7 +64,8 @@ STYLED = {
     "<th>": "<th style='text-align:left'>",
 }
 MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL", "DONE": "✓ done", "NOT DONE": "✗ not done"}
-COLOURS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
+# White on a ground of its own is as readable on a dark page as on a light one.
+GROUNDS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class Words:
     kind: str = ""
 
     def _repr_html_(self) -> str:
-        colour = COLOURS.get(self.kind, "inherit")
-        mark = f"<b style='color:{colour}'>{MARK[self.kind]}</b> " if self.kind else ""
+        style = f"background:{GROUNDS.get(self.kind)};color:#fff;padding:0 .4em;border-radius:3px"
+        mark = f"<b style='{style}'>{MARK[self.kind]}</b> " if self.kind else ""
         return f"<p>{mark}{html.escape(self.text)}</p>"
 
     def __repr__(self) -> str:
@@ -122,14 +123,16 @@ class Words:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing that stays, as a PNG alone: pages that trust nobody drop SVG, and one as an image has no ink."""
+    """A drawing that stays, as a PNG alone: pages that trust nobody drop SVG, and one as an image has no ink.
+
+    No reader of notebooks takes an alternative text for it, so its words stand below.
+    """
 
     drawing: Drawing
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         png = base64.b64encode(pictures.png(self.drawing)).decode()
-        about = {"alt": self.drawing.words, "width": round(self.drawing.width)}
-        return {"image/png": png, "text/plain": repr(self)}, {"image/png": about}
+        return {"image/png": png, "text/plain": repr(self)}, {"image/png": {"width": round(self.drawing.width)}}
 
     def __repr__(self) -> str:
         return "(a picture; its words stand below)"

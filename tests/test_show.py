@@ -18,6 +18,7 @@ from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.show import Banner, Table, Words, plan_rows
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
+from tests.test_film import contrast
 
 NASTY = "<script>alert(1)</script>"
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
@@ -74,6 +75,12 @@ def test_words_are_escaped() -> None:
 def test_a_judgement_is_a_word_and_not_only_a_colour(kind: str, mark: str) -> None:
     assert repr(Words("so", kind)) == f"{mark} {kind} so"
     assert f"{mark} {kind}" in Words("so", kind)._repr_html_()
+
+
+@pytest.mark.parametrize("kind", show.GROUNDS)
+def test_a_mark_is_readable_on_every_page(kind: str) -> None:
+    ground, ink = re.findall(r"(?:background|color):(#\w+)", Words("so", kind)._repr_html_())
+    assert contrast(ink.replace("#fff", "#ffffff"), ground) >= 4.5
 
 
 # The banner.
@@ -219,13 +226,14 @@ def test_the_topology_is_a_picture_and_words(shown: Callable[[], str]) -> None:
     assert "virtual node serviceB (100\N{NO-BREAK SPACE}%)" in shown()
 
 
-def test_a_picture_is_a_png_with_its_words_as_alternative_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_a_png_with_its_words_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(show, "display", seen.append)
     show.show_topology(survey(open_at("routed")))
     data, about = seen[0]._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert about["image/png"]["alt"] == repr(seen[1])
+    assert about == {"image/png": {"width": 960}}
+    assert "serviceA calls serviceb.apps.local" in repr(seen[1])
     assert set(data) == {"image/png", "text/plain"}  # an SVG is dropped where a notebook is not trusted
 
 
