@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -27,7 +28,7 @@ from runbook_lib.session import Session
 from runbook_lib.shift import Decision, plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
-from runbook_lib.wording import fields_of, lines_of, text_of, title_of
+from runbook_lib.wording import counted, fields_of, lines_of, staged, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -64,6 +65,7 @@ STYLED = {
     "<th>": "<th style='text-align:left'>",
 }
 MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL", "DONE": "✓ done", "NOT DONE": "✗ not done"}
+NO_ROUTE = "no route yet: run 03_create_router_and_routes"
 # White on a ground of its own is as readable on a dark page as on a light one.
 GROUNDS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
 
@@ -143,6 +145,8 @@ def show_session(session: Session) -> None:
     display(Banner(session.parameters))
     for note in session.parameters.notes:
         display(Words(note, "WARN"))
+    if "JPY_SESSION_NAME" in os.environ:  # Jupyter's server says so to kernels with a page that keeps old outputs
+        display(Words("what stands below a cell is a recording until that cell has run"))
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ def show_plan(plan: Plan) -> None:
     if not plan.changes:
         display(Words("nothing to change"))
         return
-    display(Table(f"{len(plan)} change(s), in this order", plan_rows(plan)))
+    display(Table(f"{counted(len(plan), 'change')}, in this order", plan_rows(plan)))
 
 
 def plan_rows(plan: Plan) -> list[dict[str, str]]:
@@ -190,7 +194,7 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
 def show_changes(applied: Iterable[Applied]) -> None:
     """Show what was changed, as it was read back."""
     rows = [{"change": title_of(made.change)} for made in applied]
-    display(Table(f"{len(rows)} change(s) made and read back", rows) if rows else Words("nothing was changed"))
+    display(Table(f"{counted(len(rows), 'change')} made and read back", rows) if rows else Words("nothing was changed"))
 
 
 def show_evidence(evidence: Iterable[Evidence], caption: str = "what must hold before anything is changed") -> None:
@@ -219,17 +223,23 @@ def show_checks(checks: Iterable[Any]) -> None:
 def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
     rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in found.split.weights.items()]
-    display(Table(f"{found.parameters.shift.name} is {found.stage}", rows))
+    display(Table(staged(found.parameters.shift.name, found.stage), rows))
 
 
-def show_steps(decisions: Iterable[Decision]) -> None:
-    """Show the steps that are left."""
+def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> None:
+    """Show the steps that are left; `found` tells the end from what has not begun."""
+    if not decisions and found and found.split.state is None:
+        display(Words(NO_ROUTE, "WARN"))
+        return
     rows = [{"step": d.words, **{name: percent(w / 100) for name, w in d.weights.items()}} for d in decisions]
     display(Table("steps left", rows))
 
 
 def show_forecast(found: Survey) -> None:
     """Show what each step that is left can show and risks, at the last minute's traffic."""
+    if found.split.state is None:
+        display(Words(NO_ROUTE, "WARN"))
+        return
     traffic = read_traffic(found)
     ahead = [look_ahead(found, step.step, traffic) for step in plan_steps(found.session)]
     if not ahead:
@@ -354,7 +364,7 @@ def show_resources(found: Survey, step: str) -> None:
     """Show which of one notebook's resources are there, what is missing first."""
     keys = sorted((c for c in found.live if c in found.resources_of(step)), key=lambda c: bool(found.live[c]))
     rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
-    display(Table(f"{found.parameters.mesh.name} is {found.stage}", rows))
+    display(Table(staged(found.parameters.mesh.name, found.stage), rows))
 
 
 def show_kept(kept: Iterable[str]) -> None:
@@ -393,10 +403,9 @@ def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[De
 
     With `steps` it is marked what the first of them would write. The same stands beside it in words.
     """
-    weights = steps[0].weights if steps else {}
-    if plan is None and weights and found.split.state is not None:
-        plan = found.plan_weights(weights)
-    show_drawing(mapped(found, plan, weights).drawn())
+    if plan is None and steps and found.split.state is not None:
+        plan = found.plan_weights(steps[0].weights)
+    show_drawing(mapped(found, plan).drawn())
 
 
 def show_drawing(drawing: Drawing) -> None:

@@ -29,7 +29,7 @@ from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
 from runbook_lib.shift import Decision, _Shift, go_back, steps_left, take_step  # its own word on what passed
-from runbook_lib.show import Table, Words, outlook_tables, plan_rows, show_drawing
+from runbook_lib.show import NO_ROUTE, Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
 
@@ -449,5 +449,5 @@ def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> Weight
     """Return the panel for the traffic's division, or a sentence where there is none to divide."""
     split = survey(session).split
     if split.state is None:
-        return Words("no route yet: the panel opens once 03 has been applied")
+        return Words(NO_ROUTE, "WARN")
     return WeightsPanel(session, evidence)

@@ -140,7 +140,7 @@ def test_what_is_assumed_is_said(shown: Callable[[], str]) -> None:
 def test_what_was_changed_is_shown_as_read_back(shown: Callable[[], str]) -> None:
     show.show_changes(change(open_local(), Plan("a", (one(),))))
     show.show_changes([])
-    assert "1 change(s) made and read back" in shown()
+    assert "1 change made and read back" in shown()
     assert "create mesh scene" in shown()
     assert "nothing was changed" in shown()
 
@@ -193,7 +193,7 @@ def test_the_canarys_load_is_held_against_what_stables_tasks_carry(weight_now: i
 
 def test_the_split_says_weights_and_stage(shown: Callable[[], str]) -> None:
     show.show_split(survey(open_at("routed")))
-    assert "serviceb.apps.local is routed" in shown()
+    assert "serviceb.apps.local is routed: a route divides the traffic, and gives the canary none" in shown()
     assert "100\N{NO-BREAK SPACE}%" in shown()
 
 
@@ -248,6 +248,25 @@ def test_before_there_is_a_route_the_steps_to_come_change_nothing_on_the_map(sho
     session = open_local(services=True)
     show.show_topology(survey(session), steps=plan_steps(session))
     assert "To be changed" not in shown()
+
+
+def test_before_there_is_a_route_no_step_is_said_to_be_left(shown: Callable[[], str]) -> None:
+    session = open_local(services=True)
+    show.show_steps(plan_steps(session), survey(session))
+    show.show_forecast(survey(session))
+    assert shown().count("! WARN no route yet: run 03_create_router_and_routes") == 2
+    assert "is left" not in shown()
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_page_that_keeps_old_outputs_says_so(
+    served: bool, shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if served:
+        monkeypatch.setenv("JPY_SESSION_NAME", "05_shift_traffic.ipynb")
+    show.show_session(open_local())
+    assert ("is a recording until that cell has run" in shown()) is served
 
 
 def test_a_shift_without_traffic_is_said_and_not_drawn(shown: Callable[[], str]) -> None:
