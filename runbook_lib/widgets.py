@@ -10,7 +10,7 @@ import html
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakSet
 
@@ -404,6 +404,7 @@ def _rate(errors: int, requests: int) -> str:
 def follow_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
     """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture."""
     live = Live(session)
+    show_progress(session)
     display(live)
     try:
         live.follow(decisions)
@@ -420,26 +421,28 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
 
 
 class Progress:
-    """A line that says what is waited for, since when, and until when at most."""
+    """A line that says what is waited for, since when, and until when at most, in UTC as the pictures are."""
+
+    WORDS = "each wait is told here while it lasts: what for, since when, until when at most"
 
     def __init__(self) -> None:
-        self.line = ipw.HTML()
+        self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
 
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
-        now = datetime.now().astimezone()
+        now = datetime.now(UTC)
         since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
-        words = f"waiting for {what}: {passed:.0f} s by now, since {since:%H:%M:%S}, until {until:%H:%M:%S} at most"
+        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC at most"
+        words = f"waiting for {what}: {passed:.0f} s by now, {span}"
         done = f"nothing is waited for; the last wait took {passed:.0f} s"
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = "each wait is told here while it lasts: what for, since when, until when at most"
-        return _bundle(self.line, words, f"<p>{words}</p>", options)
+        return _bundle(self.line, self.WORDS, f"<p>{self.WORDS}</p>", options)
 
 
 def show_progress(session: Session) -> None:
-    """Show a line that tells of every wait of this session from now on."""
+    """Show a line that tells of every wait of this session from now on; a cell that waits long has one of its own."""
     progress = Progress()
     session.waiting = progress.tell
     display(progress)

@@ -631,6 +631,16 @@ def test_a_screen_reader_is_told_of_each_phase_once() -> None:
     assert spoken == [True, False, False, True]
 
 
+def test_a_shift_tells_of_its_waits_where_it_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    for module in (widgets, show):
+        monkeypatch.setattr(module, "display", shown.append)
+    session, _ = under_sky()
+    follow_shift(shift_traffic(session, fact()), session)
+    assert isinstance(shown[0], Progress)
+    assert "the last wait took" in shown[0].line.value
+
+
 def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
     for module in (widgets, show):
@@ -642,7 +652,7 @@ def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pyt
 
     with pytest.raises(RolledBack):
         follow_shift(failing(), open_at("meshed"))
-    _, table, still, words = shown
+    *_, table, still, words = shown
     assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
     assert set(still._repr_mimebundle_()[0]) >= {"image/png", "text/plain"}
     assert "serviceBv2 answered 100 requests, 30 in error" in words.text
@@ -677,8 +687,11 @@ def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_wait_says_what_for_since_when_and_until_when() -> None:
     progress = Progress()
+    assert "each wait is told here" in progress.line.value
     progress.tell("service serviceB", 12, 600)
-    assert re.search(r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8}", progress.line.value)
+    assert re.search(
+        r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value
+    )
     progress.tell("", 14, 600)
     assert "took 14 s" in progress.line.value
 
