@@ -45,8 +45,9 @@ def private_environment(world: Path) -> dict[str, str]:
 
 def is_foreign(name: str) -> bool:
     """Tell whether a variable could let the caller's AWS account or desktop reach into a test."""
-    # Without a display matplotlib draws off screen, and kernels keep their inline pictures.
-    return name.startswith("AWS_") or name in {"DISPLAY", "MPLBACKEND", "WAYLAND_DISPLAY"}
+    # Without a display matplotlib draws off screen, and kernels keep their inline pictures; with a session's name
+    # they would take the tests' terminal, opened in Jupyter, for a page.
+    return name.startswith("AWS_") or name in {"DISPLAY", "JPY_SESSION_NAME", "MPLBACKEND", "WAYLAND_DISPLAY"}
 
 
 def stop_local_mesh(state: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
-from runbook_lib.drawing import BAD, Area, Dots, Drawing, Line, Points, Shape, Text, percent
+from runbook_lib.drawing import Area, Dots, Drawing, Line, Points, Shape, Text, percent
 from runbook_lib.forecast import share_band
 from runbook_lib.history import History
 from runbook_lib.telemetry import Interval
@@ -19,9 +19,9 @@ from runbook_lib.verdict import Sample
 
 __all__ = ["drawn", "drawn_words", "thinned"]
 
-STABLE, CANARY = "#1f7fe0", "#c9601c"
+STABLE, CANARY, LIMIT = "#1f7fe0", "#c9601c", "#d9453d"  # lines: four to one on light and on dark pages
 CANARYS, WEIGHTS, LIMITS, EVENTS = (6, 3), (2, 2), (8, 3), (3, 3)  # dashes tell apart what colour alone would
-WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 860, 84, 84, 84, 24, 13, 24
+WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 860, 84, 104, 84, 24, 13, 24
 LETTER = 7.2  # how wide one is at most
 ROWS = 6  # of events' labels; what comes too thick is a line without one
 MOST = 180  # points that are told apart at this width
@@ -216,7 +216,7 @@ def _evidence(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterato
     axes = replace(strip, low=-1, high=max(EVIDENCE, math.ceil(line) + 1))
     title = f"evidence against {shown.canary}; FAIL above {shown.needed:,.0f} to 1"
     yield from _frame(axes, title, lambda value: f"{10**value:,g} to 1")
-    yield Line(axes.at([(axes.begin, line), (axes.end, line)]), BAD, LIMITS)
+    yield Line(axes.at([(axes.begin, line), (axes.end, line)]), LIMIT, LIMITS)
     yield Text(WIDTH - RIGHT + 5, axes.y(line) + 4, "FAIL")
     later = shown.intervals[len(shown.intervals) - len(shown.evidence) :]
     points = [(i.start, e / math.log(10)) for i, e in zip(later, shown.evidence, strict=True) if i.start > 0]

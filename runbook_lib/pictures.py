@@ -13,17 +13,17 @@ from runbook_lib.drawing import PIXELS, Area, Dots, Drawing, Line, Shape, Text
 __all__ = ["SCALE", "png"]
 
 SCALE = 2  # pixels of the PNG for one of the drawing, for screens that have them
-INK = "#797979"  # four to one on white and on near-black
+INK, GROUND = "#1f2328", "#ffffff"  # no ink holds 4.5 to one on white and on near-black
 INCH = 100  # pixels
 POINT = 72 / INCH
 COLOURS = 64
 
 
 def png(drawing: Drawing) -> bytes:
-    """Return a drawing as a PNG on no ground of its own."""
+    """Return a drawing as a PNG on a ground of its own, as readable on a dark page as on a light one."""
     from matplotlib.figure import Figure  # here: half a second that only a picture is worth
 
-    figure = Figure(figsize=(drawing.width / INCH, drawing.height / INCH), dpi=SCALE * INCH)
+    figure = Figure(figsize=(drawing.width / INCH, drawing.height / INCH), dpi=SCALE * INCH, facecolor=GROUND)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, drawing.width)
@@ -38,8 +38,8 @@ def _small(figure: Any) -> bytes:
     from PIL import Image
 
     drawn, out = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None}, transparent=True)
-    few = Image.open(drawn).quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    few = Image.open(drawn).convert("RGB").quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
     few.save(out, format="png", optimize=True)
     return out.getvalue()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -27,7 +28,7 @@ from runbook_lib.session import Session
 from runbook_lib.shift import Decision, plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
-from runbook_lib.wording import fields_of, lines_of, text_of, title_of
+from runbook_lib.wording import counted, fields_of, lines_of, staged, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -63,7 +64,10 @@ STYLED = {
     "<td>": "<td style='text-align:left'>",
     "<th>": "<th style='text-align:left'>",
 }
-MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL"}
+MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL", "DONE": "✓ done", "NOT DONE": "✗ not done"}
+NO_ROUTE = "no route yet: run 03_create_router_and_routes"
+# White on a ground of its own is as readable on a dark page as on a light one.
+GROUNDS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,14 @@ def _wrapped(cell: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Words:
-    """One statement; `kind` is PASS, WARN or FAIL where it judges something, "" where it does not."""
+    """One statement; `kind` is PASS, WARN or FAIL where it judges something, DONE or NOT DONE of a deed, else ""."""
 
     text: str
     kind: str = ""
 
     def _repr_html_(self) -> str:
-        colour = {"PASS": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e"}.get(self.kind, "inherit")
-        mark = f"<b style='color:{colour}'>{MARK[self.kind]}</b> " if self.kind else ""
+        style = f"background:{GROUNDS.get(self.kind)};color:#fff;padding:0 .4em;border-radius:3px"
+        mark = f"<b style='{style}'>{MARK[self.kind]}</b> " if self.kind else ""
         return f"<p>{mark}{html.escape(self.text)}</p>"
 
     def __repr__(self) -> str:
@@ -121,14 +125,16 @@ class Words:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing that stays, as a PNG alone: pages that trust nobody drop SVG, and one as an image has no ink."""
+    """A drawing that stays, as a PNG alone: pages that trust nobody drop SVG, and one as an image has no ink.
+
+    No reader of notebooks takes an alternative text for it, so its words stand below.
+    """
 
     drawing: Drawing
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         png = base64.b64encode(pictures.png(self.drawing)).decode()
-        about = {"alt": self.drawing.words, "width": round(self.drawing.width)}
-        return {"image/png": png, "text/plain": repr(self)}, {"image/png": about}
+        return {"image/png": png, "text/plain": repr(self)}, {"image/png": {"width": round(self.drawing.width)}}
 
     def __repr__(self) -> str:
         return "(a picture; its words stand below)"
@@ -139,6 +145,8 @@ def show_session(session: Session) -> None:
     display(Banner(session.parameters))
     for note in session.parameters.notes:
         display(Words(note, "WARN"))
+    if "JPY_SESSION_NAME" in os.environ:  # Jupyter's server says so to kernels with a page that keeps old outputs
+        display(Words("what stands below a cell is a recording until that cell has run"))
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ def show_plan(plan: Plan) -> None:
     if not plan.changes:
         display(Words("nothing to change"))
         return
-    display(Table(f"{len(plan)} change(s), in this order", plan_rows(plan)))
+    display(Table(f"{counted(len(plan), 'change')}, in this order", plan_rows(plan)))
 
 
 def plan_rows(plan: Plan) -> list[dict[str, str]]:
@@ -186,7 +194,7 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
 def show_changes(applied: Iterable[Applied]) -> None:
     """Show what was changed, as it was read back."""
     rows = [{"change": title_of(made.change)} for made in applied]
-    display(Table(f"{len(rows)} change(s) made and read back", rows) if rows else Words("nothing was changed"))
+    display(Table(f"{counted(len(rows), 'change')} made and read back", rows) if rows else Words("nothing was changed"))
 
 
 def show_evidence(evidence: Iterable[Evidence], caption: str = "what must hold before anything is changed") -> None:
@@ -215,17 +223,23 @@ def show_checks(checks: Iterable[Any]) -> None:
 def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
     rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in found.split.weights.items()]
-    display(Table(f"{found.parameters.shift.name} is {found.stage}", rows))
+    display(Table(staged(found.parameters.shift.name, found.stage), rows))
 
 
-def show_steps(decisions: Iterable[Decision]) -> None:
-    """Show the steps that are left."""
+def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> None:
+    """Show the steps that are left; `found` tells the end from what has not begun."""
+    if not decisions and found and found.split.state is None:
+        display(Words(NO_ROUTE, "WARN"))
+        return
     rows = [{"step": d.words, **{name: percent(w / 100) for name, w in d.weights.items()}} for d in decisions]
     display(Table("steps left", rows))
 
 
 def show_forecast(found: Survey) -> None:
     """Show what each step that is left can show and risks, at the last minute's traffic."""
+    if found.split.state is None:
+        display(Words(NO_ROUTE, "WARN"))
+        return
     traffic = read_traffic(found)
     ahead = [look_ahead(found, step.step, traffic) for step in plan_steps(found.session)]
     if not ahead:
@@ -259,18 +273,22 @@ def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str
     if seen.requests_to_pass is not None:
         needs = f"{seen.requests_to_pass:,} canary requests, {_minutes(seen.minutes_to_pass)}"
     smallest = "none" if seen.smallest_increase is None else _points(seen.smallest_increase)
-    tasks = "no task's capacity is known" if load.tasks_needed is None else f"{load.tasks_needed} needed"
-    each = "no canary task runs" if load.canary_then is None else f"{load.canary_then:,.0f} requests/s each"
-    known = "" if load.capacity is None else f", {load.capacity:,.0f} proven on each of stable's"
     rows = [
         ("a PASS needs", needs, seen.can_pass),
-        ("canary's tasks", f"{load.canary_tasks} run, {tasks}: {each}{known}", load.carries),
+        ("canary's tasks", _load_words(load), load.carries),
         ("smallest rise to be seen", f"{smallest}, in a bake of {bake}", seen.smallest_increase is not None),
         ("requests at risk", f"{seen.requests_at_risk:,} in a bake of {bake}", True),
         ("stable's errors", f"{percent(traffic.error_rate, 2)} of requests", True),
     ]
     ordered = sorted(rows, key=lambda row: row[2])
     return [{"": "" if good else MARK["WARN"], "what": what, "found": words} for what, words, good in ordered]
+
+
+def _load_words(load: Load) -> str:
+    each = "" if load.canary_then is None else f": {load.canary_then:,.0f} requests/s each"
+    if not load.capacity:
+        return f"{load.canary_tasks} run{each}; what a task can carry is not known, since stable's carry nothing now"
+    return f"{load.canary_tasks} run, {load.tasks_needed} needed{each}; {load.capacity:,.0f} proven on each of stable's"
 
 
 def _points(increase: float) -> str:
@@ -346,7 +364,7 @@ def show_resources(found: Survey, step: str) -> None:
     """Show which of one notebook's resources are there, what is missing first."""
     keys = sorted((c for c in found.live if c in found.resources_of(step)), key=lambda c: bool(found.live[c]))
     rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
-    display(Table(f"{found.parameters.mesh.name} is {found.stage}", rows))
+    display(Table(staged(found.parameters.mesh.name, found.stage), rows))
 
 
 def show_kept(kept: Iterable[str]) -> None:
@@ -385,10 +403,9 @@ def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[De
 
     With `steps` it is marked what the first of them would write. The same stands beside it in words.
     """
-    weights = steps[0].weights if steps else {}
-    if plan is None and weights and found.split.state is not None:
-        plan = found.plan_weights(weights)
-    show_drawing(mapped(found, plan, weights).drawn())
+    if plan is None and steps and found.split.state is not None:
+        plan = found.plan_weights(steps[0].weights)
+    show_drawing(mapped(found, plan).drawn())
 
 
 def show_drawing(drawing: Drawing) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from runbook_lib.drawing import BAD, GOOD, WARN, Area, Drawing, Line, Shape, Text, percent
 from runbook_lib.plan import Plan
 from runbook_lib.survey import Survey
+from runbook_lib.wording import moved
 
 __all__ = ["Box", "Edge", "Topology", "mapped"]
 
@@ -19,7 +20,7 @@ CALLERS, NAMES, ROUTERS, NODES, TASKS = range(len(COLUMNS))
 LEFTS = (16, 198, 380, 626, 808)  # of the columns; the weights stand before the nodes
 WIDTH, WIDE, HIGH, PITCH, TOP, LINE, LETTER = 960, 136, 50, 72, 64, 14, 6.6
 DASHES = (4, 3)
-LEGEND = "dashed: not there yet · thick, with a verb: what the plan changes"
+LEGEND = "dashed: not there yet · thick, with a verb: what the plan changes · +n: and n changes more"
 VERBS = {"create": GOOD, "register": GOOD, "attach": GOOD, "delete": BAD, "deregister": BAD, "detach": BAD}
 OF_TASKS = {"service", "scaling", "definition", "revision", "policy"}  # the kinds of changes that are about tasks
 
@@ -90,15 +91,17 @@ def _plain(key: str) -> str:
 # --- what is on it ------------------------------------------------------------------------------------------
 
 
-def mapped(found: Survey, plan: Plan | None = None, weights: Mapping[str, int] | None = None) -> Topology:
-    """Return the map of what was found, with what a plan would change, and the weights a step would write."""
+def mapped(found: Survey, plan: Plan | None = None) -> Topology:
+    """Return the map of what was found, with what a plan would change, the weights it would write among it."""
     boxes = _boxes(found)
     changes = {f"{change.verb} {change.name}": set(_touched(found, change.name, boxes)) for change in plan or ()}
     marked = {
         key: replace(box, changes=tuple(change for change, touched in changes.items() if key in touched))
         for key, box in boxes.items()
     }
-    return Topology(marked, tuple(_edges(found, weights or {})), f"mesh {found.parameters.mesh.name}", tuple(changes))
+    return Topology(
+        marked, tuple(_edges(found, plan or Plan("nothing"))), f"mesh {found.parameters.mesh.name}", tuple(changes)
+    )
 
 
 def _boxes(found: Survey) -> dict[str, Box]:
@@ -133,7 +136,7 @@ def _tasks(found: Survey, name: str) -> tuple[str, ...]:
     return f"{state['runningCount']} of {state['desiredCount']} run", sidecars
 
 
-def _edges(found: Survey, ahead: Mapping[str, int]) -> Iterator[Edge]:
+def _edges(found: Survey, plan: Plan) -> Iterator[Edge]:
     """Yield the arrows between what is on the map."""
     p = found.parameters
     there = [name for name in p.services if name not in found.lifecycle.retired]
@@ -145,12 +148,12 @@ def _edges(found: Survey, ahead: Mapping[str, int]) -> Iterator[Edge]:
         routes = p.routers[provider.router].routes if provider.router else ()
         yield from ((f"virtual service {name}", f"route {provider.router}/{route}", "") for route in routes)
     for router, route in ((router, route) for router, known in p.routers.items() for route in known.routes):
-        targets = _targets(found, router, route, ahead)
+        targets = _targets(found, router, route, plan)
         yield from ((f"route {router}/{route}", f"virtual node {to}", label) for to, label in targets if to in there)
     yield from ((f"virtual node {name}", f"service {name}", "") for name in there)
 
 
-def _targets(found: Survey, router: str, route: str, ahead: Mapping[str, int]) -> Iterable[tuple[str, str]]:
+def _targets(found: Survey, router: str, route: str, plan: Plan) -> Iterable[tuple[str, str]]:
     """Return who answers a route, with the weight in words: what is in force where the traffic is under shift."""
     p = found.parameters
     targets = p.routers[router].routes[route].targets
@@ -159,8 +162,16 @@ def _targets(found: Survey, router: str, route: str, ahead: Mapping[str, int]) -
     now = found.split.weights if (router, route) == (p.router, p.route) else {}
     if not now:
         return [(node, "") for node in targets]
-    after = {**now, **ahead}
-    return [(n, ("" if after[n] == w else f"{w} → ") + percent(after[n] / 100)) for n, w in now.items()]
+    after: dict[str, int | None] = dict(now)
+    for change in plan:
+        after |= moved(change) if change.name == f"route {router}/{route}" else {}
+    return [(name, _weight(weight, after[name])) for name, weight in now.items()]
+
+
+def _weight(now: int, after: int | None) -> str:
+    if after is None:
+        return f"{now} → –"
+    return ("" if after == now else f"{now} → ") + percent(after / 100)
 
 
 def _touched(found: Survey, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:

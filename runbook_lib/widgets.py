@@ -10,8 +10,9 @@ import html
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import WeakSet
 
 import ipywidgets as ipw
 from IPython.display import display
@@ -19,7 +20,7 @@ from IPython.display import display
 from runbook_lib import film
 from runbook_lib.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.drawing import percent
-from runbook_lib.errors import Held, RunbookError
+from runbook_lib.errors import RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
@@ -27,8 +28,8 @@ from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, go_back, take_step
-from runbook_lib.show import Table, Words, outlook_tables, plan_rows, show_drawing
+from runbook_lib.shift import Decision, _Shift, go_back, steps_left, take_step  # its own word on what passed
+from runbook_lib.show import NO_ROUTE, Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
 
@@ -36,7 +37,9 @@ __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show
 
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
-NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a slider to make it again"
+NO_SHIFT = "no shift was under way at the last look: move a weight to look again"
+PANELS: WeakSet[WeightsPanel] = WeakSet()  # what looks again when a shift begins or ends in this process
+NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a weight to make it again"
 
 TOOLTIPS = {
     "Apply this step": "write the weights shown above, through the same gate as the cells",
@@ -72,15 +75,19 @@ class Deed:
 class WeightsPanel:
     """Linked sliders, the plan as it would be written, its forecast, and buttons that do what the cells do.
 
-    `evidence` is what the cells gathered; without it the panel shows and plans but applies nothing.
+    It opens at the next step, which writes nothing. `evidence` is what the cells gathered; without it the panel
+    shows and plans but applies nothing.
     """
 
     def __init__(self, session: Session, evidence: Sequence[Evidence] = ()) -> None:
         self.session, self.evidence = session, tuple(evidence)
         self.shift, self.shown = session.parameters.shift, NOTHING
-        weights = survey(session).split.weights
+        found = survey(session)
+        weights, self.former = found.split.weights, found.canary_weight
         first = [name for name in (self.shift.stable, self.shift.canary) if name in weights]
-        self._moving, self.former = False, weights.get(self.shift.canary, 0)
+        if len(first) == 2 and (left := steps_left(self.shift.steps, self.former)):
+            weights = balanced(weights, self.shift.canary, left[0])
+        self._moving = False
         self.sliders = {name: self._slider(name, weights[name]) for name in dict.fromkeys([*first, *weights])}
         self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
         self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
@@ -94,6 +101,7 @@ class WeightsPanel:
             deed.button.description, deed.button.tooltip = name, TOOLTIPS[name]
             deed.button.on_click(lambda button: self._guarded(lambda: self._do(self.deeds[button.description])))
         self._guarded(self.refresh)
+        PANELS.add(self)
 
     @property
     def weights(self) -> dict[str, int]:
@@ -125,7 +133,7 @@ class WeightsPanel:
             self.say(self.obstacle or ("" if self.shown.changes else IN_FORCE))
             self.forecast_view.value = self._forecast(found)
         finally:
-            self._enable()
+            self.enable()
 
     def apply(self) -> str:
         """Write the step that is shown as the cells do, trial and gates included; the cell below watches it."""
@@ -140,10 +148,7 @@ class WeightsPanel:
 
     def hold(self) -> str:
         """Write down that the shift under way is to hold; it stops at its next look."""
-        run = self.session.join_run()
-        if holder(run) is None:
-            raise Held("no shift is under way: there is nothing to hold", hint="weights stay as they are anyway")
-        hold(run, self.session.identity.arn)
+        hold(self.session.join_run(), self.session.identity.arn)
         return "hold is written down: the shift under way stops at its next look, weights stay; run 05 again to go on"
 
     def roll_back(self) -> str:
@@ -155,7 +160,7 @@ class WeightsPanel:
     def say(self, text: str, kind: str = "") -> None:
         """Show one sentence under the buttons; screen readers speak it, at once where something is wrong."""
         words = Words(text, kind)._repr_html_() if text else ""
-        self.message.value = f"<div role='{'alert' if kind in ('WARN', 'FAIL') else 'status'}'>{words}</div>"
+        self.message.value = f"<div role='{'alert' if kind in ('WARN', 'NOT DONE') else 'status'}'>{words}</div>"
 
     # what each button lacks: said without a call, and what takes traffic back is never out of reach
 
@@ -165,18 +170,29 @@ class WeightsPanel:
     def _obstacle_to_step(self) -> str:
         if lacking := self.obstacle or self._unplanned():
             return lacking
-        return f"plan {self.shown.hash} needs an approval first" if self._wants_approval() else ""
+        if self._wants_approval():
+            return f"plan {self.shown.hash} needs an approval first"
+        return f"{self.former} % has not passed yet: run the cell below, which watches it" if self._must_watch() else ""
+
+    def _must_watch(self) -> bool:
+        """Say whether the shift would refuse a higher weight, since the present one has not passed."""
+        rises = self.step > self.former > 0 and self.session.connection.carries_traffic
+        return rises and not _Shift(self.session, self.evidence)._passed(self.former)
 
     def _obstacle_to_approval(self) -> str:
         if lacking := self._unplanned():
             return lacking
         if not needs_approval(self.session, self.step, self.former):
             return f"a step to {self.step} % needs no approval"
-        return self._obstacle_to_hold() or ("" if self._wants_approval() else "this plan has its approval")
+        return self._no_run() or ("" if self._wants_approval() else "this plan has its approval")
+
+    def _no_run(self) -> str:
+        run = self.session.run or self.session.latest_run()
+        return "no run is under way" if run is None or run.closed else ""
 
     def _obstacle_to_hold(self) -> str:
         run = self.session.run or self.session.latest_run()
-        return "no run is under way" if run is None or run.closed else ""
+        return self._no_run() or ("" if run and holder(run) else NO_SHIFT)
 
     def _obstacle_to_return(self) -> str:
         if not self.session.applies:
@@ -187,7 +203,7 @@ class WeightsPanel:
     def _wants_approval(self) -> bool:
         return needs_approval(self.session, self.step, self.former) and approval_of(self.session, self.shown) is None
 
-    def _enable(self) -> None:
+    def enable(self) -> None:
         """Enable each button that can do something; say of the others what they lack."""
         items = ""
         for name, deed in self.deeds.items():
@@ -199,6 +215,8 @@ class WeightsPanel:
         self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
 
     def _forecast(self, found: Survey) -> str:
+        if not self.step:
+            return Words(f"nothing to forecast at {percent(0)}")._repr_html_()
         try:
             outlook = look_ahead(found, self.step)
         except RunbookError as error:
@@ -208,37 +226,44 @@ class WeightsPanel:
     # sliders and numbers
 
     def _slider(self, name: str, weight: int) -> ipw.IntSlider:
-        slider = ipw.IntSlider(weight, 0, 100, description=name, continuous_update=False, readout=False)
-        slider.style.description_width, slider.layout.width = "9em", "28em"
-        slider.tooltip = f"weight of {name}, percent; arrow keys move it"
+        slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
+        slider.layout.width, slider.tooltip = "20em", f"weight of {name}, percent; arrow keys move it"
         slider.observe(lambda change: self._moved(name, change["new"]), names="value")
         return slider
 
-    def _number(self, name: str, weight: int) -> ipw.IntText:
-        """A number beside each slider: a slider would turn a typed 500 into 100 without a word."""
-        number = ipw.IntText(weight, continuous_update=False, description=f"{name}, percent")
+    def _number(self, name: str, weight: int) -> ipw.Text:
+        """The number before each slider, which alone has a name for screen readers.
+
+        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all once it is emptied.
+        """
+        number = ipw.Text(str(weight), continuous_update=False, description=f"{name}, percent")
         number.style.description_width, number.layout.width = "11em", "17em"
         number.tooltip = f"weight of {name}, percent, 0 to 100"
-        number.observe(lambda change: self._moved(name, change["new"]), names="value")
+        number.observe(lambda change: self._typed(name, change["new"]), names="value")
         return number
 
-    def _moved(self, name: str, value: int) -> None:
-        """Let every weight follow the one that somebody moved or typed; what is no weight moves nothing."""
+    def _typed(self, name: str, text: str) -> None:
+        """Move a weight to what was typed; what is no weight moves nothing."""
         if self._moving:
             return
-        if not 0 <= value <= 100:
+        if text.strip() in map(str, range(101)):
+            self._moved(name, int(text))
+        else:
             self._put(self.weights)
-            self.say(f"{name}: {value} is no weight; expected 0 to 100 percent, nothing was moved", "WARN")
-            return
-        self._put(balanced(self.weights, name, value))
-        self._guarded(self.refresh)
+            self.say(f"{name}: {text!r} is no weight; expected 0 to 100, whole percent; nothing was moved", "WARN")
+
+    def _moved(self, name: str, value: int) -> None:
+        """Let every weight follow the one that somebody moved."""
+        if not self._moving:
+            self._put(balanced(self.weights, name, value))
+            self._guarded(self.refresh)
 
     def _put(self, weights: Mapping[str, int]) -> None:
         """Show weights, without taking that for somebody's hand."""
         self._moving = True
         try:
             for name, weight in weights.items():
-                self.sliders[name].value = self.numbers[name].value = weight
+                self.sliders[name].value, self.numbers[name].value = weight, str(weight)
         finally:
             self._moving = False
 
@@ -248,35 +273,35 @@ class WeightsPanel:
         """Do what a button is for, unless something is missing: a disabled button fires on `.click()` too."""
         lacking = deed.obstacle()
         if lacking:
-            self.say(f"not applied: {lacking}", "WARN")
+            self.say(lacking, "NOT DONE")
             return
         done = deed.work()
         try:
             self.refresh()
         except RunbookError as error:  # what was done stays done, and is said to be
             done += f"; what is shown here is old: {error}"
-        self.say(done, "PASS")
+        self.say(done, "DONE")
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do the work of a callback; its failure is shown, since nobody else would hear of it."""
         try:
             work()
         except RunbookError as error:
-            self.say(str(error), "FAIL")
+            self.say(str(error), "NOT DONE")
         except Exception as error:  # noqa: BLE001 - a callback's failure has no other way to be seen
-            self.say(scrubbed(f"{type(error).__name__}: {error}"), "FAIL")
+            self.say(scrubbed(f"{type(error).__name__}: {error}"), "NOT DONE")
 
     def box(self) -> ipw.VBox:
         """Return the panel as one widget."""
-        rows = [ipw.HBox([self.sliders[name], self.numbers[name]]) for name in self.sliders]
+        rows = [ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders]
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
         buttons.layout.flex_flow = "row wrap"
         return ipw.VBox([*rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
-        shown = f"<p><b>weights</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
-        return _bundle(self.box(), f"weights: {words}", shown + self.reasons.value, options)
+        shown = f"<p><b>weights shown</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
+        return _bundle(self.box(), f"weights shown: {words}", shown + self.reasons.value, options)
 
 
 def _bundle(widget: ipw.Widget, words: str, shown: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,6 +340,8 @@ class Live:
     def follow(self, decisions: Iterable[Decision]) -> None:
         """Take each decision as it comes, and show it."""
         for decision in decisions:
+            if decision.phase != self._phase:
+                _look_again(self.session)
             began = time.thread_time()
             self.decisions += [decision] if decision.phase != "watching" else []
             self.seen = decision.seen or self.seen
@@ -334,8 +361,14 @@ class Live:
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
         told = [*self.earlier, *map(asdict, (replace(d, seen=()) for d in self.decisions))]
-        told += read_events(self.session.run, self._opened)
+        told += [*read_events(self.session.run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
         return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
+
+    def _elsewhere(self, told: set[tuple[str, float]]) -> list[dict[str, Any]]:
+        """Return what else was decided since this view was opened: by the panel, or by another process of the run."""
+        lines = self.session.run.lines() if self.session.run else ()
+        since = (line for line in lines if line["event"] == "decision" and line["at"] >= self._opened)
+        return [line for line in since if (line["phase"], line["at"]) not in told]
 
     def _numbers(self, decision: Decision) -> str:
         rows = [self._row(decision, name, f"{weight} %") for name, weight in decision.weights.items()]
@@ -358,6 +391,12 @@ class Live:
         return _bundle(ipw.VBox([self.numbers, self.picture]), words, self.numbers.value or f"<p>{words}</p>", options)
 
 
+def _look_again(session: Session) -> None:
+    """Let the session's panels say anew what each button lacks: a shift has begun, moved or ended."""
+    for panel in [panel for panel in PANELS if panel.session is session]:
+        panel.enable()
+
+
 def _rate(errors: int, requests: int) -> str:
     return percent(errors / requests, 2) if requests else "–"
 
@@ -365,6 +404,7 @@ def _rate(errors: int, requests: int) -> str:
 def follow_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
     """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture."""
     live = Live(session)
+    show_progress(session)
     display(live)
     try:
         live.follow(decisions)
@@ -372,6 +412,7 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
         decisions.throw(interrupt)
     finally:
         decisions.close()
+        _look_again(session)
         rows = [{"phase": d.phase, "step": percent(d.step / 100), "words": d.words} for d in live.decisions]
         display(Table("decisions", rows))
         if live.seen:
@@ -380,26 +421,28 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
 
 
 class Progress:
-    """A line that says what is waited for, since when, and until when at most."""
+    """A line that says what is waited for, since when, and until when at most, in UTC as the pictures are."""
+
+    WORDS = "each wait is told here while it lasts: what for, since when, until when at most"
 
     def __init__(self) -> None:
-        self.line = ipw.HTML()
+        self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
 
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
-        now = datetime.now().astimezone()
+        now = datetime.now(UTC)
         since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
-        words = f"waiting for {what}: {passed:.0f} s by now, since {since:%H:%M:%S}, until {until:%H:%M:%S} at most"
+        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC at most"
+        words = f"waiting for {what}: {passed:.0f} s by now, {span}"
         done = f"nothing is waited for; the last wait took {passed:.0f} s"
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = "each wait is told here while it lasts: what for, since when, until when at most"
-        return _bundle(self.line, words, f"<p>{words}</p>", options)
+        return _bundle(self.line, self.WORDS, f"<p>{self.WORDS}</p>", options)
 
 
 def show_progress(session: Session) -> None:
-    """Show a line that tells of every wait of this session from now on."""
+    """Show a line that tells of every wait of this session from now on; a cell that waits long has one of its own."""
     progress = Progress()
     session.waiting = progress.tell
     display(progress)
@@ -409,5 +452,5 @@ def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> Weight
     """Return the panel for the traffic's division, or a sentence where there is none to divide."""
     split = survey(session).split
     if split.state is None:
-        return Words("no route yet: the panel opens once 03 has been applied")
+        return Words(NO_ROUTE, "WARN")
     return WeightsPanel(session, evidence)

@@ -12,12 +12,19 @@ from typing import Any
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
 
-__all__ = ["divided", "fields_of", "lines_of", "text_of", "title_of"]
+__all__ = ["counted", "divided", "fields_of", "lines_of", "moved", "staged", "text_of", "title_of"]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
 PAIRS = (("name", "value"), ("key", "value"), ("virtualNode", "weight"))
 NOT_SAID = ("uid", "version", "arn")  # AWS's own, of a thing that comes or goes
+STAGES = {
+    "plain": "no route divides the traffic yet",
+    "routed": "a route divides the traffic, and gives the canary none",
+    "shifting": "the canary has a part of the traffic",
+    "shifted": "the canary has all the traffic it is to have",
+    "retired": "the former version is gone",
+}
 TARGET = re.compile(r".*weightedTargets\[([^\]]+)\](\.weight)?$")  # a weight is a service's
 REVISION = re.compile(r"arn:[^:]+:ecs:[^/]+task-definition/")
 
@@ -107,6 +114,22 @@ def _own(state: Any) -> dict[str, Any]:
     """Return of a whole thing what its owner said."""
     kept = {key: value for key, value in (state or {}).items() if key not in NOT_SAID}
     return dict(kept["spec"]) if set(kept) == {"spec"} else kept
+
+
+def moved(change: Change) -> dict[str, int | None]:
+    """Return the weights that a change writes, in percent by service; None for one that gets no more of any kind."""
+    targets = [(TARGET.fullmatch(found.field), found.after) for found in change.diff]
+    return {t[1]: after["weight"] if isinstance(after, Mapping) else after for t, after in targets if t}
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing: `1 change`, `2 changes`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def staged(name: str, stage: str) -> str:
+    """Return the stage something has reached, and what that means."""
+    return f"{name} is {stage}: {STAGES[stage]}"
 
 
 def divided(weights: Mapping[str, int]) -> str:

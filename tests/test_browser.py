@@ -65,10 +65,15 @@ def test_a_step_by_keyboard_and_its_way_back(browser: str, alive: Path) -> None:
 
 
 def approve_and_apply(notebook: Notebook) -> None:
-    """Move the slider to 25, see the forecast change, approve and apply, all with keys."""
+    """Type a weight, move the slider to 25, see the forecast change, approve and apply, all with keys."""
     notebook.run_through("panel")
     panel = notebook.cell("panel")
-    panel.get_by_text(re.compile(r"forecast at 0\s%")).wait_for(timeout=60_000)
+    panel.get_by_text(re.compile(r"forecast at 25\s%")).wait_for(timeout=60_000)  # the next step
+    assert 'textbox "serviceBv2, percent"' in panel.aria_snapshot()  # a slider has no name there
+    number = panel.get_by_role("textbox", name="serviceBv2, percent")
+    number.fill("0")
+    number.press("Enter")
+    panel.get_by_text(re.compile(r"nothing to forecast at 0\s%")).wait_for(timeout=60_000)
     handle = panel.locator(".noUi-handle").nth(1)
     handle.focus()
     for _ in range(5):
@@ -101,6 +106,7 @@ def follow_and_hold(notebook: Notebook) -> None:
     followed.locator("svg[role=img]").first.wait_for(timeout=45_000)
     press(notebook.cell("panel").get_by_role("button", name="Hold"))
     followed.get_by_text(re.compile("held by .+")).first.wait_for(timeout=45_000)
+    followed.get_by_text(re.compile(r"runbook undo .+ to go back")).first.wait_for(timeout=45_000)  # its last output
     notebook.wait_until_idle()
 
 

@@ -151,7 +151,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("page", ["#ffffff", "#111111", "#0d1117"])
-def test_every_colour_is_readable_on_light_and_on_dark_pages(page: str) -> None:
+def test_every_line_is_seen_on_light_and_on_dark_pages(page: str) -> None:
     colours = set(re.findall(r"'(#\w{6})'", drawn(shift()).svg()))
     assert len(colours) == 3
     assert all(contrast(colour, page) >= 4 for colour in colours)

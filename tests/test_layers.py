@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "drawing": set(),
     "pictures": {"drawing"},
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
-    "topology": {"drawing", "plan", "survey"},
+    "topology": {"drawing", "plan", "survey", "wording"},
     "show": {
         "apply", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan", "session",
         "shift", "survey", "topology", "wording",

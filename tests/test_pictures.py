@@ -1,4 +1,4 @@
-"""A drawing as a PNG: the same for the same drawing, small, on no ground, with readable words."""
+"""A drawing as a PNG: the same for the same drawing, small, on a ground of its own, with readable words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from runbook_lib.drawing import Area, Dots, Drawing, Line, Text
+from runbook_lib.drawing import BAD, GOOD, WARN, Area, Dots, Drawing, Line, Text
 from runbook_lib.film import drawn
 from runbook_lib.pictures import SCALE, png
 from tests.test_film import contrast, event, shift
@@ -34,16 +34,23 @@ def test_every_kind_of_shape_is_drawn(kind: type) -> None:
     assert png(replace(seen, shapes=(shape,))) != png(replace(seen, shapes=(Text(0, 0, ""),)))
 
 
-@pytest.mark.parametrize("page", ["#ffffff", "#111111"])
-def test_it_has_no_ground_and_ink_for_light_and_dark_pages(page: str) -> None:
-    image = Image.open(io.BytesIO(png(Drawing(40, 20, (Line(((0, 10), (40, 10)), width=8),), "")))).convert("RGBA")
-    red, green, blue, alpha = image.getpixel((40, 20))  # type: ignore[misc]
-    assert image.getpixel((40, 2))[3] == 0  # type: ignore[index]
-    assert alpha == 255
-    assert contrast(f"#{red:02x}{green:02x}{blue:02x}", page) >= 4
+@pytest.mark.parametrize("colour", ["", BAD, GOOD, WARN])
+def test_it_has_a_ground_and_words_that_are_readable_on_it(colour: str) -> None:
+    bar = Line(((0, 10), (40, 10)), colour, width=8)
+    image = Image.open(io.BytesIO(png(Drawing(40, 20, (bar,), "")))).convert("RGBA")
+    ink, ground = ("#{:02x}{:02x}{:02x}{:02x}".format(*image.getpixel(at)) for at in ((40, 20), (40, 2)))  # type: ignore[misc]
+    assert (ink[7:], ground) == ("ff", "#ffffffff")
+    assert contrast(ink[:7], ground[:7]) >= 4.5
+
+
+def test_no_label_is_cut_at_the_right_edge() -> None:
+    ended = drawn(shift(30, event("written", 5), event("judged", 29, verdict="INCONCLUSIVE")))
+    image = Image.open(io.BytesIO(png(ended))).convert("RGBA")
+    assert len({image.getpixel((image.width - 1, y)) for y in range(image.height)}) == 1
 
 
 def test_words_keep_to_their_side() -> None:
     image = Image.open(io.BytesIO(png(Drawing(200, 20, (Text(100, 14, "to the left of it", "end"),), ""))))
-    left, _, right, _ = image.convert("RGBA").getchannel("A").getbbox() or (0, 0, 0, 0)
+    inked = image.convert("L").point(lambda light: 255 * (light < 200))
+    left, _, right, _ = inked.getbbox() or (0, 0, 0, 0)
     assert left < right <= 100 * SCALE + 2

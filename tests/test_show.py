@@ -12,11 +12,13 @@ import pytest
 
 from runbook_lib import plan_steps, show, survey
 from runbook_lib.checks import Check
+from runbook_lib.forecast import forecast_load
 from runbook_lib.history import History
 from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.show import Banner, Table, Words, plan_rows
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
+from tests.test_film import contrast
 
 NASTY = "<script>alert(1)</script>"
 SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
@@ -73,6 +75,12 @@ def test_words_are_escaped() -> None:
 def test_a_judgement_is_a_word_and_not_only_a_colour(kind: str, mark: str) -> None:
     assert repr(Words("so", kind)) == f"{mark} {kind} so"
     assert f"{mark} {kind}" in Words("so", kind)._repr_html_()
+
+
+@pytest.mark.parametrize("kind", show.GROUNDS)
+def test_a_mark_is_readable_on_every_page(kind: str) -> None:
+    ground, ink = re.findall(r"(?:background|color):(#\w+)", Words("so", kind)._repr_html_())
+    assert contrast(ink.replace("#fff", "#ffffff"), ground) >= 4.5
 
 
 # The banner.
@@ -132,7 +140,7 @@ def test_what_is_assumed_is_said(shown: Callable[[], str]) -> None:
 def test_what_was_changed_is_shown_as_read_back(shown: Callable[[], str]) -> None:
     show.show_changes(change(open_local(), Plan("a", (one(),))))
     show.show_changes([])
-    assert "1 change(s) made and read back" in shown()
+    assert "1 change made and read back" in shown()
     assert "create mesh scene" in shown()
     assert "nothing was changed" in shown()
 
@@ -169,12 +177,23 @@ def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str
     assert show._points(increase) == words
 
 
+@pytest.mark.parametrize(
+    ("weight_now", "words"),
+    [
+        (0, "1 run, 1 needed: 300 requests/s each; 300 proven on each of stable's"),
+        (100, "1 run: 300 requests/s each; what a task can carry is not known, since stable's carry nothing now"),
+    ],
+)
+def test_the_canarys_load_is_held_against_what_stables_tasks_carry(weight_now: int, words: str) -> None:
+    assert show._load_words(forecast_load(300, 100, stable_tasks=1, canary_tasks=1, weight_now=weight_now)) == words
+
+
 # What is there.
 
 
 def test_the_split_says_weights_and_stage(shown: Callable[[], str]) -> None:
     show.show_split(survey(open_at("routed")))
-    assert "serviceb.apps.local is routed" in shown()
+    assert "serviceb.apps.local is routed: a route divides the traffic, and gives the canary none" in shown()
     assert "100\N{NO-BREAK SPACE}%" in shown()
 
 
@@ -207,13 +226,14 @@ def test_the_topology_is_a_picture_and_words(shown: Callable[[], str]) -> None:
     assert "virtual node serviceB (100\N{NO-BREAK SPACE}%)" in shown()
 
 
-def test_a_picture_is_a_png_with_its_words_as_alternative_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_a_png_with_its_words_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(show, "display", seen.append)
     show.show_topology(survey(open_at("routed")))
     data, about = seen[0]._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert about["image/png"]["alt"] == repr(seen[1])
+    assert about == {"image/png": {"width": 960}}
+    assert "serviceA calls serviceb.apps.local" in repr(seen[1])
     assert set(data) == {"image/png", "text/plain"}  # an SVG is dropped where a notebook is not trusted
 
 
@@ -228,6 +248,25 @@ def test_before_there_is_a_route_the_steps_to_come_change_nothing_on_the_map(sho
     session = open_local(services=True)
     show.show_topology(survey(session), steps=plan_steps(session))
     assert "To be changed" not in shown()
+
+
+def test_before_there_is_a_route_no_step_is_said_to_be_left(shown: Callable[[], str]) -> None:
+    session = open_local(services=True)
+    show.show_steps(plan_steps(session), survey(session))
+    show.show_forecast(survey(session))
+    assert shown().count("! WARN no route yet: run 03_create_router_and_routes") == 2
+    assert "is left" not in shown()
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_page_that_keeps_old_outputs_says_so(
+    served: bool, shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if served:
+        monkeypatch.setenv("JPY_SESSION_NAME", "05_shift_traffic.ipynb")
+    show.show_session(open_local())
+    assert ("is a recording until that cell has run" in shown()) is served
 
 
 def test_a_shift_without_traffic_is_said_and_not_drawn(shown: Callable[[], str]) -> None:

@@ -95,8 +95,12 @@ def test_what_stands_has_weights_and_healthy_sidecars() -> None:
 
 
 def test_a_step_ahead_is_on_the_arrows() -> None:
-    shown = mapped(survey(open_at("meshed")), None, {"serviceB": 75, "serviceBv2": 25})
+    shown = map_of("05")[0]
     assert "virtual node serviceB (100 → 75 %), virtual node serviceBv2 (0 → 25 %)" in said(shown)
+
+
+def test_a_service_that_is_taken_off_the_route_is_so_on_its_arrow() -> None:
+    assert "virtual node serviceB (0 → –), virtual node serviceBv2 (100 %)" in said(map_of("06")[0])
 
 
 def test_only_the_route_under_shift_has_its_weights() -> None:
@@ -104,7 +108,7 @@ def test_only_the_route_under_shift_has_its_weights() -> None:
     own = {"match": {"prefix": "/own"}, "targets": ["serviceB"]}
     routes = {**routers["serviceB"]["routes"], "own": own}
     found = survey(open_at("routed", routers={"serviceB": {"routes": routes}}, shift=shift))
-    shown = mapped(found, None, {"serviceB": 75, "serviceBv2": 25})
+    shown = mapped(found, found.plan_weights({"serviceB": 75, "serviceBv2": 25}))
     labels = {
         (to, label.replace("\N{NO-BREAK SPACE}", " ")) for a, to, label in shown.edges if a == "route serviceB/own"
     }
@@ -146,7 +150,7 @@ def test_the_drawing_says_the_verbs_and_what_the_pens_mean() -> None:
     shown, _ = map_of("04")
     words = [shape.words for shape in shown.drawn().shapes if isinstance(shape, Text)]
     assert words.count("deploy +2") == 3
-    assert any(each.startswith("dashed: not there yet") for each in words)
+    assert any(each.startswith("dashed: not there yet") and "+n" in each for each in words)
     assert shown.drawn().words == shown.words()
 
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import ipywidgets as ipw
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
@@ -16,10 +17,10 @@ from hypothesis import strategies as st
 
 from runbook_lib import film, record, show, widgets
 from runbook_lib.approvals import approve, hold
-from runbook_lib.errors import Held, RolledBack
+from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, shift_traffic
+from runbook_lib.shift import Decision, shift_traffic, take_step
 from runbook_lib.show import Words
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
@@ -121,9 +122,33 @@ def test_without_a_route_there_is_a_sentence_instead() -> None:
     assert "03" in made.text
 
 
-def test_the_sliders_show_the_weights_in_force() -> None:
-    made = panel(open_at("meshed"))
-    assert made.weights == {"serviceB": 100, "serviceBv2": 0}
+def test_it_opens_at_the_next_step_and_writes_nothing() -> None:
+    session = open_at("meshed")
+    before = writes(session)
+    made = panel(session)
+    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
+    assert "100 → 75" in made.plan_view.value
+    assert writes(session) == before
+
+
+@pytest.mark.parametrize("stage", ["shifted", "retired"])
+def test_where_no_step_is_left_it_opens_at_the_weights_in_force(stage: str) -> None:
+    session = open_at(stage)
+    made = panel(session)
+    assert made.weights == weights(session)
+    assert "these weights are in force" in made.message.value
+    assert button(made).disabled
+
+
+def at_rest(session: Session, *evidence: Evidence) -> WeightsPanel:
+    """Return a panel moved to the weights in force."""
+    made = panel(session, *evidence)
+    made.sliders["serviceBv2"].value = weights(session)["serviceBv2"]
+    return made
+
+
+def test_the_weights_in_force_cannot_be_applied() -> None:
+    made = at_rest(open_at("meshed"))
     assert "these weights are in force" in made.message.value
     assert button(made).disabled
 
@@ -145,6 +170,7 @@ def test_the_button_applies_what_is_shown_through_the_same_door() -> None:
     made.sliders["serviceBv2"].value = 25
     button(made).click()
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
+    assert "✓ done" in made.message.value  # PASS is the verdict's word
     assert "0 → 25 %, read back" in made.message.value
     assert [x["event"] for x in lines(session)[-3:]] == ["intended", "observed", "decision"]
     assert button(made).disabled
@@ -180,7 +206,7 @@ def test_a_disabled_buttons_click_changes_nothing_and_says_why(
     before = writes(session)
     button(made).click()  # a front end would not send it; `click` does
     assert writes(session) == before
-    assert "not applied" in made.message.value
+    assert "✗ not done" in made.message.value
 
 
 def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
@@ -190,7 +216,7 @@ def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
     console(session)
     button(made).click()
     assert "no longer what was planned against" in made.message.value
-    assert "FAIL" in made.message.value
+    assert "✗ not done" in made.message.value
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
 
 
@@ -249,7 +275,7 @@ def test_who_sees_no_widget_sees_the_weights_and_the_plan() -> None:
     made = panel(open_at("meshed"))
     made.sliders["serviceBv2"].value = 25
     bundle = made._repr_mimebundle_()
-    assert bundle["text/plain"] == "weights: serviceB 75 %, serviceBv2 25 %"
+    assert bundle["text/plain"] == "weights shown: serviceB 75 %, serviceBv2 25 %"
     assert "100 → 75" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
@@ -279,8 +305,9 @@ def in_need_of_approval() -> Session:
 
 
 def test_the_forecast_follows_the_slider() -> None:
-    made = panel(open_at("meshed"))
-    assert "forecast at 0\N{NO-BREAK SPACE}%" in made.forecast_view.value
+    made = at_rest(open_at("meshed"))
+    assert "nothing to forecast at 0\N{NO-BREAK SPACE}%" in made.forecast_view.value
+    assert "WARN" not in made.forecast_view.value
     made.sliders["serviceBv2"].value = 25
     assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
     for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
@@ -298,33 +325,40 @@ def test_without_traffic_the_forecast_says_whose_rate_it_took() -> None:
 
 def test_a_typed_number_moves_the_slider() -> None:
     made = panel(open_at("meshed"))
-    made.numbers["serviceBv2"].value = 25
-    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
-    assert made.numbers["serviceB"].value == 75
+    made.numbers["serviceBv2"].value = " 30"
+    assert made.weights == {"serviceB": 70, "serviceBv2": 30}
+    assert made.numbers["serviceB"].value == "70"
 
 
-@pytest.mark.parametrize("typed", [500, 101, -1])
-def test_a_number_that_is_no_weight_moves_nothing_and_says_so(typed: int) -> None:
+@pytest.mark.parametrize("typed", ["500", "101", "-1", "12.7", "", "many"])
+def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) -> None:
     made = panel(open_at("meshed"))
+    made.numbers["serviceBv2"].value = "500"
     made.numbers["serviceBv2"].value = typed
-    assert made.weights == {"serviceB": 100, "serviceBv2": 0}
-    assert made.numbers["serviceBv2"].value == 0
-    assert f"{typed} is no weight" in made.message.value
+    assert made.weights == {"serviceB": 75, "serviceBv2": 25}
+    assert made.numbers["serviceBv2"].value == "25"
+    assert f"{typed!r} is no weight" in html.unescape(made.message.value)
+
+
+def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
+    number, slider = panel(open_at("meshed")).box().children[1].children
+    assert number.description == "serviceBv2, percent"
+    assert isinstance(slider, ipw.IntSlider)
 
 
 def test_each_button_says_what_it_lacks() -> None:
-    made = panel(open_at("meshed"))
+    made = at_rest(open_at("meshed"))
     assert "Apply this step: these weights are in force" in made.reasons.value
     assert "Approve: these weights are in force" in made.reasons.value
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold", "Roll back"]
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
 
 
 def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
     session = reopen(open_at("meshed"), alone=True)
     switch, made = lost(session), panel(session)
     switch["now"] = True
-    made.sliders["serviceBv2"].value = 25  # nothing can be planned
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Hold", "Roll back"]
+    made.sliders["serviceBv2"].value = 50  # nothing can be planned
+    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
     switch["now"] = False
     shift(session, 25)
     click(made, "Roll back")
@@ -348,7 +382,7 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
     work = deed.work
     made.deeds["Apply this step"] = replace(deed, work=lambda: (work(), switch.update(now=True))[0])
     made._do(made.deeds["Apply this step"])
-    assert "✓ PASS" in made.message.value
+    assert "✓ done" in made.message.value
     assert "what is shown here is old" in made.message.value
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
 
@@ -356,8 +390,8 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
 @pytest.mark.parametrize("name", ["Apply this step", "Approve"])
 def test_a_button_that_lacks_something_does_nothing_and_says_why(name: str) -> None:
     session = open_at("meshed")
-    made, before = panel(session), len(lines(session))
-    assert "not applied" in click(made, name)
+    made, before = at_rest(session), len(lines(session))
+    assert "✗ not done" in click(made, name)
     assert len(lines(session)) == before
 
 
@@ -453,8 +487,52 @@ def test_without_a_run_nothing_is_held() -> None:
 
 def test_without_a_shift_under_way_nothing_is_held() -> None:
     session = open_at("meshed")
-    assert "no shift is under way: there is nothing to hold" in click(panel(session), "Hold")
+    made = panel(session)
+    assert made.deeds["Hold"].button.disabled
+    assert "Hold: no shift was under way" in made.reasons.value
+    assert "✗ not done" in click(made, "Hold")
     assert lines(session, "hold") == []
+
+
+def test_hold_can_be_pressed_while_a_shift_is_under_way_below_and_not_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widgets, "display", lambda *each: None)
+    monkeypatch.setattr(show, "display", lambda *each: None)
+    session, _ = under_sky()
+    made, seen = panel(session), []
+
+    def watched() -> Any:
+        for decision in shift_traffic(session, fact()):
+            seen.append(made.deeds["Hold"].button.disabled)
+            yield decision
+
+    follow_shift(watched(), session)
+    assert (seen[0], set(seen[1:])) == (True, {False})
+    assert made.deeds["Hold"].button.disabled
+
+
+@pytest.mark.parametrize(("until", "passed"), [("proved", False), ("judged", True)])
+def test_a_higher_weight_waits_until_the_present_one_has_passed(until: str, passed: bool) -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == until)
+    session = again(sky)
+    made = panel(session)
+    made.sliders["serviceBv2"].value = 100
+    assert button(made).disabled is not passed
+    assert ("25 % has not passed yet" in made.reasons.value) is not passed
+    if not passed:
+        assert "✗ not done</b> 25 % has not passed yet" in click(made, "Apply this step")
+        with pytest.raises(GateError, match="25 % has not passed yet"):  # as the shift itself has it
+            next(take_step(session, 100, made.shown, fact()))
+    assert sky.weights() == QUARTER
+
+
+def test_a_lower_weight_and_the_way_back_wait_for_nothing() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    made = panel(again(sky))
+    made.sliders["serviceBv2"].value = 10
+    assert not button(made).disabled
+    assert not made.deeds["Roll back"].button.disabled
 
 
 # The live view.
@@ -518,6 +596,15 @@ def test_approvals_and_holds_are_on_the_axis() -> None:
     assert [d["phase"] for d in live.history().decisions] == ["approved", "hold"]
 
 
+def test_what_the_panel_wrote_meanwhile_is_on_the_axis_once() -> None:
+    session, _ = under_sky()
+    live, made = Live(session), panel(session)
+    live.follow(take(session, until=lambda d: d.phase == "proved"))
+    click(made, "Roll back")
+    shown = [d["phase"] for d in live.history().decisions]
+    assert shown == ["rehearsed", "written", "proved", "rolled back"]
+
+
 def test_numbers_and_picture_are_shown_as_it_moves() -> None:
     live = Live(open_at("meshed"))
     live.follow(moving())
@@ -544,6 +631,16 @@ def test_a_screen_reader_is_told_of_each_phase_once() -> None:
     assert spoken == [True, False, False, True]
 
 
+def test_a_shift_tells_of_its_waits_where_it_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    for module in (widgets, show):
+        monkeypatch.setattr(module, "display", shown.append)
+    session, _ = under_sky()
+    follow_shift(shift_traffic(session, fact()), session)
+    assert isinstance(shown[0], Progress)
+    assert "the last wait took" in shown[0].line.value
+
+
 def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
     for module in (widgets, show):
@@ -555,7 +652,7 @@ def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pyt
 
     with pytest.raises(RolledBack):
         follow_shift(failing(), open_at("meshed"))
-    _, table, still, words = shown
+    *_, table, still, words = shown
     assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
     assert set(still._repr_mimebundle_()[0]) >= {"image/png", "text/plain"}
     assert "serviceBv2 answered 100 requests, 30 in error" in words.text
@@ -590,8 +687,11 @@ def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_wait_says_what_for_since_when_and_until_when() -> None:
     progress = Progress()
+    assert "each wait is told here" in progress.line.value
     progress.tell("service serviceB", 12, 600)
-    assert re.search(r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8}", progress.line.value)
+    assert re.search(
+        r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value
+    )
     progress.tell("", 14, 600)
     assert "took 14 s" in progress.line.value
 

@@ -9,7 +9,7 @@ import pytest
 
 from runbook_lib import plan_undo, survey
 from runbook_lib.plan import Answer, Difference, Plan
-from runbook_lib.wording import fields_of, lines_of, text_of, title_of
+from runbook_lib.wording import counted, fields_of, lines_of, text_of, title_of
 from tests.scenes import NOTEBOOKS, one, open_at
 
 
@@ -69,6 +69,11 @@ def test_many_fields_are_counted_and_not_all_shown() -> None:
 def test_a_way_back_is_named_by_what_it_does() -> None:
     assert title_of(one("delete mesh apps", verb="undo")) == "delete mesh apps"
     assert title_of(one("mesh apps")) == "create mesh apps"
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 tasks"), (1, "1 task"), (2_000, "2,000 tasks")])
+def test_a_count_has_its_plural(number: int, words: str) -> None:
+    assert counted(number, "task") == words
 
 
 def every_plan() -> Iterator[Plan]:

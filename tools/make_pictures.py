@@ -21,7 +21,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
 def main() -> None:
-    """Walk to notebook 05, move the slider, look at the map, follow the shift, and let the canary fail."""
+    """Walk to notebook 05, look at the map, follow the shift, and let the canary fail."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     browser = find_browser()
     with tempfile.TemporaryDirectory(prefix="runbook-pictures-") as name:
@@ -38,13 +38,10 @@ def main() -> None:
 
 
 def picture(notebook: Notebook, break_canary: Any) -> None:
-    """Take the panel with a weight chosen, the map, the shift as it moves, and the shift as it failed."""
+    """Take the panel at the next step, the map, the shift as it moves, and the shift as it failed."""
     notebook.command("application:toggle-left-area")
     notebook.run_through("panel")
     panel = notebook.cell("panel")
-    handle = panel.locator(".noUi-handle").nth(1)
-    for _ in range(5):
-        handle.press("PageUp")
     panel.get_by_text(re.compile(r"forecast at 25\s%")).wait_for()
     take(notebook, "panel", "panel")
     take(notebook, "map", "plan-map")

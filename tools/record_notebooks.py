@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PICTURE = "image/png"  # its alternative text and its width are kept beside it
+PICTURE = "image/png"  # its width is kept beside it
 
 
 def record(path: Path, *, measured: bool) -> None:
