@@ -7,7 +7,7 @@ traffic is served and the record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -41,7 +41,7 @@ from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Judgement, judge_all
 from runbook_lib.wording import divided
 
-__all__ = ["Decision", "go_back", "plan_steps", "shift_traffic", "steps_left", "take_step"]
+__all__ = ["go_back", "plan_steps", "shift_traffic", "steps_left", "take_step", "unpassed"]
 
 UNDECIDED = ("inconclusive", "approval")  # why a canary goes back that nothing speaks against
 WAYS_BACK = 3  # tries, where somebody else writes the same thing in between, or AWS is throttling
@@ -94,6 +94,17 @@ def take_step(session: Session, step: int, shown: Plan, *evidence: Evidence) -> 
         yield from _Shift(session, evidence).take(step)
     else:
         yield _unwatched(session, step, evidence)
+
+
+def unpassed(session: Session, now: int, step: int) -> str:
+    """Say what must pass before a step may be taken by hand: the weight users are on now; "" where nothing must."""
+    must = step > now > 0 and session.connection.carries_traffic and not _passed(read_attempt(session), now)
+    return f"{now} % has not passed yet: run the cell below, which watches it and goes on by itself" if must else ""
+
+
+def _passed(journal: Sequence[Mapping[str, Any]], step: int) -> bool:
+    """Say whether an attempt ended this step with a PASS."""
+    return bool(journal) and (journal[-1]["step"], journal[-1]["verdict"]) == (step, "PASS")
 
 
 def go_back(session: Session) -> Decision | None:
@@ -153,10 +164,8 @@ class _Shift:
     def take(self, step: int) -> Iterator[Decision]:
         """Write one step, and do not watch it; what was taken before it must have passed."""
         now = self._live()
-        if step > now > 0 and not self._passed(now):
-            raise GateError(
-                f"{now} % has not passed yet", hint="follow the shift first: it watches, and goes on by itself"
-            )
+        if words := unpassed(self.session, now, step):
+            raise GateError(words)
         with self._under_way():
             if now == 0 and not self._is_prepared(step):
                 yield from self._prepare([step])
@@ -180,7 +189,7 @@ class _Shift:
         if self.found.retired or self.found.split.state is None:
             return False
         now, last = self._live(), self.shift.steps[-1]
-        unwatched = 0 < now <= last and not self._passed(now) and (now < last or bool(self.journal))
+        unwatched = 0 < now <= last and not _passed(self.journal, now) and (now < last or bool(self.journal))
         return bool(steps_left(self.shift.steps, now)) or unwatched
 
     def _steps(self) -> Iterator[Decision]:
@@ -188,7 +197,7 @@ class _Shift:
         left = steps_left(self.shift.steps, now)
         if now == 0 and left and not self._is_prepared(left[0]):
             yield from self._prepare(left)
-        elif now and not self._passed(now):
+        elif now and not _passed(self.journal, now):
             self.step_began = self._since("written", now) or self.session.wall()
             self.former = max((step for step in self.shift.steps if step < now), default=0)
             yield from self._watch(now)
@@ -466,11 +475,6 @@ class _Shift:
         """Return when this attempt wrote a step (any, for 0), as the record has it."""
         times = [x["at"] for x in self.journal if x["phase"] == phase and step in (0, x["step"])]
         return (times[0] if step == 0 else times[-1]) if times else None
-
-    def _passed(self, step: int) -> bool:
-        """Say whether this attempt ended a step with a PASS."""
-        last = self.journal[-1] if self.journal else {"step": 0, "verdict": ""}
-        return (last["step"], last["verdict"]) == (step, "PASS")
 
     def _now(self) -> dict[str, int]:
         return dict(survey(self.session).split.weights)

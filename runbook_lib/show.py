@@ -18,6 +18,7 @@ from IPython.display import display
 
 from runbook_lib import film, pictures
 from runbook_lib.apply import Applied
+from runbook_lib.decision import Decision
 from runbook_lib.drawing import Drawing, percent
 from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
@@ -25,7 +26,7 @@ from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, plan_steps
+from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
 from runbook_lib.wording import counted, fields_of, lines_of, staged, text_of, title_of

@@ -19,6 +19,7 @@ from IPython.display import display
 
 from runbook_lib import film
 from runbook_lib.approvals import approval_of, approve, hold, needs_approval
+from runbook_lib.decision import Decision
 from runbook_lib.drawing import percent
 from runbook_lib.errors import RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
@@ -28,7 +29,7 @@ from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, _Shift, go_back, steps_left, take_step  # its own word on what passed
+from runbook_lib.shift import go_back, steps_left, take_step, unpassed
 from runbook_lib.show import NO_ROUTE, Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
@@ -172,12 +173,7 @@ class WeightsPanel:
             return lacking
         if self._wants_approval():
             return f"plan {self.shown.hash} needs an approval first"
-        return f"{self.former} % has not passed yet: run the cell below, which watches it" if self._must_watch() else ""
-
-    def _must_watch(self) -> bool:
-        """Say whether the shift would refuse a higher weight, since the present one has not passed."""
-        rises = self.step > self.former > 0 and self.session.connection.carries_traffic
-        return rises and not _Shift(self.session, self.evidence)._passed(self.former)
+        return unpassed(self.session, self.former, self.step)
 
     def _obstacle_to_approval(self) -> str:
         if lacking := self._unplanned():

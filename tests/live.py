@@ -27,13 +27,14 @@ from typer.testing import CliRunner
 
 from runbook_lib import cli, gates, mesh, parameters, record
 from runbook_lib.apply import apply
+from runbook_lib.decision import Decision
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.world import ACCOUNT_HEADER
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.session import Session, open_session
-from runbook_lib.shift import Decision, shift_traffic
+from runbook_lib.shift import shift_traffic
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Series
 from tests import scenes

@@ -68,11 +68,11 @@ ALLOWED: dict[str, set[str]] = {
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
     "topology": {"drawing", "plan", "survey", "wording"},
     "show": {
-        "apply", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan", "session",
+        "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan", "session",
         "shift", "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction",
+        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction",
         "session", "shift", "show", "survey", "telemetry",
     },
 }  # fmt: skip

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from runbook_lib import film, record, show, widgets
 from runbook_lib.approvals import approve, hold
+from runbook_lib.decision import Decision
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
-from runbook_lib.shift import Decision, shift_traffic, take_step
+from runbook_lib.shift import shift_traffic, take_step
 from runbook_lib.show import Words
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample

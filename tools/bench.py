@@ -501,7 +501,7 @@ def live_view(quick: bool) -> Iterator[Report]:
 def view_cost(seconds: int) -> str:
     """Return, as JSON, seconds of a core a second of following costs, and megabytes of what is shown at the end."""
     from runbook_lib import film, widgets
-    from runbook_lib.shift import Decision
+    from runbook_lib.decision import Decision
     from runbook_lib.show import Picture
     from tests import scenes
 
