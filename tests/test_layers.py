@@ -68,12 +68,12 @@ ALLOWED: dict[str, set[str]] = {
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
     "topology": {"drawing", "plan", "survey", "wording"},
     "show": {
-        "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan", "session",
-        "shift", "survey", "topology", "wording",
+        "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan",
+        "session", "shift", "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record", "redaction",
-        "session", "shift", "show", "survey", "telemetry",
+        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record",
+        "redaction", "session", "shift", "show", "survey", "telemetry",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
