@@ -33,7 +33,8 @@ from runbook_lib.session import Session
 __all__ = ["plan_undo"]
 
 UNDO = "undo"
-LEFT_OUT = ("version", "uid", "arn", "runningCount", "rollout", "settings")
+BY_ITSELF = ("runningCount", "rollout")  # what changes in a state though nobody changes it
+LEFT_OUT = (*BY_ITSELF, "version", "uid", "arn", "settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,19 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> P
     made = _part(_made(run.lines() if run else ()), notebook)
     needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
     changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
+    if run and changes:
+        first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
+        changes = (first, *changes[1:])
     return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+
+
+def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
+    """Return what the way back still waits for where it was cut short behind its last call."""
+    intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
+    for last in map(_revived, intended[-1:]):
+        if last.no_inverse == TAKES_BACK and holds(session.read(last.reading), last.wanted):
+            return tuple(last.waits)
+    return ()
 
 
 def _part(made: Iterable[Made], notebook: str) -> list[Made]:
@@ -199,8 +212,9 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             verb=UNDO,
             call=back.call,
             reading=reading,
-            expected=live if reading == m.reading else m.after,
+            expected=_without(BY_ITSELF, live) if reading == m.reading else m.after,
             wanted=back.wanted,
+            ready=tuple(back.ready),
             waits=tuple(back.waits),
             no_inverse=TAKES_BACK,
             diff=diff,
@@ -217,10 +231,12 @@ def _foreign(m: Made, live: Any) -> PlanError:
 
 
 def _lasting(state: Any) -> Any:
-    """Return a state without what changes by itself: versions, running counts, rollouts."""
-    if isinstance(state, Mapping):
-        return {k: v for k, v in state.items() if k not in LEFT_OUT}
-    return state
+    """Return a state without what changes by itself, or with each write: versions, running counts, rollouts."""
+    return _without(LEFT_OUT, state)
+
+
+def _without(fields: Sequence[str], state: Any) -> Any:
+    return {k: v for k, v in state.items() if k not in fields} if isinstance(state, Mapping) else state
 
 
 def _renamed(value: Any, names: Mapping[str, Answer | str]) -> Any:
