@@ -224,8 +224,9 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
 
 
 def _foreign(m: Made, live: Any) -> PlanError:
+    said = _lasting(m.after)
     return PlanError(
-        f"{m.name}: somebody has changed it since:\n{told(differences(_lasting(m.after), live))}",
+        f"{m.name}: somebody has changed it since:\n{told(differences(said, spoken(_lasting(live), said)))}",
         hint="undo stops here and has changed nothing; settle it with them, or put it back by hand",
     )
 
