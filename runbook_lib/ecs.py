@@ -361,7 +361,7 @@ def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
     back = (_filled(p, name, count), *([_healthy(p, name, envoy["name"])] if envoy else []))
     again = _update(p, name, desiredCount=count)
     return Change(
-        name=f"service {name} to 0 tasks",
+        name=f"service {name}'s tasks",
         verb="scale",
         call=_update(p, name, desiredCount=0),
         reading=_service(p, name),
