@@ -114,7 +114,9 @@ def undo(
         this = record.find(run)
         session = _session_of(this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
-        plan = plan_undo(session, this, part)
+        plan = plan_undo(session, None if run == this.environment else this, part)
+        this = session.run or this
+        console.print(f"run {this.id}")
         _show(plan, "nothing to take back")
         if plan.changes and (yes or typer.confirm("Take these back?", default=False)):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import jmespath
 
+from runbook_lib import record
 from runbook_lib.errors import PlanError
 from runbook_lib.plan import (
     TAKES_BACK,
@@ -66,11 +67,11 @@ class Made:
 def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> Plan:
     """Plan back what a run changed (only `notebook`'s part where one is named), last change first.
 
-    Without `run` it is the environment's newest. What has been undone already stays so. Raises PlanError where
-    something is no longer as the run left it: that is somebody else's change. Where a later notebook has changed
-    the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
+    Without `run` it is the newest that changed something there, undone or not. What has been undone already stays
+    so. Raises PlanError where something is no longer as the run left it: that is somebody else's change. Where a
+    later notebook has changed the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
     """
-    run = run or session.latest_run()
+    run = run or _newest(session, notebook)
     session.run = run or session.run  # the way back belongs to the same run
     made = _part(_made(run.lines() if run else ()), notebook)
     needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
@@ -79,6 +80,20 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> P
         first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
         changes = (first, *changes[1:])
     return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+
+
+def _newest(session: Session, notebook: str) -> Run | None:
+    p = session.parameters
+    runs = record.runs(p.environment, p.records, p.target)
+    return next((run for run in runs if any(_part(_intended(run), notebook))), None) or session.latest_run()
+
+
+def _intended(run: Run) -> Iterator[Made]:
+    """Yield what a run set out to change, whether it has been taken back or not."""
+    for line in run.lines():
+        if line["event"] == "intended" and line["change"]["no_inverse"] != TAKES_BACK:
+            change = _revived(line["change"])
+            yield _one(line["notebook"], change, change.wanted, change.inverse, sure=False)
 
 
 def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:

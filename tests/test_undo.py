@@ -242,6 +242,16 @@ def test_without_a_run_there_is_nothing_to_take_back() -> None:
     assert plan_undo(open_local()).changes == ()
 
 
+@pytest.mark.parametrize("notebook", ["", "05_shift_traffic"])
+def test_a_later_run_that_changed_nothing_hides_no_earlier_one(notebook: str) -> None:
+    session = open_at("shifted")
+    record.start("scene", session.parameters.records)
+    later = reopen(session)
+    assert plan_undo(later, notebook=notebook).changes
+    assert back(later, notebook)
+    assert back(later, notebook) == []  # and one that was undone is not passed over
+
+
 # What a crash cut short.
 
 
