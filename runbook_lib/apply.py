@@ -1,7 +1,7 @@
 """Apply a cleared plan: the only door through which the runbook changes AWS.
 
-For each change: read and compare with what was planned, write down the intention, call, read back, write
-down what was seen, wait where the change asks for it. It knows no resource.
+For each change: wait for what must be ready, read and compare with what was planned, write down the
+intention, call, read back, write down what was seen, wait where the change asks for it. It knows no resource.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
 def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Applied:
     change = _filled(change, {name: applied.answer for name, applied in done.items()})
     change = replace(change, call=_resolved(session, change.call))
+    for wait in change.ready:
+        session.wait_for(wait)
     before = session.read(change.reading)
     if not holds(before, change.expected):
         raise _stale(change, before)
@@ -138,6 +140,7 @@ def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
         reading=change.reading,
         expected=change.wanted,
         wanted=inverse.wanted,
+        ready=inverse.ready,
         waits=inverse.waits,
         no_inverse=TAKES_BACK,
     )

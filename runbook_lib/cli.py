@@ -127,7 +127,9 @@ def undo(
         this = _found(run, rehearse)
         session = _session_of(this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
-        plan = plan_undo(session, this, part)
+        plan = plan_undo(session, None if run == this.environment else this, part)
+        this = session.run or this
+        console.print(f"run {this.id}")
         _show(plan, "nothing to take back")
         if plan.changes and (yes or _agreed("Take these back?")):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))

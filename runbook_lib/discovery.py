@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, turned
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, Wait, differences, turned
 from runbook_lib.session import Session
 
 __all__ = ["PLACEHOLDER", "Registered", "plan_placeholder", "plan_placeholder_end", "read_names"]
@@ -20,11 +21,15 @@ ADDRESS = "AWS_INSTANCE_IPV4"
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One DNS name as Cloud Map has it: the service's id ("" where there is none) and its instances."""
+    """One DNS name as Cloud Map has it: the service's id ("" where there is none) and its instances.
+
+    Resolvers keep an answer for `ttl_seconds`.
+    """
 
     name: str
     service_id: str
     instances: Mapping[str, Mapping[str, str]]
+    ttl_seconds: int = 0
 
     @property
     def addresses(self) -> list[str]:
@@ -34,13 +39,19 @@ class Registered:
 
 def read_names(session: Session) -> dict[str, Registered]:
     """Read every name of the parameters that callers may dial: hostnames and virtual services."""
-    p, ids = session.parameters, _services(session)
+    p, services = session.parameters, _services(session)
     names = dict.fromkeys([*p.virtual_services, *(s.hostname for s in p.services.values())])
-    return {name: Registered(name, ids.get(name, ""), _instances(session, ids.get(name, ""))) for name in names}
+    return {name: _registered(session, name, services.get(name, {})) for name in names}
 
 
-def _services(session: Session) -> dict[str, str]:
-    """Read the ids of the namespace's services by their full DNS name."""
+def _registered(session: Session, name: str, service: Mapping[str, Any]) -> Registered:
+    records, service_id = service.get("DnsConfig", {}).get("DnsRecords", []), service.get("Id", "")
+    ttl = max((record["TTL"] for record in records), default=0)
+    return Registered(name, service_id, _instances(session, service_id), ttl)
+
+
+def _services(session: Session) -> dict[str, dict[str, Any]]:
+    """Read the namespace's services by their full DNS name."""
     p = session.parameters
     spaces = session.pages("servicediscovery", "list_namespaces", "Namespaces")
     own = [space["Id"] for space in spaces if space["Name"].lower() == p.namespace]
@@ -48,7 +59,7 @@ def _services(session: Session) -> dict[str, str]:
         return {}
     filters = [{"Name": "NAMESPACE_ID", "Values": own[:1], "Condition": "EQ"}]
     found = session.pages("servicediscovery", "list_services", "Services", Filters=filters)
-    return {f"{service['Name'].lower()}.{p.namespace}": service["Id"] for service in found}
+    return {f"{service['Name'].lower()}.{p.namespace}": service for service in found}
 
 
 def _instances(session: Session, service_id: str) -> dict[str, dict[str, str]]:
@@ -62,7 +73,8 @@ def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
     """Plan an address under the dialled name that outlives the stable version's tasks.
 
     The caller's application must resolve the name before its Envoy sees the request; any address that is not
-    loopback will do (App Mesh user guide, virtual services).
+    loopback will do (App Mesh user guide, virtual services). It is taken back only once there is another one,
+    and what comes next waits until no resolver sends anybody to it any more.
     """
     needed = registered.service_id and PLACEHOLDER not in registered.instances
     changes = [_registration(registered, {ADDRESS: p.retirement.placeholder_ip})] if needed else []
@@ -86,7 +98,30 @@ def _registration(registered: Registered, attributes: Mapping[str, str]) -> Chan
         reading=Reading(read, "Instance.Attributes", absent=("InstanceNotFound",)),
         expected=None,
         wanted=attributes,
-        inverse=Inverse("deregister", Call("servicediscovery", "deregister_instance", where), wanted=None),
+        inverse=Inverse(
+            "deregister",
+            Call("servicediscovery", "deregister_instance", where),
+            wanted=None,
+            ready=(_another(registered),),
+            waits=(_forgotten(registered),),
+        ),
         diff=differences(None, attributes.get(ADDRESS), ADDRESS),
         note="keeps the name resolvable for callers once the tasks behind it are gone",
     )
+
+
+def _another(registered: Registered) -> Wait:
+    """Wait until the name has an address beside the placeholder."""
+    others = _addresses(registered, f"length(Instances[?Id!='{PLACEHOLDER}' && Attributes.{ADDRESS}])")
+    return Wait(f"another address of {registered.name}", others, "@ > `0`")
+
+
+def _forgotten(registered: Registered) -> Wait:
+    """Wait until no resolver keeps the placeholder in an answer of before."""
+    placeholder = _addresses(registered, f"length(Instances[?Id=='{PLACEHOLDER}'])")
+    what = f"resolvers to forget the placeholder of {registered.name}"
+    return Wait(what, placeholder, "@ == `0`", lasting_seconds=registered.ttl_seconds)
+
+
+def _addresses(registered: Registered, query: str) -> Reading:
+    return Reading(Call("servicediscovery", "list_instances", {"ServiceId": registered.service_id}), query)

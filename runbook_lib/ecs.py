@@ -314,7 +314,7 @@ def plan_end(p: Parameters, found: Running) -> Plan:
     if found.state and found.scalable:
         changes.append(_unscale(p, found.service, found.scalable))
     if found.state and found.state["desiredCount"]:
-        changes.append(_drain(p, found.service, found.state))
+        changes.append(_drain(p, found, found.state))
     if found.state:
         changes.append(_delete_service(p, found.service, found.state))
     return Plan("06_tear_down_service_b", (*changes, *map(_deregister, found.revisions)))
@@ -355,17 +355,19 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
     )
 
 
-def _drain(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
-    count = state["desiredCount"]
-    back = _update(p, name, desiredCount=count)
+def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
+    name, count = found.service, state["desiredCount"]
+    envoy = proxy_container(found.definition or {})
+    back = (_filled(p, name, count), *([_healthy(p, name, envoy["name"])] if envoy else []))
+    again = _update(p, name, desiredCount=count)
     return Change(
-        name=f"service {name} to 0 tasks",
+        name=f"service {name}'s tasks",
         verb="scale",
         call=_update(p, name, desiredCount=0),
         reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": count},
         wanted={"desiredCount": 0},
-        inverse=Inverse("scale", back, wanted={"desiredCount": count}, waits=(_filled(p, name, count),)),
+        inverse=Inverse("scale", again, wanted={"desiredCount": count}, waits=back),
         diff=differences(count, 0, "desiredCount"),
         waits=(Wait(f"no task of {name}", _service(p, name, ROLLOUT), "running == `0`"),),
     )

@@ -146,6 +146,8 @@ def _quiet(found: Survey) -> Evidence:
     stable, canary, seconds = p.shift.stable, p.shift.canary, p.retirement.quiet_seconds
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
+    if found.running[stable].state is None:  # this notebook was cut short behind its end
+        return Evidence(name, True, f"{stable} has no ECS service any more")
     most = seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
     for _ in session.looks(f"{stable} to be quiet for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
         requests, counted = _requests(found, stable), _requests(found, canary)

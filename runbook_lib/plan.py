@@ -79,9 +79,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something to wait for after a change: JMESPath conditions on what `reading` shows.
+    """Something to wait for before or after a change: JMESPath conditions on what `reading` shows.
 
-    Ends well when `until` is true, badly when `failed` is or after `timeout_seconds`.
+    Ends well when `until` has been true for `lasting_seconds`, badly when `failed` is or after `timeout_seconds`.
     """
 
     what: str
@@ -89,11 +89,12 @@ class Wait:
     until: str
     failed: str = "`false`"
     timeout_seconds: int = 600
+    lasting_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """The call that takes a change back, and the state it leads to.
+    """The call that takes a change back, and the state it leads to; `ready` is waited for before it.
 
     Where it is read otherwise than the change, `reading` says how and `expected` what is there before it.
     Where the thing comes back under another name (a task definition's next revision), `renames` is the
@@ -104,6 +105,7 @@ class Inverse:
     call: Call
     wanted: Any
     waits: tuple[Wait, ...] = ()
+    ready: tuple[Wait, ...] = ()
     reading: Reading | None = None
     expected: Any = ABSENT
     renames: str = ""
@@ -121,7 +123,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One call that alters something, with what must be there before it and after it."""
+    """One call that alters something, with what must be there before it and after it.
+
+    What is `ready` is waited for before the call, `waits` after it.
+    """
 
     name: str
     verb: str
@@ -132,6 +137,7 @@ class Change:
     inverse: Inverse | None = None
     no_inverse: str = ""
     diff: tuple[Difference, ...] = ()
+    ready: tuple[Wait, ...] = ()
     waits: tuple[Wait, ...] = ()
     back_on_failure: bool = False
     note: str = ""

@@ -144,10 +144,12 @@ class Session:
 
     def wait_for(self, wait: Wait) -> Any:
         """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
-        after = f" after {wait.timeout_seconds} s"
+        after, since = f" after {wait.timeout_seconds} s", None
         for _ in self.looks(wait.what, wait.timeout_seconds, 0.1 if self.parameters.rehearsed else 6.0):
             state = self.read(wait.reading)
-            if jmespath.search(wait.until, state):
+            if not jmespath.search(wait.until, state):
+                since = None
+            elif self.clock() - (since := self.clock() if since is None else since) >= wait.lasting_seconds:
                 return state
             if jmespath.search(wait.failed, state):
                 after = ""

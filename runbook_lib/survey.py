@@ -140,7 +140,11 @@ class Survey:
         return ecs.plan_capacity(self.parameters, self.running[self.parameters.shift.stable], least)
 
     def plan_retirement(self) -> Plan:
-        """Plan the stable service's end, in the order in which nobody notices."""
+        """Plan the stable service's end, in the order in which nobody notices, there and back.
+
+        Its node goes last: a sidecar without its node lets no task start, so on the way back it must come first.
+        The placeholder outlives the tasks, and goes only once those that come back are there.
+        """
         p = self.parameters
         needs = (
             "stable carries nothing",
@@ -153,9 +157,10 @@ class Survey:
         plan: Plan = Plan("06_tear_down_service_b", needs=needs, assumed=self.plan_resources("04").assumed)
         if self.split.state is not None:
             plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
-        plan += self.engine.plan_retirement(p, self.live, p.shift.stable)
         plan += discovery.plan_placeholder(p, self.names[p.shift.name])
-        return plan + ecs.plan_end(p, self.running[p.shift.stable])
+        plan += ecs.plan_end(p, self.running[p.shift.stable])
+        plan += self.engine.plan_retirement(p, self.live, p.shift.stable)
+        return plan
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
         """Plan the end of everything the runbook made; also name what stays, and why."""

@@ -176,7 +176,7 @@ def _weight(now: int, after: int | None) -> str:
 
 def _touched(found: Survey, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
     """Yield the boxes a change is about: its own, or that of the thing it is a part of."""
-    p, kind, words = found.parameters, change.split()[0], set(change.replace(":", " ").split())
+    p, kind, words = found.parameters, change.split()[0], set(change.replace(":", " ").replace("'s ", " ").split())
     if change in boxes:
         yield change
     elif change.startswith("virtual router "):

@@ -11,6 +11,7 @@ from typing import Any
 
 import jmespath
 
+from runbook_lib import record
 from runbook_lib.errors import PlanError
 from runbook_lib.plan import (
     TAKES_BACK,
@@ -33,7 +34,8 @@ from runbook_lib.session import Session
 __all__ = ["plan_undo"]
 
 UNDO = "undo"
-LEFT_OUT = ("version", "uid", "arn", "runningCount", "rollout", "settings")
+BY_ITSELF = ("runningCount", "rollout")  # what changes in a state though nobody changes it
+LEFT_OUT = (*BY_ITSELF, "version", "uid", "arn", "settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,42 @@ class Made:
 def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> Plan:
     """Plan back what a run changed (only `notebook`'s part where one is named), last change first.
 
-    Without `run` it is the environment's newest. What has been undone already stays so. Raises PlanError where
-    something is no longer as the run left it: that is somebody else's change. Where a later notebook has changed
-    the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
+    Without `run` it is the newest that changed something there, undone or not. What has been undone already stays
+    so. Raises PlanError where something is no longer as the run left it: that is somebody else's change. Where a
+    later notebook has changed the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
     """
-    run = run or session.latest_run()
+    run = run or _newest(session, notebook)
     session.run = run or session.run  # the way back belongs to the same run
     made = _part(_made(run.lines() if run else ()), notebook)
     needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
     changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
+    if run and changes:
+        first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
+        changes = (first, *changes[1:])
     return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+
+
+def _newest(session: Session, notebook: str) -> Run | None:
+    p = session.parameters
+    runs = record.runs(p.environment, p.records, p.target)
+    return next((run for run in runs if any(_part(_intended(run), notebook))), None) or session.latest_run()
+
+
+def _intended(run: Run) -> Iterator[Made]:
+    """Yield what a run set out to change, whether it has been taken back or not."""
+    for line in run.lines():
+        if line["event"] == "intended" and line["change"]["no_inverse"] != TAKES_BACK:
+            change = _revived(line["change"])
+            yield _one(line["notebook"], change, change.wanted, change.inverse, sure=False)
+
+
+def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
+    """Return what the way back still waits for where it was cut short behind its last call."""
+    intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
+    for last in map(_revived, intended[-1:]):
+        if last.no_inverse == TAKES_BACK and holds(session.read(last.reading), last.wanted):
+            return tuple(last.waits)
+    return ()
 
 
 def _part(made: Iterable[Made], notebook: str) -> list[Made]:
@@ -199,8 +227,9 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             verb=UNDO,
             call=back.call,
             reading=reading,
-            expected=live if reading == m.reading else m.after,
+            expected=_without(BY_ITSELF, live) if reading == m.reading else m.after,
             wanted=back.wanted,
+            ready=tuple(back.ready),
             waits=tuple(back.waits),
             no_inverse=TAKES_BACK,
             diff=diff,
@@ -210,17 +239,20 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
 
 
 def _foreign(m: Made, live: Any) -> PlanError:
+    said = _lasting(m.after)
     return PlanError(
-        f"{m.name}: somebody has changed it since:\n{told(differences(_lasting(m.after), live))}",
+        f"{m.name}: somebody has changed it since:\n{told(differences(said, spoken(_lasting(live), said)))}",
         hint="undo stops here and has changed nothing; settle it with them, or put it back by hand",
     )
 
 
 def _lasting(state: Any) -> Any:
-    """Return a state without what changes by itself: versions, running counts, rollouts."""
-    if isinstance(state, Mapping):
-        return {k: v for k, v in state.items() if k not in LEFT_OUT}
-    return state
+    """Return a state without what changes by itself, or with each write: versions, running counts, rollouts."""
+    return _without(LEFT_OUT, state)
+
+
+def _without(fields: Sequence[str], state: Any) -> Any:
+    return {k: v for k, v in state.items() if k not in fields} if isinstance(state, Mapping) else state
 
 
 def _renamed(value: Any, names: Mapping[str, Answer | str]) -> Any:

@@ -40,6 +40,7 @@ from runbook_lib import parameters, session
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.control_plane.calls import is_read
 from runbook_lib.parameters import Parameters
+from runbook_lib.task_definition import sidecar_of
 from tests import snapshot
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -121,7 +122,7 @@ class Watch:
     def look(self) -> None:
         self._route()
         self._definitions()
-        assert self._addresses(), f"{NAME} resolves to nothing"
+        assert not (found := unserved(self.p)), found
 
     def _route(self) -> None:
         names = (self.p.mesh.name, self.p.router, self.p.route)
@@ -148,11 +149,33 @@ class Watch:
             active = [plain_document(d.document) for d in revisions if d.document["status"] == "ACTIVE"]
             assert all(a != b for a, b in itertools.combinations(active, 2)), f"{family} has two equal revisions"
 
-    def _addresses(self) -> list[Any]:
-        from moto.servicediscovery.models import servicediscovery_backends
 
-        services = servicediscovery_backends[self.p.account_id][self.p.region].services.values()
-        return [i for s in services if s.name == NAME for i in s.instances if i.attributes.get("AWS_INSTANCE_IPV4")]
+def unserved(p: Parameters) -> str:
+    """Return why a caller may get no answer, "" where every caller gets one, in the control plane as it stands.
+
+    The name resolves to a running task, or to anything while the callers' Envoys take what is sent there; and a
+    task that is to stay has its sidecar's node, without which it would never start.
+    """
+    from moto.servicediscovery.models import servicediscovery_backends
+
+    services = servicediscovery_backends[p.account_id][p.region].services.values()
+    instances = [i.attributes for s in services if s.name == NAME for i in s.instances]
+    known = {attributes["AWS_INSTANCE_IPV4"] for attributes in instances if "AWS_INSTANCE_IPV4" in attributes}
+    mesh = control_plane.appmesh_backends[p.account_id][p.region].state
+    ecs = control_plane.ecs_backends[p.account_id][p.region].state
+    tasks = [task for task in ecs.tasks.values() if task.desired == "RUNNING"]
+    sidecars = {task.id: sidecar_of(task.definition) for task in tasks}
+    calling = [t for t in tasks if t.service in map(p.ecs_service_of, p.callers_of(p.shift.name))]
+    dialled = mesh.find("VirtualService", (p.mesh.name, p.shift.name))
+    taken = dialled and dialled.spec.get("provider") and calling and all(sidecars[task.id] for task in calling)
+    if not known:
+        return f"{NAME} resolves to nothing"
+    if not taken and not known & {task.address for task in tasks if task.last == "RUNNING"}:
+        return f"{NAME} resolves to {known}, where nobody answers, and no Envoy takes it"
+    staying = {service.name for service in ecs.services.values() if service.status == "ACTIVE" and service.desired}
+    nodes = [side.virtual_node for task in tasks if task.service in staying and (side := sidecars[task.id])]
+    lost = [name for name in nodes if not mesh.find("VirtualNode", (p.mesh.name, name))]
+    return f"tasks without their node: {lost}" if lost else ""
 
 
 def plain_document(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -266,7 +266,7 @@ class Reaper:
         self.written: list[str] = []
         self.dead = False
         self._events = []
-        for service in ("appmesh", "ecs", "cloudwatch"):
+        for service in ("appmesh", "ecs", "cloudwatch", "servicediscovery"):
             events = session._client(service).meta.events
             self._events.append(events)
             events.register_last("before-call", self._before)

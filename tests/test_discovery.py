@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from runbook_lib import discovery, survey
+from runbook_lib import discovery, plan_undo, survey
 from runbook_lib.discovery import PLACEHOLDER, Registered
-from runbook_lib.errors import StalePlanError
+from runbook_lib.errors import StalePlanError, WaitError
 from runbook_lib.plan import Plan
 from runbook_lib.session import Session
-from tests.scenes import change, open_at, open_local, reopen, settle, somebody, writes
+from tests.scenes import Clock, change, open_at, open_local, reopen, settle, somebody, writes
 
 B = "serviceb.apps.local"
 
@@ -97,6 +98,23 @@ def test_a_placeholder_changed_in_between_is_not_taken() -> None:
     with pytest.raises(StalePlanError):
         change(session, plan)
     assert registered(session).addresses == ["10.1.1.1"]
+
+
+def test_it_goes_only_once_a_task_answers_and_is_waited_for_until_nobody_is_sent_to_it() -> None:
+    session = reopen(open_at("retired"), clock=Clock(speed=50.0))
+    for cut_off in (True, False):
+        plan = plan_undo(session, notebook="06_tear_down_service_b")
+        gone = next(change for change in plan if change.call.operation == "deregister_instance")
+        alone = replace(plan, changes=(gone,))
+        if cut_off:
+            with pytest.raises(WaitError, match=f"another address of {B}: did not come about"):
+                change(session, alone)
+            assert registered(session).addresses == ["10.10.10.10"]
+            register(session, "10.1.1.1", "theirs")
+    began = session.clock()
+    change(session, alone)
+    assert registered(session).addresses == ["10.1.1.1"]
+    assert session.clock() - began >= registered(session).ttl_seconds == 10
 
 
 def test_each_can_be_taken_back() -> None:

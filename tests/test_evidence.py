@@ -9,7 +9,7 @@ from runbook_lib.errors import Held
 from runbook_lib.plan import Evidence
 from runbook_lib.session import Session
 from tests.live import CANARY, STABLE, Sky, again, ended, quick, take, under_sky
-from tests.scenes import shift
+from tests.scenes import shift, somebody
 
 QUIET = {"quiet_seconds": 10}
 
@@ -41,6 +41,15 @@ def test_a_caller_without_an_envoy_keeps_the_stable_version() -> None:
     assert found.found.startswith("10 request(s) in the last 10 s")
     sky.strays = 0
     assert claim(session, "stable is quiet").holds  # it is waited for
+
+
+def test_a_stable_version_that_is_gone_is_quiet() -> None:
+    session, _ = shifted()
+    ecs = somebody(session, "ecs")
+    ecs.update_service(cluster="apps", service=STABLE, desiredCount=0)
+    ecs.delete_service(cluster="apps", service=STABLE)
+    found = claim(session, "stable is quiet")
+    assert (found.holds, found.found) == (True, "serviceB has no ECS service any more")
 
 
 def test_without_metrics_nobody_is_quiet() -> None:

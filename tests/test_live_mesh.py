@@ -14,13 +14,13 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runbook_lib import evidence_for_shift, mesh, survey, telemetry
+from runbook_lib import apply, clear, evidence_for_shift, mesh, plan_undo, survey, telemetry
 from runbook_lib.local import supervisor
 from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.verify import verify
@@ -342,6 +342,34 @@ def test_the_shift_and_the_retirement_lose_no_request(way: Way) -> None:
     assert after["failed"] == before["failed"]
     assert after["answered"] > before["answered"] + 500
     assert all(each.holds for each in verify(newest(there.parameters)))
+
+
+def test_the_way_back_of_a_retirement_loses_no_request_even_cut_short_in_its_wait(way: Way) -> None:
+    there = way.mesh
+    before = there.ledger()
+
+    def interrupt(what: str, *_: float) -> None:
+        if what.startswith("1 task(s) of serviceB"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        taken_back(there, "06_tear_down_service_b", waiting=interrupt)
+    assert {"deregister address of serviceb.apps.local", "untag mark serviceB as retired"} <= {
+        *taken_back(there, "06_tear_down_service_b")
+    }
+    until(there.all_running, "serviceB runs again")
+    assert there.weights() == {STABLE: 0, CANARY: 100}
+    there.step("06")
+    assert "delete mesh apps" in taken_back(there)
+    assert there.answered(2.0).keys() == {STABLE}
+    assert there.ledger()["failed"] == before["failed"]
+    assert survey(there.session()).stage == "plain"
+
+
+def taken_back(there: Live, notebook: str = "", **options: Any) -> list[str]:
+    """Take back what the newest run, or one notebook of it, changed; return the names of what was done."""
+    session = replace(there.session(), **options)
+    return [done.change.name for done in apply(session, clear(plan_undo(session, notebook=notebook)))]
 
 
 def test_killed_the_supervisor_leaves_no_process_and_the_next_command_says_so_in_one_sentence(way: Way) -> None:

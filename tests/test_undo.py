@@ -10,8 +10,11 @@ import pytest
 from runbook_lib import plan_undo, record, survey
 from runbook_lib.errors import GateError, PlanError, StalePlanError
 from runbook_lib.session import Session
+from tests.enumeration import unserved
+from tests.live import Killed, Reaper
 from tests.scenes import (
     ROUTE,
+    Clock,
     change,
     fact,
     lines,
@@ -81,6 +84,65 @@ def test_even_a_retired_service_comes_back() -> None:
     assert found.live["virtual node serviceB"]
 
 
+class Cut(Clock):
+    """A clock whose n-th second is interrupted; every other one leaves callers served."""
+
+    def __init__(self, session: Session, at: int) -> None:
+        super().__init__(speed=20.0)
+        self.session, self.at = session, at
+
+    def sleep(self, seconds: float) -> None:
+        if len(self.slept) + 1 == self.at:
+            self.at = 0
+            raise KeyboardInterrupt
+        super().sleep(seconds)
+        assert not unserved(self.session.parameters)
+
+
+def cut_back(notebook: str, *, call: int = 0, after: bool = False, wait: int = 0) -> bool:
+    """Take a retirement back with an end at a call or in a wait, then once more; return whether it came to the end.
+
+    After each call and each step of ECS callers must be served.
+    """
+    session = open_at("retired")
+    session.sleep = Cut(session, wait).sleep
+    reaper = Reaper(session, call, after=after)
+    wrong: list[str] = []
+    services = [session._client(name).meta.events for name in ("appmesh", "ecs", "servicediscovery")]
+
+    def look(**_: Any) -> None:
+        wrong.extend(filter(None, [unserved(session.parameters)]))
+
+    for events in services:
+        events.register_last("after-call", look)
+    cut = False
+    try:
+        back(session, notebook)
+    except (Killed, KeyboardInterrupt):
+        cut = True
+    reaper.leave()
+    assert not unserved(session.parameters)
+    if cut:
+        back(session, notebook)
+    for events in services:
+        events.unregister("after-call", look)
+    assert not wrong, wrong[0]
+    settle()
+    assert survey(session).stage == ("shifted" if notebook else "plain")
+    assert not unserved(session.parameters)
+    return cut
+
+
+@pytest.mark.parametrize("notebook", ["06_tear_down_service_b", ""])
+@pytest.mark.parametrize("end", ["before a call", "after a call", "in a wait"])
+def test_wherever_the_way_back_is_cut_short_callers_are_served_and_it_goes_on(end: str, notebook: str) -> None:
+    ends = {"call": "call" in end, "after": "after" in end, "wait": "wait" in end}
+    at = 1
+    while cut_back(notebook, call=at * ends["call"], after=ends["after"], wait=at * ends["wait"]):
+        at += 1 + at // (10 if notebook else 4)
+    assert at > (2 if ends["wait"] else 6)
+
+
 def test_undo_twice_is_nothing_the_second_time() -> None:
     session = open_at("shifted")
     back(session)
@@ -138,6 +200,7 @@ def test_somebody_elses_change_stops_the_way_back_and_nothing_is_changed() -> No
     with pytest.raises(PlanError, match=r"route serviceB/serviceB: somebody has changed it since") as caught:
         plan_undo(session)
     assert "weightedTargets[serviceB].weight: 0 → 10" in str(caught.value)
+    assert not any(own in str(caught.value) for own in ("uid", "version", "arn"))
     assert writes(session) == before
 
 
@@ -177,6 +240,16 @@ def test_after_the_way_back_the_way_there_is_open_again() -> None:
 
 def test_without_a_run_there_is_nothing_to_take_back() -> None:
     assert plan_undo(open_local()).changes == ()
+
+
+@pytest.mark.parametrize("notebook", ["", "05_shift_traffic"])
+def test_a_later_run_that_changed_nothing_hides_no_earlier_one(notebook: str) -> None:
+    session = open_at("shifted")
+    record.start("scene", session.parameters.records)
+    later = reopen(session)
+    assert plan_undo(later, notebook=notebook).changes
+    assert back(later, notebook)
+    assert back(later, notebook) == []  # and one that was undone is not passed over
 
 
 # What a crash cut short.
