@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
-from runbook_lib.errors import GateError
+from runbook_lib.errors import GateError, PlanError
 
 __all__ = [
     "ABSENT",
@@ -165,12 +165,16 @@ def turned(making: Change) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered changes; `needs` names the evidence without which they may not be applied."""
+    """Ordered changes; `needs` names the evidence without which they may not be applied.
+
+    `obstacle` says why there is no plan at all, where that is only to be shown.
+    """
 
     title: str
     changes: tuple[Change, ...] = ()
     needs: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    obstacle: str = ""
 
     def __len__(self) -> int:
         return len(self.changes)
@@ -236,6 +240,8 @@ def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
     """
     if not isinstance(plan, Plan):
         raise TypeError(f"expected a Plan, found {type(plan).__name__}")
+    if plan.obstacle:
+        raise PlanError(plan.obstacle)
     if plan.changes:
         missing = sorted(set(plan.needs) - {e.name for e in evidence})
         if missing:

@@ -62,6 +62,11 @@ class Run:
         """Whether the run has ended for good: done or rolled back."""
         return any(line["event"] == "closed" for line in self.lines())
 
+    @property
+    def world(self) -> str:
+        """The local mesh the run is about; "" for AWS."""
+        return next((line["world"] for line in self.lines() if line["event"] == "joined"), "")
+
     def write(self, event: str, **fields: Any) -> None:
         """Append one line to the journal and force it to the disk."""
         line = {
@@ -139,10 +144,11 @@ def runs(environment: str, base: str | None = None, target: str = "") -> Iterato
             yield run
 
 
-def open_or_join(environment: str, base: str | None = None, **opened: Any) -> Run:
-    """Return the run that is under way, or a new one where the last has ended."""
+def open_or_join(environment: str, base: str | None = None, world: str = "", **opened: Any) -> Run:
+    """Return the run that is under way, or a new one where the last has ended, or the local mesh it was about."""
     run = latest(environment, base, opened.get("target", ""))
-    return start(environment, base, **opened) if run is None or run.closed else run
+    ended = run is None or run.closed or run.world not in ("", world)
+    return start(environment, base, **opened) if run is None or ended else run
 
 
 @contextmanager

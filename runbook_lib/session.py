@@ -69,6 +69,8 @@ class Connection:
     carries_traffic: bool = True
     probe: Callable[[Mapping[str, str], int], list[tuple[str, str]]] | None = None
     """Makes test requests with headers as the caller would: (version, status) of each answer."""
+    world: str = ""
+    """Tells a local mesh from any before it, with which its runs end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,10 @@ class Session:
         if self.run is None:
             p = self.parameters
             opened = opening(p, self.file, self.given)
-            self.run = _executing() or record.open_or_join(p.environment, p.records, **opened)
+            world = self.connection.world
+            self.run = _executing() or record.open_or_join(p.environment, p.records, world, **opened)
+            if world and not self.run.world:
+                self.run.write("joined", world=world)
         return self.run
 
     @contextmanager
@@ -243,6 +248,15 @@ def _executing() -> record.Run | None:
     """Return the run that executes this notebook, None where somebody does by hand."""
     folder = os.environ.get("RUNBOOK_RUN")
     return record.Run(Path(folder)) if folder else None
+
+
+def world_of(p: Parameters) -> str:
+    """Return what tells the local mesh that runs now from any before it; "" on AWS, and where none runs."""
+    if not p.rehearsed:
+        return ""
+    from runbook_lib import local
+
+    return local.identity()
 
 
 def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:

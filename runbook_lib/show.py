@@ -175,7 +175,7 @@ def show_plan(plan: Plan) -> None:
     for assumed in plan.assumed:
         display(Words(f"assumed applied: {assumed}", "WARN"))
     if not plan.changes:
-        display(Words("nothing to change"))
+        display(Words(plan.obstacle, "WARN") if plan.obstacle else Words("nothing to change"))
         return
     display(Table(f"{counted(len(plan), 'change')}, in this order", plan_rows(plan)))
 

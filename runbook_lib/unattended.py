@@ -33,7 +33,7 @@ from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.progress import Told, following
 from runbook_lib.redaction import redacted
-from runbook_lib.session import opening
+from runbook_lib.session import opening, world_of
 from runbook_lib.verify import steps_of
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
@@ -117,8 +117,11 @@ def run(
     """
     p, told = parameters.load(environment, given), told or Told()
     names = notebooks(first, last or _end(p.environment, first))
-    begin = record.open_or_join if p.mode == "apply" else record.start
-    this = begin(p.environment, p.records, mode=p.mode, **opening(p, environment, given))
+    opened = {"mode": p.mode, **opening(p, environment, given)}
+    if p.mode == "apply":
+        this = record.open_or_join(p.environment, p.records, world_of(p), **opened)
+    else:
+        this = record.start(p.environment, p.records, **opened)
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
         own = {"RUNBOOK_RUN": str(this.folder.resolve()), "RUNBOOK_HOLDER": this.id, "RUNBOOK_PID": str(os.getpid())}

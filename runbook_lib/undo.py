@@ -6,7 +6,7 @@ It only reads and plans; the way back goes through `apply` like any other plan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import jmespath
@@ -64,18 +64,24 @@ class Made:
         return f"{self.reading.call}{self.reading.query}"
 
 
-def plan_undo(session: Session, run: Run | None = None, notebook: str = "") -> Plan:
+def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, asked: bool = True) -> Plan:
     """Plan back what a run changed (only `notebook`'s part where one is named), last change first.
 
     Without `run` it is the newest that changed something there, undone or not. What has been undone already stays
-    so. Raises PlanError where something is no longer as the run left it: that is somebody else's change. Where a
-    later notebook has changed the same thing, the plan needs that notebook taken back first, and `clear` refuses it.
+    so. Raises PlanError where something is no longer as the run left it: that is somebody else's change; where
+    nobody `asked` for it to be taken, the plan says so instead. Where a later notebook has changed the same thing,
+    the plan needs that notebook taken back first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
     session.run = run or session.run  # the way back belongs to the same run
     made = _part(_made(run.lines() if run else ()), notebook)
     needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
-    changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
+    try:
+        changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
+    except PlanError as error:
+        if asked:
+            raise
+        return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
     if run and changes:
         first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
         changes = (first, *changes[1:])
@@ -141,8 +147,14 @@ def _revived(value: Any) -> Any:
         return value
     inner = {key: _revived(inner) for key, inner in value.items()}
     parts = (Answer, Call, Change, Inverse, Reading, Wait)
-    part: Any = next((part for part in parts if inner.keys() == {f.name for f in fields(part)}), dict)
+    part: Any = next(
+        (part for part in parts if _required(part) <= inner.keys() <= {f.name for f in fields(part)}), dict
+    )
     return part(**inner)
+
+
+def _required(part: type[Any]) -> set[str]:
+    return {f.name for f in fields(part) if f.default is MISSING and f.default_factory is MISSING}
 
 
 def _waits_for_answer(value: Any) -> bool:

@@ -105,6 +105,13 @@ def test_a_run_stays_open_until_it_is_done(base: str) -> None:
     assert open_or_join("scene", base) != run
 
 
+def test_a_run_about_a_local_mesh_that_is_gone_is_not_joined(base: str) -> None:
+    run = open_or_join("scene", base)
+    run.write("joined", world="one")
+    assert open_or_join("scene", base, "one") == run
+    assert open_or_join("scene", base, "") != run  # none runs: the next one will be another
+
+
 def test_a_run_is_closed_once(base: str) -> None:
     run = start("scene", base)
     for _ in range(2):

@@ -9,6 +9,7 @@ import pytest
 
 from runbook_lib import plan_undo, record, survey
 from runbook_lib.errors import GateError, PlanError, StalePlanError
+from runbook_lib.plan import clear
 from runbook_lib.session import Session
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper
@@ -202,6 +203,15 @@ def test_somebody_elses_change_stops_the_way_back_and_nothing_is_changed() -> No
     assert "weightedTargets[serviceB].weight: 0 → 10" in str(caught.value)
     assert not any(own in str(caught.value) for own in ("uid", "version", "arn"))
     assert writes(session) == before
+
+
+def test_a_way_back_that_is_only_shown_says_what_is_in_its_way_and_cannot_be_taken() -> None:
+    session = open_at("shifted")
+    rewrite(session, serviceB=10, serviceBv2=90)
+    shown = plan_undo(session, notebook="05_shift_traffic", asked=False)
+    assert shown.obstacle.startswith("route serviceB/serviceB: somebody has changed it since")
+    with pytest.raises(PlanError, match="somebody has changed it since"):
+        clear(shown)
 
 
 def test_a_change_between_plan_and_way_back_is_refused() -> None:

@@ -45,7 +45,16 @@ def connect(parameters: Parameters) -> Connection:
         prepare=lambda client: client.meta.events.register("response-received", mourn),
         carries_traffic=mesh.ask("/runbook/id")["data_plane"],
         probe=probe,
+        world=mesh.id,
     )
+
+
+def identity() -> str:
+    """Return what tells the local mesh that runs here from any before it; "" where none does."""
+    from runbook_lib.local import supervisor
+
+    mesh = supervisor.running()
+    return mesh.id if mesh else ""
 
 
 def inject(parameters: Parameters, service: str, **faults: Any) -> None:
