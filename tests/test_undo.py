@@ -106,7 +106,8 @@ def cut_back(notebook: str, *, call: int = 0, after: bool = False, wait: int = 0
     After each call and each step of ECS callers must be served.
     """
     session = open_at("retired")
-    session.sleep = Cut(session, wait).sleep
+    clock = Cut(session, wait)
+    session.sleep, session.clock = clock.sleep, clock
     reaper = Reaper(session, call, after=after)
     wrong: list[str] = []
     services = [session._client(name).meta.events for name in ("appmesh", "ecs", "servicediscovery")]
@@ -140,7 +141,7 @@ def test_wherever_the_way_back_is_cut_short_callers_are_served_and_it_goes_on(en
     ends = {"call": "call" in end, "after": "after" in end, "wait": "wait" in end}
     at = 1
     while cut_back(notebook, call=at * ends["call"], after=ends["after"], wait=at * ends["wait"]):
-        at += 1 + at // (10 if notebook else 4)
+        at += 1 + at // (4 if notebook else 2)
     assert at > (2 if ends["wait"] else 6)
 
 
