@@ -366,7 +366,7 @@ def _needed(samples: Sequence[Sample], seen: _Seen) -> int | None:
         together = [s for s in samples if s.stable_requests and s.canary_requests]
         growth = _growth_together(together, seen.reference, rule.to_show)
         had = sum(s.canary_requests for s in together)
-        most = had * growth.times_to(bar, rule.power)
+        most = had * growth.times_to(bar, rule.power) if had else math.inf
     return None if math.isinf(most) else max(0, math.ceil(most - had))
 
 

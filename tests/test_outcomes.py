@@ -60,7 +60,7 @@ def test_local_status_says_what_each_sidecar_serves_and_how_many_call_now(mesh: 
     for service, row in zip(("serviceA", STABLE, CANARY), sorted(rows), strict=True):
         assert [word in row.split() for word in (service, "running", "LIVE", "accepted")] == [True] * 4
         assert "9080→" in row
-    assert "requests_per_second" in said
+    assert "calls a second now, counted in " in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
@@ -104,5 +104,5 @@ def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> 
     until(bakes, "the bake has begun")
     os.kill(json.loads((mesh.state / "endpoint.json").read_text())["pid"], signal.SIGKILL)
     code, outcome, word, said = end(process)
-    assert (code, outcome, word) == (1, "failed", "call"), said
+    assert (code, outcome, word) == (1, "failed", "target"), said
     assert (record.holder(newest("live")), newest("live").closed) == (None, False)

@@ -564,6 +564,11 @@ def test_a_shared_outage_just_after_a_step_that_leaves_stable_little_is_no_evide
     assert failed <= most_false_alarms(60, 0.01 if weight < 99 else 0.05)
 
 
+def test_versions_that_were_never_there_together_cannot_be_compared() -> None:
+    verdict = judge([Sample(0, 0, 900, 0), Sample(1, 0, 0, 0)], bake_over=True)
+    assert (verdict.outcome, verdict.requests_needed) == ("INCONCLUSIVE", None)
+
+
 def test_whoever_knows_the_weights_need_not_wait_until_stable_is_gone() -> None:
     bad = [*LONG_HEALTHY, Sample(0, 0, 20, 12)]
     assert (judge(bad).outcome, judge(bad, alone=1).outcome) == ("INCONCLUSIVE", "FAIL")
