@@ -239,7 +239,7 @@ class Session:
 
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
-        run = self.run or _executing()
+        run = _executing() or self.run
         if run and run.folder.is_dir():
             run.write("calls", notebook=self.notebook, **self.counts())
 

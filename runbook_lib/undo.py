@@ -73,7 +73,8 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
     the plan needs that notebook taken back first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
-    session.run = run or session.run  # the way back belongs to the same run
+    if asked:
+        session.run = run or session.run  # the way back belongs to the same run
     made = _part(_made(run.lines() if run else ()), notebook)
     needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
     try:

@@ -215,6 +215,16 @@ def test_a_way_back_that_is_only_shown_says_what_is_in_its_way_and_cannot_be_tak
         clear(shown)
 
 
+def test_a_way_back_that_is_only_shown_leaves_the_session_in_its_own_run() -> None:
+    session = open_at("shifted")
+    own = record.start("scene", session.parameters.records)
+    session.run = own
+    plan_undo(session, notebook="05_shift_traffic", asked=False)
+    assert session.run == own
+    plan_undo(session, notebook="05_shift_traffic")
+    assert session.run != own
+
+
 def test_a_change_between_plan_and_way_back_is_refused() -> None:
     session = open_at("shifted")
     plan = plan_undo(session, notebook="05_shift_traffic")
