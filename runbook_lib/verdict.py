@@ -256,7 +256,11 @@ class _Seen:
             excess, weight = (x * n1 - y * n2) / (n1 + n2), n1 * n2 / (n1 + n2)
             self.excess, self.weight = self.excess + excess, self.weight + weight
             self.together.take(clock, draws_of(n1, y, n2, x), excess, weight)
-        self.since, self.unsure = (0, []) if n1 else (self.since + n2, [*self.unsure, sample])
+        if n1:
+            self.since, self.unsure = 0, []
+        elif n2:
+            self.since += n2
+            self.unsure.append(sample)
         self.is_alone = self._is_gone(n1) if alone is None else alone
         if self.is_alone:
             self._take_alone()
