@@ -11,6 +11,8 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+    for item in items:
+        for attack in item.iter_markers("attack"):
+            item.user_properties.append(("attack", attack.args[0]))  # so that reports of xdist's workers carry it
 
 
 @pytest.hookimpl(trylast=True)
@@ -116,7 +121,18 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash[LEFT].update(getattr(node, "workeroutput", {}).get("left", {}))
 
 
+def attacks_of(reports: Iterable[Any]) -> list[int]:
+    """Return the numbers of the attacks that these reports are about, one for each test."""
+    return [value for report in reports for name, value in report.user_properties if name == "attack"]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    passed = Counter(attacks_of(terminalreporter.getreports("passed")))
+    failed = Counter(attacks_of([*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]))
+    if tried := passed + failed:
+        counts = ", ".join(f"{number}: {passed[number]}/{tried[number]}" for number in sorted(tried))
+        held = len(tried.keys() - failed.keys())
+        terminalreporter.write_line(f"attacks by their numbers in docs/attacks.md: {held}/{len(tried)} ({counts})")
     for pid, command in config.stash[LEFT].items():
         terminalreporter.write_line(f"left running by the tests, now killed: {pid} {command}", red=True)
 
