@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
@@ -39,7 +41,8 @@ class Commands(TyperGroup):
     """All commands: an error of this library is printed as its sentence, and ends with its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Invoke the command that is named."""
+        """Invoke the command that is named; what it and its children write is this user's alone."""
+        os.umask(UMASK)
         try:
             return super().invoke(ctx)
         except RunbookError as error:

@@ -54,23 +54,24 @@ __all__ = ["Identity", "Session", "open_session", "opening"]
 READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
 LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
-DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
+NOBODY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
 Connect = Callable[[Parameters], "Connection"]
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Where calls go: AWS's own endpoints, or one endpoint with dummy credentials and a header."""
+    """Where calls go: AWS's own endpoints, or one endpoint with credentials that are worth nothing elsewhere."""
 
     endpoint: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Any], None] = lambda session: None
     carries_traffic: bool = True
     probe: Callable[[Mapping[str, str], int], list[tuple[str, str]]] | None = None
     """Makes test requests with headers as the caller would: (version, status) of each answer."""
     world: str = ""
     """Tells a local mesh from any before it, with which its runs end."""
+    credentials: Mapping[str, str] = field(default_factory=lambda: NOBODY, repr=False)
+    """What calls to one endpoint are signed with, as boto3 names it; the user's own never are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ class Session:
     @cached_property
     def boto(self) -> Any:
         """The boto3 session every client is made by: one, so that the service models are read once."""
-        return boto3.Session(**(DUMMY if self.connection.endpoint else {}))
+        return boto3.Session(**(self.connection.credentials if self.connection.endpoint else {}))
 
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
@@ -362,10 +363,10 @@ def _client(session: Session, service: str) -> Any:
         read_timeout=10,
         user_agent_extra=f"runbook/{Path(os.environ.get('RUNBOOK_RUN') or 'by-hand').name}",
         inject_host_prefix=not local,
+        proxies={} if local else None,
     )
     client = session.boto.client(service, config=config, endpoint_url=connection.endpoint)
     client.meta.events.register("before-call", session._count)
-    client.meta.events.register("before-call", lambda params, **_: params["headers"].update(connection.headers))
     client.meta.events.register_first(ONLY_ONCE, _not_again)
     connection.prepare(client)
     return client

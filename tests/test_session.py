@@ -15,6 +15,7 @@ from traitlets.config import Config
 
 from runbook_lib import record, survey
 from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
+from runbook_lib.local import keys
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Plan, Reading, Wait
 from runbook_lib.session import Connection, Session, open_session
@@ -196,10 +197,11 @@ def test_no_host_prefix_is_put_before_an_explicit_endpoint_and_one_before_aws() 
     assert client_of("aws").meta.config.inject_host_prefix is True
 
 
-def test_the_local_mesh_is_called_with_dummy_credentials_at_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_mesh_is_called_with_a_key_of_its_own_at_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA" + "IOSFODNN7EXAMPLE")
-    client = client_of("local")
-    assert client._request_signer._credentials.access_key == "testing"
+    session = open_local()
+    client = session._client("appmesh")
+    assert client._request_signer._credentials.access_key == keys.access_key("", session.parameters.account_id)
     assert client.meta.endpoint_url == ENDPOINT
 
 

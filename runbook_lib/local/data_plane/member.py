@@ -19,6 +19,8 @@ from runbook_lib.local.data_plane.configuration import Ports
 from runbook_lib.local.data_plane.health import Check
 from runbook_lib.local.data_plane.reservation import Reservation
 from runbook_lib.local.data_plane.sidecar import BOOTSTRAP, Sidecar
+from runbook_lib.local.paths import cluster_folder, faults_file, file_name
+from runbook_lib.local.sockets import socket_of
 from runbook_lib.task_definition import Meshed, sidecar_of
 
 __all__ = ["LOOPBACK", "Member", "Phase", "member_of"]
@@ -151,31 +153,35 @@ class Member:
         return str(own[0]["name"])
 
 
-def member_of(task: Task, folder: Path, now: float) -> Member:
-    """Return a task with its folder and ports; ended, with the reason, where there are none to be had."""
-    member = Member(task, folder / task.account / task.cluster / f"{task.service or 'task'}-{task.id[:8]}")
+def member_of(task: Task, folder: Path, sockets: Path, now: float) -> Member:
+    """Return a task with its folder and ports; ended, with the reason, where there are none to be had.
+
+    `sockets` is the folder its Envoy's administrator comes in by.
+    """
+    cluster = cluster_folder(folder, task.account, task.cluster)
+    member = Member(task, cluster / file_name(f"{task.service or 'task'}-{task.id[:8]}"))
     try:
         member.folder.mkdir(parents=True, exist_ok=True)
-        _give_ports(member, now)
+        _give_ports(member, socket_of(sockets, task.id), now)
     except (OSError, WaitError) as error:
         member.phase, member.error = "ended", f"CannotStartContainerError: {error}"
     return member
 
 
-def _give_ports(member: Member, now: float) -> None:
+def _give_ports(member: Member, admin: Path, now: float) -> None:
     containers = member.task.definition["containerDefinitions"]
     identity = sidecar_of(member.task.definition)
     own = [identity.container, "xray-daemon"] if identity else []
     ports = [m["containerPort"] for c in containers if c["name"] not in own for m in c.get("portMappings") or []]
     intercepted = identity.app_ports if identity else ()
-    member.held = Reservation(len(ports) + 2 + len(intercepted))
-    admin, egress, *rest = member.held.ports
+    member.held = Reservation(len(ports) + 1 + len(intercepted))
+    egress, *rest = member.held.ports
     member.app_ports = dict(zip(ports, rest, strict=False))
     if identity:
         inbound = dict(zip(intercepted, rest[len(ports) :], strict=True))
         app = {port: member.app_ports[port] for port in inbound if port in member.app_ports}
-        member.identity, member.ports = identity, Ports(admin, egress, inbound, app)
-        member.sidecar = Sidecar(member.folder / "envoy", admin)
+        member.identity, member.ports = identity, Ports(str(admin), egress, inbound, app)
+        member.sidecar = Sidecar(member.folder / "envoy", str(admin))
         envoy = next(c for c in containers if c["name"] == identity.container)
         member.health = Check.of(envoy, now)
 
@@ -183,8 +189,8 @@ def _give_ports(member: Member, now: float) -> None:
 def _application(member: Member, port: int) -> subprocess.Popen[bytes]:
     """Start the application of one port; its faults are the service's, so that a replaced task has them too."""
     service = member.task.service or "task"
-    faults = member.folder.parent / f"{service}.faults.json"
-    options = ["--port", str(member.app_ports[port]), "--version", service, "--faults-file", str(faults)]
+    faults = faults_file(member.folder.parent, service)
+    options = ["--port", str(member.app_ports[port]), f"--version={service}", "--faults-file", str(faults)]
     with (member.folder / "application.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.local.data_plane.application", *options],
