@@ -501,7 +501,9 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParametersError(f"{path.name}: not YAML: {error}", hint="mend the line it names") from None
     if not isinstance(data, dict):
-        raise ParametersError(f"{path.name}: expected names and values, found {type(data).__name__}", hint="see README")
+        raise ParametersError(
+            f"{path.name}: expected names and values, found {type(data).__name__}", hint="see docs/parameters.md"
+        )
     return path.name, data
 
 

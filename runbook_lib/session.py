@@ -329,7 +329,7 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     for name in sorted(names - set(known)):
         nearest = files.nearest(name, known)
         raise ParametersError(
-            f"parameters: unknown name {name!r}; {nearest or 'see the README'}", hint="nothing was changed"
+            f"parameters: unknown name {name!r}; {nearest or 'see docs/parameters.md'}", hint="nothing was changed"
         )
     return {name: namespace[name] for name in names}
 

@@ -242,3 +242,10 @@ def test_nothing_dangerous_is_written(path: Path) -> None:
             called = ast.unparse(node.func)
             assert called not in ("yaml.load", "eval", "exec", "input", "os.system"), f"{called} in line {node.lineno}"
             assert called != "print" or path.stem == "__main__", f"print in line {node.lineno}"
+
+
+def test_architecture_names_every_module_once() -> None:
+    table = (ROOT.parent / "docs" / "architecture.md").read_text().partition("## Modules")[2].partition("\n`local/`")[0]
+    rows = re.findall(r"^\| .+? \| (.+) \|$", table, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(MODULES)

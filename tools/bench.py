@@ -1,4 +1,4 @@
-"""Measure the figures the README gives, and print them as Markdown.
+"""Measure the figures of docs/figures.md, and print them as Markdown.
 
     python tools/bench.py [--quick] [--only NAME]...
 
