@@ -35,9 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "parameter_checks"},
     "mesh_spec": {"parameters"},
     "interrupts": set(),
-    "record": {"errors", "plan", "redaction"},
+    "place": {"mesh_spec", "parameters"},
+    "chain": set(),
+    "record": {"chain", "errors", "place", "plan", "redaction"},
     "progress": {"record"},
-    "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
+    "session": {"errors", "local", "parameters", "place", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -78,8 +80,8 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "proof", "redaction",
-    "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "place", "plan",
+    "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
