@@ -28,7 +28,7 @@ from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
-from runbook_lib.session import Session, open_session
+from runbook_lib.session import Session, ignored, open_session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
 from runbook_lib.unattended import EXIT, environ
@@ -87,6 +87,7 @@ def run(
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
+    _say_ignored(parameters.load(environment, given))
     with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
@@ -308,7 +309,14 @@ def _found(name: str, rehearse: bool) -> record.Run:
 def _session_of(run: record.Run, mode: str) -> Session:
     """Open the environment a run was about, as it was given then."""
     opened = run.opened
+    _say_ignored(parameters.load(opened["file"], opened["given"]))
     return open_session({**opened["given"], "environment": opened["file"], "mode": mode}, "command")
+
+
+def _say_ignored(p: parameters.Parameters) -> None:
+    """Name the settings that would lead calls elsewhere than to AWS, if there are any."""
+    if words := ignored(p):
+        console.print(words, style="bold")
 
 
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "private": set(),
     "redaction": set(),
     "errors": {"redaction"},
+    "service_models": set(),
     "plan": {"errors"},
     "stake": set(),
     "verdict": {"errors", "stake"},
@@ -38,7 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     "interrupts": set(),
     "record": {"errors", "plan", "private", "redaction"},
     "progress": {"record"},
-    "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
+    "identity": {"errors", "service_models"},
+    "session": {"errors", "identity", "local", "parameters", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -55,9 +57,9 @@ ALLOWED: dict[str, set[str]] = {
     "judging": {"parameters", "telemetry", "verdict"},
     "history": {"judging", "parameters", "record", "session", "survey", "telemetry"},
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
-    "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition", "task_lint"},
+    "checks": {"ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_lint"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
-    "outlook": {"ecs", "errors", "forecast", "judging", "survey", "telemetry"},
+    "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
     "hazards": {"approvals", "ecs", "history", "plan", "session", "survey", "telemetry", "wording"},
     "shift": {
@@ -186,7 +188,14 @@ def test_a_client_is_named_by_one_module(client: str, keeper: str) -> None:
 
 
 def test_only_session_makes_clients() -> None:
-    assert importers("boto3", list(MODULES.values())) == {"session"}
+    made = re.compile(r"create_client\(|\.client\(")
+    assert {name for name, path in MODULES.items() if made.search(path.read_text())} == {"session"}
+
+
+def test_only_identity_opens_sessions_of_botocore() -> None:
+    assert importers("boto3", list(MODULES.values())) == set()
+    openers = {name for name, path in MODULES.items() if "botocore.session" in set(imported(path))}
+    assert openers == {"identity"}
 
 
 def test_only_apply_writes() -> None:
