@@ -17,7 +17,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import READ_ONLY, normalise, proxy_container, same
+from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
 
 __all__ = [
     "Running",
@@ -223,7 +223,7 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change
     A move that a crash left under way is asked for once more, which begins nothing, and waited for.
     """
     state: Mapping[str, Any] = found.state or {}
-    envoy = (proxy_container(form) or {"name": ""})["name"]
+    envoy = (envoy_of(form) or {"name": ""})["name"]
     deploy = partial(_deploy, p, found.service, state, envoy)
     if same(found.definition or {}, form):
         return [deploy(found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
@@ -357,7 +357,7 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
 
 def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
     name, count = found.service, state["desiredCount"]
-    envoy = proxy_container(found.definition or {})
+    envoy = envoy_of(found.definition or {})
     back = (_filled(p, name, count), *([_healthy(p, name, envoy["name"])] if envoy else []))
     again = _update(p, name, desiredCount=count)
     return Change(

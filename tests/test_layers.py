@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "forecast": {"errors", "stake"},
     "proof": {"forecast", "verdict"},
     "envoy_image": set(),
-    "task_form": set(),
+    "task_form": {"errors"},
     "task_memory": {"errors", "task_form"},
     "task_lint": {"envoy_image", "task_form"},
     "task_definition": {"errors", "task_form", "task_memory"},
