@@ -325,10 +325,14 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
+    return {name: _value_of(name, value) for name, value in zip(names, values, strict=True)}
+
+
+def _value_of(name: str, value: str) -> Any:
     try:
-        return {name: parameters.read_yaml(value) for name, value in zip(names, values, strict=True)}
+        return parameters.read_yaml(value)
     except yaml.YAMLError as error:
-        raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
+        raise ParametersError(f"-p {name:.80}: not YAML: {error}", hint="put the value in quotes of its own") from None
 
 
 def _tell(

@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "task_lint": {"envoy_image", "task_form"},
     "task_definition": {"errors", "task_form", "task_memory"},
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
-    "parameters": {"errors", "parameter_checks"},
+    "plain_yaml": set(),
+    "parameters": {"errors", "parameter_checks", "plain_yaml"},
     "mesh_spec": {"parameters"},
     "interrupts": set(),
     "record": {"errors", "plan", "private", "redaction"},
@@ -81,8 +82,8 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "proof", "redaction",
-    "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plain_yaml",
+    "plan", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
