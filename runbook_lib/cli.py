@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -25,9 +26,10 @@ from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
-from runbook_lib.session import Session, open_session, world_of
+from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
 from runbook_lib.unattended import EXIT, environ
@@ -40,7 +42,8 @@ class Commands(TyperGroup):
     """All commands: an error of this library is printed as its sentence, and ends with its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Invoke the command that is named."""
+        """Invoke the command that is named; what it and its children write is this user's alone."""
+        os.umask(UMASK)
         try:
             return super().invoke(ctx)
         except RunbookError as error:
@@ -86,6 +89,7 @@ def run(
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
+    _say_ignored(parameters.load(environment, given))
     with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
@@ -364,28 +368,15 @@ def _session_of(what: str, run: record.Run, mode: str) -> Session:
     """Open the environment a run was about, as it was given then; refuse where that is another place now."""
     run.require_whole(what)
     opened = run.opened
-    given = {**opened["given"], "environment": opened["file"], "mode": mode}
-    p = parameters.load(opened["file"], given)
-    _require_place(what, run, place_of(p, world_of(p)))
-    session = open_session(given, "command")
-    _require_place(what, run, session.place)
-    return session
 
 
-def _require_place(what: str, run: record.Run, here: Place) -> None:
-    own, file = run.place, run.opened["file"]
-    if own is None or here.has(own):
-        return
-    if here.site == own.site:
-        now = f"another one runs now, {here.world}" if here.world else "none runs now"
-        raise TargetError(
-            f"{what}: run {run.id} was of the local mesh {own.world}, which is gone with all that it held; {now}",
-            hint=f"start again: runbook run {file}",
-        )
-    raise TargetError(
-        f"{what}: run {run.id} is of {own}; {file} now names {here}",
-        hint="give the file its former values, or take the run's changes back by hand; nothing was changed",
-    )
+from runbook_lib.session import Session, ignored, open_session, world_of
+
+
+def _say_ignored(p: parameters.Parameters) -> None:
+    """Name the settings that would lead calls elsewhere than to AWS, if there are any."""
+    if words := ignored(p):
+        console.print(words, style="bold")
 
 
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:
@@ -394,10 +385,14 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
+    return {name: _value_of(name, value) for name, value in zip(names, values, strict=True)}
+
+
+def _value_of(name: str, value: str) -> Any:
     try:
-        return {name: parameters.read_yaml(value) for name, value in zip(names, values, strict=True)}
+        return parameters.read_yaml(value)
     except yaml.YAMLError as error:
-        raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
+        raise ParametersError(f"-p {name:.80}: not YAML: {error}", hint="put the value in quotes of its own") from None
 
 
 def _tell(

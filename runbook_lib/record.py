@@ -26,6 +26,7 @@ from runbook_lib import chain
 from runbook_lib.errors import LockError, ParametersError, RecordError
 from runbook_lib.place import Place, place_in
 from runbook_lib.plan import Change, fingerprint
+from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.redaction import redacted
 
 __all__ = [
@@ -182,7 +183,7 @@ class Run:
         name = f"{now:%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
         with _writing(self.folder):
             folder.mkdir(mode=0o700, exist_ok=True)
-            _put(folder / name, json.dumps(said, default=str))
+            replace_privately(folder / name, json.dumps(said, default=str))
 
     def asked(self) -> list[dict[str, Any]]:
         """Return the requests nobody has taken in yet, the earliest first, each with its file's name."""
@@ -223,7 +224,7 @@ class Run:
             self.write("closed", outcome=summary["outcome"])
         told = redacted({**summary, "record": self.head()})
         with _writing(self.folder):
-            _put(self.folder / "summary.json", json.dumps(told, indent=2, default=str) + "\n")
+            replace_privately(self.folder / "summary.json", json.dumps(told, indent=2, default=str) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
         """Return the summary, where there is one; raise RecordError where it is not whole."""
@@ -268,28 +269,12 @@ def _last_line(journal: Any) -> bytes:
     return found[found.rfind(b"\n", 0, -1) + 1 :] if found else b""
 
 
-def _put(file: Path, text: str) -> None:
-    """Write a file of this user alone as a whole, by rename."""
-    part = file.with_name(f".{file.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as out:
-        out.write(text)
-    part.replace(file)
-
-
 def _request(file: Path) -> dict[str, Any] | None:
     """Return what a file asks; None where it is no request."""
     with suppress(OSError):
         said = chain.parsed(file.read_bytes())
         return {**said, "request": file.name} if said and said["event"] in ASKED else None
     return None
-
-
-def _private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for this user alone."""
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def start(environment: str, base: str | None = None, place: Place | None = None, **opened: Any) -> Run:
@@ -300,9 +285,9 @@ def start(environment: str, base: str | None = None, place: Place | None = None,
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
     folder = _base(base) / environment / name
     with _writing(folder):
-        _private(folder)
+        private_folder(folder)
         if _base(base).resolve() != root().resolve():  # a run kept elsewhere is found by its id too
-            _private(root() / environment)
+            private_folder(root() / environment)
             (root() / environment / name).symlink_to(folder.resolve())
         _point_at(folder)
     run = Run(folder)
@@ -437,7 +422,7 @@ def lock_of(run: Run) -> FileLock:
     folder = _local_state() if place is None or place.target == "local" else _user_state()
     file = folder / "locks" / f"{key}.lock"
     with _writing(file.parent):
-        _private(file.parent)
+        private_folder(file.parent)
     return FileLock(file, thread_local=False, mode=0o600)
 
 
@@ -457,7 +442,7 @@ def _write_note(lock: FileLock, run: Run, who: str) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     said = {"run": run.id, "who": who, "since": since, "pid": os.getpid(), "host": socket.gethostname()}
     with _writing(Path(lock.lock_file).parent):
-        _put(_note(lock), json.dumps(redacted(said)))
+        replace_privately(_note(lock), json.dumps(redacted(said)))
 
 
 def _noted(lock: FileLock) -> dict[str, Any]:
