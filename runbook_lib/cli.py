@@ -368,9 +368,29 @@ def _session_of(what: str, run: record.Run, mode: str) -> Session:
     """Open the environment a run was about, as it was given then; refuse where that is another place now."""
     run.require_whole(what)
     opened = run.opened
+    given = {**opened["given"], "environment": opened["file"], "mode": mode}
+    p = parameters.load(opened["file"], given)
+    _require_place(what, run, place_of(p, world_of(p)))
+    _say_ignored(p)
+    session = open_session(given, "command")
+    _require_place(what, run, session.place)
+    return session
 
 
-from runbook_lib.session import Session, ignored, open_session, world_of
+def _require_place(what: str, run: record.Run, here: Place) -> None:
+    own, file = run.place, run.opened["file"]
+    if own is None or here.has(own):
+        return
+    if here.site == own.site:
+        now = f"another one runs now, {here.world}" if here.world else "none runs now"
+        raise TargetError(
+            f"{what}: run {run.id} was of the local mesh {own.world}, which is gone with all that it held; {now}",
+            hint=f"start again: runbook run {file}",
+        )
+    raise TargetError(
+        f"{what}: run {run.id} is of {own}; {file} now names {here}",
+        hint="give the file its former values, or take the run's changes back by hand; nothing was changed",
+    )
 
 
 def _say_ignored(p: parameters.Parameters) -> None:
