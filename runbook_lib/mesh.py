@@ -195,7 +195,9 @@ def read_split(session: Session) -> Split:
     resource = Resource("route", _route(p, p.route), {}, "05", tags(p))
     state = session.read(reading("route", resource.names))
     retired = session.read(_retired_reading(state["arn"])) if state else None
-    return Split(resource, _weights_in(state), state, frozenset((retired or "").split()))
+    weights = _weights_in(state)
+    session.saw(weights)
+    return Split(resource, weights, state, frozenset((retired or "").split()))
 
 
 def _route(p: Parameters, name: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
 from runbook_lib.history import read_attempt
 from runbook_lib.judging import counts_of, settings_of
-from runbook_lib.outlook import require_steps_passable
+from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.session import Session
@@ -245,7 +245,8 @@ class _Shift:
             raise Held(f"before the next step: {error.message}", hint=error.hint, reason=error.reason) from None
         self.step_began = self.session.wall()
         self.began = self.began if self.former else self.step_began
-        yield self._told(Decision("written", step, self._now(), f"{self.former} → {step} %, read back"))
+        words = [f"{self.former} → {step} %, read back", credentials_end_first(self.session)]
+        yield self._told(Decision("written", step, self._now(), "; ".join(filter(None, words))))
 
     def _require_holding(self, evidence: Sequence[Evidence]) -> None:
         """Once a trial was made or users are on the canary, a claim that no longer holds is a hold."""

@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from botocore.exceptions import DataNotFoundError
-from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.keys import account_named
+from runbook_lib.service_models import loader
 
 __all__ = [
     "ACCOUNT_HEADER",
@@ -78,8 +78,8 @@ class Target:
 
 @cache
 def model(service: str) -> ServiceModel:
-    """Return botocore's model of a service; loading one takes 10 to 100 ms, once."""
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    """Return a service's model; loading one takes 10 to 100 ms, once."""
+    return ServiceModel(loader().load_service_model(service, "service-2"), service)
 
 
 @cache
