@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "task_definition": {"errors", "task_form", "task_memory"},
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
     "parameters": {"errors", "parameter_checks"},
-    "mesh_spec": {"parameters"},
+    "mesh_spec": {"parameters", "plan"},
     "interrupts": set(),
     "record": {"errors", "plan", "private", "redaction"},
     "progress": {"record"},
