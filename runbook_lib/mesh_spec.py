@@ -16,7 +16,18 @@ from pydantic import BaseModel
 from runbook_lib.parameters import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
 from runbook_lib.plan import Default, empty, merged, stated
 
-__all__ = ["Lifecycle", "Resource", "created", "desired", "node_arn", "partition", "quotas", "tags", "updated"]
+__all__ = [
+    "Lifecycle",
+    "Resource",
+    "carrier",
+    "created",
+    "desired",
+    "node_arn",
+    "partition",
+    "quotas",
+    "tags",
+    "updated",
+]
 
 LIMITS = ("timeout", "http", "http2", "grpc", "tcp")
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
@@ -136,6 +147,11 @@ def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
         ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
         ("connected Envoys per node", max(tasks, *(s.desired_count for s in p.services.values())), 50),
     ]
+
+
+def carrier(p: Parameters) -> str:
+    """Return the name of what carries the weights."""
+    return f"App Mesh {p.mesh.name}, route {p.router}/{p.route}"
 
 
 def tags(p: Parameters) -> dict[str, str]:

@@ -30,6 +30,9 @@ MATCH_WORDS: dict[str, tuple[str, ...]] = {
 HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states none
 
 
+LONGEST_WORD = 300
+
+
 def problems(p: Parameters) -> Iterator[str]:
     """Yield what single fields cannot tell: references, sums, protocols along a route."""
     for check in (
@@ -229,5 +232,7 @@ def _known(where: str, kind: str, name: str, known: Collection[str]) -> Iterator
 
 def nearest(word: str, known: list[str]) -> str:
     """Return a question that names the closest known word, or nothing."""
+    if len(word) > LONGEST_WORD:  # nobody's slip of a key, and slow to compare
+        return ""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else ""
