@@ -153,7 +153,7 @@ def _definitions(found: Survey) -> Iterator[Check]:
     for name, running in found.running.items():
         if running.definition is None or name in found.lifecycle.retired:
             continue
-        where = f"definition {running.definition['family']}"
+        where = f"definition {running.definition['family']} of {name}"
         if running.definition["family"] != p.services[name].task_definition:
             hint = f"services.{name}.task_definition: {running.definition['family']}"
             yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)

@@ -111,11 +111,16 @@ def settle() -> None:
     assert any(not control_plane.reconcile() for _ in range(100)), "ECS does not settle"
 
 
-def open_local(notebook: str = "", *, services: bool = False, **values: Any) -> Session:
-    """Open a session on an account of its own, which is empty unless its `services` are to run there."""
+def open_local(
+    notebook: str = "", *, services: bool = False, said: Mapping[str, Any] | None = None, **values: Any
+) -> Session:
+    """Open a session on an account of its own, which is empty unless its `services` are to run there.
+
+    `said` are values of any name, `services` too.
+    """
     records = record.root() / f"scene-{next(NUMBERS)}"
     own = {"environment": "scene", "account_id": str(next(ACCOUNTS)), "records": str(records)}
-    named = given(**{**own, **values})
+    named = given(**{**own, **values, **(said or {})})
     if services:
         p = parameters.load("scene", named)
         world.create(p, list(p.services), lambda service: other(p.account_id, service))

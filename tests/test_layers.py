@@ -29,18 +29,21 @@ ALLOWED: dict[str, set[str]] = {
     "forecast": {"errors", "stake"},
     "proof": {"forecast", "verdict"},
     "envoy_image": set(),
-    "task_form": set(),
+    "task_form": {"errors"},
     "task_memory": {"errors", "task_form"},
     "task_lint": {"envoy_image", "task_form"},
     "task_definition": {"errors", "task_form", "task_memory"},
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
-    "parameters": {"errors", "parameter_checks"},
+    "plain_yaml": set(),
+    "parameters": {"errors", "parameter_checks", "plain_yaml"},
     "mesh_spec": {"parameters"},
     "interrupts": set(),
-    "record": {"errors", "plan", "private", "redaction"},
+    "place": {"mesh_spec", "parameters"},
+    "chain": set(),
+    "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "progress": {"record"},
     "identity": {"errors", "service_models"},
-    "session": {"errors", "identity", "local", "parameters", "plan", "record", "redaction"},
+    "session": {"errors", "identity", "local", "parameters", "place", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -81,8 +84,8 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "proof", "redaction",
-    "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "place", "plain_yaml",
+    "plan", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
