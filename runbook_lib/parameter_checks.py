@@ -6,6 +6,7 @@ Pure: it reads parsed parameters and yields a sentence for each thing that must 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,20 @@ __all__ = ["nearest", "problems"]
 
 
 LONGEST_WORD = 300
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def problems(p: Parameters) -> Iterator[str]:
     """Yield what single fields cannot tell: references, sums, protocols along a route."""
-    for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift, _check_verdict):
+    for check in (
+        _check_image,
+        _check_services,
+        _check_providers,
+        _check_routes,
+        _check_shift,
+        _check_verdict,
+        _check_records,
+    ):
         yield from check(p)
 
 
@@ -31,6 +41,12 @@ def _check_image(p: Parameters) -> Iterator[str]:
     yield from image_problems(p.region, p.envoy.image_tag, fips=p.envoy.fips)
     if p.envoy.ignored_uid not in (None, p.envoy.user):
         yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
+
+
+def _check_records(p: Parameters) -> Iterator[str]:
+    scheme, separator, rest = (p.records or "").partition("://")
+    if separator and (scheme != "s3" or not BUCKET.fullmatch(rest.partition("/")[0])):
+        yield f"records: expected a folder, or s3://BUCKET/PREFIX; found {p.records!r}"
 
 
 def _check_verdict(p: Parameters) -> Iterator[str]:

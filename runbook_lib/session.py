@@ -153,7 +153,7 @@ class Session:
             raise self._error(call, error) from error
 
     def write(self, call: Call) -> Any:
-        """Make one call that changes something. Only `apply` may use this."""
+        """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
         return self._call(call, self._resolved(call.arguments))
 
     def wait_for(self, wait: Wait) -> Any:
