@@ -69,7 +69,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=2_592_000)]  # of a wait: 30 days at most
-Limit = Annotated[int, Field(ge=0, le=2_592_000)]  # of a wait: 30 days at most
+Limit = Annotated[int, Field(ge=0, le=2_592_000)]  # of a request; 0 is none
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
 UrlPath = Annotated[str, StringConstraints(pattern="^/")]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
