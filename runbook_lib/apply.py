@@ -68,7 +68,7 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Appl
     if not holds(before, change.expected):
         raise _stale(change, before)
     run = session.join_run()
-    run.intended(session.notebook, change)
+    run.intended(session.notebook, change, before)
     try:
         answer = session.write(change.call)
         change = _filled(change, {change.name: answer})

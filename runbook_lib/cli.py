@@ -22,13 +22,14 @@ from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record, unattended
 from runbook_lib.apply import apply
-from runbook_lib.errors import ParametersError, RunbookError
+from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor
+from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
-from runbook_lib.session import Session, ignored, open_session
+from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
 from runbook_lib.unattended import EXIT, environ
@@ -60,7 +61,8 @@ SILENT_SECONDS = 5  # a caller writes down every second what it did; one that do
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, its folder, or an environment's name for its newest run.")
+    str,
+    typer.Argument(metavar="RUN", help="A run's id, its folder's path, or an environment (name or file): its newest."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Rehearsed = Annotated[bool, typer.Option("--rehearse", help="Its rehearsal on the local mesh.")]
@@ -113,7 +115,8 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
     else:
         found["stage"] = supervisor.absence()
-    newest = record.latest(p.environment, p.records, p.target)
+    here = place_of(p, world_of(p))
+    newest = record.latest(p.environment, p.records, here, whenever=p.rehearsed and not here.world)
     found["run"] = newest.id if newest else None
     console.print_json(json.dumps(found)) if as_json else _standing(found)
 
@@ -129,11 +132,11 @@ def undo(
     """Take back what a run changed, last change first. It stops on anybody else's change."""
     with environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
-        session = _session_of(this, "apply")
+        session = _session_of("undo", this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
-        console.print(f"run {this.id}")
+        console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
         if plan.changes and (yes or _agreed("Take these back?")):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
@@ -151,7 +154,7 @@ def approve(
 ) -> None:
     """Approve the next step of a run. It is for exactly the plan it has now, until it runs out."""
     this = _found(run, rehearse)
-    session = _session_of(this, "plan")
+    session = _session_of("approve", this, "plan")
     look, steps = survey(session), plan_steps(session)
     if look.split.state is None:
         raise ParametersError("approve: no route yet: 03 was not applied", hint=f"runbook run {session.named}")
@@ -172,6 +175,7 @@ def hold(
 ) -> None:
     """Let the shift of a run stop at its next look. Weights stay, and running 05 again goes on."""
     this = _found(run, rehearse)
+    this.require_whole("hold")
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
@@ -183,12 +187,35 @@ def hold(
 @app.command()
 def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     """Judge every verdict of a run again from its stored counts. Secrets are looked for in its record, too."""
-    checked = check_run(_found(run, rehearse))
+    this = _found(run, rehearse)
+    this.require_format("verify")
+    checked = check_run(this)
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
     if not any(each.what.startswith("verdict") for each in checked):
         console.print("– no verdict in this run")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
+
+
+@app.command()
+def runs(environment: Annotated[str, typer.Argument(metavar="[ENV]", help="Only these.")] = "") -> None:
+    """List the recorded runs, the newest first. Each with its place and how it ended."""
+    names = [environment] if environment else record.environments()
+    found = [run for name in names for run in record.called(name)]
+    for each in sorted(found, key=lambda run: run.id, reverse=True):
+        console.print(f"{each.id}  {each.environment}  {_told_of(each)}")
+    if not found:
+        console.print("nothing is recorded")
+
+
+def _told_of(run: record.Run) -> str:
+    """Return in one line where a run belongs and how it ended; what is wrong with its record is said there."""
+    try:
+        run.require_format("runs")
+        ended = (run.summary() or {}).get("outcome", "under way, or cut short")
+        return f"{run.opened.get('mode')}  {ended}  {run.place}"
+    except RunbookError as error:
+        return error.message
 
 
 @app.command()
@@ -292,25 +319,78 @@ def _first(run: record.Run, need: str) -> Evidence:
 
 
 def _found(name: str, rehearse: bool) -> record.Run:
-    """Return a run by its id or folder, or an environment's newest: of its own target, or its newest rehearsal.
+    """Return a run by its id or its folder's path, or an environment's newest: at its own place, or its rehearsal.
 
     A rehearsal is never taken for the real one. Where there is nothing else, it is what the name means.
     """
-    run = record.find(name)
-    if name != run.environment or "file" not in run.opened:
-        return run
-    own = "local" if rehearse else parameters.load(run.opened["file"]).target
-    newest = record.latest(name, target=own)
-    if newest is None and rehearse:
-        raise ParametersError(f"run: no rehearsal of {name} is recorded", hint=f"runbook run {name} --rehearse")
-    return newest or run
+    if name.endswith((".yaml", ".yml")) or name in {file.stem for file in parameters.FOLDER.glob("*.yaml")}:
+        return _newest_of(name, rehearse)
+    if record.ID.fullmatch(name) or record.is_path(name):
+        return record.find(name)
+    return _newest_called(name, rehearse)
 
 
-def _session_of(run: record.Run, mode: str) -> Session:
-    """Open the environment a run was about, as it was given then."""
+def _newest_of(named: str, rehearse: bool) -> record.Run:
+    """Return the newest run at the place that a parameters file names now."""
+    p = parameters.load(named)
+    local = parameters.load(named, {"target": "local"})
+    for each in [local] if rehearse else [p, local]:
+        if found := record.latest(each.environment, each.records, place_of(each), whenever=True):
+            return found
+    others = [run.id for run in record.called(p.environment)]
+    words = f"; of other places: {', '.join(others[:5])}" if others else ""
+    what = f"no rehearsal of {named}" if rehearse else f"nothing of {place_of(p)}"
+    again = f"runbook run {named}{' --rehearse' if rehearse else ''}"
+    raise ParametersError(f"run: {what} is recorded{words}", hint=again)
+
+
+def _newest_called(environment: str, rehearse: bool) -> record.Run:
+    """Return the newest run of an environment whose file is elsewhere; refuse to choose between places."""
+    runs = [run for run in record.runs(environment) if not rehearse or _is_rehearsal(run)]
+    runs = [run for run in runs if not _is_rehearsal(run)] or runs
+    newest = {run.place.site if run.place else None: run.id for run in reversed(runs)}
+    if not runs:
+        what = "no rehearsal" if rehearse else "nothing"
+        raise ParametersError(f"run: {what} is recorded under {environment!r}", hint="runbook runs")
+    if len(newest) > 1:
+        found = "\n".join(f"- {run}: {place or 'of a former format'}" for place, run in newest.items())
+        raise ParametersError(
+            f"run: {environment} is the name of several places:\n{found}", hint="name a run by its id, as one of these"
+        )
+    return runs[0]
+
+
+def _is_rehearsal(run: record.Run) -> bool:
+    return run.opened.get("target") == "local"
+
+
+def _session_of(what: str, run: record.Run, mode: str) -> Session:
+    """Open the environment a run was about, as it was given then; refuse where that is another place now."""
+    run.require_whole(what)
     opened = run.opened
-    _say_ignored(parameters.load(opened["file"], opened["given"]))
-    return open_session({**opened["given"], "environment": opened["file"], "mode": mode}, "command")
+    given = {**opened["given"], "environment": opened["file"], "mode": mode}
+    p = parameters.load(opened["file"], given)
+    _require_place(what, run, place_of(p, world_of(p)))
+    _say_ignored(p)
+    session = open_session(given, "command")
+    _require_place(what, run, session.place)
+    return session
+
+
+def _require_place(what: str, run: record.Run, here: Place) -> None:
+    own, file = run.place, run.opened["file"]
+    if own is None or here.has(own):
+        return
+    if here.site == own.site:
+        now = f"another one runs now, {here.world}" if here.world else "none runs now"
+        raise TargetError(
+            f"{what}: run {run.id} was of the local mesh {own.world}, which is gone with all that it held; {now}",
+            hint=f"start again: runbook run {file}",
+        )
+    raise TargetError(
+        f"{what}: run {run.id} is of {own}; {file} now names {here}",
+        hint="give the file its former values, or take the run's changes back by hand; nothing was changed",
+    )
 
 
 def _say_ignored(p: parameters.Parameters) -> None:

@@ -106,7 +106,7 @@ def _newest_attempt(session: Session) -> list[dict[str, Any]]:
     """Return decisions, approvals and holds of the newest attempt, from the newest run that has any."""
     p = session.parameters
     both = {p.shift.stable, p.shift.canary}
-    for run in record.runs(p.environment, p.records, p.target):
+    for run in record.runs(p.environment, p.records, session.place):
         events = [_event(line) for line in run.lines() if line["event"] in ("decision", "approved", "hold")]
         ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
         if any(e["event"] == "decision" for e in ours):

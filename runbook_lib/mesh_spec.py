@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook_lib.parameters import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
 
-__all__ = ["Lifecycle", "Resource", "desired", "node_arn", "partition", "quotas", "tags"]
+__all__ = ["Lifecycle", "Resource", "carrier", "desired", "node_arn", "partition", "quotas", "tags"]
 
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
 
@@ -109,6 +109,11 @@ def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
         ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
         ("connected Envoys per node", max(tasks, *(s.desired_count for s in p.services.values())), 50),
     ]
+
+
+def carrier(p: Parameters) -> str:
+    """Return the name of what carries the weights."""
+    return f"App Mesh {p.mesh.name}, route {p.router}/{p.route}"
 
 
 def tags(p: Parameters) -> dict[str, str]:

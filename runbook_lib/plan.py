@@ -31,6 +31,7 @@ __all__ = [
     "as_command",
     "clear",
     "differences",
+    "fingerprint",
     "holds",
     "mapped",
     "merged",
@@ -257,6 +258,13 @@ def as_command(call: Call, region: str) -> str:
     """Return a call as the AWS CLI's command line, for somebody who must make it by hand."""
     arguments = shlex.quote(json.dumps(call.arguments, default=str))
     return f"aws {call.service} {call.operation.replace('_', '-')} --region {region} --cli-input-json {arguments}"
+
+
+def fingerprint(state: Any) -> str:
+    """Return sixteen hexadecimal digits that name exactly this state, versions included; "" for what is not there."""
+    if state is ABSENT:
+        return ""
+    return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def empty(value: Any) -> bool:

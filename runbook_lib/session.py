@@ -52,6 +52,7 @@ from runbook_lib.identity import (
     utc,
 )
 from runbook_lib.parameters import Parameters
+from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.redaction import scrubbed
 
@@ -194,9 +195,14 @@ class Session:
         self.traffic = f"{shares} ({at})" if weights else ""
 
     def latest_run(self) -> record.Run | None:
-        """Return the environment's newest run that applies, ended or not."""
+        """Return the newest run that applies in the session's place, ended or not."""
         p = self.parameters
-        return _executing() or record.latest(p.environment, p.records, p.target)
+        return _executing() or record.latest(p.environment, p.records, self.place)
+
+    @property
+    def place(self) -> Place:
+        """Where the session is: the file's own place, in the local mesh that it reached."""
+        return place_of(self.parameters, self.connection.world)
 
     @cached_property
     def core(self) -> Any:
@@ -261,12 +267,11 @@ class Session:
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
         if self.run is None:
-            p = self.parameters
+            p, place = self.parameters, self.place
             opened = opening(p, self.file, self.given)
-            world = self.connection.world
-            self.run = _executing() or record.open_or_join(p.environment, p.records, world, **opened)
-            if world and not self.run.world:
-                self.run.write("joined", world=world)
+            self.run = _executing() or record.open_or_join(p.environment, p.records, place, **opened)
+            if place.world and not self.run.world:
+                self.run.write("joined", world=place.world)
         return self.run
 
     @contextmanager
@@ -275,6 +280,7 @@ class Session:
         run = self.join_run()
         self.lock = self.lock or record.lock_of(run)
         with record.held(run, self.lock, self.identity.arn):
+            run.take_in()
             yield
 
     def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:
@@ -338,9 +344,8 @@ def world_of(p: Parameters) -> str:
 
 
 def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's first line says, beside its environment: enough to come back to it from any folder."""
-    place = [p.account_id, p.region, p.mesh.name] if p.target == "aws" else None
-    return {"file": files.located(file), "given": dict(given), "target": p.target, "place": place}
+    """Return what a run's first line says, beside its place: enough to come back to it from any folder."""
+    return {"file": files.located(file), "given": dict(given), "target": p.target}
 
 
 def open_session(

@@ -38,10 +38,12 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "parameter_checks", "plain_yaml"},
     "mesh_spec": {"parameters"},
     "interrupts": set(),
-    "record": {"errors", "plan", "private", "redaction"},
+    "place": {"mesh_spec", "parameters"},
+    "chain": set(),
+    "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "progress": {"record"},
     "identity": {"errors", "service_models"},
-    "session": {"errors", "identity", "local", "parameters", "plan", "record", "redaction"},
+    "session": {"errors", "identity", "local", "parameters", "place", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -82,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plain_yaml",
+    "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "place", "plain_yaml",
     "plan", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
