@@ -175,6 +175,8 @@ def show_plan(plan: Plan) -> None:
     """Show what a plan would change, field by field, and how each change is taken back."""
     for assumed in plan.assumed:
         display(Words(f"assumed applied: {assumed}", "WARN"))
+    for kept in plan.kept:
+        display(Words(f"kept, since the parameters file has no key for it: {kept}"))
     if not plan.changes:
         display(Words(plan.obstacle, "WARN") if plan.obstacle else Words("nothing to change"))
         return

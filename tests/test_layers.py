@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
     "plain_yaml": set(),
     "parameters": {"errors", "parameter_checks", "plain_yaml"},
-    "mesh_spec": {"parameters"},
+    "mesh_spec": {"parameters", "plan"},
     "interrupts": set(),
     "place": {"mesh_spec", "parameters"},
     "chain": set(),
