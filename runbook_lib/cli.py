@@ -11,12 +11,14 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -26,6 +28,7 @@ from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.printable import visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
@@ -56,8 +59,23 @@ class Commands(TyperGroup):
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
 app.add_typer(local, name="local")
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+class Screen(Console):
+    """A terminal, or what stands for one, that obeys nothing in the text it is given."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the parts of what is printed, whatever it is made of: their text visible, the styles left."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(visible(part.text), part.style)
+
+    def print_json(self, json: str | None = None, **options: Any) -> None:
+        """Print JSON in ASCII, in which every other character has an escape of JSON's own."""
+        super().print_json(json, **{"ensure_ascii": True, **options})
+
+
+console = Screen(highlight=False, soft_wrap=True, markup=False, emoji=False)
+complaints = Screen(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")

@@ -69,7 +69,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=2_592_000)]  # of a wait: 30 days at most
-Limit = Annotated[int, Field(ge=0, le=2_592_000)]  # of a wait: 30 days at most
+Limit = Annotated[int, Field(ge=0, le=2_592_000)]  # of a request; 0 is none
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
 UrlPath = Annotated[str, StringConstraints(pattern="^/")]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
@@ -390,7 +390,9 @@ class Parameters(Strict):
     telemetry: Telemetry = Field(Telemetry(period_seconds=60, delay_seconds=120), description="CloudWatch's grain")
     traffic: Traffic = Field(Traffic(requests_per_second=300), description="the local mesh's own load")
     approval: Approval | None = Field(None, description="an approval given beside the file")
-    records: str | None = Field(None, description="where runs are kept; null: runs/ here")
+    records: str | None = Field(
+        None, description="a folder for runs, or s3://BUCKET/PREFIX for a copy of each applied run; null: runs/ here"
+    )
 
     _notes: tuple[str, ...] = PrivateAttr(())
 

@@ -54,6 +54,7 @@ from runbook_lib.identity import (
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Call, Reading, Wait
+from runbook_lib.printable import visible
 from runbook_lib.redaction import scrubbed
 
 __all__ = ["Session", "ignored", "open_session", "opening"]
@@ -153,7 +154,7 @@ class Session:
             raise self._error(call, error) from error
 
     def write(self, call: Call) -> Any:
-        """Make one call that changes something. Only `apply` may use this."""
+        """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
         return self._call(call, self._resolved(call.arguments))
 
     def wait_for(self, wait: Wait) -> Any:
@@ -385,7 +386,7 @@ def _show_errors(session: Session) -> None:
         return
 
     def show(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
-        error.args = tuple(scrubbed(a) if isinstance(a, str) else a for a in error.args)
+        error.args = tuple(visible(scrubbed(a)) if isinstance(a, str) else a for a in error.args)
         lines = [f"{kind.__name__}: {error}"]
         if not isinstance(error, RunbookError):
             lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]
