@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jmespath
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
 from runbook_lib.plan import (
@@ -31,6 +30,9 @@ from runbook_lib.plan import (
 from runbook_lib.session import Session
 
 __all__ = ["Applied", "apply"]
+
+READ_AGAIN = 40  # times, until what was written must be seen
+READ_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +85,17 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Appl
 
 def _read_back(session: Session, change: Change, before: Any, answer: Any) -> Any:
     """Return the state after a change; a fresh thing may take some seconds until every reader sees it."""
-    tries = Retrying(
-        stop=stop_after_attempt(40),
-        wait=wait_fixed(0.5),
-        sleep=session.sleep,
-        retry=retry_if_result(lambda state: not holds(state, change.wanted)),
-    )
-    try:
-        state = tries(session.read, change.reading)
-    except RetryError as error:
-        state = error.last_attempt.result()
+    state = session.read(change.reading)
+    for _ in range(READ_AGAIN):
+        if holds(state, change.wanted):
+            break
+        session.sleep(READ_AGAIN_SECONDS)
+        state = session.read(change.reading)
+    else:
         raise ReadBackError(
             f"{change.name}: AWS does not show what was written:\n{_shown(change.wanted, state)}",
             hint="somebody else may be changing it; run the notebook again to see where things stand",
-        ) from None
+        )
     _refuse_foreign(change, before, jmespath.search(change.reading.query, answer), state)
     return state
 

@@ -11,7 +11,7 @@ import json
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runbook_lib import approvals, parameters, record, unattended
+from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
@@ -29,10 +29,13 @@ from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
-from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.wording import divided, fields_of, title_of
+
+
+if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
+    from runbook_lib import unattended
 
 
 class Commands(TyperGroup):
@@ -80,18 +83,20 @@ def run(
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
+    from runbook_lib import unattended
+
     given = _given(p, context.args)
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
-    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [word for option, value in again.items() if value for word in (option, value)]
     words += ["--rehearse"] * rehearse
     words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
     _tell(this, summary, failure, environment, words)
-    raise typer.Exit(EXIT[summary["outcome"]])
+    raise typer.Exit(unattended.EXIT[summary["outcome"]])
 
 
 @app.command()
@@ -123,7 +128,9 @@ def undo(
     rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first. It stops on anybody else's change."""
-    with environ(RUNBOOK_TAKE_OVER=take_over):
+    from runbook_lib import unattended
+
+    with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of(this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""

@@ -10,6 +10,7 @@ import ast
 import atexit
 import os
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,6 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from filelock import FileLock
-from IPython.core.getipython import get_ipython
 
 from runbook_lib import parameters as files
 from runbook_lib import record
@@ -297,7 +297,8 @@ def _show_errors(session: Session) -> None:
 
     Whatever cell such an error ended, and wherever it was raised, its word goes into the run from here.
     """
-    shell: Any = get_ipython()
+    kernel = sys.modules.get("IPython")  # where nobody has loaded it, this is no kernel
+    shell: Any = kernel.get_ipython() if kernel else None
     if shell is None:
         return
 
