@@ -16,6 +16,7 @@
     │   ├── ForeignChangeError  another writer was there between our write and our reading
     │   ├── ReadBackError       AWS does not show what was written
     │   ├── WaitError           a wait came to its end
+    │   ├── RecordError         the run's record cannot be written, or is not whole
     │   └── RollbackError       the way back to stable could not be made, or traffic does not show it
     ├── Held                    traffic stays where it is, somebody is to decide   exit 3
     └── RolledBack              traffic is back on the stable service              exit 4
@@ -41,6 +42,7 @@ __all__ = [
     "PlanError",
     "PrerequisiteError",
     "ReadBackError",
+    "RecordError",
     "Refused",
     "RollbackError",
     "RolledBack",
@@ -126,6 +128,10 @@ class ReadBackError(Failed):
 
 class WaitError(Failed):
     reason = "wait"
+
+
+class RecordError(Failed):
+    reason = "record"
 
 
 class RollbackError(Failed):

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from runbook_lib.errors import LockError, ParametersError
+from runbook_lib.errors import LockError, ParametersError, RecordError
 from runbook_lib.plan import Change
 from runbook_lib.redaction import redacted
 
@@ -68,13 +68,13 @@ class Run:
         return next((line["world"] for line in self.lines() if line["event"] == "joined"), "")
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append one line to the journal and force it to the disk."""
+        """Append one line to the journal and force it to the disk; raise RecordError where that cannot be done."""
         line = {
             "event": event,
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             **redacted(fields),
         }
-        with (self.folder / "record.jsonl").open("ab+") as journal:
+        with _writing(self.folder), (self.folder / "record.jsonl").open("ab+") as journal:
             if journal.tell():
                 journal.seek(-1, os.SEEK_END)
                 if journal.read(1) != b"\n":  # what a crash cut off must not take this line with it
@@ -102,10 +102,14 @@ class Run:
                 continue
 
     def summarise(self, summary: dict[str, Any], *, closes: bool = True) -> None:
-        """Write summary.json by rename, and close the run where its outcome ends it (and `closes` says so)."""
+        """Write summary.json by rename, and close the run where its outcome ends it (and `closes` says so).
+
+        Raises RecordError where it cannot be written.
+        """
         part = self.folder / ".summary.json"
-        part.write_text(json.dumps(redacted(summary), indent=2, default=str) + "\n")
-        part.replace(self.folder / "summary.json")
+        with _writing(self.folder):
+            part.write_text(json.dumps(redacted(summary), indent=2, default=str) + "\n")
+            part.replace(self.folder / "summary.json")
         if closes and summary["outcome"] in ("done", "rolled_back") and not self.closed:
             self.write("closed", outcome=summary["outcome"])
 
@@ -116,19 +120,35 @@ class Run:
 
 
 def start(environment: str, base: str | None = None, **opened: Any) -> Run:
-    """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line."""
+    """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line.
+
+    Raises RecordError where that cannot be done.
+    """
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
     folder = _base(base) / environment / name
-    folder.mkdir(parents=True)
-    if _base(base).resolve() != root().resolve():  # a run kept elsewhere is found by its id too
-        (root() / environment).mkdir(parents=True, exist_ok=True)
-        (root() / environment / name).symlink_to(folder.resolve())
-    link = folder.parent / f".latest-{name}"
-    link.symlink_to(name)
-    link.replace(folder.parent / "latest")
+    with _writing(folder):
+        folder.mkdir(parents=True)
+        if _base(base).resolve() != root().resolve():  # a run kept elsewhere is found by its id too
+            (root() / environment).mkdir(parents=True, exist_ok=True)
+            (root() / environment / name).symlink_to(folder.resolve())
+        link = folder.parent / f".latest-{name}"
+        link.symlink_to(name)
+        link.replace(folder.parent / "latest")
     run = Run(folder)
     run.write("opened", **{"environment": environment, "mode": "apply", **opened})
     return run
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what a disk, or whoever took the folder away, does to a writer into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"the record in {folder} cannot be written: {error.strerror or error}",
+            hint="free the disk or give the folder back, then run again: it goes on from where AWS stands",
+        ) from error
 
 
 def latest(environment: str, base: str | None = None, target: str = "") -> Run | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib import record
-from runbook_lib.errors import ParametersError
+from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.record import Run, find, latest, open_or_join, start
 from tests.scenes import one
 
@@ -46,6 +46,20 @@ def test_a_line_is_on_the_disk_when_write_returns(base: str, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size) or sync(file))
     run.write("said", text="a")
     assert synced == [(run.folder / "record.jsonl").stat().st_size]
+
+
+@pytest.mark.parametrize("write", [lambda run: run.write("said"), lambda run: run.summarise({"outcome": "held"})])
+def test_a_run_whose_folder_is_gone_says_so_in_one_sentence(write: Callable[[Run], None], base: str) -> None:
+    run = start("scene", base)
+    shutil.rmtree(run.folder)
+    with pytest.raises(RecordError, match="cannot be written: No such file or directory"):
+        write(run)
+
+
+def test_a_run_that_cannot_be_opened_says_so_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder was")
+    with pytest.raises(RecordError, match="cannot be written"):
+        start("scene", str(tmp_path / "runs"))
 
 
 def test_lines_come_back_in_order(base: str) -> None:
