@@ -53,7 +53,7 @@ HOMES = {
 }
 HOME_OF = {word: home for home, words in HOMES.items() for word in words}
 
-__all__ = sorted(HOME_OF)  # noqa: PLE0605 - every word, as HOMES has them
+__all__ = sorted(HOME_OF)
 
 
 class _Words(ModuleType):

@@ -26,13 +26,13 @@ from runbook_lib.local import inject, supervisor
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
+from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, open_session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.wording import divided, fields_of, title_of
-
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
     from runbook_lib import unattended
@@ -117,6 +117,30 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
     newest = record.latest(p.environment, p.records, p.target)
     found["run"] = newest.id if newest else None
     console.print_json(json.dumps(found)) if as_json else _standing(found)
+
+
+@app.command()
+def rollback(
+    environment: Environment,
+    rehearse: Rehearsed = False,
+    force: Annotated[bool, typer.Option("--force", help="Even where stable runs no task.")] = False,
+) -> None:
+    """Put all traffic back on stable in one write, whatever else runs. It asks nobody and needs no record."""
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(f"rollback: {p.environment} is local, and the local mesh is {supervisor.absence()}")
+    named = {"environment": environment, "mode": "apply", **given}
+    session = patiently(lambda: open_session(named, "rollback"), _warn, time.sleep, time.monotonic)
+    back = roll_back(session, console.print, force=force)
+    told = [f"{divided(back.weights)}: " + ("read back" if back.decision else "nothing was left to roll back")]
+    for words in (*told, *back.notes, session.spare.words):
+        if words:
+            console.print(scrubbed(words))
+
+
+def _warn(words: str) -> None:
+    complaints.print(scrubbed(words))
 
 
 @app.command()

@@ -14,12 +14,14 @@ from runbook_lib import ecs, telemetry
 from runbook_lib.approvals import holds
 from runbook_lib.history import read_attempt
 from runbook_lib.plan import Evidence
+from runbook_lib.rollback import read_signature
 from runbook_lib.session import Session
 from runbook_lib.survey import Survey
 from runbook_lib.wording import divided
 
 __all__ = ["Hazard", "Hazards"]
 
+WORD_SECONDS = 3  # until whoever rolled back has said so
 SHORT_LOOKS = 3  # in a row in which tasks are missing or unhealthy, until that is no mere replacement of one
 
 
@@ -63,13 +65,28 @@ class Hazards:
 
     def of_weights(self, found: Survey, step: int) -> Hazard | None:
         """Return what weights mean that are not this step's: somebody said go back, or wrote on their own."""
-        live = dict(found.split.weights)
-        if live == self.shift.weights_at(step):
+        live, oddity = dict(found.split.weights), self.of_targets(found)
+        if live == self.shift.weights_at(step) and not oddity:
             return None
-        newest = (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]
-        if newest["phase"] == "rolled back" and live == self.shift.weights_at(0):
-            return Hazard("by_hand", newest["words"], "gone back")
-        return Hazard("foreign_change", f"somebody changed the weights to {divided(live)}")
+        if live and not live.get(self.shift.canary):
+            return Hazard("by_hand", self._word_of_rollback(found), "gone back")
+        return oddity or Hazard("foreign_change", f"somebody changed the weights to {divided(live)}")
+
+    def of_targets(self, found: Survey) -> Hazard | None:
+        """Return what nobody who shifts between these two services can have written."""
+        words = found.split.oddity((self.shift.stable, self.shift.canary))
+        return Hazard("foreign_change", words) if words else None
+
+    def _word_of_rollback(self, found: Survey) -> str:
+        """Return who rolled back, from this machine's record or the mark left at AWS: either comes a moment later."""
+        since = max((line["at"] for line in self.journal if line["phase"] == "written"), default=0.0)
+        for _ in self.session.looks("word of who rolled back", WORD_SECONDS, 0.5):
+            newest = (read_attempt(self.session, ended=True) or [{"phase": "", "at": 0.0, "words": ""}])[-1]
+            if newest["phase"] in ("rolled back", "settled") and newest["at"] >= since:
+                return str(newest["words"])
+            if words := read_signature(found, since):
+                return f"by hand: {words}"
+        return f"somebody gave {self.shift.stable} all of the canary's traffic, and left no word of it"
 
     def _others(self) -> Iterator[Hazard]:
         yield from self._of_tasks()

@@ -103,15 +103,22 @@ def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
 
 
 def _newest_attempt(session: Session) -> list[dict[str, Any]]:
-    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any."""
+    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any.
+
+    A rollback by somebody who did not watch it has a run of its own, and belongs to the attempt that it ended.
+    """
     p = session.parameters
     both = {p.shift.stable, p.shift.canary}
+    rollbacks: list[dict[str, Any]] = []
     for run in record.runs(p.environment, p.records, p.target):
         events = [_event(line) for line in run.lines() if line["event"] in ("decision", "approved", "hold")]
         ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
-        if any(e["event"] == "decision" for e in ours):
-            return _last_attempt(ours)
-    return []
+        phases = {e["phase"] for e in ours if e["event"] == "decision"}
+        if phases - {*ENDED}:
+            return _last_attempt(sorted([*ours, *rollbacks], key=lambda e: float(e["at"])))
+        if phases:
+            rollbacks = [*ours, *rollbacks]
+    return _last_attempt(rollbacks)
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any]:

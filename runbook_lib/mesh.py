@@ -6,6 +6,7 @@ the runbook asks of an engine is `read_split`, `plan_split`, `plan_settle`, `ref
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ __all__ = [
     "NOTEBOOKS",
     "Split",
     "inbound",
+    "plan_mark",
     "plan_removal",
     "plan_retirement",
     "plan_rollback",
@@ -31,6 +33,7 @@ __all__ = [
     "plan_trial",
     "plan_trial_end",
     "read_live",
+    "read_mark",
     "read_split",
     "read_trial",
     "read_weights",
@@ -56,6 +59,8 @@ NOTEBOOKS = {
     "06": "06_tear_down_service_b",
 }
 RETIRED = "runbook:retired"
+ROLLED_BACK = "runbook:rolled-back"
+NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
 TAKE_OUT = "it is not this shift's to move: take it out of the route, or shift with a file that names it"
 
 Live = Mapping[str, Any]
@@ -338,6 +343,26 @@ def _there(split: Split) -> Mapping[str, Any]:
     return split.state
 
 
+def plan_mark(split: Split, before: str, words: str) -> Plan:
+    """Plan a mark on the route that says who rolled back, for whoever watches elsewhere; `before` is the last one."""
+    arn, value = _there(split)["arn"], NO_TAG.sub("-", words)[:256]
+    mark = Change(
+        name=f"mark {split.resource.key} as rolled back",
+        verb="tag",
+        call=Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": ROLLED_BACK, "value": value}]}),
+        reading=_tag_reading(arn, ROLLED_BACK),
+        expected=before or None,
+        wanted=value,
+        no_inverse="it says who rolled back, and when",
+    )
+    return Plan("rollback", (mark,))
+
+
+def read_mark(session: Session, split: Split) -> str:
+    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
+    return session.read(_tag_reading(_there(split)["arn"], ROLLED_BACK)) or ""
+
+
 def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the route with one target left, and the mark of who was retired."""
     gone = {retire, *split.retired}
@@ -366,8 +391,12 @@ def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
 
 
 def _retired_reading(arn: str) -> Reading:
+    return _tag_reading(arn, RETIRED)
+
+
+def _tag_reading(arn: str, key: str) -> Reading:
     call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
-    return Reading(call, f"tags[?key=='{RETIRED}'].value | [0]", absent=("NotFoundException",))
+    return Reading(call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",))
 
 
 def series(p: Parameters) -> dict[str, dict[str, tuple[Series, ...]]]:

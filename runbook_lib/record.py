@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from runbook_lib.errors import LockError, ParametersError, RecordError
 from runbook_lib.plan import Change
 from runbook_lib.redaction import redacted
 
-__all__ = ["Run", "find", "held", "holder", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
+__all__ = ["Run", "Spare", "find", "held", "holder", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -119,6 +120,39 @@ class Run:
         return json.loads(file.read_text()) if file.is_file() else None
 
 
+@dataclass
+class Spare:
+    """What a run's folder would not take: lines in a folder of their own, or nowhere.
+
+    `why` is the last reason, "" where everything was recorded.
+    """
+
+    why: str = ""
+    kept: Run | None = None
+    lost: int = 0
+
+    def keep(self, write: Callable[[Run], None], error: RecordError) -> None:
+        """Let `write` put a line where there is room for it: in the state folder, or among temporary files."""
+        self.why = str(error.__cause__ or error.message)
+        for folder in (state_folder(), Path(tempfile.gettempdir())):
+            with suppress(OSError, RecordError):
+                if self.kept is None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self.kept = Run(Path(tempfile.mkdtemp(prefix="runbook-unrecorded-", dir=folder)))
+                write(self.kept)
+                return
+            self.kept = None
+        self.lost += 1
+
+    @property
+    def words(self) -> str:
+        """Say that the record is incomplete and where the rest is; "" where it is not."""
+        if not self.why:
+            return ""
+        where = f"what is missing is in {self.kept.folder}" if self.kept else "what is missing could be kept nowhere"
+        return f"the record is incomplete ({self.why}): {where}"
+
+
 def start(environment: str, base: str | None = None, **opened: Any) -> Run:
     """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line.
 
@@ -182,7 +216,8 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
     passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")} - {None}
     outermost = not lock.is_locked
     try:
-        lock.acquire(timeout=0)
+        with _writing(Path(lock.lock_file).parent):
+            lock.acquire(timeout=0)
     except Timeout:
         found = _noted(lock)
         if found.get("run") in passed:
@@ -195,11 +230,13 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
         ) from None
     try:
         if outermost:
-            _write_note(lock, run, who)
+            with _writing(Path(lock.lock_file).parent):
+                _write_note(lock, run, who)
         yield
     finally:
         if outermost:
-            _note(lock).unlink(missing_ok=True)
+            with suppress(OSError):  # its folder may be gone; whoever looks at it looks at the lock too
+                _note(lock).unlink(missing_ok=True)
         lock.release()
 
 
@@ -226,10 +263,15 @@ def lock_of(run: Run) -> FileLock:
     mesh is its checkout's own, and so is its lock.
     """
     place = run.opened.get("place")
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "runbook"
+    folder = state_folder()
     file = folder / f"{'-'.join(place)}.lock" if place else run.folder.parent / ".lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(file, thread_local=False)
+
+
+def state_folder() -> Path:
+    """Return this user's own folder for what belongs to no checkout."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "runbook"
 
 
 def _note(lock: FileLock) -> Path:

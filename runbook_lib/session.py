@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,11 +27,14 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,
     CredentialRetrievalError,
+    HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
     TokenRetrievalError,
 )
+from botocore.parsers import ResponseParserError
 from filelock import FileLock
 
 from runbook_lib import parameters as files
@@ -40,9 +43,11 @@ from runbook_lib.errors import (
     CallError,
     CredentialsError,
     ParametersError,
+    RecordError,
     RunbookError,
     TargetError,
     ThrottledError,
+    UnreachableError,
     WaitError,
 )
 from runbook_lib.parameters import Parameters
@@ -104,6 +109,7 @@ class Session:
     clients: dict[str, Any] = field(default_factory=dict)
     run: record.Run | None = None
     lock: FileLock | None = None
+    spare: record.Spare = field(default_factory=record.Spare)
 
     @property
     def applies(self) -> bool:
@@ -137,7 +143,7 @@ class Session:
         try:
             pages = self._client(service).get_paginator(operation).paginate(**arguments)
             return [item for page in pages for item in page.get(key, [])]
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             raise _call_error(call, error) from error
 
     def write(self, call: Call) -> Any:
@@ -170,7 +176,9 @@ class Session:
                     return
                 self.waiting(what, passed, most)
                 if not told and passed >= LONG_SECONDS and (run := _executing()):
-                    run.write("waiting", notebook=self.notebook, what=what, since=since, most=round(most))
+                    said = {"notebook": self.notebook, "what": what, "since": since, "most": round(most)}
+                    with suppress(RecordError):  # nothing but a word to whoever looks on
+                        run.write("waiting", **said)
                     told = True
                 self.sleep(interval)
         finally:
@@ -197,6 +205,16 @@ class Session:
                 self.run.write("joined", world=world)
         return self.run
 
+    def note(self, write: Callable[[record.Run], None]) -> None:
+        """Let `write` put a line into the run, or beside it where its folder takes none: no disk stops what is watched.
+
+        What then is missing in the record, and where it is, `spare` says.
+        """
+        try:
+            write(self.join_run())
+        except RecordError as error:
+            self.spare.keep(write, error)
+
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Hold the environment against every other run on this machine; raise LockError where one holds it."""
@@ -213,7 +231,7 @@ class Session:
     def _call(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         try:
             answer = getattr(self._client(call.service), call.operation)(**arguments)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             raise _call_error(call, error) from error
         answer.pop("ResponseMetadata", None)  # headers are nobody's state
         return answer
@@ -235,13 +253,15 @@ class Session:
         """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
         if run := _executing():
             by = os.environ.get("RUNBOOK_PID")  # another process may have taken the run over
-            run.write("ended", word=error.reason, error=type(error).__name__, by=by)
+            with suppress(RecordError):  # the error itself says it too
+                run.write("ended", word=error.reason, error=type(error).__name__, by=by)
 
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
         run = _executing() or self.run
         if run and run.folder.is_dir():
-            run.write("calls", notebook=self.notebook, **self.counts())
+            with suppress(RecordError):
+                run.write("calls", notebook=self.notebook, **self.counts())
 
 
 def _executing() -> record.Run | None:
@@ -406,7 +426,11 @@ OUT = CredentialsError, f"log in again and {GO_ON}"
 THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
 KNOWN: dict[str, tuple[type[CallError], str]] = {
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"), OUT),
-    **dict.fromkeys(("Throttling", "ThrottlingException", "TooManyRequestsException"), THROTTLED),
+    **dict.fromkeys(
+        ("Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"),
+        THROTTLED,
+    ),
+    **dict.fromkeys(("RequestTimeout", "RequestTimeoutException"), (UnreachableError, GO_ON)),
     "AccessDeniedException": (
         CallError,
         "this identity lacks a permission; 00_check_environment lists what is needed",
@@ -419,6 +443,9 @@ def _call_error(call: Call, error: Exception) -> CallError:
     where = f"{call.service} {call.operation}"
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        kind, advice = KNOWN.get(code, (CallError, GO_ON))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        unknown = THROTTLED if status == 429 else (UnreachableError if status >= 500 else CallError, GO_ON)
+        kind, advice = KNOWN.get(code, unknown)
         return kind(f"{where}: {code}: {message}", hint=advice)
-    return CallError(f"{where}: {error}", hint="check the connection, then run again")
+    kind = UnreachableError if isinstance(error, (ConnectionError, HTTPClientError, ResponseParserError)) else CallError
+    return kind(f"{where}: {error}", hint="check the connection, then run again")

@@ -34,6 +34,7 @@ from runbook_lib.judging import counts_of, settings_of
 from runbook_lib.outlook import require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
+from runbook_lib.rollback import roll_back
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
@@ -112,11 +113,7 @@ def go_back(session: Session) -> Decision | None:
 
     A shift under way ends by it.
     """
-    found, back = survey(session), session.parameters.shift.weights_at(0)
-    if not apply(session, clear(found.plan_step(0))):
-        return None
-    words = "by hand: back to 0 % in one write"
-    return write_down(session, Decision("rolled back", found.canary_weight, back, words, at=session.wall()))
+    return roll_back(session, lambda command: None).decision
 
 
 def _require_evidence(evidence: Sequence[Evidence]) -> None:
