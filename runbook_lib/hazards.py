@@ -95,8 +95,13 @@ class Hazards:
             yield Hazard("alarm", f"in ALARM: {', '.join(ringing)}", "roll back")
         if gone := [name for name, state in alarms.items() if state == "MISSING"]:
             yield Hazard("alarm_missing", f"no longer there: {', '.join(gone)}")
-        if new := holds(self.session.join_run())[self.settled :]:
-            yield Hazard("hold", f"held by {new[-1]['by']}")
+        if held := self.held():
+            yield held
+
+    def held(self) -> Hazard | None:
+        """Return the hold that somebody wrote since the shift began; no AWS is needed to see it."""
+        new = holds(self.session.join_run())[self.settled :]
+        return Hazard("hold", f"held by {new[-1]['by']}") if new else None
 
     def _of_tasks(self) -> Iterator[Hazard]:
         """Too few tasks for some looks in a row end a step; none at all, at once."""

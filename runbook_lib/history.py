@@ -64,7 +64,7 @@ def read_history(session: Session) -> History:
     if written and session.connection.carries_traffic:
         series = survey(session).engine.series(p)
         last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
-        until = min(telemetry.complete_until(session, session.wall()), last)
+        until = min(telemetry.complete_until(session, session.now()), last)
         seen = telemetry.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
     return seen_as(p, seen, events, since=written[0] if written else 0.0)
 

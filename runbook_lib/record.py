@@ -178,6 +178,8 @@ def _writing(folder: Path) -> Iterator[None]:
     """Turn what a disk, or whoever took the folder away, does to a writer into one sentence."""
     try:
         yield
+    except Timeout:  # of a lock that another holds: no trouble of a disk
+        raise
     except OSError as error:
         raise RecordError(
             f"the record in {folder} cannot be written: {error.strerror or error}",

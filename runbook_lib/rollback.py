@@ -65,9 +65,10 @@ def roll_back(session: Session, told: Callable[[str], None], *, force: bool = Fa
     own = session.run is None
     session.run = session.run or _own_run(session)
     now = _write(session, plan, told)
-    words = f"by hand: rolled back by {session.identity.arn} on {socket.gethostname()}: back to 0 % in one write"
+    who = f"rolled back by {session.identity.arn} on {socket.gethostname()}, " if own else ""
+    words = f"by hand: {who}back to 0 % in one write"
     former = split.weights.get(session.parameters.shift.canary, 0)
-    decision = write_down(session, Decision("rolled back", former, now, words, at=session.wall()))
+    decision = write_down(session, Decision("rolled back", former, now, words, at=session.now()))
     notes = tuple(_kept(_after(session)))
     if own:
         session.note(lambda run: _close(run, session, words))
@@ -194,7 +195,7 @@ def _after(session: Session) -> Iterator[str]:
 
 def _signature(session: Session) -> str:
     """Return who rolls back, from where and when, in words that a mark at AWS may have."""
-    when = datetime.fromtimestamp(session.wall(), UTC).strftime(MOMENT)
+    when = datetime.fromtimestamp(session.now(), UTC).strftime(MOMENT)
     return f"{when} {session.identity.arn} on {socket.gethostname()}"
 
 

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import boto3
 import jmespath
@@ -57,10 +58,13 @@ from runbook_lib.redaction import scrubbed
 __all__ = ["Identity", "Session", "open_session", "opening"]
 
 READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
+SKEW_SECONDS = 5.0  # that AWS's time may differ from what is known of it; a Date has whole seconds
+ASKED = "runbook_asked"
 LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
+T = TypeVar("T")
 Connect = Callable[[Parameters], "Connection"]
 
 
@@ -107,6 +111,12 @@ class Session:
     calls: Counter[str] = field(default_factory=Counter)
     identity: Identity = Identity("", "")
     clients: dict[str, Any] = field(default_factory=dict)
+    ahead: float | None = None
+    """How far AWS's time is ahead of the monotonic clock; None until somebody asks for the time."""
+    moved: float = 0.0
+    """By how many seconds in all AWS's time was found to be another than this machine's clock had said."""
+    outlast: Callable[[Callable[[], Any], CallError], Any] | None = None
+    """Asks again what a call that reads failed at, and returns the answer, or raises; None: it fails."""
     run: record.Run | None = None
     lock: FileLock | None = None
     spare: record.Spare = field(default_factory=record.Spare)
@@ -121,6 +131,24 @@ class Session:
         """How a command names this environment, its rehearsal as such."""
         return shlex.quote(self.file) + (" --rehearse" if self.given.get("target") == "local" else "")
 
+    def now(self) -> float:
+        """Return the time at AWS, in seconds since 1970.
+
+        It begins with this machine's clock and goes on with the monotonic one: whoever sets the machine's clock moves
+        no bake and no approval. An answer's Date that is far off sets it right (a machine that was asleep, or wrong).
+        """
+        if self.ahead is None:
+            self.ahead = self.wall() - self.clock()
+        return self.clock() + self.ahead
+
+    def hear(self, at: float, asked: float) -> None:
+        """Hear the time at AWS, whole seconds since 1970, in an answer to what was asked at a moment of the clock."""
+        now, ahead = self.now(), self.now() - self.clock()
+        early, late = asked + ahead - SKEW_SECONDS, now + SKEW_SECONDS
+        if not early <= at <= late:
+            self.moved += at - now
+            self.ahead = at - self.clock()
+
     def read(self, reading: Reading) -> Any:
         """Return the state a reading shows, ABSENT where the thing is not there."""
         if not reading.call.operation.startswith(READS):
@@ -129,7 +157,7 @@ class Session:
         if any(value is None or value == [] for value in arguments.values()):
             return None
         try:
-            answer = self._call(reading.call, arguments)
+            answer = self._outlasting(lambda: self._call(reading.call, arguments))
         except CallError as error:
             cause = error.__cause__
             if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
@@ -139,12 +167,24 @@ class Session:
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Return every item of a paginated list call."""
-        call = Call(service, operation, arguments)
+
+        def ask() -> list[Any]:
+            try:
+                pages = self._client(service).get_paginator(operation).paginate(**arguments)
+                return [item for page in pages for item in page.get(key, [])]
+            except (ClientError, BotoCoreError, ResponseParserError) as error:
+                raise _call_error(Call(service, operation, arguments), error) from error
+
+        return self._outlasting(ask)
+
+    def _outlasting(self, ask: Callable[[], T]) -> T:
+        """Return what is asked; what fails may be asked again by whoever watches."""
         try:
-            pages = self._client(service).get_paginator(operation).paginate(**arguments)
-            return [item for page in pages for item in page.get(key, [])]
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            raise _call_error(call, error) from error
+            return ask()
+        except CallError as error:
+            if self.outlast is None:
+                raise
+            return cast("T", self.outlast(ask, error))
 
     def write(self, call: Call) -> Any:
         """Make one call that changes something. Only `apply` may use this."""
@@ -241,8 +281,14 @@ class Session:
             self.clients[service] = _client(self, service)
         return self.clients[service]
 
-    def _count(self, model: Any, **_: Any) -> None:
+    def _count(self, model: Any, context: dict[str, Any], **_: Any) -> None:
         self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
+        context[ASKED] = self.clock()
+
+    def _hear(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        said = getattr(http_response, "headers", {}).get("Date")
+        with suppress(TypeError, ValueError):  # no date, or none that can be read, tells nothing
+            self.hear(parsedate_to_datetime(said or "").timestamp(), context[ASKED])
 
     def counts(self) -> dict[str, int]:
         """Return how many calls read and how many wrote."""
@@ -386,6 +432,7 @@ def _client(session: Session, service: str) -> Any:
     )
     client = session.boto.client(service, config=config, endpoint_url=connection.endpoint)
     client.meta.events.register("before-call", session._count)
+    client.meta.events.register("after-call", session._hear)
     client.meta.events.register("before-call", lambda params, **_: params["headers"].update(connection.headers))
     client.meta.events.register_first(ONLY_ONCE, _not_again)
     connection.prepare(client)
@@ -424,13 +471,21 @@ NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetriev
 GO_ON = "run again: it goes on from where AWS stands"
 OUT = CredentialsError, f"log in again and {GO_ON}"
 THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
+AWAY = (
+    "InternalFailure",
+    "InternalServerErrorException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+)
 KNOWN: dict[str, tuple[type[CallError], str]] = {
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"), OUT),
     **dict.fromkeys(
         ("Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"),
         THROTTLED,
     ),
-    **dict.fromkeys(("RequestTimeout", "RequestTimeoutException"), (UnreachableError, GO_ON)),
+    **dict.fromkeys(AWAY, (UnreachableError, GO_ON)),
     "AccessDeniedException": (
         CallError,
         "this identity lacks a permission; 00_check_environment lists what is needed",

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from runbook_lib import cli, record
-from runbook_lib.errors import GateError, PrerequisiteError, RollbackError, RolledBack
+from runbook_lib.errors import RolledBack
 from runbook_lib.rollback import Back, roll_back
 from runbook_lib.session import Session
-from tests.live import CANARY, STABLE, Sky, again, ending, quick, refusing, take, under_sky
-from tests.scenes import ROUTE, lines, route, settle, somebody, writes
+from tests.live import CANARY, STABLE, Sky, again, ending, under_sky
+from tests.scenes import ROUTE, route, somebody, writes
 
 BACK = {STABLE: 100, CANARY: 0}
 QUARTER = {STABLE: 75, CANARY: 25}
@@ -81,7 +76,7 @@ def test_who_did_it_is_seen_from_another_machine_too_by_a_mark_at_aws(tmp_path: 
 
 
 def test_the_command_that_was_told_made_by_hand_ends_the_shift_too() -> None:
-    session, sky = under_sky()
+    session, _ = under_sky()
     caught = ending(session, RolledBack, {"proved": lambda: targets(session, **BACK)})
     assert "somebody gave serviceB all of the canary's traffic, and left no word of it" in str(caught)
 
