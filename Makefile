@@ -28,7 +28,7 @@ attacks: setup ## the hostile cases of docs/attacks.md, counted by their numbers
 soak: setup ## the statistical, kill, load and fresh-machine cases, repeated
 	$(BIN)/pytest -m soak --timeout 3600 tests
 
-bench: setup ## measure and print the README's figures
+bench: setup ## measure and print the figures of docs/figures.md
 	@$(BIN)/python tools/bench.py
 
 lab: setup ## open the notebooks in JupyterLab, on 127.0.0.1
@@ -38,7 +38,7 @@ lab: setup ## open the notebooks in JupyterLab, on 127.0.0.1
 record: setup ## record the notebooks' stored outputs again; MEASURED=1: the measured ones too
 	@$(BIN)/python tools/record_notebooks.py $(if $(MEASURED),--measured)
 
-pictures: setup ## make the README's pictures of JupyterLab again, light and dark
+pictures: setup ## make the pictures of JupyterLab again, light and dark
 	@$(BIN)/python tools/make_pictures.py
 
 check: setup ## lint, formatting and types

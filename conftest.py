@@ -123,7 +123,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def attacks_of(reports: Iterable[Any]) -> list[int]:
     """Return the numbers of the attacks that these reports are about, one for each test."""
-    return [value for report in reports for name, value in report.user_properties if name == "attack"]
+    return [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "attack"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from runbook_lib import ecs, iam
 from runbook_lib.errors import RunbookError
+from runbook_lib.identity import utc
 from runbook_lib.mesh_spec import node_arn, quotas
+from runbook_lib.session import ignored
 from runbook_lib.survey import Survey
 from runbook_lib.task_definition import with_envoy
 from runbook_lib.task_lint import lint
@@ -34,7 +37,11 @@ class Check:
 
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
-    return [check for part in (_target, _notes, _services, _names, _quotas, _definitions) for check in part(found)]
+    return [
+        check
+        for part in (_target, _credentials, _notes, _services, _names, _quotas, _definitions)
+        for check in part(found)
+    ]
 
 
 def _target(found: Survey) -> Iterator[Check]:
@@ -49,6 +56,34 @@ def _target(found: Survey) -> Iterator[Check]:
     else:
         hint = "planning and every rehearsal still work: runbook run ENV --rehearse"
         yield Check("FAIL", "endpoint", f"App Mesh {answer}: {words}; {END_OF_SUPPORT}", hint)
+
+
+def _credentials(found: Survey) -> Iterator[Check]:
+    p = found.parameters
+    if p.rehearsed:
+        return
+    if words := ignored(p):
+        yield Check("WARN", "settings", words, "unset them; to call another endpoint is what a rehearsal is for")
+    lasting = found.session.lifetime()
+    if lasting.kind == "permanent":
+        yield Check("PASS", "credentials", "they do not run out by themselves")
+    elif lasting.kind == "renewed":
+        yield Check("PASS", "credentials", f"they are renewed while they are used ({lasting.source})")
+    else:
+        yield _running_out(found, lasting.ends)
+
+
+def _running_out(found: Survey, ends: datetime | None) -> Check:
+    """Compare when credentials run out with when the file's bakes would end."""
+    shift = found.parameters.shift
+    baking = timedelta(seconds=len(shift.steps) * shift.bake_seconds)
+    hint = "log in again just before 05"
+    if ends is None:
+        words = f"temporary, and when they run out is not known; this file's bakes take {baking}"
+        return Check("WARN", "credentials", words, hint)
+    until = datetime.fromtimestamp(found.session.wall(), UTC) + baking
+    words = f"they run out at {utc(ends)}; this file's bakes, begun now, end at {utc(until)}"
+    return Check("WARN", "credentials", words, hint) if ends < until else Check("PASS", "credentials", words)
 
 
 def _notes(found: Survey) -> Iterator[Check]:
@@ -118,7 +153,7 @@ def _definitions(found: Survey) -> Iterator[Check]:
     for name, running in found.running.items():
         if running.definition is None or name in found.lifecycle.retired:
             continue
-        where = f"definition {running.definition['family']}"
+        where = f"definition {running.definition['family']} of {name}"
         if running.definition["family"] != p.services[name].task_definition:
             hint = f"services.{name}.task_definition: {running.definition['family']}"
             yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)

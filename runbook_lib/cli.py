@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import shlex
 import time
 from pathlib import Path
@@ -24,10 +25,11 @@ from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.local import inject, supervisor
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
-from runbook_lib.session import Session, open_session
+from runbook_lib.session import Session, ignored, open_session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
 from runbook_lib.undo import plan_undo
@@ -42,7 +44,8 @@ class Commands(TyperGroup):
     """All commands: an error of this library is printed as its sentence, and ends with its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Invoke the command that is named."""
+        """Invoke the command that is named; what it and its children write is this user's alone."""
+        os.umask(UMASK)
         try:
             return super().invoke(ctx)
         except RunbookError as error:
@@ -89,6 +92,7 @@ def run(
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
+    _say_ignored(parameters.load(environment, given))
     with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
@@ -336,7 +340,14 @@ def _found(name: str, rehearse: bool) -> record.Run:
 def _session_of(run: record.Run, mode: str) -> Session:
     """Open the environment a run was about, as it was given then."""
     opened = run.opened
+    _say_ignored(parameters.load(opened["file"], opened["given"]))
     return open_session({**opened["given"], "environment": opened["file"], "mode": mode}, "command")
+
+
+def _say_ignored(p: parameters.Parameters) -> None:
+    """Name the settings that would lead calls elsewhere than to AWS, if there are any."""
+    if words := ignored(p):
+        console.print(words, style="bold")
 
 
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:
@@ -345,10 +356,14 @@ def _given(names: list[str], values: list[str]) -> dict[str, Any]:
         raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
+    return {name: _value_of(name, value) for name, value in zip(names, values, strict=True)}
+
+
+def _value_of(name: str, value: str) -> Any:
     try:
-        return {name: parameters.read_yaml(value) for name, value in zip(names, values, strict=True)}
+        return parameters.read_yaml(value)
     except yaml.YAMLError as error:
-        raise ParametersError(f"-p: not YAML: {error}", hint="put the value in quotes of its own") from None
+        raise ParametersError(f"-p {name:.80}: not YAML: {error}", hint="put the value in quotes of its own") from None
 
 
 def _tell(

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from runbook_lib.envoy_image import envoy_image
-from runbook_lib.errors import PrerequisiteError
+from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import READ_ONLY, normalise, proxy_container, same
+from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
 
 __all__ = [
     "Running",
@@ -26,6 +26,7 @@ __all__ = [
     "plan_plain",
     "plan_sidecars",
     "read_counts",
+    "read_own_revisions",
     "read_running",
     "read_tasks",
     "sidecar",
@@ -63,6 +64,7 @@ ROLLOUT = (
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
+REGISTERED = "taskDefinition.taskDefinitionArn"
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
 
@@ -118,7 +120,50 @@ def _definition(name: str) -> Reading:
 def _revisions(session: Session, family: str) -> list[str]:
     """List a family's active revisions. The filter is on the whole name here: `taskB` is not `taskBv2`."""
     found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="ACTIVE")
-    return [arn for arn in found if arn.rsplit("/", 1)[1].rsplit(":", 1)[0] == family]
+    return [arn for arn in found if _family(arn) == family]
+
+
+def read_own_revisions(session: Session, found: Running) -> tuple[str, ...]:
+    """Return the active revisions that end with a service: those of its family that are nobody else's.
+
+    No other service of the cluster runs one of them or is being moved to or from it. In a family that others run
+    too, only the revision that it runs is its own, and those whose sidecar says so: of the rest nobody can tell.
+    """
+    if not found.revisions:
+        return ()
+    used = _used_by_others(session, found.service)
+    unused = [arn for arn in found.revisions if arn not in used]
+    families = {_family(arn) for arn in used}
+    if _family(found.revisions[0]) not in families:
+        return tuple(unused)
+    return tuple(arn for arn in unused if arn == found.arn or _is_meshed_as(session, arn, found.service))
+
+
+def _used_by_others(session: Session, name: str) -> set[str]:
+    p = session.parameters
+    own = p.ecs_service_of(name)
+    arns = session.pages("ecs", "list_services", "serviceArns", cluster=p.cluster)
+    others = [arn for arn in arns if _short(arn) != own]
+    query = "services[].[taskDefinition, deployments[].taskDefinition, taskSets[].taskDefinition][][]"
+    used: set[str] = set()
+    for first in range(0, len(others), 10):  # DescribeServices takes ten
+        arguments = {"cluster": p.cluster, "services": others[first : first + 10]}
+        used.update(session.read(Reading(Call("ecs", "describe_services", arguments), query)) or ())
+    return used - {None}
+
+
+def _is_meshed_as(session: Session, arn: str, name: str) -> bool:
+    definition = session.read(_definition(arn))
+    try:
+        meshed = sidecar_of(definition) if definition else None
+    except PlanError:  # it is unclear who that is: not ours to end
+        return False
+    p = session.parameters
+    return meshed is not None and (meshed.mesh, meshed.virtual_node) == (p.mesh.name, name)
+
+
+def _family(arn: str) -> str:
+    return _short(arn).rsplit(":", 1)[0]
 
 
 def _scalable(p: Parameters, name: str) -> Reading:
@@ -203,7 +248,7 @@ def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running]
     changes: list[Change] = []
     for name in deployment_order(p, names):
         form = with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
-        changes += _move(p, running[name], form)
+        changes += _move(p, running[name], form, changes)
     return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
 
 
@@ -213,25 +258,26 @@ def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
     for name in reversed(deployment_order(p, list(p.services))):
         found = running[name]
         if found.state and found.definition and sidecar_of(found.definition):
-            changes += _move(p, found, without_envoy(found.definition))
+            changes += _move(p, found, without_envoy(found.definition), changes)
     return Plan("90_remove_mesh", tuple(changes))
 
 
-def _move(p: Parameters, found: Running, form: Mapping[str, Any]) -> list[Change]:
+def _move(p: Parameters, found: Running, form: Mapping[str, Any], planned: Sequence[Change]) -> list[Change]:
     """Return what brings a service to a definition: its registration unless it exists, and the update.
 
-    A move that a crash left under way is asked for once more, which begins nothing, and waited for.
+    A move that a crash left under way is asked for once more, which begins nothing, and waited for. `planned` are
+    the changes before: one of them may register a revision of the same family.
     """
     state: Mapping[str, Any] = found.state or {}
-    envoy = (proxy_container(form) or {"name": ""})["name"]
+    envoy = (envoy_of(form) or {"name": ""})["name"]
     deploy = partial(_deploy, p, found.service, state, envoy)
     if same(found.definition or {}, form):
         return [deploy(found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
         return [deploy(found.newest["taskDefinitionArn"])]
-    register = _register(found, form)
-    return [register, deploy(Answer(register.name, "taskDefinition.taskDefinitionArn"))]
+    register = _register(found, form, planned)
+    return [register, deploy(Answer(register.name, REGISTERED))]
 
 
 def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -239,15 +285,17 @@ def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
     return [t for t in form.get("tags") or [] if t["key"] not in tags(p)] + own
 
 
-def _register(found: Running, form: Mapping[str, Any]) -> Change:
-    family, arn = str(form["family"]), "taskDefinition.taskDefinitionArn"
-    revision = Answer(f"definition {family}", arn)
+def _register(found: Running, form: Mapping[str, Any], planned: Sequence[Change]) -> Change:
+    family, name = str(form["family"]), f"definition {form['family']} of {found.service}"
+    revision, reading = Answer(name, REGISTERED), _definition(family)
+    newest = found.newest["taskDefinitionArn"] if found.newest else None
+    earlier = [c.name for c in planned if c.name.startswith(f"definition {family} of ")]
     return Change(
-        name=f"definition {family}",
+        name=name,
         verb="register",
         call=Call("ecs", "register_task_definition", form),
-        reading=Reading(_definition(family).call, arn, absent=("ClientException",)),
-        expected=found.newest["taskDefinitionArn"] if found.newest else None,
+        reading=Reading(reading.call, REGISTERED, reading.absent),
+        expected=Answer(earlier[-1], REGISTERED) if earlier else newest,
         wanted=revision,
         inverse=Inverse(
             "deregister",
@@ -305,8 +353,8 @@ def _filled(p: Parameters, name: str, count: int) -> Wait:
 # --- the end of a service -------------------------------------------------------------------------------------
 
 
-def plan_end(p: Parameters, found: Running) -> Plan:
-    """Plan the end of one service: no more scaling, no tasks, no service, no active revisions.
+def plan_end(p: Parameters, found: Running, revisions: Sequence[str]) -> Plan:
+    """Plan the end of one service: no more scaling, no tasks, no service, none of these `revisions` active.
 
     Scaling to zero can be taken back in a moment; deletion by creating the service again.
     """
@@ -317,7 +365,7 @@ def plan_end(p: Parameters, found: Running) -> Plan:
         changes.append(_drain(p, found, found.state))
     if found.state:
         changes.append(_delete_service(p, found.service, found.state))
-    return Plan("06_tear_down_service_b", (*changes, *map(_deregister, found.revisions)))
+    return Plan("06_tear_down_service_b", (*changes, *map(_deregister, revisions)))
 
 
 def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
@@ -357,7 +405,7 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
 
 def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
     name, count = found.service, state["desiredCount"]
-    envoy = proxy_container(found.definition or {})
+    envoy = envoy_of(found.definition or {})
     back = (_filled(p, name, count), *([_healthy(p, name, envoy["name"])] if envoy else []))
     again = _update(p, name, desiredCount=count)
     return Change(
@@ -407,6 +455,6 @@ def _deregister(arn: str) -> Change:
         reading=_status(arn),
         expected="ACTIVE",
         wanted="INACTIVE",
-        inverse=Inverse("register", again, wanted="INACTIVE", renames=arn, answer="taskDefinition.taskDefinitionArn"),
+        inverse=Inverse("register", again, wanted="INACTIVE", renames=arn, answer=REGISTERED),
         diff=differences("ACTIVE", "INACTIVE", "status"),
     )

@@ -248,7 +248,9 @@ def read_weights(session: Session) -> Split:
     p = session.parameters
     resource = Resource("route", _route(p, p.route), {}, "05", tags(p))
     state = session.read(reading("route", resource.names))
-    return Split(resource, shares(_weights_in(state)), state, frozenset())
+    weights = _weights_in(state)
+    session.saw(weights)
+    return Split(resource, shares(weights), state, frozenset())
 
 
 def _route(p: Parameters, name: str) -> dict[str, str]:

@@ -6,16 +6,20 @@ It only reads: the last minute's requests, and the tasks. The figures are `forec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.errors import CallError, Held
 from runbook_lib.forecast import Forecast, Load, forecast, forecast_load, require_passable
+from runbook_lib.identity import utc
 from runbook_lib.judging import alpha_of, deciding, judged
+from runbook_lib.session import Session
 from runbook_lib.survey import Survey
 
 __all__ = [
     "Outlook",
     "Traffic",
+    "credentials_end_first",
     "look_ahead",
     "looked_back",
     "measure_traffic",
@@ -120,6 +124,15 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
         weight_now=found.canary_weight,
     )
     return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding(rule)), load, traffic)
+
+
+def credentials_end_first(session: Session) -> str:
+    """Say that the credentials run out before a bake begun now would end, with both times; "" where they do not."""
+    now = datetime.fromtimestamp(session.wall(), UTC)
+    until, ends = now + timedelta(seconds=session.parameters.shift.bake_seconds), session.lifetime().ends
+    if ends is None or ends >= until:
+        return ""
+    return f"the credentials run out at {utc(ends)}, before a bake begun now ends, at {utc(until)}: log in again first"
 
 
 def require_steps_passable(found: Survey, *weights: int) -> None:

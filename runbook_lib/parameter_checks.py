@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # the parameters themselves import this module
 __all__ = ["nearest", "problems"]
 
 
+LONGEST_WORD = 300
+
+
 def problems(p: Parameters) -> Iterator[str]:
     """Yield what single fields cannot tell: references, sums, protocols along a route."""
     for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift, _check_verdict):
@@ -124,5 +127,7 @@ def _known(where: str, kind: str, name: str, known: Collection[str]) -> Iterator
 
 def nearest(word: str, known: list[str]) -> str:
     """Return a question that names the closest known word, or nothing."""
+    if len(word) > LONGEST_WORD:  # nobody's slip of a key, and slow to compare
+        return ""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else ""

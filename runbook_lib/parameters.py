@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -28,10 +29,12 @@ from pydantic import (
 
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameter_checks import nearest, problems
+from runbook_lib.plain_yaml import MOST_BYTES, plain, read_yaml
 
 __all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names", "read_yaml"]
 
 SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")  # how pydantic begins
+MOST_PROBLEMS = 20  # of one file, in one refusal
 FOLDER = Path(__file__).resolve().parent.parent / "parameters"
 
 
@@ -40,7 +43,19 @@ def _lowered(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _no_run(name: str) -> str:
+    if name == "latest" or re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", name):
+        raise ValueError("expected a name that is not that of a run")
+    return name
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
+EnvironmentName = Annotated[
+    str,
+    # It names a folder of runs and stands in commands: no option, no run's id, nor what points at the newest run.
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,254}$"),
+    AfterValidator(_no_run),
+]
 Dns = Annotated[
     str,
     BeforeValidator(_lowered),
@@ -49,7 +64,8 @@ Dns = Annotated[
 UserId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Seconds = Annotated[int, Field(ge=1, le=2_592_000)]  # of a wait: 30 days at most
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
 UrlPath = Annotated[str, StringConstraints(pattern="^/")]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
@@ -115,8 +131,8 @@ class HealthCheck(Strict):
 class Timeout(Strict):
     """A request's time limits; above 15 s they must stand on the route and on every listener."""
 
-    per_request_seconds: Positive | None = Field(None, description="whole request, retries included")
-    idle_seconds: Positive | None = Field(None, description="connection without a byte")
+    per_request_seconds: Seconds | None = Field(None, description="whole request, retries included")
+    idle_seconds: Seconds | None = Field(None, description="connection without a byte")
 
 
 class Service(Strict):
@@ -249,7 +265,7 @@ class Trial(Strict):
 
     header: HeaderName = Field("x-runbook-trial", description="its header")
     requests: Positive = Field(20, description="answered without an error before users see the canary")
-    wait_seconds: Positive = Field(120, description="for requests with that header, where the runbook cannot make them")
+    wait_seconds: Seconds = Field(120, description="for requests with that header, where the runbook cannot make them")
 
 
 class Approvals(Strict):
@@ -270,8 +286,8 @@ class Shift(Strict):
     steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = Field(
         description="the canary's weights in percent, rising; may end below 100"
     )
-    bake_seconds: Positive = Field(description="watched at each step")
-    prove_seconds: Positive = Field(600, description="until traffic must show a new weight")
+    bake_seconds: Seconds = Field(description="watched at each step")
+    prove_seconds: Seconds = Field(600, description="until traffic must show a new weight")
     blind_minutes: Positive = Field(10, description="a shift that cannot look, AWS being away, tries again for so long")
     on_blind: Literal["hold", "roll_back"] = Field("hold", description="when that time is over")
     allow_unprovable: bool = Field(False, description="bake although this traffic could never make it PASS")
@@ -304,8 +320,8 @@ class Iam(Strict):
 class Telemetry(Strict):
     """How late and how coarse CloudWatch is; 60 and 120 on AWS."""
 
-    period_seconds: Positive = Field(description="length of one datum")
-    delay_seconds: Annotated[int, Field(ge=0)] = Field(description="until a datum is complete")
+    period_seconds: Seconds = Field(description="length of one datum")
+    delay_seconds: Annotated[int, Field(ge=0, le=2_592_000)] = Field(description="until a datum is complete")
     namespace: str = Field("AppMesh", description="CloudWatch namespace the metric extension publishes to")
 
 
@@ -318,10 +334,10 @@ class Traffic(Strict):
 class Retirement(Strict):
     """How the name stays resolvable once the stable version is gone."""
 
-    placeholder_ip: Annotated[str, StringConstraints(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")] = Field(
+    placeholder_ip: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")] = Field(
         "10.10.10.10", description="any non-loopback address; Envoy takes the request before it is used"
     )
-    quiet_seconds: Positive = Field(300, description="without a request from anyone before the stable version goes")
+    quiet_seconds: Seconds = Field(300, description="without a request from anyone before the stable version goes")
     allow_unjudged: bool = Field(False, description="retire it although the last step has no PASS in the record")
 
 
@@ -349,10 +365,10 @@ def _distinct(names: Any) -> Any:
 class Parameters(Strict):
     """Everything one environment says. Values at this level are defaults for what does not say its own."""
 
-    environment: Name = Field(description="name of this environment")
+    environment: EnvironmentName = Field(description="name of this environment; not `latest`")
     target: Literal["local", "aws"] = Field(description="the local mesh, or AWS itself")
     engine: Literal["appmesh"] = Field("appmesh", description="what carries the weights")
-    account_id: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] = Field(
+    account_id: Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")] = Field(
         description="the only account acted on, quoted"
     )
     region: str = Field(description="AWS region")
@@ -448,14 +464,14 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
 
     Raises ParametersError naming what, where, expected, found and what to do.
     """
-    given = {k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")}
+    given = _plain({k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")})
     file, data = _read(environment, given)
     data |= {k: v for k, v in given.items() if k != "environment"}
     beside = set(given) if _file_of(environment) else set()  # what stands in place of a file is called by its name
     if unquoted := list(_unquoted(data)):
         raise _refusal(file, beside, unquoted)
     try:
-        parameters = Parameters.model_validate_json(json.dumps(data, default=str))
+        parameters = Parameters.model_validate_json(json.dumps(data))
     except ValidationError as error:
         raise _refusal(file, beside, (_sentence(e) for e in error.errors())) from None
     found = list(problems(parameters))
@@ -465,46 +481,55 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     return parameters
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that stands twice: the last would silently win."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in lines:
-                raise yaml.YAMLError(f"line {line}: {name!r} stands there twice, first in line {lines[name]}")
-            lines[name] = line
-        return node
-
-
-def read_yaml(text: str) -> Any:
-    """Return what a YAML text says; raise yaml.YAMLError where it is none, or says a key twice."""
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
-
-
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     path = _file_of(environment)
     if path is None:
         if "services" in given:  # papermill -f gives the whole file
             return environment, {**given, "environment": environment}
         known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
+        found = _what_is(environment) or f"no parameters file {environment!r:.80}"
         raise ParametersError(
-            f"environment: no parameters file {environment!r:.80}; expected one of {', '.join(known)} or a path",
+            f"environment: {found}; expected one of {', '.join(known)} or a path",
             hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
         )
     try:
-        data = read_yaml(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParametersError(f"{path.name}: not YAML: {error}", hint="mend the line it names") from None
+        data = read_yaml(_text_of(path))
+    except yaml.YAMLError as error:
+        raise ParametersError(f"{path.name}: not YAML: {error}", hint="fix the line it names") from None
     if not isinstance(data, dict):
-        raise ParametersError(f"{path.name}: expected names and values, found {type(data).__name__}", hint="see README")
+        raise ParametersError(
+            f"{path.name}: expected names and values, found {type(data).__name__}", hint="see docs/parameters.md"
+        )
     return path.name, data
+
+
+def _text_of(file: Path) -> str:
+    """Return a file's text; raise ParametersError where it cannot be read, is too long or not in UTF-8."""
+    try:
+        with file.open("rb") as opened:
+            said = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ParametersError(f"{file.name}: {error.strerror}", hint="give a file that you may read") from None
+    if len(said) > MOST_BYTES:
+        raise ParametersError(
+            f"{file.name}: expected at most {MOST_BYTES:,} bytes; found more", hint="give a parameters file"
+        )
+    try:
+        return said.decode()
+    except UnicodeDecodeError as error:
+        line = said.count(b"\n", 0, error.start) + 1
+        found = f"line {line}: expected text in UTF-8; found the byte {said[error.start]:#04x}"
+        raise ParametersError(f"{file.name}: not YAML: {found}", hint="save it as UTF-8") from None
+
+
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given beside a file as YAML would have given it; raise ParametersError where it is none."""
+    try:
+        return {name: plain(value, name) for name, value in given.items()}
+    except ValueError as error:
+        raise ParametersError(
+            f"given: {_short(str(error))}", hint="correct what was given; nothing was changed"
+        ) from None
 
 
 def _file_of(environment: str) -> Path | None:
@@ -513,6 +538,15 @@ def _file_of(environment: str) -> Path | None:
         return next((file for file in (FOLDER / f"{environment}.yaml", Path(environment)) if file.is_file()), None)
     except OSError:  # a name no file can have
         return None
+
+
+def _what_is(path: str) -> str:
+    """Return in words what a path is that is no file; "" where nothing is there."""
+    try:
+        there, folder = Path(path).exists(), Path(path).is_dir()
+    except (OSError, ValueError):  # a name no file can have
+        return ""
+    return f"{path!r:.80} is {'a folder' if folder else 'no regular file'}" if there and path else ""
 
 
 def _unquoted(data: Any, where: str = "") -> Iterator[str]:
@@ -540,10 +574,16 @@ def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
 def _refusal(file: str, given: Collection[str], problems: Iterable[str]) -> ParametersError:
     """Return what to raise: each problem is the file's, or of what was given beside it, by the name it begins with."""
     named = [(re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem) for problem in problems]
-    lines = [f"{'given' if name in given else file}: {problem}" for name, problem in named]
+    lines = [f"{'given' if name in given else file}: {_short(problem)}" for name, problem in named[:MOST_PROBLEMS]]
+    if more := len(named) - len(lines):
+        lines.append(f"{file}: and {more} more")
     own = all(name in given for name, _ in named)
     hint = "correct what was given; nothing was changed" if own else "mend the file, then `runbook lint` it"
     return ParametersError("\n".join(lines), hint=hint)
+
+
+def _short(problem: str, most: int = 600) -> str:
+    return problem if len(problem) <= most else f"{problem[:most]}…"
 
 
 def _sentence(error: Any) -> str:
@@ -551,9 +591,11 @@ def _sentence(error: Any) -> str:
     message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
+    if error["type"] == "string_type" and isinstance(found, int | float):
+        shown += ": put it in quotes"
     return f"{where + ': ' if where else ''}{message}{shown}"
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
     close = nearest(key, list(known))
-    return f"unknown key {key!r}; {close or 'expected one of ' + ', '.join(known)}"
+    return f"unknown key {key!r:.80}; {close or 'expected one of ' + ', '.join(known)}"

@@ -1,7 +1,8 @@
 """Open an environment: its parameters, the guard, the clients, the clock, the record.
 
 This alone makes AWS clients. Every call goes through here, so that it is counted, its errors become
-sentences once, and nothing reaches an account that the parameters file does not name.
+sentences once, and nothing reaches an account that the parameters file does not name: a call signs with
+credentials that STS has named, and with no others.
 """
 
 from __future__ import annotations
@@ -22,19 +23,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import boto3
 import jmespath
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from filelock import FileLock
 
@@ -51,18 +42,34 @@ from runbook_lib.errors import (
     UnreachableError,
     WaitError,
 )
+from runbook_lib.identity import (
+    Identity,
+    Keys,
+    Lifetime,
+    aws_session,
+    ignored_settings,
+    keys_of,
+    lifetime_of,
+    local_session,
+    present,
+    utc,
+)
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.redaction import scrubbed
 
-__all__ = ["Identity", "Session", "open_session", "opening"]
+__all__ = ["Session", "ignored", "open_session", "opening"]
 
 READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
 SKEW_SECONDS = 5.0  # that AWS's time may differ from what is known of it; a Date has whole seconds
 ASKED = "runbook_asked"
 LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
+CALL_ERRORS = ClientError, BotoCoreError, ResponseParserError  # the last: what answered was not AWS
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
-DUMMY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
+NO_VARIANTS = {"use_fips_endpoint": False, "use_dualstack_endpoint": False}
+NOT_ENDING = Lifetime("permanent", "the local mesh")
+UNKNOWN = Identity("", "")
+NOBODY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
 T = TypeVar("T")
 Connect = Callable[[Parameters], "Connection"]
@@ -70,24 +77,19 @@ Connect = Callable[[Parameters], "Connection"]
 
 @dataclass(frozen=True)
 class Connection:
-    """Where calls go: AWS's own endpoints, or one endpoint with dummy credentials and a header."""
+    """Where calls go: AWS's own endpoints, or one endpoint with credentials that are worth nothing elsewhere."""
 
     endpoint: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Any], None] = lambda session: None
     carries_traffic: bool = True
     probe: Callable[[Mapping[str, str], int], list[tuple[str, str]]] | None = None
     """Makes test requests with headers as the caller would: (version, status) of each answer."""
     world: str = ""
     """Tells a local mesh from any before it, with which its runs end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who the caller is, as AWS says."""
-
-    account: str
-    arn: str
+    credentials: Mapping[str, str] = field(default_factory=lambda: NOBODY, repr=False)
+    """What calls to one endpoint are signed with, as boto3 names it; the user's own never are."""
+    lifetime: Lifetime = NOT_ENDING
+    """How long those last."""
 
 
 @dataclass(repr=False)  # whatever prints one would print all of its parameters
@@ -109,8 +111,14 @@ class Session:
     waiting: Callable[[str, float, float], None] = lambda what, passed, most: None
     """Told at each look of a wait: what for, for how many seconds by now, how many at most; no word once it ended."""
     calls: Counter[str] = field(default_factory=Counter)
-    identity: Identity = Identity("", "")
+    identity: Identity = UNKNOWN
+    signing: Keys | None = None
+    """The credentials that were proved, with which `clients` sign."""
     clients: dict[str, Any] = field(default_factory=dict)
+    refusal: str = ""
+    """Why nothing is called any more: the credentials became another account's."""
+    traffic: str = ""
+    """How traffic was divided when it was last read, in words: whoever must stop says it."""
     ahead: float | None = None
     """How far AWS's time is ahead of the monotonic clock; None until somebody asks for the time."""
     moved: float = 0.0
@@ -172,8 +180,8 @@ class Session:
             try:
                 pages = self._client(service).get_paginator(operation).paginate(**arguments)
                 return [item for page in pages for item in page.get(key, [])]
-            except (ClientError, BotoCoreError, ResponseParserError) as error:
-                raise _call_error(Call(service, operation, arguments), error) from error
+            except CALL_ERRORS as error:
+                raise self._error(Call(service, operation, arguments), error) from error
 
         return self._outlasting(ask)
 
@@ -224,15 +232,76 @@ class Session:
         finally:
             self.waiting("", self.clock() - began, most)
 
+    def saw(self, weights: Mapping[str, int]) -> None:
+        """Keep in words how traffic is divided now, for an error after which nobody can look any more."""
+        at = utc(datetime.fromtimestamp(self.wall(), UTC))
+        shares = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
+        self.traffic = f"{shares} ({at})" if weights else ""
+
     def latest_run(self) -> record.Run | None:
         """Return the environment's newest run that applies, ended or not."""
         p = self.parameters
         return _executing() or record.latest(p.environment, p.records, p.target)
 
     @cached_property
-    def boto(self) -> Any:
-        """The boto3 session every client is made by: one, so that the service models are read once."""
-        return boto3.Session(**(DUMMY if self.connection.endpoint else {}))
+    def core(self) -> Any:
+        """The botocore session that every client is made by, and that knows this machine's credentials."""
+        return local_session() if self.connection.endpoint else aws_session()
+
+    def prove(self) -> Keys:
+        """Return the credentials as they are now; whose another access key is STS says before anything signs with it.
+
+        Raises TargetError where the account is not the file's, then and ever after, CredentialsError where there
+        are none any more, CallError where STS does not answer: the call that was to be made is not made then.
+        """
+        if self.refusal:
+            raise TargetError(self.refusal, hint=ANEW)
+        now = self._present()
+        if now == self.signing:
+            return now
+        if self.signing is None or now.access_key != self.signing.access_key:
+            self._identify(now)
+        if self.signing is not None:
+            self.clients.clear()  # they sign with the former ones
+        self.signing = now
+        return now
+
+    def lifetime(self) -> Lifetime:
+        """Say how long the credentials last that calls sign with now."""
+        return self.connection.lifetime if self.connection.endpoint else lifetime_of(self.core)
+
+    def _present(self) -> Keys:
+        if self.connection.endpoint:
+            return keys_of(self.connection.credentials)
+        try:
+            return present(self.core)
+        except CredentialsError as error:
+            raise self._standing(error) from error.__cause__
+
+    def _identify(self, now: Keys) -> None:
+        """Ask STS whose these credentials are, signed with exactly them; refuse any account but the file's."""
+        known = self.clients.get("sts") if self.signing is None else None  # given with others of the same credentials
+        sts, p = known or _client(self, "sts", now), self.parameters
+        try:
+            answer = sts.get_caller_identity()
+        except CALL_ERRORS as error:
+            raise self._error(Call("sts", "get_caller_identity"), error) from error
+        if answer["Account"] != p.account_id:
+            words = f"account: {p.environment} is account {p.account_id}; these credentials are for {answer['Account']}"
+            if self.signing is None:
+                raise TargetError(words, hint="log in to the file's account; nothing was changed")
+            self.refusal = f"{words}, and were for {self.identity.account} before: nothing more is called{self.stood}"
+            raise TargetError(self.refusal, hint=ANEW)
+        self.identity = Identity(answer["Account"], answer["Arn"])
+
+    @property
+    def stood(self) -> str:
+        """Where traffic stood when it was last read, as the end of a sentence; "" where nobody read it."""
+        return f"; when last read, traffic was at {self.traffic}" if self.traffic else ""
+
+    def _standing(self, error: CallError) -> CallError:
+        """Add to an error after which nothing more can be done where traffic stands."""
+        return type(error)(error.message + self.stood, hint=error.hint)
 
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
@@ -271,15 +340,21 @@ class Session:
     def _call(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         try:
             answer = getattr(self._client(call.service), call.operation)(**arguments)
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            raise _call_error(call, error) from error
+        except CALL_ERRORS as error:
+            raise self._error(call, error) from error
         answer.pop("ResponseMetadata", None)  # headers are nobody's state
         return answer
 
     def _client(self, service: str) -> Any:
+        """Return a client that signs with credentials that were proved now."""
+        keys = self.prove()
         if service not in self.clients:
-            self.clients[service] = _client(self, service)
+            self.clients[service] = _client(self, service, keys)
         return self.clients[service]
+
+    def _error(self, call: Call, error: Exception) -> CallError:
+        made = _call_error(call, error)
+        return self._standing(made) if isinstance(made, CredentialsError) else made
 
     def _count(self, model: Any, context: dict[str, Any], **_: Any) -> None:
         self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
@@ -352,7 +427,7 @@ def open_session(
     parameters = files.load(environment, given)
     connection = (connect or _connect)(parameters)
     session = Session(parameters, notebook, connection, environment, given, undo, **options)
-    session.identity = _identity(session)
+    _prove_first(session)
     atexit.register(session.close)
     _show_errors(session)
     return session
@@ -395,7 +470,7 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     for name in sorted(names - set(known)):
         nearest = files.nearest(name, known)
         raise ParametersError(
-            f"parameters: unknown name {name!r}; {nearest or 'see the README'}", hint="nothing was changed"
+            f"parameters: unknown name {name!r}; {nearest or 'see docs/parameters.md'}", hint="nothing was changed"
         )
     return {name: namespace[name] for name in names}
 
@@ -405,21 +480,21 @@ def _assigned(source: str) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
+def ignored(p: Parameters) -> str:
+    """Say in words which settings of this machine would lead calls elsewhere than to AWS; "" where none does."""
+    names = [] if p.rehearsed else ignored_settings(os.environ)
+    return f"ignored, since target: aws calls AWS's own endpoints only: {', '.join(names)}" if names else ""
+
+
 def _connect(parameters: Parameters) -> Connection:
     if parameters.rehearsed:
         from runbook_lib import local
 
         return local.connect(parameters)
-    set_endpoints = sorted(name for name in os.environ if name.startswith("AWS_ENDPOINT_URL"))
-    if set_endpoints:
-        raise TargetError(
-            f"target: aws, but {', '.join(set_endpoints)} is set and would send calls elsewhere",
-            hint="unset it, or use target: local",
-        )
     return Connection()
 
 
-def _client(session: Session, service: str) -> Any:
+def _client(session: Session, service: str, keys: Keys) -> Any:
     connection = session.connection
     local = connection.endpoint is not None
     config = Config(
@@ -429,11 +504,19 @@ def _client(session: Session, service: str) -> Any:
         read_timeout=10,
         user_agent_extra=f"runbook/{Path(os.environ.get('RUNBOOK_RUN') or 'by-hand').name}",
         inject_host_prefix=not local,
+        proxies={} if local else None,
+        **(NO_VARIANTS if local else {}),
     )
-    client = session.boto.client(service, config=config, endpoint_url=connection.endpoint)
+    client = session.core.create_client(
+        service,
+        config=config,
+        endpoint_url=connection.endpoint,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        aws_session_token=keys.token,
+    )
     client.meta.events.register("before-call", session._count)
     client.meta.events.register("after-call", session._hear)
-    client.meta.events.register("before-call", lambda params, **_: params["headers"].update(connection.headers))
     client.meta.events.register_first(ONLY_ONCE, _not_again)
     connection.prepare(client)
     return client
@@ -447,29 +530,24 @@ def _not_again(operation: Any, response: Any, caught_exception: Exception | None
         raise ClientError(response[1], operation.name)
 
 
-def _identity(session: Session) -> Identity:
-    """Return who calls; refuse any account but the file's (the region is the file's by the clients' making)."""
+def _prove_first(session: Session) -> None:
+    """Prove who calls before anything else (the region is the file's by the clients' making)."""
     p = session.parameters
     try:
-        state = session.read(Reading(Call("sts", "get_caller_identity"), "{account: Account, arn: Arn}"))
-    except CallError as error:
-        if not isinstance(error.__cause__, NO_CREDENTIALS):
+        session.prove()
+    except CredentialsError as error:
+        if isinstance(error.__cause__, ClientError):  # AWS was asked, and has the last word
             raise
         raise TargetError(
-            f"account: {p.environment} is account {p.account_id}; nobody is logged in here ({error.__cause__})",
-            hint=f"log in to it, or rehearse on the local mesh: runbook run {session.file} --rehearse",
+            f"account: {p.environment} is account {p.account_id}; nobody is logged in here ({error.message})",
+            hint=f"{error.hint}, or rehearse on the local mesh: runbook run {session.named} --rehearse",
         ) from error
-    if state["account"] != p.account_id:
-        raise TargetError(
-            f"account: {p.environment} is account {p.account_id}; these credentials are for {state['account']}",
-            hint="log in to the file's account; nothing was changed",
-        )
-    return Identity(**state)
 
 
-NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+ANEW = "log in to the file's account, look at `runbook status`, then start the notebook anew"
 GO_ON = "run again: it goes on from where AWS stands"
 OUT = CredentialsError, f"log in again and {GO_ON}"
+EXPIRED = "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"
 THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
 AWAY = (
     "InternalFailure",
@@ -480,7 +558,7 @@ AWAY = (
     "ServiceUnavailableException",
 )
 KNOWN: dict[str, tuple[type[CallError], str]] = {
-    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"), OUT),
+    **dict.fromkeys(EXPIRED, OUT),
     **dict.fromkeys(
         ("Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"),
         THROTTLED,

@@ -30,13 +30,12 @@ from runbook_lib.errors import (
     RollbackError,
     RolledBack,
     StalePlanError,
-    TargetError,
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
 from runbook_lib.history import read_attempt
 from runbook_lib.judging import counts_of, settings_of
-from runbook_lib.outlook import require_steps_passable
+from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.rollback import roll_back
@@ -248,9 +247,6 @@ class _Shift:
             self.session.note(lambda run: run.write("interrupted", weights=now))
             words = f"interrupted: {divided(now)} stays as it is{self._incomplete()}"
             raise Held(words, hint=f"run 05 again to go on, or {self._undo()}", reason="interrupted") from None
-        except (CredentialsError, TargetError) as error:
-            words = f"{error.message}; {divided(self.standing)} stays as it is, and nobody watches it"
-            raise type(error)(words, hint=error.hint, reason=error.reason) from error
         finally:
             self.session.outlast = None
 
@@ -306,7 +302,8 @@ class _Shift:
         self.step_began = self._time()
         self.began = self.began if self.former else self.step_began
         now = self.shift.weights_at(step)
-        yield self._told(Decision("written", step, now, f"{self.former} → {step} %, read back"))
+        words = [f"{self.former} → {step} %, read back", credentials_end_first(self.session)]
+        yield self._told(Decision("written", step, now, "; ".join(filter(None, words))))
 
     def _attempt(self, step: int) -> str:
         """Write a step, gates included; return in words the approval that ran out and asks for a rollback instead.

@@ -22,7 +22,7 @@ from runbook_lib.decision import Decision
 from runbook_lib.drawing import Drawing, percent
 from runbook_lib.forecast import Forecast, Load
 from runbook_lib.history import History
-from runbook_lib.outlook import Outlook, Traffic, look_ahead, read_traffic
+from runbook_lib.outlook import Outlook, Traffic, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.session import Session
@@ -245,6 +245,8 @@ def show_forecast(found: Survey) -> None:
     ahead = [look_ahead(found, step.step, traffic) for step in plan_steps(found.session)]
     if not ahead:
         display(Words("no step is left: nothing to forecast"))
+    elif words := credentials_end_first(found.session):
+        display(Words(words, "WARN"))
     for outlook in ahead:
         for table in outlook_tables(outlook):
             display(table)

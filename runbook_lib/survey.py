@@ -158,7 +158,8 @@ class Survey:
         if self.split.state is not None:
             plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
         plan += discovery.plan_placeholder(p, self.names[p.shift.name])
-        plan += ecs.plan_end(p, self.running[p.shift.stable])
+        stable = self.running[p.shift.stable]
+        plan += ecs.plan_end(p, stable, ecs.read_own_revisions(self.session, stable))
         plan += self.engine.plan_retirement(p, self.live, p.shift.stable)
         return plan
 

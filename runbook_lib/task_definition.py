@@ -20,10 +20,11 @@ from runbook_lib.task_form import (
     METADATA_IPS,
     Json,
     app_containers,
+    applications,
     containers_of,
+    envoy_of,
     is_daemon,
     mounts_efs,
-    proxy_container,
     proxy_properties,
     register_input,
     split,
@@ -90,12 +91,13 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     Idempotent; fields it was not asked to change are kept, those of an Envoy already there included, but the
     proxy configuration is the sidecar's alone. Port 2049 is left to EFS where the task mounts one (App Mesh
     user guide, troubleshooting-connectivity). PlanError: a network mode other than awsvpc, a launch type the
-    definition excludes, a container named `envoy` that is not App Mesh's, over 15 ignored ports.
+    definition excludes, a container named `envoy` that is not App Mesh's, over 15 ignored ports, one in which
+    it is unclear which container is Envoy, or that has no application.
     """
     now = register_input(definition)
     before = now if recall(now) is None else without_envoy(now)  # an earlier sidecar leaves nothing behind
     _check_can_mesh(before, sidecar)
-    name = str((proxy_container(before) or {"name": "envoy"})["name"])
+    name = str((envoy_of(before) or {"name": "envoy"})["name"])
     task = {**copy.deepcopy(before), **_task_fields(before, sidecar, name)}
     envoy = _envoy(_named(before, name) or _beside(_named(now, name)), sidecar, name)
     if not (task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")):
@@ -108,7 +110,7 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
         waits = [d for d in container.get("dependsOn") or [] if d["containerName"] != name]
         container["dependsOn"] = [*waits, {"containerName": name, "condition": "HEALTHY"}]
     remember(before, task, name)
-    return task
+    return _keeping(now, task)
 
 
 def without_envoy(definition: Mapping[str, Any]) -> Json:
@@ -118,24 +120,28 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
     with the revision and with the sidecar (`task_memory`); other edits made since are kept, which a stored
     original would undo. A definition meshed by other hands has no such label: its Envoy, traced X-Ray daemon,
     dependencies and proxy configuration go, its roles and sizes stay, since nothing says whose they are. One
-    without Envoy comes back as it is. PlanError: the label is not readable.
+    without Envoy comes back as it is. PlanError: the label is not readable, or takes an application away; it is
+    unclear which container is Envoy; there is no application.
     """
     task = register_input(definition)
-    proxy = proxy_container(task)
+    now, proxy = copy.deepcopy(task), envoy_of(task)
     if proxy is None:
-        return task
+        return _keeping(now, task)
     memory = recall(task) or guess(task, proxy)
     for container in containers_of(task):
         strip(container, proxy["name"])
         restore(container, memory["containers"].get(container["name"], {}))
     task["containerDefinitions"] = [c for c in containers_of(task) if c["name"] not in memory["added"]]
     restore(task, memory["task"])
-    return task
+    return _keeping(now, task)
 
 
 def sidecar_of(definition: Mapping[str, Any]) -> Meshed | None:
-    """Return who a definition is meshed as, or None where no App Mesh Envoy in it says which node it is."""
-    proxy = proxy_container(definition) or {}
+    """Return who a definition is meshed as, or None where no App Mesh Envoy in it says which node it is.
+
+    PlanError: it is unclear which container is Envoy.
+    """
+    proxy = envoy_of(definition) or {}
     known = variables(proxy)
     identity = next((known[name] for name in IDENTITY if known.get(name)), None)
     if identity is None:
@@ -144,6 +150,35 @@ def sidecar_of(definition: Mapping[str, Any]) -> Meshed | None:
     mesh, virtual_node = node.groups() if node else ("", "")
     ports = split(proxy_properties(definition).get("AppPorts"))
     return Meshed(proxy["name"], mesh, virtual_node, tuple(int(port) for port in ports if port.isdigit()))
+
+
+def _keeping(before: Json, after: Json) -> Json:
+    """Return a definition that was made of another; raise PlanError unless it runs the same applications.
+
+    Whatever a definition says, none comes out of here without its applications, or with another image of one.
+    """
+    wanted, made = ({c["name"]: c.get("image") for c in applications(each)} for each in (before, after))
+    where = f"task definition {before.get('family', '?')}"
+    if not wanted:
+        raise PlanError(
+            f"{where}: expected an application beside Envoy and the X-Ray daemon, found {_named_all(before)}",
+            hint="give the service's own task definition; one that is Envoy alone is a virtual gateway",
+        )
+    if made != wanted:
+        raise PlanError(
+            f"{where}: expected its applications to stay {_listed(wanted)}; with this change they would be "
+            f"{_listed(made)}",
+            hint="register the revision the service ran before it was meshed, and run again",
+        )
+    return after
+
+
+def _listed(images: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name!r} ({image})" for name, image in images.items()) or "none"
+
+
+def _named_all(definition: Json) -> str:
+    return ", ".join(repr(c["name"]) for c in containers_of(definition)) or "no container"
 
 
 def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
@@ -160,7 +195,7 @@ def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
             f"found {', '.join(accepts)}",
             hint="set the service's launch_type in the parameters file to what the definition runs on",
         )
-    if proxy_container(definition) is None and _named(definition, "envoy"):
+    if envoy_of(definition) is None and _named(definition, "envoy"):
         raise PlanError(
             f"task definition {family}: expected no container named 'envoy' but App Mesh's, found another",
             hint="rename that container first; replacing it would take your own proxy away",

@@ -17,14 +17,17 @@ from runbook_lib.task_form import (
     METADATA_IPS,
     Json,
     app_containers,
+    applications,
     containers_of,
+    doubts,
+    envoy_of,
     is_daemon,
     mounts_efs,
     normalise,
-    proxy_container,
     proxy_properties,
     split,
     task_units,
+    tcp_ports,
     variables,
 )
 
@@ -67,6 +70,8 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
         "set an execution role with ECR pull permission"),
     "secret": ("WARN", "{name} looks like a secret in plain text",
         "move it to `secrets`: everybody who may describe the definition can read it"),
+    "which-envoy": ("FAIL", "it is unclear which container is Envoy: {doubt}",
+        "let the proxy configuration name the one container that runs aws-appmesh-envoy"),
     # what App Mesh asks of one that is meshed
     "no-proxy": ("FAIL", "no APPMESH proxy configuration that names a container: nothing goes through Envoy",
         "register it with the sidecar"),
@@ -78,8 +83,10 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
         "make the two equal; 1337 by custom"),
     "app-user": ("FAIL", "runs as Envoy's user {found}: its calls pass the proxy by, weights have no effect",
         "run it as another user"),
-    "app-ports": ("FAIL", "no container listens on TCP {found}",
-        "AppPorts are the application's container ports"),
+    "app-ports": ("FAIL", "no container maps TCP {found}, and each application maps others",
+        "AppPorts are the ports the application listens on"),
+    "unmapped-ports": ("WARN", "no container maps TCP {found}; in awsvpc one may listen there all the same",
+        "make sure that the application listens there; a port mapping would document it"),
     "open-port": ("WARN", "container ports {found} are not among them: reached past Envoy (roadmap#166)",
         "add them, with listeners for them, if they carry mesh traffic"),
     "listener-ports": ("FAIL", "expected the node's listener ports {expected}, found {found}",
@@ -161,6 +168,7 @@ class _View:
     properties: dict[str, str]
     app_ports: set[str]
     container_ports: set[str]
+    all_map_ports: bool
 
     def finding(self, rule: str, where: str, **named: object) -> Finding:
         """Return what a rule has to say of a place, with what its message and hint name."""
@@ -182,9 +190,10 @@ def lint(
     `family: path`. Sources: RegisterTaskDefinition's documentation and the App Mesh user guide.
     """
     task = normalise(definition)
-    proxy, properties = proxy_container(task) or {}, proxy_properties(task)
-    others = [c for c in containers_of(task) if c["name"] != proxy.get("name") and not is_daemon(c)]
-    mappings = [m for c in others for m in c.get("portMappings", []) if m.get("protocol", "tcp") == "tcp"]
+    unclear = list(doubts(task))
+    proxy = {} if unclear else envoy_of(task) or {}
+    properties = proxy_properties(task)
+    mapped = [tcp_ports(c) for c in applications(task)]
     view = _View(
         raw=definition.get("taskDefinition", definition),
         task=task,
@@ -195,9 +204,10 @@ def lint(
         proxy=proxy,
         properties=properties,
         app_ports=set(split(properties.get("AppPorts"))),
-        container_ports={str(m["containerPort"]) for m in mappings if "containerPort" in m},
+        container_ports={str(port) for ports in mapped for port in ports},
+        all_map_ports=all(mapped),
     )
-    proxied = proxy or task.get("proxyConfiguration")
+    proxied = not unclear and (proxy or task.get("proxyConfiguration"))
     checks = (*_ECS_CHECKS, *(_PROXY_CHECKS if proxied else ()), *(_MESH_CHECKS if proxy else ()))
     findings = (finding for check in checks for finding in check(view))
     return tuple(sorted(findings, key=lambda finding: finding.level))
@@ -208,7 +218,16 @@ def _at(container: Mapping[str, Any], key: str) -> str:
 
 
 def _ports(ports: Collection[str]) -> str:
-    return ", ".join(sorted(ports)) or "(none)"
+    """Return ports or addresses in words, those in a row as `first-last`."""
+    numbers = sorted(int(port) for port in ports if port.isdecimal())
+    rows: list[list[int]] = []
+    for number in numbers:
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    words = [f"{row[0]}-{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows]
+    return ", ".join([*words, *sorted(port for port in ports if not port.isdecimal())]) or "(none)"
 
 
 def _reserved(container: Mapping[str, Any]) -> int:
@@ -229,7 +248,7 @@ def _container_fields(view: _View) -> Iterator[Finding]:
     for container in view.containers:
         for port in container.get("portMappings", []):
             if "hostPort" in port and view.task.get("networkMode") == "awsvpc":
-                ports = {"found": port["hostPort"], "expected": port["containerPort"]}
+                ports = {"found": port["hostPort"], "expected": port.get("containerPort")}
                 yield view.finding("host-port", _at(container, "portMappings"), **ports)
         for name, value in variables(container).items():
             if value and _SECRET.search(name):
@@ -276,6 +295,11 @@ def _problem(wait: Json, target: Json | None) -> str:
     return ""
 
 
+def _which_envoy(view: _View) -> Iterator[Finding]:
+    for doubt in doubts(view.task):
+        yield view.finding("which-envoy", "proxyConfiguration", doubt=doubt)
+
+
 def _execution_role(view: _View) -> Iterator[Finding]:
     private = any(_ECR.fullmatch(c.get("image", "")) for c in view.containers)
     if view.fargate and private and not view.task.get("executionRoleArn"):
@@ -297,7 +321,8 @@ def _proxy_configuration(view: _View) -> Iterator[Finding]:
 def _listeners(view: _View) -> Iterator[Finding]:
     where = "proxyConfiguration.AppPorts"
     if missing := view.app_ports - view.container_ports:
-        yield view.finding("app-ports", where, found=_ports(missing))
+        rule = "app-ports" if view.all_map_ports else "unmapped-ports"
+        yield view.finding(rule, where, found=_ports(missing))
     if beside := view.container_ports - view.app_ports:
         yield view.finding("open-port", where, found=_ports(beside))
     if view.listener_ports not in (set(), view.app_ports):
@@ -405,6 +430,14 @@ def _task_role(view: _View) -> Iterator[Finding]:
 
 
 Checks = tuple[Callable[[_View], Iterator[Finding]], ...]
-_ECS_CHECKS: Checks = (_fargate_size, _container_fields, _cpu_sum, _memory, _dependencies, _execution_role)
+_ECS_CHECKS: Checks = (
+    _fargate_size,
+    _container_fields,
+    _cpu_sum,
+    _memory,
+    _dependencies,
+    _execution_role,
+    _which_envoy,
+)
 _PROXY_CHECKS: Checks = (_proxy_configuration, _listeners)
 _MESH_CHECKS: Checks = (_identity, _ignored, _users, _image, _envoy, _envoy_size, _daemons, _task_role)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_form import IDENTITY, Json, containers_of, is_daemon, proxy_container, variables
+from runbook_lib.task_form import IDENTITY, LABEL, Json, containers_of, envoy_of, is_daemon, variables
 
 __all__ = ["LABEL", "OWN_VARIABLES", "guess", "recall", "remember", "restore", "strip"]
 
-LABEL = "appmesh-runbook.before"
 OWN_VARIABLES = frozenset(IDENTITY) | {
     "APPMESH_RESOURCE_CLUSTER",
     "APPMESH_VIRTUAL_NODE_CLUSTER",
@@ -76,18 +76,35 @@ def strip(container: Json, name: str) -> None:
 
 def recall(task: Json) -> Json | None:
     """Return what an earlier `with_envoy` wrote down, or None."""
-    label = ((proxy_container(task) or {}).get("dockerLabels") or {}).get(LABEL)
+    label = ((envoy_of(task) or {}).get("dockerLabels") or {}).get(LABEL)
     if label is None:
         return None
     try:
-        memory: Json = json.loads(label)
-        return {key: memory[key] for key in ("task", "containers", "added")}
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(label)
+    except (ValueError, RecursionError):
+        said = None
+    if not _is_memory(said):
         raise PlanError(
             f"task definition {task.get('family', '?')}: label {LABEL}: expected what was there before, "
             "found something unreadable",
             hint="register the revision the service ran before it was meshed, or remove the label",
-        ) from None
+        )
+    return {key: said[key] for key in ("task", "containers", "added")}
+
+
+def _is_memory(said: Any) -> bool:
+    """Tell whether a label says what `remember` writes; whoever may register a revision may write anything."""
+    if not isinstance(said, dict) or not said.keys() >= {"task", "containers", "added"}:
+        return False
+    if not isinstance(said["containers"], dict) or not isinstance(said["added"], list):
+        return False
+    formers = [said["task"], *said["containers"].values()]
+    return all(map(_is_former, formers)) and all(isinstance(name, str) for name in said["added"])
+
+
+def _is_former(said: Any) -> bool:
+    entries = said.get("environment") or [] if isinstance(said, dict) else None
+    return isinstance(entries, list) and all(isinstance(e, dict) and "name" in e for e in entries)
 
 
 def guess(task: Json, proxy: Json) -> Json:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
 from runbook_lib.local.data_plane.reservation import Reservation
 from runbook_lib.local.data_plane.sidecar import Sidecar
+from runbook_lib.local.sockets import socket_folder, socket_of
 
 NAME = "serviceb.apps.local"
 PORT = 9080
@@ -148,11 +150,11 @@ class World:
 
     def __init__(self, directory: Path, first: Mesh, protocol: str = "http2") -> None:
         self.directory, self.mesh, self.protocol, self.version = directory, first, protocol, 0
-        ports = free_ports(12)
+        ports, self.sockets = free_ports(9), socket_folder()
         self.ports = {
-            name: Ports(admin, egress, {PORT: ingress}, {PORT: app})
-            for name, (admin, egress, ingress, app) in zip(
-                first.virtual_nodes, (ports[i : i + 4] for i in range(0, 12, 4)), strict=True
+            name: Ports(str(socket_of(self.sockets, name)), egress, {PORT: ingress}, {PORT: app})
+            for name, (egress, ingress, app) in zip(
+                first.virtual_nodes, (ports[i : i + 3] for i in range(0, 9, 3)), strict=True
             )
         }
         self.endpoints = {(name, PORT): [("127.0.0.1", p.ingress[PORT])] for name, p in self.ports.items()}
@@ -199,6 +201,7 @@ class World:
         for process in self.applications.values():
             process.kill()
             process.wait()
+        shutil.rmtree(self.sockets)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,10 @@ from botocore.exceptions import ConnectionClosedError
 import runbook_lib
 from runbook_lib import parameters, session
 from runbook_lib.local import control_plane, world
+from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.calls import is_read
+from runbook_lib.local.keys import credentials
+from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
 from runbook_lib.task_definition import sidecar_of
 from tests import snapshot
@@ -314,7 +317,7 @@ class Explorer:
 
     def _begin(self) -> None:
         """Make the services as they are before the mesh, and let notebooks open sessions that end here."""
-        made = world._clients(self.p, NOBODY, self.p.account_id)
+        made = clients(LocalMesh(NOBODY, 0, "", Path()), self.p.account_id, self.p.region)
 
         def client(service: str) -> Any:
             each = made(service)
@@ -334,7 +337,7 @@ class Explorer:
         def prepare(client: Any) -> None:
             client.meta.events.register_first("before-send.*.*", self._answer)
 
-        return session.Connection(NOBODY, {world.ACCOUNT_HEADER: p.account_id}, prepare, carries_traffic=False)
+        return session.Connection(NOBODY, prepare, carries_traffic=False, credentials=credentials("", p.account_id))
 
     def _settle(self) -> None:
         while control_plane.reconcile():

@@ -19,18 +19,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from botocore.config import Config
 from typer.testing import CliRunner
 
 from runbook_lib import cli, gates, mesh, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.decision import Decision
 from runbook_lib.local import control_plane, inject, supervisor
+from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
-from runbook_lib.local.world import ACCOUNT_HEADER
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.session import Session, open_session
@@ -340,11 +338,8 @@ class Live:
         if service not in self._clients:
             found = supervisor.find(self.state)
             assert found is not None
-            config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1})
-            made = boto3.Session("testing", "testing", "testing", self.parameters.region)
-            self._clients[service] = it = made.client(service, endpoint_url=found.endpoint, config=config)
-            headers = {ACCOUNT_HEADER: self.parameters.account_id}
-            it.meta.events.register("before-call", lambda params, **_: params["headers"].update(headers))
+            p, once = self.parameters, {"total_max_attempts": 1}
+            self._clients[service] = clients(found, p.account_id, p.region, retries=once)(service)
         return self._clients[service]
 
     def route(self) -> dict[str, Any]:

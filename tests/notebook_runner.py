@@ -17,22 +17,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import nbformat
 import pytest
 import yaml
-from botocore.config import Config
 
 from runbook_lib import local, open_session, parameters, record, survey
 from runbook_lib.local import supervisor
-from runbook_lib.local.world import ACCOUNT_HEADER
+from runbook_lib.local.clients import clients
 from runbook_lib.survey import Survey
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,11 +190,7 @@ def client(service: str, account: str, region: str = "us-west-2") -> Any:
     """Return a boto3 client of the local mesh that acts in an account and is told apart from the runbook."""
     mesh = supervisor.find()
     assert mesh is not None
-    config = Config(inject_host_prefix=False, user_agent_extra=TESTER, retries={"total_max_attempts": 1})
-    made = boto3.Session("testing", "testing", "testing", region)
-    it = made.client(service, endpoint_url=mesh.endpoint, config=config)
-    it.meta.events.register("before-call", lambda params, **_: params["headers"].update({ACCOUNT_HEADER: account}))
-    return it
+    return clients(mesh, account, region, user_agent_extra=TESTER, retries={"total_max_attempts": 1})(service)
 
 
 def writes(account: str) -> int:
@@ -205,8 +198,7 @@ def writes(account: str) -> int:
     mesh = supervisor.find()
     if mesh is None:
         return 0
-    with urllib.request.urlopen(f"{mesh.endpoint}/runbook/calls?account={account}", timeout=10) as answer:
-        agents = json.loads(answer.read())["agents"]
+    agents = mesh.ask(f"/runbook/calls?account={account}", timeout=10)["agents"]
     return sum(count["write"] for agent, count in agents.items() if agent != TESTER)
 
 

@@ -33,6 +33,7 @@ from runbook_lib import (
 )
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.control_plane.calls import CALLS, is_read
+from runbook_lib.local.keys import credentials
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading
 from runbook_lib.session import Connection, Session
@@ -87,19 +88,16 @@ def connect(p: Parameters, prepare: Callable[[Any], None] = lambda client: None)
         prepare(client)  # first, so that what it registers in front comes behind the answer
         control_plane.answer_in_process(client.meta.events)
 
-    return Connection(ENDPOINT, {world.ACCOUNT_HEADER: p.account_id}, hooked, carries_traffic=False)
+    return Connection(ENDPOINT, hooked, carries_traffic=False, credentials=credentials("", p.account_id))
 
 
 @cache
 def other(account: str, service: str) -> Any:
     """Return somebody else's client in the same account."""
     config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1})
-    client = boto3.Session("other", "other", region_name="us-west-2").client(
-        service, endpoint_url=ENDPOINT, config=config
-    )
+    made = boto3.Session(region_name="us-west-2", **credentials("", account))
+    client = made.client(service, endpoint_url=ENDPOINT, config=config)
     control_plane.answer_in_process(client.meta.events)
-    headers = {world.ACCOUNT_HEADER: account}
-    client.meta.events.register("before-call", lambda params, **_: params["headers"].update(headers))
     return client
 
 
@@ -113,11 +111,16 @@ def settle() -> None:
     assert any(not control_plane.reconcile() for _ in range(100)), "ECS does not settle"
 
 
-def open_local(notebook: str = "", *, services: bool = False, **values: Any) -> Session:
-    """Open a session on an account of its own, which is empty unless its `services` are to run there."""
+def open_local(
+    notebook: str = "", *, services: bool = False, said: Mapping[str, Any] | None = None, **values: Any
+) -> Session:
+    """Open a session on an account of its own, which is empty unless its `services` are to run there.
+
+    `said` are values of any name, `services` too.
+    """
     records = record.root() / f"scene-{next(NUMBERS)}"
     own = {"environment": "scene", "account_id": str(next(ACCOUNTS)), "records": str(records)}
-    named = given(**{**own, **values})
+    named = given(**{**own, **values, **(said or {})})
     if services:
         p = parameters.load("scene", named)
         world.create(p, list(p.services), lambda service: other(p.account_id, service))

@@ -193,7 +193,7 @@ def test_the_tasks_a_service_has_count_and_not_the_files_alone() -> None:
 
 def test_another_family_than_the_files_fails_and_names_the_line() -> None:
     session = with_services(open_at("plain"), task_definition="taskC")
-    found = one_of(session, "definition taskB", "FAIL")
+    found = one_of(session, "definition taskB of serviceB", "FAIL")
     assert found.message == "the file says taskC"
     assert found.hint == "services.serviceB.task_definition: taskB"
 

@@ -14,7 +14,7 @@ from runbook_lib.errors import PlanError
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
 from tests.demo_mesh import NAME, PORT, mesh, node, route, router, service, shifted, static_bootstrap
 
-PORTS = Ports(admin=20003, egress=20001, ingress={PORT: 20000, 9081: 20004}, app={PORT: 20002, 9081: 20005})
+PORTS = Ports(admin="/run/a.sock", egress=20001, ingress={PORT: 20000, 9081: 20004}, app={PORT: 20002, 9081: 20005})
 ENDPOINTS = {("serviceB", PORT): [("127.0.0.1", 20100)], ("serviceBv2", PORT): [("127.0.0.1", 20200)]}
 V1, V2 = "cds_egress_apps_serviceB_http2_9080", "cds_egress_apps_serviceBv2_http2_9080"
 TLS = {"tls": {"validation": {"trust": {"file": {"certificateChain": "/ca.pem"}}}}}
@@ -324,7 +324,7 @@ def test_a_log_file_of_the_container_is_in_the_tasks_folder() -> None:
     assert access_log(logged("/var/log/envoy.json"))["typed_config"]["path"] == "./access_var_log_envoy.json.log"
 
 
-@pytest.mark.parametrize("ports", [PORTS, Ports(1, 2, {PORT: 3}, {80: 4}), Ports(1, 2, {80: 3}, {PORT: 4})])
+@pytest.mark.parametrize("ports", [PORTS, Ports("a", 2, {PORT: 3}, {80: 4}), Ports("a", 2, {80: 3}, {PORT: 4})])
 def test_a_listener_its_task_does_not_send_through_envoy_is_refused(ports: Ports) -> None:
     wanted = with_nodes(serviceA=node(NAME, port=7070 if ports is PORTS else PORT))
     with pytest.raises(PlanError, match=r"listens on port .* expected one of its task's AppPorts"):

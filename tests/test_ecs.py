@@ -31,7 +31,8 @@ def sidecars(session: Session) -> Plan:
 
 
 def end(session: Session, service: str = "serviceB") -> Plan:
-    return ecs.plan_end(session.parameters, ecs.read_running(session)[service])
+    found = ecs.read_running(session)[service]
+    return ecs.plan_end(session.parameters, found, ecs.read_own_revisions(session, found))
 
 
 def plain(session: Session) -> Plan:
@@ -117,7 +118,7 @@ def test_a_service_deployed_in_between_refuses_the_plan() -> None:
     client(session).update_service(cluster="apps", service="serviceB", taskDefinition=newer)
     settle()
     before = writes(session)
-    with pytest.raises(StalePlanError, match=r"definition taskB: .*\n.*taskB:1.* → .*taskB:2"):
+    with pytest.raises(StalePlanError, match=r"definition taskB of serviceB: .*\n.*taskB:1.* → .*taskB:2"):
         applied(session, plan)
     assert writes(session) == before
     assert running(session)["serviceB"] == "taskB:2"
@@ -139,11 +140,11 @@ def test_the_envoy_waited_for_is_the_one_the_proxy_configuration_names() -> None
 def test_callees_come_first_and_the_caller_last() -> None:
     names = [planned.name for planned in sidecars(open_at("routed"))]
     assert names == [
-        "definition taskB",
+        "definition taskB of serviceB",
         "service serviceB",
-        "definition taskBv2",
+        "definition taskBv2 of serviceBv2",
         "service serviceBv2",
-        "definition taskA",
+        "definition taskA of serviceA",
         "service serviceA",
     ]
 
@@ -239,7 +240,7 @@ def test_a_service_that_scales_by_itself_stops_doing_so_first() -> None:
         "MaxCapacity": 4,
     }
     found = replace(ecs.read_running(session)["serviceB"], scalable=target)
-    first = ecs.plan_end(session.parameters, found).changes[0]
+    first = ecs.plan_end(session.parameters, found, found.revisions).changes[0]
     assert (first.call.operation, first.expected) == ("deregister_scalable_target", target)
     assert first.inverse
     assert first.inverse.call.arguments == target

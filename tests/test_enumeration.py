@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, open_session, parameters, survey
+from runbook_lib import apply, clear, open_session, survey
 from runbook_lib.errors import ForeignChangeError, ReadBackError, RunbookError, StalePlanError
-from runbook_lib.local import control_plane, world
+from runbook_lib.local import control_plane
+from runbook_lib.local.clients import clients
+from runbook_lib.local.keys import credentials
+from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.session import Connection, Session
 from tests.control_plane_fixtures import listener, node_spec, route_spec
 from tests.enumeration import EVERY, LASTING, NOBODY, ONE_IN
@@ -178,7 +181,7 @@ class Actor:
         self.session = open_session(given, self.name, connect=self._connect, sleep=lambda seconds: None)
 
     def _connect(self, _: Any) -> Connection:
-        return Connection(NOBODY, {world.ACCOUNT_HEADER: ACCOUNT}, self._prepare, carries_traffic=False)
+        return Connection(NOBODY, self._prepare, carries_traffic=False, credentials=credentials("", ACCOUNT))
 
     def _prepare(self, client: Any) -> None:
         client.meta.events.register_first("before-send.*.*", self._notice)
@@ -261,7 +264,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    client = world._clients(parameters.load("local", {}), NOBODY, ACCOUNT)("appmesh")
+    client = clients(LocalMesh(NOBODY, 0, "", Path()), ACCOUNT, "us-west-2")("appmesh")
     control_plane.answer_in_process(client.meta.events)
     client.create_mesh(meshName="apps")
     for name in ("serviceB", "serviceBv2"):

@@ -19,25 +19,29 @@ EVERYWHERE = sorted(ROOT.rglob("*.py"))
 
 # Each module, and those of ours it may import; the floor first, the face last.
 ALLOWED: dict[str, set[str]] = {
+    "private": set(),
     "redaction": set(),
     "errors": {"redaction"},
+    "service_models": set(),
     "plan": {"errors"},
     "stake": set(),
     "verdict": {"errors", "stake"},
     "forecast": {"errors", "stake"},
     "proof": {"forecast", "verdict"},
     "envoy_image": set(),
-    "task_form": set(),
+    "task_form": {"errors"},
     "task_memory": {"errors", "task_form"},
     "task_lint": {"envoy_image", "task_form"},
     "task_definition": {"errors", "task_form", "task_memory"},
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
-    "parameters": {"errors", "parameter_checks"},
+    "plain_yaml": set(),
+    "parameters": {"errors", "parameter_checks", "plain_yaml"},
     "mesh_spec": {"parameters"},
     "interrupts": set(),
-    "record": {"errors", "plan", "redaction"},
+    "record": {"errors", "plan", "private", "redaction"},
     "progress": {"record"},
-    "session": {"errors", "local", "parameters", "plan", "record", "redaction"},
+    "identity": {"errors", "service_models"},
+    "session": {"errors", "identity", "local", "parameters", "plan", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -54,9 +58,9 @@ ALLOWED: dict[str, set[str]] = {
     "judging": {"parameters", "telemetry", "verdict"},
     "history": {"judging", "parameters", "record", "session", "survey", "telemetry"},
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
-    "checks": {"ecs", "errors", "iam", "mesh_spec", "survey", "task_definition", "task_lint"},
+    "checks": {"ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_lint"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
-    "outlook": {"ecs", "errors", "forecast", "judging", "survey", "telemetry"},
+    "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
     "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
     "hazards": {"approvals", "ecs", "history", "plan", "rollback", "session", "survey", "telemetry", "wording"},
@@ -79,8 +83,8 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plan", "proof", "redaction",
-    "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plain_yaml",
+    "plan", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
@@ -186,7 +190,14 @@ def test_a_client_is_named_by_one_module(client: str, keeper: str) -> None:
 
 
 def test_only_session_makes_clients() -> None:
-    assert importers("boto3", list(MODULES.values())) == {"session"}
+    made = re.compile(r"create_client\(|\.client\(")
+    assert {name for name, path in MODULES.items() if made.search(path.read_text())} == {"session"}
+
+
+def test_only_identity_opens_sessions_of_botocore() -> None:
+    assert importers("boto3", list(MODULES.values())) == set()
+    openers = {name for name, path in MODULES.items() if "botocore.session" in set(imported(path))}
+    assert openers == {"identity"}
 
 
 def test_only_apply_writes() -> None:
@@ -243,3 +254,10 @@ def test_nothing_dangerous_is_written(path: Path) -> None:
             called = ast.unparse(node.func)
             assert called not in ("yaml.load", "eval", "exec", "input", "os.system"), f"{called} in line {node.lineno}"
             assert called != "print" or path.stem == "__main__", f"print in line {node.lineno}"
+
+
+def test_architecture_names_every_module_once() -> None:
+    table = (ROOT.parent / "docs" / "architecture.md").read_text().partition("## Modules")[2].partition("\n`local/`")[0]
+    rows = re.findall(r"^\| .+? \| (.+) \|$", table, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(MODULES)

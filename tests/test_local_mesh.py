@@ -31,9 +31,9 @@ NOWHERE = "http://127.0.0.1:9"
 def said_to_run(folder: Path, pid: int) -> LocalMesh:
     """Leave the note that a process leaves which holds a rehearsal."""
     folder.mkdir(parents=True, exist_ok=True)
-    note = {"endpoint": NOWHERE, "pid": pid, "id": "a", "folder": str(folder)}
+    note = {"endpoint": NOWHERE, "pid": pid, "id": "a", "folder": str(folder), "key": "k"}
     (folder / "endpoint.json").write_text(json.dumps(note))
-    return LocalMesh(NOWHERE, pid, "a", folder)
+    return LocalMesh(NOWHERE, pid, "a", folder, "k")
 
 
 @pytest.fixture
@@ -83,10 +83,12 @@ def test_a_process_that_has_taken_over_the_pid_is_left_alone(tmp_path: Path, sle
     assert stranger.poll() is None
 
 
-def test_a_question_without_an_answer_is_an_error_in_words(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match=r"127\.0\.0\.1:9/runbook/tasks: no answer") as caught:
-        said_to_run(tmp_path, 1).ask("/runbook/tasks")
-    assert "supervisor.log" in (caught.value.hint or "")
+def test_a_question_without_an_answer_is_an_error_in_words(tmp_path: Path, sleeper: Any) -> None:
+    hung = sleeper(str(tmp_path))
+    with pytest.raises(TargetError, match=r"127\.0\.0\.1:9/runbook/tasks: no answer.*supervisor\.log") as caught:
+        said_to_run(tmp_path, hung.pid).ask("/runbook/tasks")
+    assert f"its process {hung.pid} goes on" in str(caught.value)
+    assert "runbook local down" in (caught.value.hint or "")
 
 
 # --- what is injected ---------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
     left = tmp_path / "tasks" / "1" / "apps" / "serviceB.faults.json"
     left.parent.mkdir(parents=True)
     left.write_text('{"crash": true}')
-    yield Rehearsal(tmp_path, "a")
+    yield Rehearsal(tmp_path, "a", tmp_path)
     control_plane.launch_with(InMemoryLauncher())
 
 
@@ -133,9 +135,9 @@ def told(rehearsal: Rehearsal, body: Any) -> Any:
 def known_world(tmp_path: Path, said: list[Any], **values: Any) -> None:
     """Open a session's world whose services have all been created before."""
     p = load(**values)
-    note = {p.environment: {"account": p.account_id, "services": list(p.services)}}
+    note = {p.environment: {"account": p.account_id, "region": p.region, "services": list(p.services)}}
     (tmp_path / "worlds.json").write_text(json.dumps(note))
-    mesh = SimpleNamespace(folder=tmp_path, endpoint=NOWHERE, ask=lambda _, body: said.append(body))
+    mesh = SimpleNamespace(folder=tmp_path, endpoint=NOWHERE, key="k", ask=lambda _, body: said.append(body))
     world.ensure(p, mesh)  # type: ignore[arg-type]
 
 

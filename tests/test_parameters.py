@@ -242,7 +242,10 @@ UNREADABLE = {
     "a key twice": ("shift:\n  steps: [25]\n  steps: [100]", "line 3: 'steps' stands there twice, first in line 2"),
     "a Python tag": ("mesh: !!python/object/apply:os.getcwd []", "not YAML"),
     "code in a key": ("'environment=1;import os#': local", "unknown key 'environment=1;import os#'"),
-    "an octal account": ("account_id: 012345670123\n", "account_id: expected a valid string; found 1402433619"),
+    "an account as a number": (
+        "account_id: 123456789012\n",
+        "account_id: expected a valid string; found 123456789012: put it in quotes",
+    ),
     "a region called NO": ("region: NO\n", "region: expected a valid string; found False"),
 }
 

@@ -14,7 +14,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from runbook_lib import record, survey
+from runbook_lib import session as session_module
 from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
+from runbook_lib.identity import Keys
+from runbook_lib.local import keys
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Plan, Reading, Wait
 from runbook_lib.session import Connection, Session, open_session
@@ -33,6 +36,7 @@ from tests.scenes import (
     writes,
 )
 
+KEYS = Keys("AKIAEXAMPLE", "secret")
 SECRET = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKE9"
 LIST = Reading(Call("appmesh", "list_meshes"), "length(meshes)")
 
@@ -155,14 +159,6 @@ def test_the_identity_is_kept_for_the_banner() -> None:
     assert session.identity.arn.startswith("arn:aws:sts::")
 
 
-@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_APP_MESH"])
-def test_an_endpoint_in_the_environment_is_refused_for_aws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, ENDPOINT)
-    with pytest.raises(TargetError, match=f"target: aws, but {name} is set") as caught:
-        open_session({"environment": "staging"})
-    assert "unset it" in caught.value.hint
-
-
 def test_where_nobody_is_logged_in_aws_is_refused_in_one_sentence() -> None:
     with pytest.raises(TargetError, match=r"staging is account 210987654321; nobody is logged in here") as caught:
         open_session({"environment": "staging"})
@@ -175,7 +171,7 @@ def test_where_nobody_is_logged_in_aws_is_refused_in_one_sentence() -> None:
 def client_of(target: str, **environ: str) -> Any:
     p = load(target=target)
     connection = connect(p) if target == "local" else Connection()
-    return Session(p, "", connection)._client("servicediscovery")
+    return session_module._client(Session(p, "", connection), "servicediscovery", KEYS)
 
 
 def test_clients_retry_in_the_standard_way_five_times_and_do_not_wait_for_ever() -> None:
@@ -196,10 +192,11 @@ def test_no_host_prefix_is_put_before_an_explicit_endpoint_and_one_before_aws() 
     assert client_of("aws").meta.config.inject_host_prefix is True
 
 
-def test_the_local_mesh_is_called_with_dummy_credentials_at_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_mesh_is_called_with_a_key_of_its_own_at_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA" + "IOSFODNN7EXAMPLE")
-    client = client_of("local")
-    assert client._request_signer._credentials.access_key == "testing"
+    session = open_local()
+    client = session._client("appmesh")
+    assert client._request_signer._credentials.access_key == keys.access_key("", session.parameters.account_id)
     assert client.meta.endpoint_url == ENDPOINT
 
 

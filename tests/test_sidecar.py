@@ -18,6 +18,7 @@ import pytest
 from runbook_lib.errors import PlanError, WaitError
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
 from runbook_lib.local.data_plane.sidecar import Sidecar
+from runbook_lib.local.sockets import socket_of
 from tests.demo_mesh import (
     CLUSTERS,
     NAME,
@@ -35,6 +36,7 @@ from tests.demo_mesh import (
     world,
 )
 
+NOWHERE = "nowhere.sock"  # for an Envoy that never comes so far
 HONEST = 1e-7  # how rarely a fair split may fail its test
 
 
@@ -265,7 +267,8 @@ def test_a_drained_envoy_answers_what_is_under_way(demo: World) -> None:
 
 
 def test_the_callers_own_sidecar_is_replaced_and_no_request_lost(demo: World, tmp_path: Path) -> None:
-    admin, egress, ingress, app = free_ports(4)
+    admin = str(socket_of(demo.sockets, "newer"))
+    egress, ingress, app = free_ports(3)
     ports = Ports(admin, egress, {PORT: ingress}, {PORT: app})
     way = [demo.egress]
     caller = demo.caller(400, route_to=lambda _: ("127.0.0.1", way[0])).start()
@@ -323,11 +326,11 @@ def test_every_port_is_on_loopback(demo: World) -> None:
         found = psutil.Process(sidecar.pid).net_connections()
         listening = [each.laddr for each in found if each.status == psutil.CONN_LISTEN]
         assert {address.ip for address in listening} == {"127.0.0.1"}
-        assert len(listening) == 3
+        assert len(listening) == 2
 
 
 def test_an_envoy_that_cannot_start_says_why(tmp_path: Path) -> None:
-    sidecar = Sidecar(tmp_path, free_ports(1)[0])
+    sidecar = Sidecar(tmp_path, NOWHERE)
     sidecar.write_files({"bootstrap.json": {"no_such_field": 1}, "cds.json": {"resources": []}})
     sidecar.start()
     until(lambda: sidecar.pid is None)
@@ -336,7 +339,7 @@ def test_an_envoy_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 class Slow:
-    """The admin port of an Envoy that takes a file when it is told to."""
+    """The admin socket of an Envoy that takes a file when it is told to."""
 
     def __init__(self) -> None:
         self.taken = {"cds.json": "1", "rds.json": "1"}
@@ -348,7 +351,7 @@ class Slow:
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Sidecar]:
     """A sidecar that runs on its first files, and whose Envoy is a process that does nothing by itself."""
-    sidecar = Sidecar(tmp_path, 1)
+    sidecar = Sidecar(tmp_path, NOWHERE)
     sidecar.write_files(configuration("1"))
     sidecar.start(spawn=lambda _, **how: subprocess.Popen(["sleep", "60"], **how))
     sidecar.admin = Slow()  # type: ignore[assignment]

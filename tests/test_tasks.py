@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from runbook_lib.local.data_plane.member import Member, member_of
 from runbook_lib.local.data_plane.reservation import BLOCKS, SIZE, Reservation
 from runbook_lib.local.data_plane.sidecar import UpdateState
 from runbook_lib.local.data_plane.tasks import GRACE_SECONDS, Fleet
+from runbook_lib.local.sockets import socket_folder
 from runbook_lib.local.troubles import Troubles
 from tests.control_plane_fixtures import (
     Aws,
@@ -55,10 +57,18 @@ def now() -> Now:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+def sockets() -> Iterator[Path]:
+    """Return a folder for sockets: a test's own has too long a path."""
+    made = socket_folder()
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, sockets: Path, now: Now, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """Run this process's tasks for real; nothing moves but by `step`."""
     monkeypatch.setenv("RUNBOOK_PROCESS", "a test's task")
-    made = Fleet(tmp_path / "tasks", Troubles(), now)
+    made = Fleet(tmp_path / "tasks", sockets, Troubles(), now)
     control_plane.launch_with(made)
     yield made
     control_plane.launch_with(InMemoryLauncher())
@@ -160,9 +170,9 @@ def test_a_task_without_ports_runs(fleet: Fleet) -> None:
     assert fleet.state(task())["status"] == "RUNNING"
 
 
-def test_a_task_without_a_folder_has_ended_with_the_reason(tmp_path: Path) -> None:
+def test_a_task_without_a_folder_has_ended_with_the_reason(tmp_path: Path, sockets: Path) -> None:
     (tmp_path / "tasks").touch()
-    fleet = Fleet(tmp_path / "tasks", Troubles())
+    fleet = Fleet(tmp_path / "tasks", sockets, Troubles())
     fleet.start(task())
     seen = fleet.state(task())
     assert seen["status"] == "STOPPED"
@@ -312,34 +322,37 @@ def test_a_container_port_that_is_not_intercepted_is_reached_directly(tmp_path: 
     [container] = definition()["containerDefinitions"]
     given = meshed()
     both = {**container, "portMappings": [{"containerPort": PORT}, {"containerPort": 9901}]}
-    member = member_of(task(**{**given, "containerDefinitions": [both, given["containerDefinitions"][1]]}), tmp_path, 0)
+    member = member_of(
+        task(**{**given, "containerDefinitions": [both, given["containerDefinitions"][1]]}), tmp_path, tmp_path, 0
+    )
     assert member.ports is not None
     assert member.inbound == {PORT: member.ports.ingress[PORT], 9901: member.app_ports[9901]}
 
 
-def test_no_two_reservations_share_a_port_and_none_is_one_systems_lend(tmp_path: Path) -> None:
-    held = [Reservation(7, tmp_path) for _ in range(50)]
+def test_no_two_reservations_share_a_port_and_none_is_one_systems_lend() -> None:
+    held = [Reservation(7) for _ in range(50)]
     ports = [port for each in held for port in each.ports]
     assert len(set(ports)) == 350
     assert all(20_000 <= port < 32_768 for port in ports)
 
 
-def test_a_port_somebody_listens_on_is_given_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_somebody_listens_on_is_given_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reservation, "BLOCKS", 1)  # the same ports again and again
-    free = Reservation(1, tmp_path)
+    free = Reservation(1)
     free.release()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free.ports[0]))
         taken.listen()
-        assert Reservation(1, tmp_path).ports != free.ports
+        assert Reservation(1).ports != free.ports
 
 
-def test_ports_that_are_let_go_can_be_had_again(tmp_path: Path) -> None:
-    most = Reservation(SIZE * (BLOCKS - 100), tmp_path)
+def test_ports_that_are_let_go_can_be_had_again() -> None:
+    usable = SIZE - 1  # of each block: one port holds it
+    most = Reservation(usable * (BLOCKS - 100))
     with pytest.raises(WaitError, match="too few are free"):
-        Reservation(SIZE * 101, tmp_path)
+        Reservation(usable * 101)
     most.release()
-    assert Reservation(SIZE * 101, tmp_path).ports
+    assert Reservation(usable * 101).ports
 
 
 # --- what sidecars are told --------------------------------------------------------------------------------------

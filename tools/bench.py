@@ -1,4 +1,4 @@
-"""Measure the figures the README gives, and print them as Markdown.
+"""Measure the figures of docs/figures.md, and print them as Markdown.
 
     python tools/bench.py [--quick] [--only NAME]...
 
@@ -250,7 +250,7 @@ def meshed() -> Iterator[tuple[Meshed, float]]:
     from runbook_lib.local import supervisor
 
     p = parameters.load("local", {"environment": "bench"})
-    boto = boto3.Session("testing", "testing", region_name=p.region)
+    boto = boto3.Session("any", "any", region_name=p.region)
     for service in ("appmesh", "ecs", "iam", "servicediscovery", "ec2"):
         boto.client(service)  # reading their models is the clients' time, not the mesh's
     began = time.monotonic()
@@ -260,7 +260,7 @@ def meshed() -> Iterator[tuple[Meshed, float]]:
 
         def client(service: str) -> Any:
             if service not in clients:
-                clients[service] = make_client(boto, p, built.mesh.endpoint, service)
+                clients[service] = make_client(built.mesh, p, service)
             return clients[service]
 
         built.client = client
@@ -271,21 +271,17 @@ def meshed() -> Iterator[tuple[Meshed, float]]:
         supervisor.down()
 
 
-def make_client(boto: Any, p: Any, endpoint: str, service: str) -> Any:
+def make_client(mesh: Any, p: Any, service: str) -> Any:
     """Return a client of the local mesh; a task definition registered by it gets its sidecar at once."""
-    from botocore.config import Config
-
     from runbook_lib import ecs
-    from runbook_lib.local.world import ACCOUNT_HEADER
+    from runbook_lib.local.clients import clients
     from runbook_lib.task_definition import with_envoy
 
     def with_sidecar(params: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         name = next(n for n, s in p.services.items() if s.task_definition == params["family"])
         return dict(with_envoy(params, ecs.sidecar(p, name, None)))
 
-    made = boto.client(service, endpoint_url=endpoint, config=Config(inject_host_prefix=False))
-    account = {ACCOUNT_HEADER: p.account_id}
-    made.meta.events.register("before-call", lambda params, **_: params["headers"].update(account))
+    made = clients(mesh, p.account_id, p.region)(service)
     made.meta.events.register("provide-client-params.ecs.RegisterTaskDefinition", with_sidecar)
     return made
 

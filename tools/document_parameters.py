@@ -1,9 +1,9 @@
-"""Write the README's table of parameters from the model that checks them.
+"""Write the table of parameters in docs/parameters.md from the model that checks them.
 
     python tools/document_parameters.py           write it
     python tools/document_parameters.py --check   exit 1 where it is out of step
 
-The rest of the README is left as it is.
+The rest of that file is left as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout it lies in, i
 
 from runbook_lib.parameters import Parameters
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 BEGIN, END = "<!-- parameters:begin -->", "<!-- parameters:end -->"
 Schema = Mapping[str, Any]
 
@@ -51,7 +51,7 @@ def table() -> str:
 
 
 def in_step(text: str) -> str:
-    """Return a README with the table between its two marks made again."""
+    """Return a document with the table between its two marks made again."""
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
@@ -129,10 +129,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is out of step")
     check = parser.parse_args().check
-    former = README.read_text()
+    former = DOCUMENT.read_text()
     wanted = in_step(former)
     if wanted != former and not check:
-        README.write_text(wanted)
+        DOCUMENT.write_text(wanted)
     print("in step" if wanted == former else "out of step" if check else "written")
     return int(check and wanted != former)
 

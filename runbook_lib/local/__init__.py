@@ -26,6 +26,7 @@ def connect(parameters: Parameters) -> Connection:
     """
     from runbook_lib.errors import CallError
     from runbook_lib.local import supervisor, world
+    from runbook_lib.local.keys import credentials
     from runbook_lib.session import Connection
 
     mesh = supervisor.ensure()
@@ -41,11 +42,11 @@ def connect(parameters: Parameters) -> Connection:
 
     return Connection(
         mesh.endpoint,
-        {world.ACCOUNT_HEADER: account},
         prepare=lambda client: client.meta.events.register("response-received", mourn),
         carries_traffic=mesh.ask("/runbook/id")["data_plane"],
         probe=probe,
         world=mesh.id,
+        credentials=credentials(mesh.key, account),
     )
 
 
@@ -53,7 +54,7 @@ def identity() -> str:
     """Return what tells the local mesh that runs here from any before it; "" where none does."""
     from runbook_lib.local import supervisor
 
-    mesh = supervisor.running()
+    mesh = supervisor.there()
     return mesh.id if mesh else ""
 
 
@@ -65,15 +66,16 @@ def inject(parameters: Parameters, service: str, **faults: Any) -> None:
     from runbook_lib.errors import ParametersError, TargetError
     from runbook_lib.local import supervisor
     from runbook_lib.local.data_plane.faults import Faults
+    from runbook_lib.local.paths import cluster_folder, faults_file
+    from runbook_lib.private import private_folder, replace_privately
 
     try:
         Faults().changed(faults)
     except ValueError as error:
         raise ParametersError(f"fault of {service}: {error}") from error
-    if supervisor.running() is None:
+    if supervisor.there() is None:
         raise TargetError(f"fault of {service}: no local mesh is running here", hint="start it: `runbook local up`")
-    folder = supervisor.state_folder() / "tasks" / parameters.account_id / parameters.cluster
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{service}.faults.json"
-    part.write_text(json.dumps({name: value for name, value in faults.items() if value}))
-    part.replace(folder / f"{parameters.ecs_service_of(service)}.faults.json")
+    tasks = supervisor.state_folder() / "tasks"
+    folder = private_folder(cluster_folder(tasks, parameters.account_id, parameters.cluster))
+    file = faults_file(folder, parameters.ecs_service_of(service))
+    replace_privately(file, json.dumps({name: value for name, value in faults.items() if value}))

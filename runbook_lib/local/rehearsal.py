@@ -30,12 +30,12 @@ JOIN_SECONDS = 5.0
 class Rehearsal:
     """Everything that runs; `last` is when somebody last asked for something."""
 
-    def __init__(self, folder: Path, id: str, *, data_plane: bool = True) -> None:
+    def __init__(self, folder: Path, id: str, sockets: Path, *, data_plane: bool = True) -> None:
         self.id, self.folder, self.last = id, folder, time.monotonic()
         self.aws = control_plane.application()
         shutil.rmtree(folder / "tasks", ignore_errors=True)  # of the rehearsal before: its faults ended with it
         self.troubles = Troubles()
-        self.fleet = Fleet(folder / "tasks", self.troubles)
+        self.fleet = Fleet(folder / "tasks", sockets, self.troubles)
         self.publisher = Publisher(lambda: list(self.fleet.members.values()), self.troubles)
         self.threads: list[threading.Thread] = []
         self.traffic: dict[str, Traffic] = {}

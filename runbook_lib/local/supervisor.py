@@ -1,28 +1,34 @@
 """Run the local mesh as one background process per state folder, and find it again.
 
-This alone starts and stops that process. It binds 127.0.0.1 only, and ends by itself after an hour unused.
+This alone starts and stops that process. It binds 127.0.0.1 only, lets in only who can read its state folder,
+and ends by itself after an hour unused.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from runbook_lib.errors import TargetError
+from runbook_lib.local.keys import KEY_HEADER, new_key
+from runbook_lib.local.sockets import socket_folder
+from runbook_lib.private import UMASK, private_folder, private_opener, replace_privately
 
 __all__ = [
     "AGAIN",
@@ -33,81 +39,130 @@ __all__ = [
     "ended",
     "ensure",
     "find",
+    "is_there",
     "running",
     "serve",
     "state_folder",
+    "there",
 ]
 
+NOTE, LOG, LOCK = "endpoint.json", "supervisor.log", "lock"
 IDLE_SECONDS = 3600.0
 UP_SECONDS = 60.0
 GONE = "its process is gone, and the rehearsal ended with it"
 AGAIN = "start again with notebook 00, or `runbook run`; the record of what was done is kept"
+WAIT = "run again in a moment, or end it: `runbook local down`"
+ELSEWHERE = "name another by RUNBOOK_STATE, which need not exist yet"
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy is set: it is this machine
 SLOW_SECONDS = 20.0  # in which a process that is there must answer: a busy machine is not a dead rehearsal
 
 
 @dataclass(frozen=True, slots=True)
 class LocalMesh:
-    """The running process: where it answers, its pid, and a name that no other one has."""
+    """The running process: where it answers, its pid, a name that no other one has, and the key to it."""
 
     endpoint: str
     pid: int
     id: str
     folder: Path
+    key: str = field(default="", repr=False)
 
     def ask(self, path: str, body: Any = None, *, timeout: float = 5.0) -> Any:
         """Return what the process answers on one of its own paths; TargetError where it does not in `timeout` s."""
         data = None if body is None else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(self.endpoint + path, data=data, timeout=timeout) as answer:
+            request = urllib.request.Request(self.endpoint + path, data, {KEY_HEADER: self.key})
+            with DIRECTLY.open(request, timeout=timeout) as answer:
                 return json.loads(answer.read())
-        except (OSError, ValueError) as error:
-            if not _exists(self.pid):
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if not is_there(self):
                 raise TargetError(f"the local mesh: {GONE}", hint=AGAIN) from error
-            where, log = f"the local mesh at {self.endpoint}{path}", self.folder / "supervisor.log"
-            raise TargetError(f"{where}: no answer: {error}", hint=f"its process {self.pid} writes {log}") from error
+            where = f"the local mesh at {self.endpoint}{path}"
+            raise TargetError(f"{where}: no answer: {error}; {self.goes_on}", hint=WAIT) from error
+
+    @property
+    def goes_on(self) -> str:
+        """Its process and where that writes, in words."""
+        return f"its process {self.pid} goes on and writes to {self.folder / LOG}"
 
 
 def state_folder() -> Path:
     """Return the folder the process keeps its state in: RUNBOOK_STATE, or the checkout's `.runbook`."""
-    return Path(os.environ.get("RUNBOOK_STATE") or Path(__file__).resolve().parents[2] / ".runbook")
+    said = os.environ.get("RUNBOOK_STATE")
+    return Path(said or Path(__file__).resolve().parents[2] / ".runbook").resolve()
 
 
 def find(folder: Path | None = None) -> LocalMesh | None:
-    """Return the process that is said to run for a state folder, whether it still does or not."""
-    folder = folder or state_folder()
+    """Return the process that is said to run for a state folder, whether it still does or not.
+
+    Where its note is not whole, the system is asked for it; that of a copied folder is another folder's.
+    """
+    folder = folder.resolve() if folder else state_folder()
+    note = folder / NOTE
     try:
-        found = json.loads((folder / "endpoint.json").read_text())
+        found = json.loads(note.read_text())
+        mesh = LocalMesh(found["endpoint"], int(found["pid"]), found["id"], Path(found["folder"]), found["key"])
     except FileNotFoundError:
         return None
-    return LocalMesh(found["endpoint"], found["pid"], found["id"], folder)
+    except (ValueError, LookupError, TypeError, IsADirectoryError):
+        pid = _process_of(folder)
+        return LocalMesh("http://127.0.0.1:0", pid, "", folder) if pid else None
+    except OSError as error:
+        raise TargetError(f"{note}: {error.strerror}", hint="say RUNBOOK_STATE: a folder of your own") from error
+    return mesh if mesh.folder == folder else None
 
 
 def running(folder: Path | None = None) -> LocalMesh | None:
     """Return the process of a state folder if it answers."""
     mesh = find(folder)
-    return mesh if mesh and _alive(mesh) else None
+    return mesh if mesh and _answers(mesh) else None
+
+
+def there(folder: Path | None = None) -> LocalMesh | None:
+    """Return the process of a state folder while it exists, whether it answers or not."""
+    mesh = find(folder)
+    return mesh if mesh and is_there(mesh) else None
 
 
 def ensure() -> LocalMesh:
     """Return the running process, starting it where there is none.
 
-    Raises TargetError once where one was running and is gone: what was rehearsed is gone with it.
+    Raises TargetError once where one was running and is gone: what was rehearsed is gone with it. One that does not
+    answer while its process exists is never taken for gone.
     """
-    folder = state_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock", timeout=UP_SECONDS):
+    folder = _own(state_folder())
+    with FileLock(folder / LOCK, timeout=UP_SECONDS, mode=0o600):
         mesh = find(folder)
         if mesh is None:
             return _start(folder)
-        if _until(lambda: _alive(mesh) or not _exists(mesh.pid), SLOW_SECONDS) and _alive(mesh):
+        if _until(lambda: _answers(mesh) or not is_there(mesh), SLOW_SECONDS) and is_there(mesh):
             return mesh
+        if is_there(mesh):
+            raise TargetError(f"the local mesh: no answer in {SLOW_SECONDS:g} s; {mesh.goes_on}", hint=WAIT)
         _forget(folder)
     raise TargetError(f"the local mesh: {GONE}", hint=AGAIN)
 
 
+def _own(folder: Path) -> Path:
+    """Return the state folder, for nobody else to read; TargetError where it is somebody else's, or no folder for it.
+
+    A folder with other things in it keeps its mode, and is refused.
+    """
+    try:
+        private_folder(folder)
+        owner, names = folder.stat().st_uid, [path.name for path in folder.iterdir()]
+        if owner == os.getuid() and (not names or LOCK in names):
+            folder.chmod(0o700)
+            return folder
+    except OSError as error:
+        raise TargetError(f"state folder {folder}: {error.strerror}", hint=ELSEWHERE) from error
+    found = "other things in it" if owner == os.getuid() else f"the user with id {owner} owns it"
+    raise TargetError(f"state folder {folder}: expected a folder for the local mesh alone; {found}", hint=ELSEWHERE)
+
+
 def ended(mesh: LocalMesh) -> bool:
     """Say whether a process has ended by itself; whoever asks tells it, and the next command starts anew."""
-    if _exists(mesh.pid):
+    if is_there(mesh):
         return False
     if find(mesh.folder) == mesh:
         _forget(mesh.folder)
@@ -119,7 +174,7 @@ def absence() -> str:
     mesh = find()
     if mesh is None:
         return "not running"
-    return f"not running: {GONE}" if ended(mesh) else "not answering"
+    return f"not running: {GONE}" if ended(mesh) else f"not answering; {mesh.goes_on}"
 
 
 def down(folder: Path | None = None) -> bool:
@@ -130,17 +185,31 @@ def down(folder: Path | None = None) -> bool:
     mesh = find(folder)
     if mesh is None:
         return False
-    there = _alive(mesh) or str(mesh.folder) in _command(mesh.pid)
-    if there and not any(_ended(mesh.pid, *how) for how in ((signal.SIGTERM, 15), (signal.SIGKILL, 5))):
+    found = is_there(mesh)
+    if found and not any(_ended(mesh.pid, *how) for how in ((signal.SIGTERM, 15), (signal.SIGKILL, 5))):
         raise TargetError(f"the local mesh: its process {mesh.pid} does not end", hint="end it, then say `down` again")
     _forget(mesh.folder)
-    return there
+    return found
+
+
+def is_there(mesh: LocalMesh) -> bool:
+    """Say whether a local mesh's process exists: its pid may be somebody else's by now."""
+    return _exists(mesh.pid) and _command(mesh.pid).rstrip().endswith(f" {mesh.folder}")
 
 
 def _ended(pid: int, number: signal.Signals, seconds: float) -> bool:
-    if _exists(pid):
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)  # one that was stopped hears nothing else
     return _until(lambda: not _exists(pid), seconds)
+
+
+def _process_of(folder: Path) -> int | None:
+    """Return the pid of the process that serves a state folder, by what the system says of all processes."""
+    asked = ["ps", "-axww", "-o", "pid=,command="]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    ours = [line for line in listed if line.rstrip().endswith(f" -m runbook_lib.local {folder}")]
+    return int(ours[0].split()[0]) if ours else None
 
 
 def _command(pid: int) -> str:
@@ -152,7 +221,7 @@ def _command(pid: int) -> str:
         return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
 
 
-def _alive(mesh: LocalMesh) -> bool:
+def _answers(mesh: LocalMesh) -> bool:
     try:
         return bool(mesh.ask("/runbook/id")["id"] == mesh.id)
     except TargetError:
@@ -167,7 +236,7 @@ def _exists(pid: int) -> bool:
 
 
 def _forget(folder: Path) -> None:
-    for name in ("endpoint.json", "worlds.json"):
+    for name in (NOTE, "worlds.json"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -179,41 +248,55 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _start(folder: Path) -> LocalMesh:
-    with (folder / "supervisor.log").open("ab") as log:
+    _forget(folder)  # a note that is not whole, or was copied here
+    with open(folder / LOG, "ab", opener=private_opener) as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.local", str(folder)],
             cwd=Path(__file__).resolve().parents[2],
-            env={**os.environ, "RUNBOOK_PROCESS": "local mesh"},
+            env=_environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            umask=UMASK,
         )
     if not _until(lambda: child.poll() is not None or find(folder) is not None, UP_SECONDS) or child.poll() is not None:
-        raise TargetError("the local mesh did not start", hint=f"see {folder.name}/supervisor.log")
+        raise TargetError("the local mesh did not start", hint=f"see {folder / LOG}")
     child.returncode = 0  # it is meant to outlive us: no warning about a child still running
     mesh = find(folder)
     assert mesh is not None
     return mesh
 
 
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the process's variables: none that leads to AWS, through a proxy, or that changes what moto is."""
+    kept = {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith(("AWS_", "MOTO_")) and not name.lower().endswith("_proxy")
+    }
+    return {**kept, "RUNBOOK_PROCESS": "local mesh", "MOTO_DISABLE_GLOBAL_CORS": "true"}
+
+
 def serve(folder: Path) -> None:
     """Serve the local mesh until told to stop, or until nobody has used it for an hour."""
     from werkzeug.serving import make_server
 
+    from runbook_lib.local.door import Door
     from runbook_lib.local.rehearsal import Rehearsal
 
-    guard = _guard()
-    rehearsal = Rehearsal(folder, secrets.token_hex(8), data_plane=os.environ.get("RUNBOOK_LOCAL") != "control-plane")
-    server = make_server("127.0.0.1", 0, rehearsal, threaded=True)
+    os.umask(UMASK)
+    sockets, key = socket_folder(), new_key()
+    guard = _guard(sockets)
+    data_plane = os.environ.get("RUNBOOK_LOCAL") != "control-plane"
+    rehearsal = Rehearsal(folder, secrets.token_hex(8), sockets, data_plane=data_plane)
+    server = make_server("127.0.0.1", 0, Door(rehearsal, key), threaded=True)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
     rehearsal.run(stop)
-    mesh = LocalMesh(f"http://127.0.0.1:{server.server_port}", os.getpid(), rehearsal.id, folder)
-    part = folder / ".endpoint.json"
-    part.write_text(json.dumps(asdict(mesh), default=str))
-    part.replace(folder / "endpoint.json")
+    mesh = LocalMesh(f"http://127.0.0.1:{server.server_port}", os.getpid(), rehearsal.id, folder, key)
+    replace_privately(folder / NOTE, json.dumps(asdict(mesh), default=str))
     while not stop.wait(0.2) and time.monotonic() - rehearsal.last < IDLE_SECONDS:
         pass
     stop.set()
@@ -221,13 +304,15 @@ def serve(folder: Path) -> None:
     rehearsal.end()
     guard.kill()
     guard.wait()
+    shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _guard() -> subprocess.Popen[bytes]:
-    """Start what outlives a killed supervisor just long enough to end its children.
+def _guard(sockets: Path) -> subprocess.Popen[bytes]:
+    """Start what outlives the supervisor, killed or not, just long enough to clear up: its children, its sockets.
 
     They are all of the supervisor's process group; the guard, of another, reads a pipe that only the
     supervisor holds, and kills the group when it closes.
     """
-    script = f"cat >/dev/null; kill -s KILL -- -{os.getpgrp()}"  # dash, too, takes a group only so
-    return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, process_group=0)
+    group = os.getpgrp()
+    script = f'cat >/dev/null; rm -rf -- "$1"; kill -s KILL -- -{group}'  # dash, too, takes a group only so
+    return subprocess.Popen(["/bin/sh", "-c", script, "guard", sockets], stdin=subprocess.PIPE, process_group=0)

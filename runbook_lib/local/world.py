@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from filelock import FileLock
 
+from runbook_lib.errors import TargetError
 from runbook_lib.iam import policy
+from runbook_lib.local.clients import clients
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
+from runbook_lib.private import replace_privately
 
-__all__ = ["ACCOUNT_HEADER", "create", "ensure"]
+__all__ = ["create", "ensure", "known"]
 
-ACCOUNT_HEADER = "x-moto-account-id"
+NOTES = "worlds.json"
+ANEW = "end that local mesh and begin again: `runbook local down`"
 SETTLE_SECONDS = 60.0
 TRUST = {
     "Version": "2012-10-17",
@@ -36,22 +38,31 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
 
     How often is called and how late telemetry is are as the file says now; who is called stays as it was at first.
     """
-    notes = mesh.folder / "worlds.json"
-    with FileLock(mesh.folder / "worlds.lock"):
-        worlds = json.loads(notes.read_text()) if notes.is_file() else {}
-        world = worlds.setdefault(p.environment, {"account": p.account_id, "services": []})
+    with FileLock(mesh.folder / "worlds.lock", mode=0o600):
+        worlds = known(mesh)
+        world = worlds.setdefault(p.environment, {"account": p.account_id, "region": p.region, "services": []})
+        client = clients(mesh, world["account"], p.region, retries={"mode": "standard", "total_max_attempts": 3})
         new = [name for name in p.services if name not in world["services"]]
         if new:
-            create(p, new, _clients(p, mesh.endpoint, world["account"]))
+            create(p, new, client)
         if p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
             mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
         if new:
-            _settle(p, new, _clients(p, mesh.endpoint, world["account"])("ecs"))
+            _settle(p, new, client("ecs"))
             world["services"] += new
-            part = mesh.folder / ".worlds.json"
-            part.write_text(json.dumps(worlds))
-            part.replace(notes)  # last: whoever is stopped on the way begins again
+            # last: whoever is stopped on the way begins again
+            replace_privately(mesh.folder / NOTES, json.dumps(worlds))
     return str(world["account"])
+
+
+def known(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
+    """Return the environments a local mesh holds: their account, region and services, by name."""
+    notes = mesh.folder / NOTES
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(notes.read_text()) if notes.exists() else {}
+    except (OSError, ValueError) as error:
+        raise TargetError(f"{notes}: not as the runbook left it: {error}", hint=ANEW) from error
+    return found
 
 
 def _traffic(p: Parameters, account: str) -> dict[str, Any]:
@@ -69,20 +80,6 @@ def _traffic(p: Parameters, account: str) -> dict[str, Any]:
     }
     grain = {**p.telemetry.model_dump(), "slow_millis": p.shift.verdict.slow_millis}
     return {"environment": p.environment, "calls": calls, "grain": grain}
-
-
-def _clients(p: Parameters, endpoint: str, account: str) -> Client:
-    made = boto3.Session("testing", "testing", "testing", p.region)
-    config = Config(inject_host_prefix=False, retries={"mode": "standard", "total_max_attempts": 3})
-
-    def client(service: str) -> Any:
-        made_client = made.client(service, endpoint_url=endpoint, config=config)
-        made_client.meta.events.register(
-            "before-call", lambda params, **_: params["headers"].update({ACCOUNT_HEADER: account})
-        )
-        return made_client
-
-    return client
 
 
 def create(p: Parameters, names: Iterable[str], client: Client) -> None:

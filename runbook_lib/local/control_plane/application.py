@@ -16,14 +16,17 @@ from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
+from runbook_lib.local.control_plane.denials import denial
 from runbook_lib.local.control_plane.lock import LOCK
-from runbook_lib.local.control_plane.wire import ApiError, Target, answer, failure, identify, members
+from runbook_lib.local.control_plane.wire import ACCOUNT_HEADER, ApiError, Target, answer, failure, identify, members
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 __all__ = ["Endpoint", "application"]
 
+ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"  # how moto is told the account
+CLOSED = ("instance_metadata", "moto_api", "moto_api._internal", "moto_proxy")
 # An engine answers with the operation's output members, or with None for what moto may answer.
 Engine = Callable[[Target, dict[str, Any]], dict[str, Any] | None]
 ENGINES: dict[str, Engine] = {
@@ -38,9 +41,7 @@ class Endpoint:
     """The WSGI application."""
 
     def __init__(self) -> None:
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
-        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.moto = _services()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
@@ -62,7 +63,8 @@ class Endpoint:
     def _aws(self, request: Request, body: bytes) -> Response:
         target = identify(request, body)
         if target is None:
-            return self._moto(request, "s3")
+            return denial(request)
+        request.environ[ACCOUNT] = target.account
         CALLS.add(target, request.headers.get("User-Agent", ""))
         iam.ensure_managed_policies(target)
         try:
@@ -74,8 +76,28 @@ class Endpoint:
     def _moto(self, request: Request, service: str) -> Response:
         try:
             return Response.from_app(self.moto, request.environ, buffered=True)
+        except _ClosedError:
+            return _json({"message": "No such page."}, 404)
         except NotImplementedError as error:
             return _json({"__type": "NotImplementedException", "message": f"{service}: {error}"}, 501)
+
+
+class _ClosedError(Exception):
+    """What was asked for is of moto's own and no service of AWS's."""
+
+
+def _services() -> Any:
+    """Return moto's application without what is no API of AWS: its own, and the metadata of instances."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    class Services(DomainDispatcherApplication):
+        def get_backend_for_host(self, host: str | None) -> Any:
+            backend = super().get_backend_for_host(host)
+            if backend in CLOSED:
+                raise _ClosedError(backend)
+            return backend
+
+    return Services(create_backend_app)
 
 
 def _engine(target: Target, request: Request, body: bytes) -> Response | None:

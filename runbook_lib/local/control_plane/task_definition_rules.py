@@ -68,7 +68,8 @@ def _container(given: Members, awsvpc: bool) -> Members:
     container = {**deepcopy(CONTAINER_DEFAULTS), **given}
     for mapping in container["portMappings"]:
         mapping.setdefault("protocol", "tcp")
-        mapping.setdefault("hostPort", mapping.get("containerPort") if awsvpc else 0)
+        if "containerPort" in mapping:  # a range has no host port of its own
+            mapping.setdefault("hostPort", mapping["containerPort"] if awsvpc else 0)
     if container.get("healthCheck"):
         container["healthCheck"] = {**HEALTH_DEFAULTS, **container["healthCheck"]}
     return container
@@ -95,9 +96,20 @@ def _containers(document: Members) -> Iterator[str]:
 
 
 def _network(document: Members) -> Iterator[str]:
+    for container in document["containerDefinitions"]:
+        for mapping in container["portMappings"]:
+            yield from _mapping(container["name"], mapping)
     mappings = [m for c in document["containerDefinitions"] for m in c["portMappings"]]
-    if document["networkMode"] == "awsvpc" and any(m["hostPort"] != m.get("containerPort") for m in mappings):
+    if document["networkMode"] == "awsvpc" and any(m.get("hostPort") != m.get("containerPort") for m in mappings):
         yield "When networkMode=awsvpc, the host ports and container ports in port mappings must match."
+
+
+def _mapping(container: str, mapping: Members) -> Iterator[str]:
+    first, dash, last = str(mapping.get("containerPortRange", "1-1")).partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
+        yield f"Invalid 'containerPortRange' setting for container '{container}'."  # [inferred]
+    if ("containerPort" in mapping) == ("containerPortRange" in mapping):
+        yield f"Invalid 'containerPort' setting for container '{container}'."
 
 
 def _proxy(request: Members, document: Members) -> Iterator[str]:

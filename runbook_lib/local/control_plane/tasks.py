@@ -95,10 +95,13 @@ def _text(number: int | None) -> str | None:
 
 
 def _bindings(definition: Members) -> list[Members]:
-    ports = [
-        (m["containerPort"], m["hostPort"] or m["containerPort"], m["protocol"]) for m in definition["portMappings"]
-    ]
-    return [{"bindIP": "0.0.0.0", "containerPort": c, "hostPort": h, "protocol": p} for c, h, p in ports]
+    return [{"bindIP": "0.0.0.0", "protocol": m["protocol"], **_bound(m)} for m in definition["portMappings"]]
+
+
+def _bound(mapping: Members) -> Members:
+    if ports := mapping.get("containerPortRange"):
+        return {"containerPortRange": ports, "hostPortRange": ports}
+    return {"containerPort": mapping["containerPort"], "hostPort": mapping["hostPort"] or mapping["containerPort"]}
 
 
 def _here(ecs: EcsBackend, members: Members) -> list[Task]:

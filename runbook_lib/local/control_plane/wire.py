@@ -8,7 +8,6 @@ and keeps no state.
 from __future__ import annotations
 
 import json
-import os
 import re
 import uuid
 from dataclasses import dataclass
@@ -17,11 +16,25 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from botocore.exceptions import DataNotFoundError
-from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 from werkzeug.wrappers import Request, Response
 
-__all__ = ["ApiError", "Target", "answer", "failure", "identify", "members", "model", "raw_path"]
+from runbook_lib.local.keys import account_named
+from runbook_lib.service_models import loader
+
+__all__ = [
+    "ACCOUNT_HEADER",
+    "ApiError",
+    "Credential",
+    "Target",
+    "answer",
+    "credential",
+    "failure",
+    "identify",
+    "members",
+    "model",
+    "raw_path",
+]
 
 # What a signature calls a service, where botocore calls it something else.
 SIGNING_NAMES = {
@@ -29,7 +42,8 @@ SIGNING_NAMES = {
     "elasticloadbalancing": "elbv2",
     "tagging": "resourcegroupstaggingapi",
 }
-CREDENTIAL = re.compile(r"Credential=(?P<key>[^/\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+ACCOUNT_HEADER = "x-moto-account-id"  # which says the account a call is for, to moto too
+SCOPE = r"(?P<key>[^/\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request"
 SMITHY_RPC = re.compile(r"^/service/[^/]+/operation/(?P<operation>\w+)$")
 
 
@@ -44,6 +58,15 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What a call says it is signed with: an access key, and the scope it is for. Nobody has checked it."""
+
+    key: str
+    region: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Which operation of which service is asked for, in which account and region."""
 
@@ -55,8 +78,8 @@ class Target:
 
 @cache
 def model(service: str) -> ServiceModel:
-    """Return botocore's model of a service; loading one takes 10 to 100 ms, once."""
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    """Return a service's model; loading one takes 10 to 100 ms, once."""
+    return ServiceModel(loader().load_service_model(service, "service-2"), service)
 
 
 @cache
@@ -106,21 +129,33 @@ def _form_action(request: Request, body: bytes) -> str | None:
 
 
 def _account(request: Request, access_key: str) -> str:
-    """Return the account as moto finds it: environment, header, owner of the access key, default."""
+    """Return the account a call is for: as the header says, or its access key; moto knows those it made itself."""
+    named = request.headers.get(ACCOUNT_HEADER) or account_named(access_key)
+    if named:
+        return named
     from moto.iam.models import get_account_id_from  # moto.iam takes 0.5 s to import: not before it is asked
 
-    named = os.environ.get("MOTO_ACCOUNT_ID") or request.headers.get("x-moto-account-id")
-    return named or str(get_account_id_from(access_key))
+    return str(get_account_id_from(access_key))
+
+
+def credential(request: Request) -> Credential | None:
+    """Return what a call shows by its `Authorization` header, or else by a presigned query; None for neither."""
+    header = request.headers.get("Authorization")
+    presigned = request.args.get("X-Amz-Credential", "")
+    found = re.search(f"Credential={SCOPE}", header) if header else re.fullmatch(SCOPE, presigned)
+    if not found:
+        return None
+    service = found["service"].lower()
+    return Credential(found["key"], found["region"], SIGNING_NAMES.get(service, service))
 
 
 def identify(request: Request, body: bytes) -> Target | None:
     """Return what a signed request asks for, or None for one that is not signed."""
-    signed = CREDENTIAL.search(request.headers.get("Authorization", ""))
-    if not signed:
+    shown = credential(request)
+    if shown is None:
         return None
-    service = SIGNING_NAMES.get(signed["service"].lower(), signed["service"].lower())
-    account = _account(request, signed["key"])
-    return Target(service, _operation(service, request, body), account, signed["region"])
+    account = _account(request, shown.key)
+    return Target(shown.service, _operation(shown.service, request, body), account, shown.region)
 
 
 def members(target: Target, request: Request, body: bytes) -> dict[str, Any]:

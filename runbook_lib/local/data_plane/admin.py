@@ -1,4 +1,4 @@
-"""What one Envoy says of itself on its admin port.
+"""What one Envoy says of itself on its admin socket.
 
 It alone reads an Envoy's state and statistics; apart from asking it to drain, it changes nothing.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+from runbook_lib.local.data_plane.clusters import endpoints_file
 
 TIMEOUT_SECONDS = 1.0  # an Envoy that hangs keeps others waiting so long
 CLUSTER_COUNTERS = (
@@ -35,11 +38,24 @@ class Counters:
     times: tuple[tuple[float, int], ...] = ()  # answers by the upper bound of their time in milliseconds; 1 s late
 
 
-class Admin:
-    """The admin port of one Envoy."""
+class _Connection(http.client.HTTPConnection):
+    """One HTTP connection over a Unix socket."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, path: str) -> None:
+        super().__init__("envoy", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Admin:
+    """The admin socket of one Envoy, which only its own user can open."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def state(self) -> str:
         """Return LIVE, PRE_INITIALIZING, INITIALIZING or DRAINING; empty where nobody answers."""
@@ -94,7 +110,7 @@ class Admin:
         return found
 
     def _ask(self, method: str, path: str) -> bytes | None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
+        connection = _Connection(self.path)
         try:
             connection.request(method, path)
             return connection.getresponse().read()
@@ -111,7 +127,7 @@ def _file(stat: str) -> str:
     if stat.startswith("listener_manager.lds."):
         return "lds.json"
     if cluster := re.fullmatch(r"cluster\.(cds_[^.]+)\.version_text", stat):
-        return f"{cluster[1]}.json"
+        return endpoints_file(cluster[1])
     routes = re.search(r"\.rds\.(rds_.+)\.version_text$", stat)
     if not routes:
         return ""

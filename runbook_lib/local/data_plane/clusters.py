@@ -18,6 +18,7 @@ from runbook_lib.local.data_plane.resources import (
     strangers,
 )
 from runbook_lib.local.data_plane.routes import PASSED, duration
+from runbook_lib.local.paths import file_name
 
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -43,7 +44,7 @@ def egress_endpoints(mesh: Mesh, node: str, endpoints: Endpoints) -> dict[str, J
 
 def endpoints_file(cluster: str) -> str:
     """Return the file of a cluster's endpoints; a file holds one cluster's, Envoy refuses two."""
-    return f"{cluster}.json"
+    return f"{file_name(cluster)}.json"
 
 
 def _egress_targets(mesh: Mesh, node: str) -> dict[str, Target]:

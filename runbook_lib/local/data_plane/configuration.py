@@ -15,7 +15,6 @@ from runbook_lib.local.data_plane.clusters import (
     egress_endpoints,
     file_source,
     ingress_cluster,
-    socket_address,
 )
 from runbook_lib.local.data_plane.listeners import (
     EGRESS_FILE,
@@ -35,9 +34,9 @@ BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """One sidecar's loopback ports; `ingress` and `app` by the listener port they stand for."""
+    """One sidecar's loopback ports, `ingress` and `app` by the listener port they stand for, and its admin socket."""
 
-    admin: int
+    admin: str
     egress: int
     ingress: Mapping[int, int]
     app: Mapping[int, int]
@@ -95,13 +94,13 @@ def refuse_gateways(mesh: Mesh) -> None:
         raise PlanError(f"mesh {mesh.name!r} has virtual gateways ({names}); nothing local calls them")
 
 
-def bootstrap(mesh: str, node: str, admin: int, latency_limits_ms: Sequence[float] = ()) -> Json:
-    """Return what Envoy starts from: who it is, its admin port and the files it watches."""
+def bootstrap(mesh: str, node: str, admin: str, latency_limits_ms: Sequence[float] = ()) -> Json:
+    """Return what Envoy starts from: who it is, its admin socket and the files it watches."""
     identity = f"mesh/{mesh}/virtualNode/{node}"
     buckets = sorted({float(bound) for bound in (*BUCKETS_MS, *latency_limits_ms)})
     return {
         "node": {"id": identity, "cluster": identity},
-        "admin": {"address": socket_address((LOOPBACK, admin))},
+        "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
         "dynamic_resources": {"lds_config": file_source("lds.json"), "cds_config": file_source("cds.json")},
         # Histograms are only as fresh as the last flush; Envoy's 5 s would be five of the local periods.
         "stats_flush_interval": "1s",

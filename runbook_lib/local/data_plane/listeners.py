@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from runbook_lib.local.data_plane.clusters import file_source, socket_address
 from runbook_lib.local.data_plane.resources import Json, Resource, Target
 from runbook_lib.local.data_plane.routes import EGRESS, ingress_name
+from runbook_lib.local.paths import file_name
 
 LOOPBACK = "127.0.0.1"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -18,6 +19,7 @@ MANAGER = f"{FILTERS}.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = f"{FILTERS}.http.router.v3.Router"
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 EGRESS_FILE = "rds.json"
+STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/null")
 
 
 def ingress_file(place: Target) -> str:
@@ -73,7 +75,7 @@ def access_logs(spec: Resource) -> list[Json]:
     """Return a node's access log, of answers from 400 up only.
 
     On AWS every request is logged; here paced traffic would fill a laptop's disk within the hour. A file that
-    would be in the container is in the task's folder.
+    would be in the container is in the task's folder: no path is taken from whoever describes a node.
     """
     file = (spec.get("logging") or {}).get("accessLog", {}).get("file")
     if not file:
@@ -85,7 +87,7 @@ def access_logs(spec: Resource) -> list[Json]:
 
 
 def _place(path: str) -> str:
-    return path if path.startswith("/dev/") else f"./access{path.replace('/', '_')}.log"
+    return path if path in STREAMS else f"./access{file_name(path.replace('/', '_'))}.log"
 
 
 def _format(wanted: Resource) -> Json:

@@ -8,22 +8,26 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from runbook_lib.errors import WaitError
+from runbook_lib.errors import PlanError, WaitError
 from runbook_lib.local.control_plane import Task
 from runbook_lib.local.data_plane.configuration import Ports
 from runbook_lib.local.data_plane.health import Check
 from runbook_lib.local.data_plane.reservation import Reservation
 from runbook_lib.local.data_plane.sidecar import BOOTSTRAP, Sidecar
+from runbook_lib.local.paths import cluster_folder, faults_file, file_name
+from runbook_lib.local.sockets import socket_of
 from runbook_lib.task_definition import Meshed, sidecar_of
+from runbook_lib.task_form import applications, tcp_ports
 
 __all__ = ["LOOPBACK", "Member", "Phase", "member_of"]
 
 LOOPBACK = "127.0.0.1"
+MOST_PORTS = 20  # of one task: each is a process
 KILL_SECONDS = 3.0  # after what it may take to finish requests
 
 Phase = Literal["starting", "running", "leaving", "stopping", "ended"]
@@ -146,45 +150,65 @@ class Member:
         }
 
     def _container(self, port: int) -> str:
-        containers = self.task.definition["containerDefinitions"]
-        own = [c for c in containers if port in [m["containerPort"] for m in c.get("portMappings") or []]]
-        return str(own[0]["name"])
+        """Return the application container of a port: the one that maps it, or else the first."""
+        containers = applications(self.task.definition)
+        mapped = [c for c in containers if port in tcp_ports(c)]
+        return str((mapped or containers)[0]["name"])
 
 
-def member_of(task: Task, folder: Path, now: float) -> Member:
-    """Return a task with its folder and ports; ended, with the reason, where there are none to be had."""
-    member = Member(task, folder / task.account / task.cluster / f"{task.service or 'task'}-{task.id[:8]}")
+def member_of(task: Task, folder: Path, sockets: Path, now: float) -> Member:
+    """Return a task with its folder and ports; ended, with the reason, where there are none to be had.
+
+    `sockets` is the folder its Envoy's administrator comes in by.
+    """
+    cluster = cluster_folder(folder, task.account, task.cluster)
+    member = Member(task, cluster / file_name(f"{task.service or 'task'}-{task.id[:8]}"))
     try:
         member.folder.mkdir(parents=True, exist_ok=True)
-        _give_ports(member, now)
-    except (OSError, WaitError) as error:
+        _give_ports(member, socket_of(sockets, task.id), now)
+    except (OSError, PlanError, WaitError) as error:
         member.phase, member.error = "ended", f"CannotStartContainerError: {error}"
     return member
 
 
-def _give_ports(member: Member, now: float) -> None:
+def _give_ports(member: Member, admin: Path, now: float) -> None:
     containers = member.task.definition["containerDefinitions"]
     identity = sidecar_of(member.task.definition)
-    own = [identity.container, "xray-daemon"] if identity else []
-    ports = [m["containerPort"] for c in containers if c["name"] not in own for m in c.get("portMappings") or []]
     intercepted = identity.app_ports if identity else ()
-    member.held = Reservation(len(ports) + 2 + len(intercepted))
-    admin, egress, *rest = member.held.ports
+    ports = _served(member.task.definition, intercepted)
+    member.held = Reservation(len(ports) + 1 + len(intercepted))
+    egress, *rest = member.held.ports
     member.app_ports = dict(zip(ports, rest, strict=False))
     if identity:
         inbound = dict(zip(intercepted, rest[len(ports) :], strict=True))
         app = {port: member.app_ports[port] for port in inbound if port in member.app_ports}
-        member.identity, member.ports = identity, Ports(admin, egress, inbound, app)
-        member.sidecar = Sidecar(member.folder / "envoy", admin)
+        member.identity, member.ports = identity, Ports(str(admin), egress, inbound, app)
+        member.sidecar = Sidecar(member.folder / "envoy", str(admin))
         envoy = next(c for c in containers if c["name"] == identity.container)
         member.health = Check.of(envoy, now)
+
+
+def _served(definition: Mapping[str, Any], intercepted: Iterable[int]) -> list[int]:
+    """Return the ports the application is served on: those it maps, and those that Envoy sends to it.
+
+    Raises PlanError where they are more than this machine is given processes for.
+    """
+    mapped = [port for container in applications(definition) for port in sorted(tcp_ports(container))]
+    ports = list(dict.fromkeys([*mapped, *intercepted]))
+    if len(ports) > MOST_PORTS:
+        raise PlanError(
+            f"task definition {definition.get('family', '?')}: the local mesh serves at most {MOST_PORTS} ports of a "
+            f"task; found {len(ports)}",
+            hint="map fewer ports in the rehearsal's definition",
+        )
+    return ports
 
 
 def _application(member: Member, port: int) -> subprocess.Popen[bytes]:
     """Start the application of one port; its faults are the service's, so that a replaced task has them too."""
     service = member.task.service or "task"
-    faults = member.folder.parent / f"{service}.faults.json"
-    options = ["--port", str(member.app_ports[port]), "--version", service, "--faults-file", str(faults)]
+    faults = faults_file(member.folder.parent, service)
+    options = ["--port", str(member.app_ports[port]), f"--version={service}", "--faults-file", str(faults)]
     with (member.folder / "application.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.local.data_plane.application", *options],

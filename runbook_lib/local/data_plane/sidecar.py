@@ -1,4 +1,4 @@
-"""One Envoy process: its files, its start and end, and what its admin port says.
+"""One Envoy process: its files, its start and end, and what its admin socket says.
 
 It alone writes an Envoy's files and starts an Envoy.
 """
@@ -47,13 +47,13 @@ class Sidecar:
     def __init__(
         self,
         directory: Path,
-        admin_port: int,
+        admin_socket: str,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.directory, self.log = directory, directory / "envoy.log"
-        self.admin = Admin(admin_port)
+        self.admin = Admin(admin_socket)
         self._clock, self._sleep = clock, sleep
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read_from = 0

@@ -36,8 +36,10 @@ UNREACHABLE = (LOOPBACK, 1)  # an address nobody has, such as a placeholder's
 class Fleet:
     """Every task of this process, moved on by one thread of its own."""
 
-    def __init__(self, folder: Path, troubles: Troubles, clock: Callable[[], float] = time.monotonic) -> None:
-        self.folder, self._troubles, self._clock = folder, troubles, clock
+    def __init__(
+        self, folder: Path, sockets: Path, troubles: Troubles, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder, self.sockets, self._troubles, self._clock = folder, sockets, troubles, clock
         self.changed = threading.Event()
         self.members: dict[str, Member] = {}
         self.limits_ms: dict[str, tuple[float, ...]] = {}  # by account: requests over each are counted exactly
@@ -50,7 +52,7 @@ class Fleet:
     def start(self, task: Task) -> None:
         """Begin to run a task; one that cannot even get its folder and ports has ended with that reason."""
         with self._lock:
-            self.members[task.id] = member_of(task, self.folder, self._clock())
+            self.members[task.id] = member_of(task, self.folder, self.sockets, self._clock())
         self.changed.set()
 
     def stop(self, task: Task) -> None:
@@ -148,7 +150,9 @@ class Fleet:
         mesh = view.meshes.get(member.identity.mesh)
         if mesh is None or member.identity.virtual_node not in mesh.virtual_nodes:
             return  # Envoy keeps what it had; a new one waits, as on AWS
-        endpoints = _endpoints(mesh, view, [m for m in members if m.phase in ("running", "leaving")])
+        place = (member.task.account, member.task.region)
+        reachable = [m for m in members if m.phase in ("running", "leaving")]
+        endpoints = _endpoints(mesh, view, [m for m in reachable if (m.task.account, m.task.region) == place])
         limits = self.limits_ms.get(member.task.account, ())
         wanted = (mesh, tuple(sorted((k, tuple(v)) for k, v in endpoints.items())), limits)
         if member.sent == wanted:
@@ -177,7 +181,10 @@ class Fleet:
 
 
 def _endpoints(mesh: Mesh, view: View, running: Iterable[Member]) -> Endpoints:
-    """Return where each node's tasks are reached: the name it is discovered by, resolved, on loopback."""
+    """Return where each node's tasks are reached: the name it is discovered by, resolved, on loopback.
+
+    `running` are tasks of the mesh's own account and region: the same address may be another task's elsewhere.
+    """
     by_address = {member.task.address: member for member in running}
     found: dict[tuple[str, int], list[Address]] = {}
     for name, node in mesh.virtual_nodes.items():

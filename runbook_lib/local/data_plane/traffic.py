@@ -24,6 +24,7 @@ from runbook_lib.local.data_plane.member import LOOPBACK, Member
 from runbook_lib.local.data_plane.resources import Address
 from runbook_lib.local.data_plane.tasks import UNREACHABLE
 from runbook_lib.local.data_plane.view import addresses
+from runbook_lib.local.paths import cluster_folder, file_name
 
 __all__ = ["Calls", "Traffic"]
 
@@ -50,7 +51,7 @@ class Traffic:
 
     def __init__(self, calls: Calls, folder: Path) -> None:
         self.calls = calls
-        self.folder = folder / calls.account / calls.cluster / f"{calls.service}-calls"
+        self.folder = cluster_folder(folder, calls.account, calls.cluster) / file_name(f"{calls.service}-calls")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0

@@ -1,0 +1,341 @@
+"""The identity that signs is the one that was checked, and nothing that is configured leads a call elsewhere.
+
+What is here runs under `target: aws`: real clients with AWS's own host names, behind a proxy of this process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import botocore
+import pytest
+import yaml
+
+from runbook_lib import check_environment, parameters
+from runbook_lib.errors import CredentialsError, TargetError
+from runbook_lib.identity import Lifetime
+from runbook_lib.local.keys import credentials
+from tests import scenes
+from tests.aws_proxy import Aws, Decoy, Seen, aws_behind_proxy
+from tests.live import ended, quick, take, under_sky
+from tests.notebook_runner import Executed, execute
+
+ACCOUNTS = itertools.count(610_000_000_000)
+OURS, THEIRS = "AKIAOURS", "AKIATHEIRS"
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with aws_behind_proxy(tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws(proxy: Aws) -> Aws:
+    """Return AWS as nobody has called it yet."""
+    proxy.forget()
+    return proxy
+
+
+@pytest.fixture
+def decoy() -> Iterator[Decoy]:
+    made = Decoy()
+    yield made
+    made.close()
+
+
+class Place:
+    """An environment on AWS: its file, its account and an access key of it; another account, with one as well."""
+
+    def __init__(self, aws: Aws, folder: Path, **values: Any) -> None:
+        self.aws, self.folder = aws, folder
+        self.account, self.other = str(next(ACCOUNTS)), str(next(ACCOUNTS))
+        aws.accounts |= {OURS: self.account, THEIRS: self.other}
+        named = {"environment": f"place{self.account}", "target": "aws", "account_id": self.account, "mode": "apply"}
+        self.file = folder / "place.yaml"
+        self.file.write_text(yaml.safe_dump(scenes.given(**named, **values), sort_keys=False))
+        self.parameters = parameters.load(str(self.file))
+
+    def notebook(self, number: str, **given: Any) -> Executed:
+        """Execute a notebook here, by hand: whoever does goes on after an error."""
+        return execute(number, {"environment": str(self.file), **given}, go_on=True)
+
+
+@pytest.fixture
+def place(aws: Aws, tmp_path: Path) -> Place:
+    return Place(aws, tmp_path)
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment hold a long-lived access key of the file's account."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", OURS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+def configure(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch, profile: str = "work") -> None:
+    """Write the AWS config file, and choose a profile of it."""
+    (folder / "config").write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    monkeypatch.setenv("AWS_PROFILE", profile)
+
+
+# Where calls go.
+
+STATIC = f"[profile work]\naws_access_key_id = {OURS}\naws_secret_access_key = secret\n"
+SOURCES = {
+    "a variable": ({"AWS_ENDPOINT_URL": "{url}"}, STATIC, "AWS_ENDPOINT_URL"),
+    "a service's variable": ({"AWS_ENDPOINT_URL_APP_MESH": "{url}"}, STATIC, "AWS_ENDPOINT_URL_APP_MESH"),
+    "the profile": ({}, f"{STATIC}endpoint_url = {{url}}\n", "endpoint_url of [profile work]"),
+    "a service of the profile": (
+        {},
+        f"{STATIC}services = here\n[services here]\n"
+        "app_mesh =\n  endpoint_url = {url}\nsts =\n  endpoint_url = {url}\n",
+        "app_mesh endpoint_url of [services here], sts endpoint_url of [services here]",
+    ),
+}
+
+
+@pytest.mark.attack(2)
+@pytest.mark.parametrize(("variables", "config", "named"), SOURCES.values(), ids=SOURCES)
+def test_no_configured_endpoint_reaches_aws(
+    variables: dict[str, str],
+    config: str,
+    named: str,
+    place: Place,
+    decoy: Decoy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configure(tmp_path, config.format(url=decoy.url), monkeypatch)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(url=decoy.url))
+    looked, made = place.notebook("00"), place.notebook("01")
+    assert not {**looked.errors, **made.errors}
+    assert decoy.calls == 0
+    assert place.aws.writes(place.account) == {"appmesh.CreateMesh": 1, "appmesh.CreateVirtualService": 2}
+    assert "ignored, since target: aws" in looked.shown
+    (check,) = (c for c in check_environment(looked.names["found"]) if c.where == "settings")
+    assert check.message == f"ignored, since target: aws calls AWS's own endpoints only: {named}"
+
+
+@pytest.mark.attack(2)
+def test_no_configured_endpoint_reaches_the_clients_of_credential_providers(
+    place: Place, decoy: Decoy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role is assumed by a client that botocore makes for itself."""
+    role = f"arn:aws:iam::{place.account}:role/shifter"
+    assumed = f"[profile work]\nrole_arn = {role}\nsource_profile = source\nregion = us-west-2\nservices = here\n"
+    source = STATIC.replace("work", "source") + f"endpoint_url = {decoy.url}\n"
+    services = f"[services here]\nsts =\n  endpoint_url = {decoy.url}\n"
+    configure(tmp_path, assumed + source + services, monkeypatch)
+    made = place.notebook("01")
+    assert not made.errors
+    assert decoy.calls == 0
+    assert place.aws.operations()["sts.AssumeRole"] == 1
+    assert place.aws.writes(place.account)["appmesh.CreateMesh"] == 1
+
+
+@pytest.mark.attack(2)
+def test_no_model_of_somebody_elses_leads_calls_elsewhere(
+    place: Place, decoy: Decoy, keys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endpoints are part of the models, which AWS_DATA_PATH would replace."""
+    for name in ("endpoints", "partitions"):
+        data = json.loads((Path(botocore.__file__).parent / "data" / f"{name}.json").read_text())
+        (tmp_path / f"{name}.json").write_text(json.dumps(data).replace("amazonaws.com", "elsewhere.example"))
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    assert not place.notebook("01").errors
+    assert {host for host in place.aws.hosts if not host.endswith(".amazonaws.com")} == set()
+
+
+# Who signs.
+
+
+class Login:
+    """A `credential_process`: it gives a key, for a moment only, and is asked again before each call."""
+
+    def __init__(self, folder: Path, key: str = OURS) -> None:
+        self.answer = folder / "answer.json"
+        self.script = folder / "login.sh"
+        self.script.write_text(f"#!/bin/sh\nexec cat {self.answer}\n")
+        self.script.chmod(0o700)
+        self.config = f"[profile work]\ncredential_process = {self.script}\n"
+        self.give(key)
+
+    def give(self, key: str, **more: Any) -> None:
+        """Give this key from now on."""
+        ends = datetime.now(UTC) + timedelta(minutes=5)
+        said = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": "s", "SessionToken": "t"}
+        self.answer.write_text(json.dumps({**said, "Expiration": ends.isoformat(), **more}))
+
+
+@pytest.fixture
+def login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Login:
+    made = Login(tmp_path)
+    configure(tmp_path, made.config, monkeypatch)
+    return made
+
+
+def after(count: int, operation: str, do: Callable[[], object]) -> Callable[[Seen], None]:
+    """Do something once so many of an operation were answered."""
+    seen = itertools.count(1)
+
+    def told(call: Seen) -> None:
+        if call.operation == operation and next(seen) == count:
+            do()
+
+    return told
+
+
+@pytest.mark.attack(3)
+def test_credentials_of_another_account_make_no_call_but_the_one_that_finds_them_out(
+    place: Place, login: Login
+) -> None:
+    place.notebook("01")
+    place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give(THEIRS))
+    done = place.notebook("02")
+    assert place.aws.operations(place.other) == {"sts.GetCallerIdentity": 1}
+    assert place.aws.writes(place.account)["appmesh.CreateVirtualNode"] == 1
+    assert f"is account {place.account}; these credentials are for {place.other}" in done.errors["apply"].args[0]
+
+
+@pytest.mark.attack(3)
+def test_after_another_account_nothing_is_called_any_more_whoever_logs_in(place: Place, login: Login) -> None:
+    """What is left of the notebook was begun by somebody else; it is begun anew."""
+    place.notebook("01")
+
+    def change() -> None:
+        login.give(THEIRS)
+        place.aws.told = after(1, "sts.GetCallerIdentity", lambda: login.give(OURS))
+
+    place.aws.told = after(1, "appmesh.CreateVirtualNode", change)
+    done = place.notebook("02")
+    seen = len(place.aws.seen)
+    assert place.aws.writes(place.account)["appmesh.CreateVirtualNode"] == 1
+    assert {"apply", "verify"} <= done.errors.keys()
+    assert "start the notebook anew" in str(done.errors["verify"])
+    assert place.aws.seen[seen - 1].operation == "sts.GetCallerIdentity"
+    assert not place.notebook("02").errors
+    assert place.aws.writes(place.account)["appmesh.CreateVirtualNode"] == 3
+
+
+@pytest.mark.attack(3)
+def test_new_credentials_of_the_account_are_proved_and_used(place: Place, login: Login) -> None:
+    place.notebook("01")
+    place.aws.accounts["AKIANEXT"] = place.account
+    place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give("AKIANEXT"))
+    asked = place.aws.operations()["sts.GetCallerIdentity"]
+    assert not place.notebook("02").errors
+    signed = [s.key for s in place.aws.seen if s.operation == "appmesh.CreateVirtualNode"]
+    assert signed == [OURS, "AKIANEXT", "AKIANEXT"]
+    assert place.aws.operations()["sts.GetCallerIdentity"] == asked + 2
+
+
+@pytest.mark.attack(3)
+def test_the_same_access_key_needs_no_new_proof(place: Place, login: Login) -> None:
+    place.aws.told = after(1, "appmesh.CreateMesh", lambda: login.give(OURS, SessionToken="renewed"))
+    assert not place.notebook("01").errors
+    assert place.aws.operations()["sts.GetCallerIdentity"] == 1
+
+
+@pytest.mark.attack(3)
+@pytest.mark.parametrize("answer", ["", "{}", "not json"])
+def test_credentials_that_cannot_be_renewed_end_it_in_a_sentence(place: Place, login: Login, answer: str) -> None:
+    place.notebook("01")
+    place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.answer.write_text(answer))
+    done = place.notebook("02")
+    assert place.aws.writes(place.account)["appmesh.CreateVirtualNode"] == 1
+    assert isinstance(done.errors["apply"], CredentialsError)
+    assert str(done.errors["apply"]).startswith("no credentials: ")
+
+
+@pytest.mark.attack(3)
+def test_a_proof_that_fails_lets_no_call_be_made(place: Place, login: Login) -> None:
+    place.notebook("01")
+    place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give("AKIANOBODY"))
+    done = place.notebook("02")
+    assert {s.operation for s in place.aws.seen if s.key == "AKIANOBODY"} == {"sts.GetCallerIdentity"}
+    assert isinstance(done.errors["apply"], CredentialsError)
+    assert "InvalidClientTokenId" in str(done.errors["apply"])
+    assert "log in again" in str(done.errors["apply"])
+
+
+@pytest.mark.attack(3)
+def test_an_answer_that_is_not_awss_is_a_sentence(place: Place, keys: None) -> None:
+    place.aws.stead = lambda seen: (200, {"Content-Type": "text/html"}, b"<html>log in to the hotel's network</html")
+    done = place.notebook("01")
+    assert done.first.startswith("CallError: sts get_caller_identity: ")
+
+
+@pytest.mark.attack(3)
+def test_where_traffic_stands_is_said_when_nobody_can_look_any_more() -> None:
+    session, sky = under_sky()
+
+    def change() -> None:
+        session.connection = replace(session.connection, credentials=credentials("", "699999999999"))
+
+    _, words = ended(session, TargetError, on={"proved": change})
+    assert "nothing more is called; when last read, traffic was at serviceB 75 %, serviceBv2 25 % (" in words
+    assert sky.updates == 2  # the rollback's rehearsal and the step
+    assert sky.weights() == {"serviceB": 75, "serviceBv2": 25}
+
+
+@pytest.mark.attack(3)
+def test_credentials_that_run_out_before_the_bake_ends_are_said_before_it_begins() -> None:
+    session, sky = under_sky(shift=quick(steps=[25], bake_seconds=60))
+    ends = datetime.fromtimestamp(sky.now + 30, UTC)
+    session.connection = replace(session.connection, lifetime=Lifetime("ends", "env", ends))
+    written = next(d for d in take(session) if d.phase == "written")
+    assert (
+        f"the credentials run out at {ends:%Y-%m-%d %H:%M:%S} UTC, before a bake begun now ends, at " in written.words
+    )
+
+
+@pytest.mark.attack(3)
+@pytest.mark.parametrize("kind", ["permanent", "renewed", "unknown"])
+def test_credentials_that_do_not_run_out_by_themselves_are_no_news(kind: Any) -> None:
+    session, _ = under_sky(shift=quick(steps=[25]))
+    session.connection = replace(session.connection, lifetime=Lifetime(kind, "somewhere"))
+    assert "run out" not in " ".join(d.words for d in take(session))
+
+
+# How long they last.
+
+
+def checked(place: Place) -> dict[str, str]:
+    """Return what 00 says of the credentials, by level."""
+    found = place.notebook("00").names["found"]
+    return {check.level: check.message for check in check_environment(found) if check.where == "credentials"}
+
+
+@pytest.mark.attack(3)
+@pytest.mark.parametrize(("seconds", "level"), [(20, "WARN"), (7200, "PASS")])
+def test_00_compares_when_credentials_run_out_with_when_the_bakes_end(
+    place: Place, keys: None, monkeypatch: pytest.MonkeyPatch, seconds: int, level: str
+) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", ends.isoformat())
+    words = checked(place)[level]
+    assert words.startswith(f"they run out at {ends:%Y-%m-%d %H:%M:%S} UTC; this file's bakes, begun now, end at ")
+
+
+@pytest.mark.attack(3)
+def test_00_says_that_nobody_knows_how_long_a_session_token_lasts(
+    place: Place, keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checked(place) == {"PASS": "they do not run out by themselves"}
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
+    assert checked(place) == {"WARN": "temporary, and when they run out is not known; this file's bakes take 0:00:40"}
+
+
+@pytest.mark.attack(3)
+def test_00_takes_credentials_that_are_renewed_for_lasting(place: Place, login: Login) -> None:
+    assert checked(place) == {"PASS": "they are renewed while they are used (custom-process)"}
