@@ -121,6 +121,7 @@ class ThrottledError(CallError):
 
 
 class UnreachableError(CallError):
+    reason = "unreachable"
     heals = True
 
 

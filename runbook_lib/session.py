@@ -164,14 +164,17 @@ class Session:
         arguments = self._resolved(reading.call.arguments)
         if any(value is None or value == [] for value in arguments.values()):
             return None
-        try:
-            answer = self._outlasting(lambda: self._call(reading.call, arguments))
-        except CallError as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
-                return None
-            raise
-        return jmespath.search(reading.query, answer)
+        def ask() -> Any:
+            try:
+                answer = self._call(reading.call, arguments)
+            except CallError as error:
+                cause = error.__cause__
+                if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
+                    return None
+                raise
+            return jmespath.search(reading.query, answer)
+
+        return self._outlasting(ask)
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Return every item of a paginated list call."""

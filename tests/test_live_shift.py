@@ -819,7 +819,7 @@ def test_credentials_that_run_out_in_the_bake_end_it_and_it_says_where_traffic_s
     with ExitStack() as stack:
         run_out = lambda: stack.enter_context(refusing(session, "appmesh", "*", "ExpiredTokenException"))  # noqa: E731
         _, words = ended(session, CredentialsError, on={"proved": run_out})
-    assert "serviceB 75 %, serviceBv2 25 % stays as it is, and nobody watches it" in words
+    assert "when last read, traffic was at serviceB 75 %, serviceBv2 25 %" in words
     assert "log in again and run again: it goes on from where AWS stands" in words
     assert sky.weights() == QUARTER
     whole_shift_after(sky)
