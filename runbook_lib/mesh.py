@@ -302,14 +302,14 @@ def plan_split(
     its traffic that they do not name.
     """
     _there(split)
+    whole = all(type(w) is int and 0 <= w <= 100 for w in weights.values())
+    if not whole or sum(weights.values()) != 100 or not 1 <= len(weights) <= 10:
+        raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
     if left_out := sorted(split.written.keys() - weights.keys() - split.retired):
         raise PlanError(
             f"{split.resource.key}: {', '.join(left_out)} is a target too: {split.as_written}",
             hint=TAKE_OUT,
         )
-    whole = all(type(w) is int and 0 <= w <= 100 for w in weights.values())
-    if not whole or sum(weights.values()) != 100 or not 1 <= len(weights) <= 10:
-        raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
     if dict(weights) == split.written and not rewrite:
         return Plan(title)
     return Plan(title, (_shifted(split, targets(weights)),))
