@@ -74,9 +74,9 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied], *, urge
     if not holds(before, change.expected):
         raise _stale(change, before)
     if urgent:
-        session.note(lambda run: run.intended(session.notebook, change))
+        session.note(lambda run: run.intended(session.notebook, change, before))
     else:
-        session.join_run().intended(session.notebook, change)
+        session.join_run().intended(session.notebook, change, before)
     try:
         answer = session.write(change.call)
         made = _filled(change, {change.name: answer})

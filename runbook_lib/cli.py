@@ -11,25 +11,29 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
-from runbook_lib.errors import ParametersError, RunbookError
-from runbook_lib.local import inject, supervisor
+from runbook_lib.errors import ParametersError, RunbookError, TargetError
+from runbook_lib.local import inject, supervisor, world
+from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.printable import visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
-from runbook_lib.session import Session, ignored, open_session
+from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
 from runbook_lib.undo import plan_undo
@@ -45,25 +49,43 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Invoke the command that is named; what it and its children write is this user's alone."""
-        os.umask(UMASK)
+        before = os.umask(UMASK)
         try:
             return super().invoke(ctx)
         except RunbookError as error:
             complaints.print(scrubbed(f"{error.reason}: {error}"))
             raise typer.Exit(error.exit_code) from None
+        finally:
+            os.umask(before)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
 app.add_typer(local, name="local")
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+class Screen(Console):
+    """A terminal, or what stands for one, that obeys nothing in the text it is given."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the parts of what is printed, whatever it is made of: their text visible, the styles left."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(visible(part.text), part.style)
+
+    def print_json(self, json: str | None = None, **options: Any) -> None:
+        """Print JSON in ASCII, in which every other character has an escape of JSON's own."""
+        super().print_json(json, **{"ensure_ascii": True, **options})
+
+
+console = Screen(highlight=False, soft_wrap=True, markup=False, emoji=False)
+complaints = Screen(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
-TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
+TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, its folder, or an environment's name for its newest run.")
+    str,
+    typer.Argument(metavar="RUN", help="A run's id, its folder's path, or an environment (name or file): its newest."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Rehearsed = Annotated[bool, typer.Option("--rehearse", help="Its rehearsal on the local mesh.")]
@@ -118,7 +140,8 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
     else:
         found["stage"] = supervisor.absence()
-    newest = record.latest(p.environment, p.records, p.target)
+    here = place_of(p, world_of(p))
+    newest = record.latest(p.environment, p.records, here, whenever=p.rehearsed and not here.world)
     found["run"] = newest.id if newest else None
     console.print_json(json.dumps(found)) if as_json else _standing(found)
 
@@ -160,11 +183,11 @@ def undo(
 
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
-        session = _session_of(this, "apply")
+        session = _session_of("undo", this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
-        console.print(f"run {this.id}")
+        console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
         if plan.changes and (yes or _agreed("Take these back?")):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
@@ -182,7 +205,7 @@ def approve(
 ) -> None:
     """Approve the next step of a run. It is for exactly the plan it has now, until it runs out."""
     this = _found(run, rehearse)
-    session = _session_of(this, "plan")
+    session = _session_of("approve", this, "plan")
     look, steps = survey(session), plan_steps(session)
     if look.split.state is None:
         raise ParametersError("approve: no route yet: 03 was not applied", hint=f"runbook run {session.named}")
@@ -203,6 +226,7 @@ def hold(
 ) -> None:
     """Let the shift of a run stop at its next look. Weights stay, and running 05 again goes on."""
     this = _found(run, rehearse)
+    this.require_whole("hold")
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
@@ -214,12 +238,35 @@ def hold(
 @app.command()
 def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     """Judge every verdict of a run again from its stored counts. Secrets are looked for in its record, too."""
-    checked = check_run(_found(run, rehearse))
+    this = _found(run, rehearse)
+    this.require_format("verify")
+    checked = check_run(this)
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
     if not any(each.what.startswith("verdict") for each in checked):
         console.print("– no verdict in this run")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
+
+
+@app.command()
+def runs(environment: Annotated[str, typer.Argument(metavar="[ENV]", help="Only these.")] = "") -> None:
+    """List the recorded runs, the newest first. Each with its place and how it ended."""
+    names = [environment] if environment else record.environments()
+    found = [run for name in names for run in record.called(name)]
+    for each in sorted(found, key=lambda run: run.id, reverse=True):
+        console.print(f"{each.id}  {each.environment}  {_told_of(each)}")
+    if not found:
+        console.print("nothing is recorded")
+
+
+def _told_of(run: record.Run) -> str:
+    """Return in one line where a run belongs and how it ended; what is wrong with its record is said there."""
+    try:
+        run.require_format("runs")
+        ended = (run.summary() or {}).get("outcome", "under way, or cut short")
+        return f"{run.opened.get('mode')}  {ended}  {run.place}"
+    except RunbookError as error:
+        return error.message
 
 
 @app.command()
@@ -247,10 +294,10 @@ def down() -> None:
 @local.command("status")
 def local_status(as_json: Json = False) -> None:
     """Say what the local mesh runs. Tasks, sidecars, ports, traffic, logs."""
-    found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
+    found: dict[str, Any] = {"endpoint": None, "environment": {}, "tasks": [], "traffic": {}}
     if mesh := supervisor.running():
-        found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": mesh.ask("/runbook/tasks")["tasks"]}
-        found["traffic"] = _traffic(mesh)
+        found = {"endpoint": mesh.endpoint, "environment": world.variables(mesh, os.environ), "pid": mesh.pid}
+        found |= {"tasks": mesh.ask("/runbook/tasks")["tasks"], "traffic": _traffic(mesh)}
     else:
         found["state"] = supervisor.absence()
     console.print_json(json.dumps(found)) if as_json else _local(found)
@@ -276,7 +323,7 @@ def fault(
 
 def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
     """Return each caller's requests per second now, and its totals since the local mesh came up."""
-    kept = ("sent", "answered", "failed", "in_flight", "restarts", "file")
+    kept = ("sent", "answered", "failed", "shed", "in_flight", "restarts", "file")
     found = {}
     for name, now in mesh.ask("/runbook/traffic").items():
         silent = time.time() - now.get("at", 0) > SILENT_SECONDS
@@ -285,12 +332,20 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
     return found
 
 
+def _shed(count: int) -> str:
+    return f"{count:,} more were due and never sent: this machine was too busy to make or to answer them"
+
+
 def _table(**options: Any) -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), **options)
 
 
 def _local(found: dict[str, Any]) -> None:
-    console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else f"the local mesh is {found['state']}")
+    if found["endpoint"]:
+        console.print(f"endpoint {found['endpoint']}")
+        console.print("the variables that an AWS SDK or CLI needs: runbook local status --json, under environment")
+    else:
+        console.print(f"the local mesh is {found['state']}")
     table = _table()
     for column in TASK_COLUMNS:
         table.add_column("last update" if column == "update" else column, no_wrap=True)
@@ -301,12 +356,16 @@ def _local(found: dict[str, Any]) -> None:
         console.print(table)
     for task in found["tasks"]:
         console.print(f"logs of {task['service']} are in {task['log']}")
+        if task.get("admin"):
+            console.print(f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} http://envoy/stats")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
         console.print(f"  {counts}, {made['in_flight']} under way; its caller was restarted {made['restarts']} time(s)")
+        if made["shed"]:
+            console.print(f"  {_shed(made['shed'])}")
 
 
 def _agreed(question: str) -> bool:
@@ -323,25 +382,78 @@ def _first(run: record.Run, need: str) -> Evidence:
 
 
 def _found(name: str, rehearse: bool) -> record.Run:
-    """Return a run by its id or folder, or an environment's newest: of its own target, or its newest rehearsal.
+    """Return a run by its id or its folder's path, or an environment's newest: at its own place, or its rehearsal.
 
     A rehearsal is never taken for the real one. Where there is nothing else, it is what the name means.
     """
-    run = record.find(name)
-    if name != run.environment or "file" not in run.opened:
-        return run
-    own = "local" if rehearse else parameters.load(run.opened["file"]).target
-    newest = record.latest(name, target=own)
-    if newest is None and rehearse:
-        raise ParametersError(f"run: no rehearsal of {name} is recorded", hint=f"runbook run {name} --rehearse")
-    return newest or run
+    if name.endswith((".yaml", ".yml")) or name in {file.stem for file in parameters.FOLDER.glob("*.yaml")}:
+        return _newest_of(name, rehearse)
+    if record.ID.fullmatch(name) or record.is_path(name):
+        return record.find(name)
+    return _newest_called(name, rehearse)
 
 
-def _session_of(run: record.Run, mode: str) -> Session:
-    """Open the environment a run was about, as it was given then."""
+def _newest_of(named: str, rehearse: bool) -> record.Run:
+    """Return the newest run at the place that a parameters file names now."""
+    p = parameters.load(named)
+    local = parameters.load(named, {"target": "local"})
+    for each in [local] if rehearse else [p, local]:
+        if found := record.latest(each.environment, each.records, place_of(each), whenever=True):
+            return found
+    others = [run.id for run in record.called(p.environment)]
+    words = f"; of other places: {', '.join(others[:5])}" if others else ""
+    what = f"no rehearsal of {named}" if rehearse else f"nothing of {place_of(p)}"
+    again = f"runbook run {named}{' --rehearse' if rehearse else ''}"
+    raise ParametersError(f"run: {what} is recorded{words}", hint=again)
+
+
+def _newest_called(environment: str, rehearse: bool) -> record.Run:
+    """Return the newest run of an environment whose file is elsewhere; refuse to choose between places."""
+    runs = [run for run in record.runs(environment) if not rehearse or _is_rehearsal(run)]
+    runs = [run for run in runs if not _is_rehearsal(run)] or runs
+    newest = {run.place.site if run.place else None: run.id for run in reversed(runs)}
+    if not runs:
+        what = "no rehearsal" if rehearse else "nothing"
+        raise ParametersError(f"run: {what} is recorded under {environment!r}", hint="runbook runs")
+    if len(newest) > 1:
+        found = "\n".join(f"- {run}: {place or 'of a former format'}" for place, run in newest.items())
+        raise ParametersError(
+            f"run: {environment} is the name of several places:\n{found}", hint="name a run by its id, as one of these"
+        )
+    return runs[0]
+
+
+def _is_rehearsal(run: record.Run) -> bool:
+    return run.opened.get("target") == "local"
+
+
+def _session_of(what: str, run: record.Run, mode: str) -> Session:
+    """Open the environment a run was about, as it was given then; refuse where that is another place now."""
+    run.require_whole(what)
     opened = run.opened
-    _say_ignored(parameters.load(opened["file"], opened["given"]))
-    return open_session({**opened["given"], "environment": opened["file"], "mode": mode}, "command")
+    given = {**opened["given"], "environment": opened["file"], "mode": mode}
+    p = parameters.load(opened["file"], given)
+    _require_place(what, run, place_of(p, world_of(p)))
+    _say_ignored(p)
+    session = open_session(given, "command")
+    _require_place(what, run, session.place)
+    return session
+
+
+def _require_place(what: str, run: record.Run, here: Place) -> None:
+    own, file = run.place, run.opened["file"]
+    if own is None or here.has(own):
+        return
+    if here.site == own.site:
+        now = f"another one runs now, {here.world}" if here.world else "none runs now"
+        raise TargetError(
+            f"{what}: run {run.id} was of the local mesh {own.world}, which is gone with all that it held; {now}",
+            hint=f"start again: runbook run {file}",
+        )
+    raise TargetError(
+        f"{what}: run {run.id} is of {own}; {file} now names {here}",
+        hint="give the file its former values, or take the run's changes back by hand; nothing was changed",
+    )
 
 
 def _say_ignored(p: parameters.Parameters) -> None:
@@ -377,8 +489,10 @@ def _tell(
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", style="dim")
         console.print(f"{failure.error}: {failure.message}")
-        again = shlex.join(["runbook", "run", environment, "--from", failure.notebook[:2], *options])
-        console.print(f"\n{scrubbed(again)}  goes on from here")
+        ended = this.opened.get("target") == "local" and supervisor.there() is None
+        first, does = ("00", "begins again") if ended else (failure.notebook[:2], "goes on from here")
+        again = shlex.join(["runbook", "run", environment, "--from", first, *options])
+        console.print(f"\n{scrubbed(again)}  {does}")
     for step in summary["shift"]:
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
         console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
@@ -391,6 +505,8 @@ def _tell(
             console.print(
                 f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
             )
+            if calls["shed"]:
+                console.print(f"  {_shed(calls['shed'])}")
         console.print("the local mesh is still up: look around, then `runbook local down`")
     console.print(f"outcome: {summary['outcome']}", style="bold")
 

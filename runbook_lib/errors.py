@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from runbook_lib.printable import visible
 from runbook_lib.redaction import scrubbed
 
 __all__ = [
@@ -63,7 +64,7 @@ class RunbookError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
-        self.message, self.hint = scrubbed(message), scrubbed(hint)
+        self.message, self.hint = visible(scrubbed(message)), visible(scrubbed(hint))
         self.reason = reason or self.reason
         super().__init__(self.message)
 

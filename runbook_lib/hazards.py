@@ -6,13 +6,14 @@ It only reads. What comes of a hazard, a hold or the way back, is `shift`'s to d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.approvals import holds
-from runbook_lib.history import read_attempt
+from runbook_lib.errors import RecordError
+from runbook_lib.history import ENDED, read_attempt
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
 from runbook_lib.session import Session
@@ -44,7 +45,7 @@ class Hazards:
 
     def begin(self) -> None:
         """Take every hold written so far for settled."""
-        self.settled = len(holds(self.session.join_run()))
+        self.settled = len(_read(lambda: holds(self.session.join_run())))
 
     def evidence(self) -> tuple[Evidence, Evidence]:
         """Return what a step needs beforehand: somebody to go back to, and no alarm that rings or is not there."""
@@ -81,12 +82,17 @@ class Hazards:
         """Return who rolled back, from this machine's record or the mark left at AWS: either comes a moment later."""
         since = max((line["at"] for line in self.journal if line["phase"] == "written"), default=0.0)
         for _ in self.session.looks("word of who rolled back", WORD_SECONDS, 0.5):
-            newest = (read_attempt(self.session, ended=True) or [{"phase": "", "at": 0.0, "words": ""}])[-1]
-            if newest["phase"] in ("rolled back", "settled") and newest["at"] >= since:
+            newest = self.recorded_end()
+            if newest and newest["at"] >= since:
                 return str(newest["words"])
             if words := read_signature(found, since):
                 return f"by hand: {words}"
         return f"somebody gave {self.shift.stable} all of the canary's traffic, and left no word of it"
+
+    def recorded_end(self) -> Mapping[str, Any] | None:
+        """Return the decision that ended the newest attempt, where this machine's record has one."""
+        decisions = _read(lambda: read_attempt(self.session, ended=True))
+        return decisions[-1] if decisions and decisions[-1]["phase"] in ENDED else None
 
     def _others(self) -> Iterator[Hazard]:
         yield from self._of_tasks()
@@ -100,7 +106,7 @@ class Hazards:
 
     def held(self) -> Hazard | None:
         """Return the hold that somebody wrote since the shift began; no AWS is needed to see it."""
-        new = holds(self.session.join_run())[self.settled :]
+        new = _read(lambda: holds(self.session.join_run()))[self.settled :]
         return Hazard("hold", f"held by {new[-1]['by']}") if new else None
 
     def _of_tasks(self) -> Iterator[Hazard]:
@@ -128,3 +134,11 @@ class Hazards:
         """Return how many tasks stable ran when the attempt began: it may have to take everything back."""
         counts = [line["tasks"].get(self.shift.stable, 0) for line in self.journal if line.get("tasks")]
         return counts[-1] if counts else 0
+
+
+def _read(record: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what a record says; one that cannot be read says nothing, and stops nobody who watches."""
+    try:
+        return record()
+    except RecordError:
+        return []

@@ -18,7 +18,7 @@ from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 
-__all__ = ["History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
+__all__ = ["ENDED", "History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
 
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
 ENDED = ("rolled back", "settled")  # what it ends with where it fails
@@ -110,7 +110,7 @@ def _newest_attempt(session: Session) -> list[dict[str, Any]]:
     p = session.parameters
     both = {p.shift.stable, p.shift.canary}
     rollbacks: list[dict[str, Any]] = []
-    for run in record.runs(p.environment, p.records, p.target):
+    for run in record.runs(p.environment, p.records, session.place):
         events = [_event(line) for line in run.lines() if line["event"] in ("decision", "approved", "hold")]
         ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
         phases = {e["phase"] for e in ours if e["event"] == "decision"}

@@ -6,16 +6,29 @@ the runbook asks of an engine is `read_split`, `plan_split`, `plan_settle`, `ref
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib.errors import CallError, PlanError
-from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, desired, tags, targets
+from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, tags, targets, updated
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, holds, merged, stated, turned
+from runbook_lib.plan import (
+    Call,
+    Change,
+    Difference,
+    Inverse,
+    Plan,
+    Reading,
+    differences,
+    kept,
+    merged,
+    turned,
+    without,
+)
 from runbook_lib.session import Session
 from runbook_lib.telemetry import Series
 
@@ -101,34 +114,44 @@ def serves(session: Session) -> tuple[str, str]:
 def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
     """Plan one notebook's resources.
 
-    What earlier notebooks have not made yet is assumed made, and named in `assumed`.
+    What earlier notebooks have not made yet is assumed made, and named in `assumed`; what the parameters do not
+    speak of stays as it is, and is named in `kept`.
     """
     state = dict(live)
     assumed: dict[str, None] = {}  # each once, in their order
+    left: list[str] = []
     changes: list[Change] = []
     for resource in desired(p, life):
+        if resource.step == step and live.get(resource.key):
+            left += _left_alone(resource, live[resource.key]["spec"])
         change = _change(resource, state) if resource.step <= step else None
         if change and resource.step == step:
             changes.append(change)
         elif change and change.verb in ("create", "attach"):
             assumed[f"{resource.key} ({NOTEBOOKS[resource.step]})"] = None
             state[resource.key] = {"version": 0, **(state.get(resource.key) or {}), **change.wanted}
-    return Plan(NOTEBOOKS[step], tuple(changes), needs=("earlier steps",), assumed=tuple(assumed))
+    return Plan(NOTEBOOKS[step], tuple(changes), needs=("earlier steps",), assumed=tuple(assumed), kept=tuple(left))
+
+
+def _left_alone(resource: Resource, spec: Mapping[str, Any]) -> Iterator[str]:
+    """Say what stays as it is although a new resource would get something else, since the file has no key for it."""
+    for difference in kept(spec, resource.spec):
+        yield f"{resource.key}: {difference.field}: {json.dumps(difference.after)}"
 
 
 def _change(resource: Resource, live: Live) -> Change | None:
     state = live.get(resource.key)
     if state is None:
         return _create(resource)
-    spec = merged(state["spec"], resource.spec)
-    if holds(state["spec"], spec):
+    spec = updated(resource, state["spec"])
+    if not differences(state["spec"], spec):
         return None
     _refuse_another_protocol(resource, state["spec"], spec)
     return _update(resource, state, spec)
 
 
 def _create(resource: Resource) -> Change:
-    kind, names, spec = resource.kind, resource.names, stated(resource.spec)
+    kind, names, spec = resource.kind, resource.names, created(resource)
     labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
     return Change(
         name=resource.key,
@@ -152,18 +175,18 @@ def _update(resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any
         call=_call("update", kind, names, spec=spec),
         reading=reading(kind, names),
         expected={key: state[key] for key in ("uid", "version", "spec") if key in state},
-        wanted={"spec": spec},
+        wanted={"spec": without(state["spec"], spec)},
         inverse=Inverse(
             "detach" if attaches else "update",
             _call("update", kind, names, spec=state["spec"]),
-            wanted={"spec": state["spec"]},
+            wanted={"spec": without(spec, state["spec"])},
         ),
         diff=diff,
         note=_health_check_note(diff),
     )
 
 
-def _health_check_note(diff: Iterable[Any]) -> str:
+def _health_check_note(diff: Iterable[Difference]) -> str:
     if any("healthCheck" in d.field for d in diff):
         return "editing a live node's health check has cost callers every endpoint for 30 minutes; prefer a new node"
     return ""

@@ -1,32 +1,55 @@
 """Write and read a run: its folder, its journal of changes, its summary.
 
 This alone touches `runs/`. The journal is evidence and the source of undo; nothing's correctness depends
-on it, since where things stand is always read from AWS.
+on it, since where things stand is always read from AWS. Whoever is at work on a run writes its journal; what
+others have to say to it (an approval, a hold) waits in its `requests/` until the writer takes it in.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import secrets
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from runbook_lib import chain
 from runbook_lib.errors import LockError, ParametersError, RecordError
-from runbook_lib.plan import Change
+from runbook_lib.place import Place, place_in
+from runbook_lib.plan import Change, fingerprint
+from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.redaction import redacted
 
-__all__ = ["Run", "Spare", "find", "held", "holder", "latest", "lock_of", "open_or_join", "root", "runs", "start"]
+__all__ = [
+    "Run",
+    "Spare",
+    "called",
+    "environments",
+    "find",
+    "held",
+    "holder",
+    "is_path",
+    "latest",
+    "lock_of",
+    "open_or_join",
+    "root",
+    "runs",
+    "start",
+]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+ID = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z-[0-9a-f]{6}")
+ASKED = ("approved", "hold")  # what others may ask of a run
 
 
 def root() -> Path:
@@ -55,7 +78,7 @@ class Run:
 
     @property
     def opened(self) -> dict[str, Any]:
-        """The journal's first line: environment, mode, what was given beside the file."""
+        """The journal's first line: format, place, environment, mode, what was given beside the file."""
         return next((line for line in self.lines() if line["event"] == "opened"), {})
 
     @property
@@ -66,7 +89,20 @@ class Run:
     @property
     def world(self) -> str:
         """The local mesh the run is about; "" for AWS."""
-        return next((line["world"] for line in self.lines() if line["event"] == "joined"), "")
+        place = place_in(self.opened)
+        named = place.world if place else ""
+        return named or next((line["world"] for line in self.lines() if line["event"] == "joined"), "")
+
+    @property
+    def place(self) -> Place | None:
+        """The place the run belongs to; None where its record is of the former format."""
+        place = place_in(self.opened)
+        return replace(place, world=self.world) if place else None
+
+    @property
+    def file(self) -> Path:
+        """The journal."""
+        return self.folder / "record.jsonl"
 
     def write(self, event: str, **fields: Any) -> None:
         """Append one line to the journal and force it to the disk; raise RecordError where that cannot be done."""
@@ -75,49 +111,139 @@ class Run:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             **redacted(fields),
         }
-        with _writing(self.folder), (self.folder / "record.jsonl").open("ab+") as journal:
-            if journal.tell():
-                journal.seek(-1, os.SEEK_END)
-                if journal.read(1) != b"\n":  # what a crash cut off must not take this line with it
-                    journal.write(b"\n")
-            journal.write(f"{json.dumps(line, default=str)}\n".encode())
-            journal.flush()
-            os.fsync(journal.fileno())
+        with _writing(self.folder):
+            _append(self.file, line)
 
-    def intended(self, notebook: str, change: Change) -> None:
-        """Write down what is about to be done, and how it would be taken back."""
-        self.write("intended", notebook=notebook, change=asdict(change))
+    def intended(self, notebook: str, change: Change, before: Any = None) -> None:
+        """Write down what is about to be done to what was read `before`, and how it would be taken back."""
+        self.write("intended", notebook=notebook, change=asdict(change), before=fingerprint(before))
 
     def observed(self, notebook: str, change: Change, state: Any, answer: Any) -> None:
         """Write down what was read after a change, and its inverse with what only the answer could tell."""
         back = asdict(change.inverse) if change.inverse else None
-        self.write("observed", notebook=notebook, name=change.name, state=state, answer=answer, inverse=back)
+        seen = {"state": state, "answer": answer, "inverse": back, "after": fingerprint(state)}
+        self.write("observed", notebook=notebook, name=change.name, **seen)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the journal's whole lines; a line cut off by a crash is left out."""
-        journal = self.folder / "record.jsonl"
-        for text in journal.read_text().splitlines() if journal.is_file() else ():
-            try:
-                yield json.loads(text)
-            except json.JSONDecodeError:
-                continue
+        """Yield the journal's whole lines; those that are not are left out, and `faults` names them.
+
+        Raises RecordError where there is a journal that cannot be read.
+        """
+        for line in chain.read_lines(self._read()):
+            if line.said is not None:
+                yield dict(line.said)
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the journal, in words; a line that a crash cut off is not."""
+        found = chain.faults(chain.read_lines(self._read()))
+        return [words for _, words, crashed in found if not crashed]
+
+    def head(self) -> dict[str, Any]:
+        """Return how many lines the journal has, and the hash of the last, which the chain ends with."""
+        lines = chain.read_lines(self._read())
+        return {"lines": len(lines), "head": chain.digest(lines[-1].text) if lines else ""}
+
+    def require_format(self, why: str) -> None:
+        """Raise RecordError where the journal is of the former format."""
+        opened = self.opened
+        if opened and opened.get("format") != chain.FORMAT:
+            raise RecordError(
+                f"{why}: run {self.id} was recorded in a former format, which says neither its place nor "
+                "whether it is whole",
+                hint="runbook status says where things stand; undo it with the version that recorded it, or by hand",
+            )
+
+    def require_whole(self, why: str) -> None:
+        """Raise RecordError where the journal is of the former format, or is not as it was written."""
+        self.require_format(why)
+        if not self.opened:
+            raise RecordError(f"{why}: the record of run {self.id} has no first line that says what it is of")
+        if wrong := self.faults():
+            raise RecordError(
+                f"{why}: the record of run {self.id} is not as it was written: {wrong[0]}",
+                hint=f"runbook verify {self.id} names every such line",
+            )
+
+    def _read(self) -> bytes:
+        try:
+            return self.file.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise RecordError(
+                f"the record in {self.folder} cannot be read: {error.strerror or error}",
+                hint="runbook runs lists the others",
+            ) from error
+
+    # what others ask of it
+
+    def ask(self, event: str, **fields: Any) -> None:
+        """Leave a request for whoever writes the journal; raise RecordError where that cannot be done."""
+        now = datetime.now(UTC)
+        said = {"event": event, "at": now.isoformat(timespec="milliseconds"), **redacted(fields)}
+        folder = self.folder / "requests"
+        name = f"{now:%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
+        with _writing(self.folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            replace_privately(folder / name, json.dumps(said, default=str))
+
+    def asked(self) -> list[dict[str, Any]]:
+        """Return the requests nobody has taken in yet, the earliest first, each with its file's name."""
+        with suppress(RecordError):
+            taken = {line.get("request") for line in self.lines()}
+            return [said for said in map(_request, self._requests()) if said and said["request"] not in taken]
+        return []
+
+    def said(self) -> Iterator[dict[str, Any]]:
+        """Yield the journal's lines, and behind them what is asked and not taken in yet."""
+        yield from self.lines()
+        yield from self.asked()
+
+    def take_in(self) -> None:
+        """Write what is asked of the run into its journal. Only whoever is at work on the run does.
+
+        What cannot be written stays asked, and counts all the same.
+        """
+        with suppress(RecordError):
+            for said in self.asked():
+                fields = {key: value for key, value in said.items() if key not in ("event", "at")}
+                self.write(said["event"], asked=said["at"], **fields)
+            for file in self._requests():
+                if _request(file):
+                    file.unlink(missing_ok=True)
+
+    def _requests(self) -> list[Path]:
+        return sorted((self.folder / "requests").glob("*.json"))
+
+    # its end
 
     def summarise(self, summary: dict[str, Any], *, closes: bool = True) -> None:
-        """Write summary.json by rename, and close the run where its outcome ends it (and `closes` says so).
+        """Close the run where its outcome ends it (and `closes` says so), and write summary.json by rename.
 
-        Raises RecordError where it cannot be written.
+        It carries the journal's head as it is then. Raises RecordError where it cannot be written.
         """
-        part = self.folder / ".summary.json"
-        with _writing(self.folder):
-            part.write_text(json.dumps(redacted(summary), indent=2, default=str) + "\n")
-            part.replace(self.folder / "summary.json")
         if closes and summary["outcome"] in ("done", "rolled_back") and not self.closed:
             self.write("closed", outcome=summary["outcome"])
+        told = redacted({**summary, "record": self.head()})
+        with _writing(self.folder):
+            replace_privately(self.folder / "summary.json", json.dumps(told, indent=2, default=str) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
-        """Return the summary, where there is one."""
+        """Return the summary, where there is one; raise RecordError where it is not whole."""
         file = self.folder / "summary.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+        try:
+            said = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RecordError(f"the summary in {file} cannot be read: {error}", hint=_see(self.id)) from None
+        if not isinstance(said, dict):
+            raise RecordError(f"the summary in {file} is no summary", hint=_see(self.id))
+        return said
+
+
+def _see(run: str) -> str:
+    return f"its record is beside it: runbook verify {run}"
 
 
 @dataclass
@@ -134,7 +260,7 @@ class Spare:
     def keep(self, write: Callable[[Run], None], error: RecordError) -> None:
         """Let `write` put a line where there is room for it: in the state folder, or among temporary files."""
         self.why = str(error.__cause__ or error.message)
-        for folder in (state_folder(), Path(tempfile.gettempdir())):
+        for folder in (_user_state(), Path(tempfile.gettempdir())):
             with suppress(OSError, RecordError):
                 if self.kept is None:
                     folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +279,40 @@ class Spare:
         return f"the record is incomplete ({self.why}): {where}"
 
 
-def start(environment: str, base: str | None = None, **opened: Any) -> Run:
+def _append(file: Path, line: dict[str, Any]) -> None:
+    """Append a line that carries the hash of the one before it; whoever else appends waits."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    with os.fdopen(os.open(file, flags, 0o600), "rb+", buffering=0) as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        before = _last_line(journal)
+        parting = b"\n" if before and not before.endswith(b"\n") else b""  # what a crash cut off stays as it is
+        chained = {**line, "prev": chain.digest(before.removesuffix(b"\n"))}
+        left = parting + json.dumps(chained, default=str).encode() + b"\n"
+        while left:
+            left = left[journal.write(left) or 0 :]
+        os.fsync(journal.fileno())
+
+
+def _last_line(journal: Any) -> bytes:
+    """Return a file's last line with its end, where it has one."""
+    at = journal.seek(0, os.SEEK_END)
+    found = b""
+    while at and b"\n" not in found[:-1]:
+        size = min(at, 65536)
+        at -= size
+        found = os.pread(journal.fileno(), size, at) + found
+    return found[found.rfind(b"\n", 0, -1) + 1 :] if found else b""
+
+
+def _request(file: Path) -> dict[str, Any] | None:
+    """Return what a file asks; None where it is no request."""
+    with suppress(OSError):
+        said = chain.parsed(file.read_bytes())
+        return {**said, "request": file.name} if said and said["event"] in ASKED else None
+    return None
+
+
+def start(environment: str, base: str | None = None, place: Place | None = None, **opened: Any) -> Run:
     """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line.
 
     Raises RecordError where that cannot be done.
@@ -161,24 +320,33 @@ def start(environment: str, base: str | None = None, **opened: Any) -> Run:
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
     folder = _base(base) / environment / name
     with _writing(folder):
-        folder.mkdir(parents=True)
+        private_folder(folder)
         if _base(base).resolve() != root().resolve():  # a run kept elsewhere is found by its id too
-            (root() / environment).mkdir(parents=True, exist_ok=True)
+            private_folder(root() / environment)
             (root() / environment / name).symlink_to(folder.resolve())
-        link = folder.parent / f".latest-{name}"
-        link.symlink_to(name)
-        link.replace(folder.parent / "latest")
+        _point_at(folder)
     run = Run(folder)
-    run.write("opened", **{"environment": environment, "mode": "apply", **opened})
+    said = {"environment": environment, "mode": "apply", "place": asdict(place) if place else None}
+    run.write("opened", **{"format": chain.FORMAT, **said, **opened})
     return run
 
 
+def _point_at(folder: Path) -> None:
+    """Let `latest` name a run; where somebody put a folder there it stays, since nothing depends on the pointer."""
+    link = folder.parent / f".latest-{folder.name}"
+    link.symlink_to(folder.name)
+    try:
+        link.replace(folder.parent / "latest")
+    except IsADirectoryError:
+        link.unlink()
+
+
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(folder: Path, *, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
     """Turn what a disk, or whoever took the folder away, does to a writer into one sentence."""
     try:
         yield
-    except Timeout:  # of a lock that another holds: no trouble of a disk
+    except but:
         raise
     except OSError as error:
         raise RecordError(
@@ -187,24 +355,46 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def latest(environment: str, base: str | None = None, target: str = "") -> Run | None:
-    """Return an environment's newest run that applies (on `target`, where one is said), if it has one."""
-    return next(runs(environment, base, target), None)
+def latest(
+    environment: str, base: str | None = None, place: Place | None = None, *, whenever: bool = False
+) -> Run | None:
+    """Return an environment's newest run that applies (of `place`, where one is said), if it has one."""
+    return next(runs(environment, base, place, whenever=whenever), None)
 
 
-def runs(environment: str, base: str | None = None, target: str = "") -> Iterator[Run]:
-    """Yield an environment's runs that apply, the newest first; a rehearsal's target is not the real one's."""
-    for path in sorted((_base(base) / environment).glob("[0-9]*"), reverse=True):
-        opened = (run := Run(path.readlink() if path.is_symlink() else path)).opened
-        if opened.get("mode") == "apply" and target in ("", opened.get("target", target)):
-            yield run
+def runs(
+    environment: str, base: str | None = None, place: Place | None = None, *, whenever: bool = False
+) -> Iterator[Run]:
+    """Yield an environment's runs that apply, the newest first; of one place where that is said.
+
+    With `whenever` a run of a local mesh that is gone is of that place too. What has no readable record is
+    passed over.
+    """
+    for run in _every(_base(base) / environment):
+        with suppress(RecordError):
+            if run.opened.get("mode") == "apply" and (place is None or _is_of(run, place, whenever)):
+                yield run
 
 
-def open_or_join(environment: str, base: str | None = None, world: str = "", **opened: Any) -> Run:
-    """Return the run that is under way, or a new one where the last has ended, or the local mesh it was about."""
-    run = latest(environment, base, opened.get("target", ""))
-    ended = run is None or run.closed or run.world not in ("", world)
-    return start(environment, base, **opened) if run is None or ended else run
+def _is_of(run: Run, place: Place, whenever: bool) -> bool:
+    own = run.place
+    return own is not None and place.has(own.site if whenever else own)
+
+
+def _every(folder: Path) -> list[Run]:
+    """Return every run in an environment's folder, the newest first."""
+    paths = sorted((path for path in _inside(folder) if ID.fullmatch(path.name)), reverse=True)
+    return [Run(path.readlink() if path.is_symlink() else path) for path in paths]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def open_or_join(environment: str, base: str | None = None, place: Place | None = None, **opened: Any) -> Run:
+    """Return the run that is under way in a place, or a new one where the last there has ended."""
+    run = latest(environment, base, place)
+    return start(environment, base, place, **opened) if run is None or run.closed else run
 
 
 @contextmanager
@@ -218,7 +408,7 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
     passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")} - {None}
     outermost = not lock.is_locked
     try:
-        with _writing(Path(lock.lock_file).parent):
+        with _writing(Path(lock.lock_file).parent, but=Timeout):
             lock.acquire(timeout=0)
     except Timeout:
         found = _noted(lock)
@@ -261,19 +451,24 @@ def holder(run: Run) -> dict[str, Any] | None:
 def lock_of(run: Run) -> FileLock:
     """Return the lock of what a run is about; one that is held may be acquired again by its holder.
 
-    On AWS it is one for each account, region and mesh, in this user's own folder, whatever the checkout; a local
-    mesh is its checkout's own, and so is its lock.
+    It is one for each place, whatever the checkout: that of a place on AWS is in this user's own folder, that of
+    a local mesh beside what the mesh keeps. Its name is of one length, however long the place's names are.
     """
-    place = run.opened.get("place")
-    folder = state_folder()
-    file = folder / f"{'-'.join(place)}.lock" if place else run.folder.parent / ".lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(file, thread_local=False)
+    place = run.place
+    key = place.key if place else f"unplaced-{chain.digest(str(run.folder.parent).encode())[:16]}"
+    folder = _local_state() if place is None or place.target == "local" else _user_state()
+    file = folder / "locks" / f"{key}.lock"
+    with _writing(file.parent):
+        private_folder(file.parent)
+    return FileLock(file, thread_local=False, mode=0o600)
 
 
-def state_folder() -> Path:
-    """Return this user's own folder for what belongs to no checkout."""
+def _user_state() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "runbook"
+
+
+def _local_state() -> Path:
+    return Path(os.environ.get("RUNBOOK_STATE") or CHECKOUT / ".runbook")
 
 
 def _note(lock: FileLock) -> Path:
@@ -283,30 +478,51 @@ def _note(lock: FileLock) -> Path:
 def _write_note(lock: FileLock, run: Run, who: str) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     said = {"run": run.id, "who": who, "since": since, "pid": os.getpid(), "host": socket.gethostname()}
-    part = _note(lock).with_suffix(".part")
-    part.write_text(json.dumps(said))
-    part.replace(_note(lock))
+    with _writing(Path(lock.lock_file).parent):
+        replace_privately(_note(lock), json.dumps(redacted(said)))
 
 
 def _noted(lock: FileLock) -> dict[str, Any]:
-    note = _note(lock)
-    return dict(json.loads(note.read_text())) if note.is_file() else {}
+    try:
+        said = json.loads(_note(lock).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return dict(said) if isinstance(said, dict) else {}
 
 
 def find(run: str, base: str | None = None) -> Run:
-    """Return a run by its id, its path, or an environment's name (its newest); raise ParametersError where none is."""
-    path = Path(run)
-    if (path / "record.jsonl").is_file():
-        return Run(path.resolve())
-    hits = sorted(_base(base).glob(f"*/{run}"))
-    if hits and run:
-        return Run(hits[0].resolve())
-    newest = latest(run, base)
-    if newest is None:
-        raise ParametersError(
-            f"run: nothing is recorded under {run!r} in {_base(base).name}/", hint="runbook status ENV"
-        )
-    return newest
+    """Return a run by its id, or its folder's path; raise ParametersError where there is none, or several.
+
+    A name is exact, and a folder is taken only as a path: with a separator in it, or a dot before it.
+    """
+    if is_path(run):
+        if not (Path(run) / "record.jsonl").exists():
+            raise ParametersError(f"run: there is no record in {run}", hint="runbook runs")
+        return Run(Path(run).resolve())
+    hits = {path.resolve() for folder in _inside(_base(base)) for path in _inside(folder) if path.name == run}
+    hits = {path for path in hits if ID.fullmatch(run)}
+    if len(hits) == 1:
+        return Run(hits.pop())
+    if hits:
+        found = ", ".join(str(path) for path in sorted(hits))
+        raise ParametersError(f"run: {run} is there several times: {found}", hint="name one by its folder's path")
+    raise ParametersError(f"run: nothing is recorded under {run!r} in {_base(base).name}/", hint="runbook runs")
+
+
+def environments(base: str | None = None) -> list[str]:
+    """Return the names under which runs are recorded."""
+    return sorted(folder.name for folder in _inside(_base(base)) if folder.is_dir() and _every(folder))
+
+
+def called(environment: str, base: str | None = None) -> list[Run]:
+    """Return every run recorded under exactly this environment's name, the newest first."""
+    exact = [folder for folder in _inside(_base(base)) if folder.name == environment and not folder.is_symlink()]
+    return [run for folder in exact for run in _every(folder)]
+
+
+def is_path(name: str) -> bool:
+    """Say whether a name is a path: it has a separator in it, or begins with a dot."""
+    return os.sep in name or name.startswith(".")
 
 
 def _base(base: str | None) -> Path:

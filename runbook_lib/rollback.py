@@ -109,7 +109,7 @@ def _own_run(session: Session) -> record.Run:
     """Open a run of its own: another process may be writing the one under way."""
     p = session.parameters
     try:
-        return record.start(p.environment, p.records, **opening(p, session.file, session.given))
+        return record.start(p.environment, p.records, session.place, **opening(p, session.file, session.given))
     except RecordError:
         return record.Run(record.root() / p.environment / "not-started")  # takes no line: each goes beside it
 

@@ -55,7 +55,9 @@ from runbook_lib.identity import (
     utc,
 )
 from runbook_lib.parameters import Parameters
+from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Call, Reading, Wait
+from runbook_lib.printable import visible
 from runbook_lib.redaction import scrubbed
 
 __all__ = ["Session", "ignored", "open_session", "opening"]
@@ -164,6 +166,7 @@ class Session:
         arguments = self._resolved(reading.call.arguments)
         if any(value is None or value == [] for value in arguments.values()):
             return None
+
         def ask() -> Any:
             try:
                 answer = self._call(reading.call, arguments)
@@ -242,9 +245,14 @@ class Session:
         self.traffic = f"{shares} ({at})" if weights else ""
 
     def latest_run(self) -> record.Run | None:
-        """Return the environment's newest run that applies, ended or not."""
+        """Return the newest run that applies in the session's place, ended or not."""
         p = self.parameters
-        return _executing() or record.latest(p.environment, p.records, p.target)
+        return _executing() or record.latest(p.environment, p.records, self.place)
+
+    @property
+    def place(self) -> Place:
+        """Where the session is: the file's own place, in the local mesh that it reached."""
+        return place_of(self.parameters, self.connection.world)
 
     @cached_property
     def core(self) -> Any:
@@ -309,12 +317,11 @@ class Session:
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
         if self.run is None:
-            p = self.parameters
+            p, place = self.parameters, self.place
             opened = opening(p, self.file, self.given)
-            world = self.connection.world
-            self.run = _executing() or record.open_or_join(p.environment, p.records, world, **opened)
-            if world and not self.run.world:
-                self.run.write("joined", world=world)
+            self.run = _executing() or record.open_or_join(p.environment, p.records, place, **opened)
+            if place.world and not self.run.world:
+                self.run.write("joined", world=place.world)
         return self.run
 
     def note(self, write: Callable[[record.Run], None]) -> None:
@@ -333,6 +340,7 @@ class Session:
         run = self.join_run()
         self.lock = self.lock or record.lock_of(run)
         with record.held(run, self.lock, self.identity.arn):
+            run.take_in()
             yield
 
     def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:
@@ -404,9 +412,8 @@ def world_of(p: Parameters) -> str:
 
 
 def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's first line says, beside its environment: enough to come back to it from any folder."""
-    place = [p.account_id, p.region, p.mesh.name] if p.target == "aws" else None
-    return {"file": files.located(file), "given": dict(given), "target": p.target, "place": place}
+    """Return what a run's first line says, beside its place: enough to come back to it from any folder."""
+    return {"file": files.located(file), "given": dict(given), "target": p.target}
 
 
 def open_session(
@@ -447,7 +454,7 @@ def _show_errors(session: Session) -> None:
         return
 
     def show(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None) -> None:
-        error.args = tuple(scrubbed(a) if isinstance(a, str) else a for a in error.args)
+        error.args = tuple(visible(scrubbed(a)) if isinstance(a, str) else a for a in error.args)
         lines = [f"{kind.__name__}: {error}"]
         if not isinstance(error, RunbookError):
             lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]

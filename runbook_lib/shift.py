@@ -29,6 +29,7 @@ from runbook_lib.errors import (
     Refused,
     RollbackError,
     RolledBack,
+    RunbookError,
     StalePlanError,
 )
 from runbook_lib.gates import evidence_for_shift
@@ -326,9 +327,12 @@ class _Shift:
                 require_steps_passable(self.found, step)
             apply(self.session, clear(plan, *evidence))
         except BEFORE_STEP as error:  # whatever was written before this step is no refusal any more
-            words = f"before the next step: {error.message}{self._incomplete()}"
-            raise Held(words, hint=error.hint, reason=error.reason) from None
+            raise self._before_step(error) from None
         return ""
+
+    def _before_step(self, error: RunbookError) -> Held:
+        words = f"before the next step: {error.message}{self._incomplete()}"
+        return Held(words, hint=error.hint, reason=error.reason)
 
     def _require_holding(self, evidence: Sequence[Evidence]) -> None:
         """Once a trial was made or users are on the canary, a claim that no longer holds is a hold."""
@@ -407,6 +411,8 @@ class _Shift:
             return self._attempt(step)
         except CallError as error:
             return self._outlast(lambda: self._attempt(step), error)
+        except RecordError as error:  # an approval cannot be read, say
+            raise self._before_step(error) from None
 
     def _require_healing(self, error: CallError) -> None:
         if not self.weight or isinstance(error, CredentialsError):
@@ -535,7 +541,7 @@ class _Shift:
     def _tell_rollback(self, hazard: Hazard, decision: Decision) -> Iterator[Decision]:
         """Write down what somebody else did, unless it is in the record."""
         self._tell_judgement(hazard.word)
-        if (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]["phase"] not in ("rolled back", "settled"):
+        if not self.hazards.recorded_end():
             yield self._told(replace(decision, phase="rolled back", weights=self.standing, words=hazard.words))
 
     def _hold(self, decision: Decision, word: str, words: str, advice: str = "") -> Iterator[Decision]:

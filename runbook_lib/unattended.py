@@ -31,6 +31,7 @@ from runbook_lib import errors, parameters, record
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
+from runbook_lib.place import place_of
 from runbook_lib.progress import Told, following
 from runbook_lib.redaction import redacted
 from runbook_lib.session import opening, world_of
@@ -117,11 +118,11 @@ def run(
     """
     p, told = parameters.load(environment, given), told or Told()
     names = notebooks(first, last or _end(p.environment, first))
-    opened = {"mode": p.mode, **opening(p, environment, given)}
+    opened, place = {"mode": p.mode, **opening(p, environment, given)}, place_of(p, world_of(p))
     if p.mode == "apply":
-        this = record.open_or_join(p.environment, p.records, world_of(p), **opened)
+        this = record.open_or_join(p.environment, p.records, place, **opened)
     else:
-        this = record.start(p.environment, p.records, **opened)
+        this = record.start(p.environment, p.records, place, **opened)
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
         own = {"RUNBOOK_RUN": str(this.folder.resolve()), "RUNBOOK_HOLDER": this.id, "RUNBOOK_PID": str(os.getpid())}

@@ -91,7 +91,7 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
 
 def _newest(session: Session, notebook: str) -> Run | None:
     p = session.parameters
-    runs = record.runs(p.environment, p.records, p.target)
+    runs = record.runs(p.environment, p.records, session.place)
     return next((run for run in runs if any(_part(_intended(run), notebook))), None) or session.latest_run()
 
 

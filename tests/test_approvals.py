@@ -233,8 +233,8 @@ def test_one_that_ran_out_does_what_was_said_when_it_was_given() -> None:
 def test_none_is_written_where_nobody_would_read_it() -> None:
     session = open_at("meshed", shift=needing(25))
     plan = next_plan(session)
-    older = record.start("scene", session.parameters.records)
-    newer = record.start("scene", session.parameters.records)
+    older = record.start("scene", session.parameters.records, session.place)
+    newer = record.start("scene", session.parameters.records, session.place)
     with pytest.raises(ParametersError, match=rf"(?s)not the newest of scene.*runbook approve {newer.id}"):
         approve(session, older, plan)
     newer.write("closed", outcome="done")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from runbook_lib import cli, errors, record
+from runbook_lib import cli, errors, parameters, record
 from runbook_lib.cli import EXIT, app
 from runbook_lib.local import supervisor
+from runbook_lib.place import place_of
 from runbook_lib.plan import Difference, Plan
+from runbook_lib.session import opening
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
 from tests.scenes import one
 
@@ -245,7 +249,7 @@ def test_a_run_that_begins_after_its_default_end_ends_where_it_begins(own_mesh: 
 
 def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, folder: Path) -> None:
     environment = Environment.create(folder, "busy")
-    run = record.start("busy", target="local")
+    run = record.start("busy", None, place_of(parameters.load(environment.file)))
     words = ("run", environment.file, "--from", "00", "--through", "00")
     with record.held(run, record.lock_of(run), "alice"):
         done = command(*words)
@@ -271,36 +275,42 @@ def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: P
 
 
 def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_said(no_runs: Path) -> None:
-    real = record.start("staging", target="aws", file="staging", given={})
+    real = begun("staging")
     with pytest.raises(errors.ParametersError, match="no rehearsal of staging"):
         cli._found("staging", True)
-    rehearsal = record.start("staging", target="local", file="staging", given={"target": "local"})
+    rehearsal = begun("staging", target="local")
     assert [cli._found("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
     assert cli._found(rehearsal.id, False).id == rehearsal.id
-    only = record.start("production", target="local", file="production", given={"target": "local"})
+    only = begun("production", target="local")
     assert cli._found("production", False) == only
+
+
+def begun(environment: str, **given: Any) -> record.Run:
+    """Begin a run of an environment of `parameters/`, as the command does."""
+    p = parameters.load(environment, given)
+    return record.start(environment, None, place_of(p), **opening(p, environment, given))
 
 
 # --- hold ---------------------------------------------------------------------------------------------------
 
 
 def test_hold_is_written_into_the_run_that_is_under_way(no_runs: Path) -> None:
-    run = record.start("held")
+    run = begun("local")
     with record.held(run, record.lock_of(run), "alice"):
         done = command("hold", run.id, "--by", "bob")
     assert done.exit_code == 0, done.output
-    assert [line["by"] for line in run.lines() if line["event"] == "hold"] == ["bob"]
+    assert [line["by"] for line in run.said() if line["event"] == "hold"] == ["bob"]
 
 
 def test_hold_is_refused_where_nobody_would_follow_it(no_runs: Path) -> None:
-    run, other = record.start("held"), record.start("held")
+    run, other = begun("local"), begun("local")
     done = command("hold", run.id)
     assert done.exit_code == 2, done.output
     assert "nobody is at work there" in done.output
     with record.held(other, record.lock_of(other), "alice"):
         done = command("hold", run.id)
     assert f"run {run.id} is not under way; run {other.id} is, by alice" in done.output
-    assert not [line for line in run.lines() if line["event"] == "hold"]
+    assert not [line for line in run.said() if line["event"] == "hold"]
 
 
 # --- verify -------------------------------------------------------------------------------------------------
@@ -440,6 +450,64 @@ def test_undo_of_a_run_nobody_knows_is_refused(own_mesh: Path) -> None:
     done = command("undo", "2020-01-01", "--yes")
     assert done.exit_code == 2, done.output
     assert "nothing is recorded under '2020-01-01'" in done.output
+
+
+# --- undo at another place, or by another name ----------------------------------------------------------------
+
+
+@pytest.mark.attack(4)
+def test_undo_is_refused_where_the_file_names_another_account_than_the_run_is_of(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "moved")
+    environment.walk("01")
+    run, account = newest("moved"), environment.account
+    other = {**environment.said, "account_id": "222222222222"}
+    environment.file.write_text(yaml.safe_dump(other, sort_keys=False))
+    before = environment.writes()
+    for name in (run.id, "moved"):
+        done = command("undo", name, "--yes")
+        assert done.exit_code == 2, done.output
+        assert f"target: undo: run {run.id} is of account {account}, us-west-2, App Mesh apps" in done.output
+        assert f"{environment.file} now names account 222222222222, us-west-2, App Mesh apps" in done.output
+    for words in (("approve",), ("verify",), ("hold",)):
+        assert "Traceback" not in command(*words, run.id).output
+    assert environment.writes() == before
+    assert environment.client("appmesh").list_meshes()["meshes"]
+
+
+@pytest.mark.attack(4)
+def test_a_name_of_several_places_is_refused_and_each_is_listed(own_mesh: Path, folder: Path) -> None:
+    environment = Environment.create(folder, "twice")
+    first = record.start("twice", None, place_of(parameters.load(environment.file)), file=str(environment.file))
+    theirs = folder / "theirs.yaml"
+    theirs.write_text(yaml.safe_dump({**environment.said, "account_id": "222222222222"}))
+    second = record.start("twice", None, place_of(parameters.load(theirs)), file=str(theirs), given={})
+    done = command("undo", "twice", "--yes")
+    assert done.exit_code == 2, done.output
+    assert "twice is the name of several places" in done.output
+    assert f"- {first.id}: account {environment.account}" in done.output
+    assert f"- {second.id}: account 222222222222" in done.output
+    assert cli._found(str(theirs), False).id == second.id  # the file says which
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("name", ["latest", "2026*", "20*", "*", "?", "loca[l]", "local/latest", "..", ""])
+def test_undo_takes_no_pattern_and_no_pointer_for_a_run(no_runs: Path, name: str) -> None:
+    begun("local")
+    done = command("undo", name, "--yes")
+    assert done.exit_code == 2, done.output
+    assert done.output.startswith("parameters: run: ")
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.attack(5)
+def test_a_folder_in_the_working_directory_never_shadows_an_environment(
+    no_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun("local")
+    shutil.copytree(run.folder, tmp_path / "here" / "local")
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli._found("local", False).id == run.id
+    assert cli._found("./local", False).id == "local"
 
 
 def containers(environment: Environment) -> dict[str, list[str]]:

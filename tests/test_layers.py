@@ -21,7 +21,8 @@ EVERYWHERE = sorted(ROOT.rglob("*.py"))
 ALLOWED: dict[str, set[str]] = {
     "private": set(),
     "redaction": set(),
-    "errors": {"redaction"},
+    "printable": set(),
+    "errors": {"printable", "redaction"},
     "service_models": set(),
     "plan": {"errors"},
     "stake": set(),
@@ -36,12 +37,14 @@ ALLOWED: dict[str, set[str]] = {
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
     "plain_yaml": set(),
     "parameters": {"errors", "parameter_checks", "plain_yaml"},
-    "mesh_spec": {"parameters"},
+    "mesh_spec": {"parameters", "plan"},
     "interrupts": set(),
-    "record": {"errors", "plan", "private", "redaction"},
+    "place": {"mesh_spec", "parameters"},
+    "chain": set(),
+    "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "progress": {"record"},
     "identity": {"errors", "service_models"},
-    "session": {"errors", "identity", "local", "parameters", "plan", "record", "redaction"},
+    "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -63,28 +66,29 @@ ALLOWED: dict[str, set[str]] = {
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
     "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
-    "hazards": {"approvals", "ecs", "history", "plan", "rollback", "session", "survey", "telemetry", "wording"},
+    "hazards": {"approvals", "ecs", "errors", "history", "plan", "rollback", "session", "survey", "telemetry", "wording"},
     "shift": {
         "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
         "proof", "rollback", "session", "survey", "telemetry", "trial", "verdict", "wording",
     },
-    "drawing": set(),
+    "drawing": {"printable"},
     "pictures": {"drawing"},
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
     "topology": {"drawing", "plan", "survey", "wording"},
     "show": {
         "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan",
-        "session", "shift", "survey", "topology", "wording",
+        "printable", "session", "shift", "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record",
-        "redaction", "session", "shift", "show", "survey", "telemetry",
+        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "printable", "proof",
+        "record", "redaction", "session", "shift", "show", "survey", "telemetry",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
-    "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "plain_yaml",
-    "plan", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "place", "plain_yaml",
+    "plan", "printable", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint",
+    "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {

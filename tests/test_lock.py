@@ -11,15 +11,20 @@ import pytest
 
 from runbook_lib import record
 from runbook_lib.errors import LockError
+from runbook_lib.place import Place
+
+
+def place(account: str, target: str = "aws", mesh: str = "apps") -> Place:
+    return Place(target, account, "us-west-2", mesh)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> record.Run:
-    return record.start("somewhere", str(tmp_path))
+    return record.start("somewhere", str(tmp_path), place("1", "local"))
 
 
 def test_a_second_run_is_refused_and_told_who_holds_it_since_when(run: record.Run, tmp_path: Path) -> None:
-    second = record.start("somewhere", str(tmp_path))
+    second = record.start("somewhere", str(tmp_path), place("1", "local"))
     with (
         record.held(run, record.lock_of(run), "alice"),
         pytest.raises(LockError, match="alice") as refused,
@@ -38,7 +43,7 @@ def test_the_holder_may_hold_again_what_it_holds(run: record.Run) -> None:
 
 
 def test_who_holds_it_can_be_asked_and_asking_takes_nothing(run: record.Run, tmp_path: Path) -> None:
-    second = record.start("somewhere", str(tmp_path))
+    second = record.start("somewhere", str(tmp_path), place("1", "local"))
     assert record.holder(run) is None
     with record.held(run, record.lock_of(run), "alice"):
         for asked in (run, second):
@@ -64,8 +69,8 @@ def test_on_aws_it_is_one_for_an_account_region_and_mesh_whatever_the_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    places = ["1", "us-west-2", "apps"], ["1", "us-west-2", "apps"], ["2", "us-west-2", "apps"]
-    one, same, other = (record.start(f"e{n}", str(tmp_path / f"{n}"), place=p) for n, p in enumerate(places))
+    places = place("1"), place("1"), place("2")
+    one, same, other = (record.start(f"e{n}", str(tmp_path / f"{n}"), p) for n, p in enumerate(places))
     with (
         record.held(one, record.lock_of(one), "alice"),
         record.held(other, record.lock_of(other), "bob"),
@@ -75,8 +80,28 @@ def test_on_aws_it_is_one_for_an_account_region_and_mesh_whatever_the_checkout(
         pass
 
 
-def test_another_environment_is_free(run: record.Run, tmp_path: Path) -> None:
-    other = record.start("elsewhere", str(tmp_path))
+@pytest.mark.attack(4)
+def test_one_local_mesh_has_one_lock_whatever_the_folder_of_its_runs(run: record.Run, tmp_path: Path) -> None:
+    other = record.start("somewhere", str(tmp_path / "other"), place("1", "local"))
+    with (
+        record.held(run, record.lock_of(run), "alice"),
+        pytest.raises(LockError, match="alice is at work here"),
+        record.held(other, record.lock_of(other), "bob"),
+    ):
+        pass
+
+
+@pytest.mark.attack(22)
+@pytest.mark.parametrize("target", ["aws", "local"])
+def test_names_as_long_as_aws_allows_have_a_lock(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    long = record.start("e" * 255, str(tmp_path), place("1" * 12, target, f"App Mesh {'m' * 255}, route {'r' * 255}"))
+    with record.held(long, record.lock_of(long), "alice"):
+        assert (record.holder(long) or {})["who"] == "alice"
+
+
+def test_another_place_is_free(run: record.Run, tmp_path: Path) -> None:
+    other = record.start("elsewhere", str(tmp_path), place("2", "local"))
     with record.held(run, record.lock_of(run), "alice"), record.held(other, record.lock_of(other), "bob"):
         pass
 
@@ -85,7 +110,7 @@ def test_another_environment_is_free(run: record.Run, tmp_path: Path) -> None:
 def test_only_naming_the_holders_run_passes_it(
     variable: str, run: record.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = record.start("somewhere", str(tmp_path))
+    second = record.start("somewhere", str(tmp_path), place("1", "local"))
     with record.held(run, record.lock_of(run), "alice"):
         monkeypatch.setenv(variable, second.id)
         with pytest.raises(LockError), record.held(second, record.lock_of(second), "bob"):

@@ -6,16 +6,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runbook_lib import record
 from runbook_lib.errors import ParametersError, RecordError
+from runbook_lib.place import Place
 from runbook_lib.record import Run, find, latest, open_or_join, start
 from tests.scenes import one
 
 KEY = "AKIA" + "IOSFODNN7EXAMPLE"
+HERE = Place("local", "111111111111", "us-west-2", "App Mesh a")
 
 
 @pytest.fixture
@@ -120,10 +123,31 @@ def test_a_run_stays_open_until_it_is_done(base: str) -> None:
 
 
 def test_a_run_about_a_local_mesh_that_is_gone_is_not_joined(base: str) -> None:
-    run = open_or_join("scene", base)
+    run = open_or_join("scene", base, HERE)
     run.write("joined", world="one")
-    assert open_or_join("scene", base, "one") == run
-    assert open_or_join("scene", base, "") != run  # none runs: the next one will be another
+    assert open_or_join("scene", base, replace(HERE, world="one")) == run
+    assert open_or_join("scene", base, HERE) != run  # none runs: the next one will be another
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("other", [{"account": "222222222222"}, {"region": "eu-west-1"}, {"carrier": "App Mesh b"}])
+def test_a_run_of_another_place_is_not_joined_whatever_its_environment_is_called(
+    base: str, other: dict[str, str]
+) -> None:
+    run = open_or_join("scene", base, HERE)
+    theirs = open_or_join("scene", base, replace(HERE, **other))
+    assert theirs != run
+    assert open_or_join("scene", base, HERE) == run
+    assert [found.id for found in record.runs("scene", base, HERE)] == [run.id]
+
+
+@pytest.mark.attack(21)
+def test_a_run_of_the_former_format_is_neither_joined_nor_undone(base: str) -> None:
+    former = start("scene", base, HERE)
+    (former.folder / "record.jsonl").write_text('{"event": "opened", "at": "then", "place": ["1", "a", "b"]}\n')
+    assert open_or_join("scene", base, HERE) != former
+    with pytest.raises(RecordError, match=f"undo: run {former.id} was recorded in a former format"):
+        former.require_whole("undo")
 
 
 def test_a_run_is_closed_once(base: str) -> None:
@@ -143,24 +167,24 @@ def test_a_summary_is_written_as_a_whole(base: str) -> None:
     run = start("scene", base)
     assert run.summary() is None
     run.summarise({"outcome": "held", "changes": 2})
-    assert run.summary() == {"outcome": "held", "changes": 2}
+    assert run.summary() == {"outcome": "held", "changes": 2, "record": run.head()}
     assert json.loads((run.folder / "summary.json").read_text()) == run.summary()
     assert not list(run.folder.glob(".*"))
 
 
-@pytest.mark.parametrize("how", ["id", "path", "environment"])
+@pytest.mark.parametrize("how", ["id", "path"])
 def test_a_run_is_found_by_its(how: str, base: str) -> None:
     run = start("scene", base)
-    name = {"id": run.id, "path": str(run.folder), "environment": "scene"}[how]
+    name = {"id": run.id, "path": str(run.folder)}[how]
     assert find(name, base).folder.resolve() == run.folder.resolve()
 
 
-def test_a_run_kept_elsewhere_is_found_by_its_id_and_environment_too(
+def test_a_run_kept_elsewhere_is_found_by_its_id_and_under_its_environment_too(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path / "here"))
     run = start("scene", base)
-    assert find(run.id) == find("scene") == run
+    assert find(run.id) == record.called("scene")[0] == run
 
 
 @pytest.mark.parametrize("begin", [start, open_or_join])
@@ -180,11 +204,31 @@ def test_a_run_under_a_relative_folder_goes_on_in_the_copy_that_the_process_move
     assert words(run) == []
 
 
-@pytest.mark.parametrize("name", ["", "nobody", "2026-01-01"])
+@pytest.mark.parametrize("name", ["", "nobody", "2026-01-01", "scene", "latest", "2026*", "*", "./scene", "a/../b"])
 def test_a_run_nobody_recorded_is_refused(name: str, base: str) -> None:
     start("scene", base)
-    with pytest.raises(ParametersError, match="nothing is recorded under"):
+    with pytest.raises(ParametersError, match=r"nothing is recorded under|there is no record in"):
         find(name, base)
+
+
+@pytest.mark.attack(5)
+def test_an_id_that_is_there_several_times_is_refused_and_each_is_named(base: str) -> None:
+    run = start("scene", base)
+    shutil.copytree(run.folder, Path(base) / "other" / run.id)
+    with pytest.raises(ParametersError, match=f"several times: .*other/{run.id}, .*scene/{run.id}"):
+        find(run.id, base)
+
+
+@pytest.mark.attack(5)
+def test_a_folder_in_the_working_directory_is_taken_only_as_a_path(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("scene", base)
+    shutil.copytree(run.folder, tmp_path / "shop")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParametersError, match="nothing is recorded under"):
+        find("shop", base)
+    assert find("./shop", base).folder == tmp_path / "shop"
 
 
 def test_records_elsewhere_are_kept_here_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def test_a_way_back_that_is_only_shown_says_what_is_in_its_way_and_cannot_be_tak
 
 def test_a_way_back_that_is_only_shown_leaves_the_session_in_its_own_run() -> None:
     session = open_at("shifted")
-    own = record.start("scene", session.parameters.records)
+    own = record.start("scene", session.parameters.records, session.place)
     session.run = own
     plan_undo(session, notebook="05_shift_traffic", asked=False)
     assert session.run == own
@@ -266,7 +266,7 @@ def test_without_a_run_there_is_nothing_to_take_back() -> None:
 @pytest.mark.parametrize("notebook", ["", "05_shift_traffic"])
 def test_a_later_run_that_changed_nothing_hides_no_earlier_one(notebook: str) -> None:
     session = open_at("shifted")
-    record.start("scene", session.parameters.records)
+    record.start("scene", session.parameters.records, session.place)
     later = reopen(session)
     assert plan_undo(later, notebook=notebook).changes
     assert back(later, notebook)
