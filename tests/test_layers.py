@@ -66,7 +66,9 @@ ALLOWED: dict[str, set[str]] = {
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
     "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
-    "hazards": {"approvals", "ecs", "errors", "history", "plan", "rollback", "session", "survey", "telemetry", "wording"},
+    "hazards": {
+        "approvals", "ecs", "errors", "history", "plan", "rollback", "session", "survey", "telemetry", "wording",
+    },
     "shift": {
         "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
         "proof", "rollback", "session", "survey", "telemetry", "trial", "verdict", "wording",
