@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states
 
 
 LONGEST_WORD = 300
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def problems(p: Parameters) -> Iterator[str]:
@@ -43,6 +45,7 @@ def problems(p: Parameters) -> Iterator[str]:
         _check_words,
         _check_shift,
         _check_verdict,
+        _check_records,
     ):
         yield from check(p)
 
@@ -51,6 +54,12 @@ def _check_image(p: Parameters) -> Iterator[str]:
     yield from image_problems(p.region, p.envoy.image_tag, fips=p.envoy.fips)
     if p.envoy.ignored_uid not in (None, p.envoy.user):
         yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
+
+
+def _check_records(p: Parameters) -> Iterator[str]:
+    scheme, separator, rest = (p.records or "").partition("://")
+    if separator and (scheme != "s3" or not BUCKET.fullmatch(rest.partition("/")[0])):
+        yield f"records: expected a folder, or s3://BUCKET/PREFIX; found {p.records!r}"
 
 
 def _check_verdict(p: Parameters) -> Iterator[str]:

@@ -392,7 +392,9 @@ class Parameters(Strict):
     telemetry: Telemetry = Field(Telemetry(period_seconds=60, delay_seconds=120), description="CloudWatch's grain")
     traffic: Traffic = Field(Traffic(requests_per_second=300), description="the local mesh's own load")
     approval: Approval | None = Field(None, description="an approval given beside the file")
-    records: str | None = Field(None, description="where runs are kept; null: runs/ here")
+    records: str | None = Field(
+        None, description="a folder for runs, or s3://BUCKET/PREFIX for a copy of each applied run; null: runs/ here"
+    )
 
     _notes: tuple[str, ...] = PrivateAttr(())
 

@@ -201,7 +201,7 @@ class Session:
             return cast("T", self.outlast(ask, error))
 
     def write(self, call: Call) -> Any:
-        """Make one call that changes something. Only `apply` may use this."""
+        """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
         return self._call(call, self._resolved(call.arguments))
 
     def wait_for(self, wait: Wait) -> Any:

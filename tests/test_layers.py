@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "discovery": {"parameters", "plan", "session"},
     "iam": {"mesh_spec", "parameters", "plan", "session"},
     "apply": {"errors", "plan", "session"},
+    "archive": {"errors", "parameters", "plan", "record", "session"},
     "undo": {"errors", "plan", "record", "session"},
     "approvals": {"errors", "plan", "record", "session"},
     "verify": {"record", "redaction", "verdict"},
@@ -101,6 +102,7 @@ CLIENTS = {
     "iam": "iam",
     "cloudwatch": "telemetry",
     "sts": "session",
+    "s3": "archive",
 }
 ENGINE_WORDS = r"(?i)\bmesh|appmesh|app mesh|virtual (node|router|service)|virtualnode|weightedtarget|\broute\b"
 
@@ -206,9 +208,9 @@ def test_only_identity_opens_sessions_of_botocore() -> None:
     assert openers == {"identity"}
 
 
-def test_only_apply_writes() -> None:
+def test_only_apply_writes_and_archive_its_copies() -> None:
     pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"apply"}
+    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"apply", "archive"}
 
 
 @pytest.mark.parametrize(

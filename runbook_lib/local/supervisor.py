@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 NOTE, LOG, LOCK = "endpoint.json", "supervisor.log", "lock"
+LOCKS = "locks"  # of runs, one of which may begin before its local mesh does
 IDLE_SECONDS = 3600.0
 UP_SECONDS = 60.0
 GONE = "its process is gone, and the rehearsal ended with it"
@@ -155,7 +156,7 @@ def _own(folder: Path) -> Path:
     try:
         private_folder(folder)
         owner, names = folder.stat().st_uid, [path.name for path in folder.iterdir()]
-        if owner == os.getuid() and (not names or LOCK in names):
+        if owner == os.getuid() and (LOCK in names or {*names} <= {LOCKS}):
             folder.chmod(0o700)
             return folder
     except OSError as error:
