@@ -41,7 +41,7 @@ class Hazards:
         self.settled = 0  # holds that were there before
 
     def begin(self) -> None:
-        """Take every hold written so far for settled."""
+        """Take every hold asked so far for settled."""
         self.settled = len(holds(self.session.join_run()))
 
     def evidence(self) -> tuple[Evidence, Evidence]:
@@ -78,7 +78,9 @@ class Hazards:
             yield Hazard("alarm", f"in ALARM: {', '.join(ringing)}", "roll back")
         if gone := [name for name, state in alarms.items() if state == "MISSING"]:
             yield Hazard("alarm_missing", f"no longer there: {', '.join(gone)}")
-        if new := holds(self.session.join_run())[self.settled :]:
+        run = self.session.join_run()
+        run.take_in()
+        if new := holds(run)[self.settled :]:
             yield Hazard("hold", f"held by {new[-1]['by']}")
 
     def _of_tasks(self) -> Iterator[Hazard]:

@@ -34,6 +34,7 @@ __all__ = [
     "references",
     "series",
     "serves",
+    "weights_of",
 ]
 
 ANSWER = {
@@ -187,6 +188,16 @@ class Split:
     weights: Mapping[str, int]
     state: Mapping[str, Any] | None
     retired: frozenset[str]
+
+    @property
+    def reading(self) -> Reading:
+        """How the state is read."""
+        return reading("route", self.resource.names)
+
+
+def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return the weights that a state of the route under shift gives, in percent by service."""
+    return _weights_in(state)
 
 
 def read_split(session: Session) -> Split:

@@ -58,7 +58,9 @@ ALLOWED: dict[str, set[str]] = {
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
     "wording": {"plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
-    "history": {"judging", "parameters", "record", "session", "survey", "telemetry"},
+    "history": {
+        "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
+    },
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
     "checks": {"ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_lint"},
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
