@@ -136,6 +136,16 @@ class Run:
         found = chain.faults(chain.read_lines(self._read()))
         return [words for _, words, crashed in found if not crashed]
 
+    def cuts(self) -> list[str]:
+        """Return which lines a crash cut off, in words."""
+        found = chain.faults(chain.read_lines(self._read()))
+        return [words for _, words, crashed in found if crashed]
+
+    def digest_of(self, number: Any) -> str:
+        """Return the hash of a line by its number; "" where there is none."""
+        texts = [line.text for line in chain.read_lines(self._read()) if line.number == number]
+        return chain.digest(texts[0]) if texts else ""
+
     def head(self) -> dict[str, Any]:
         """Return how many lines the journal has, and the hash of the last, which the chain ends with."""
         lines = chain.read_lines(self._read())

@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "apply": {"errors", "plan", "session"},
     "undo": {"errors", "plan", "record", "session"},
     "approvals": {"errors", "plan", "record", "session"},
-    "verify": {"record", "redaction", "verdict"},
+    "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
     "wording": {"plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
