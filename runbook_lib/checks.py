@@ -39,7 +39,7 @@ def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
     return [
         check
-        for part in (_target, _credentials, _notes, _services, _names, _quotas, _definitions)
+        for part in (_target, _credentials, _notes, _services, _names, _quotas, _definitions, _traces)
         for check in part(found)
     ]
 
@@ -177,3 +177,9 @@ def _definition(found: Survey, name: str, definition: Any, where: str) -> Iterat
             yield Check("WARN", finding.where, f"as it runs now: {finding.message}", "04 mends it")
     if not findings:
         yield Check("PASS", where, "takes the sidecar without a finding")
+
+
+def _traces(found: Survey) -> Iterator[Check]:
+    for lacking in iam.lacking_traces(found.parameters, found.credentials):
+        words = f"role {lacking.role} may not {iam.TRACE}: the X-Ray daemon's traces would be lost"
+        yield Check("WARN", f"traces of {lacking.service}", words, f"attach {iam.XRAY_ACCESS} to the role")

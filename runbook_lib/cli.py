@@ -11,31 +11,37 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runbook_lib import approvals, parameters, record, unattended
+from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError, TargetError
-from runbook_lib.local import inject, supervisor
+from runbook_lib.local import inject, supervisor, world
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.printable import visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
+from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
-from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.wording import divided, fields_of, title_of
+
+if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
+    from runbook_lib import unattended
 
 
 class Commands(TyperGroup):
@@ -43,22 +49,39 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Invoke the command that is named; what it and its children write is this user's alone."""
-        os.umask(UMASK)
+        before = os.umask(UMASK)
         try:
             return super().invoke(ctx)
         except RunbookError as error:
             complaints.print(scrubbed(f"{error.reason}: {error}"))
             raise typer.Exit(error.exit_code) from None
+        finally:
+            os.umask(before)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
 app.add_typer(local, name="local")
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-complaints = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+class Screen(Console):
+    """A terminal, or what stands for one, that obeys nothing in the text it is given."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the parts of what is printed, whatever it is made of: their text visible, the styles left."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(visible(part.text), part.style)
+
+    def print_json(self, json: str | None = None, **options: Any) -> None:
+        """Print JSON in ASCII, in which every other character has an escape of JSON's own."""
+        super().print_json(json, **{"ensure_ascii": True, **options})
+
+
+console = Screen(highlight=False, soft_wrap=True, markup=False, emoji=False)
+complaints = Screen(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 SILENT_SECONDS = 5  # a caller writes down every second what it did; one that does not any more has ended
-TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "admin", "version", "update")
+TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")
 Environment = Annotated[str, typer.Argument(metavar="ENV_OR_FILE", help="An environment of parameters/, or a file.")]
 RunName = Annotated[
     str,
@@ -85,19 +108,21 @@ def run(
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
+    from runbook_lib import unattended
+
     given = _given(p, context.args)
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
     _say_ignored(parameters.load(environment, given))
-    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [word for option, value in again.items() if value for word in (option, value)]
     words += ["--rehearse"] * rehearse
     words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
     _tell(this, summary, failure, environment, words)
-    raise typer.Exit(EXIT[summary["outcome"]])
+    raise typer.Exit(unattended.EXIT[summary["outcome"]])
 
 
 @app.command()
@@ -122,6 +147,30 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
 
 
 @app.command()
+def rollback(
+    environment: Environment,
+    rehearse: Rehearsed = False,
+    force: Annotated[bool, typer.Option("--force", help="Even where stable runs no task.")] = False,
+) -> None:
+    """Put all traffic back on stable in one write, whatever else runs. It asks nobody and needs no record."""
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(f"rollback: {p.environment} is local, and the local mesh is {supervisor.absence()}")
+    named = {"environment": environment, "mode": "apply", **given}
+    session = patiently(lambda: open_session(named, "rollback"), _warn, time.sleep, time.monotonic)
+    back = roll_back(session, console.print, force=force)
+    told = [f"{divided(back.weights)}: " + ("read back" if back.decision else "nothing was left to roll back")]
+    for words in (*told, *back.notes, session.spare.words):
+        if words:
+            console.print(scrubbed(words))
+
+
+def _warn(words: str) -> None:
+    complaints.print(scrubbed(words))
+
+
+@app.command()
 def undo(
     run: RunName,
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
@@ -130,7 +179,9 @@ def undo(
     rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first. It stops on anybody else's change."""
-    with environ(RUNBOOK_TAKE_OVER=take_over):
+    from runbook_lib import unattended
+
+    with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
@@ -244,10 +295,10 @@ def down() -> None:
 @local.command("status")
 def local_status(as_json: Json = False) -> None:
     """Say what the local mesh runs. Tasks, sidecars, ports, traffic, logs."""
-    found: dict[str, Any] = {"endpoint": None, "tasks": [], "traffic": {}}
+    found: dict[str, Any] = {"endpoint": None, "environment": {}, "tasks": [], "traffic": {}}
     if mesh := supervisor.running():
-        found = {"endpoint": mesh.endpoint, "pid": mesh.pid, "tasks": mesh.ask("/runbook/tasks")["tasks"]}
-        found["traffic"] = _traffic(mesh)
+        found = {"endpoint": mesh.endpoint, "environment": world.variables(mesh, os.environ), "pid": mesh.pid}
+        found |= {"tasks": mesh.ask("/runbook/tasks")["tasks"], "traffic": _traffic(mesh)}
     else:
         found["state"] = supervisor.absence()
     console.print_json(json.dumps(found)) if as_json else _local(found)
@@ -273,7 +324,7 @@ def fault(
 
 def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
     """Return each caller's requests per second now, and its totals since the local mesh came up."""
-    kept = ("sent", "answered", "failed", "in_flight", "restarts", "file")
+    kept = ("sent", "answered", "failed", "shed", "in_flight", "restarts", "file")
     found = {}
     for name, now in mesh.ask("/runbook/traffic").items():
         silent = time.time() - now.get("at", 0) > SILENT_SECONDS
@@ -282,12 +333,20 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
     return found
 
 
+def _shed(count: int) -> str:
+    return f"{count:,} more were due and never sent: this machine was too busy to make or to answer them"
+
+
 def _table(**options: Any) -> Table:
     return Table(box=None, padding=(0, 2, 0, 0), **options)
 
 
 def _local(found: dict[str, Any]) -> None:
-    console.print(f"endpoint {found['endpoint']}" if found["endpoint"] else f"the local mesh is {found['state']}")
+    if found["endpoint"]:
+        console.print(f"endpoint {found['endpoint']}")
+        console.print("the variables that an AWS SDK or CLI needs: runbook local status --json, under environment")
+    else:
+        console.print(f"the local mesh is {found['state']}")
     table = _table()
     for column in TASK_COLUMNS:
         table.add_column("last update" if column == "update" else column, no_wrap=True)
@@ -298,12 +357,16 @@ def _local(found: dict[str, Any]) -> None:
         console.print(table)
     for task in found["tasks"]:
         console.print(f"logs of {task['service']} are in {task['log']}")
+        if task.get("admin"):
+            console.print(f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} http://envoy/stats")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
         console.print(f"  {counts}, {made['in_flight']} under way; its caller was restarted {made['restarts']} time(s)")
+        if made["shed"]:
+            console.print(f"  {_shed(made['shed'])}")
 
 
 def _agreed(question: str) -> bool:
@@ -427,8 +490,10 @@ def _tell(
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", style="dim")
         console.print(f"{failure.error}: {failure.message}")
-        again = shlex.join(["runbook", "run", environment, "--from", failure.notebook[:2], *options])
-        console.print(f"\n{scrubbed(again)}  goes on from here")
+        ended = this.opened.get("target") == "local" and supervisor.there() is None
+        first, does = ("00", "begins again") if ended else (failure.notebook[:2], "goes on from here")
+        again = shlex.join(["runbook", "run", environment, "--from", first, *options])
+        console.print(f"\n{scrubbed(again)}  {does}")
     for step in summary["shift"]:
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
         console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
@@ -441,6 +506,8 @@ def _tell(
             console.print(
                 f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
             )
+            if calls["shed"]:
+                console.print(f"  {_shed(calls['shed'])}")
         console.print("the local mesh is still up: look around, then `runbook local down`")
     console.print(f"outcome: {summary['outcome']}", style="bold")
 

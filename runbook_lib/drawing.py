@@ -5,9 +5,10 @@ Pure. Words without a colour have the page's; those with one stand on a PNG's wh
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from runbook_lib.printable import escaped
 
 __all__ = ["BAD", "GOOD", "WARN", "Area", "Dots", "Drawing", "Line", "Points", "Shape", "Text", "percent"]
 
@@ -77,7 +78,7 @@ class Text:
         """Return the words as an element of SVG."""
         pen = (" font-weight='600'" if self.bold else "") + (f" fill='{self.colour}'" if self.colour else "")
         where = f"x='{self.x:.1f}' y='{self.y:.1f}' text-anchor='{self.anchor}'"
-        return f"<text {where}{pen}>{html.escape(self.words)}</text>"
+        return f"<text {where}{pen}>{escaped(self.words)}</text>"
 
 
 Shape = Line | Area | Dots | Text
@@ -98,7 +99,7 @@ class Drawing:
             return ""
         return (
             f"<svg viewBox='0 0 {self.width} {self.height}' width='100%' style='max-width:{self.width}px' role='img' "
-            f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' aria-label='{html.escape(self.words)}'>"
+            f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' aria-label='{escaped(self.words)}'>"
             f"{''.join(shape.svg() for shape in self.shapes)}</svg>"
         )
 

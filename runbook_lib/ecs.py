@@ -26,6 +26,7 @@ __all__ = [
     "plan_plain",
     "plan_sidecars",
     "read_counts",
+    "read_last_definition",
     "read_own_revisions",
     "read_running",
     "read_tasks",
@@ -121,6 +122,21 @@ def _revisions(session: Session, family: str) -> list[str]:
     """List a family's active revisions. The filter is on the whole name here: `taskB` is not `taskBv2`."""
     found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="ACTIVE")
     return [arn for arn in found if _family(arn) == family]
+
+
+def read_last_definition(session: Session, family: str) -> Mapping[str, Any] | None:
+    """Read a family's newest revision, whether it is active or has been deregistered; None where it has none."""
+    listed = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="INACTIVE")
+    inactive = [arn for arn in listed if _family(arn) == family]
+    every = [*_revisions(session, family), *inactive]
+    if not every:
+        return None
+    found: Mapping[str, Any] | None = session.read(_definition(max(every, key=_number)))
+    return found
+
+
+def _number(arn: str) -> int:
+    return int(arn.rsplit(":", 1)[-1])
 
 
 def read_own_revisions(session: Session, found: Running) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.verify import rejudged
 
-__all__ = ["History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
+__all__ = ["ENDED", "History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
 
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
 
@@ -66,7 +66,7 @@ def read_history(session: Session) -> History:
     if written and session.connection.carries_traffic:
         series = survey(session).engine.series(p)
         last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
-        until = min(telemetry.complete_until(session, session.wall()), last)
+        until = min(telemetry.complete_until(session, session.now()), last)
         seen = telemetry.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
     return seen_as(p, seen, events, since=written[0] if written else 0.0)
 
@@ -95,11 +95,11 @@ def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any
     None once it was rolled back or undone, unless one that has `ended` will do. A PASS counts only while what
     carries the weights is what it was given for, or only the run itself has written it since.
     """
-    run = _newest_run(session)
-    decisions = [line for line in _attempt_in(session, run) if line["event"] == "decision"]
-    if run is None or not decisions or ended:
+    run, events = _newest(session)
+    decisions = [line for line in events if line["event"] == "decision"]
+    if not decisions or ended:
         return decisions
-    if decisions[-1]["phase"] in ENDED or _undone(session, run, decisions[-1]):
+    if run is None or decisions[-1]["phase"] in ENDED or _undone(session, run, decisions[-1]):
         return []
     return decisions if _stands(session, run, decisions[-1]) else decisions[:-1]
 
@@ -110,7 +110,7 @@ def doubt(session: Session) -> str:
     The verdict is judged again from its stored counts, in a record that is as it was written.
     """
     step = session.parameters.shift.steps[-1]
-    run, every = _newest_run(session), read_attempt(session, ended=True)
+    run, every = _newest(session)[0], read_attempt(session, ended=True)
     passed = [d for d in every[-1:] if (d["phase"], d["step"], d["verdict"]) == ("judged", step, "PASS")]
     if run is None or not passed:
         return f"its last step, {step} %, has no PASS in the record"
@@ -160,22 +160,26 @@ def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
 
 def _newest_attempt(session: Session) -> list[dict[str, Any]]:
     """Return decisions, approvals and holds of the newest attempt, from the newest run that has any."""
-    return _attempt_in(session, _newest_run(session))
+    return _newest(session)[1]
 
 
-def _newest_run(session: Session) -> record.Run | None:
-    """Return the newest run of this place that decided anything between these two services."""
+def _newest(session: Session) -> tuple[record.Run | None, list[dict[str, Any]]]:
+    """Return the newest run of this place that took a step between these two services, and its newest attempt.
+
+    A rollback by somebody who did not watch it has a run of its own, and belongs to the attempt that it ended.
+    """
     p = session.parameters
-    runs = record.runs(p.environment, p.records, session.place)
-    return next((run for run in runs if _attempt_in(session, run)), None)
-
-
-def _attempt_in(session: Session, run: record.Run | None) -> list[dict[str, Any]]:
-    both = {session.parameters.shift.stable, session.parameters.shift.canary}
-    lines = run.said() if run else ()
-    events = [_event(line) for line in lines if line["event"] in ("decision", "approved", "hold")]
-    ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
-    return _last_attempt(ours) if any(e["event"] == "decision" for e in ours) else []
+    both = {p.shift.stable, p.shift.canary}
+    rollbacks: list[dict[str, Any]] = []
+    for run in record.runs(p.environment, p.records, session.place):
+        events = [_event(line) for line in run.said() if line["event"] in ("decision", "approved", "hold")]
+        ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
+        phases = {e["phase"] for e in ours if e["event"] == "decision"}
+        if phases - {*ENDED}:
+            return run, _last_attempt(sorted([*ours, *rollbacks], key=lambda e: float(e["at"])))
+        if phases:
+            rollbacks = [*ours, *rollbacks]
+    return None, _last_attempt(rollbacks)
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from runbook_lib.session import Session
 __all__ = [
     "Credentials",
     "evidence",
+    "lacking_traces",
     "plan_credentials",
     "plan_credentials_end",
     "policy",
@@ -28,13 +29,15 @@ __all__ = [
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"
+MANAGED = (ENVOY_ACCESS, XRAY_ACCESS) = ("AWSAppMeshEnvoyAccess", "AWSXRayDaemonWriteAccess")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Who signs for one service's Envoy: the role, where it comes from, what it may do.
 
-    `role` is "" where no role can sign; `source` says task role, instance role, or why there is none.
+    `role` is "" where no role can sign; `source` says task role, instance role, or why there is none. `attached`
+    are the managed policies that the runbook attached, as its mark on the role says.
     """
 
     service: str
@@ -44,6 +47,7 @@ class Credentials:
     may_stream: bool = False
     may_trace: bool = False
     policies: Sequence[str] = ()
+    attached: Sequence[str] = ()
 
 
 def read_credentials(session: Session, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
@@ -57,12 +61,14 @@ def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credent
     if not role:
         return Credentials(name, "", source)
     get = Call("iam", "get_role", {"RoleName": role})
-    arn = session.read(Reading(get, "Role.Arn", absent=("NoSuchEntity",)))
-    if arn is None:
+    found = session.read(Reading(get, "Role.{arn: Arn, tags: Tags}", absent=("NoSuchEntity",)))
+    if found is None:
         return Credentials(name, "", f"role {role} does not exist")
     documents = dict(_documents(session, role))
     may_stream, may_trace = (_allows(documents.values(), act, node_arn(p, name)) for act in (STREAM, TRACE))
-    return Credentials(name, role, source, arn, may_stream, may_trace, tuple(documents))
+    marks = {tag["Key"] for tag in found["tags"] or []}
+    attached = tuple(policy for policy in MANAGED if _mark_key(policy) in marks)
+    return Credentials(name, role, source, found["arn"], may_stream, may_trace, tuple(documents), attached)
 
 
 def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str, str]:
@@ -129,15 +135,31 @@ def evidence(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials],
     """Return whether every Envoy will be able to sign, once `planned` is applied."""
     covered = {change.name for change in planned}
     lacking = [
-        f"{c.service}: {f'{c.role} may not {STREAM} on its node' if c.role else c.source}"
+        c
         for c in credentials
         if c.service not in life.retired and not c.may_stream and _streaming(p, c).name not in covered
     ]
     if not lacking:
         return Evidence("credentials", True, "every Envoy can sign")
-    documents = "; ".join(json.dumps(policy(p, c.service)) for c in credentials if c.role and not c.may_stream)
-    hint = f"attach to the role: {documents}" if documents else "give the service a task role"
-    return Evidence("credentials", False, "; ".join(lacking), hint)
+    words = [f"{c.service}: {_lack(c)}" for c in lacking]
+    hints = [_hint(p, c) for c in lacking]
+    return Evidence("credentials", False, "; ".join(words), "; ".join(hints))
+
+
+def _lack(c: Credentials) -> str:
+    return f"{c.role} may not {STREAM} on its node" if c.role else c.source
+
+
+def _hint(p: Parameters, c: Credentials) -> str:
+    if c.role:
+        return f"attach to role {c.role}: {json.dumps(policy(p, c.service))}"
+    return f"give {c.service} a task role, and name it as services.{c.service}.task_role"
+
+
+def lacking_traces(p: Parameters, credentials: Sequence[Credentials]) -> list[Credentials]:
+    """Return whose role may not write traces although the file wants X-Ray, and the runbook may not change that."""
+    asked = p.envoy.xray and not p.iam.manage
+    return [c for c in credentials if asked and c.role and not c.may_trace]
 
 
 def plan_credentials(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials]) -> Plan:
@@ -150,25 +172,32 @@ def plan_credentials(p: Parameters, life: Lifecycle, credentials: Sequence[Crede
 def _lacking(p: Parameters, c: Credentials) -> Iterator[Change]:
     if not c.may_stream:
         yield _streaming(p, c)
+    if not c.may_stream and p.iam.policy == "managed":
+        yield _mark(p, c, ENVOY_ACCESS)
     if p.envoy.xray and not c.may_trace:
-        yield _attach(p, c, "AWSXRayDaemonWriteAccess")
+        yield _attach(p, c, XRAY_ACCESS)
+        yield _mark(p, c, XRAY_ACCESS)
 
 
 def _streaming(p: Parameters, c: Credentials) -> Change:
     if p.iam.policy == "managed":
-        return _attach(p, c, "AWSAppMeshEnvoyAccess")
+        return _attach(p, c, ENVOY_ACCESS)
     return _put(c, _policy_name(p, c.service), policy(p, c.service))
 
 
 def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -> Plan:
-    """Plan the end of the policies the runbook put on roles: those that carry its name."""
-    changes = []
+    """Plan the end of the policies the runbook put on roles: those that carry its name, or that its mark names."""
+    p = session.parameters
+    changes: dict[str, Change] = {}  # by name: services may share a role
     for c in credentials:
-        name = _policy_name(session.parameters, c.service)
+        name = _policy_name(p, c.service)
         document = session.read(_inline(c.role, name)) if name in c.policies else None
-        if document:
-            changes.append(turned(_put(c, name, document)))
-    return Plan("90_remove_mesh", tuple(changes))
+        made = [_put(c, name, document)] if document else []
+        for managed in c.attached:
+            there = managed in c.policies  # somebody may have detached it
+            made += [*([_attach(p, c, managed)] if there else []), _mark(p, c, managed)]
+        changes |= {change.name: turned(change) for change in made}
+    return Plan("90_remove_mesh", tuple(changes.values()))
 
 
 def _policy_name(p: Parameters, service: str) -> str:
@@ -202,3 +231,25 @@ def _attach(p: Parameters, c: Credentials, managed: str) -> Change:
         inverse=Inverse("detach", Call("iam", "detach_role_policy", where), wanted=None),
         diff=differences(None, managed, "policy"),
     )
+
+
+def _mark(p: Parameters, c: Credentials, managed: str) -> Change:
+    """Return the change that marks a role with a policy that the runbook attached, so that 90 takes it away again."""
+    key = _mark_key(managed)
+    tag = Call("iam", "tag_role", {"RoleName": c.role, "Tags": [{"Key": key, "Value": p.mesh.name}]})
+    untag = Call("iam", "untag_role", {"RoleName": c.role, "TagKeys": [key]})
+    reading = Reading(Call("iam", "get_role", {"RoleName": c.role}), f"Role.Tags[?Key=='{key}'].Value | [0]")
+    return Change(
+        name=f"mark {managed} on {c.role}",
+        verb="tag",
+        call=tag,
+        reading=reading,
+        expected=None,
+        wanted=p.mesh.name,
+        inverse=Inverse("untag", untag, wanted=None),
+        diff=differences(None, p.mesh.name, key),
+    )
+
+
+def _mark_key(managed: str) -> str:
+    return f"runbook:{managed}"

@@ -1,7 +1,8 @@
 """Build every App Mesh resource the parameters ask for, at a given point of the application's life.
 
 Pure: parameters and a `Lifecycle` in, API-shaped dicts out. A field the parameters cannot speak of is left
-unsaid, and so survives an update; None says that a field is to go.
+unsaid, and so survives an update. Of those they can speak of, a key that the file has is stated, where null or
+empty takes the field out (None); a key that it does not have is a `Default`, for what is made anew alone.
 """
 
 from __future__ import annotations
@@ -10,10 +11,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from runbook_lib.parameters import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
+from runbook_lib.plan import Default, empty, merged, stated
 
-__all__ = ["Lifecycle", "Resource", "carrier", "desired", "node_arn", "partition", "quotas", "tags"]
+__all__ = [
+    "Lifecycle",
+    "Resource",
+    "carrier",
+    "created",
+    "desired",
+    "node_arn",
+    "partition",
+    "quotas",
+    "tags",
+    "updated",
+]
 
+LIMITS = ("timeout", "http", "http2", "grpc", "tcp")
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
 
 
@@ -21,7 +37,7 @@ SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp
 class Lifecycle:
     """Where the application stands, as read from AWS.
 
-    `weights` is what the route under shift gives each target, in percent; empty where there is no route.
+    `weights` are those of the route under shift, as they stand there; empty where there is no route.
     """
 
     weights: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +74,28 @@ class Resource:
         return f"{self.kind} {'/'.join(list(self.names.values())[1:]) or self.name}"
 
 
+def created(resource: Resource) -> dict[str, Any]:
+    """Return the spec of a resource that is not there yet."""
+    spec: dict[str, Any] = _without_empty_limits(stated(resource.spec))
+    return spec
+
+
+def updated(resource: Resource, live: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec that a resource with the `live` one should have: equal where nothing is to change."""
+    spec: dict[str, Any] = _without_empty_limits(merged(live, resource.spec))
+    return spec
+
+
+def _without_empty_limits(spec: Any) -> Any:
+    """Return a spec without the time limits that say nothing; every other field is kept, empty or not."""
+    if isinstance(spec, list):
+        return [_without_empty_limits(item) for item in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    fields = {key: _without_empty_limits(value) for key, value in spec.items()}
+    return {key: value for key, value in fields.items() if key not in LIMITS or not empty(value)}
+
+
 def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
     """Return every resource, in the order in which they can be made.
 
@@ -70,7 +108,7 @@ def _resources(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     def one(kind: str, step: str, spec: Mapping[str, Any], **names: str) -> Resource:
         return Resource(kind, {"meshName": p.mesh.name, **names}, spec, step, tags(p))
 
-    yield one("mesh", "01", {"egressFilter": {"type": p.mesh.egress}})
+    yield one("mesh", "01", {"egressFilter": said(p.mesh, "egress", {"type": p.mesh.egress})})
     for name in p.virtual_services:
         yield one("virtual service", "01", {}, virtualServiceName=name)
     for name in p.services:
@@ -131,56 +169,73 @@ def node_arn(p: Parameters, service: str) -> str:
     return f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}/virtualNode/{service}"
 
 
+def said(record: BaseModel, key: str, value: Any) -> Any:
+    """Return the API's value of a key of the parameters: as it is where the file has the key, else a default.
+
+    None, which takes a field out, stands for a value that is empty.
+    """
+    wanted = None if empty(value) else value
+    return wanted if key in record.model_fields_set else Default(wanted)
+
+
 def _node(p: Parameters, name: str) -> dict[str, Any]:
     service = p.services[name]
+    backends = [{"virtualService": {"virtualServiceName": backend}} for backend in service.backends]
+    log = {"accessLog": {"file": {"path": p.envoy.access_log}}} if p.envoy.access_log else None
     return {
         "listeners": [_listener(p, name, port) for port in p.ports_of(name)],
         "serviceDiscovery": _discovery(p, name),
-        "backends": [{"virtualService": {"virtualServiceName": b}} for b in service.backends],
-        "logging": {"accessLog": {"file": {"path": p.envoy.access_log}}} if p.envoy.access_log else None,
+        "backends": said(service, "backends", backends),
+        "logging": said(p.envoy, "access_log", log),
     }
 
 
 def _listener(p: Parameters, name: str, port: int) -> dict[str, Any]:
     service, protocol = p.services[name], p.protocol_of(name)
-    listener: dict[str, Any] = {"portMapping": {"port": port, "protocol": protocol}}
-    if service.health_check:
-        listener["healthCheck"] = _health_check(service.health_check, protocol, port)
-    if service.timeout:
-        listener["timeout"] = {protocol: _timeout(service.timeout, protocol)}
-    return listener
+    check = _health_check(service.health_check, protocol, port) if service.health_check else None
+    timeout = {protocol: _timeout(service.timeout, protocol)} if service.timeout else None
+    return {
+        "portMapping": {"port": port, "protocol": protocol},
+        "healthCheck": said(service, "health_check", check),
+        "timeout": said(service, "timeout", timeout),
+    }
 
 
 def _discovery(p: Parameters, name: str) -> dict[str, Any]:
-    service = p.services[name]
-    if service.cloud_map is None:
+    service, cloud = p.services[name], p.services[name].cloud_map
+    if cloud is None:
         return {"dns": {"hostname": service.hostname}, "awsCloudMap": None}
-    cloud = {
-        "namespaceName": service.cloud_map.namespace or p.namespace,
-        "serviceName": service.cloud_map.service,
+    attributes = [{"key": key, "value": value} for key, value in cloud.attributes.items()]
+    found = {
+        "namespaceName": cloud.namespace or p.namespace,
+        "serviceName": cloud.service,
+        "attributes": said(cloud, "attributes", attributes),
     }
-    attributes = [{"key": k, "value": v} for k, v in service.cloud_map.attributes.items()]
-    return {"dns": None, "awsCloudMap": {**cloud, **({"attributes": attributes} if attributes else {})}}
+    return {"dns": None, "awsCloudMap": found}
 
 
 def _health_check(check: HealthCheck, protocol: str, port: int) -> dict[str, Any]:
-    out: dict[str, Any] = {
+    asked = protocol in ("http", "http2")  # tcp and grpc know no path
+    return {
         "protocol": protocol,
         "port": port,
-        "intervalMillis": check.interval_millis,
-        "timeoutMillis": check.timeout_millis,
-        "healthyThreshold": check.healthy_threshold,
-        "unhealthyThreshold": check.unhealthy_threshold,
+        "intervalMillis": said(check, "interval_millis", check.interval_millis),
+        "timeoutMillis": said(check, "timeout_millis", check.timeout_millis),
+        "healthyThreshold": said(check, "healthy_threshold", check.healthy_threshold),
+        "unhealthyThreshold": said(check, "unhealthy_threshold", check.unhealthy_threshold),
+        "path": said(check, "path", check.path or "/") if asked else None,
     }
-    return {**out, "path": check.path or "/"} if protocol in ("http", "http2") else out
 
 
 def _timeout(timeout: Timeout, protocol: str) -> dict[str, Any]:
-    seconds = {
-        "idle": timeout.idle_seconds,
-        "perRequest": timeout.per_request_seconds if protocol != "tcp" else None,
-    }
-    return {key: {"unit": "s", "value": value} for key, value in seconds.items() if value}
+    limits = {"idle": said(timeout, "idle_seconds", _seconds(timeout.idle_seconds))}
+    if protocol != "tcp":
+        limits["perRequest"] = said(timeout, "per_request_seconds", _seconds(timeout.per_request_seconds))
+    return limits
+
+
+def _seconds(value: int | None) -> dict[str, Any] | None:
+    return None if value is None else {"unit": "s", "value": value}
 
 
 def _weights(p: Parameters, life: Lifecycle, router: str, name: str, route: Route) -> dict[str, int]:
@@ -193,15 +248,14 @@ def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[
     """Return a route's spec of the router's protocol, with the other protocols' variants taken out."""
     body: dict[str, Any] = {"action": {"weightedTargets": targets(weights)}}
     if protocol == "grpc":
-        body["match"] = _grpc_match(route.match)
-        body["retryPolicy"] = {**_retry(route.retry), "grpcRetryEvents": route.retry.grpc_events or None}
+        body["match"] = said(route, "match", _grpc_match(route.match))
     elif protocol != "tcp":
-        body["match"] = _match(route.match)
-        body["retryPolicy"] = _retry(route.retry)
-    body["timeout"] = _timeout(route.timeout, protocol)
+        body["match"] = said(route, "match", _match(route.match))
+    if protocol != "tcp":
+        body["retryPolicy"] = said(route, "retry", _retry(route.retry, protocol))
+    body["timeout"] = said(route, "timeout", _timeout(route.timeout, protocol))
     others: dict[str, Any] = dict.fromkeys(SPEC_OF.values())
-    priority = {} if route.priority is None else {"priority": route.priority}
-    return {**others, **priority, SPEC_OF[protocol]: {k: v for k, v in body.items() if v or k == "match"}}
+    return {**others, "priority": said(route, "priority", route.priority), SPEC_OF[protocol]: body}
 
 
 def targets(weights: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -210,29 +264,52 @@ def targets(weights: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def _match(match: Match) -> dict[str, Any]:
-    path = {"exact": match.path} if match.path else None
-    out: dict[str, Any] = {"path": path, "prefix": None if path else match.prefix or "/"}
-    more = {"method": match.method, "headers": [_header(header) for header in match.headers]}
-    return {**out, **{key: value for key, value in more.items() if value}}
+    headers = [_header(header) for header in match.headers]
+    return {
+        **_path(match),
+        "method": said(match, "method", match.method),
+        "headers": said(match, "headers", headers),
+    }
+
+
+def _path(match: Match) -> dict[str, Any]:
+    """Return the one of prefix and path that a match is for: App Mesh takes either."""
+    if match.path:
+        return {"path": {"exact": match.path}, "prefix": None}
+    if {"path", "prefix"} & match.model_fields_set:
+        return {"path": None, "prefix": match.prefix or "/"}
+    return {"prefix": Default("/")}
 
 
 def _grpc_match(match: Match) -> dict[str, Any]:
     metadata = [_header(header) for header in match.headers]
-    out = {"serviceName": match.service, "methodName": match.grpc_method, "metadata": metadata}
-    return {key: value for key, value in out.items() if value}
+    return {
+        "serviceName": said(match, "service", match.service),
+        "methodName": said(match, "grpc_method", match.grpc_method),
+        "metadata": said(match, "headers", metadata),
+    }
 
 
 def _header(header: Header) -> dict[str, Any]:
-    out: dict[str, Any] = {"name": header.name, "invert": header.invert}
+    """Return a header with all that it is matched by: another way to match it is taken out."""
+    ways: dict[str, Any] = dict.fromkeys(("exact", "prefix", "suffix", "regex", "range"))
     if header.exact is not None:
-        return {**out, "match": {"exact": header.exact}}
-    return {**out, "match": {"prefix": header.prefix}} if header.prefix else out
+        ways["exact"] = header.exact
+    elif header.prefix:
+        ways["prefix"] = header.prefix
+    match = ways if any(value is not None for value in ways.values()) else None
+    return {"name": header.name, "invert": header.invert, "match": match}
 
 
-def _retry(retry: Retry) -> dict[str, Any]:
-    return {
-        "maxRetries": retry.max_retries,
-        "perRetryTimeout": {"unit": "ms", "value": retry.per_retry_timeout_millis},
-        "httpRetryEvents": retry.http_events or None,
-        "tcpRetryEvents": retry.tcp_events or None,
+def _retry(retry: Retry, protocol: str) -> dict[str, Any]:
+    policy = {
+        "maxRetries": said(retry, "max_retries", retry.max_retries),
+        "perRetryTimeout": said(
+            retry, "per_retry_timeout_millis", {"unit": "ms", "value": retry.per_retry_timeout_millis}
+        ),
+        "httpRetryEvents": said(retry, "http_events", retry.http_events),
+        "tcpRetryEvents": said(retry, "tcp_events", retry.tcp_events),
     }
+    if protocol == "grpc":
+        policy["grpcRetryEvents"] = said(retry, "grpc_events", retry.grpc_events)
+    return policy

@@ -6,6 +6,8 @@ Pure: it reads parsed parameters and yields a sentence for each thing that must 
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,17 +15,38 @@ from runbook_lib.envoy_image import image_problems
 from runbook_lib.task_lint import FARGATE_SIZES
 
 if TYPE_CHECKING:  # the parameters themselves import this module
-    from runbook_lib.parameters import Parameters, Route
+    from runbook_lib.parameters import Match, Parameters, Route, Service
 
-__all__ = ["nearest", "problems"]
+__all__ = ["nearest", "notes", "problems"]
+
+HTTP = ("http", "http2")
+MATCH_WORDS: dict[str, tuple[str, ...]] = {
+    "prefix": HTTP,
+    "path": HTTP,
+    "method": HTTP,
+    "headers": (*HTTP, "grpc"),
+    "service": ("grpc",),
+    "grpc_method": ("grpc",),
+}
+HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states none
 
 
 LONGEST_WORD = 300
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def problems(p: Parameters) -> Iterator[str]:
     """Yield what single fields cannot tell: references, sums, protocols along a route."""
-    for check in (_check_image, _check_services, _check_providers, _check_routes, _check_shift, _check_verdict):
+    for check in (
+        _check_image,
+        _check_services,
+        _check_providers,
+        _check_routes,
+        _check_words,
+        _check_shift,
+        _check_verdict,
+        _check_records,
+    ):
         yield from check(p)
 
 
@@ -31,6 +54,12 @@ def _check_image(p: Parameters) -> Iterator[str]:
     yield from image_problems(p.region, p.envoy.image_tag, fips=p.envoy.fips)
     if p.envoy.ignored_uid not in (None, p.envoy.user):
         yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
+
+
+def _check_records(p: Parameters) -> Iterator[str]:
+    scheme, separator, rest = (p.records or "").partition("://")
+    if separator and (scheme != "s3" or not BUCKET.fullmatch(rest.partition("/")[0])):
+        yield f"records: expected a folder, or s3://BUCKET/PREFIX; found {p.records!r}"
 
 
 def _check_verdict(p: Parameters) -> Iterator[str]:
@@ -70,6 +99,91 @@ def _check_routes(p: Parameters) -> Iterator[str]:
             where = f"routers.{router_name}.routes.{name}.targets"
             yield from _check_targets(p, where, route, under_shift=_under_shift(p, router_name, name))
             yield from _check_protocols(p, where, router.protocol or p.protocol, route)
+
+
+def _check_words(p: Parameters) -> Iterator[str]:
+    """Yield each word that the protocol it stands under cannot use: left out in silence it would mean everything."""
+    for name, service in p.services.items():
+        yield from _check_service_words(f"services.{name}", p.protocol_of(name), service)
+    for router_name, router in p.routers.items():
+        for name, route in router.routes.items():
+            where, protocol = f"routers.{router_name}.routes.{name}", router.protocol or p.protocol
+            yield from _check_match(f"{where}.match", protocol, route.match)
+            yield from _check_retry(f"{where}.retry", protocol, route)
+            yield from _check_limits(p, f"{where}.timeout.per_request_seconds", protocol, route)
+
+
+def _check_service_words(where: str, protocol: str, service: Service) -> Iterator[str]:
+    if service.health_check and service.health_check.path and protocol not in HTTP:
+        yield _not_for(f"{where}.health_check.path", protocol, HTTP)
+    if service.timeout and service.timeout.per_request_seconds is not None and protocol == "tcp":
+        yield _not_for(f"{where}.timeout.per_request_seconds", protocol, (*HTTP, "grpc"))
+
+
+def _check_match(where: str, protocol: str, match: Match) -> Iterator[str]:
+    for word, protocols in MATCH_WORDS.items():
+        value = getattr(match, word)
+        everything = word == "prefix" and value == "/"  # says nothing, under any protocol
+        if value and not everything and protocol not in protocols:
+            yield _not_for(f"{where}.{word}", protocol, protocols)
+    if match.prefix and match.path:
+        yield f"{where}: expected prefix or path; found both"
+    if match.grpc_method and not match.service:
+        yield f"{where}.grpc_method: expected a service beside it; found none"
+    for number, header in enumerate(match.headers):
+        if header.exact is not None and header.prefix is not None:
+            yield f"{where}.headers.{number}: expected exact or prefix; found both"
+
+
+def _check_retry(where: str, protocol: str, route: Route) -> Iterator[str]:
+    retry, own = route.retry, "retry" in route.model_fields_set
+    if protocol == "tcp":
+        if own:
+            yield _not_for(where, protocol, (*HTTP, "grpc"))
+        return
+    if protocol in HTTP and "grpc_events" in retry.model_fields_set and retry.grpc_events:
+        yield _not_for(f"{where}.grpc_events", protocol, ("grpc",))
+    kinds = [retry.http_events, retry.tcp_events, *([retry.grpc_events] if protocol == "grpc" else [])]
+    if not any(kinds):
+        yield f"{where}: expected at least one event; found none; to try nothing again say max_retries: 0"
+
+
+def _check_limits(p: Parameters, where: str, protocol: str, route: Route) -> Iterator[str]:
+    """A listener without a limit of its own cuts after 15 s, whatever the route allows."""
+    limit = route.timeout.per_request_seconds
+    if protocol == "tcp":
+        if limit is not None and "timeout" in route.model_fields_set:
+            yield _not_for(where, protocol, (*HTTP, "grpc"))
+        return
+    if limit and limit > HIDDEN_SECONDS:
+        for name, cut in _cuts_before(p, route, limit):
+            at = f"services.{name}.timeout.per_request_seconds"
+            yield f"{where}: {limit} s on the route, but {name} cuts a request at {cut} s; expected as much at {at}"
+
+
+def notes(p: Parameters) -> Iterator[str]:
+    """Yield what is legal and may surprise: a route without a time limit whose targets have one."""
+    for router_name, router in p.routers.items():
+        for name, route in router.routes.items():
+            where = f"routers.{router_name}.routes.{name}.timeout.per_request_seconds"
+            if route.timeout.per_request_seconds == 0:
+                for target, cut in _cuts_before(p, route, math.inf):
+                    at = f"services.{target}.timeout.per_request_seconds: 0"
+                    yield f"{where}: no limit on the route, but {target} cuts a request at {cut} s without {at}"
+
+
+def _cuts_before(p: Parameters, route: Route, limit: float) -> Iterator[tuple[str, int]]:
+    """Yield each target whose listener ends a request sooner than `limit` seconds, and after how many."""
+    for name in route.names:
+        timeout = p.services[name].timeout if name in p.services else None
+        own = timeout.per_request_seconds if timeout else None
+        cut = HIDDEN_SECONDS if own is None else own
+        if 0 < cut < limit:  # 0 is no limit
+            yield name, cut
+
+
+def _not_for(where: str, protocol: str, protocols: Collection[str]) -> str:
+    return f"{where}: applies to {', '.join(protocols)} only; the protocol here is {protocol}"
 
 
 def _under_shift(p: Parameters, router: str, route: str) -> bool:

@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from runbook_lib.errors import ParametersError
-from runbook_lib.parameter_checks import nearest, problems
+from runbook_lib.parameter_checks import nearest, notes, problems
 from runbook_lib.plain_yaml import MOST_BYTES, plain, read_yaml
 
 __all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names", "read_yaml"]
@@ -61,11 +61,15 @@ Dns = Annotated[
     BeforeValidator(_lowered),
     StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$"),
 ]
+CloudMapName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+=,.@-]{1,64}$")]
+Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
 UserId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=2_592_000)]  # of a wait: 30 days at most
+Limit = Annotated[int, Field(ge=0, le=2_592_000)]  # of a request; 0 is none
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
 UrlPath = Annotated[str, StringConstraints(pattern="^/")]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
@@ -113,7 +117,7 @@ class Envoy(Strict):
 class CloudMap(Strict):
     """Discovery by AWS Cloud Map instead of DNS."""
 
-    service: Name = Field(description="Cloud Map service name")
+    service: CloudMapName = Field(description="Cloud Map service name")
     namespace: Dns | None = Field(None, description="Cloud Map namespace; null takes the file's")
     attributes: dict[str, str] = Field({}, description="only instances that carry these")
 
@@ -131,8 +135,12 @@ class HealthCheck(Strict):
 class Timeout(Strict):
     """A request's time limits; above 15 s they must stand on the route and on every listener."""
 
-    per_request_seconds: Seconds | None = Field(None, description="whole request, retries included")
-    idle_seconds: Seconds | None = Field(None, description="connection without a byte")
+    per_request_seconds: Limit | None = Field(
+        None, description="whole request, retries included; 0: no limit; null: App Mesh's own 15 s"
+    )
+    idle_seconds: Limit | None = Field(
+        None, description="connection without a byte; 0: no limit; null: App Mesh's own 300 s"
+    )
 
 
 class Service(Strict):
@@ -170,7 +178,7 @@ class Match(Strict):
 
     prefix: UrlPath | None = Field(None, description="path prefix")
     path: UrlPath | None = Field(None, description="exact path")
-    method: str | None = Field(None, description="HTTP method")
+    method: Method | None = Field(None, description="HTTP method")
     headers: Annotated[list[Header], Field(max_length=10)] = Field([], description="headers, all of which must match")
     service: str | None = Field(None, description="gRPC service")
     grpc_method: str | None = Field(None, description="gRPC method")
@@ -188,14 +196,6 @@ class Retry(Strict):
     grpc_events: list[Literal["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"]] = (
         Field(["unavailable"], description="gRPC statuses tried again")
     )
-
-    @model_validator(mode="after")
-    def _some_event(self) -> Self:
-        if not self.http_events and not self.tcp_events:
-            raise ValueError(
-                "expected at least one event of http_events and tcp_events; max_retries: 0 tries nothing again"
-            )
-        return self
 
 
 class Route(Strict):
@@ -288,6 +288,8 @@ class Shift(Strict):
     )
     bake_seconds: Seconds = Field(description="watched at each step")
     prove_seconds: Seconds = Field(600, description="until traffic must show a new weight")
+    blind_minutes: Positive = Field(10, description="a shift that cannot look, AWS being away, tries again for so long")
+    on_blind: Literal["hold", "roll_back"] = Field("hold", description="when that time is over")
     allow_unprovable: bool = Field(False, description="bake although this traffic could never make it PASS")
     trial: Trial | None = Field(None, description="try the canary with test requests first; null: do not")
     alarms: list[str] = Field([], description="CloudWatch alarms; one in ALARM rolls back")
@@ -311,7 +313,7 @@ class Iam(Strict):
 
     manage: bool = Field(False, description="put the policy on the task roles; false: print and check it")
     policy: Literal["node", "managed"] = Field("node", description="each node's own ARN, or AWSAppMeshEnvoyAccess")
-    instance_role: Name | None = Field(None, description="role of the EC2 instances, where tasks use it")
+    instance_role: RoleName | None = Field(None, description="role of the EC2 instances, where tasks use it")
     metadata_blocked: bool = Field(False, description="tasks on EC2 cannot reach the instance metadata")
 
 
@@ -390,7 +392,9 @@ class Parameters(Strict):
     telemetry: Telemetry = Field(Telemetry(period_seconds=60, delay_seconds=120), description="CloudWatch's grain")
     traffic: Traffic = Field(Traffic(requests_per_second=300), description="the local mesh's own load")
     approval: Approval | None = Field(None, description="an approval given beside the file")
-    records: str | None = Field(None, description="where runs are kept; null: runs/ here")
+    records: str | None = Field(
+        None, description="a folder for runs, or s3://BUCKET/PREFIX for a copy of each applied run; null: runs/ here"
+    )
 
     _notes: tuple[str, ...] = PrivateAttr(())
 
@@ -475,7 +479,7 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     found = list(problems(parameters))
     if found:
         raise _refusal(file, beside, found)
-    parameters._notes = tuple(_notes(data, parameters.model_dump()))
+    parameters._notes = (*_notes(data, parameters.model_dump()), *notes(parameters))
     return parameters
 
 

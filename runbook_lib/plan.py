@@ -22,6 +22,7 @@ __all__ = [
     "Call",
     "Change",
     "ClearedPlan",
+    "Default",
     "Difference",
     "Evidence",
     "Inverse",
@@ -33,6 +34,7 @@ __all__ = [
     "differences",
     "fingerprint",
     "holds",
+    "kept",
     "mapped",
     "merged",
     "ordered",
@@ -40,6 +42,7 @@ __all__ = [
     "stated",
     "told",
     "turned",
+    "without",
 ]
 
 ABSENT: Final = None
@@ -168,7 +171,8 @@ def turned(making: Change) -> Change:
 class Plan:
     """Ordered changes; `needs` names the evidence without which they may not be applied.
 
-    `obstacle` says why there is no plan at all, where that is only to be shown.
+    `obstacle` says why there is no plan at all, where that is only to be shown; `kept` names what stays as it is
+    since the parameters do not speak of it.
     """
 
     title: str
@@ -176,6 +180,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     obstacle: str = ""
+    kept: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.changes)
@@ -189,6 +194,7 @@ class Plan:
             changes=self.changes + other.changes,
             needs=tuple(dict.fromkeys(self.needs + other.needs)),
             assumed=tuple(dict.fromkeys(self.assumed + other.assumed)),
+            kept=tuple(dict.fromkeys(self.kept + other.kept)),
         )
 
     @property
@@ -293,21 +299,48 @@ def _contains(state: Any, wanted: Any) -> bool:
     return bool(state == wanted) or (empty(state) and empty(wanted))
 
 
-def merged(live: Any, desired: Any) -> Any:
-    """Return `live` with what `desired` says put in; fields it does not speak of are kept, None takes one out.
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A value that nobody asked for: it is written where nothing is there yet, and what is there is kept."""
 
+    value: Any
+
+
+def merged(live: Any, desired: Any) -> Any:
+    """Return `live` with what `desired` says put in.
+
+    Fields that `desired` does not speak of are kept, and so is what it has a `Default` for; None takes one out.
     Records in lists are matched by the first field they name; items that are not wanted go.
     """
+    if isinstance(desired, Default):
+        return live
     if isinstance(live, Mapping) and isinstance(desired, Mapping):
-        out = {key: value for key, value in live.items() if key not in desired}
+        fields = dict(live)
         for key, value in desired.items():
-            if value is not None:
-                out[key] = merged(live.get(key), value)
-        return out
+            field = merged(live.get(key), value)
+            if value is None or field is None:
+                fields.pop(key, None)
+            else:
+                fields[key] = field
+        return fields
     if isinstance(live, list) and isinstance(desired, list):
         left = [record for record in live if isinstance(record, Mapping)]
         return [merged(_taken_twin(item, left), item) for item in desired]
     return stated(desired)
+
+
+def kept(live: Any, desired: Any, where: str = "") -> tuple[Difference, ...]:
+    """Return what `merged` leaves as it is although `desired` has another `Default` for it: from the default, to it."""
+    if isinstance(desired, Default):
+        return differences(stated(desired), live, where) if not empty(live) else ()
+    if isinstance(live, Mapping) and isinstance(desired, Mapping):
+        pairs = [(f"{where}.{key}".lstrip("."), live.get(key), value) for key, value in desired.items()]
+    elif isinstance(live, list) and isinstance(desired, list):
+        left = [record for record in live if isinstance(record, Mapping)]
+        pairs = [(f"{where}[{n}]", _taken_twin(item, left), item) for n, item in enumerate(desired)]
+    else:
+        return ()
+    return tuple(d for path, found, value in pairs for d in kept(found, value, path))
 
 
 def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
@@ -322,10 +355,24 @@ def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
 
 
 def stated(desired: Any) -> Any:
-    """Return `desired` without the fields it wants out."""
+    """Return `desired` as it is made from nothing: with its defaults, without the fields it wants out."""
+    if isinstance(desired, Default):
+        return stated(desired.value)
     if isinstance(desired, Mapping):
-        return {key: stated(value) for key, value in desired.items() if value is not None}
+        fields = {key: stated(value) for key, value in desired.items()}
+        return {key: value for key, value in fields.items() if value is not None}
     return [stated(value) for value in desired] if isinstance(desired, list) else desired
+
+
+def without(before: Any, after: Any) -> Any:
+    """Return `after` with None for each field that `before` has and it has not: so that `holds` sees what is left."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        gone = dict.fromkeys(key for key in before if key not in after)
+        return gone | {key: without(before.get(key), value) for key, value in after.items()}
+    if isinstance(before, list) and isinstance(after, list):
+        left = [record for record in before if isinstance(record, Mapping)]
+        return [without(_taken_twin(item, left), item) for item in after]
+    return after
 
 
 def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, ...]:

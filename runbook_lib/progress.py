@@ -30,6 +30,9 @@ class Told:
     def line(self, line: Mapping[str, Any]) -> None:
         """Hear a line that came into the record."""
 
+    def word(self, words: str) -> None:
+        """Hear what the record does not say."""
+
 
 class Bars(Told):
     """A bar for each notebook, and beside it what is waited for."""
@@ -44,6 +47,10 @@ class Bars(Told):
             self.tasks[name] = self.progress.add_task(name, total=total, wait="")
         self.now = name
         self.progress.update(self.tasks[name], completed=done, wait="")
+
+    def word(self, words: str) -> None:
+        """Say it above the bars."""
+        self.progress.console.print(words)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Show a wait until something else is written down."""
@@ -61,6 +68,10 @@ class Lines(Told):
         """Say that a notebook begins or is done."""
         if done in (0, total):
             self._say(f"{name} {'is done' if done else 'begins'}")
+
+    def word(self, words: str) -> None:
+        """Say it."""
+        self._say(words)
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Say a decision or a wait, a wait for the same thing once in a row."""

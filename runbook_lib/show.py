@@ -6,7 +6,6 @@ This alone imports pandas. It decides nothing and calls nothing; what came from 
 from __future__ import annotations
 
 import base64
-import html
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from runbook_lib.history import History
 from runbook_lib.outlook import Outlook, Traffic, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
+from runbook_lib.printable import escaped, visible
 from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
@@ -82,10 +82,11 @@ class Table:
         import pandas as pd  # here, since only a table that is shown is worth a third of a second
 
         pd.set_option("display.max_colwidth", None)
-        return pd.DataFrame([{k: text_of(v) for k, v in row.items()} for row in self.rows]).fillna("–")
+        rows = [{visible(name): visible(text_of(value)) for name, value in row.items()} for row in self.rows]
+        return pd.DataFrame(rows).fillna("–")
 
     def _repr_html_(self) -> str:
-        caption = f"<p><b>{html.escape(self.caption)}</b></p>"
+        caption = f"<p><b>{escaped(self.caption)}</b></p>"
         if not self.rows:
             return f"{caption}<p>(none)</p>"
         table: str = self._frame().to_html(index=False, border=0, escape=True, justify="left")
@@ -95,13 +96,13 @@ class Table:
 
     def __repr__(self) -> str:
         if not self.rows:
-            return f"{self.caption}: none"
+            return f"{visible(self.caption)}: none"
         frame = self._frame()
         rows = [[_wrapped(cell) for cell in row] for row in (list(frame.columns), *frame.to_numpy().tolist())]
         widths = [max(len(line) for cell in column for line in cell) for column in zip(*rows, strict=True)]
         lines = [parts for row in rows for parts in zip_longest(*row, fillvalue="")]
         text = ["  ".join(map(str.ljust, parts, widths)).rstrip() for parts in lines]
-        return "\n".join([self.caption, *text])
+        return "\n".join([visible(self.caption), *text])
 
 
 def _wrapped(cell: str) -> list[str]:
@@ -118,10 +119,10 @@ class Words:
     def _repr_html_(self) -> str:
         style = f"background:{GROUNDS.get(self.kind)};color:#fff;padding:0 .4em;border-radius:3px"
         mark = f"<b style='{style}'>{MARK[self.kind]}</b> " if self.kind else ""
-        return f"<p>{mark}{html.escape(self.text)}</p>"
+        return f"<p>{mark}{escaped(self.text)}</p>"
 
     def __repr__(self) -> str:
-        return f"{MARK[self.kind]} {self.text}" if self.kind else self.text
+        return visible(f"{MARK[self.kind]} {self.text}" if self.kind else self.text)
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,15 @@ class Banner:
         danger = applies and not self.parameters.rehearsed
         back = "#cf222e" if danger else "#1a7f37" if applies else "#0969da"
         style = f"background:{back};color:#fff;padding:.6em 1em;border-radius:6px;font-weight:600"
-        return f"<div role='status' style='{style}'>{'⚠ ' if danger else ''}{html.escape(repr(self))}</div>"
+        return f"<div role='status' style='{style}'>{'⚠ ' if danger else ''}{escaped(repr(self))}</div>"
 
 
 def show_plan(plan: Plan) -> None:
     """Show what a plan would change, field by field, and how each change is taken back."""
     for assumed in plan.assumed:
         display(Words(f"assumed applied: {assumed}", "WARN"))
+    for kept in plan.kept:
+        display(Words(f"kept, since the parameters file has no key for it: {kept}"))
     if not plan.changes:
         display(Words(plan.obstacle, "WARN") if plan.obstacle else Words("nothing to change"))
         return

@@ -65,7 +65,7 @@ class Survey:
     @property
     def lifecycle(self) -> Lifecycle:
         """Where the application stands."""
-        return Lifecycle(self.split.weights, self.split.retired)
+        return Lifecycle(self.split.written, self.split.retired)
 
     @property
     def retired(self) -> frozenset[str]:
@@ -173,9 +173,16 @@ class Survey:
         p = self.parameters
         resources, kept = self.engine.plan_removal(self.session, self.live)
         plan = ecs.plan_plain(p, self.running) + resources
-        plan += iam.plan_credentials_end(self.session, self.credentials)
+        plan += iam.plan_credentials_end(self.session, [*self.credentials, *self._credentials_of_retired()])
         plan += discovery.plan_placeholder_end(self.names[p.shift.name])
         return Plan(plan.title, needs=("callers keep their name",)) + plan, kept
+
+    def _credentials_of_retired(self) -> list[Credentials]:
+        """Read who signed for services that are gone, by the newest definition of their family."""
+        gone = [name for name, found in self.running.items() if not found.state]
+        families = {name: self.parameters.services[name].task_definition for name in gone}
+        last = {name: ecs.read_last_definition(self.session, family) for name, family in families.items()}
+        return iam.read_credentials(self.session, {name: found for name, found in last.items() if found})
 
     def _assuming(self, plan: Plan) -> Plan:
         missing = self.plan_resources("04").assumed

@@ -24,10 +24,10 @@ import papermill
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
-from papermill.iorw import papermill_io
 from papermill.log import logger
 
 from runbook_lib import errors, parameters, record
+from runbook_lib.archive import archive
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
@@ -133,7 +133,8 @@ def run(
         summary = _summary(this, p, executed, failure, since)
         this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
-        _publish(this, p)
+        if words := archive(this, p, given):
+            told.word(words)
     return this, summary, failure
 
 
@@ -235,13 +236,6 @@ def _mask(file: Path) -> None:
         part = file.with_suffix(".part")
         part.write_text(json.dumps(redacted(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n")
         part.replace(file)
-
-
-def _publish(this: record.Run, p: Parameters) -> None:
-    """Copy a run to where the parameters keep records, if that is not here."""
-    if p.records and "://" in p.records:
-        for file in sorted(this.folder.iterdir()):
-            papermill_io.write(file.read_text(), f"{p.records.rstrip('/')}/{this.environment}/{this.id}/{file.name}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ exceptions; a disabled button still fires on `.click()`, so each callback guards
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
+from runbook_lib.printable import escaped
 from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
@@ -205,7 +205,7 @@ class WeightsPanel:
         for name, deed in self.deeds.items():
             lacking = deed.obstacle()
             deed.button.disabled = bool(lacking)
-            items += f"<li>{name}: {html.escape(lacking)}</li>" if lacking else ""
+            items += f"<li>{name}: {escaped(lacking)}</li>" if lacking else ""
         for widget in (*(deed.button for deed in self.deeds.values()), *self.sliders.values(), *self.numbers.values()):
             _hear_at_once(widget)
         self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
@@ -296,7 +296,7 @@ class WeightsPanel:
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
-        shown = f"<p><b>weights shown</b>: {html.escape(words)}</p>{self.plan_view.value}{self.message.value}"
+        shown = f"<p><b>weights shown</b>: {escaped(words)}</p>{self.plan_view.value}{self.message.value}"
         return _bundle(self.box(), f"weights shown: {words}", shown + self.reasons.value, options)
 
 
@@ -331,7 +331,7 @@ class Live:
         self.earlier = read_attempt(session)  # what a shift that goes on was told before
         self.seen: Sequence[Interval] = ()
         self.spent = 0.0  # seconds of a core, for all drawing
-        self._opened, self._next, self._phase = session.wall(), 0.0, ""
+        self._opened, self._next, self._phase = session.now(), 0.0, ""
 
     def follow(self, decisions: Iterable[Decision]) -> None:
         """Take each decision as it comes, and show it."""

@@ -7,6 +7,7 @@ which host, is kept.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -176,7 +177,7 @@ def _handler(aws: Aws) -> type[BaseHTTPRequestHandler]:
             self.wfile.flush()
             with suppress(OSError), aws.context(self.host).wrap_socket(self.connection, server_side=True) as secured:
                 aws.open.add(secured)
-                self.rfile, self.wfile = secured.makefile("rb"), secured.makefile("wb")
+                self.rfile, self.wfile = secured.makefile("rb"), secured.makefile("wb", buffering=0)
                 self.close_connection = False
                 while not self.close_connection:
                     self.handle_one_request()
@@ -184,6 +185,8 @@ def _handler(aws: Aws) -> type[BaseHTTPRequestHandler]:
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                body = _unchunked(io.BytesIO(_unchunked(self.rfile)))  # by HTTP, and within by S3
             key = CREDENTIAL.search(self.headers.get("Authorization", ""))
             told = dict(self.headers.items())
             seen = Seen(
@@ -205,6 +208,17 @@ def _handler(aws: Aws) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
     return Handler
+
+
+def _unchunked(file: Any) -> bytes:
+    """Read a body that comes in chunks, and what may follow the last one."""
+    body = b""
+    while size := int(file.readline().split(b";")[0], 16):
+        body += file.read(size)
+        file.readline()
+    while file.readline().strip():
+        pass
+    return body
 
 
 def _operation(handler: BaseHTTPRequestHandler, headers: dict[str, str], body: bytes) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
+from runbook_lib.local.data_plane.faults import Faults
 from runbook_lib.local.data_plane.reservation import Reservation
 from runbook_lib.local.data_plane.sidecar import Sidecar
 from runbook_lib.local.sockets import socket_folder, socket_of
@@ -122,6 +123,12 @@ def ask(port: int, path: str = "/", method: str = "GET", body: Any = None, **hea
         connection.close()
 
 
+def fail(port: int, file: Path, **faults: Any) -> None:
+    """Let the application of a port, which follows a file, fail from now on; no fault given: work again."""
+    file.write_text(json.dumps(faults))
+    until(lambda: json.loads(ask(port, "/__status")[2])["faults"] == Faults(**faults).as_dict())
+
+
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     """Return the condition's first true value; AssertionError where it does not come."""
     end = time.monotonic() + seconds
@@ -173,7 +180,9 @@ class World:
 
     def start(self) -> World:
         for name, version in {"serviceB": "v1", "serviceBv2": "v2"}.items():
-            self.applications[name] = application(self.app_port(name), version)
+            self.applications[name] = application(
+                self.app_port(name), version, "--faults-file", str(self.directory / f"{name}.faults")
+            )
         for name, sidecar in self.sidecars.items():
             sidecar.write_files(self.files(name, self.mesh))
             sidecar.start()
@@ -182,6 +191,10 @@ class World:
         for name in self.applications:
             until(lambda name=name: answers(self.app_port(name)))
         return self
+
+    def fail(self, name: str, **faults: Any) -> None:
+        """Let an application fail from now on."""
+        fail(self.app_port(name), self.directory / f"{name}.faults", **faults)
 
     def update(self, wanted: Mesh) -> list[str]:
         """Give serviceA's sidecar a new mesh and return the files written."""

@@ -29,6 +29,7 @@ from runbook_lib.decision import Decision
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
+from runbook_lib.local.paths import cluster_folder
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.session import Session, open_session
@@ -39,7 +40,7 @@ from tests import scenes
 
 ROOT = Path(__file__).resolve().parent.parent
 STABLE, CANARY = "serviceB", "serviceBv2"
-QUICK = {"bake_seconds": 6, "prove_seconds": 20, "trial": None}
+QUICK = {"bake_seconds": 6, "prove_seconds": 20, "trial": None, "blind_minutes": 1}
 
 
 def quick(**changes: Any) -> dict[str, Any]:
@@ -378,7 +379,8 @@ class Live:
     @property
     def calls(self) -> Path:
         """The folder of serviceA's own requests."""
-        return self.state / "tasks" / self.parameters.account_id / self.parameters.cluster / "serviceA-calls"
+        p = self.parameters
+        return cluster_folder(self.state / "tasks", p.account_id, p.region, p.cluster) / "serviceA-calls"
 
     def ledger(self) -> dict[str, Any]:
         """Return the ledger as it stands now, not as it stood when it was last written."""

@@ -56,7 +56,11 @@ def given(**values: Any) -> dict[str, Any]:
             return {**into, **{key: put(into.get(key), inner) for key, inner in value.items()}}
         return value
 
-    return dict(put(deepcopy(LOCAL), values))
+    base = deepcopy(LOCAL)
+    if values.get("protocol") == "tcp":  # which knows neither retries nor a time limit for a request
+        for word in ("retry", "timeout"):
+            del base["routers"]["serviceB"]["routes"]["serviceB"][word]
+    return dict(put(base, values))
 
 
 def load(**values: Any) -> Parameters:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from h2.settings import SettingCodes
 from runbook_lib.local.data_plane.connections import Reply, Request
 from runbook_lib.local.data_plane.faults import ControlFile, Faults
 from runbook_lib.local.data_plane.pool import Connections
-from tests.demo_mesh import answers, application, ask, free_ports, until
+from tests.demo_mesh import answers, application, ask, fail, free_ports, until
 
 
 class Service:
@@ -34,11 +36,16 @@ class Service:
 
     def __init__(self, *options: str) -> None:
         [self.port] = free_ports(1)
-        self.process = application(self.port, "v1", *options)
+        self.faults = Path(tempfile.mkdtemp(dir=os.environ["RUNBOOK_STATE"].rpartition("/")[0])) / "faults.json"
+        self.process = application(self.port, "v1", "--faults-file", str(self.faults), *options)
 
     def ready(self) -> Service:
         until(lambda: answers(self.port))
         return self
+
+    def fail(self, **faults: Any) -> None:
+        """Let it fail from now on; no fault given: work again."""
+        fail(self.port, self.faults, **faults)
 
     def replies(self, protocol: str, count: int, path: str = "/") -> list[Reply]:
         """Make `count` requests over one or more connections of a protocol, sixteen at a time."""
@@ -72,7 +79,7 @@ def lasting() -> Iterator[Service]:
 @pytest.fixture
 def service(lasting: Service) -> Service:
     """An application without faults; a test that ends it, or counts, takes its own from `services`."""
-    ask(lasting.port, "/__faults", "PUT", Faults().as_dict())
+    lasting.fail()
     return lasting
 
 
@@ -108,19 +115,19 @@ def test_answers_grpc_health_checks(service: Service) -> None:
 
 @pytest.mark.parametrize(("protocol", "outcome"), [("http", "503"), ("http2", "503"), ("grpc", "grpc-14")])
 def test_fails_in_the_protocols_own_words(service: Service, protocol: str, outcome: str) -> None:
-    ask(service.port, "/__faults", "PUT", {"error_rate": 1, "error_status": 503})
+    service.fail(error_rate=1, error_status=503)
     found = service.replies(protocol, 5)
     assert {(each.outcome, each.version, each.good) for each in found} == {(outcome, "v1", False)}
 
 
 def test_fails_a_share_of_its_requests(service: Service) -> None:
-    ask(service.port, "/__faults", "PUT", {"error_rate": 0.3})
+    service.fail(error_rate=0.3)
     failed = sum(not each.good for each in service.replies("http", 1000))
     assert 220 < failed < 380  # outside with a probability below 1e-7
 
 
 def test_holds_answers_back_without_holding_up_others(service: Service) -> None:
-    ask(service.port, "/__faults", "PUT", {"latency_ms": 200})
+    service.fail(latency_ms=200)
 
     def taken() -> float:
         began = time.monotonic()
@@ -134,7 +141,7 @@ def test_holds_answers_back_without_holding_up_others(service: Service) -> None:
 def test_tells_what_it_did(services: list[Service]) -> None:
     services.append(service := Service().ready())
     service.replies("http", 7)
-    ask(service.port, "/__faults", "PUT", {"error_rate": 1})
+    service.fail(error_rate=1)
     service.replies("http2", 3)
     found = json.loads(ask(service.port, "/__status")[2])
     assert (found["version"], found["answered"], found["pid"]) == (
@@ -153,19 +160,26 @@ def test_tells_what_it_did(services: list[Service]) -> None:
         ({"crash": 1}, "crash is a bool, got 1"),
         ({"error_status": 99}, "error_status is an HTTP status"),
         ({"latency_ms": -1}, "cannot be negative"),
-        ([], "attribute"),
+        ([], "faults are named by a mapping"),
     ],
 )
-def test_refuses_a_fault_it_does_not_know(service: Service, change: object, words: str) -> None:
-    status, _, text = ask(service.port, "/__faults", "PUT", change)
-    assert (status, words in text) == (400, True), text
-    assert json.loads(ask(service.port, "/__faults")[2]) == Faults().as_dict()
+def test_refuses_a_fault_it_does_not_know(tmp_path: Path, change: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Faults().changed(change)
+    (tmp_path / "faults.json").write_text(json.dumps(change))
+    assert ControlFile(tmp_path / "faults.json", Faults()).read() is None
+
+
+@pytest.mark.attack(18)
+def test_no_request_changes_what_it_does_wrong(service: Service) -> None:
+    """Anybody on this machine can make one."""
+    assert ask(service.port, "/__faults", "PUT", {"crash": True}) == (200, "v1", "v1\n")
+    assert json.loads(ask(service.port, "/__status")[2])["faults"] == Faults().as_dict()
 
 
 def test_crashes_when_told(services: list[Service]) -> None:
     services.append(service := Service().ready())
-    with pytest.raises(OSError, match=r".*"):
-        ask(service.port, "/__faults", "PUT", {"crash": True})
+    service.faults.write_text('{"crash": true}')
     assert service.process.wait(5) == 1
 
 
@@ -176,10 +190,9 @@ def test_opens_its_port_late_after_a_slow_start(services: list[Service]) -> None
     assert time.monotonic() - began >= 0.8
 
 
-def test_follows_its_control_file(services: list[Service], tmp_path: Path) -> None:
-    file = tmp_path / "faults.json"
-    services.append(Service("--faults-file", str(file)))
-    port = services[0].ready().port
+def test_follows_its_control_file(services: list[Service]) -> None:
+    services.append(Service())
+    port, file = services[0].ready().port, services[0].faults
     assert ask(port)[0] == 200
     file.write_text('{"error_rate": 1}')
     until(lambda: ask(port)[0] == 500)

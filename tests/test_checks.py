@@ -223,3 +223,12 @@ def test_a_port_the_application_does_not_have_is_found() -> None:
     session = with_services(open_at("plain"), ports=[8080])
     found = [c for listed in checks(session).values() for c in listed if "8080" in c.message]
     assert {check.level for check in found} & {"FAIL", "WARN"}
+
+
+def test_a_role_that_may_not_write_traces_is_a_warning() -> None:
+    session = open_at("plain")
+    traced = reopen(session, envoy={**session.given["envoy"], "xray": True}, iam={"manage": False})
+    found = [check for check in check_environment(survey(traced)) if check.where.startswith("traces of ")]
+    assert [(check.level, check.where) for check in found] == [
+        ("WARN", f"traces of {name}") for name in ("serviceA", "serviceB", "serviceBv2")
+    ]

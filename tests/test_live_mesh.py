@@ -9,8 +9,13 @@ import copy
 import json
 import os
 import re
+import shutil
 import signal
+import stat
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,8 +27,10 @@ import pytest
 
 from runbook_lib import apply, clear, evidence_for_shift, mesh, plan_undo, survey, telemetry
 from runbook_lib.local import supervisor
+from runbook_lib.local.data_plane.admin import Admin
 from runbook_lib.local.data_plane.caller import Caller
 from runbook_lib.verify import verify
+from tests.demo_mesh import ask
 from tests.live import CANARY, STABLE, Live, chance, listening, live, newest, processes, quick, take, until
 from tests.scenes import MESH, ROUTE
 
@@ -51,10 +58,17 @@ class Way:
 
 @pytest.fixture(scope="module")
 def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
-    """Walk from nothing to the end of notebook 04, under traffic."""
-    with live(tmp_path_factory.mktemp("mesh")) as it:
-        seen = walked(it)
-        yield Way(it, seen, it.ledger())
+    """Walk from nothing to the end of notebook 04, under traffic, in a folder that others can come to."""
+    base = Path(tempfile.mkdtemp(prefix="runbook-live-"))
+    base.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        with live(base) as it:
+            seen = walked(it)
+            yield Way(it, seen, it.ledger())
+    finally:
+        os.umask(before)
+        shutil.rmtree(base)
 
 
 @pytest.fixture
@@ -91,10 +105,12 @@ def test_status_names_every_task_and_sidecar(there: Live) -> None:
     assert {(row["envoy"], row["update"]) for row in found["tasks"]} == {("LIVE", "accepted")}
     assert len({row["admin"] for row in found["tasks"]}) == 3
     assert all(Path(row["log"]).is_dir() for row in found["tasks"])
+    assert all(Admin(row["admin"]).state() == "LIVE" for row in found["tasks"])
     assert found["traffic"]["live"]["failed"] == 0
     assert Path(found["traffic"]["live"]["file"]).parent == there.calls
     told = there.runbook("local", "status")[1]
     assert f"logs of {STABLE} are in {found['tasks'][0]['log']}\n" in told
+    assert f"ask its Envoy: curl --unix-socket {found['tasks'][0]['admin']} http://envoy/stats\n" in told
     assert re.search(r"^live makes \d+ calls a second now, counted in .*snapshot\.json$", told, re.MULTILINE)
     assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 time\(s\)$", told, re.MULTILINE)
 
@@ -104,7 +120,65 @@ def test_everything_listens_on_loopback_only(there: Live) -> None:
     assert {address for address, _ in sockets} == {"127.0.0.1"}
     ports = {port for _, port in sockets}
     for row in there.tasks:
-        assert {row["admin"], row["egress"], *row["ports"].values()} <= ports
+        assert {row["egress"], *row["ports"].values()} <= ports
+
+
+@pytest.mark.attack(18)
+def test_no_access_log_leads_out_of_its_tasks_folder(there: Live, tmp_path: Path) -> None:
+    """The path and the text of an access log are whoever's who describes the node; here it is written as this user."""
+    target = tmp_path / "theirs"
+    app_mesh, node = there.client("appmesh"), {**MESH, "virtualNodeName": "serviceA"}
+    before = app_mesh.describe_virtual_node(**node)["virtualNode"]["spec"]
+    row = there.task("serviceA")
+    file = {"path": f"/dev/..{target}", "format": {"text": "chosen by whoever asks\n"}}
+    app_mesh.update_virtual_node(**node, spec={**before, "logging": {"accessLog": {"file": file}}})
+    until(lambda: logged(row), "Envoy has written down a request")
+    assert not target.exists()
+    app_mesh.update_virtual_node(**node, spec=before)
+    until(lambda: there.task("serviceA")["update"] == "accepted", "Envoy has its own log again")
+
+
+def logged(row: dict[str, Any]) -> bool:
+    """Make a request that a task's Envoy answers with 404, and say whether any was written down in its folder."""
+    assert ask(row["egress"], host="no.where")[0] == 404
+    return any("chosen by" in file.read_text() for file in Path(row["log"]).rglob("access*.log"))
+
+
+@pytest.mark.attack(18)
+def test_what_the_local_mesh_writes_is_its_users_alone(there: Live) -> None:
+    files = [path for path in there.state.rglob("*") if not path.is_symlink()]
+    sockets = {Path(row["admin"]) for row in there.tasks}
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in (*files, *sockets, *(s.parent for s in sockets))}
+    assert {str(path): oct(mode) for path, mode in found.items() if mode & 0o077} == {}
+
+
+@pytest.mark.attack(18)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_is_served_application_requests_and_nothing_else(there: Live) -> None:
+    """What `tests.stranger` tries as another user: every port, file, socket and process of the local mesh."""
+    tasks, mesh = there.tasks, supervisor.find(there.state)
+    assert mesh is not None
+    pids = sorted(processes(there.world))
+    given = {
+        "folders": [str(there.state), str(there.world / "runs"), *{str(Path(row["admin"]).parent) for row in tasks}],
+        "sockets": [row["admin"] for row in tasks],
+        "ports": sorted(port for _, port in listening(pids)),
+        "pids": pids,
+        "account": there.parameters.account_id,
+    }
+    before = there.weights(), [row["envoy_pid"] for row in tasks]
+    program = [sys.executable, str(Path(__file__).with_name("stranger.py"))]
+    done = subprocess.run(program, input=json.dumps(given), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["user"] == 65534
+    assert found["read"] == found["written"] == found["connected"] == found["signalled"] == []
+    endpoint = int(mesh.endpoint.rpartition(":")[2])
+    requests = {port for row in tasks for port in (row["egress"], *row["ingress"].values(), *row["ports"].values())}
+    assert {port for port, served in found["served"].items() if served} <= {str(port) for port in requests}
+    assert found["served"][str(endpoint)] == []
+    assert (there.weights(), [row["envoy_pid"] for row in there.tasks]) == before
+    assert sorted(processes(there.world)) == pids
 
 
 def test_three_quarters_and_one_quarter_are_what_the_ledger_counts_and_cloudwatch_too(there: Live) -> None:

@@ -257,7 +257,8 @@ def test_a_change_of_discovery_is_an_ordinary_update_that_can_be_taken_back() ->
     assert (planned.verb, planned.name) == ("update", "virtual node serviceB")
     assert [d.field for d in planned.diff] == ["serviceDiscovery.dns", "serviceDiscovery.awsCloudMap"]
     assert planned.inverse
-    assert set(planned.inverse.wanted["spec"]["serviceDiscovery"]) == {"dns"}
+    back = planned.inverse.wanted["spec"]["serviceDiscovery"]
+    assert (set(back), back["awsCloudMap"]) == ({"dns", "awsCloudMap"}, None)  # read back as gone, too
 
 
 def test_a_later_step_assumes_the_earlier_ones_and_names_them() -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from runbook_lib import parameters
 from runbook_lib.errors import ParametersError
-from runbook_lib.parameters import Parameters, load, parameter_names, read_yaml
+from runbook_lib.parameters import Parameters, load, parameter_names
 from tests import scenes
 
 B = "serviceb.apps.local"
@@ -255,11 +255,6 @@ def test_a_file_is_refused_that_is(tmp_path: Path, text: str, words: str) -> Non
     with pytest.raises(ParametersError, match=re.escape(words)) as caught:
         load(written(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
-
-
-def test_a_key_may_stand_in_two_mappings_and_beside_what_is_merged() -> None:
-    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n"
-    assert read_yaml(text) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
 
 
 def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> None:

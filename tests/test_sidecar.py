@@ -193,7 +193,7 @@ def test_weights_have_no_effect_without_the_callers_sidecar(demo: World) -> None
 
 def test_the_hidden_retries_hide_a_bad_canary_from_its_caller(demo: World) -> None:
     demo.update(shifted(50))
-    ask(demo.app_port("serviceBv2"), "/__faults", "PUT", {"error_rate": 0.3, "error_status": 503})
+    demo.fail("serviceBv2", error_rate=0.3, error_status=503)
     last = requests_of(demo, 600)
     canary = demo.sidecars["serviceA"].counters()[CLUSTERS["v2"]]
     assert canary.errors == last["failed"]
@@ -203,7 +203,7 @@ def test_the_hidden_retries_hide_a_bad_canary_from_its_caller(demo: World) -> No
 
 
 def test_what_was_counted_stays_counted_when_tasks_come_and_go(demo: World) -> None:
-    ask(demo.app_port("serviceBv2"), "/__faults", "PUT", {"error_rate": 1})
+    demo.fail("serviceBv2", error_rate=1)
     first = requests_of(demo, 200)
     [*places] = demo.endpoints["serviceBv2", PORT]
     for each in ([], places):
@@ -214,7 +214,7 @@ def test_what_was_counted_stays_counted_when_tasks_come_and_go(demo: World) -> N
 
 
 def test_slow_requests_are_counted_over_the_very_limit(demo: World) -> None:
-    ask(demo.app_port("serviceBv2"), "/__faults", "PUT", {"latency_ms": 230})
+    demo.fail("serviceBv2", latency_ms=230)
     last = requests_of(demo, 200, 200)
 
     def times(over_ms: float, *versions: str) -> int:
@@ -255,7 +255,7 @@ def test_a_killed_envoy_serves_the_same_weights_again(demo: World) -> None:
 
 def test_a_drained_envoy_answers_what_is_under_way(demo: World) -> None:
     demo.update(shifted(0))
-    ask(demo.app_port("serviceB"), "/__faults", "PUT", {"latency_ms": 500})
+    demo.fail("serviceB", latency_ms=500)
     found: list[tuple[int, str]] = []
     asking = threading.Thread(target=lambda: found.append(version_at(demo)))
     asking.start()
@@ -317,7 +317,7 @@ def test_a_listeners_own_timeout_is_taken_while_running(demo: World) -> None:
     written = demo.sidecars["serviceB"].write_files(demo.files("serviceB", changed))
     assert written == ["rds_ingress_http_9080.json"]
     demo.update(mesh(route({"serviceB": 1}, retryPolicy={"maxRetries": 0})))
-    ask(demo.app_port("serviceB"), "/__faults", "PUT", {"latency_ms": 600})
+    demo.fail("serviceB", latency_ms=600)
     assert version_at(demo) == (504, "")
 
 

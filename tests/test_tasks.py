@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,13 @@ import pytest
 from runbook_lib.errors import WaitError
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane import InMemoryLauncher, Task
-from runbook_lib.local.data_plane import reservation
+from runbook_lib.local.data_plane import reservation, tasks
 from runbook_lib.local.data_plane.health import Check
 from runbook_lib.local.data_plane.member import Member, member_of
 from runbook_lib.local.data_plane.reservation import BLOCKS, SIZE, Reservation
 from runbook_lib.local.data_plane.sidecar import UpdateState
 from runbook_lib.local.data_plane.tasks import GRACE_SECONDS, Fleet
+from runbook_lib.local.data_plane.view import View
 from runbook_lib.local.sockets import socket_folder
 from runbook_lib.local.troubles import Troubles
 from tests.control_plane_fixtures import (
@@ -36,7 +38,8 @@ from tests.control_plane_fixtures import (
     service,
     shared_clients,
 )
-from tests.demo_mesh import until
+from tests.demo_mesh import CLUSTERS, until
+from tests.demo_mesh import mesh as tutorial
 
 PORT = 80
 
@@ -353,6 +356,34 @@ def test_ports_that_are_let_go_can_be_had_again() -> None:
         Reservation(usable * 101)
     most.release()
     assert Reservation(usable * 101).ports
+
+
+@pytest.mark.parametrize("other", [("222222222222", "us-west-2"), ("111111111111", "eu-west-1")])
+def test_two_environments_with_the_same_addresses_do_not_meet(
+    fleet: Fleet, other: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses are a subnet's own: another account, or another region, has the same ones."""
+    names = {"serviceb.apps.local": ("10.0.0.1",), "servicea.apps.local": ("10.0.0.2",)}
+    monkeypatch.setattr(tasks, "look", lambda *place: View({"apps": tutorial()}, names))
+    for account, region in (("111111111111", "us-west-2"), other):
+        place = {"account": account, "region": region}
+        for name, address in (("serviceA", "10.0.0.2"), ("serviceB", "10.0.0.1")):
+            listening = meshed(name, 9080)
+            listening["containerDefinitions"][0]["portMappings"] = [{"containerPort": 9080}]
+            made = replace(
+                task(**listening), **place, id=f"{region[:2]}{account[0]}{name}", service=name, address=address
+            )
+            fleet.start(made)
+    members = list(fleet.members.values())
+    for member in members:
+        member.phase = "running"
+    fleet.step()
+    for caller, called in (members[:2], members[2:]):
+        assert caller.sidecar is not None
+        written = json.loads((caller.sidecar.directory / f"{CLUSTERS['v1']}.json").read_text())
+        [host] = written["resources"][0]["endpoints"][0]["lb_endpoints"]
+        reached = host["endpoint"]["address"]["socket_address"]["port_value"]
+        assert reached == called.inbound[9080]
 
 
 # --- what sidecars are told --------------------------------------------------------------------------------------

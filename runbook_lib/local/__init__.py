@@ -76,6 +76,7 @@ def inject(parameters: Parameters, service: str, **faults: Any) -> None:
     if supervisor.there() is None:
         raise TargetError(f"fault of {service}: no local mesh is running here", hint="start it: `runbook local up`")
     tasks = supervisor.state_folder() / "tasks"
-    folder = private_folder(cluster_folder(tasks, parameters.account_id, parameters.cluster))
-    file = faults_file(folder, parameters.ecs_service_of(service))
+    p = parameters
+    folder = private_folder(cluster_folder(tasks, p.account_id, p.region, p.cluster))
+    file = faults_file(folder, p.ecs_service_of(service))
     replace_privately(file, json.dumps({name: value for name, value in faults.items() if value}))

@@ -24,9 +24,9 @@ def file_name(name: str) -> str:
     return f"{kept}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def cluster_folder(tasks: Path, account: str, cluster: str) -> Path:
+def cluster_folder(tasks: Path, account: str, region: str, cluster: str) -> Path:
     """Return the folder of a cluster's tasks."""
-    return tasks / file_name(account) / file_name(cluster)
+    return tasks / file_name(account) / file_name(region) / file_name(cluster)
 
 
 def faults_file(folder: Path, service: str) -> Path:

@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 NOTE, LOG, LOCK = "endpoint.json", "supervisor.log", "lock"
+LOCKS = "locks"  # of runs, one of which may begin before its local mesh does
 IDLE_SECONDS = 3600.0
 UP_SECONDS = 60.0
 GONE = "its process is gone, and the rehearsal ended with it"
@@ -54,6 +55,7 @@ AGAIN = "start again with notebook 00, or `runbook run`; the record of what was 
 WAIT = "run again in a moment, or end it: `runbook local down`"
 ELSEWHERE = "name another by RUNBOOK_STATE, which need not exist yet"
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy is set: it is this machine
+ANSWER_SECONDS = 5.0
 SLOW_SECONDS = 20.0  # in which a process that is there must answer: a busy machine is not a dead rehearsal
 
 
@@ -67,12 +69,15 @@ class LocalMesh:
     folder: Path
     key: str = field(default="", repr=False)
 
-    def ask(self, path: str, body: Any = None, *, timeout: float = 5.0) -> Any:
-        """Return what the process answers on one of its own paths; TargetError where it does not in `timeout` s."""
+    def ask(self, path: str, body: Any = None, *, timeout: float = 0.0) -> Any:
+        """Return what the process answers on one of its own paths; TargetError where it does not in time.
+
+        That is in ANSWER_SECONDS, or in `timeout` where more is needed.
+        """
         data = None if body is None else json.dumps(body).encode()
         try:
             request = urllib.request.Request(self.endpoint + path, data, {KEY_HEADER: self.key})
-            with DIRECTLY.open(request, timeout=timeout) as answer:
+            with DIRECTLY.open(request, timeout=timeout or ANSWER_SECONDS) as answer:
                 return json.loads(answer.read())
         except (OSError, ValueError, http.client.HTTPException) as error:
             if not is_there(self):
@@ -151,7 +156,7 @@ def _own(folder: Path) -> Path:
     try:
         private_folder(folder)
         owner, names = folder.stat().st_uid, [path.name for path in folder.iterdir()]
-        if owner == os.getuid() and (not names or LOCK in names):
+        if owner == os.getuid() and (LOCK in names or {*names} <= {LOCKS}):
             folder.chmod(0o700)
             return folder
     except OSError as error:

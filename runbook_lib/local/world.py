@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from filelock import FileLock
@@ -16,11 +16,12 @@ from filelock import FileLock
 from runbook_lib.errors import TargetError
 from runbook_lib.iam import policy
 from runbook_lib.local.clients import clients
+from runbook_lib.local.keys import environment, past_proxies
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
 
-__all__ = ["create", "ensure", "known"]
+__all__ = ["create", "ensure", "known", "variables"]
 
 NOTES = "worlds.json"
 ANEW = "end that local mesh and begin again: `runbook local down`"
@@ -63,6 +64,21 @@ def known(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise TargetError(f"{notes}: not as the runbook left it: {error}", hint=ANEW) from error
     return found
+
+
+def variables(mesh: LocalMesh, own: Mapping[str, str]) -> dict[str, Any]:
+    """Return the variables with which any AWS SDK or CLI reaches a local mesh, by account where it holds several.
+
+    `own` are the variables of whoever asks: where they name a proxy, this machine is named as one to reach without.
+    """
+    regions: dict[str, str] = {}
+    for world in known(mesh).values():
+        regions.setdefault(world["account"], world["region"])
+    made = {
+        account: {**environment(mesh.endpoint, mesh.key, account, region), **past_proxies(own)}
+        for account, region in regions.items()
+    }
+    return next(iter(made.values())) if len(made) == 1 else made
 
 
 def _traffic(p: Parameters, account: str) -> dict[str, Any]:

@@ -185,4 +185,5 @@ class AppMeshBackend(BaseBackend):
         self.state = MeshState(account_id, region_name)
 
 
-appmesh_backends: BackendDict[AppMeshBackend] = BackendDict(AppMeshBackend, "appmesh")
+# In every region that ECS is in: botocore will forget where App Mesh was.
+appmesh_backends: BackendDict[AppMeshBackend] = BackendDict(AppMeshBackend, "ecs")

@@ -1,7 +1,8 @@
 """A small service: it says its version, keeps count, and fails as told.
 
 `python -m runbook_lib.local.data_plane.application --port 9080 --version v1` serves HTTP/1.1 and cleartext
-HTTP/2 on one loopback port. `/__faults` reads (GET) or changes (PUT) what it does wrong, `/__status` counts.
+HTTP/2 on one loopback port. `/__status` counts. What it does wrong is said by a file of its user's, not by a
+request: anybody on this machine can make those.
 """
 
 from __future__ import annotations
@@ -40,12 +41,10 @@ class Application:
         self.answered: Counter[str] = Counter()
         self.in_flight = 0
 
-    def answer(self, method: str, path: str, body: bytes, grpc: bool) -> Answer:
+    def answer(self, path: str, grpc: bool) -> Answer:
         """Return the answer to one request, and how long it is held back."""
         if path == "/__status":
             return self._json(200, self.status())
-        if path == "/__faults":
-            return self._faults(method, body)
         if self.faults.crash:
             os._exit(1)
         status = self.faults.status(self.chance)
@@ -73,16 +72,6 @@ class Application:
             text = SERVING if path == HEALTH_CHECK else text
             text = b"\0" + len(text).to_bytes(4) + text
         return Answer(status, headers, text, self.faults.latency_ms / 1000, grpc)
-
-    def _faults(self, method: str, body: bytes) -> Answer:
-        try:
-            if method in ("PUT", "POST"):
-                self.faults = self.faults.changed(json.loads(body))
-        except (ValueError, AttributeError) as error:
-            return self._json(400, {"error": str(error)})
-        if self.faults.crash:
-            os._exit(1)
-        return self._json(200, self.faults.as_dict())
 
     def _json(self, status: int, content: object) -> Answer:
         headers = [("x-version", self.version), ("content-type", "application/json")]

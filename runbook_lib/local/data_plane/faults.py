@@ -33,6 +33,8 @@ class Faults:
 
     def changed(self, values: Mapping[str, Any]) -> Faults:
         """Return these faults with some replaced; ValueError for a name or a value that is none."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"faults are named by a mapping, got {values!r}")
         kinds = {field.name: type(field.default) for field in fields(self)}
         for name, value in values.items():
             kind = kinds.get(name)

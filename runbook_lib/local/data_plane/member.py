@@ -144,6 +144,7 @@ class Member:
             "envoy": sidecar.admin.state() or "no answer" if self.live else "starting",
             "envoy_pid": sidecar.pid,
             "egress": ports.egress,
+            "ingress": dict(ports.ingress),
             "version": str(max(taken)) if taken else "",
             "update": "rejected" if self.refused else "pending" if self.late else update.state,
             "error": self.refused or self.late or update.error,
@@ -161,7 +162,7 @@ def member_of(task: Task, folder: Path, sockets: Path, now: float) -> Member:
 
     `sockets` is the folder its Envoy's administrator comes in by.
     """
-    cluster = cluster_folder(folder, task.account, task.cluster)
+    cluster = cluster_folder(folder, task.account, task.region, task.cluster)
     member = Member(task, cluster / file_name(f"{task.service or 'task'}-{task.id[:8]}"))
     try:
         member.folder.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ class Answers(Protocol):
 
     in_flight: int
 
-    def answer(self, method: str, path: str, body: bytes, grpc: bool) -> Answer:
+    def answer(self, path: str, grpc: bool) -> Answer:
         """Return the answer to one request."""
 
 
@@ -123,8 +123,8 @@ class Http1:
     def _next(self) -> None:
         while self._waiting and not self._busy and not self.lost:
             message = self._waiting.popleft()
-            method, path, _ = message.start.split(" ", 2)
-            answer = self._application.answer(method, path, message.body, False)
+            _, path, _ = message.start.split(" ", 2)
+            answer = self._application.answer(path, False)
             self._busy = True
             self._application.in_flight += 1
             if answer.delay_seconds:
@@ -160,7 +160,7 @@ class Http2:
         self._state.local_settings.max_concurrent_streams = wire.EVERY_STREAM
         self._state.local_settings.acknowledge()
         self._state.initiate_connection()
-        self._requests: dict[int, tuple[dict[str, str], bytearray]] = {}
+        self._requests: dict[int, dict[str, str]] = {}  # headers, by stream; a body is not looked at
         self._unsent: dict[int, Answer] = {}  # waiting for room in the peer's window
         self._last: int | None = None  # the last stream taken, once draining
         self.lost = False
@@ -170,11 +170,9 @@ class Http2:
         ended = []
         for event in self._state.receive_data(data):
             if isinstance(event, h2.events.RequestReceived):
-                self._requests[event.stream_id] = ({str(k): str(v) for k, v in event.headers}, bytearray())
+                self._requests[event.stream_id] = {str(k): str(v) for k, v in event.headers}
             elif isinstance(event, h2.events.DataReceived):
                 self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                if event.stream_id in self._requests:
-                    self._requests[event.stream_id][1].extend(event.data)
             elif isinstance(event, h2.events.StreamEnded):
                 ended.append(event.stream_id)
             elif isinstance(event, h2.events.StreamReset):
@@ -200,9 +198,9 @@ class Http2:
             del self._requests[stream]
             self._state.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
-        headers, body = self._requests[stream]
+        headers = self._requests[stream]
         grpc = headers.get("content-type", "").startswith("application/grpc")
-        answer = self._application.answer(headers[":method"], headers[":path"], bytes(body), grpc)
+        answer = self._application.answer(headers[":path"], grpc)
         self._application.in_flight += 1
         if answer.delay_seconds:
             asyncio.get_running_loop().call_later(answer.delay_seconds, self._late, stream, answer)

@@ -51,7 +51,8 @@ class Traffic:
 
     def __init__(self, calls: Calls, folder: Path) -> None:
         self.calls = calls
-        self.folder = cluster_folder(folder, calls.account, calls.cluster) / file_name(f"{calls.service}-calls")
+        cluster = cluster_folder(folder, calls.account, calls.region, calls.cluster)
+        self.folder = cluster / file_name(f"{calls.service}-calls")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0

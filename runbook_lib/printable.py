@@ -1,0 +1,30 @@
+"""Show what cannot be printed as what it is, at the door to every screen and page.
+
+Pure. Names, AWS's messages and people's words may hold escape sequences, which a terminal obeys, and marks that turn
+a line around; both come out as the text of their numbers.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+__all__ = ["escaped", "visible"]
+
+KEPT = "\n\t"
+
+
+def visible(text: str) -> str:
+    r"""Return text whose control characters and invisible marks are spelled out: `\x1b`, `\u202e`."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def escaped(text: str) -> str:
+    """Return text as it may stand in a page of HTML, within an element or an attribute."""
+    return html.escape(visible(text))
+
+
+def _visible(character: str) -> str:
+    if character in KEPT or character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()
