@@ -12,6 +12,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -333,6 +334,14 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
     return found
 
 
+def _tell_traffic(mesh: supervisor.LocalMesh) -> None:
+    for name, calls in _traffic(mesh).items():
+        console.print(f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed")
+        if calls["shed"]:
+            console.print(f"  {_shed(calls['shed'])}")
+    console.print("the local mesh is still up: look around, then `runbook local down`")
+
+
 def _shed(count: int) -> str:
     return f"{count:,} more were due and never sent: this machine was too busy to make or to answer them"
 
@@ -502,13 +511,8 @@ def _tell(
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
     console.print(f"record: {folder}, head {(summary.get('record') or this.head())['head'][:12]}")
     if this.opened.get("target") == "local" and (mesh := supervisor.running()):
-        for name, calls in _traffic(mesh).items():
-            console.print(
-                f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
-            )
-            if calls["shed"]:
-                console.print(f"  {_shed(calls['shed'])}")
-        console.print("the local mesh is still up: look around, then `runbook local down`")
+        with suppress(TargetError):  # a mesh that ends just now changes nothing in how the run has ended
+            _tell_traffic(mesh)
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
