@@ -196,6 +196,7 @@ def undo(
             this.write("summed up", **end)
             this.summarise({**(this.summary() or {}), "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
+            console.print(f"record: head {this.head()['head'][:12]}")
 
 
 @app.command()
@@ -508,7 +509,7 @@ def _tell(
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}")
+    console.print(f"record: {folder}, head {(summary.get('record') or this.head())['head'][:12]}")
     if this.opened.get("target") == "local" and (mesh := supervisor.running()):
         with suppress(TargetError):  # a mesh that ends just now changes nothing in how the run has ended
             _tell_traffic(mesh)
