@@ -13,7 +13,7 @@ from typing import Any
 import jmespath
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
-from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
+from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, Refused, RunbookError, StalePlanError
 from runbook_lib.plan import (
     TAKES_BACK,
     Answer,
@@ -55,7 +55,12 @@ def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
     if session.applies and cleared.plan.changes:
         with session.holding():
             for change in cleared.plan.changes:
-                done[change.name] = _make(session, change, done)
+                try:
+                    done[change.name] = _make(session, change, done)
+                except Refused as error:
+                    if session.written:  # nobody refuses half-way
+                        error.exit_code = Failed.exit_code
+                    raise
     return list(done.values())
 
 

@@ -34,6 +34,7 @@ from runbook_lib.errors import (
     CallError,
     CredentialsError,
     ParametersError,
+    Refused,
     RunbookError,
     TargetError,
     ThrottledError,
@@ -111,6 +112,8 @@ class Session:
     signing: Keys | None = None
     """The credentials that were proved, with which `clients` sign."""
     clients: dict[str, Any] = field(default_factory=dict)
+    written: int = 0
+    """How many calls that change something were made; after one no error of this notebook is a refusal."""
     refusal: str = ""
     """Why nothing is called any more: the credentials became another account's."""
     traffic: str = ""
@@ -155,7 +158,9 @@ class Session:
 
     def write(self, call: Call) -> Any:
         """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
-        return self._call(call, self._resolved(call.arguments))
+        answer = self._call(call, self._resolved(call.arguments))
+        self.written += 1
+        return answer
 
     def wait_for(self, wait: Wait) -> Any:
         """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
@@ -390,6 +395,8 @@ def _show_errors(session: Session) -> None:
         lines = [f"{kind.__name__}: {error}"]
         if not isinstance(error, RunbookError):
             lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]
+        elif isinstance(error, Refused) and session.written:
+            lines.append(f"No refusal any more: this notebook had made {session.written} write call(s) by then.")
         shell._showtraceback(kind, error, lines)
         if isinstance(error, RunbookError):
             session.ended(error)
