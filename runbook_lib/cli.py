@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runbook_lib import approvals, parameters, record, unattended
+from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
@@ -32,13 +32,16 @@ from runbook_lib.printable import visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
+from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
-from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.wording import divided, fields_of, title_of
+
+if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
+    from runbook_lib import unattended
 
 
 class Commands(TyperGroup):
@@ -105,19 +108,21 @@ def run(
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
+    from runbook_lib import unattended
+
     given = _given(p, context.args)
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
     _say_ignored(parameters.load(environment, given))
-    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [word for option, value in again.items() if value for word in (option, value)]
     words += ["--rehearse"] * rehearse
     words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
     _tell(this, summary, failure, environment, words)
-    raise typer.Exit(EXIT[summary["outcome"]])
+    raise typer.Exit(unattended.EXIT[summary["outcome"]])
 
 
 @app.command()
@@ -142,6 +147,30 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
 
 
 @app.command()
+def rollback(
+    environment: Environment,
+    rehearse: Rehearsed = False,
+    force: Annotated[bool, typer.Option("--force", help="Even where stable runs no task.")] = False,
+) -> None:
+    """Put all traffic back on stable in one write, whatever else runs. It asks nobody and needs no record."""
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(f"rollback: {p.environment} is local, and the local mesh is {supervisor.absence()}")
+    named = {"environment": environment, "mode": "apply", **given}
+    session = patiently(lambda: open_session(named, "rollback"), _warn, time.sleep, time.monotonic)
+    back = roll_back(session, console.print, force=force)
+    told = [f"{divided(back.weights)}: " + ("read back" if back.decision else "nothing was left to roll back")]
+    for words in (*told, *back.notes, session.spare.words):
+        if words:
+            console.print(scrubbed(words))
+
+
+def _warn(words: str) -> None:
+    complaints.print(scrubbed(words))
+
+
+@app.command()
 def undo(
     run: RunName,
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
@@ -150,15 +179,17 @@ def undo(
     rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first. It stops on anybody else's change."""
-    with environ(RUNBOOK_TAKE_OVER=take_over):
+    from runbook_lib import unattended
+
+    with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
-        part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
+        part = unattended.notebook(notebook, "--notebook") if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
-        if plan.changes and (yes or _agreed("Take these back?")):
+        if plan.changes and (yes or _agreed("Take these back?", this)):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
             end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
             this.write("summed up", **end)
@@ -199,7 +230,8 @@ def hold(
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
-        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint="runbook status ENV")
+        named = shlex.quote(str(this.opened.get("file", this.environment)))
+        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint=f"runbook status {named}")
     approvals.hold(this, by or getpass.getuser())
     console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
@@ -337,11 +369,12 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  {_shed(made['shed'])}")
 
 
-def _agreed(question: str) -> bool:
+def _agreed(question: str, run: record.Run) -> bool:
     try:
         return typer.confirm(question, default=False)
     except typer.Abort:
-        raise ParametersError("undo: nobody answers here; nothing was taken back", hint="say --yes") from None
+        hint = f"runbook undo {run.id} --yes, with the same options"
+        raise ParametersError("undo: nobody answers here; nothing was taken back", hint=hint) from None
 
 
 def _first(run: record.Run, need: str) -> Evidence:
@@ -434,7 +467,7 @@ def _say_ignored(p: parameters.Parameters) -> None:
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
-        raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
+        raise ParametersError("-p: expected a name and a value", hint="-p region us-west-2")
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
     return {name: _value_of(name, value) for name, value in zip(names, values, strict=True)}

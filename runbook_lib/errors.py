@@ -12,6 +12,7 @@
     ├── Failed                  something was attempted and did not end well   exit 1
     │   ├── CallError           AWS refused or could not be reached
     │   │   ├── ThrottledError      too many calls
+    │   │   ├── UnreachableError    no answer, or one that AWS cannot serve just now
     │   │   └── CredentialsError    they have run out
     │   ├── ForeignChangeError  another writer was there between our write and our reading
     │   ├── ReadBackError       AWS does not show what was written
@@ -25,6 +26,8 @@ A message says what, where, expected and found; `hint` says what to do next. Nei
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from runbook_lib.printable import visible
 from runbook_lib.redaction import scrubbed
@@ -49,6 +52,7 @@ __all__ = [
     "StalePlanError",
     "TargetError",
     "ThrottledError",
+    "UnreachableError",
     "WaitError",
 ]
 
@@ -106,11 +110,20 @@ class Failed(RunbookError):
 
 
 class CallError(Failed):
+    """`heals` says whether the same call may well be answered in some minutes."""
+
     reason = "call"
+    heals: ClassVar[bool] = False
 
 
 class ThrottledError(CallError):
     reason = "throttled"
+    heals = True
+
+
+class UnreachableError(CallError):
+    reason = "unreachable"
+    heals = True
 
 
 class CredentialsError(CallError):

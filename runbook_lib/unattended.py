@@ -88,13 +88,20 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
 papermill_engines.register("watched", Watched)
 
 
+def notebook(number: str, option: str) -> str:
+    """Return a notebook's name by its number, which was given with `option`."""
+    names = {path.stem[:2]: path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
+    if number not in names:
+        meant = number.zfill(2)
+        hint = f"{option} {meant}" if meant in names else f"{option} with one of these"
+        raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(names)}", hint=hint)
+    return names[number]
+
+
 def notebooks(first: str = "00", last: str = "06") -> list[str]:
     """Return the names of the notebooks from `first` through `last`, by their numbers; 90 only where it is named."""
     names = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
-    numbers = [name[:2] for name in names]
-    for number in (first, last):
-        if number not in numbers:
-            raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(numbers)}", hint="--from 03")
+    notebook(first, "--from"), notebook(last, "--through")
     found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
     if not found:
         raise ParametersError(
