@@ -62,7 +62,10 @@ ALLOWED: dict[str, set[str]] = {
     "judging": {"parameters", "telemetry", "verdict"},
     "history": {"judging", "parameters", "record", "session", "survey", "telemetry"},
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
-    "checks": {"ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_lint"},
+    "checks": {
+        "ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_form",
+        "task_lint",
+    },
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
