@@ -12,8 +12,9 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -22,7 +23,7 @@ from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runbook_lib import approvals, parameters, record, unattended
+from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
@@ -32,13 +33,16 @@ from runbook_lib.printable import visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
+from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
-from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.wording import divided, fields_of, title_of
+
+if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
+    from runbook_lib import unattended
 
 
 class Commands(TyperGroup):
@@ -105,19 +109,21 @@ def run(
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
+    from runbook_lib import unattended
+
     given = _given(p, context.args)
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
     _say_ignored(parameters.load(environment, given))
-    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [word for option, value in again.items() if value for word in (option, value)]
     words += ["--rehearse"] * rehearse
     words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
     _tell(this, summary, failure, environment, words)
-    raise typer.Exit(EXIT[summary["outcome"]])
+    raise typer.Exit(unattended.EXIT[summary["outcome"]])
 
 
 @app.command()
@@ -142,6 +148,30 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
 
 
 @app.command()
+def rollback(
+    environment: Environment,
+    rehearse: Rehearsed = False,
+    force: Annotated[bool, typer.Option("--force", help="Even where stable runs no task.")] = False,
+) -> None:
+    """Put all traffic back on stable in one write, whatever else runs. It asks nobody and needs no record."""
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(f"rollback: {p.environment} is local, and the local mesh is {supervisor.absence()}")
+    named = {"environment": environment, "mode": "apply", **given}
+    session = patiently(lambda: open_session(named, "rollback"), _warn, time.sleep, time.monotonic)
+    back = roll_back(session, console.print, force=force)
+    told = [f"{divided(back.weights)}: " + ("read back" if back.decision else "nothing was left to roll back")]
+    for words in (*told, *back.notes, session.spare.words):
+        if words:
+            console.print(scrubbed(words))
+
+
+def _warn(words: str) -> None:
+    complaints.print(scrubbed(words))
+
+
+@app.command()
 def undo(
     run: RunName,
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
@@ -150,7 +180,9 @@ def undo(
     rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first. It stops on anybody else's change."""
-    with environ(RUNBOOK_TAKE_OVER=take_over):
+    from runbook_lib import unattended
+
+    with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
@@ -164,6 +196,7 @@ def undo(
             this.write("summed up", **end)
             this.summarise({**(this.summary() or {}), "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
+            console.print(f"record: head {this.head()['head'][:12]}")
 
 
 @app.command()
@@ -299,6 +332,14 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
         rate = 0 if silent else round(now.get("requests_per_second", 0))
         found[name] = {"requests_per_second": rate, **{key: now.get(key, 0) for key in kept}}
     return found
+
+
+def _tell_traffic(mesh: supervisor.LocalMesh) -> None:
+    for name, calls in _traffic(mesh).items():
+        console.print(f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed")
+        if calls["shed"]:
+            console.print(f"  {_shed(calls['shed'])}")
+    console.print("the local mesh is still up: look around, then `runbook local down`")
 
 
 def _shed(count: int) -> str:
@@ -468,15 +509,10 @@ def _tell(
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}")
+    console.print(f"record: {folder}, head {(summary.get('record') or this.head())['head'][:12]}")
     if this.opened.get("target") == "local" and (mesh := supervisor.running()):
-        for name, calls in _traffic(mesh).items():
-            console.print(
-                f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
-            )
-            if calls["shed"]:
-                console.print(f"  {_shed(calls['shed'])}")
-        console.print("the local mesh is still up: look around, then `runbook local down`")
+        with suppress(TargetError):  # a mesh that ends just now changes nothing in how the run has ended
+            _tell_traffic(mesh)
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 

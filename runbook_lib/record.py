@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -25,12 +26,13 @@ from filelock import FileLock, Timeout
 from runbook_lib import chain
 from runbook_lib.errors import LockError, ParametersError, RecordError
 from runbook_lib.place import Place, place_in
-from runbook_lib.plan import Change, fingerprint
+from runbook_lib.plan import Change, fingerprint, holds
 from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.redaction import redacted
 
 __all__ = [
     "Run",
+    "Spare",
     "called",
     "environments",
     "find",
@@ -136,6 +138,16 @@ class Run:
         found = chain.faults(chain.read_lines(self._read()))
         return [words for _, words, crashed in found if not crashed]
 
+    def cuts(self) -> list[str]:
+        """Return which lines a crash cut off, in words."""
+        found = chain.faults(chain.read_lines(self._read()))
+        return [words for _, words, crashed in found if crashed]
+
+    def digest_of(self, number: Any) -> str:
+        """Return the hash of a line by its number; "" where there is none."""
+        texts = [line.text for line in chain.read_lines(self._read()) if line.number == number]
+        return chain.digest(texts[0]) if texts else ""
+
     def head(self) -> dict[str, Any]:
         """Return how many lines the journal has, and the hash of the last, which the chain ends with."""
         lines = chain.read_lines(self._read())
@@ -161,6 +173,17 @@ class Run:
                 f"{why}: the record of run {self.id} is not as it was written: {wrong[0]}",
                 hint=f"runbook verify {self.id} names every such line",
             )
+
+    def kept(self, mark: str, live: Any) -> bool:
+        """Say whether what `mark` named is what is there now, or became it by this run's own writes alone."""
+        ours, pending = {mark}, dict[str, Any]()
+        for line in self.lines():
+            if line["event"] == "intended" and line.get("before") in ours:
+                pending[line["change"]["name"]] = line["change"]
+            elif line["event"] == "observed" and pending.pop(line["name"], None):
+                ours.add(str(line.get("after")))
+        made = any(_was_made(change, live) for change in pending.values())  # and a crash came before it was observed
+        return bool(mark) and (fingerprint(live) in ours or made)
 
     def _read(self) -> bytes:
         try:
@@ -242,6 +265,46 @@ class Run:
 
 def _see(run: str) -> str:
     return f"its record is beside it: runbook verify {run}"
+
+
+def _was_made(change: Any, live: Any) -> bool:
+    """Say whether a versioned state is exactly what a change that nobody observed would have made of it."""
+    before = change.get("expected")
+    both = isinstance(before, dict) and isinstance(live, dict) and "version" in before
+    return both and live.get("version") == before["version"] + 1 and holds(live, change.get("wanted"))
+
+
+@dataclass
+class Spare:
+    """What a run's folder would not take: lines in a folder of their own, or nowhere.
+
+    `why` is the last reason, "" where everything was recorded.
+    """
+
+    why: str = ""
+    kept: Run | None = None
+    lost: int = 0
+
+    def keep(self, write: Callable[[Run], None], error: RecordError) -> None:
+        """Let `write` put a line where there is room for it: in the state folder, or among temporary files."""
+        self.why = str(error.__cause__ or error.message)
+        for folder in (_user_state(), Path(tempfile.gettempdir())):
+            with suppress(OSError, RecordError):
+                if self.kept is None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self.kept = Run(Path(tempfile.mkdtemp(prefix="runbook-unrecorded-", dir=folder)))
+                write(self.kept)
+                return
+            self.kept = None
+        self.lost += 1
+
+    @property
+    def words(self) -> str:
+        """Say that the record is incomplete and where the rest is; "" where it is not."""
+        if not self.why:
+            return ""
+        where = f"what is missing is in {self.kept.folder}" if self.kept else "what is missing could be kept nowhere"
+        return f"the record is incomplete ({self.why}): {where}"
 
 
 def _append(file: Path, line: dict[str, Any]) -> None:
@@ -387,11 +450,13 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
         ) from None
     try:
         if outermost:
-            _write_note(lock, run, who)
+            with _writing(Path(lock.lock_file).parent):
+                _write_note(lock, run, who)
         yield
     finally:
         if outermost:
-            _note(lock).unlink(missing_ok=True)
+            with suppress(OSError):  # its folder may be gone; whoever looks at it looks at the lock too
+                _note(lock).unlink(missing_ok=True)
         lock.release()
 
 

@@ -16,7 +16,7 @@ from runbook_lib.ecs import Running
 from runbook_lib.iam import Credentials
 from runbook_lib.mesh_spec import Lifecycle, desired
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Plan
+from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.session import Session
 
 __all__ = ["Survey", "survey"]
@@ -52,6 +52,11 @@ class Survey:
         return self.engine.read_split(self.session)
 
     @property
+    def carried(self) -> str:
+        """What names the state of what carries the weights; "" where there is none."""
+        return fingerprint(self.split.state)
+
+    @property
     def canary_weight(self) -> int:
         """The canary's weight now, in percent."""
         weight: int = self.split.weights.get(self.parameters.shift.canary, 0)
@@ -60,7 +65,7 @@ class Survey:
     @property
     def lifecycle(self) -> Lifecycle:
         """Where the application stands."""
-        return Lifecycle(self.split.weights, self.split.retired)
+        return Lifecycle(self.split.written, self.split.retired)
 
     @property
     def retired(self) -> frozenset[str]:

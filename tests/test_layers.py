@@ -56,11 +56,13 @@ ALLOWED: dict[str, set[str]] = {
     "archive": {"errors", "parameters", "plan", "record", "session"},
     "undo": {"errors", "plan", "record", "session"},
     "approvals": {"errors", "plan", "record", "session"},
-    "verify": {"record", "redaction", "verdict"},
+    "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
     "wording": {"plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
-    "history": {"judging", "parameters", "record", "session", "survey", "telemetry"},
+    "history": {
+        "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
+    },
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
     "checks": {
         "ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_form",
@@ -69,10 +71,13 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
-    "hazards": {"approvals", "ecs", "history", "plan", "session", "survey", "telemetry", "wording"},
+    "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
+    "hazards": {
+        "approvals", "ecs", "errors", "history", "plan", "rollback", "session", "survey", "telemetry", "wording",
+    },
     "shift": {
         "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
-        "proof", "session", "survey", "telemetry", "trial", "verdict", "wording",
+        "proof", "rollback", "session", "survey", "telemetry", "trial", "verdict", "wording",
     },
     "drawing": {"printable"},
     "pictures": {"drawing"},
@@ -230,8 +235,9 @@ def test_only_record_touches_the_runs() -> None:
 
 
 def test_the_words_of_a_notebook_are_complete() -> None:
-    given = {name for name in imported(ROOT / "__init__.py") if name.count(".") == 2}
-    assert runbook_lib.__all__ == sorted(name.rsplit(".", 1)[1] for name in given)
+    for home, words in runbook_lib.HOMES.items():
+        assert {*words} <= {*importlib.import_module(f"runbook_lib.{home}").__all__}
+    assert {callable(getattr(runbook_lib, word)) for word in runbook_lib.__all__} == {True}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"cli", "__init__"}))
