@@ -15,6 +15,7 @@ from runbook_lib import record, undoable
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
+    TAKEN_BACK,
     TAKES_BACK,
     Answer,
     Call,
@@ -89,7 +90,7 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
         if asked:
             raise
         return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
-    needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
+    needs = dict.fromkeys(f"{m.notebook}{TAKEN_BACK}" for m in made if notebook not in ("", m.notebook))
     if run and changes:
         first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
         changes = (first, *changes[1:])

@@ -65,7 +65,10 @@ ALLOWED: dict[str, set[str]] = {
         "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
     },
     "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
-    "checks": {"ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_lint"},
+    "checks": {
+        "ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_form",
+        "task_lint",
+    },
     "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
