@@ -7,8 +7,8 @@ A notebook opens a session, surveys, plans, clears, applies, and looks again; wh
 import os
 
 if "RUNBOOK_PROCESS" not in os.environ:  # the local mesh's own processes need no words, and start six times faster
-    from runbook_lib.apply import apply
-    from runbook_lib.checks import check_environment
+    from runbook_lib.apply import apply, keep_or_put_back
+    from runbook_lib.checks import check_environment, require_checks
     from runbook_lib.gates import (
         evidence_for_removal,
         evidence_for_retirement,
@@ -56,10 +56,12 @@ __all__ = [
     "evidence_for_step",
     "evidence_of_path",
     "follow_shift",
+    "keep_or_put_back",
     "open_session",
     "plan_steps",
     "plan_undo",
     "read_history",
+    "require_checks",
     "shift_traffic",
     "show_changes",
     "show_checks",
