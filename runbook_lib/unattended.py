@@ -129,7 +129,7 @@ def run(
         with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
             with following(this, told.line):
-                executed, failure = _execute_all(this, names, given, told, interrupts)
+                executed, failure = _execute_all(this, names, given, p.mode, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
         this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
@@ -149,18 +149,27 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 
 def _execute_all(
-    this: record.Run, names: list[str], given: Mapping[str, Any], told: Told, interrupts: Interrupts
+    this: record.Run, names: list[str], given: Mapping[str, Any], mode: str, told: Told, interrupts: Interrupts
 ) -> tuple[list[dict[str, Any]], Failure | None]:
-    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure."""
+    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure.
+
+    In plan mode what 00 refuses ends nothing.
+    """
     executed: list[dict[str, Any]] = []
     for name in names:
         began = time.monotonic()
         failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
         outcome = _outcome(failure.error)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
-        if failure:
+        if failure and not _goes_on(name, outcome, names, mode):
             return executed, failure
     return executed, None
+
+
+def _goes_on(name: str, outcome: str, names: list[str], mode: str) -> bool:
+    """Say whether a run that only plans goes on: what 00 found is reported, and nothing will be written."""
+    checked = name == names[0] and name.startswith("00") and outcome == "refused"
+    return checked and mode == "plan" and len(names) > 1
 
 
 def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
