@@ -7,11 +7,11 @@ intention, call, read back, write down what was seen, wait where the change asks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jmespath
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
 from runbook_lib.errors import (
     Failed,
@@ -41,6 +41,10 @@ from runbook_lib.session import Session
 
 __all__ = ["Applied", "apply", "keep_or_put_back"]
 
+READ_AGAIN = 40  # times, until what was written must be seen
+READ_AGAIN_URGENT = 6  # whoever rolls back looks at it anew then
+READ_AGAIN_SECONDS = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -51,8 +55,10 @@ class Applied:
     answer: Any
 
 
-def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
+def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> list[Applied]:
     """Make a cleared plan's changes in order and return what was read after each.
+
+    What is `urgent`, a rollback, asks for no lock, and no disk can stop it: it is recorded as well as it can be.
 
     Raises GateError before the first write where evidence that protects traffic no longer
     holds, StalePlanError before a change whose thing is no longer as planned, ForeignChangeError or
@@ -63,10 +69,10 @@ def apply(session: Session, cleared: ClearedPlan) -> list[Applied]:
         raise TypeError(f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, *evidence) makes one")
     done: dict[str, Applied] = {}
     if session.applies and cleared.plan.changes:
-        with session.holding():
+        with nullcontext() if urgent else session.holding():
             _require_still_holding(cleared)
             for change in cleared.plan.changes:
-                done[change.name] = _make(session, change, done)
+                done[change.name] = _make(session, change, done, urgent=urgent)
     return list(done.values())
 
 
@@ -120,7 +126,7 @@ def _compared(now: Evidence, before: Evidence) -> str:
     return f"{now.name}: {now.found}{former}"
 
 
-def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Applied:
+def _make(session: Session, change: Change, done: Mapping[str, Applied], *, urgent: bool = False) -> Applied:
     change = _filled(change, {name: applied.answer for name, applied in done.items()})
     change = replace(change, call=_resolved(session, change.call))
     for wait in change.ready:
@@ -128,36 +134,40 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied]) -> Appl
     before = session.read(change.reading)
     if not holds(before, change.expected):
         raise _stale(change, before)
-    run = session.join_run()
-    run.intended(session.notebook, change, before)
+    if urgent:
+        session.note(lambda run: run.intended(session.notebook, change, before))
+    else:
+        session.join_run().intended(session.notebook, change, before)
     try:
         answer = session.write(change.call)
-        change = _filled(change, {change.name: answer})
-        state = _read_back(session, change, before, answer)
+        made = _filled(change, {change.name: answer})
+        state = _read_back(session, made, before, answer, READ_AGAIN_URGENT if urgent else READ_AGAIN)
     except RunbookError as error:
-        run.write("failed", notebook=session.notebook, name=change.name, error=error.message)
+        _note_failure(session, change, error)
         raise
-    run.observed(session.notebook, change, state, answer)
-    _await(session, change)
-    return Applied(change, state, answer)
+    session.note(lambda run: run.observed(session.notebook, made, state, answer))
+    _await(session, made)
+    return Applied(made, state, answer)
 
 
-def _read_back(session: Session, change: Change, before: Any, answer: Any) -> Any:
+def _note_failure(session: Session, change: Change, error: RunbookError) -> None:
+    said = {"notebook": session.notebook, "name": change.name, "error": error.message}
+    session.note(lambda run: run.write("failed", **said))
+
+
+def _read_back(session: Session, change: Change, before: Any, answer: Any, tries: int) -> Any:
     """Return the state after a change; a fresh thing may take some seconds until every reader sees it."""
-    tries = Retrying(
-        stop=stop_after_attempt(40),
-        wait=wait_fixed(0.5),
-        sleep=session.sleep,
-        retry=retry_if_result(lambda state: not holds(state, change.wanted)),
-    )
-    try:
-        state = tries(session.read, change.reading)
-    except RetryError as error:
-        state = error.last_attempt.result()
+    state = session.read(change.reading)
+    for _ in range(tries):
+        if holds(state, change.wanted):
+            break
+        session.sleep(READ_AGAIN_SECONDS)
+        state = session.read(change.reading)
+    else:
         raise ReadBackError(
             f"{change.name}: AWS does not show what was written:\n{_shown(change.wanted, state)}",
             hint="somebody else may be changing it; run the notebook again to see where things stand",
-        ) from None
+        )
     _refuse_foreign(change, before, jmespath.search(change.reading.query, answer), state)
     return state
 
@@ -183,7 +193,7 @@ def _await(session: Session, change: Change) -> None:
         if change.waits and not holds(found := session.read(change.reading), change.wanted):
             raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}")
     except Failed as error:
-        session.join_run().write("failed", notebook=session.notebook, name=change.name, error=error.message)
+        _note_failure(session, change, error)
         if change.back_on_failure and change.inverse:
             _go_back(session, change, change.inverse)
             raise type(error)(f"{error.message}\n{change.name} was put back as it was", hint=error.hint) from error

@@ -24,7 +24,7 @@ def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> di
     """
     _require_under_way(session, run)
     rule = session.parameters.shift.approvals
-    until = datetime.now(UTC) + timedelta(minutes=rule.valid_minutes)
+    until = datetime.fromtimestamp(session.now(), UTC) + timedelta(minutes=rule.valid_minutes)
     given = {
         "approver": approver or session.identity.arn,
         "plan": plan.hash,
@@ -36,8 +36,11 @@ def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> di
 
 
 def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
-    """Return the approval of exactly this plan that holds now, None where there is none; only reads."""
-    return next((a for a in _given(session, plan) if _until(a) > datetime.now(UTC)), None)
+    """Return the approval of exactly this plan that holds now, None where there is none; only reads.
+
+    Now is the time at AWS: it was given on one machine, and is looked at on another.
+    """
+    return next((a for a in _given(session, plan) if _until(a).timestamp() > session.now()), None)
 
 
 def hold(run: Run, by: str) -> None:

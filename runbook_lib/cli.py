@@ -13,7 +13,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -22,7 +22,7 @@ from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runbook_lib import approvals, parameters, record, unattended
+from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
@@ -34,13 +34,16 @@ from runbook_lib.printable import visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
+from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import ENGINES, survey
-from runbook_lib.unattended import EXIT, environ
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.wording import divided, fields_of, harm_words, title_of
+
+if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
+    from runbook_lib import unattended
 
 
 class Commands(TyperGroup):
@@ -107,19 +110,21 @@ def run(
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
+    from runbook_lib import unattended
+
     given = _given(p, context.args)
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
     _say_ignored(parameters.load(environment, given))
-    with telling(console) as told, environ(RUNBOOK_TAKE_OVER=take_over):
+    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [word for option, value in again.items() if value for word in (option, value)]
     words += ["--rehearse"] * rehearse
     words += [word for name, value in zip(p, context.args, strict=True) for word in ("-p", name, value)]
     _tell(this, summary, failure, environment, words)
-    raise typer.Exit(EXIT[summary["outcome"]])
+    raise typer.Exit(unattended.EXIT[summary["outcome"]])
 
 
 @app.command()
@@ -144,6 +149,30 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
 
 
 @app.command()
+def rollback(
+    environment: Environment,
+    rehearse: Rehearsed = False,
+    force: Annotated[bool, typer.Option("--force", help="Even where stable runs no task.")] = False,
+) -> None:
+    """Put all traffic back on stable in one write, whatever else runs. It asks nobody and needs no record."""
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(f"rollback: {p.environment} is local, and the local mesh is {supervisor.absence()}")
+    named = {"environment": environment, "mode": "apply", **given}
+    session = patiently(lambda: open_session(named, "rollback"), _warn, time.sleep, time.monotonic)
+    back = roll_back(session, console.print, force=force)
+    told = [f"{divided(back.weights)}: " + ("read back" if back.decision else "nothing was left to roll back")]
+    for words in (*told, *back.notes, session.spare.words):
+        if words:
+            console.print(scrubbed(words))
+
+
+def _warn(words: str) -> None:
+    complaints.print(scrubbed(words))
+
+
+@app.command()
 def undo(
     run: RunName,
     notebook: Annotated[str, typer.Option(help="Only this notebook's part, by its number: 05.")] = "",
@@ -152,7 +181,9 @@ def undo(
     rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first. It stops on anybody else's change."""
-    with environ(RUNBOOK_TAKE_OVER=take_over):
+    from runbook_lib import unattended
+
+    with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
         part = unattended.notebooks(notebook, notebook)[0] if notebook else ""

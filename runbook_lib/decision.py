@@ -46,6 +46,6 @@ class Decision:
 
 
 def write_down(session: Session, decision: Decision) -> Decision:
-    """Write a decision into the record, and return it."""
-    session.join_run().write("decision", **decision.line)
+    """Write a decision into the record as well as it can be, and return it."""
+    session.note(lambda run: run.write("decision", **decision.line))
     return decision

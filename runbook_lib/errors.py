@@ -12,6 +12,7 @@
     ├── Failed                  something was attempted and did not end well   exit 1
     │   ├── CallError           AWS refused or could not be reached
     │   │   ├── ThrottledError      too many calls
+    │   │   ├── UnreachableError    no answer, or one that AWS cannot serve just now
     │   │   └── CredentialsError    they have run out
     │   ├── ForeignChangeError  another writer was there between our write and our reading
     │   ├── ReadBackError       AWS does not show what was written
@@ -51,6 +52,7 @@ __all__ = [
     "StalePlanError",
     "TargetError",
     "ThrottledError",
+    "UnreachableError",
     "WaitError",
 ]
 
@@ -108,11 +110,20 @@ class Failed(RunbookError):
 
 
 class CallError(Failed):
+    """`heals` says whether the same call may well be answered in some minutes."""
+
     reason = "call"
+    heals: ClassVar[bool] = False
 
 
 class ThrottledError(CallError):
     reason = "throttled"
+    heals = True
+
+
+class UnreachableError(CallError):
+    reason = "unreachable"
+    heals = True
 
 
 class CredentialsError(CallError):

@@ -244,7 +244,7 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
 def _requests(found: Survey, service: str) -> int:
     """Count what reached a service of late; its sidecar's own count includes its health checks."""
     session, p = found.session, found.parameters
-    until = telemetry.complete_until(session, session.wall())
+    until = telemetry.complete_until(session, session.now())
     checked = p.services[service].health_check is not None
     series = found.engine.series(p)[service]["requests"] if checked else (found.engine.inbound(p, service),)
     since = until - p.retirement.quiet_seconds
@@ -257,10 +257,10 @@ def evidence_of_path(found: Survey) -> Evidence:
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
     series = found.engine.series(p)[p.shift.stable]["requests"]
-    began, period = session.wall(), p.telemetry.period_seconds
+    began, period = session.now(), p.telemetry.period_seconds
     out = into = 0
     for _ in session.looks(name, p.telemetry.delay_seconds + 3 * period + 10, min(period, 5)):
-        until = telemetry.complete_until(session, session.wall())
+        until = telemetry.complete_until(session, session.now())
         out = sum(telemetry.read_requests(session, one, began, until) for one in series)
         into = telemetry.read_requests(session, found.engine.inbound(p, p.shift.stable), began, until)
         if out and into:

@@ -6,21 +6,24 @@ It only reads. What comes of a hazard, a hold or the way back, is `shift`'s to d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.approvals import holds
-from runbook_lib.history import read_attempt
+from runbook_lib.errors import RecordError
+from runbook_lib.history import ENDED, read_attempt
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence
+from runbook_lib.rollback import read_signature
 from runbook_lib.session import Session
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
 __all__ = ["Hazard", "Hazards"]
 
+WORD_SECONDS = 3  # until whoever rolled back has said so
 SHORT_LOOKS = 3  # in a row in which tasks are missing or unhealthy, until that is no mere replacement of one
 
 
@@ -45,7 +48,7 @@ class Hazards:
 
     def begin(self) -> None:
         """Take every hold written so far for settled."""
-        self.settled = len(holds(self.session.join_run()))
+        self.settled = len(_read(lambda: holds(self.session.join_run())))
 
     def evidence(self) -> tuple[Evidence, ...]:
         """Return what a step needs beforehand: somebody to go back to, and no alarm that rings or is not there.
@@ -73,13 +76,33 @@ class Hazards:
 
     def of_weights(self, found: Survey, step: int) -> Hazard | None:
         """Return what weights mean that are not this step's: somebody said go back, or wrote on their own."""
-        live = dict(found.split.weights)
-        if live == self.shift.weights_at(step):
+        live, oddity = dict(found.split.weights), self.of_targets(found)
+        if live == self.shift.weights_at(step) and not oddity:
             return None
-        newest = (read_attempt(self.session, ended=True) or [{"phase": ""}])[-1]
-        if newest["phase"] == "rolled back" and live == self.shift.weights_at(0):
-            return Hazard("by_hand", newest["words"], "gone back")
-        return Hazard("foreign_change", f"somebody changed the weights to {divided(live)}")
+        if live and not live.get(self.shift.canary):
+            return Hazard("by_hand", self._word_of_rollback(found), "gone back")
+        return oddity or Hazard("foreign_change", f"somebody changed the weights to {divided(live)}")
+
+    def of_targets(self, found: Survey) -> Hazard | None:
+        """Return what nobody who shifts between these two services can have written."""
+        words = found.split.oddity((self.shift.stable, self.shift.canary))
+        return Hazard("foreign_change", words) if words else None
+
+    def _word_of_rollback(self, found: Survey) -> str:
+        """Return who rolled back, from this machine's record or the mark left at AWS: either comes a moment later."""
+        since = max((line["at"] for line in self.journal if line["phase"] == "written"), default=0.0)
+        for _ in self.session.looks("word of who rolled back", WORD_SECONDS, 0.5):
+            newest = self.recorded_end()
+            if newest and newest["at"] >= since:
+                return str(newest["words"])
+            if words := read_signature(found, since):
+                return f"by hand: {words}"
+        return f"somebody gave {self.shift.stable} all of the canary's traffic, and left no word of it"
+
+    def recorded_end(self) -> Mapping[str, Any] | None:
+        """Return the decision that ended the newest attempt, where this machine's record has one."""
+        decisions = _read(lambda: read_attempt(self.session, ended=True))
+        return decisions[-1] if decisions and decisions[-1]["phase"] in ENDED else None
 
     def _others(self) -> Iterator[Hazard]:
         yield from self._of_tasks()
@@ -91,8 +114,13 @@ class Hazards:
         silent = [name for name, state in alarms.items() if state == "INSUFFICIENT_DATA"]
         if silent and self.alarms_alone:
             yield Hazard("alarm_missing", f"without data, and the only judge of errors: {', '.join(silent)}")
-        if new := holds(self.session.join_run())[self.settled :]:
-            yield Hazard("hold", f"held by {new[-1]['by']}")
+        if held := self.held():
+            yield held
+
+    def held(self) -> Hazard | None:
+        """Return the hold that somebody wrote since the shift began; no AWS is needed to see it."""
+        new = _read(lambda: holds(self.session.join_run()))[self.settled :]
+        return Hazard("hold", f"held by {new[-1]['by']}") if new else None
 
     def _of_tasks(self) -> Iterator[Hazard]:
         """Too few tasks for some looks in a row end a step; none at all, at once."""
@@ -119,3 +147,11 @@ class Hazards:
         """Return how many tasks stable ran when the attempt began: it may have to take everything back."""
         counts = [line["tasks"].get(self.shift.stable, 0) for line in self.journal if line.get("tasks")]
         return counts[-1] if counts else 0
+
+
+def _read(record: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what a record says; one that cannot be read says nothing, and stops nobody who watches."""
+    try:
+        return record()
+    except RecordError:
+        return []

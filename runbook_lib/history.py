@@ -18,7 +18,7 @@ from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
 
-__all__ = ["History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
+__all__ = ["ENDED", "History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
 
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
 ENDED = ("rolled back", "settled")  # what it ends with where it fails
@@ -64,7 +64,7 @@ def read_history(session: Session) -> History:
     if written and session.connection.carries_traffic:
         series = survey(session).engine.series(p)
         last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
-        until = min(telemetry.complete_until(session, session.wall()), last)
+        until = min(telemetry.complete_until(session, session.now()), last)
         seen = telemetry.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
     return seen_as(p, seen, events, since=written[0] if written else 0.0)
 
@@ -103,15 +103,22 @@ def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
 
 
 def _newest_attempt(session: Session) -> list[dict[str, Any]]:
-    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any."""
+    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any.
+
+    A rollback by somebody who did not watch it has a run of its own, and belongs to the attempt that it ended.
+    """
     p = session.parameters
     both = {p.shift.stable, p.shift.canary}
+    rollbacks: list[dict[str, Any]] = []
     for run in record.runs(p.environment, p.records, session.place):
         events = [_event(line) for line in run.lines() if line["event"] in ("decision", "approved", "hold")]
         ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
-        if any(e["event"] == "decision" for e in ours):
-            return _last_attempt(ours)
-    return []
+        phases = {e["phase"] for e in ours if e["event"] == "decision"}
+        if phases - {*ENDED}:
+            return _last_attempt(sorted([*ours, *rollbacks], key=lambda e: float(e["at"])))
+        if phases:
+            rollbacks = [*ours, *rollbacks]
+    return _last_attempt(rollbacks)
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any]:

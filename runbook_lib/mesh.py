@@ -7,7 +7,9 @@ the runbook asks of an engine is `read_split`, `plan_split`, `plan_settle`, `ref
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,20 +39,25 @@ __all__ = [
     "counted",
     "hostnames",
     "inbound",
+    "plan_mark",
     "plan_removal",
     "plan_retirement",
+    "plan_rollback",
     "plan_settle",
     "plan_split",
     "plan_step",
     "plan_trial",
     "plan_trial_end",
     "read_live",
+    "read_mark",
     "read_split",
     "read_trial",
+    "read_weights",
     "references",
     "routes_in",
     "series",
     "serves",
+    "shares",
     "unmatched",
 ]
 
@@ -71,6 +78,9 @@ NOTEBOOKS = {
 }
 RETIRED = "runbook:retired"
 COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target
+ROLLED_BACK = "runbook:rolled-back"
+NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
+TAKE_OUT = "it is not this shift's to move: take it out of the route, or shift with a file that names it"
 
 Live = Mapping[str, Any]
 """The state of each resource by its key; None where it is absent."""
@@ -210,23 +220,66 @@ def _protocols(resource: Resource, spec: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How the traffic is divided now, with what a change of it must find unchanged."""
+    """How the traffic is divided now, with what a change of it must find unchanged.
+
+    `weights` are shares in whole percent, which is what a weight means: its part of the sum of all.
+    """
 
     resource: Resource
     weights: Mapping[str, int]
     state: Mapping[str, Any] | None
     retired: frozenset[str]
 
+    @property
+    def written(self) -> dict[str, int]:
+        """The weights as they stand in the route, whatever they sum to."""
+        return _weights_in(self.state)
+
+    def oddity(self, names: Collection[str]) -> str:
+        """Say why these weights cannot be a shift's between two services; "" where they can."""
+        targets = _targets_in(self.state)
+        others = sorted({t["virtualNode"] for t in targets} - {*names})
+        if others:
+            return f"{', '.join(others)} is a target too, and no part of this shift: {self.as_written}"
+        if len(targets) > len(self.written):
+            return f"a service is a target twice: {self.as_written}"
+        return "" if sum(self.written.values()) == 100 or self.state is None else self._unlike_percents()
+
+    def _unlike_percents(self) -> str:
+        total = sum(self.written.values())
+        if total == 0:
+            return "every weight is 0, and Envoy keeps the weights it had before"
+        alone = sorted(self.written.values())[:-1]
+        if not any(alone):  # 1 and 0: all of it for one, by whatever number
+            return ""
+        return f"the weights do not sum to 100 but to {total}, so nobody meant percents: {self.as_written}"
+
+    @property
+    def as_written(self) -> str:
+        """The weights as they stand in the route, with the shares they come to."""
+        total = sum(self.written.values())
+        own = [f"{name} {weight}" for name, weight in self.written.items()]
+        shares = [f"{100 * weight / total:.4g} %" for weight in self.written.values()] if total else []
+        return ", ".join(own) + (f" (shares of {', '.join(shares)})" if shares and total != 100 else "")
+
 
 def read_split(session: Session) -> Split:
     """Read how the route under shift divides the traffic, and who has been retired from it."""
+    split = read_weights(session)
+    if split.state is None:
+        return split
+    retired = session.read(_retired_reading(split.state["arn"]))
+    return replace(split, retired=frozenset((retired or "").split()))
+
+
+def read_weights(session: Session) -> Split:
+    """Read how the route under shift divides the traffic, by one call, and nothing of who was retired."""
     p = session.parameters
     resource = Resource("route", _route(p, p.route), {}, "05", tags(p))
     state = session.read(reading("route", resource.names))
-    retired = session.read(_retired_reading(state["arn"])) if state else None
     weights = _weights_in(state)
     session.saw(weights)
-    return Split(resource, weights, state, frozenset((retired or "").split()))
+    return Split(resource, shares(weights), state, frozenset())
 
 
 def _route(p: Parameters, name: str) -> dict[str, str]:
@@ -234,9 +287,32 @@ def _route(p: Parameters, name: str) -> dict[str, str]:
 
 
 def _weights_in(state: Mapping[str, Any] | None) -> dict[str, int]:
-    if state is None:
-        return {}
-    return {t["virtualNode"]: t["weight"] for t in state["spec"][_variant(state)]["action"]["weightedTargets"]}
+    found: Counter[str] = Counter()
+    for target in _targets_in(state):
+        found[target["virtualNode"]] += target["weight"]
+    return dict(found)
+
+
+def _targets_in(state: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return list(state["spec"][_variant(state)]["action"]["weightedTargets"]) if state else []
+
+
+def shares(weights: Mapping[str, int]) -> dict[str, int]:
+    """Return weights as shares of their sum in whole percent that sum to 100; who has any has at least 1.
+
+    Where every weight is 0 nobody has a share.
+    """
+    total = sum(weights.values())
+    if total in (0, 100):
+        return dict(weights)
+    whole = {name: max(100 * weight // total, min(weight, 1)) for name, weight in weights.items()}
+    lost = {name: 100 * weight / total - whole[name] for name, weight in weights.items()}
+    missing = max(100 - sum(whole.values()), 0)
+    for name in sorted(lost, key=lambda name: -lost[name])[:missing]:
+        whole[name] += 1
+    largest = max(whole, key=lambda name: whole[name])
+    whole[largest] += 100 - sum(whole.values())
+    return whole
 
 
 def _variant(state: Mapping[str, Any]) -> str:
@@ -251,17 +327,45 @@ def plan_split(
 
     With `rewrite` weights that are in force are written once more: the way back, rehearsed.
 
-    Raises PlanError where there is no route, or weights are not whole percents that sum to 100.
+    Raises PlanError where there is no route, weights are not whole percents that sum to 100, or one would lose
+    its traffic that they do not name.
     """
-    state = _there(split)
+    _there(split)
     whole = all(type(w) is int and 0 <= w <= 100 for w in weights.values())
     if not whole or sum(weights.values()) != 100 or not 1 <= len(weights) <= 10:
         raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
-    if dict(weights) == dict(split.weights) and not rewrite:
+    if left_out := sorted(split.written.keys() - weights.keys() - split.retired):
+        raise PlanError(
+            f"{split.resource.key}: {', '.join(left_out)} is a target too: {split.as_written}",
+            hint=TAKE_OUT,
+        )
+    if dict(weights) == split.written and not rewrite:
         return Plan(title)
-    spec = {_variant(state): {"action": {"weightedTargets": targets(weights)}}}
-    change = _update(split.resource, state, merged(state["spec"], spec))
-    return Plan(title, (replace(change, verb="shift"),))
+    return Plan(title, (_shifted(split, targets(weights)),))
+
+
+def _shifted(split: Split, wanted: Sequence[Mapping[str, Any]]) -> Change:
+    """Return the change to these targets; whatever else one says that stays is kept."""
+    state = _there(split)
+    spec = {_variant(state): {"action": {"weightedTargets": list(wanted)}}}
+    return replace(_update(split.resource, state, merged(state["spec"], spec)), verb="shift")
+
+
+def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
+    """Plan that stable gets all that the canary has, in one write; what somebody else's target has stays.
+
+    Without changes where the canary has none.
+    """
+    _there(split)
+    written = split.written
+    moved = {**written, stable: written.get(stable, 0) + written.get(canary, 0), canary: 0}
+    if not written.get(canary) and any(written.values()):
+        return Plan("rollback")
+    if not moved.keys() - {stable, canary}:
+        moved = {stable: 100, canary: 0}
+    elif max(moved.values()) > 100:  # no weight may be more
+        moved = shares(moved)
+    return Plan("rollback", (_shifted(split, targets(moved)),))
 
 
 def _there(split: Split) -> Mapping[str, Any]:
@@ -270,9 +374,31 @@ def _there(split: Split) -> Mapping[str, Any]:
     return split.state
 
 
+def plan_mark(split: Split, before: str, words: str) -> Plan:
+    """Plan a mark on the route that says who rolled back, for whoever watches elsewhere; `before` is the last one."""
+    arn, value = _there(split)["arn"], NO_TAG.sub("-", words)[:256]
+    mark = Change(
+        name=f"mark {split.resource.key} as rolled back",
+        verb="tag",
+        call=Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": ROLLED_BACK, "value": value}]}),
+        reading=_tag_reading(arn, ROLLED_BACK),
+        expected=before or None,
+        wanted=value,
+        no_inverse="it says who rolled back, and when",
+    )
+    return Plan("rollback", (mark,))
+
+
+def read_mark(session: Session, split: Split) -> str:
+    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
+    return session.read(_tag_reading(_there(split)["arn"], ROLLED_BACK)) or ""
+
+
 def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the route with one target left, and the mark of who was retired."""
-    plan = plan_split(split, {survivor: 100}, title="06_tear_down_service_b")
+    gone = {retire, *split.retired}
+    settled = {name: weight for name, weight in split.written.items() if name not in gone} | {survivor: 100}
+    plan = Plan("06_tear_down_service_b", (_shifted(split, targets(settled)),) if settled != split.written else ())
     if retire in split.retired:
         return plan
     arn = _there(split)["arn"]
@@ -296,8 +422,12 @@ def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
 
 
 def _retired_reading(arn: str) -> Reading:
+    return _tag_reading(arn, RETIRED)
+
+
+def _tag_reading(arn: str, key: str) -> Reading:
     call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
-    return Reading(call, f"tags[?key=='{RETIRED}'].value | [0]", absent=("NotFoundException",))
+    return Reading(call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",))
 
 
 def series(p: Parameters) -> dict[str, dict[str, tuple[Series, ...]]]:

@@ -37,7 +37,7 @@ SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp
 class Lifecycle:
     """Where the application stands, as read from AWS.
 
-    `weights` is what the route under shift gives each target, in percent; empty where there is no route.
+    `weights` are those of the route under shift, as they stand there; empty where there is no route.
     """
 
     weights: Mapping[str, int] = field(default_factory=dict)

@@ -83,7 +83,7 @@ def looked_back(found: Survey) -> int:
 def measure_traffic(found: Survey) -> Traffic | None:
     """Read the traffic of late, None where no request was counted; raise CallError where it cannot be read."""
     session = found.session
-    until = telemetry.complete_until(session, session.wall())
+    until = telemetry.complete_until(session, session.now())
     series = found.engine.series(found.parameters)
     seen = telemetry.read_intervals(session, series, until - looked_back(found), until)
     busy = [interval for interval in seen if interval.requests]

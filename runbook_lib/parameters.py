@@ -291,6 +291,8 @@ class Shift(Strict):
     )
     bake_seconds: Seconds = Field(description="watched at each step")
     prove_seconds: Seconds = Field(600, description="until traffic must show a new weight")
+    blind_minutes: Positive = Field(10, description="a shift that cannot look, AWS being away, tries again for so long")
+    on_blind: Literal["hold", "roll_back"] = Field("hold", description="when that time is over")
     allow_unprovable: bool = Field(False, description="bake although this traffic could never make it PASS")
     trial: Trial | None = Field(None, description="try the canary with test requests first; null: do not")
     alarms: list[str] = Field([], description="CloudWatch alarms; one in ALARM rolls back")

@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from runbook_lib.redaction import redacted
 
 __all__ = [
     "Run",
+    "Spare",
     "called",
     "environments",
     "find",
@@ -244,6 +246,39 @@ def _see(run: str) -> str:
     return f"its record is beside it: runbook verify {run}"
 
 
+@dataclass
+class Spare:
+    """What a run's folder would not take: lines in a folder of their own, or nowhere.
+
+    `why` is the last reason, "" where everything was recorded.
+    """
+
+    why: str = ""
+    kept: Run | None = None
+    lost: int = 0
+
+    def keep(self, write: Callable[[Run], None], error: RecordError) -> None:
+        """Let `write` put a line where there is room for it: in the state folder, or among temporary files."""
+        self.why = str(error.__cause__ or error.message)
+        for folder in (_user_state(), Path(tempfile.gettempdir())):
+            with suppress(OSError, RecordError):
+                if self.kept is None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self.kept = Run(Path(tempfile.mkdtemp(prefix="runbook-unrecorded-", dir=folder)))
+                write(self.kept)
+                return
+            self.kept = None
+        self.lost += 1
+
+    @property
+    def words(self) -> str:
+        """Say that the record is incomplete and where the rest is; "" where it is not."""
+        if not self.why:
+            return ""
+        where = f"what is missing is in {self.kept.folder}" if self.kept else "what is missing could be kept nowhere"
+        return f"the record is incomplete ({self.why}): {where}"
+
+
 def _append(file: Path, line: dict[str, Any]) -> None:
     """Append a line that carries the hash of the one before it; whoever else appends waits."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -387,11 +422,13 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
         ) from None
     try:
         if outermost:
-            _write_note(lock, run, who)
+            with _writing(Path(lock.lock_file).parent):
+                _write_note(lock, run, who)
         yield
     finally:
         if outermost:
-            _note(lock).unlink(missing_ok=True)
+            with suppress(OSError):  # its folder may be gone; whoever looks at it looks at the lock too
+                _note(lock).unlink(missing_ok=True)
         lock.release()
 
 

@@ -11,22 +11,23 @@ import ast
 import atexit
 import os
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jmespath
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from filelock import FileLock
-from IPython.core.getipython import get_ipython
 
 from runbook_lib import parameters as files
 from runbook_lib import record
@@ -34,9 +35,11 @@ from runbook_lib.errors import (
     CallError,
     CredentialsError,
     ParametersError,
+    RecordError,
     RunbookError,
     TargetError,
     ThrottledError,
+    UnreachableError,
     WaitError,
 )
 from runbook_lib.identity import (
@@ -60,6 +63,8 @@ from runbook_lib.redaction import scrubbed
 __all__ = ["Session", "ignored", "open_session", "opening"]
 
 READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
+SKEW_SECONDS = 5.0  # that AWS's time may differ from what is known of it; a Date has whole seconds
+ASKED = "runbook_asked"
 LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 CALL_ERRORS = ClientError, BotoCoreError, ResponseParserError  # the last: what answered was not AWS
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
@@ -68,6 +73,7 @@ NOT_ENDING = Lifetime("permanent", "the local mesh")
 UNKNOWN = Identity("", "")
 NOBODY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
 
+T = TypeVar("T")
 Connect = Callable[[Parameters], "Connection"]
 
 
@@ -115,8 +121,15 @@ class Session:
     """Why nothing is called any more: the credentials became another account's."""
     traffic: str = ""
     """How traffic was divided when it was last read, in words: whoever must stop says it."""
+    ahead: float | None = None
+    """How far AWS's time is ahead of the monotonic clock; None until somebody asks for the time."""
+    moved: float = 0.0
+    """By how many seconds in all AWS's time was found to be another than this machine's clock had said."""
+    outlast: Callable[[Callable[[], Any], CallError], Any] | None = None
+    """Asks again what a call that reads failed at, and returns the answer, or raises; None: it fails."""
     run: record.Run | None = None
     lock: FileLock | None = None
+    spare: record.Spare = field(default_factory=record.Spare)
 
     @property
     def applies(self) -> bool:
@@ -128,6 +141,24 @@ class Session:
         """How a command names this environment, its rehearsal as such."""
         return shlex.quote(self.file) + (" --rehearse" if self.given.get("target") == "local" else "")
 
+    def now(self) -> float:
+        """Return the time at AWS, in seconds since 1970.
+
+        It begins with this machine's clock and goes on with the monotonic one: whoever sets the machine's clock moves
+        no bake and no approval. An answer's Date that is far off sets it right (a machine that was asleep, or wrong).
+        """
+        if self.ahead is None:
+            self.ahead = self.wall() - self.clock()
+        return self.clock() + self.ahead
+
+    def hear(self, at: float, asked: float) -> None:
+        """Hear the time at AWS, whole seconds since 1970, in an answer to what was asked at a moment of the clock."""
+        now, ahead = self.now(), self.now() - self.clock()
+        early, late = asked + ahead - SKEW_SECONDS, now + SKEW_SECONDS
+        if not early <= at <= late:
+            self.moved += at - now
+            self.ahead = at - self.clock()
+
     def read(self, reading: Reading) -> Any:
         """Return the state a reading shows, ABSENT where the thing is not there."""
         if not reading.call.operation.startswith(READS):
@@ -135,23 +166,39 @@ class Session:
         arguments = self._resolved(reading.call.arguments)
         if any(value is None or value == [] for value in arguments.values()):
             return None
-        try:
-            answer = self._call(reading.call, arguments)
-        except CallError as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
-                return None
-            raise
-        return jmespath.search(reading.query, answer)
+
+        def ask() -> Any:
+            try:
+                answer = self._call(reading.call, arguments)
+            except CallError as error:
+                cause = error.__cause__
+                if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
+                    return None
+                raise
+            return jmespath.search(reading.query, answer)
+
+        return self._outlasting(ask)
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
         """Return every item of a paginated list call."""
-        call = Call(service, operation, arguments)
+
+        def ask() -> list[Any]:
+            try:
+                pages = self._client(service).get_paginator(operation).paginate(**arguments)
+                return [item for page in pages for item in page.get(key, [])]
+            except CALL_ERRORS as error:
+                raise self._error(Call(service, operation, arguments), error) from error
+
+        return self._outlasting(ask)
+
+    def _outlasting(self, ask: Callable[[], T]) -> T:
+        """Return what is asked; what fails may be asked again by whoever watches."""
         try:
-            pages = self._client(service).get_paginator(operation).paginate(**arguments)
-            return [item for page in pages for item in page.get(key, [])]
-        except CALL_ERRORS as error:
-            raise self._error(call, error) from error
+            return ask()
+        except CallError as error:
+            if self.outlast is None:
+                raise
+            return cast("T", self.outlast(ask, error))
 
     def write(self, call: Call) -> Any:
         """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
@@ -183,7 +230,9 @@ class Session:
                     return
                 self.waiting(what, passed, most)
                 if not told and passed >= LONG_SECONDS and (run := _executing()):
-                    run.write("waiting", notebook=self.notebook, what=what, since=since, most=round(most))
+                    said = {"notebook": self.notebook, "what": what, "since": since, "most": round(most)}
+                    with suppress(RecordError):  # nothing but a word to whoever looks on
+                        run.write("waiting", **said)
                     told = True
                 self.sleep(interval)
         finally:
@@ -275,6 +324,16 @@ class Session:
                 self.run.write("joined", world=place.world)
         return self.run
 
+    def note(self, write: Callable[[record.Run], None]) -> None:
+        """Let `write` put a line into the run, or beside it where its folder takes none: no disk stops what is watched.
+
+        What then is missing in the record, and where it is, `spare` says.
+        """
+        try:
+            write(self.join_run())
+        except RecordError as error:
+            self.spare.keep(write, error)
+
     @contextmanager
     def holding(self) -> Iterator[None]:
         """Hold the environment against every other run on this machine; raise LockError where one holds it."""
@@ -308,8 +367,14 @@ class Session:
         made = _call_error(call, error)
         return self._standing(made) if isinstance(made, CredentialsError) else made
 
-    def _count(self, model: Any, **_: Any) -> None:
+    def _count(self, model: Any, context: dict[str, Any], **_: Any) -> None:
         self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
+        context[ASKED] = self.clock()
+
+    def _hear(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        said = getattr(http_response, "headers", {}).get("Date")
+        with suppress(TypeError, ValueError):  # no date, or none that can be read, tells nothing
+            self.hear(parsedate_to_datetime(said or "").timestamp(), context[ASKED])
 
     def counts(self) -> dict[str, int]:
         """Return how many calls read and how many wrote."""
@@ -320,13 +385,15 @@ class Session:
         """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
         if run := _executing():
             by = os.environ.get("RUNBOOK_PID")  # another process may have taken the run over
-            run.write("ended", word=error.reason, error=type(error).__name__, by=by)
+            with suppress(RecordError):  # the error itself says it too
+                run.write("ended", word=error.reason, error=type(error).__name__, by=by)
 
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
         run = _executing() or self.run
         if run and run.folder.is_dir():
-            run.write("calls", notebook=self.notebook, **self.counts())
+            with suppress(RecordError):
+                run.write("calls", notebook=self.notebook, **self.counts())
 
 
 def _executing() -> record.Run | None:
@@ -381,7 +448,8 @@ def _show_errors(session: Session) -> None:
 
     Whatever cell such an error ended, and wherever it was raised, its word goes into the run from here.
     """
-    shell: Any = get_ipython()
+    kernel = sys.modules.get("IPython")  # where nobody has loaded it, this is no kernel
+    shell: Any = kernel.get_ipython() if kernel else None
     if shell is None:
         return
 
@@ -458,6 +526,7 @@ def _client(session: Session, service: str, keys: Keys) -> Any:
         aws_session_token=keys.token,
     )
     client.meta.events.register("before-call", session._count)
+    client.meta.events.register("after-call", session._hear)
     client.meta.events.register_first(ONLY_ONCE, _not_again)
     connection.prepare(client)
     return client
@@ -490,9 +559,21 @@ GO_ON = "run again: it goes on from where AWS stands"
 OUT = CredentialsError, f"log in again and {GO_ON}"
 EXPIRED = "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"
 THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
+AWAY = (
+    "InternalFailure",
+    "InternalServerErrorException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+)
 KNOWN: dict[str, tuple[type[CallError], str]] = {
     **dict.fromkeys(EXPIRED, OUT),
-    **dict.fromkeys(("Throttling", "ThrottlingException", "TooManyRequestsException"), THROTTLED),
+    **dict.fromkeys(
+        ("Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"),
+        THROTTLED,
+    ),
+    **dict.fromkeys(AWAY, (UnreachableError, GO_ON)),
     "AccessDeniedException": (
         CallError,
         "this identity lacks a permission; 00_check_environment lists what is needed",
@@ -505,6 +586,9 @@ def _call_error(call: Call, error: Exception) -> CallError:
     where = f"{call.service} {call.operation}"
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        kind, advice = KNOWN.get(code, (CallError, GO_ON))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        unknown = THROTTLED if status == 429 else (UnreachableError if status >= 500 else CallError, GO_ON)
+        kind, advice = KNOWN.get(code, unknown)
         return kind(f"{where}: {code}: {message}", hint=advice)
-    return CallError(f"{where}: {error}", hint="check the connection, then run again")
+    kind = UnreachableError if isinstance(error, (ConnectionError, HTTPClientError, ResponseParserError)) else CallError
+    return kind(f"{where}: {error}", hint="check the connection, then run again")

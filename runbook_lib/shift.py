@@ -7,10 +7,10 @@ traffic is served and the record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.apply import apply
@@ -18,13 +18,18 @@ from runbook_lib.approvals import approval_of, ran_out, require_approval
 from runbook_lib.decision import Decision, Phase, write_down
 from runbook_lib.errors import (
     CallError,
+    CredentialsError,
     Failed,
     ForeignChangeError,
     GateError,
     Held,
     PrerequisiteError,
+    ReadBackError,
+    RecordError,
+    Refused,
     RollbackError,
     RolledBack,
+    RunbookError,
     StalePlanError,
 )
 from runbook_lib.gates import evidence_for_shift
@@ -34,17 +39,23 @@ from runbook_lib.judging import counts_of, error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
+from runbook_lib.rollback import roll_back
 from runbook_lib.session import Session
-from runbook_lib.survey import survey
+from runbook_lib.survey import Survey, survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Judgement, judge_all
-from runbook_lib.wording import divided
+from runbook_lib.wording import counted, divided
 
 __all__ = ["go_back", "plan_steps", "shift_traffic", "steps_left", "take_step", "unpassed"]
 
 UNDECIDED = ("inconclusive", "approval")  # why a canary goes back that nothing speaks against
-WAYS_BACK = 3  # tries, where somebody else writes the same thing in between, or AWS is throttling
+WAYS_BACK = 3  # tries, where somebody else writes the same thing in between
+BLIND_PAUSE = 1.0  # seconds between two tries to look while nothing answers
+ON_CANARY = ("written", "proved", "judged")  # what an attempt ended with that left users there
+BETWEEN = (StalePlanError, ForeignChangeError, ReadBackError)
+BEFORE_STEP = (GateError, StalePlanError, ForeignChangeError, ReadBackError, RecordError)
+T = TypeVar("T")
 
 
 def steps_left(steps: Sequence[int], now: int) -> list[int]:
@@ -88,7 +99,9 @@ def take_step(session: Session, step: int, shown: Plan, *evidence: Evidence) -> 
     Raises StalePlanError where `shown`, the plan somebody looked at, is no longer what would be written.
     """
     _require_evidence(evidence)
-    if survey(session).plan_step(step) != shown:
+    found = survey(session)
+    require_ours(found)
+    if found.plan_step(step) != shown:
         raise StalePlanError(f"{step} %: it is no longer what was planned against", hint="look at the new plan first")
     if session.connection.carries_traffic:
         yield from _Shift(session, evidence).take(step)
@@ -112,11 +125,7 @@ def go_back(session: Session) -> Decision | None:
 
     A shift under way ends by it.
     """
-    found, back = survey(session), session.parameters.shift.weights_at(0)
-    if not apply(session, clear(found.plan_step(0))):
-        return None
-    words = "by hand: back to 0 % in one write"
-    return write_down(session, Decision("rolled back", found.canary_weight, back, words, at=session.wall()))
+    return roll_back(session, lambda command: None).decision
 
 
 def _require_evidence(evidence: Sequence[Evidence]) -> None:
@@ -129,12 +138,40 @@ def _require_evidence(evidence: Sequence[Evidence]) -> None:
 def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Decision:
     """On a control plane without traffic a weight can be read back, and nothing more."""
     found = survey(session)
+    require_ours(found)
     former = found.canary_weight
     plan = found.plan_step(step)
     require_approval(session, step, plan, former)
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     words = f"{former} → {step} %, read back"
     return write_down(session, Decision("written", step, dict(survey(session).split.weights), words))
+
+
+class _BlindError(Exception):
+    """Nothing can be looked at any more: the word of the reason, a sentence, and what to do next."""
+
+    def __init__(self, word: str, words: str, hint: str = "") -> None:
+        self.word, self.hint = word, hint
+        super().__init__(words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What one look at a step found."""
+
+    seen: Sequence[Interval]
+    judgement: Judgement
+    bake_over: bool
+    hazard: Hazard | None
+
+
+def require_ours(found: Survey) -> None:
+    """Raise Held where somebody else's targets or weights carry the traffic: they are not this shift's to move."""
+    shift = found.parameters.shift
+    if words := found.split.oddity((shift.stable, shift.canary)):
+        session = found.session
+        hint = f"put the weights right, then run 05 again; or `runbook rollback {session.named}`"
+        raise Held(f"nothing was written: {words}", hint=hint, reason="foreign_change")
 
 
 class _Shift:
@@ -147,46 +184,77 @@ class _Shift:
         self.error_judge = error_judge(self.shift, self.found.engine.counted(session.parameters))
         self.journal = read_attempt(session)
         self.hazards = Hazards(session, self.journal)
-        self.began = self._since("written", 0) or session.wall()
+        self.moved = session.moved  # up to which this shift's moments have followed AWS's time
+        self.began = self._since("written", 0) or session.now()
         self.step_began = self.began
         self.former, self.looked_until = 0, 0
         self.seen: list[Interval] = []
         self.real_since = 0  # of the step under way; 0 until traffic has proved it
+        on_canary = bool(self.journal) and self.journal[-1]["phase"] in ON_CANARY
+        self.weight = self.journal[-1]["step"] if on_canary else 0  # what the canary has, as far as is known
+        self.standing = self.shift.weights_at(self.weight)  # at the last look
+        if self.weight:
+            self.hazards.begin()
+            self.session.outlast = self._outlast
+        self.proved, self.prove_end = 0.0, 0.0  # of the step under way
+        self.kept: list[Interval] = []  # seen before AWS's clock was set, as if it had stood right
+        self.kept_until = 0.0
         self.judged: dict[str, Any] = {}  # the newest judgement as it is written down, empty once it was
 
     # the way
 
     def run(self) -> Iterator[Decision]:
         """Take every step that is left."""
-        if self._is_left():
+        try:
+            left = self._is_left()
+        except _BlindError as blind:
+            yield from self._end_blind(blind)
+        if left:
+            require_ours(self.found)
             with self._under_way():
-                yield from self._steps()
+                yield from self._heeding(self._steps())
 
     def take(self, step: int) -> Iterator[Decision]:
         """Write one step, and do not watch it; what was taken before it must have passed."""
         now = self._live()
         if words := unpassed(self.session, now, step):
             raise GateError(words)
+        require_ours(self.found)
+        self.weight, self.standing = now, dict(self.found.split.weights)
         with self._under_way():
-            if now == 0 and not self._is_prepared(step):
-                yield from self._prepare([step])
-            yield from self._write(step)
+            yield from self._heeding(self._one(now, step))
+
+    def _one(self, now: int, step: int) -> Iterator[Decision]:
+        if now == 0 and not self._is_prepared(step):
+            yield from self._prepare([step])
+        yield from self._write(step)
+
+    def _heeding(self, steps: Iterator[Decision]) -> Iterator[Decision]:
+        """Take steps, and end them as the file says where nothing can be looked at any more."""
+        try:
+            yield from steps
+        except _BlindError as blind:
+            yield from self._end_blind(blind)
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         """Hold the environment meanwhile; an interrupt leaves the weights, and says so."""
         self.hazards.begin()
+        self.session.outlast = self._outlast
         try:
             with self.session.holding():
                 yield
         except KeyboardInterrupt:
-            run, now = self.session.join_run(), self._now()
-            run.write("interrupted", weights=now)
-            words, hint = f"interrupted: {divided(now)} stays as it is", f"run 05 again to go on, or {_undo(run.id)}"
-            raise Held(words, hint=hint, reason="interrupted") from None
+            now = self._last_known()
+            self.session.note(lambda run: run.write("interrupted", weights=now))
+            words = f"interrupted: {divided(now)} stays as it is{self._incomplete()}"
+            raise Held(words, hint=f"run 05 again to go on, or {self._undo()}", reason="interrupted") from None
+        finally:
+            self.session.outlast = None
 
     def _is_left(self) -> bool:
         """Say whether anything is left to do: a step to take, or one to go on watching."""
+        self.standing = dict(self.found.split.weights)
         if self.found.retired or self.found.split.state is None:
             return False
         now, last = self._live(), self.shift.steps[-1]
@@ -194,12 +262,12 @@ class _Shift:
         return bool(steps_left(self.shift.steps, now)) or unwatched
 
     def _steps(self) -> Iterator[Decision]:
-        now = self._live()
+        self.weight = now = self.found.canary_weight
         left = steps_left(self.shift.steps, now)
         if now == 0 and left and not self._is_prepared(left[0]):
             yield from self._prepare(left)
         elif now and not _passed(self.journal, now):
-            self.step_began = self._since("written", now) or self.session.wall()
+            self.step_began = self._since("written", now) or self._time()
             self.former = max((step for step in self.shift.steps if step < now), default=0)
             yield from self._watch(now)
         for step in left:
@@ -219,35 +287,53 @@ class _Shift:
         require_steps_passable(self.found, *steps)
         running = ecs.read_counts(self.session, (self.shift.stable,))[self.shift.stable][1]
         if self.shift.trial:
-            yield self._told(Decision("tried", 0, self._now(), try_canary(self.session)))
+            yield self._told(Decision("tried", 0, self.shift.weights_at(0), try_canary(self.session)))
         else:
             end_trial(self.session)  # one that was killed while the file still asked for it
         kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
         words = "the way back was written once at weight 0"
         words += f"; {self.shift.stable} keeps at least {running} task(s)" if kept else ""
-        yield self._told(Decision("rehearsed", 0, self._now(), words, tasks={self.shift.stable: running}))
+        yield self._told(Decision("rehearsed", 0, self.shift.weights_at(0), words, tasks={self.shift.stable: running}))
 
     def _write(self, step: int) -> Iterator[Decision]:
+        self.former = self._live()
+        if expired := self._written(step):
+            yield from self._roll_back(Decision("watching", self.former, self.standing, ""), "approval", expired)
+        self.weight = step
+        self.step_began = self._time()
+        self.began = self.began if self.former else self.step_began
+        now = self.shift.weights_at(step)
+        words = [f"{self.former} → {step} %, read back", credentials_end_first(self.session)]
+        yield self._told(Decision("written", step, now, "; ".join(filter(None, words))))
+
+    def _attempt(self, step: int) -> str:
+        """Write a step, gates included; return in words the approval that ran out and asks for a rollback instead.
+
+        Called again after an answer that was lost, it finds the step written.
+        """
         self.found = survey(self.session)
-        self.former = self.found.canary_weight
         plan = self.found.plan_step(step)
+        if not plan.changes:
+            return ""
+        require_ours(self.found)
         evidence = (*evidence_for_shift(self.found), *self.hazards.evidence()) if step > self.former else ()
         if evidence:
             self._require_holding(evidence)
             if self.former and (expired := ran_out(self.session, step, plan)):
-                yield from self._roll_back(Decision("watching", self.former, self._now(), ""), "approval", expired)
+                return expired
             require_approval(self.session, step, plan, self.former)
         try:
             if evidence:
                 require_steps_passable(self.found, step)
             apply(self.session, clear(plan, *evidence))
-        except (GateError, StalePlanError) as error:  # whatever was written before this step is no refusal any more
-            raise Held(f"before the next step: {error.message}", hint=error.hint, reason=error.reason) from None
-        self.step_began = self.session.wall()
-        self.began = self.began if self.former else self.step_began
-        words = [f"{self.former} → {step} %, read back", credentials_end_first(self.session)]
-        yield self._told(Decision("written", step, self._now(), "; ".join(filter(None, words))))
+        except BEFORE_STEP as error:  # whatever was written before this step is no refusal any more
+            raise self._before_step(error) from None
+        return ""
+
+    def _before_step(self, error: RunbookError) -> Held:
+        words = f"before the next step: {error.message}{self._incomplete()}"
+        return Held(words, hint=error.hint, reason=error.reason)
 
     def _require_holding(self, evidence: Sequence[Evidence]) -> None:
         """Once a trial was made or users are on the canary, a claim that no longer holds is a hold."""
@@ -261,35 +347,91 @@ class _Shift:
 
     def _watch(self, step: int) -> Iterator[Decision]:
         """Wait until traffic shows the weight, then bake; every interval may end it."""
-        proved, self.real_since = 0.0, 0
-        end = self.session.wall() + self.shift.prove_seconds
+        self.weight, self.proved, self.real_since = step, 0.0, 0
+        self.prove_end = self._time() + self.shift.prove_seconds
         bake = float(self.shift.bake_seconds)
         while True:
-            seen = self._look()
-            over = bool(proved) and self._data_until() >= proved + bake
-            judgement = self._judge(step, bake_over=over)
-            decision = self._decision("watching", step, seen, judgement)
-            self.found = survey(self.session)
-            yield from self._meet(self.hazards.first(self.found, step), decision)
-            if judgement.outcome == "FAIL":
-                yield from self._roll_back(decision, "verdict", judgement.reason)
-            if not proved:
-                if self._proves(step, seen):
-                    proved = self.session.wall()
-                    yield self._told(self._decision("proved", step, seen, judgement))
-                elif self.session.wall() > end:
-                    yield from self._hold(decision, "unproved", self._unproved(step, seen))
+            sight = self._sight(step, bake)
+            decision = self._decision("watching", step, sight.seen, sight.judgement)
+            yield from self._meet(sight.hazard, decision)
+            if sight.judgement.outcome == "FAIL":
+                yield from self._roll_back(decision, "verdict", sight.judgement.reason)
+            if not self.proved:
+                if self._proves(step, sight.seen):
+                    self.proved = self._time()
+                    yield self._told(self._decision("proved", step, sight.seen, sight.judgement))
+                elif self._time() > self.prove_end:
+                    yield from self._hold(decision, "unproved", self._unproved(step, sight.seen))
                 else:
                     yield decision
             else:
                 yield from self._check_share(step, decision)
-                if not over:
+                if not sight.bake_over:
                     yield decision
-                elif (yield from self._end(decision, judgement, bake)):
+                elif (yield from self._end(decision, sight.judgement, bake)):
                     return
                 else:
                     bake += self.shift.bake_seconds
             self._next_interval()
+
+    def _sight(self, step: int, bake: float) -> _Sight:
+        """Look once at everything that can end a step."""
+        seen = self._look()
+        over = bool(self.proved) and self._data_until() >= self.proved + bake
+        judgement = self._judge(step, bake_over=over)
+        self.found = survey(self.session)
+        hazard = self.hazards.first(self.found, step)
+        self.standing = dict(self.found.split.weights)
+        return _Sight(seen, judgement, over, hazard)
+
+    def _outlast(self, ask: Callable[[], T], error: CallError) -> T:
+        """Ask again while AWS throttles or is away, and return the answer: nobody else watches meanwhile.
+
+        Time without an answer counts neither as bake nor as proof. Raises _BlindError where it lasts too long, will
+        not heal, or somebody says hold; where users are not on the canary, the error itself.
+        """
+        self._require_healing(error)
+        began, most = self.session.clock(), 60.0 * self.shift.blind_minutes
+        for _ in self.session.looks(f"AWS to answer again: {error.message}", most, BLIND_PAUSE):
+            if held := self.hazards.held():
+                raise _BlindError(held.word, held.words)
+            try:
+                answer = ask()
+            except CallError as again:
+                error = again
+                self._require_healing(error)
+            else:
+                self._count_blind(self.session.clock() - began)
+                return answer
+        minutes = counted(self.shift.blind_minutes, "minute")
+        raise _BlindError("blind", f"nothing could be looked at for {minutes}: {error.message}")
+
+    def _written(self, step: int) -> str:
+        """Write a step, again where AWS did not take it; return what `_attempt` does."""
+        try:
+            return self._attempt(step)
+        except CallError as error:
+            return self._outlast(lambda: self._attempt(step), error)
+        except RecordError as error:  # an approval cannot be read, say
+            raise self._before_step(error) from None
+
+    def _require_healing(self, error: CallError) -> None:
+        if not self.weight or isinstance(error, CredentialsError):
+            raise error
+        if not error.heals:
+            raise _BlindError(error.reason, f"nothing can be looked at: {error.message}", error.hint) from error
+
+    def _count_blind(self, seconds: float) -> None:
+        """Move what ends by time past the time in which nobody looked."""
+        self.prove_end += seconds
+        self.proved += seconds if self.proved else 0
+
+    def _end_blind(self, blind: _BlindError) -> Iterator[Decision]:
+        """End a shift that cannot look any more as the file says."""
+        decision = Decision("watching", self.weight, self.standing, str(blind), at=self._time())
+        if blind.word == "blind" and self.shift.on_blind == "roll_back":
+            yield from self._roll_back(decision, blind.word, str(blind))
+        yield from self._hold(decision, blind.word, str(blind), blind.hint)
 
     def _end(self, decision: Decision, judgement: Judgement, bake: float) -> Generator[Decision, None, bool]:
         """End a bake and return whether the step is over: PASS goes on; undecided is extended, held or taken back."""
@@ -326,9 +468,37 @@ class _Shift:
 
     def _look(self) -> list[Interval]:
         """Read the whole intervals since the first step, and return this step's."""
+        self.seen = self._intervals()
         self.looked_until = self._data_until()
-        self.seen = telemetry.read_intervals(self.session, self.series, self.began, self.looked_until)
         return [interval for interval in self.seen if interval.start >= self.step_began]
+
+    def _intervals(self) -> list[Interval]:
+        """Read the whole intervals since the first step; where AWS's clock was set, those before are remembered."""
+        until, since = self._data_until(), self.kept_until or self.began
+        return [*self.kept, *telemetry.read_intervals(self.session, self.series, since, until)]
+
+    def _time(self) -> float:
+        """Return the time at AWS, every moment of this shift having moved with it."""
+        self._follow_clock()
+        return self.session.now()
+
+    def _follow_clock(self) -> None:
+        """Where AWS's time turned out to be another, let no bake and no proof be shorter or longer by it.
+
+        The local mesh stamps its figures by this machine's clock: there what was seen moves along.
+        """
+        moved = self.session.moved - self.moved
+        if not moved:
+            return
+        self.moved += moved
+        self._count_blind(moved)
+        if self.session.parameters.rehearsed:
+            self.seen = [replace(interval, start=round(interval.start + moved)) for interval in self.seen]
+            self.kept, self.kept_until = self.seen, self.looked_until + moved
+            self.looked_until += round(moved)
+            self.began += moved
+            self.step_began += moved
+            self.real_since += round(moved) if self.real_since else 0
 
     def _next_interval(self) -> None:
         """Wait until there is a whole interval that was not looked at yet."""
@@ -353,8 +523,8 @@ class _Shift:
 
     def _tell_judgement(self, cause: str) -> None:
         """Write down the newest judgement with its counts, once, and what it was called for."""
-        if self.judged:
-            self.session.join_run().write("judged", **self.judged, cause=cause)
+        if judged := self.judged:
+            self.session.note(lambda run: run.write("judged", **judged, cause=cause))
         self.judged = {}
 
     # how it ends early
@@ -364,63 +534,94 @@ class _Shift:
         if hazard is None:
             return
         if hazard.ends == "gone back":
-            raise RolledBack(f"{decision.step} %: {hazard.words}", hint=MEND, reason=hazard.word)
+            yield from self._tell_rollback(hazard, decision)
+            raise RolledBack(f"{decision.step} %: {hazard.words}{self._incomplete()}", hint=MEND, reason=hazard.word)
         end = self._roll_back if hazard.ends == "roll back" else self._hold
         yield from end(decision, hazard.word, hazard.words)
 
-    def _hold(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
+    def _tell_rollback(self, hazard: Hazard, decision: Decision) -> Iterator[Decision]:
+        """Write down what somebody else did, unless it is in the record."""
+        self._tell_judgement(hazard.word)
+        if not self.hazards.recorded_end():
+            yield self._told(replace(decision, phase="rolled back", weights=self.standing, words=hazard.words))
+
+    def _hold(self, decision: Decision, word: str, words: str, advice: str = "") -> Iterator[Decision]:
         self._tell_judgement(word)
         yield self._told(replace(decision, phase="judged", verdict="INCONCLUSIVE", words=f"{word}: {words}"))
-        hint = f"weights stay; settle it, then run 05 again, or {_undo(self.session.join_run().id)}"
-        raise Held(f"{decision.step} %: {words}", hint=hint, reason=word)
+        hint = f"{advice}; " if advice else ""
+        hint += f"weights stay; settle it, then run 05 again, or {self._undo()}"
+        raise Held(f"{decision.step} %: {words}{self._incomplete()}", hint=hint, reason=word)
 
     def _roll_back(self, decision: Decision, word: str, words: str) -> Iterator[Decision]:
-        """Go back to weight 0 in one write that nothing but the plan's own check can stop; then verify it."""
-        self._tell_judgement(word)
+        """Roll back in one write that nothing but the plan's own check can stop; then write it down, and verify it."""
+        self.session.outlast, self.weight = None, 0  # it waits in its own way
         yield from self._put_back(decision)
+        self._tell_judgement(word)
         told = f"{word}: {words}; back to 0 % in one write"
         verdict = "INCONCLUSIVE" if word in UNDECIDED else "FAIL"
         failed = replace(decision, verdict=verdict, weights=self.shift.weights_at(0))
         yield self._told(replace(failed, phase="rolled back", words=told))
         settled = self._told(self._settled(failed))
         yield settled
-        raise RolledBack(f"{decision.step} %: {told}; {settled.words}", hint=MEND, reason=word)
+        words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
+        raise RolledBack(words, hint=MEND, reason=word)
 
     def _put_back(self, decision: Decision) -> Iterator[Decision]:
-        """Write the way back, again where somebody wrote just now: what else they changed is kept, the weights not."""
-        plan = Plan("the way back")
-        try:
-            for _ in range(WAYS_BACK):
-                plan = self.found.plan_step(0)
-                try:
-                    apply(self.session, clear(plan))
+        """Write the rollback: again while AWS is away, and where somebody wrote just now; never over their weights."""
+        plan, tries, end = Plan("rollback"), 0, self.session.clock() + 60 * self.shift.blind_minutes
+        while True:
+            try:
+                if tries and self._now() == self.shift.weights_at(0):
                     return
-                except (StalePlanError, ForeignChangeError):
-                    if self._now() == self.shift.weights_at(0):
-                        return
-                    self.found = survey(self.session)
-                    yield from self._meet(self.hazards.of_weights(self.found, decision.step), decision)
-        except Failed as error:
-            by_hand = "\n".join(as_command(change.call, self.session.parameters.region) for change in plan)
-            raise RollbackError(
-                f"the way back failed: {error.message}\nby hand:\n{by_hand}", hint=error.hint
-            ) from error
-        raise RollbackError(
-            f"the way back failed: somebody writes it all the time; {divided(self._now())} stays", hint="run 05 again"
-        )
+                plan = self.found.plan_step(0)
+                apply(self.session, clear(plan), urgent=True)
+                return
+            except BETWEEN as error:
+                if tries >= WAYS_BACK:
+                    raise self._not_back(f"somebody else writes it all the time: {error.message}", plan) from error
+                self.found = survey(self.session)
+                yield from self._meet(self._others_weights(decision), decision)
+            except CallError as error:
+                if not error.heals or self.session.clock() > end:
+                    raise self._not_back(error.message, plan, error.hint) from error
+                self._await_answer(error, end)
+            except (Failed, Refused) as error:
+                raise self._not_back(error.message, plan, error.hint) from error
+            tries += 1
+
+    def _others_weights(self, decision: Decision) -> Hazard | None:
+        """Return what somebody else wrote instead of this step's weights; nothing where it cannot be looked at."""
+        try:
+            zero = dict(self.found.split.weights) == self.shift.weights_at(0)
+            return None if zero else self.hazards.of_weights(self.found, decision.step)
+        except CallError:
+            return None
+
+    def _await_answer(self, error: CallError, end: float) -> None:
+        """Wait a little before AWS is asked again, and plan from what is there then: the write may have arrived."""
+        self.session.waiting(f"AWS to take the rollback: {error.message}", 0, end - self.session.clock())
+        self.session.sleep(BLIND_PAUSE)
+        with suppress(CallError):
+            found = survey(self.session)
+            self.found = found if found.split.state else self.found
+
+    def _not_back(self, words: str, plan: Plan, hint: str = "") -> RollbackError:
+        commands = [as_command(change.call, self.session.parameters.region) for change in plan]
+        by_hand = "\n".join([*commands, f"runbook rollback {self.session.named}"])
+        return RollbackError(f"the rollback failed: {words}\nby hand:\n{by_hand}", hint=hint)
 
     def _settled(self, failed: Decision) -> Decision:
-        """Wait until traffic shows the way back, and count whom the canary harmed until then.
+        """Wait until traffic shows the rollback, and count whom the canary harmed until then.
 
         Raises RollbackError where requests go on reaching the canary. That nobody could look is no failure of it.
         """
-        canary, began = self.shift.canary, self.session.wall()
+        canary, began = self.shift.canary, self._time()
         busy: list[Interval] = []
         words = "traffic has not shown it yet"
         try:
             most, pause = self.shift.prove_seconds, telemetry.pause(self.session)
-            for _ in self.session.looks("traffic to show the way back", most, pause):
-                self.seen = telemetry.read_intervals(self.session, self.series, self.began, self._data_until())
+            for _ in self.session.looks("traffic to show the rollback", most, pause):
+                self.seen = self._intervals()
                 busy = [i for i in self.seen if i.requests and i.start >= began]
                 if busy and not busy[-1].errors.canary_requests:
                     words = f"traffic is back on {self.shift.stable}"
@@ -429,7 +630,7 @@ class _Shift:
             words = f"traffic could not be looked at: {error.message}"
         if busy and busy[-1].errors.canary_requests:
             raise RollbackError(
-                f"the way back was written, but after {self.shift.prove_seconds} s {canary} still gets "
+                f"the rollback was written, but after {self.shift.prove_seconds} s {canary} still gets "
                 f"{busy[-1].errors.canary_requests} of {busy[-1].requests} requests",
                 hint="look at the callers' sidecars: they do not hear the change",
             )
@@ -459,7 +660,7 @@ class _Shift:
             share=found.share,
             band=found.band,
             verdict=judgement.outcome,
-            at=self.session.wall(),
+            at=self._time(),
             seen=tuple(self.seen),
         )
 
@@ -469,7 +670,7 @@ class _Shift:
 
     def _told(self, decision: Decision) -> Decision:
         """Write a decision down, and return it."""
-        told = write_down(self.session, replace(decision, at=self.session.wall()))
+        told = write_down(self.session, replace(decision, at=self._time()))
         self.journal.append(told.line)
         return told
 
@@ -478,6 +679,18 @@ class _Shift:
         times = [x["at"] for x in self.journal if x["phase"] == phase and step in (0, x["step"])]
         return (times[0] if step == 0 else times[-1]) if times else None
 
+    def _last_known(self) -> dict[str, int]:
+        try:
+            return self._now()
+        except CallError:
+            return self.standing
+
+    def _undo(self) -> str:
+        return f"`runbook rollback {self.session.named}` to roll back"
+
+    def _incomplete(self) -> str:
+        return f"; {self.session.spare.words}" if self.session.spare.words else ""
+
     def _now(self) -> dict[str, int]:
         return dict(survey(self.session).split.weights)
 
@@ -485,11 +698,7 @@ class _Shift:
         return survey(self.session).canary_weight
 
     def _data_until(self) -> int:
-        return telemetry.complete_until(self.session, self.session.wall())
+        return telemetry.complete_until(self.session, self._time())
 
 
 MEND = "mend the canary, then run 05 again: it starts at the first step"
-
-
-def _undo(run: str) -> str:
-    return f"`runbook undo {run} --notebook 05` to go back"

@@ -60,7 +60,7 @@ class Survey:
     @property
     def lifecycle(self) -> Lifecycle:
         """Where the application stands."""
-        return Lifecycle(self.split.weights, self.split.retired)
+        return Lifecycle(self.split.written, self.split.retired)
 
     @property
     def retired(self) -> frozenset[str]:

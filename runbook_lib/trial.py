@@ -52,8 +52,8 @@ def end_trial(session: Session) -> None:
 
 def _probed(session: Session, probe: Probe, headers: Mapping[str, str], wanted: int) -> list[tuple[str, str]]:
     p = session.parameters
-    stable, end = p.ecs_service_of(p.shift.stable), session.wall() + HEARD_SECONDS
-    while probe(headers, 1)[0][0] == stable and session.wall() < end:
+    stable, end = p.ecs_service_of(p.shift.stable), session.now() + HEARD_SECONDS
+    while probe(headers, 1)[0][0] == stable and session.now() < end:
         session.sleep(0.1)
     return probe(headers, wanted)
 
@@ -72,13 +72,13 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
 
 
 def _awaited(session: Session, wanted: int, seconds: int) -> str:
-    p, began = session.parameters, session.wall()
+    p, began = session.parameters, session.now()
     engine = survey(session).engine
     series, judge = engine.series(p), error_judge(p.shift, engine.counted(p))
     requests = 0
     most, pause = seconds + p.telemetry.delay_seconds, min(p.telemetry.period_seconds, 5)
     for _ in session.looks(f"{wanted} test requests that somebody sends", most, pause):
-        seen = telemetry.read_intervals(session, series, began, telemetry.complete_until(session, session.wall()))
+        seen = telemetry.read_intervals(session, series, began, telemetry.complete_until(session, session.now()))
         requests = sum(i.errors.canary_requests for i in seen)
         errors = sum(i.errors.canary_errors for i in seen)
         if errors:

@@ -331,7 +331,7 @@ class Live:
         self.earlier = read_attempt(session)  # what a shift that goes on was told before
         self.seen: Sequence[Interval] = ()
         self.spent = 0.0  # seconds of a core, for all drawing
-        self._opened, self._next, self._phase = session.wall(), 0.0, ""
+        self._opened, self._next, self._phase = session.now(), 0.0, ""
 
     def follow(self, decisions: Iterable[Decision]) -> None:
         """Take each decision as it comes, and show it."""

@@ -40,7 +40,7 @@ from tests import scenes
 
 ROOT = Path(__file__).resolve().parent.parent
 STABLE, CANARY = "serviceB", "serviceBv2"
-QUICK = {"bake_seconds": 6, "prove_seconds": 20, "trial": None}
+QUICK = {"bake_seconds": 6, "prove_seconds": 20, "trial": None, "blind_minutes": 1}
 
 
 def quick(**changes: Any) -> dict[str, Any]:

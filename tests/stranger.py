@@ -7,6 +7,7 @@ folders, sockets, ports and processes there are, which is more than another user
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - which could not be read any more afterwards
 import http.client
 import json
 import os

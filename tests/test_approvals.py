@@ -85,13 +85,13 @@ def test_a_step_without_its_approval_is_held_and_the_run_and_the_plan_are_named(
 
 
 def test_an_approval_says_who_which_plan_until_when_and_what_then() -> None:
-    session, _ = under_sky(shift=needing(25, valid_minutes=30, on_expiry="roll_back"))
+    session, sky = under_sky(shift=needing(25, valid_minutes=30, on_expiry="roll_back"))
     ended(session, Held)
     plan = next_plan(session)
     approve(session, newest(session.parameters), plan, approver="ada")
     (line,) = lines(session, "approved")
     assert (line["approver"], line["plan"], line["on_expiry"]) == ("ada", plan.hash, "roll_back")
-    left = datetime.fromisoformat(line["until"]) - datetime.now(UTC)
+    left = datetime.fromisoformat(line["until"]) - datetime.fromtimestamp(sky.now, UTC)
     assert timedelta(minutes=29) < left <= timedelta(minutes=30)
 
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from runbook_lib import cli, errors, parameters, record
+from runbook_lib import cli, errors, parameters, record, unattended
 from runbook_lib.cli import EXIT, app
 from runbook_lib.local import supervisor
 from runbook_lib.place import place_of
@@ -158,6 +159,44 @@ def test_lint_warns_of_names_it_lower_cases_and_refuses_the_rest(tmp_path: Path)
     done = command("lint", file)
     assert done.exit_code == 2, done.output
     assert "shift.steps: expected steps that rise" in done.output
+
+
+@pytest.fixture
+def failed_run(no_runs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> record.Run:
+    """Return a rehearsal that a dead local mesh has ended, while none runs."""
+    monkeypatch.setenv("RUNBOOK_STATE", str(tmp_path_factory.mktemp("ended") / "state"))
+    return record.start("local", target="local")
+
+
+def told(run: record.Run, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command says of a run that failed in 05."""
+    failure = unattended.Failure("05_shift_traffic", 7, "shift", "CallError", "the local mesh: its process is gone")
+    summary = {"shift": [], "api_calls": {"read": 3, "write": 1}, "changes": 1, "outcome": "failed"}
+    cli._tell(run, summary, failure, "local", [])
+    return capsys.readouterr().out
+
+
+@pytest.mark.attack(23)
+def test_a_rehearsal_whose_local_mesh_has_ended_begins_again(
+    failed_run: record.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "runbook run local --from 00  begins again" in told(failed_run, capsys)
+
+
+def test_a_run_that_failed_on_aws_goes_on_from_where_it_failed(
+    no_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = record.start("local", target="aws")
+    assert "runbook run local --from 05  goes on from here" in told(run, capsys)
+
+
+def test_requests_that_were_never_sent_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"requests_per_second": 900.0, "sent": 1500, "answered": 1500, "failed": 0, "in_flight": 0, "shed": 36342}
+    asked = {"/runbook/tasks": {"tasks": []}, "/runbook/traffic": {"local": {"at": time.time(), **counts}}}
+    mesh = SimpleNamespace(endpoint="http://127.0.0.1:9", key="k", pid=7, folder=Path("nowhere"), ask=asked.get)
+    monkeypatch.setattr(supervisor, "running", lambda: mesh)
+    assert said(command("local", "status", "--json"))["traffic"]["local"]["shed"] == 36342
+    assert "36,342 more were due and never sent: this machine was too busy" in command("local", "status").output
 
 
 # --- the local mesh and where things stand ------------------------------------------------------------------

@@ -163,6 +163,19 @@ def test_a_folder_with_other_things_in_it_is_no_state_folder(tmp_path: Path) -> 
     assert (stat.S_IMODE(tmp_path.stat().st_mode), [path.name for path in tmp_path.iterdir()]) == (0o755, ["diary"])
 
 
+@pytest.mark.attack(18)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder that is another user's")
+def test_a_state_folder_that_somebody_else_has_planted_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").mkdir()
+    os.chown(tmp_path / "state", 65534, 65534)
+    monkeypatch.setenv("RUNBOOK_STATE", str(tmp_path / "state"))
+    with pytest.raises(TargetError, match="the user with id 65534 owns it"):
+        supervisor.ensure()
+    assert list((tmp_path / "state").iterdir()) == []
+
+
 # --- what its own user may do --------------------------------------------------------------------------------------
 
 

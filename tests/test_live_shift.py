@@ -7,11 +7,13 @@ process that is really killed, come last, on one local mesh.
 from __future__ import annotations
 
 import json
+import random
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from runbook_lib import gates, mesh
 from runbook_lib.apply import apply
 from runbook_lib.approvals import hold
 from runbook_lib.decision import Decision
-from runbook_lib.errors import CallError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
+from runbook_lib.errors import CredentialsError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
@@ -812,41 +814,150 @@ def test_an_interrupted_trial_leaves_no_route_behind() -> None:
     assert sky.weights() == BACK
 
 
-@pytest.mark.parametrize(
-    ("code", "advice"),
-    [
-        ("ExpiredTokenException", "log in again and run again: it goes on from where AWS stands"),
-        ("TooManyRequestsException", "throttled; nothing is half done, run again in a minute"),
-        ("AccessDeniedException", "this identity lacks a permission"),
-        ("ServiceUnavailableException", "run again: it goes on from where AWS stands"),
-    ],
-)
-def test_a_call_that_fails_in_the_bake_changes_nothing_and_the_next_run_goes_on(code: str, advice: str) -> None:
+def test_credentials_that_run_out_in_the_bake_end_it_and_it_says_where_traffic_stands() -> None:
+    session, sky = under_sky()
+    with ExitStack() as stack:
+        run_out = lambda: stack.enter_context(refusing(session, "appmesh", "*", "ExpiredTokenException"))  # noqa: E731
+        _, words = ended(session, CredentialsError, on={"proved": run_out})
+    assert "when last read, traffic was at serviceB 75 %, serviceBv2 25 %" in words
+    assert "log in again and run again: it goes on from where AWS stands" in words
+    assert sky.weights() == QUARTER
+    whole_shift_after(sky)
+
+
+@pytest.mark.attack(9)
+def test_a_permission_that_is_lacking_in_the_bake_is_a_hold_at_once_since_time_gives_none() -> None:
     session, sky = under_sky()
     take(session, until=lambda d: d.phase == "proved")
-    second = again(sky)
-    with refusing(second, "appmesh", "*", code), pytest.raises(CallError) as caught:
-        take(second)
-    assert advice in str(caught.value)
+    second, began = again(sky), sky.now
+    with refusing(second, "appmesh", "*", "AccessDeniedException"):
+        _, words = ended(second, Held)
+    assert "25 %: nothing can be looked at: " in words
+    assert "this identity lacks a permission" in words
+    assert sky.now - began < 10
     assert sky.weights() == QUARTER
     whole_shift_after(sky)
 
 
-def test_a_lost_connection_in_the_bake_changes_nothing_either() -> None:
-    session, sky = under_sky()
+def lost(**_: Any) -> None:
+    raise EndpointConnectionError(endpoint_url="https://aws")
 
-    def lost(**_: Any) -> None:
-        raise EndpointConnectionError(endpoint_url="https://monitoring")
 
-    events = session._client("cloudwatch").meta.events
-    on = {"proved": lambda: events.register_last("before-call", lost)}
+@contextmanager
+def away(session: Session, sky: Sky, *services: str) -> Iterator[Callable[[float], None]]:
+    """Yield what lets services be out of reach for so many seconds from now on."""
+    events = [session._client(service).meta.events for service in services or ("appmesh", "ecs", "cloudwatch")]
+
+    def leave() -> None:
+        for each in events:
+            each.unregister("before-call", lost)
+
+    def go(seconds: float) -> None:
+        for each in events:
+            each.register_last("before-call", lost)
+        sky.at(seconds, leave)
+
     try:
-        _, words = ended(session, Failed, on=on)
+        yield go
     finally:
-        events.unregister("before-call", lost)
-    assert "check the connection, then run again" in words
-    assert sky.weights() == QUARTER
-    whole_shift_after(sky)
+        leave()
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["written", "proved", "judged"])
+@pytest.mark.parametrize("seconds", [15, 55])
+def test_aws_out_of_reach_for_a_while_ends_no_shift(phase: str, seconds: int) -> None:
+    session, sky = under_sky()
+    with away(session, sky) as go:
+        seen = take(session, until=_once(phase, lambda: go(seconds)))
+    assert [d.verdict for d in seen if d.phase == "judged"] == ["PASS", "PASS"]
+    assert sky.updates == 3
+
+
+def _once(phase: str, do: Callable[[], object]) -> Callable[[Decision], bool]:
+    """Return a condition that is never met, and does something at the first decision of a phase."""
+    left = [do]
+
+    def at(decision: Decision) -> bool:
+        if decision.phase == phase and left:
+            left.pop()()
+        return False
+
+    return at
+
+
+@pytest.mark.attack(9)
+def test_time_without_a_look_is_no_bake_and_what_was_missed_is_judged() -> None:
+    session, sky = under_sky(shift=quick(bake_seconds=10))
+    with away(session, sky) as go:
+        on = {"proved": lambda: (go(40), sky.errors.update({CANARY: 0.5}), sky.at(30, sky.errors.clear))}
+        _, words = ended(session, RolledBack, on=on)
+    assert "verdict: errors: " in words  # of a time in which nobody looked
+    assert sky.weights() == BACK
+
+    session, sky = under_sky(shift=quick(bake_seconds=10))
+    with away(session, sky) as go:
+        seen = take(session, until=_once("proved", lambda: go(40)))
+    at = {d.phase: d.at for d in seen if d.step == 25 and d.phase in ("proved", "judged")}
+    assert at["judged"] - at["proved"] >= 40 + 10 - 2
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize(("rule", "error", "weights"), [("hold", Held, QUARTER), ("roll_back", RolledBack, BACK)])
+def test_a_shift_that_is_blind_too_long_does_as_the_file_says(rule: str, error: Any, weights: Any) -> None:
+    session, sky = under_sky(shift=quick(on_blind=rule))
+    with away(session, sky, "cloudwatch") as go:
+        began: list[float] = []
+        caught = ending(session, error, {"proved": lambda: (go(1000), began.append(sky.now))})
+    assert caught.reason == "blind"
+    assert "nothing could be looked at for 1 minute: " in str(caught)
+    assert 60 <= sky.now - began[0] <= 60 + 30
+    assert sky.weights() == weights
+
+
+@pytest.mark.attack(9)
+def test_a_hold_is_heard_while_nothing_can_be_looked_at() -> None:
+    session, sky = under_sky()
+    with away(session, sky) as go:
+        on = {"proved": lambda: (go(1000), sky.at(10, lambda: hold(session.join_run(), "ada")))}
+        _, words = ended(session, Held, on=on)
+    assert "held by ada" in words
+
+
+@pytest.mark.attack(9)
+def test_a_rollback_is_written_again_while_aws_is_away() -> None:
+    session, sky = under_sky(shift=quick(on_blind="roll_back"))
+    with away(session, sky) as go:
+        caught = ending(session, RolledBack, {"proved": lambda: go(90)})
+    assert caught.reason == "blind"
+    assert sky.weights() == BACK
+
+
+@pytest.mark.attack(9)
+def test_three_calls_in_ten_that_are_throttled_end_no_bake() -> None:
+    session, _ = under_sky()
+    dice, thrown = random.Random(9), []
+
+    def throttle(model: Any, **_: Any) -> Any:
+        thrown.append(dice.random() < 0.3)
+        if not thrown[-1]:
+            return None
+        error = {"Error": {"Code": "TooManyRequestsException", "Message": "slow down"}, "ResponseMetadata": {}}
+        return type("Answer", (), {"status_code": 429, "headers": {}})(), error
+
+    events = [session._client(service).meta.events for service in ("appmesh", "ecs", "cloudwatch")]
+
+    def begin() -> None:
+        for each in events:
+            each.register_last("before-call", throttle)
+
+    try:
+        seen = take(session, until=_once("written", begin))
+    finally:
+        for each in events:
+            each.unregister("before-call", throttle)
+    assert [d.verdict for d in seen if d.phase == "judged"] == ["PASS", "PASS"]
+    assert sum(thrown) > 10
 
 
 def by_hand(words: str) -> dict[str, Any]:
@@ -857,40 +968,42 @@ def by_hand(words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("code", ["TooManyRequestsException", "InternalServerErrorException", "ForbiddenException"])
-def test_a_way_back_that_fails_is_a_failure_with_the_exact_command_to_make_it_by_hand(code: str) -> None:
+def test_a_rollback_that_fails_is_a_failure_with_the_exact_command_to_make_it_by_hand(code: str) -> None:
+    """What may heal is tried again for as long as a shift may be blind, a permission that is lacking once."""
     session, sky = under_sky()
     on = {"proved": lambda: sky.errors.update({CANARY: 1.0})}
     take(session, until=lambda d: d.phase == "written")
     second = again(sky)
     with refusing(second, "appmesh", "UpdateRoute", code) as refused:
         _, words = ended(second, Failed, on=on)
-    assert words.startswith("the way back failed: ")
-    assert refused == ["UpdateRoute"]
+    assert words.startswith("the rollback failed: ")
+    assert (len(refused) == 1) == (code == "ForbiddenException")
     assert sky.weights() == QUARTER
     assert lines(session, "failed")[-1]["name"] == "route serviceB/serviceB"
     somebody(session).update_route(**by_hand(words))
     assert sky.weights() == BACK
 
 
-def test_a_way_back_that_cannot_even_be_looked_at_says_the_command_too() -> None:
+def test_a_rollback_that_aws_never_takes_says_the_command_too() -> None:
     session, sky = under_sky()
     take(session, until=lambda d: d.phase == "proved")
     second = again(sky)
     sky.errors[CANARY] = 1.0
+    gone: list[str] = []
+
+    def lost_from_there_on(model: Any, **_: Any) -> None:
+        gone.extend([model.name] if gone or model.name == "UpdateRoute" else [])
+        if gone:
+            lost()
+
     events = second._client("appmesh").meta.events
-
-    def lost(**_: Any) -> None:
-        counted.extend(line for line in lines(second, "judged")[:1] if line["outcome"] == "FAIL")
-        if len(counted) > 2:  # the look that is part of the decision still works
-            raise EndpointConnectionError(endpoint_url="https://appmesh")
-
-    counted: list[Any] = []
-    events.register_last("before-call", lost)
+    events.register_last("before-call", lost_from_there_on)
     try:
         _, words = ended(second, Failed)
     finally:
-        events.unregister("before-call", lost)
-    assert words.startswith("the way back failed: ")
+        events.unregister("before-call", lost_from_there_on)
+    assert words.startswith("the rollback failed: ")
+    assert "runbook rollback scene" in words
     somebody(session).update_route(**by_hand(words))
     assert sky.weights() == BACK
 
@@ -903,15 +1016,15 @@ def test_a_way_back_nobody_could_watch_is_a_rollback_all_the_same() -> None:
     made = sky.updates
     events = second._client("cloudwatch").meta.events
 
-    def lost(**_: Any) -> None:
+    def unseen(**_: Any) -> None:
         if sky.updates > made:
-            raise EndpointConnectionError(endpoint_url="https://monitoring")
+            lost()
 
-    events.register_last("before-call", lost)
+    events.register_last("before-call", unseen)
     try:
         _, words = ended(second, RolledBack)
     finally:
-        events.unregister("before-call", lost)
+        events.unregister("before-call", unseen)
     assert "traffic could not be looked at" in words
     assert sky.weights() == BACK
 

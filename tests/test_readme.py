@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from runbook_lib import cli, errors
+from runbook_lib import cli, errors, unattended
 from runbook_lib.errors import RunbookError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
@@ -115,7 +115,7 @@ def test_notebooks_table_has_every_notebook_once() -> None:
 
 def test_exit_codes_are_the_commands_own() -> None:
     rows = re.findall(r"^\| (\d) \| `(\w+)` \|", README, re.MULTILINE)
-    assert {outcome: int(code) for code, outcome in rows} == cli.EXIT
+    assert {outcome: int(code) for code, outcome in rows} == unattended.EXIT
 
 
 def test_troubleshooting_has_every_word_an_error_may_have() -> None:

@@ -14,6 +14,7 @@ import pytest
 from runbook_lib import parameters, record, unattended
 from runbook_lib.errors import ParametersError
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
+from tests.test_door_in_use import modes
 
 __all__ = ["folder", "own_mesh"]
 
@@ -135,6 +136,11 @@ def test_the_executed_notebooks_are_kept_under_their_names(summary: dict[str, An
     for path in run.folder.glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         assert not [o for c in cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+
+
+@pytest.mark.attack(18)
+def test_what_a_run_writes_is_its_users_alone(own_mesh: Path, summary: dict[str, Any]) -> None:
+    assert modes(own_mesh / "runs") == modes(own_mesh / "state") == {}
 
 
 def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any]) -> None:
