@@ -10,15 +10,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runbook_lib.errors import Held, ParametersError
-from runbook_lib.plan import Plan
+from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
 from runbook_lib.session import Session
 
-__all__ = ["approval_of", "approve", "hold", "holds", "needs_approval", "ran_out", "require_approval"]
+__all__ = ["ENDED", "approval_of", "approve", "hold", "holds", "needs_approval", "ran_out", "require_approval"]
+
+ENDED = ("rolled back", "settled")  # the decisions with which an attempt ends where it fails
 
 
 def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> dict[str, Any]:
-    """Write an approval of exactly this plan into a run's record, and return it.
+    """Ask a run to take in an approval of exactly this plan, and return it; it counts from now on.
+
+    It is for what carries the weights as it is now, and holds only while that is only changed by the run itself.
 
     Raises ParametersError where nobody would read it there: the run has ended, or is not the newest.
     """
@@ -28,10 +32,11 @@ def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> di
     given = {
         "approver": approver or session.identity.arn,
         "plan": plan.hash,
+        "carried": _carried(plan),
         "until": until.isoformat(timespec="seconds"),
         "on_expiry": rule.on_expiry,
     }
-    run.write("approved", **given)
+    run.ask("approved", **given)
     return given
 
 
@@ -44,13 +49,13 @@ def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
 
 
 def hold(run: Run, by: str) -> None:
-    """Write down that the shift is to hold: whoever follows it stops at the next interval, and weights stay."""
-    run.write("hold", by=by)
+    """Ask the shift to hold: whoever follows it stops at the next look, and weights stay."""
+    run.ask("hold", by=by)
 
 
 def holds(run: Run) -> list[dict[str, Any]]:
-    """Return the holds written into a run, the earliest first."""
-    return [line for line in run.lines() if line["event"] == "hold"]
+    """Return the holds asked of a run, the earliest first."""
+    return [line for line in run.said() if line["event"] == "hold"]
 
 
 def needs_approval(session: Session, weight: int, former: int = 100) -> bool:
@@ -94,9 +99,26 @@ def ran_out(session: Session, step: int, plan: Plan) -> str:
 def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
     stated = session.parameters.approval
     run = session.run or session.latest_run()
-    recorded = [line for line in run.lines() if line["event"] == "approved"] if run and not run.closed else []
+    recorded = _recorded(run, plan) if run and not run.closed else []
     every = [*([stated.model_dump(mode="json")] if stated else []), *recorded]
     return [a for a in every if a["plan"] == plan.hash]
+
+
+def _recorded(run: Run, plan: Plan) -> list[dict[str, Any]]:
+    """Return the approvals of the attempt under way whose plan still is about what they were given for."""
+    found: list[dict[str, Any]] = []
+    for line in run.said():
+        if line["event"] == "approved":
+            found.append(line)
+        elif line["event"] == "decision" and line["phase"] in ENDED:
+            found = []
+    live = plan.changes[0].expected if plan.changes else None
+    return [line for line in found if not plan.changes or run.kept(line.get("carried", ""), live)]
+
+
+def _carried(plan: Plan) -> str:
+    """Return what names the state that a plan's first change is made against: that of what carries the weights."""
+    return fingerprint(plan.changes[0].expected) if plan.changes else ""
 
 
 def _require_under_way(session: Session, run: Run) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from runbook_lib import ecs, iam
 from runbook_lib.discovery import own_instances
+from runbook_lib.ecs import Running
 from runbook_lib.errors import GateError, RunbookError
 from runbook_lib.identity import utc
 from runbook_lib.judging import error_judge
@@ -21,6 +22,7 @@ from runbook_lib.mesh_spec import node_arn, quotas
 from runbook_lib.session import ignored
 from runbook_lib.survey import Survey
 from runbook_lib.task_definition import with_envoy
+from runbook_lib.task_form import same
 from runbook_lib.task_lint import lint
 
 __all__ = ["Check", "check_environment", "require_checks"]
@@ -130,20 +132,29 @@ def _services(found: Survey) -> Iterator[Check]:
         elif running.state is None:
             yield Check("WARN", where, f"not found in cluster {p.cluster}", "01 to 03 work without it, 04 does not")
         else:
-            yield _count(where, running.state)
-            yield from _room(where, running.state)
+            yield _count(where, running)
+            yield from _room(where, running)
 
 
-def _count(where: str, state: Any) -> Check:
-    wanted, running = state["desiredCount"], state["runningCount"]
-    words = f"runs {running} of {wanted} task(s) of {state['taskDefinition'].rsplit('/', 1)[-1]}"
-    if 0 < wanted <= running:
+def _count(where: str, running: Running) -> Check:
+    state = running.state or {}
+    wanted, there = state["desiredCount"], state["runningCount"]
+    words = f"runs {there} of {wanted} task(s) of {running.arn.rsplit('/', 1)[-1] or 'no task definition'}"
+    if 0 < wanted <= there:
         return Check("PASS", where, words)
     return Check("WARN", where, words, "wait for its tasks before 04")
 
 
-def _room(where: str, state: Any) -> Iterator[Check]:
+def _room(where: str, running: Running) -> Iterator[Check]:
     """A rolling update needs room: with one task, 100 % minimum and 150 % maximum it never starts."""
+    if running.is_daemon:
+        yield Check("WARN", where, "schedulingStrategy DAEMON: 06 cannot retire it", "end it by hand once 05 is done")
+    if running.controller != "ECS":
+        yield Check(
+            "WARN", where, f"deployed by {running.controller}: 06 cannot retire it", "end it by what deploys it"
+        )
+        return
+    state = running.state or {}
     settings = state["settings"].get("deploymentConfiguration") or {}
     wanted, most = state["desiredCount"], settings.get("maximumPercent", 200)
     if wanted and wanted * most // 100 <= wanted and settings.get("minimumHealthyPercent", 100) >= 100:
@@ -182,22 +193,29 @@ def _quotas(found: Survey) -> Iterator[Check]:
 def _definitions(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for name, running in found.running.items():
-        if running.definition is None or name in found.lifecycle.retired:
+        if running.state is None or name in found.lifecycle.retired:
+            continue
+        if running.definition is None:
+            error = ecs.not_ours(p, running)
+            yield Check("FAIL", f"definition of {name}", error.message, error.hint)
             continue
         where = f"definition {running.definition['family']} of {name}"
         if running.definition["family"] != p.services[name].task_definition:
             hint = f"services.{name}.task_definition: {running.definition['family']}"
             yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)
-        yield from _definition(found, name, running.definition, where)
+        yield from _definition(found, running, running.definition, where)
 
 
-def _definition(found: Survey, name: str, definition: Any, where: str) -> Iterator[Check]:
-    p = found.parameters
+def _definition(found: Survey, running: Running, definition: Any, where: str) -> Iterator[Check]:
+    p, name = found.parameters, running.service
     try:
         form = with_envoy(definition, ecs.sidecar(p, name, iam.role_arns(found.credentials).get(name)))
-    except RunbookError as error:
-        yield Check("FAIL", where, error.message, error.hint)
+    except RunbookError as refused:
+        yield Check("FAIL", where, refused.message, refused.hint)
         return
+    if running.controller != "ECS" and not same(definition, form):
+        error = ecs.not_ours(p, running)
+        yield Check("FAIL", where, error.message, error.hint)
     own, ports = node_arn(p, name), p.ports_of(name)
     linted = partial(lint, launch_type=p.launch_type_of(name), node_arn=own, listener_ports=ports)
     findings = linted(form)

@@ -12,6 +12,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -197,6 +198,7 @@ def undo(
             this.write("summed up", **end)
             this.summarise({**(this.summary() or {}), "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
+            console.print(f"record: head {this.head()['head'][:12]}")
 
 
 @app.command()
@@ -345,6 +347,14 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
         rate = 0 if silent else round(now.get("requests_per_second", 0))
         found[name] = {"requests_per_second": rate, **{key: now.get(key, 0) for key in kept}}
     return found
+
+
+def _tell_traffic(mesh: supervisor.LocalMesh) -> None:
+    for name, calls in _traffic(mesh).items():
+        console.print(f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed")
+        if calls["shed"]:
+            console.print(f"  {_shed(calls['shed'])}")
+    console.print("the local mesh is still up: look around, then `runbook local down`")
 
 
 def _shed(count: int) -> str:
@@ -514,15 +524,10 @@ def _tell(
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}")
+    console.print(f"record: {folder}, head {(summary.get('record') or this.head())['head'][:12]}")
     if this.opened.get("target") == "local" and (mesh := supervisor.running()):
-        for name, calls in _traffic(mesh).items():
-            console.print(
-                f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed"
-            )
-            if calls["shed"]:
-                console.print(f"  {_shed(calls['shed'])}")
-        console.print("the local mesh is still up: look around, then `runbook local down`")
+        with suppress(TargetError):  # a mesh that ends just now changes nothing in how the run has ended
+            _tell_traffic(mesh)
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 

@@ -19,7 +19,8 @@ class Decision:
     """What was decided or seen at one moment; weights in percent, `share` the canary's, as a fraction.
 
     `requests`, `errors` and `slow` (where that is judged) are by service, since the step was written; share and
-    band since it was real. `tasks` are those that ran when the attempt began. `seen` are the intervals the verdict
+    band since it was real. `tasks` are those that ran when the attempt began;
+    `carried` names what carried the weights when a verdict passed. `seen` are the intervals the verdict
     was made of, since the first step; they are not written down.
     """
 
@@ -35,6 +36,7 @@ class Decision:
     verdict: str = ""
     at: float = 0.0
     tasks: Mapping[str, int] = field(default_factory=dict)
+    carried: str = ""
     seen: Sequence[Interval] = field(default=(), repr=False, compare=False)
 
     @property

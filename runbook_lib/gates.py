@@ -13,7 +13,7 @@ from functools import partial
 from runbook_lib import ecs, iam, telemetry
 from runbook_lib.discovery import PLACEHOLDER, own_instances
 from runbook_lib.errors import PrerequisiteError
-from runbook_lib.history import read_attempt
+from runbook_lib.history import doubt
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.survey import Survey, survey
@@ -203,10 +203,10 @@ def _proven(found: Survey) -> Evidence:
     session, p, name = found.session, found.parameters, "canary proven"
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to judge by")
-    last = (read_attempt(session) or [{"phase": "", "step": 0, "verdict": ""}])[-1]
-    passed = (last["phase"], last["step"], last["verdict"]) == ("judged", p.shift.steps[-1], "PASS")
-    words = f"its last step, {p.shift.steps[-1]} %, has no PASS in the record"
-    hint = "run 05 until it has, or say in the file that you know better: retirement: {allow_unjudged: true}"
+    words = doubt(session)
+    passed = not words
+    hint = "run 05 until it has, from the first step if need be; or say in the file that you know better: "
+    hint += "retirement: {allow_unjudged: true}"
     if p.retirement.allow_unjudged and not passed:
         return Evidence(name, True, f"{words}, and the file allows it")
     return _claim(found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint)

@@ -47,7 +47,7 @@ class Hazards:
         self.alarms_alone = error_judge(self.shift, counted).by == "alarms"  # one without data judges nothing then
 
     def begin(self) -> None:
-        """Take every hold written so far for settled."""
+        """Take every hold asked so far for settled."""
         self.settled = len(_read(lambda: holds(self.session.join_run())))
 
     def evidence(self) -> tuple[Evidence, ...]:
@@ -118,8 +118,10 @@ class Hazards:
             yield held
 
     def held(self) -> Hazard | None:
-        """Return the hold that somebody wrote since the shift began; no AWS is needed to see it."""
-        new = _read(lambda: holds(self.session.join_run()))[self.settled :]
+        """Return the hold that somebody asked since the shift began, and take it in; no AWS is needed to see it."""
+        run = self.session.join_run()
+        run.take_in()
+        new = _read(lambda: holds(run))[self.settled :]
         return Hazard("hold", f"held by {new[-1]['by']}") if new else None
 
     def _of_tasks(self) -> Iterator[Hazard]:

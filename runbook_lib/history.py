@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from runbook_lib import record, telemetry
+from runbook_lib.approvals import ENDED
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
+from runbook_lib.plan import TAKES_BACK
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.telemetry import Interval
+from runbook_lib.verify import rejudged
 
-__all__ = ["ENDED", "History", "Step", "read_attempt", "read_events", "read_history", "seen_as"]
+__all__ = ["ENDED", "History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
 
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
-ENDED = ("rolled back", "settled")  # what it ends with where it fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +92,79 @@ def seen_as(p: Parameters, seen: Sequence[Interval], events: Sequence[Mapping[st
 def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any]]:
     """Return the decisions of the attempt under way at a shift between these two services.
 
-    None once it went back, unless one that has `ended` will do.
+    None once it was rolled back or undone, unless one that has `ended` will do. A PASS counts only while what
+    carries the weights is what it was given for, or only the run itself has written it since.
     """
-    decisions = [line for line in _newest_attempt(session) if line["event"] == "decision"]
-    return [] if decisions and decisions[-1]["phase"] in ENDED and not ended else decisions
+    run, events = _newest(session)
+    decisions = [line for line in events if line["event"] == "decision"]
+    if not decisions or ended:
+        return decisions
+    if run is None or decisions[-1]["phase"] in ENDED or _undone(session, run, decisions[-1]):
+        return []
+    return decisions if _stands(session, run, decisions[-1]) else decisions[:-1]
+
+
+def doubt(session: Session) -> str:
+    """Say why the canary is not proven at the last step of the shift; "" where it is.
+
+    The verdict is judged again from its stored counts, in a record that is as it was written.
+    """
+    step = session.parameters.shift.steps[-1]
+    run, every = _newest(session)[0], read_attempt(session, ended=True)
+    passed = [d for d in every[-1:] if (d["phase"], d["step"], d["verdict"]) == ("judged", step, "PASS")]
+    if run is None or not passed:
+        return f"its last step, {step} %, has no PASS in the record"
+    last = passed[-1]
+    if read_attempt(session)[-1:] != passed:
+        return f"its PASS at {step} % was for weights that were undone, or that somebody else has written since"
+    if wrong := run.faults():
+        return f"the record of its PASS is not as it was written: {wrong[0]}"
+    judged = next((line for line in reversed(_before(run, last)) if line["event"] == "judged"), None)
+    again = rejudged(judged) if judged else None
+    if again is None or again.outcome != "PASS":
+        return f"its PASS at {step} % does not follow from the stored counts: {again.reason if again else 'none'}"
+    return ""
+
+
+def _before(run: record.Run, decision: Mapping[str, Any]) -> list[dict[str, Any]]:
+    lines = list(run.lines())
+    return lines[: lines.index(dict(decision))]
+
+
+def _stands(session: Session, run: record.Run, decision: Mapping[str, Any]) -> bool:
+    """Say whether a decision, where it is a PASS, still is about what carries the weights now."""
+    if decision["verdict"] != "PASS":
+        return True
+    return run.kept(decision.get("carried", ""), survey(session).split.state)
+
+
+def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
+    """Say whether an undo has lowered the canary's weight since a decision: that ended its attempt."""
+    found = survey(session)
+    since = list(run.lines())[len(_before(run, last)) :]
+    undone = [x["change"] for x in since if x["event"] == "intended" and x["change"]["no_inverse"] == TAKES_BACK]
+    canary, carrier = session.parameters.shift.canary, asdict(found.split.reading)["call"]
+    return any(_lowers(found.engine, canary, change) for change in undone if change["reading"]["call"] == carrier)
+
+
+def _lowers(engine: Any, canary: str, change: Mapping[str, Any]) -> bool:
+    before, after = (engine.weights_of(change[key] or None).get(canary, 0) for key in ("expected", "wanted"))
+    return bool(after < before)
 
 
 def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
     """Return the approvals and holds that were written into a run from a moment on, in epoch seconds."""
-    lines = (_event(line) for line in (run.lines() if run else ()) if line["event"] in ("approved", "hold"))
+    lines = (_event(line) for line in (run.said() if run else ()) if line["event"] in ("approved", "hold"))
     return [line for line in lines if line["at"] >= since]
 
 
 def _newest_attempt(session: Session) -> list[dict[str, Any]]:
-    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any.
+    """Return decisions, approvals and holds of the newest attempt, from the newest run that has any."""
+    return _newest(session)[1]
+
+
+def _newest(session: Session) -> tuple[record.Run | None, list[dict[str, Any]]]:
+    """Return the newest run of this place that took a step between these two services, and its newest attempt.
 
     A rollback by somebody who did not watch it has a run of its own, and belongs to the attempt that it ended.
     """
@@ -111,14 +172,14 @@ def _newest_attempt(session: Session) -> list[dict[str, Any]]:
     both = {p.shift.stable, p.shift.canary}
     rollbacks: list[dict[str, Any]] = []
     for run in record.runs(p.environment, p.records, session.place):
-        events = [_event(line) for line in run.lines() if line["event"] in ("decision", "approved", "hold")]
+        events = [_event(line) for line in run.said() if line["event"] in ("decision", "approved", "hold")]
         ours = [e for e in events if e["event"] != "decision" or both <= set(e["weights"])]
         phases = {e["phase"] for e in ours if e["event"] == "decision"}
         if phases - {*ENDED}:
-            return _last_attempt(sorted([*ours, *rollbacks], key=lambda e: float(e["at"])))
+            return run, _last_attempt(sorted([*ours, *rollbacks], key=lambda e: float(e["at"])))
         if phases:
             rollbacks = [*ours, *rollbacks]
-    return _last_attempt(rollbacks)
+    return None, _last_attempt(rollbacks)
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any]:

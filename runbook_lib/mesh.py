@@ -59,6 +59,7 @@ __all__ = [
     "serves",
     "shares",
     "unmatched",
+    "weights_of",
 ]
 
 ANSWER = {
@@ -231,6 +232,11 @@ class Split:
     retired: frozenset[str]
 
     @property
+    def reading(self) -> Reading:
+        """How the state is read."""
+        return reading("route", self.resource.names)
+
+    @property
     def written(self) -> dict[str, int]:
         """The weights as they stand in the route, whatever they sum to."""
         return _weights_in(self.state)
@@ -261,6 +267,11 @@ class Split:
         own = [f"{name} {weight}" for name, weight in self.written.items()]
         shares = [f"{100 * weight / total:.4g} %" for weight in self.written.values()] if total else []
         return ", ".join(own) + (f" (shares of {', '.join(shares)})" if shares and total != 100 else "")
+
+
+def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return the weights that a state of the route under shift gives, in percent by service."""
+    return shares(_weights_in(state))
 
 
 def read_split(session: Session) -> Split:

@@ -272,9 +272,14 @@ def as_command(call: Call, region: str) -> str:
 
 
 def fingerprint(state: Any) -> str:
-    """Return sixteen hexadecimal digits that name exactly this state, versions included; "" for what is not there."""
+    """Return sixteen hexadecimal digits that name exactly this state; "" for what is not there.
+
+    A state with an identity and a version is named by these and what it specifies.
+    """
     if state is ABSENT:
         return ""
+    if isinstance(state, Mapping) and "uid" in state:
+        state = {key: state.get(key) for key in ("uid", "version", "spec")}
     return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from runbook_lib import chain
 from runbook_lib.errors import LockError, ParametersError, RecordError
 from runbook_lib.place import Place, place_in
-from runbook_lib.plan import Change, fingerprint
+from runbook_lib.plan import Change, fingerprint, holds
 from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.redaction import redacted
 
@@ -138,6 +138,16 @@ class Run:
         found = chain.faults(chain.read_lines(self._read()))
         return [words for _, words, crashed in found if not crashed]
 
+    def cuts(self) -> list[str]:
+        """Return which lines a crash cut off, in words."""
+        found = chain.faults(chain.read_lines(self._read()))
+        return [words for _, words, crashed in found if crashed]
+
+    def digest_of(self, number: Any) -> str:
+        """Return the hash of a line by its number; "" where there is none."""
+        texts = [line.text for line in chain.read_lines(self._read()) if line.number == number]
+        return chain.digest(texts[0]) if texts else ""
+
     def head(self) -> dict[str, Any]:
         """Return how many lines the journal has, and the hash of the last, which the chain ends with."""
         lines = chain.read_lines(self._read())
@@ -163,6 +173,17 @@ class Run:
                 f"{why}: the record of run {self.id} is not as it was written: {wrong[0]}",
                 hint=f"runbook verify {self.id} names every such line",
             )
+
+    def kept(self, mark: str, live: Any) -> bool:
+        """Say whether what `mark` named is what is there now, or became it by this run's own writes alone."""
+        ours, pending = {mark}, dict[str, Any]()
+        for line in self.lines():
+            if line["event"] == "intended" and line.get("before") in ours:
+                pending[line["change"]["name"]] = line["change"]
+            elif line["event"] == "observed" and pending.pop(line["name"], None):
+                ours.add(str(line.get("after")))
+        made = any(_was_made(change, live) for change in pending.values())  # and a crash came before it was observed
+        return bool(mark) and (fingerprint(live) in ours or made)
 
     def _read(self) -> bytes:
         try:
@@ -244,6 +265,13 @@ class Run:
 
 def _see(run: str) -> str:
     return f"its record is beside it: runbook verify {run}"
+
+
+def _was_made(change: Any, live: Any) -> bool:
+    """Say whether a versioned state is exactly what a change that nobody observed would have made of it."""
+    before = change.get("expected")
+    both = isinstance(before, dict) and isinstance(live, dict) and "version" in before
+    return both and live.get("version") == before["version"] + 1 and holds(live, change.get("wanted"))
 
 
 @dataclass

@@ -438,7 +438,8 @@ class _Shift:
         self._tell_judgement("verdict")
         rule = self.shift.verdict
         if judgement.outcome == "PASS":
-            yield self._told(replace(decision, phase="judged", verdict="PASS", words=judgement.reason))
+            passed = replace(decision, phase="judged", verdict="PASS", words=judgement.reason)
+            yield self._told(replace(passed, carried=self.found.carried))
             return True
         if rule.on_inconclusive == "roll_back":
             yield from self._roll_back(decision, "inconclusive", judgement.reason)

@@ -16,7 +16,7 @@ from runbook_lib.ecs import Running
 from runbook_lib.iam import Credentials
 from runbook_lib.mesh_spec import Lifecycle, desired
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Plan
+from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.session import Session
 
 __all__ = ["Survey", "survey"]
@@ -50,6 +50,11 @@ class Survey:
     def split(self) -> Any:
         """How the traffic is divided."""
         return self.engine.read_split(self.session)
+
+    @property
+    def carried(self) -> str:
+        """What names the state of what carries the weights; "" where there is none."""
+        return fingerprint(self.split.state)
 
     @property
     def canary_weight(self) -> int:

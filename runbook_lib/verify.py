@@ -1,6 +1,7 @@
-"""Check a run's record against itself: verdicts from stored counts, decisions from verdicts, nothing secret in it.
+"""Check a run's record against itself: its chain, verdicts from stored counts, decisions from verdicts, no secrets.
 
-It only reads files; nothing is asked of AWS.
+It only reads files; nothing is asked of AWS. Whoever can write the files can write all of it anew, chain and
+summary: against that stands the head alone, where it was kept elsewhere.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook_lib.errors import RunbookError
 from runbook_lib.record import Run
 from runbook_lib.redaction import redacted
 from runbook_lib.verdict import Judgement, Sample, judge_all
@@ -34,7 +36,7 @@ class Checked:
 
 def verify(run: Run) -> list[Checked]:
     """Return what came of checking each verdict, decision and file of a run, and its summary."""
-    return [*_verdicts(run), *_decisions(run), *_summary(run), *_outcome(run), *_files(run)]
+    return [*_chain(run), *_verdicts(run), *_decisions(run), *_summary(run), *_outcome(run), *_files(run)]
 
 
 def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -50,9 +52,29 @@ def rejudged(line: Mapping[str, Any]) -> Judgement:
     return judge_all(samples, **line["settings"])
 
 
+def _chain(run: Run) -> Iterator[Checked]:
+    """Check that each line follows from the one before, and that the line the summary ends with is still there."""
+    head = run.head()
+    if not run.opened:
+        yield Checked("record", False, "it has no first line" if head["lines"] else "it is empty")
+        return
+    wrong, cut = run.faults(), run.cuts()
+    found = f"{head['lines']} lines, head {head['head'][:12]}"
+    yield Checked("record", not wrong, "; ".join(wrong) or "; ".join([found, *cut]))
+    said = (run.summary() or {}).get("record")
+    if isinstance(said, Mapping):
+        same = run.digest_of(said.get("lines")) == said.get("head")
+        words = f"line {said.get('lines')} is the one the summary ends with"
+        yield Checked("head", same, words if same else f"line {said.get('lines')} is not the one the summary ends with")
+
+
 def _verdicts(run: Run) -> Iterator[Checked]:
     for number, line in enumerate((x for x in run.lines() if x["event"] == "judged"), 1):
-        again = rejudged(line)
+        try:
+            again = rejudged(line)
+        except (KeyError, TypeError, ValueError, AttributeError, RunbookError):
+            yield Checked(f"verdict {number}", False, "its samples and settings are no verdict's")
+            continue
         holds = (again.outcome, again.reason) == (line["outcome"], line["reason"])
         found = f"{line['outcome']} from {sum(map(len, line['samples'].values()))} intervals"
         otherwise = f"{found}; judged again: {again.outcome}, {again.reason}; recorded: {line['reason']}"
@@ -78,7 +100,7 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
 
     Where nothing was counted (somebody went back by hand, an approval had run out) there is nothing to judge.
     """
-    if not decision["requests"]:
+    if not decision["requests"] and decision["verdict"] != "PASS":
         return ""
     if judged is None:
         return f"{decision['verdict']} without a verdict"
@@ -117,10 +139,11 @@ def _files(run: Run) -> Iterator[Checked]:
 
 def _documents(file: Path) -> Iterator[Any]:
     """Yield what a file holds, without pictures: each line of a journal, else the whole."""
-    for text in file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]:
+    whole = file.read_text(errors="replace")
+    for text in whole.splitlines() if file.suffix == ".jsonl" else [whole]:
         try:
             yield _without_pictures(json.loads(text))
-        except json.JSONDecodeError:  # a crash cut it off
+        except (ValueError, RecursionError):  # a crash cut it off
             yield text
 
 

@@ -249,9 +249,9 @@ def writes(session: Session) -> Counter[str]:
 
 
 def lines(session: Session, event: str = "") -> list[dict[str, Any]]:
-    """Return the journal's lines, of one event where it is named."""
+    """Return the journal's lines, and what is asked of the run, of one event where it is named."""
     run = record.latest("scene", session.parameters.records)
-    return [line for line in (run.lines() if run else ()) if event in ("", line["event"])]
+    return [line for line in (run.said() if run else ()) if event in ("", line["event"])]
 
 
 def route(session: Session) -> dict[str, Any]:

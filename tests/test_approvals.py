@@ -10,9 +10,9 @@ import pytest
 from runbook_lib import record
 from runbook_lib.approvals import approval_of, approve, needs_approval, require_approval
 from runbook_lib.errors import Held, ParametersError, RolledBack
-from runbook_lib.plan import Plan
+from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.session import Session
-from runbook_lib.shift import plan_steps
+from runbook_lib.shift import go_back, plan_steps
 from runbook_lib.survey import survey
 from tests.live import CANARY, STABLE, again, ended, newest, phases, quick, take, under_sky
 from tests.scenes import ROUTE, lines, open_at, reopen, route, somebody
@@ -36,6 +36,7 @@ def given(session: Session, plan: Plan, *, minutes: float = 5, on_expiry: str = 
     """Write an approval into the run's record that runs out so many minutes from now."""
     until = datetime.now(UTC) + timedelta(minutes=minutes)
     fields = {"approver": "ada", "plan": plan.hash, "until": until.isoformat(), "on_expiry": on_expiry}
+    fields["carried"] = fingerprint(plan.changes[0].expected)
     newest(session.parameters).write("approved", **fields)
     return fields
 
@@ -240,7 +241,34 @@ def test_none_is_written_where_nobody_would_read_it() -> None:
     newer.write("closed", outcome="done")
     with pytest.raises(ParametersError, match=f"run {newer.id} has ended"):
         approve(session, newer, plan)
-    assert not [line for run in (older, newer) for line in run.lines() if line["event"] == "approved"]
+    assert not [line for run in (older, newer) for line in run.said() if line["event"] == "approved"]
+
+
+@pytest.mark.attack(4)
+def test_one_of_an_attempt_that_was_rolled_back_does_not_count_for_the_next() -> None:
+    session, sky = under_sky(shift=needing(25))
+    ended(session, Held)
+    approve(session, newest(session.parameters), next_plan(session), approver="ada")
+    take(again(sky), until=lambda d: d.phase == "written")
+    go_back(again(sky))
+    assert sky.weights() == BACK
+    _, words = ended(again(sky), Held)
+    assert "needs an approval; there is none" in words
+
+
+@pytest.mark.attack(21)
+def test_one_asked_for_from_elsewhere_waits_in_a_file_of_this_user_alone_until_the_writer_takes_it_in() -> None:
+    session, sky = under_sky(shift=needing(25))
+    ended(session, Held)
+    run = newest(session.parameters)
+    before = run.file.read_bytes()
+    approve(session, run, next_plan(session), approver="ada")
+    (request,) = (run.folder / "requests").iterdir()
+    assert (run.file.read_bytes(), request.stat().st_mode & 0o777) == (before, 0o600)
+    assert approval_of(again(sky), next_plan(session))
+    take(again(sky), until=lambda d: d.phase == "written")
+    assert not list((run.folder / "requests").iterdir())
+    assert [line["approver"] for line in run.lines() if line["event"] == "approved"] == ["ada"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from runbook_lib import cli, errors, parameters, record, unattended
-from runbook_lib.cli import EXIT, app
+from runbook_lib.cli import app
 from runbook_lib.local import supervisor
 from runbook_lib.place import place_of
 from runbook_lib.plan import Difference, Plan
@@ -121,7 +121,7 @@ def test_wrong_use_is_refused() -> None:
 
 
 def test_exit_codes_are_the_contracts() -> None:
-    assert EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+    assert unattended.EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
     assert [kind.exit_code for kind in (errors.Failed, errors.Refused, errors.Held)] == [1, 2, 3]
 
 

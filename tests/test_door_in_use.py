@@ -265,6 +265,22 @@ def test_a_note_that_is_cut_off_does_not_hide_its_process(
 
 
 @pytest.mark.attack(23)
+@pytest.mark.parametrize("notes", ["", "{", "[]", '{"door": 1}', '{"door": {}}'])
+def test_notes_of_its_environments_that_are_cut_off_are_named(mesh: LocalMesh, notes: str, first: Environment) -> None:
+    file = mesh.folder / "worlds.json"
+    whole = file.read_text()
+    file.write_text(notes)
+    try:
+        for words in (("local", "status"), ("local", "up", first.file)):
+            done = command(*words)
+            assert done.exit_code == 2
+            assert f"{file}: not as the runbook left it" in done.output
+            assert "runbook local down" in done.output
+    finally:
+        file.write_text(whole)
+
+
+@pytest.mark.attack(23)
 def test_a_proxy_is_not_asked_and_a_mesh_that_stands_still_is_stopped(first: Environment, mesh: LocalMesh) -> None:
     """The last of this module: it ends the local mesh."""
     code, words = runbook("status", first.file, "--json", **PROXIES)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from runbook_lib import evidence_for_retirement, survey
+from runbook_lib import evidence_for_retirement, plan_undo, survey
 from runbook_lib.errors import Held
 from runbook_lib.plan import Evidence
 from runbook_lib.session import Session
-from tests.live import CANARY, STABLE, Sky, again, ended, quick, take, under_sky
-from tests.scenes import shift, somebody
+from tests.live import CANARY, STABLE, Killed, Reaper, Sky, again, ended, newest, quick, take, under_sky
+from tests.scenes import ROUTE, change, fact, route, shift, somebody
 
 QUIET = {"quiet_seconds": 10}
 
@@ -101,6 +104,79 @@ def test_who_knows_better_says_so_in_the_file() -> None:
         True,
         "its last step, 100 %, has no PASS in the record, and the file allows it",
     )
+
+
+def written(sky: Sky, **targets: int) -> None:
+    """Give the route weights as somebody else does."""
+    spec = route(sky.session)["spec"]
+    spec["http2Route"]["action"]["weightedTargets"] = [{"virtualNode": n, "weight": w} for n, w in targets.items()]
+    somebody(sky.session).update_route(**ROUTE, spec=spec)
+
+
+@pytest.mark.attack(4)
+def test_a_pass_of_a_shift_that_was_undone_proves_nothing_though_the_weights_are_set_again() -> None:
+    session, sky = shifted()
+    plan = plan_undo(session, notebook="05_shift_traffic")
+    change(session, plan, *map(fact, plan.needs))
+    assert sky.weights() == {STABLE: 100, CANARY: 0}
+    written(sky, **{STABLE: 0, CANARY: 100})
+    found = claim(again(sky), "canary proven")
+    assert (found.holds, found.found) == (
+        False,
+        "its PASS at 100 % was for weights that were undone, or that somebody else has written since",
+    )
+
+
+@pytest.mark.attack(4)
+def test_a_pass_holds_only_while_nobody_else_writes_what_carries_the_weights_and_05_gives_another() -> None:
+    _, sky = shifted()
+    written(sky, **{STABLE: 100, CANARY: 0})
+    written(sky, **{STABLE: 0, CANARY: 100})
+    assert not claim(again(sky), "canary proven").holds
+    take(again(sky))
+    assert claim(again(sky), "canary proven").holds
+
+
+@pytest.mark.attack(4)
+def test_a_pass_of_another_place_proves_nothing() -> None:
+    session, sky = shifted()
+    other = again(sky)
+    other.connection = replace(other.connection, world="another local mesh")
+    run = newest(session.parameters)
+    run.write("joined", world="a local mesh that is gone")
+    assert not claim(other, "canary proven").holds
+
+
+@pytest.mark.attack(4)
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
+def test_a_retirement_cut_short_goes_on_on_the_same_pass(at: int, after: bool) -> None:
+    session, sky = shifted()
+    session.notebook = "06_tear_down_service_b"
+    reaper = Reaper(session, at, after=after)
+    plan = survey(session).plan_retirement()
+    with pytest.raises(Killed):
+        change(session, plan, *map(fact, plan.needs))
+    reaper.leave()
+    assert claim(again(sky), "canary proven").holds
+
+
+@pytest.mark.attack(21)
+@pytest.mark.parametrize("word", ["PASS", "counts", "gone"])
+def test_06_judges_again_from_the_stored_counts_in_a_record_that_is_whole(word: str) -> None:
+    session, sky = shifted()
+    file = newest(session.parameters).file
+    lines = file.read_text().splitlines(keepends=True)
+    at = max(n for n, line in enumerate(lines) if '"event": "judged"' in line)
+    said = json.loads(lines[at])
+    said["outcome"] = "PASS" if word == "PASS" else said["outcome"]
+    for samples in said["samples"].values() if word == "counts" else ():
+        samples[-1][3] = samples[-1][2]  # every request to the canary failed
+    lines[at] = "" if word == "gone" else json.dumps(said, sort_keys=True) + "\n"
+    file.write_text("".join(lines))
+    found = claim(again(sky), "canary proven")
+    assert not found.holds
+    assert "not as it was written: line" in found.found
 
 
 @pytest.mark.parametrize("name", ["canary proven", "stable is quiet"])

@@ -56,17 +56,19 @@ ALLOWED: dict[str, set[str]] = {
     "archive": {"errors", "parameters", "plan", "record", "session"},
     "undo": {"errors", "plan", "record", "session"},
     "approvals": {"errors", "plan", "record", "session"},
-    "verify": {"record", "redaction", "verdict"},
+    "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
     "wording": {"forecast", "plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
-    "history": {"judging", "parameters", "record", "session", "survey", "telemetry"},
+    "history": {
+        "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
+    },
     "gates": {
         "discovery", "ecs", "errors", "history", "iam", "judging", "plan", "survey", "task_definition", "telemetry",
     },
     "checks": {
         "discovery", "ecs", "errors", "iam", "identity", "judging", "mesh_spec", "session", "survey",
-        "task_definition", "task_lint",
+        "task_definition", "task_form", "task_lint",
     },
     "trial": {"apply", "errors", "judging", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "parameters", "session", "survey", "telemetry"},

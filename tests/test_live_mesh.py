@@ -453,10 +453,11 @@ def test_killed_the_supervisor_leaves_no_process_and_the_next_command_says_so_in
 def killed_supervisor(there: Live) -> None:
     found = supervisor.find(there.state)
     assert found is not None
-    left = processes(there.world)
+    left, sockets = processes(there.world), {Path(row["admin"]).parent for row in there.tasks if row["admin"]}
     assert len(left) >= 6  # the supervisor, its guard, the calls, two applications, two Envoys
     os.kill(found.pid, signal.SIGKILL)
     until(lambda: not processes(there.world), "every process has ended", 10)
+    assert not any(folder.exists() for folder in sockets)
     code, said = there.runbook("local", "up", str(there.file))
     sentences = [line for line in said.splitlines() if line]
     assert code == 2, said

@@ -1125,7 +1125,7 @@ def well(there: Live) -> Iterator[Live]:
 
 def lines_of(there: Live, event: str) -> list[dict[str, Any]]:
     """Return the newest run's lines of one event."""
-    return [line for line in newest(there.parameters).lines() if line["event"] == event]
+    return [line for line in newest(there.parameters).said() if line["event"] == event]
 
 
 def decisions_of(there: Live) -> list[dict[str, Any]]:

