@@ -370,6 +370,8 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} http://envoy/stats")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
+        if task.get("note"):
+            console.print(f"  {task['note']}")
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
