@@ -13,7 +13,7 @@ from typing import Any
 
 import jmespath
 
-from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
+from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, Refused, RunbookError, StalePlanError
 from runbook_lib.plan import (
     TAKES_BACK,
     Answer,
@@ -61,7 +61,12 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
             for change in cleared.plan.changes:
-                done[change.name] = _make(session, change, done, urgent=urgent)
+                try:
+                    done[change.name] = _make(session, change, done, urgent=urgent)
+                except Refused as error:
+                    if session.written:  # nobody refuses half-way
+                        error.exit_code = Failed.exit_code
+                    raise
     return list(done.values())
 
 

@@ -185,12 +185,12 @@ def undo(
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
-        part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
+        part = unattended.notebook(notebook, "--notebook") if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
-        if plan.changes and (yes or _agreed("Take these back?")):
+        if plan.changes and (yes or _agreed("Take these back?", this)):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
             end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
             this.write("summed up", **end)
@@ -232,7 +232,8 @@ def hold(
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
-        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint="runbook status ENV")
+        named = shlex.quote(str(this.opened.get("file", this.environment)))
+        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint=f"runbook status {named}")
     approvals.hold(this, by or getpass.getuser())
     console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
@@ -380,11 +381,12 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  {_shed(made['shed'])}")
 
 
-def _agreed(question: str) -> bool:
+def _agreed(question: str, run: record.Run) -> bool:
     try:
         return typer.confirm(question, default=False)
     except typer.Abort:
-        raise ParametersError("undo: nobody answers here; nothing was taken back", hint="say --yes") from None
+        hint = f"runbook undo {run.id} --yes, with the same options"
+        raise ParametersError("undo: nobody answers here; nothing was taken back", hint=hint) from None
 
 
 def _first(run: record.Run, need: str) -> Evidence:
@@ -477,7 +479,7 @@ def _say_ignored(p: parameters.Parameters) -> None:
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
-        raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
+        raise ParametersError("-p: expected a name and a value", hint="-p region us-west-2")
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
     return {name: _value_of(name, value) for name, value in zip(names, values, strict=True)}

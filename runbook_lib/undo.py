@@ -14,6 +14,7 @@ import jmespath
 from runbook_lib import record
 from runbook_lib.errors import PlanError
 from runbook_lib.plan import (
+    TAKEN_BACK,
     TAKES_BACK,
     Answer,
     Call,
@@ -76,7 +77,7 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
     if asked:
         session.run = run or session.run  # the way back belongs to the same run
     made = _part(_made(run.lines() if run else ()), notebook)
-    needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
+    needs = dict.fromkeys(f"{m.notebook}{TAKEN_BACK}" for m in made if notebook not in ("", m.notebook))
     try:
         changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
     except PlanError as error:
