@@ -440,7 +440,7 @@ def test_a_sidecar_tells_slow_requests_apart_at_the_very_limit(fleet: Fleet, aws
     aws.appmesh.create_virtual_node(meshName="apps", virtualNodeName="serviceB", spec=node_spec("b.apps.local"))
     mine = task(**meshed("serviceB"))
     mine.account = aws.account
-    fleet.limits_ms[aws.account] = (300,)
+    fleet.limits_ms[aws.account, "us-west-2"] = (300,)
     fleet.start(mine)
     member = only(fleet)
     assert member.sidecar is not None
