@@ -19,6 +19,7 @@ from runbook_lib.errors import (
     GateError,
     Held,
     ReadBackError,
+    Refused,
     RunbookError,
     StalePlanError,
 )
@@ -70,9 +71,14 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
     done: dict[str, Applied] = {}
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
-            _require_still_holding(cleared)
-            for change in cleared.plan.changes:
-                done[change.name] = _make(session, change, done, urgent=urgent)
+            try:
+                _require_still_holding(cleared)
+                for change in cleared.plan.changes:
+                    done[change.name] = _make(session, change, done, urgent=urgent)
+            except Refused as error:
+                if session.written:  # nobody refuses half-way
+                    error.exit_code = Failed.exit_code
+                raise
     return list(done.values())
 
 

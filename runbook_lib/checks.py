@@ -68,7 +68,7 @@ def _target(found: Survey) -> Iterator[Check]:
     if answer == "serves":
         yield Check("PASS", "endpoint", f"App Mesh serves ({words}); {END_OF_SUPPORT}", "plan the way to a successor")
     else:
-        hint = "planning and every rehearsal still work: runbook run ENV --rehearse"
+        hint = f"planning and every rehearsal still work: runbook run {found.session.named} --rehearse"
         yield Check("FAIL", "endpoint", f"App Mesh {answer}: {words}; {END_OF_SUPPORT}", hint)
 
 

@@ -15,11 +15,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ProfileNotFound,
+)
 from botocore.session import Session as Botocore
 from botocore.utils import JSONFileCache, SSOTokenLoader
 
-from runbook_lib.errors import CredentialsError
+from runbook_lib.errors import CredentialsError, UnreachableError
 from runbook_lib.service_models import loader
 
 __all__ = [
@@ -105,6 +112,9 @@ def present(session: Botocore) -> Keys:
         name = error.kwargs["profile"]
         hint = "name a profile that exists (`aws configure list-profiles`) in AWS_PROFILE, or unset it"
         raise CredentialsError(f"AWS_PROFILE: there is no profile {name!r} on this machine", hint=hint) from error
+    except (ConnectionError, HTTPClientError) as error:
+        hint = "check the connection, then run again"
+        raise UnreachableError(f"credentials could not be renewed: {error}", hint=hint) from error
     except TROUBLES as error:
         raise CredentialsError(f"no credentials: {error}", hint="log in, then run again") from error
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +88,20 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
 papermill_engines.register("watched", Watched)
 
 
+def notebook(number: str, option: str) -> str:
+    """Return a notebook's name by its number, which was given with `option`."""
+    names = {path.stem[:2]: path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
+    if number not in names:
+        meant = number.zfill(2)
+        hint = f"{option} {meant}" if meant in names else f"{option} with one of these"
+        raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(names)}", hint=hint)
+    return names[number]
+
+
 def notebooks(first: str = "00", last: str = "06") -> list[str]:
     """Return the names of the notebooks from `first` through `last`, by their numbers; 90 only where it is named."""
     names = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
-    numbers = [name[:2] for name in names]
-    for number in (first, last):
-        if number not in numbers:
-            raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(numbers)}", hint="--from 03")
+    notebook(first, "--from"), notebook(last, "--through")
     found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
     if not found:
         raise ParametersError(
@@ -157,9 +164,10 @@ def _execute_all(
     """
     executed: list[dict[str, Any]] = []
     for name in names:
-        began = time.monotonic()
+        began, before = time.monotonic(), len(list(this.lines()))
         failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
-        outcome = _outcome(failure.error)[0] if failure else "done"
+        wrote = _wrote(list(this.lines())[before:], name)
+        outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
         if failure and not _goes_on(name, outcome, names, mode):
             return executed, failure
@@ -197,14 +205,20 @@ def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Int
     return None
 
 
-def _outcome(error: str) -> tuple[str, str]:
-    """Return the outcome and the one-word reason of an error, by its name."""
+def _wrote(lines: Sequence[Mapping[str, Any]], notebook: str) -> bool:
+    """Say whether a notebook has begun to change anything, by its own lines of the record."""
+    return any(line["event"] == "intended" and line.get("notebook") == notebook for line in lines)
+
+
+def _outcome(error: str, *, wrote: bool = False) -> tuple[str, str]:
+    """Return the outcome and the one-word reason of an error, by its name; who has written has not refused."""
     if error == "KeyboardInterrupt":
         return "held", "interrupted"
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == "DeadKernelError" else "error"
-    return next(outcome for outcome, code in EXIT.items() if code == kind.exit_code), kind.reason
+    outcome = next(outcome for outcome, code in EXIT.items() if code == kind.exit_code)
+    return "failed" if wrote and outcome == "refused" else outcome, kind.reason
 
 
 def _summary(
@@ -212,7 +226,7 @@ def _summary(
 ) -> dict[str, Any]:
     """Sum up the whole run; its reason is this invocation's own: of its kernels, in lines from `since` on."""
     lines = list(this.lines())
-    outcome, word = _outcome(failure.error) if failure else ("done", "done")
+    outcome, word = executed[-1]["outcome"], _outcome(failure.error)[1] if failure else "done"
     message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
         ended = [line for line in lines[since:] if line["event"] == "ended" and line.get("by") == str(os.getpid())]

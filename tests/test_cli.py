@@ -407,7 +407,8 @@ def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id)
     assert done.exit_code == 2, done.output
-    assert "nobody answers here; nothing was taken back\nNext: say --yes" in done.output
+    assert "nobody answers here; nothing was taken back\n" in done.output
+    assert f"Next: runbook undo {newest('finished').id} --yes, with the same options" in done.output
     assert finished.writes() == before
 
 
