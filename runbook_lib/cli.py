@@ -27,19 +27,21 @@ from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
+from runbook_lib.outlook import harms_of, judge_of
+from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
-from runbook_lib.printable import visible
+from runbook_lib.printable import one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
-from runbook_lib.survey import survey
+from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
-from runbook_lib.wording import divided, fields_of, title_of
+from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
     from runbook_lib import unattended
@@ -219,7 +221,7 @@ def approve(
         raise ParametersError(f"approve: no step is left: {weights}", hint=f"runbook status {session.named}")
     plan = look.plan_weights(steps[0].weights)
     _show(plan, "nothing to approve")
-    given = approvals.approve(session, this, plan, approver=by)
+    given = approvals.approve(session, this, plan, approver=one_line(by))
     console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
 
 
@@ -237,7 +239,7 @@ def hold(
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
         named = shlex.quote(str(this.opened.get("file", this.environment)))
         raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint=f"runbook status {named}")
-    approvals.hold(this, by or getpass.getuser())
+    approvals.hold(this, one_line(by) or getpass.getuser())
     console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
 
@@ -281,7 +283,20 @@ def lint(file: Environment) -> None:
     p = parameters.load(file)
     for note in p.notes:
         console.print(f"WARN {note}")
+    for words in _cautions(p):
+        console.print(f"WARN {words}")
+    rate, first = p.traffic.requests_per_second, p.shift.steps[0]
+    harm = harm_words(*harms_of(p, first, rate))
+    console.print(f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}")
     console.print(f"{p.environment}: nothing to refuse")
+
+
+def _cautions(p: Parameters) -> Iterator[str]:
+    """Yield what a shift by this file would not notice."""
+    judge = judge_of(p)
+    if judge.by != "counts":
+        yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
+    yield from ENGINES[p.engine].unmatched(p)
 
 
 @local.command()
@@ -374,6 +389,8 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} http://envoy/stats")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
+        if task.get("note"):
+            console.print(f"  {task['note']}")
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
