@@ -29,7 +29,7 @@ from runbook_lib.errors import ParametersError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
-from runbook_lib.printable import visible
+from runbook_lib.printable import one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
@@ -218,7 +218,7 @@ def approve(
         raise ParametersError(f"approve: no step is left: {weights}", hint=f"runbook status {session.named}")
     plan = look.plan_weights(steps[0].weights)
     _show(plan, "nothing to approve")
-    given = approvals.approve(session, this, plan, approver=by)
+    given = approvals.approve(session, this, plan, approver=one_line(by))
     console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
 
 
@@ -236,7 +236,7 @@ def hold(
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
         named = shlex.quote(str(this.opened.get("file", this.environment)))
         raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint=f"runbook status {named}")
-    approvals.hold(this, by or getpass.getuser())
+    approvals.hold(this, one_line(by) or getpass.getuser())
     console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
 
@@ -373,6 +373,8 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} http://envoy/stats")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
+        if task.get("note"):
+            console.print(f"  {task['note']}")
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))

@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +36,7 @@ from runbook_lib.telemetry import Series
 __all__ = [
     "NOTEBOOKS",
     "Split",
+    "all_on",
     "inbound",
     "plan_mark",
     "plan_removal",
@@ -54,6 +56,7 @@ __all__ = [
     "series",
     "serves",
     "shares",
+    "split_reading",
     "weights_of",
 ]
 
@@ -261,6 +264,22 @@ class Split:
         own = [f"{name} {weight}" for name, weight in self.written.items()]
         shares = [f"{100 * weight / total:.4g} %" for weight in self.written.values()] if total else []
         return ", ".join(own) + (f" (shares of {', '.join(shares)})" if shares and total != 100 else "")
+
+
+def split_reading(p: Parameters) -> Reading:
+    """Return how what carries the weights is read."""
+    return reading("route", _route(p, p.route))
+
+
+def all_on(change: Change, service: str) -> Change:
+    """Return a change that makes what carries the weights anew, with all of it on one service."""
+    spec = deepcopy(dict(change.wanted["spec"]))
+    for target in spec[_variant(change.wanted)]["action"]["weightedTargets"]:
+        target["weight"] = 100 if target["virtualNode"] == service else 0
+    given = change.call.arguments
+    arguments = {**given, "spec": spec} if isinstance(given, Mapping) else given
+    wanted, call = {**change.wanted, "spec": spec}, replace(change.call, arguments=arguments)
+    return replace(change, call=call, wanted=wanted, diff=differences({}, spec))
 
 
 def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["redacted", "scrubbed"]
+__all__ = ["MASK", "redacted", "scrubbed"]
 
 MASK = "****"
 SHAPES = (

@@ -58,7 +58,7 @@ from runbook_lib.identity import (
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Call, Reading, Wait
-from runbook_lib.printable import visible
+from runbook_lib.printable import one_line, visible
 from runbook_lib.redaction import scrubbed
 
 __all__ = ["Session", "ignored", "open_session", "opening"]
@@ -600,6 +600,6 @@ def _call_error(call: Call, error: Exception) -> CallError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         unknown = THROTTLED if status == 429 else (UnreachableError if status >= 500 else CallError, GO_ON)
         kind, advice = KNOWN.get(code, unknown)
-        return kind(f"{where}: {code}: {message}", hint=advice)
+        return kind(one_line(f"{where}: {code}: {message}"), hint=advice)
     kind = UnreachableError if isinstance(error, (ConnectionError, HTTPClientError, ResponseParserError)) else CallError
-    return kind(f"{where}: {error}", hint="check the connection, then run again")
+    return kind(one_line(f"{where}: {error}"), hint="check the connection, then run again")

@@ -54,10 +54,11 @@ ALLOWED: dict[str, set[str]] = {
     "iam": {"mesh_spec", "parameters", "plan", "session"},
     "apply": {"errors", "plan", "session"},
     "archive": {"errors", "parameters", "plan", "record", "session"},
-    "undo": {"errors", "plan", "record", "session"},
     "approvals": {"errors", "plan", "record", "session"},
     "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
+    "undoable": {"discovery", "iam", "mesh_spec", "parameters", "plan", "redaction"},
+    "undo": {"errors", "parameters", "plan", "record", "session", "survey", "undoable"},
     "wording": {"plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
     "history": {

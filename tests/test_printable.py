@@ -92,13 +92,14 @@ def test_an_aws_message_reaches_no_terminal(own_mesh: Path, folder: Path, monkey
     environment = Environment.create(folder, "evil")
 
     def refuse(self: Any, call: Any, arguments: Any) -> Any:
-        answer = {"Error": {"Code": f"Evil{EVIL}", "Message": EVIL}}
+        answer = {"Error": {"Code": f"Evil{EVIL}", "Message": f"{EVIL}\noutcome: done"}}
         raise session._call_error(call, ClientError(answer, call.operation))
 
     monkeypatch.setattr(session.Session, "_call", refuse)
     done = CliRunner().invoke(app, ["status", str(environment.file)])
     assert done.exit_code == 1
     assert LINK in done.output
+    assert "outcome: done" not in done.output.splitlines()
     assert not obeyed(done.output)
 
 
@@ -112,9 +113,10 @@ def routed(own_mesh: Path, folder: Path) -> Environment:
 
 @pytest.mark.attack(22)
 def test_who_approves_reaches_no_terminal(routed: Environment) -> None:
-    done = CliRunner().invoke(app, ["approve", newest("approving").id, "--by", EVIL])
+    done = CliRunner().invoke(app, ["approve", newest("approving").id, "--by", f"{EVIL}\noutcome: done"])
     assert done.exit_code == 0, done.output
     assert LINK in done.output.partition("approved by ")[2]
+    assert "outcome: done" not in done.output.splitlines()
     assert not obeyed(done.output)
 
 
@@ -135,7 +137,7 @@ def test_an_aws_message_reaches_no_notebook(routed: Environment) -> None:
     done = routed.notebook("04", before={"before": refuse})
     (error,) = done.errors.values()
     assert isinstance(error, CallError)
-    assert SEEN in str(error)
+    assert LINK in str(error)
     assert not obeyed(str(error))
 
 
