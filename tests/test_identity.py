@@ -273,7 +273,7 @@ def test_a_proof_that_fails_lets_no_call_be_made(place: Place, login: Login) -> 
 def test_an_answer_that_is_not_awss_is_a_sentence(place: Place, keys: None) -> None:
     place.aws.stead = lambda seen: (200, {"Content-Type": "text/html"}, b"<html>log in to the hotel's network</html")
     done = place.notebook("01")
-    assert done.first.startswith("CallError: sts get_caller_identity: ")
+    assert done.first.startswith("UnreachableError: sts get_caller_identity: ")
 
 
 @pytest.mark.attack(3)
