@@ -254,12 +254,22 @@ def _reason(word: str, message: str) -> str:
     return f"{word}: " + re.sub(rf"^(\d+ %: )?{re.escape(word)}: ", r"\1", sentence)
 
 
+def _without_values(source: str, names: Sequence[str]) -> str:
+    """Return papermill's injected cell with these names' values masked; each assignment is one line."""
+    lines = [(line, line.partition(" = ")[0]) for line in source.splitlines()]
+    return "\n".join(f'{name} = "{MASK}"' if name in names else line for line, name in lines)
+
+
 def _mask(file: Path) -> None:
     """Take secret-shaped text out of an executed notebook, and values given under names that nothing knows."""
     if file.is_file():
         book = redacted(json.loads(file.read_text()))
         given = book["metadata"].get("papermill", {}).get("parameters", {})
-        given |= {name: MASK for name in given if name not in parameters.parameter_names()}
+        unknown = [name for name in given if name not in parameters.parameter_names()]
+        given |= dict.fromkeys(unknown, MASK)
+        for cell in book["cells"]:
+            if "injected-parameters" in cell["metadata"].get("tags", []):
+                cell["source"] = _without_values("".join(cell["source"]), unknown)
         replace_privately(file, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
