@@ -134,16 +134,16 @@ def _compared(now: Evidence, before: Evidence) -> str:
 
 def _make(session: Session, change: Change, done: Mapping[str, Applied], *, urgent: bool = False) -> Applied:
     change = _filled(change, {name: applied.answer for name, applied in done.items()})
-    change = replace(change, call=_resolved(session, change.call))
+    asked, change = change, replace(change, call=_resolved(session, change.call))
     for wait in change.ready:
         session.wait_for(wait)
     before = session.read(change.reading)
     if not holds(before, change.expected):
         raise _stale(change, before)
     if urgent:
-        session.note(lambda run: run.intended(session.notebook, change, before))
+        session.note(lambda run: run.intended(session.notebook, asked, before))
     else:
-        session.join_run().intended(session.notebook, change, before)
+        session.join_run().intended(session.notebook, asked, before)
     try:
         answer = session.write(change.call)
         made = _filled(change, {change.name: answer})

@@ -25,7 +25,7 @@ from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
-from runbook_lib.errors import ParametersError, RunbookError, TargetError
+from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.outlook import harms_of, judge_of
 from runbook_lib.parameters import Parameters
@@ -133,6 +133,8 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
     """Say where an environment stands, from live state alone."""
     given = {"target": "local"} if rehearse else {}
     p = parameters.load(environment, given)
+    if not as_json:
+        _say_ignored(p)
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         look = survey(open_session({"environment": environment, "mode": "plan", **given}))
@@ -196,7 +198,10 @@ def undo(
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
             end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
             this.write("summed up", **end)
-            this.summarise({**(this.summary() or {}), "run": this.id, **end})
+            former: dict[str, Any] = {}
+            with suppress(RecordError):  # one that was cut off is no obstacle now
+                former = this.summary() or {}
+            this.summarise({**former, "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
             console.print(f"record: head {this.head()['head'][:12]}")
 

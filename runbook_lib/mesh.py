@@ -16,7 +16,7 @@ from typing import Any
 
 from runbook_lib.envoy_image import tag_version
 from runbook_lib.errors import CallError, PlanError
-from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, tags, targets, updated
+from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, fitting, tags, targets, updated
 from runbook_lib.parameters import Match, Parameters
 from runbook_lib.plan import (
     Call,
@@ -71,6 +71,7 @@ ANSWER = {
     "virtual router": "virtualRouter",
     "virtual gateway": "virtualGateway",
 }
+MOST_NAME = 255  # characters of a name in App Mesh
 STATE = "{uid: metadata.uid, version: metadata.version, arn: metadata.arn, spec: spec}"
 NOTEBOOKS = {
     "01": "01_create_mesh",
@@ -583,13 +584,17 @@ def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
 
 
 def _trial(split: Split) -> Resource:
-    return replace(split.resource, names={**split.resource.names, "routeName": f"{split.resource.name}-trial"})
+    return replace(split.resource, names={**split.resource.names, "routeName": _trial_name(split.resource.name)})
+
+
+def _trial_name(route: str) -> str:
+    return fitting(f"{route}-trial", MOST_NAME)
 
 
 def read_trial(session: Session) -> Mapping[str, Any] | None:
     """Read the trial's route."""
     p = session.parameters
-    state: Mapping[str, Any] | None = session.read(reading("route", _route(p, f"{p.route}-trial")))
+    state: Mapping[str, Any] | None = session.read(reading("route", _route(p, _trial_name(p.route))))
     return state
 
 

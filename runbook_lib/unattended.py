@@ -32,8 +32,9 @@ from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
+from runbook_lib.private import replace_privately
 from runbook_lib.progress import Told, following
-from runbook_lib.redaction import redacted
+from runbook_lib.redaction import MASK, redacted
 from runbook_lib.session import opening, world_of
 from runbook_lib.verify import steps_of
 
@@ -254,11 +255,12 @@ def _reason(word: str, message: str) -> str:
 
 
 def _mask(file: Path) -> None:
-    """Take secret-shaped text out of an executed notebook."""
+    """Take secret-shaped text out of an executed notebook, and values given under names that nothing knows."""
     if file.is_file():
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(redacted(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n")
-        part.replace(file)
+        book = redacted(json.loads(file.read_text()))
+        given = book["metadata"].get("papermill", {}).get("parameters", {})
+        given |= {name: MASK for name in given if name not in parameters.parameter_names()}
+        replace_privately(file, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -48,7 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry": {"plan", "session", "verdict"},
     "mesh": {"envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
-        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "task_definition", "task_form",
+        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "redaction", "session", "task_definition",
+        "task_form",
     },
     "discovery": {"parameters", "plan", "session"},
     "iam": {"mesh_spec", "parameters", "plan", "session"},
