@@ -1,20 +1,23 @@
 """Look an environment over before anything is changed: target, services, names, quotas, definitions.
 
-It only reads, and judges nothing but PASS, WARN or FAIL with what to do next.
+It only reads, and judges nothing but PASS, WARN or FAIL with what to do next. A FAIL is what a later notebook
+would break on; what may be meant, or cannot be known from here, is a WARN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from runbook_lib import ecs, iam
+from runbook_lib.discovery import own_instances
 from runbook_lib.ecs import Running
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import GateError, RunbookError
 from runbook_lib.identity import utc
+from runbook_lib.judging import error_judge
 from runbook_lib.mesh_spec import node_arn, quotas
 from runbook_lib.session import ignored
 from runbook_lib.survey import Survey
@@ -22,7 +25,7 @@ from runbook_lib.task_definition import with_envoy
 from runbook_lib.task_form import same
 from runbook_lib.task_lint import lint
 
-__all__ = ["Check", "check_environment"]
+__all__ = ["Check", "check_environment", "require_checks"]
 
 END_OF_SUPPORT = "AWS announced the end of App Mesh for 2026-09-30"
 
@@ -39,11 +42,20 @@ class Check:
 
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
-    return [
-        check
-        for part in (_target, _credentials, _notes, _services, _names, _quotas, _definitions, _traces)
-        for check in part(found)
-    ]
+    parts = (_target, _credentials, _notes, _counted, _services, _names, _quotas, _definitions, _traces)
+    return [check for part in parts for check in part(found)]
+
+
+def require_checks(checks: Iterable[Check]) -> None:
+    """Raise GateError where a check is FAIL: a later notebook would break on it."""
+    failing = [check for check in checks if check.level == "FAIL"]
+    if not failing:
+        return
+    found = "\n".join(f"- {check.where}: {check.message}" for check in failing)
+    raise GateError(
+        f"00_check_environment: refused, since a check is FAIL:\n{found}",
+        hint="; ".join(dict.fromkeys(check.hint for check in failing if check.hint)),
+    )
 
 
 def _target(found: Survey) -> Iterator[Check]:
@@ -100,6 +112,17 @@ def _notes(found: Survey) -> Iterator[Check]:
         yield Check("WARN", "protocol", f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too", hint)
 
 
+def _counted(found: Survey) -> Iterator[Check]:
+    """A shift whose errors nobody counts is refused by 05; a request that matches no route is answered 404."""
+    p = found.parameters
+    judge = error_judge(p.shift, found.engine.counted(p))
+    level: dict[str, Literal["PASS", "WARN", "FAIL"]] = {"counts": "PASS", "alarms": "WARN", "nobody": "FAIL"}
+    hint = judge.hint or ("" if judge.by == "counts" else "see that these alarms ring when the canary fails")
+    yield Check(level[judge.by], "errors", judge.words, hint)
+    for words in found.engine.unmatched(p):
+        yield Check("WARN", "routes", words, "add a route that takes every request, unless that is meant")
+
+
 def _services(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for name, running in found.running.items():
@@ -149,13 +172,21 @@ def _names(found: Survey) -> Iterator[Check]:
         else:
             hint = "callers resolve it before their Envoy sees the request: any non-loopback address will do"
             yield Check("WARN", f"name {name}", f"dialled by {callers}; does not resolve in {p.namespace}", hint)
+    for service, running in found.running.items():
+        name = p.services[service].hostname
+        tasks = running.state["runningCount"] if running.state and service not in found.lifecycle.retired else 0
+        by_name = not p.services[service].cloud_map and name.endswith(f".{p.namespace}")
+        if tasks and by_name and not own_instances(found.names[name]):
+            hint = f"correct services.{service}.hostname: the name its tasks are registered under"
+            words = f"{service} runs {tasks} task(s), and none is registered under it"
+            yield Check("FAIL", f"name {name}", words, hint)
 
 
 def _quotas(found: Survey) -> Iterator[Check]:
     tasks = max((running.state["desiredCount"] for running in found.running.values() if running.state), default=0)
     for what, count, most in quotas(found.parameters, tasks):
-        level: Literal["PASS", "FAIL"] = "PASS" if count <= most else "FAIL"
-        hint = "" if count <= most else "ask for more in Service Quotas"
+        level: Literal["PASS", "WARN"] = "PASS" if count <= most else "WARN"
+        hint = "" if count <= most else "ask for more in Service Quotas, unless your account has more already"
         yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
 
 

@@ -25,8 +25,10 @@ from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
-from runbook_lib.errors import ParametersError, RunbookError, TargetError
+from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
+from runbook_lib.outlook import harms_of, judge_of
+from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import one_line, visible
@@ -36,10 +38,10 @@ from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
-from runbook_lib.survey import survey
+from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
-from runbook_lib.wording import divided, fields_of, title_of
+from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
     from runbook_lib import unattended
@@ -131,6 +133,8 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
     """Say where an environment stands, from live state alone."""
     given = {"target": "local"} if rehearse else {}
     p = parameters.load(environment, given)
+    if not as_json:
+        _say_ignored(p)
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         look = survey(open_session({"environment": environment, "mode": "plan", **given}))
@@ -194,7 +198,10 @@ def undo(
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
             end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
             this.write("summed up", **end)
-            this.summarise({**(this.summary() or {}), "run": this.id, **end})
+            former: dict[str, Any] = {}
+            with suppress(RecordError):  # one that was cut off is no obstacle now
+                former = this.summary() or {}
+            this.summarise({**former, "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
             console.print(f"record: head {this.head()['head'][:12]}")
 
@@ -278,7 +285,20 @@ def lint(file: Environment) -> None:
     p = parameters.load(file)
     for note in p.notes:
         console.print(f"WARN {note}")
+    for words in _cautions(p):
+        console.print(f"WARN {words}")
+    rate, first = p.traffic.requests_per_second, p.shift.steps[0]
+    harm = harm_words(*harms_of(p, first, rate))
+    console.print(f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}")
     console.print(f"{p.environment}: nothing to refuse")
+
+
+def _cautions(p: Parameters) -> Iterator[str]:
+    """Yield what a shift by this file would not notice."""
+    judge = judge_of(p)
+    if judge.by != "counts":
+        yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
+    yield from ENGINES[p.engine].unmatched(p)
 
 
 @local.command()

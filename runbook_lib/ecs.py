@@ -15,6 +15,7 @@ from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
+from runbook_lib.redaction import shown_definition
 from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
 from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
@@ -346,8 +347,13 @@ def _register(found: Running, form: Mapping[str, Any], planned: Sequence[Change]
             reading=_status(revision),
             expected="ACTIVE",
         ),
-        diff=differences(normalise(found.definition or {}), normalise(form)),
+        diff=differences(_shown(found.definition or {}), _shown(form)),
     )
+
+
+def _shown(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a definition for comparison on a screen: in its normal form, without what may be secret."""
+    return normalise(shown_definition(definition))
 
 
 def _deploy(p: Parameters, name: str, state: Mapping[str, Any], envoy: str, revision: str | Answer) -> Change:
@@ -478,6 +484,8 @@ def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
 
 def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
     settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
+    labels = [tag["key"] for tag in settings.pop("tags", [])]
+    lost = f"its tags are not recorded, and do not come back by undo: {', '.join(labels)}" if labels else ""
     again = {"cluster": p.cluster, **settings, "taskDefinition": state["taskDefinition"], "desiredCount": 0}
     status = _service(p, name, "{status: services[0].status}")
     return Change(
@@ -489,6 +497,7 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
         wanted=None,
         inverse=Inverse("create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}),
         diff=differences(p.ecs_service_of(name), None, "service"),
+        note=lost,
         waits=(Wait(f"service {name} gone", status, "status == null || status == 'INACTIVE'"),),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.mesh_spec import Lifecycle, node_arn, partition
+from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
 from runbook_lib.session import Session
@@ -202,7 +202,7 @@ def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -
 
 def policy_name(p: Parameters, service: str) -> str:
     """Return the name of the policy that the runbook writes for a service's Envoy."""
-    return f"runbook-envoy-{p.mesh.name}-{service}"[:128]
+    return fitting(f"runbook-envoy-{p.mesh.name}-{service}", 128)
 
 
 def _put(c: Credentials, name: str, document: Mapping[str, Any]) -> Change:

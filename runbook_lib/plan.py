@@ -218,12 +218,17 @@ def _uncounted(change: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A claim somebody looked into: whether it holds, and what was found."""
+    """A claim somebody looked into: whether it holds, and what was found.
+
+    Where the claim protects traffic, `again` looks once more at it and its kind:
+    `apply` does so before the first write, however long ago the first look was.
+    """
 
     name: str
     holds: bool
     found: str
     hint: str = ""
+    again: Callable[[], tuple[Evidence, ...]] | None = field(default=None, repr=False, compare=False)
 
 
 _KEY: Final = object()

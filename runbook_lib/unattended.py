@@ -32,8 +32,9 @@ from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
+from runbook_lib.private import replace_privately
 from runbook_lib.progress import Told, following
-from runbook_lib.redaction import redacted
+from runbook_lib.redaction import MASK, redacted
 from runbook_lib.session import opening, world_of
 from runbook_lib.verify import steps_of
 
@@ -136,7 +137,7 @@ def run(
         with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
             with following(this, told.line):
-                executed, failure = _execute_all(this, names, given, told, interrupts)
+                executed, failure = _execute_all(this, names, given, p.mode, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
         this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
         this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
@@ -156,9 +157,12 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 
 def _execute_all(
-    this: record.Run, names: list[str], given: Mapping[str, Any], told: Told, interrupts: Interrupts
+    this: record.Run, names: list[str], given: Mapping[str, Any], mode: str, told: Told, interrupts: Interrupts
 ) -> tuple[list[dict[str, Any]], Failure | None]:
-    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure."""
+    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure.
+
+    In plan mode what 00 refuses ends nothing.
+    """
     executed: list[dict[str, Any]] = []
     for name in names:
         began, before = time.monotonic(), len(list(this.lines()))
@@ -166,9 +170,15 @@ def _execute_all(
         wrote = _wrote(list(this.lines())[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
-        if failure:
+        if failure and not _goes_on(name, outcome, names, mode):
             return executed, failure
     return executed, None
+
+
+def _goes_on(name: str, outcome: str, names: list[str], mode: str) -> bool:
+    """Say whether a run that only plans goes on: what 00 found is reported, and nothing will be written."""
+    checked = name == names[0] and name.startswith("00") and outcome == "refused"
+    return checked and mode == "plan" and len(names) > 1
 
 
 def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
@@ -245,11 +255,12 @@ def _reason(word: str, message: str) -> str:
 
 
 def _mask(file: Path) -> None:
-    """Take secret-shaped text out of an executed notebook."""
+    """Take secret-shaped text out of an executed notebook, and values given under names that nothing knows."""
     if file.is_file():
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(redacted(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n")
-        part.replace(file)
+        book = redacted(json.loads(file.read_text()))
+        given = book["metadata"].get("papermill", {}).get("parameters", {})
+        given |= {name: MASK for name in given if name not in parameters.parameter_names()}
+        replace_privately(file, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -223,7 +223,8 @@ def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
 def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None, *, sure: bool = True) -> Made:
     if inverse and inverse.reading:
         return Made(notebook, change.name, inverse.reading, inverse.wanted, inverse.expected, inverse, sure)
-    return Made(notebook, change.name, change.reading, change.expected, after, inverse, sure)
+    why = change.no_inverse if change.no_inverse == record.UNRECORDED else ""
+    return Made(notebook, change.name, change.reading, change.expected, after, inverse, sure, why)
 
 
 def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:

@@ -46,9 +46,10 @@ ALLOWED: dict[str, set[str]] = {
     "identity": {"errors", "service_models"},
     "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
-    "mesh": {"errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
+    "mesh": {"envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
     "ecs": {
-        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "task_definition", "task_form",
+        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "redaction", "session", "task_definition",
+        "task_form",
     },
     "discovery": {"parameters", "plan", "session"},
     "iam": {"mesh_spec", "parameters", "plan", "session"},
@@ -59,22 +60,25 @@ ALLOWED: dict[str, set[str]] = {
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
     "undoable": {"discovery", "iam", "mesh_spec", "parameters", "plan", "redaction"},
     "undo": {"errors", "parameters", "plan", "record", "session", "survey", "undoable"},
-    "wording": {"plan", "redaction"},
+    "wording": {"forecast", "plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
     "history": {
         "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
     },
-    "gates": {"errors", "history", "iam", "plan", "survey", "task_definition", "telemetry"},
-    "checks": {
-        "ecs", "errors", "iam", "identity", "mesh_spec", "session", "survey", "task_definition", "task_form",
-        "task_lint",
+    "gates": {
+        "discovery", "ecs", "errors", "history", "iam", "judging", "plan", "survey", "task_definition", "telemetry",
     },
-    "trial": {"apply", "errors", "plan", "session", "survey", "telemetry"},
-    "outlook": {"ecs", "errors", "forecast", "identity", "judging", "session", "survey", "telemetry"},
+    "checks": {
+        "discovery", "ecs", "errors", "iam", "identity", "judging", "mesh_spec", "session", "survey",
+        "task_definition", "task_form", "task_lint",
+    },
+    "trial": {"apply", "errors", "judging", "plan", "session", "survey", "telemetry"},
+    "outlook": {"ecs", "errors", "forecast", "identity", "judging", "parameters", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
     "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
     "hazards": {
-        "approvals", "ecs", "errors", "history", "plan", "rollback", "session", "survey", "telemetry", "wording",
+        "approvals", "ecs", "errors", "history", "judging", "plan", "rollback", "session", "survey", "telemetry",
+        "wording",
     },
     "shift": {
         "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from runbook_lib import iam, mesh
+from runbook_lib.mesh_spec import fitting
+from runbook_lib.parameters import load
 from tests.notebook_runner import Environment, folder, newest, own_mesh, runbook
 
 __all__ = ["folder", "own_mesh"]
@@ -59,6 +62,13 @@ def longest(own_mesh: Path, folder: Path) -> Environment:
 def test_names_of_255_characters_work_from_00_to_06_and_back(longest: Environment) -> None:
     longest.walk("00", "01", "02", "03", "04", "05")
     assert longest.weights() == {B: 0, V2: 100}
+    found = longest.look()
+    (trial,) = mesh.plan_trial(found.parameters, found.split, "x-runbook-trial", "1")
+    longest.client("appmesh").create_route(
+        **trial.call.arguments
+    )  # its name is taken, and the trial's own end finds it
+    (ended,) = mesh.plan_trial_end(found.split, mesh.read_trial(found.session))
+    longest.client("appmesh").delete_route(**ended.call.arguments)
     longest.walk("06")
     code, said = runbook("status", longest.file)
     assert code == 0, said
@@ -66,3 +76,17 @@ def test_names_of_255_characters_work_from_00_to_06_and_back(longest: Environmen
     code, said = runbook("undo", newest(ENVIRONMENT).id, "--yes", "--notebook", "06")
     assert code == 0, said
     assert longest.look().running[B].state is not None
+
+
+@pytest.mark.attack(22)
+def test_what_is_named_after_long_names_is_told_apart(longest: Environment) -> None:
+    p = load(str(longest.file))
+    policies = {iam.policy_name(p, name) for name in p.services}
+    assert len(policies) == len(p.services)
+    assert max(map(len, policies)) <= 128
+
+
+def test_a_short_name_is_kept_and_a_long_one_cut_off() -> None:
+    assert fitting("route-trial", 255) == "route-trial"
+    assert len(fitting("x" * 256, 255)) == 255
+    assert fitting("x" * 256 + "a", 255) != fitting("x" * 256 + "b", 255)

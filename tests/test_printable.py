@@ -20,7 +20,7 @@ from runbook_lib.cli import Screen, app
 from runbook_lib.drawing import Drawing, Text
 from runbook_lib.errors import CallError
 from runbook_lib.printable import escaped, visible
-from runbook_lib.progress import Lines, telling
+from runbook_lib.progress import Bars, Lines, telling
 from runbook_lib.show import Table, Words
 from tests.notebook_runner import Environment, folder, newest, own_mesh
 
@@ -80,8 +80,10 @@ def test_a_bar_says_what_is_waited_for_visibly() -> None:
     with telling(screen) as told:
         told.cell("04", 0, 2)
         told.line({"event": "waiting", "what": EVIL, "since": "2026-11-28T00:00:00+00:00", "most": 1})
-        told.cell("04", 2, 2)
+        assert isinstance(told, Bars)
+        told.progress.refresh()
     said = file.getvalue()
+    assert LINK in said
     assert "\x1b]" not in said
     assert "\x9b" not in said
     assert "\u202e" not in said
