@@ -25,7 +25,7 @@ from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
-from runbook_lib.errors import ParametersError, RunbookError, TargetError
+from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
@@ -434,7 +434,16 @@ def _newest_called(environment: str, rehearse: bool) -> record.Run:
 
 
 def _is_rehearsal(run: record.Run) -> bool:
-    return run.opened.get("target") == "local"
+    with suppress(RecordError):
+        return run.opened.get("target") == "local"
+    return False
+
+
+def _head(run: record.Run) -> str:
+    try:
+        return str(run.head()["head"])
+    except RecordError:
+        return "unreadable"
 
 
 def _session_of(what: str, run: record.Run, mode: str) -> Session:
@@ -499,7 +508,7 @@ def _tell(
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", style="dim")
         console.print(f"{failure.error}: {failure.message}")
-        ended = this.opened.get("target") == "local" and supervisor.there() is None
+        ended = _is_rehearsal(this) and supervisor.there() is None
         first, does = ("00", "begins again") if ended else (failure.notebook[:2], "goes on from here")
         again = shlex.join(["runbook", "run", environment, "--from", first, *options])
         console.print(f"\n{scrubbed(again)}  {does}")
@@ -509,8 +518,8 @@ def _tell(
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}, head {(summary.get('record') or this.head())['head'][:12]}")
-    if this.opened.get("target") == "local" and (mesh := supervisor.running()):
+    console.print(f"record: {folder}, head {(summary.get('record') or {'head': _head(this)})['head'][:12]}")
+    if _is_rehearsal(this) and (mesh := supervisor.running()):
         with suppress(TargetError):  # a mesh that ends just now changes nothing in how the run has ended
             _tell_traffic(mesh)
     console.print(f"outcome: {summary['outcome']}", style="bold")

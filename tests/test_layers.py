@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "place": {"mesh_spec", "parameters"},
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
-    "progress": {"record"},
+    "progress": {"errors", "record"},
     "identity": {"errors", "service_models"},
     "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
