@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "apply": ("apply",),
-    "checks": ("check_environment",),
+    "apply": ("apply", "keep_or_put_back"),
+    "checks": ("check_environment", "require_checks"),
     "gates": (
         "evidence_for_removal",
         "evidence_for_retirement",

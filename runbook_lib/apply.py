@@ -6,20 +6,30 @@ intention, call, read back, write down what was seen, wait where the change asks
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jmespath
 
-from runbook_lib.errors import Failed, ForeignChangeError, ReadBackError, RunbookError, StalePlanError
+from runbook_lib.errors import (
+    Failed,
+    ForeignChangeError,
+    GateError,
+    Held,
+    ReadBackError,
+    Refused,
+    RunbookError,
+    StalePlanError,
+)
 from runbook_lib.plan import (
     TAKES_BACK,
     Answer,
     Call,
     Change,
     ClearedPlan,
+    Evidence,
     Inverse,
     Reading,
     differences,
@@ -30,7 +40,7 @@ from runbook_lib.plan import (
 )
 from runbook_lib.session import Session
 
-__all__ = ["Applied", "apply"]
+__all__ = ["Applied", "apply", "keep_or_put_back"]
 
 READ_AGAIN = 40  # times, until what was written must be seen
 READ_AGAIN_URGENT = 6  # whoever rolls back looks at it anew then
@@ -51,7 +61,8 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
 
     What is `urgent`, a rollback, asks for no lock, and no disk can stop it: it is recorded as well as it can be.
 
-    Raises StalePlanError before a change whose thing is no longer as planned, ForeignChangeError or
+    Raises GateError before the first write where evidence that protects traffic no longer
+    holds, StalePlanError before a change whose thing is no longer as planned, ForeignChangeError or
     ReadBackError where the reading after it is not what was written, WaitError where a wait fails; what was
     done until then is in the record. In plan mode nothing is applied.
     """
@@ -60,23 +71,79 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
     done: dict[str, Applied] = {}
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
-            for change in cleared.plan.changes:
-                done[change.name] = _make(session, change, done, urgent=urgent)
+            try:
+                _require_still_holding(cleared)
+                for change in cleared.plan.changes:
+                    done[change.name] = _make(session, change, done, urgent=urgent)
+            except Refused as error:
+                if session.written:  # nobody refuses half-way
+                    error.exit_code = Failed.exit_code
+                raise
     return list(done.values())
+
+
+def keep_or_put_back(session: Session, made: Sequence[Applied], *evidence: Evidence) -> None:
+    """Keep changes whose checks hold; put them back, last first, where one does not.
+
+    Raises ReadBackError where they were put back, Held where there is nothing to put
+    back, since an earlier run had made them. What was put back is in the record.
+    """
+    failing = [e for e in evidence if not e.holds]
+    if not failing or not session.applies:
+        return
+    words = "; ".join(f"{e.name}: {e.found}" for e in failing)
+    hint = "; ".join(e.hint for e in failing if e.hint)
+    if not made:
+        again = f"`runbook undo {session.join_run().id} --notebook {session.notebook[:2]}` takes it back"
+        raise Held(words, hint=f"{hint}; {again}" if hint else again, reason="check")
+    with session.holding():
+        for applied in reversed(made):
+            inverse = applied.change.inverse
+            if inverse and not inverse.reading:  # a revision that nobody runs any more does no harm
+                _go_back(session, applied.change, inverse)
+    raise ReadBackError(f"{words}; {_put_back_words(made)} put back as before", hint=hint)
+
+
+def _put_back_words(made: Sequence[Applied]) -> str:
+    names = ", ".join(applied.change.name for applied in made)
+    return f"{names} {'was' if len(made) == 1 else 'were'}"
+
+
+def _require_still_holding(cleared: ClearedPlan) -> None:
+    """Look once more at the evidence that protects traffic, each kind in one look; raise GateError where some fails.
+
+    A rollback has no evidence, so nothing can stop it here.
+    """
+    before = {e.name: e for e in cleared.evidence}  # of two looks at one claim the later counts
+    looks = dict.fromkeys(e.again for e in before.values() if e.again)
+    failing = [e for look in looks for e in look() if not e.holds]
+    if not failing:
+        return
+    found = "\n".join(f"- {_compared(e, before.get(e.name, e))}" for e in failing)
+    raise GateError(
+        f"{cleared.plan.title}: refused, since it is no longer as it was:\n{found}",
+        hint="; ".join(e.hint for e in failing if e.hint),
+    )
+
+
+def _compared(now: Evidence, before: Evidence) -> str:
+    """Return what was found now, beside what was found before."""
+    former = f" (before: {before.found})" if before.found != now.found else ""
+    return f"{now.name}: {now.found}{former}"
 
 
 def _make(session: Session, change: Change, done: Mapping[str, Applied], *, urgent: bool = False) -> Applied:
     change = _filled(change, {name: applied.answer for name, applied in done.items()})
-    change = replace(change, call=_resolved(session, change.call))
+    asked, change = change, replace(change, call=_resolved(session, change.call))
     for wait in change.ready:
         session.wait_for(wait)
     before = session.read(change.reading)
     if not holds(before, change.expected):
         raise _stale(change, before)
     if urgent:
-        session.note(lambda run: run.intended(session.notebook, change, before))
+        session.note(lambda run: run.intended(session.notebook, asked, before))
     else:
-        session.join_run().intended(session.notebook, change, before)
+        session.join_run().intended(session.notebook, asked, before)
     try:
         answer = session.write(change.call)
         made = _filled(change, {change.name: answer})

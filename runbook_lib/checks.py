@@ -1,26 +1,31 @@
 """Look an environment over before anything is changed: target, services, names, quotas, definitions.
 
-It only reads, and judges nothing but PASS, WARN or FAIL with what to do next.
+It only reads, and judges nothing but PASS, WARN or FAIL with what to do next. A FAIL is what a later notebook
+would break on; what may be meant, or cannot be known from here, is a WARN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from runbook_lib import ecs, iam
-from runbook_lib.errors import RunbookError
+from runbook_lib.discovery import own_instances
+from runbook_lib.ecs import Running
+from runbook_lib.errors import GateError, RunbookError
 from runbook_lib.identity import utc
+from runbook_lib.judging import error_judge
 from runbook_lib.mesh_spec import node_arn, quotas
 from runbook_lib.session import ignored
 from runbook_lib.survey import Survey
 from runbook_lib.task_definition import with_envoy
+from runbook_lib.task_form import same
 from runbook_lib.task_lint import lint
 
-__all__ = ["Check", "check_environment"]
+__all__ = ["Check", "check_environment", "require_checks"]
 
 END_OF_SUPPORT = "AWS announced the end of App Mesh for 2026-09-30"
 
@@ -37,11 +42,20 @@ class Check:
 
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
-    return [
-        check
-        for part in (_target, _credentials, _notes, _services, _names, _quotas, _definitions, _traces)
-        for check in part(found)
-    ]
+    parts = (_target, _credentials, _notes, _counted, _services, _names, _quotas, _definitions, _traces)
+    return [check for part in parts for check in part(found)]
+
+
+def require_checks(checks: Iterable[Check]) -> None:
+    """Raise GateError where a check is FAIL: a later notebook would break on it."""
+    failing = [check for check in checks if check.level == "FAIL"]
+    if not failing:
+        return
+    found = "\n".join(f"- {check.where}: {check.message}" for check in failing)
+    raise GateError(
+        f"00_check_environment: refused, since a check is FAIL:\n{found}",
+        hint="; ".join(dict.fromkeys(check.hint for check in failing if check.hint)),
+    )
 
 
 def _target(found: Survey) -> Iterator[Check]:
@@ -54,7 +68,7 @@ def _target(found: Survey) -> Iterator[Check]:
     if answer == "serves":
         yield Check("PASS", "endpoint", f"App Mesh serves ({words}); {END_OF_SUPPORT}", "plan the way to a successor")
     else:
-        hint = "planning and every rehearsal still work: runbook run ENV --rehearse"
+        hint = f"planning and every rehearsal still work: runbook run {found.session.named} --rehearse"
         yield Check("FAIL", "endpoint", f"App Mesh {answer}: {words}; {END_OF_SUPPORT}", hint)
 
 
@@ -98,6 +112,17 @@ def _notes(found: Survey) -> Iterator[Check]:
         yield Check("WARN", "protocol", f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too", hint)
 
 
+def _counted(found: Survey) -> Iterator[Check]:
+    """A shift whose errors nobody counts is refused by 05; a request that matches no route is answered 404."""
+    p = found.parameters
+    judge = error_judge(p.shift, found.engine.counted(p))
+    level: dict[str, Literal["PASS", "WARN", "FAIL"]] = {"counts": "PASS", "alarms": "WARN", "nobody": "FAIL"}
+    hint = judge.hint or ("" if judge.by == "counts" else "see that these alarms ring when the canary fails")
+    yield Check(level[judge.by], "errors", judge.words, hint)
+    for words in found.engine.unmatched(p):
+        yield Check("WARN", "routes", words, "add a route that takes every request, unless that is meant")
+
+
 def _services(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for name, running in found.running.items():
@@ -107,20 +132,29 @@ def _services(found: Survey) -> Iterator[Check]:
         elif running.state is None:
             yield Check("WARN", where, f"not found in cluster {p.cluster}", "01 to 03 work without it, 04 does not")
         else:
-            yield _count(where, running.state)
-            yield from _room(where, running.state)
+            yield _count(where, running)
+            yield from _room(where, running)
 
 
-def _count(where: str, state: Any) -> Check:
-    wanted, running = state["desiredCount"], state["runningCount"]
-    words = f"runs {running} of {wanted} task(s) of {state['taskDefinition'].rsplit('/', 1)[-1]}"
-    if 0 < wanted <= running:
+def _count(where: str, running: Running) -> Check:
+    state = running.state or {}
+    wanted, there = state["desiredCount"], state["runningCount"]
+    words = f"runs {there} of {wanted} task(s) of {running.arn.rsplit('/', 1)[-1] or 'no task definition'}"
+    if 0 < wanted <= there:
         return Check("PASS", where, words)
     return Check("WARN", where, words, "wait for its tasks before 04")
 
 
-def _room(where: str, state: Any) -> Iterator[Check]:
+def _room(where: str, running: Running) -> Iterator[Check]:
     """A rolling update needs room: with one task, 100 % minimum and 150 % maximum it never starts."""
+    if running.is_daemon:
+        yield Check("WARN", where, "schedulingStrategy DAEMON: 06 cannot retire it", "end it by hand once 05 is done")
+    if running.controller != "ECS":
+        yield Check(
+            "WARN", where, f"deployed by {running.controller}: 06 cannot retire it", "end it by what deploys it"
+        )
+        return
+    state = running.state or {}
     settings = state["settings"].get("deploymentConfiguration") or {}
     wanted, most = state["desiredCount"], settings.get("maximumPercent", 200)
     if wanted and wanted * most // 100 <= wanted and settings.get("minimumHealthyPercent", 100) >= 100:
@@ -138,35 +172,50 @@ def _names(found: Survey) -> Iterator[Check]:
         else:
             hint = "callers resolve it before their Envoy sees the request: any non-loopback address will do"
             yield Check("WARN", f"name {name}", f"dialled by {callers}; does not resolve in {p.namespace}", hint)
+    for service, running in found.running.items():
+        name = p.services[service].hostname
+        tasks = running.state["runningCount"] if running.state and service not in found.lifecycle.retired else 0
+        by_name = not p.services[service].cloud_map and name.endswith(f".{p.namespace}")
+        if tasks and by_name and not own_instances(found.names[name]):
+            hint = f"correct services.{service}.hostname: the name its tasks are registered under"
+            words = f"{service} runs {tasks} task(s), and none is registered under it"
+            yield Check("FAIL", f"name {name}", words, hint)
 
 
 def _quotas(found: Survey) -> Iterator[Check]:
     tasks = max((running.state["desiredCount"] for running in found.running.values() if running.state), default=0)
     for what, count, most in quotas(found.parameters, tasks):
-        level: Literal["PASS", "FAIL"] = "PASS" if count <= most else "FAIL"
-        hint = "" if count <= most else "ask for more in Service Quotas"
+        level: Literal["PASS", "WARN"] = "PASS" if count <= most else "WARN"
+        hint = "" if count <= most else "ask for more in Service Quotas, unless your account has more already"
         yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
 
 
 def _definitions(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for name, running in found.running.items():
-        if running.definition is None or name in found.lifecycle.retired:
+        if running.state is None or name in found.lifecycle.retired:
+            continue
+        if running.definition is None:
+            error = ecs.not_ours(p, running)
+            yield Check("FAIL", f"definition of {name}", error.message, error.hint)
             continue
         where = f"definition {running.definition['family']} of {name}"
         if running.definition["family"] != p.services[name].task_definition:
             hint = f"services.{name}.task_definition: {running.definition['family']}"
             yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)
-        yield from _definition(found, name, running.definition, where)
+        yield from _definition(found, running, running.definition, where)
 
 
-def _definition(found: Survey, name: str, definition: Any, where: str) -> Iterator[Check]:
-    p = found.parameters
+def _definition(found: Survey, running: Running, definition: Any, where: str) -> Iterator[Check]:
+    p, name = found.parameters, running.service
     try:
         form = with_envoy(definition, ecs.sidecar(p, name, iam.role_arns(found.credentials).get(name)))
-    except RunbookError as error:
-        yield Check("FAIL", where, error.message, error.hint)
+    except RunbookError as refused:
+        yield Check("FAIL", where, refused.message, refused.hint)
         return
+    if running.controller != "ECS" and not same(definition, form):
+        error = ecs.not_ours(p, running)
+        yield Check("FAIL", where, error.message, error.hint)
     own, ports = node_arn(p, name), p.ports_of(name)
     linted = partial(lint, launch_type=p.launch_type_of(name), node_arn=own, listener_ports=ports)
     findings = linted(form)

@@ -27,19 +27,21 @@ from runbook_lib import approvals, parameters, record
 from runbook_lib.apply import apply
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
+from runbook_lib.outlook import harms_of, judge_of
+from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
-from runbook_lib.printable import visible
+from runbook_lib.printable import one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
-from runbook_lib.survey import survey
+from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
-from runbook_lib.wording import divided, fields_of, title_of
+from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
     from runbook_lib import unattended
@@ -131,6 +133,8 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
     """Say where an environment stands, from live state alone."""
     given = {"target": "local"} if rehearse else {}
     p = parameters.load(environment, given)
+    if not as_json:
+        _say_ignored(p)
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         look = survey(open_session({"environment": environment, "mode": "plan", **given}))
@@ -185,16 +189,19 @@ def undo(
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
-        part = unattended.notebooks(notebook, notebook)[0] if notebook else ""
+        part = unattended.notebook(notebook, "--notebook") if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
-        if plan.changes and (yes or _agreed("Take these back?")):
+        if plan.changes and (yes or _agreed("Take these back?", this)):
             made = apply(session, clear(plan, *(_first(this, need) for need in plan.needs)))
             end = {"outcome": "rolled_back", "reason": f"undo: {part or 'the whole run'} was taken back by hand"}
             this.write("summed up", **end)
-            this.summarise({**(this.summary() or {}), "run": this.id, **end})
+            former: dict[str, Any] = {}
+            with suppress(RecordError):  # one that was cut off is no obstacle now
+                former = this.summary() or {}
+            this.summarise({**former, "run": this.id, **end})
             console.print(f"{len(made)} change(s) taken back")
             console.print(f"record: head {this.head()['head'][:12]}")
 
@@ -216,7 +223,7 @@ def approve(
         raise ParametersError(f"approve: no step is left: {weights}", hint=f"runbook status {session.named}")
     plan = look.plan_weights(steps[0].weights)
     _show(plan, "nothing to approve")
-    given = approvals.approve(session, this, plan, approver=by)
+    given = approvals.approve(session, this, plan, approver=one_line(by))
     console.print(f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} until {given['until']}")
 
 
@@ -232,8 +239,9 @@ def hold(
     holder = record.holder(this)
     if holder is None or holder["run"] != this.id:
         busy = f"run {holder['run']} is, by {holder['who']}" if holder else "nobody is at work there"
-        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint="runbook status ENV")
-    approvals.hold(this, by or getpass.getuser())
+        named = shlex.quote(str(this.opened.get("file", this.environment)))
+        raise ParametersError(f"hold: run {this.id} is not under way; {busy}", hint=f"runbook status {named}")
+    approvals.hold(this, one_line(by) or getpass.getuser())
     console.print(f"{this.id}: hold is written down; the shift stops at its next look, weights stay")
 
 
@@ -277,7 +285,20 @@ def lint(file: Environment) -> None:
     p = parameters.load(file)
     for note in p.notes:
         console.print(f"WARN {note}")
+    for words in _cautions(p):
+        console.print(f"WARN {words}")
+    rate, first = p.traffic.requests_per_second, p.shift.steps[0]
+    harm = harm_words(*harms_of(p, first, rate))
+    console.print(f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}")
     console.print(f"{p.environment}: nothing to refuse")
+
+
+def _cautions(p: Parameters) -> Iterator[str]:
+    """Yield what a shift by this file would not notice."""
+    judge = judge_of(p)
+    if judge.by != "counts":
+        yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
+    yield from ENGINES[p.engine].unmatched(p)
 
 
 @local.command()
@@ -370,6 +391,8 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} http://envoy/stats")
         if task.get("error"):
             console.print(f"  rejected: {task['error']}")
+        if task.get("note"):
+            console.print(f"  {task['note']}")
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
@@ -378,11 +401,12 @@ def _local(found: dict[str, Any]) -> None:
             console.print(f"  {_shed(made['shed'])}")
 
 
-def _agreed(question: str) -> bool:
+def _agreed(question: str, run: record.Run) -> bool:
     try:
         return typer.confirm(question, default=False)
     except typer.Abort:
-        raise ParametersError("undo: nobody answers here; nothing was taken back", hint="say --yes") from None
+        hint = f"runbook undo {run.id} --yes, with the same options"
+        raise ParametersError("undo: nobody answers here; nothing was taken back", hint=hint) from None
 
 
 def _first(run: record.Run, need: str) -> Evidence:
@@ -484,7 +508,7 @@ def _say_ignored(p: parameters.Parameters) -> None:
 def _given(names: list[str], values: list[str]) -> dict[str, Any]:
     """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
     if len(names) != len(values):
-        raise ParametersError("-p: expected a name and a value", hint="-p environment staging")
+        raise ParametersError("-p: expected a name and a value", hint="-p region us-west-2")
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise ParametersError(f"-p: {', '.join(doubles)} is given more than once", hint="say it once")
     return {name: _value_of(name, value) for name, value in zip(names, values, strict=True)}

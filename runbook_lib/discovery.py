@@ -13,7 +13,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, Wait, differences, turned
 from runbook_lib.session import Session
 
-__all__ = ["PLACEHOLDER", "Registered", "plan_placeholder", "plan_placeholder_end", "read_names"]
+__all__ = ["PLACEHOLDER", "Registered", "own_instances", "plan_placeholder", "plan_placeholder_end", "read_names"]
 
 PLACEHOLDER = "runbook-placeholder"
 ADDRESS = "AWS_INSTANCE_IPV4"
@@ -35,6 +35,11 @@ class Registered:
     def addresses(self) -> list[str]:
         """The addresses the name resolves to."""
         return sorted(a[ADDRESS] for a in self.instances.values() if ADDRESS in a)
+
+
+def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
+    """Return what is registered under a name beside the placeholder."""
+    return {name: attributes for name, attributes in registered.instances.items() if name != PLACEHOLDER}
 
 
 def read_names(session: Session) -> dict[str, Registered]:

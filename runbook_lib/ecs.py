@@ -15,6 +15,7 @@ from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
+from runbook_lib.redaction import shown_definition
 from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
 from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
@@ -22,6 +23,7 @@ from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
 __all__ = [
     "Running",
     "deployment_order",
+    "not_ours",
     "plan_end",
     "plan_plain",
     "plan_sidecars",
@@ -56,7 +58,7 @@ SETTINGS = [
 ]
 STATE = (
     "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, runningCount: runningCount, "
-    "taskDefinition: deployments[?status=='PRIMARY'].taskDefinition | [0], "
+    "taskDefinition: [deployments, taskSets][] | [?status=='PRIMARY'].taskDefinition | [0], "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
 )
@@ -85,8 +87,19 @@ class Running:
 
     @property
     def arn(self) -> str:
-        """The ARN of the revision it runs."""
-        return str(self.state["taskDefinition"]) if self.state else ""
+        """The ARN of the revision it runs; "" where ECS does not say one."""
+        return str((self.state or {}).get("taskDefinition") or "")
+
+    @property
+    def controller(self) -> str:
+        """Who deploys it: ECS, CODE_DEPLOY or EXTERNAL."""
+        settings = (self.state or {}).get("settings") or {}
+        return str((settings.get("deploymentController") or {}).get("type") or "ECS")
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether ECS runs one task of it on each instance, as many as there are."""
+        return ((self.state or {}).get("settings") or {}).get("schedulingStrategy") == "DAEMON"
 
 
 def read_running(session: Session) -> dict[str, Running]:
@@ -101,7 +114,7 @@ def _read_one(session: Session, name: str) -> Running:
     return Running(
         name,
         state,
-        session.read(_definition(state["taskDefinition"])) if state else None,
+        session.read(_definition(state["taskDefinition"])) if state and state["taskDefinition"] else None,
         session.read(_definition(family)),
         tuple(_revisions(session, family)),
         session.read(_scalable(p, name)),
@@ -263,6 +276,8 @@ def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running]
         )
     changes: list[Change] = []
     for name in deployment_order(p, names):
+        if running[name].definition is None:
+            raise not_ours(p, running[name])
         form = with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
         changes += _move(p, running[name], form, changes)
     return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
@@ -289,11 +304,23 @@ def _move(p: Parameters, found: Running, form: Mapping[str, Any], planned: Seque
     deploy = partial(_deploy, p, found.service, state, envoy)
     if same(found.definition or {}, form):
         return [deploy(found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
+    if found.controller != "ECS":
+        raise not_ours(p, found)
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
         return [deploy(found.newest["taskDefinitionArn"])]
     register = _register(found, form, planned)
     return [register, deploy(Answer(register.name, REGISTERED))]
+
+
+def not_ours(p: Parameters, found: Running) -> PlanError:
+    """Return what to raise of a service that cannot be moved to another definition."""
+    kind = "no task definition" if found.controller == "ECS" else found.controller
+    return PlanError(
+        f"ECS service {p.ecs_service_of(found.service)}: expected one that ECS deploys (deploymentController ECS), "
+        f"found {kind}: UpdateService cannot give it a task definition",
+        hint="deploy its revision with the sidecar by what deploys it, or let ECS deploy it; then run again",
+    )
 
 
 def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -320,8 +347,13 @@ def _register(found: Running, form: Mapping[str, Any], planned: Sequence[Change]
             reading=_status(revision),
             expected="ACTIVE",
         ),
-        diff=differences(normalise(found.definition or {}), normalise(form)),
+        diff=differences(_shown(found.definition or {}), _shown(form)),
     )
+
+
+def _shown(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a definition for comparison on a screen: in its normal form, without what may be secret."""
+    return normalise(shown_definition(definition))
 
 
 def _deploy(p: Parameters, name: str, state: Mapping[str, Any], envoy: str, revision: str | Answer) -> Change:
@@ -372,8 +404,10 @@ def _filled(p: Parameters, name: str, count: int) -> Wait:
 def plan_end(p: Parameters, found: Running, revisions: Sequence[str]) -> Plan:
     """Plan the end of one service: no more scaling, no tasks, no service, none of these `revisions` active.
 
-    Scaling to zero can be taken back in a moment; deletion by creating the service again.
+    Scaling to zero can be taken back in a moment; deletion by creating the service again. PlanError: a service that
+    cannot be scaled, or that ECS would not create again as it was.
     """
+    _refuse_to_end(p, found)
     changes: list[Change] = []
     if found.state and found.scalable:
         changes.append(_unscale(p, found.service, found.scalable))
@@ -382,6 +416,17 @@ def plan_end(p: Parameters, found: Running, revisions: Sequence[str]) -> Plan:
     if found.state:
         changes.append(_delete_service(p, found.service, found.state))
     return Plan("06_tear_down_service_b", (*changes, *map(_deregister, revisions)))
+
+
+def _refuse_to_end(p: Parameters, found: Running) -> None:
+    if found.controller == "ECS" and not found.is_daemon:
+        return
+    kind = "schedulingStrategy DAEMON" if found.is_daemon else f"deploymentController {found.controller}"
+    raise PlanError(
+        f"ECS service {p.ecs_service_of(found.service)}: expected a REPLICA service that ECS deploys, found {kind}: "
+        "it could not be drained, and not be brought back as it was",
+        hint="end it by what deploys it, once no request reaches it",
+    )
 
 
 def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
@@ -439,6 +484,8 @@ def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
 
 def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
     settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
+    labels = [tag["key"] for tag in settings.pop("tags", [])]
+    lost = f"its tags are not recorded, and do not come back by undo: {', '.join(labels)}" if labels else ""
     again = {"cluster": p.cluster, **settings, "taskDefinition": state["taskDefinition"], "desiredCount": 0}
     status = _service(p, name, "{status: services[0].status}")
     return Change(
@@ -450,6 +497,7 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
         wanted=None,
         inverse=Inverse("create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}),
         diff=differences(p.ecs_service_of(name), None, "service"),
+        note=lost,
         waits=(Wait(f"service {name} gone", status, "status == null || status == 'INACTIVE'"),),
     )
 

@@ -1,7 +1,7 @@
 """Every error the runbook raises on purpose.
 
     RunbookError
-    ├── Refused                 nothing was changed                        exit 2
+    ├── Refused                 not even begun; after a write: failed      exit 2
     │   ├── ParametersError     the file, or a value given beside it
     │   ├── TargetError         the wrong account, region or endpoint
     │   ├── PrerequisiteError   an earlier step has not been applied
@@ -61,7 +61,7 @@ class RunbookError(Exception):
     """The root. `reason` is one machine-readable word, of the kind or of the case; `exit_code` the command's."""
 
     reason: str = "error"
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
         self.message, self.hint = visible(scrubbed(message)), visible(scrubbed(hint))

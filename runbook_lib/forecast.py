@@ -10,16 +10,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 from runbook_lib.errors import GateError, ParametersError
 from runbook_lib.stake import requests_to_show
 
 __all__ = [
     "Forecast",
+    "Harm",
     "Load",
     "Sight",
     "forecast",
+    "forecast_harm",
     "forecast_load",
+    "gentler_step",
     "requests_for_one_look",
     "require_passable",
     "separable",
@@ -27,6 +31,8 @@ __all__ = [
 ]
 
 INCREASES = (0.005, 0.01, 0.05, 0.5)
+BAD = 0.5  # how much worse a canary is that fails half of its requests
+SMALL_STEPS = (1, 2, 5, 10)  # percent, of which a first step may be proposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,19 @@ class Forecast:
     def can_pass(self) -> bool:
         """Return whether this bake sees enough requests for a PASS."""
         return self.requests_to_pass is not None and self.requests_to_pass <= self.requests_at_risk
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """What a bad canary costs users until its verdict, at one weight and one grain of the metrics.
+
+    `increase` is how much worse it is, a fraction of 1; None where no time would show that.
+    """
+
+    weight: int  # percent
+    increase: float
+    seconds: float | None  # from the write to the verdict, at most
+    failed_requests: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +158,55 @@ def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
         f"the canary gets {step.requests_at_risk:,} of them in {60 * step.bake_minutes:g} s, and {needs}",
         hint=f"{minutes}raise the weight or detectable_increase, or allow a bake that cannot pass",
     )
+
+
+def forecast_harm(
+    requests_per_second: float,
+    weight: int,
+    error_rate: float,
+    *,
+    period_seconds: int,
+    delay_seconds: int,
+    increase: float = BAD,
+    alpha: float = 0.01,
+    detectable_increase: float = 0.01,
+    power: float = 0.95,
+) -> Harm:
+    """Forecast how many requests a canary that is worse by `increase` fails until its verdict.
+
+    A weight is written within a period; the periods after it that hold enough requests
+    are read once the last of them is complete, `delay_seconds` after its end. What
+    happens meanwhile is harm: three times a period of 60 s with a delay of 120 s.
+    """
+    _refuse_impossible(requests_per_second, weight, error_rate, period_seconds)
+    per_second = requests_per_second * weight / 100
+    share = weight / 100
+    rule = {"alpha": alpha, "detectable_increase": detectable_increase, "power": power}
+    needed = requests_to_show(error_rate, increase, share, **rule)
+    if needed is None or not per_second:
+        return Harm(weight, increase, None, None)
+    periods = max(1, math.ceil(needed / (per_second * period_seconds)))
+    seconds = period_seconds * (1 + periods) + delay_seconds
+    return Harm(weight, increase, seconds, round(increase * per_second * seconds))
+
+
+def gentler_step(
+    first: Harm, bake_seconds: float, requests_per_second: float, error_rate: float, **settings: Any
+) -> Harm | None:
+    """Return the harm of the smallest first step that can PASS in this bake, where that is less; None where none is.
+
+    `settings` are those of `forecast_harm`.
+    """
+    rule = {name: settings[name] for name in ("alpha", "detectable_increase", "power") if name in settings}
+    for weight in SMALL_STEPS:
+        if weight >= first.weight:
+            return None
+        step = forecast(requests_per_second, weight, error_rate, bake_seconds, increases=(), **rule)
+        harm = forecast_harm(requests_per_second, weight, error_rate, increase=first.increase, **settings)
+        less = harm.failed_requests is not None and harm.failed_requests < (first.failed_requests or 0)
+        if step.can_pass and less:
+            return harm
+    return None
 
 
 def requests_for_one_look(

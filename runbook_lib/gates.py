@@ -1,16 +1,22 @@
 """Look into the claims a plan needs before it may be applied.
 
-Each function takes one look at the environment and returns `Evidence`; none of them changes or decides
-anything: `clear` does, and refuses.
+Each gate takes one look at the environment and returns `Evidence`; none of them changes or decides
+anything: `clear` does, and refuses. What protects traffic is looked at again by `apply`, with a fresh survey.
 """
 
 from __future__ import annotations
 
-from runbook_lib import iam, telemetry
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from runbook_lib import ecs, iam, telemetry
+from runbook_lib.discovery import PLACEHOLDER, own_instances
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.history import doubt
+from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Plan
-from runbook_lib.survey import Survey
+from runbook_lib.survey import Survey, survey
 from runbook_lib.task_definition import sidecar_of
 
 __all__ = [
@@ -23,56 +29,68 @@ __all__ = [
 ]
 
 
+SERVICE = "ECS_SERVICE_NAME"  # how ECS marks the addresses of a service's tasks
+
+Gate = Callable[[Survey], Evidence]
+"""One condition that must hold before a write, as a function of a look at the environment."""
+
+
 def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether the earlier notebooks have been applied; in plan mode they are assumed to be."""
-    return (_earlier(found, plan.assumed),)
+    """Return whether the earlier notebooks have been applied, and whether callers will be led to somebody.
+
+    In plan mode earlier notebooks are assumed to be applied.
+    """
+    hostnames = found.engine.hostnames(plan)
+    led = partial(_led, hostnames=hostnames)
+    names = _looked(found, [led], again=[led]) if hostnames else ()
+    routes = (_matched(found),) if found.engine.routes_in(plan) else ()
+    return (_earlier(found, plan.assumed), *names, *routes)
 
 
 def evidence_for_sidecars(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether a sidecar would find its node, and could sign its requests."""
+    """Return whether a sidecar would find its node, could sign its requests, and knows where to send calls."""
     permissions = found.plan_permissions()
     signs = iam.evidence(found.parameters, found.lifecycle, found.credentials, permissions)
-    return (_earlier(found, plan.assumed), signs)
+    return (_earlier(found, plan.assumed), signs, _matched(found))
 
 
 def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether a weight would have the effect it says: routes, sidecars, name, canary."""
-    return (
-        _earlier(found, found.plan_resources("04").assumed),
-        _sidecars(found),
-        _dialled(found),
-        _ready(found, found.parameters.shift.canary, "canary ready"),
-        _not_retired(found),
-    )
+    """Return whether a weight would have the effect it says, and somebody counts what comes of it."""
+    canary = found.parameters.shift.canary
+    ready = partial(_ready, service=canary, name="canary ready")
+    still_ready = partial(_runs, service=canary, name="canary ready")
+    earlier = _earlier(found, found.plan_resources("04").assumed)
+    gates: list[Gate] = [_sidecars, _dialled, ready, _not_retired, _counted]
+    return (earlier, *_looked(found, gates, again=[still_ready, _not_retired]))
 
 
 def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
     """Return whether the stable service can go without anybody noticing."""
-    shift, weights = found.parameters.shift, found.split.weights
-    stable, canary = weights.get(shift.stable, 0), weights.get(shift.canary, 0)
-    divided = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
-    gone = (stable, canary) == (0, 100)
-    own = f"route {found.parameters.router}/{found.parameters.route}"
-    others = ", ".join(name for name in found.references if name != own)
-    return (
-        _claim(found, "stable carries nothing", gone, divided, "finish the shift first"),
-        _proven(found),
-        _quiet(found),
-        Evidence("nothing else refers to it", not others, others or "only its own route", "mend those first"),
-        _ready(found, shift.canary, "canary carries all"),
-        _survives(found),
+    canary = found.parameters.shift.canary
+    carries = partial(_ready, service=canary, name="canary carries all")
+    still_carries = partial(_runs, service=canary, name="canary carries all")
+    still_quiet = partial(_quiet, waits=False)
+    return _looked(
+        found,
+        [_carries_nothing, _proven, _quiet, _unreferenced, carries, _survives],
+        again=[_carries_nothing, _proven, still_quiet, _unreferenced, still_carries, _survives],
     )
 
 
 def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether callers can do without the mesh: a retired service's name leads nowhere on its own."""
-    p = found.parameters
-    callers = p.callers_of(p.shift.name)
-    lost = bool(found.lifecycle.retired and callers)
-    words = f"{p.shift.name} leads to a placeholder once the mesh is gone; callers: {', '.join(callers)}"
-    seen = words if lost else "every name leads to a running service"
-    hint = "let them dial another name, or say so in the file: removal: {callers_may_fail: true}"
-    return (Evidence("callers keep their name", not lost or p.removal.callers_may_fail, seen, hint),)
+    """Return whether callers can do without the mesh: each name they dial leads to tasks that can carry it all."""
+    gates = [_names_kept, _can_carry_all]
+    return _looked(found, gates, again=gates)
+
+
+def _looked(found: Survey, gates: Sequence[Gate], *, again: Sequence[Gate]) -> tuple[Evidence, ...]:
+    """Look at gates now; `again` are those that protect traffic, which `apply` looks at once more."""
+
+    def look_again() -> tuple[Evidence, ...]:
+        fresh = survey(found.session)
+        return tuple(gate(fresh) for gate in again)
+
+    return tuple(replace(gate(found), again=look_again) for gate in gates)
 
 
 def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evidence:
@@ -85,6 +103,40 @@ def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evid
 def _earlier(found: Survey, missing: tuple[str, ...]) -> Evidence:
     what = f"missing: {', '.join(missing)}" if missing else "all of them are applied"
     return _claim(found, "earlier steps", not missing, what, "run the notebooks named there first")
+
+
+def _led(found: Survey, hostnames: Mapping[str, str]) -> Evidence:
+    """A node found by a name that nobody is registered under: every call to it is answered 503."""
+    counts = ecs.read_counts(found.session, list(hostnames))
+    running = {service: runs for service, (_, runs) in counts.items() if runs}
+    lost = [
+        f"{hostnames[service]} has no address, while {service} runs {runs} task(s)"
+        for service, runs in running.items()
+        if not _leads_somewhere(found, hostnames[service])
+    ]
+    words = "; ".join(lost) or "each has an address, or its service runs no task yet"
+    hint = "correct services.*.hostname: the name its tasks are registered under"
+    return Evidence("names of running services", not lost, words, hint)
+
+
+def _leads_somewhere(found: Survey, name: str) -> bool:
+    """Say whether a name has an address beside the placeholder; of another namespace's names nobody here knows."""
+    registered = found.names.get(name)
+    here = name.endswith(f".{found.parameters.namespace}")
+    return not here or bool(registered and own_instances(registered))
+
+
+def _matched(found: Survey) -> Evidence:
+    """What matches no route gets a 404 once its caller has a sidecar: the file may mean it, so it is only said."""
+    words = "; ".join(found.engine.unmatched(found.parameters)) or "none: every request matches a route"
+    return Evidence("requests without a route", True, words)
+
+
+def _counted(found: Survey) -> Evidence:
+    """A canary whose errors nobody counts would pass whatever it answers."""
+    p = found.parameters
+    judge = error_judge(p.shift, found.engine.counted(p))
+    return Evidence("errors are counted", judge.by != "nobody", judge.words, judge.hint)
 
 
 def _sidecars(found: Survey) -> Evidence:
@@ -111,9 +163,33 @@ def _ready(found: Survey, service: str, name: str) -> Evidence:
     state = found.running[service].state
     if state is None:
         return _claim(found, name, False, f"{service} has no ECS service", "deploy it")
-    wanted, running = state["desiredCount"], state["runningCount"]
+    return _all_run(service, name, state["desiredCount"], state["runningCount"])
+
+
+def _runs(found: Survey, service: str, name: str) -> Evidence:
+    """Return the same by one call, which reads nothing of its definition."""
+    return _all_run(service, name, *ecs.read_counts(found.session, (service,))[service])
+
+
+def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
     words = f"{service} runs {running} of {wanted} task(s)"
     return Evidence(name, 0 < wanted <= running, words, "wait for its tasks, or look at the service's events")
+
+
+def _carries_nothing(found: Survey) -> Evidence:
+    shift, weights = found.parameters.shift, found.split.weights
+    stable, canary = weights.get(shift.stable, 0), weights.get(shift.canary, 0)
+    divided = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
+    gone = (stable, canary) == (0, 100)
+    return _claim(found, "stable carries nothing", gone, divided, "finish the shift first")
+
+
+def _unreferenced(found: Survey) -> Evidence:
+    own = f"route {found.parameters.router}/{found.parameters.route}"
+    others = ", ".join(name for name in found.references if name != own)
+    return Evidence(
+        "nothing else refers to it", not others, others or "only its own route", "take it out of those first"
+    )
 
 
 def _not_retired(found: Survey) -> Evidence:
@@ -136,7 +212,7 @@ def _proven(found: Survey) -> Evidence:
     return _claim(found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint)
 
 
-def _quiet(found: Survey) -> Evidence:
+def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
     """Nobody sends the stable service anything any more, as far back as requests are known to be counted.
 
     Not only callers that have an Envoy: its own sidecar counts. That this is no mere lack of metrics is shown by
@@ -152,7 +228,7 @@ def _quiet(found: Survey) -> Evidence:
     for _ in session.looks(f"{stable} to be quiet for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
         requests, counted = _requests(found, stable), _requests(found, canary)
         carries = bool(found.split.weights.get(stable, 0))  # then waiting cannot help
-        if (counted and not requests) or carries or not session.applies:
+        if (counted and not requests) or carries or not session.applies or not waits:
             break
     if not counted:
         words = f"nothing is counted: {canary} had no request in the last {seconds} s either"
@@ -190,7 +266,53 @@ def evidence_of_path(found: Survey) -> Evidence:
         if out and into:
             break
     seen = "both count requests" if out and into else f"callers' sidecars count {out}, {p.shift.stable}'s {into}"
-    return Evidence(name, bool(out and into), seen, "look at the sidecars: `runbook local status`, or ECS's events")
+    hint = "see that calls are made meanwhile, and that a route takes them; then look at the sidecars and ECS's events"
+    return Evidence(name, bool(out and into), seen, hint)
+
+
+def _names_kept(found: Survey) -> Evidence:
+    """Without the mesh a name leads where discovery says: that must be a task that runs."""
+    p, name = found.parameters, "callers keep their name"
+    callers = [caller for caller in p.services if _meshed(found, caller)]
+    dialled = dict.fromkeys(backend for caller in callers for backend in p.services[caller].backends)
+    if not dialled:
+        return Evidence(name, True, "nobody calls through a sidecar")
+    words = "; ".join(filter(None, (_lost(found, backend) for backend in dialled)))
+    if not words:
+        return Evidence(name, True, f"{', '.join(dialled)}: a task that runs answers it")
+    if p.removal.callers_may_fail:
+        return Evidence(name, True, f"{words}: removal.callers_may_fail allows it")
+    hint = "let them dial another name, or say so in the file: removal: {callers_may_fail: true}"
+    return Evidence(name, False, words, hint)
+
+
+def _lost(found: Survey, name: str) -> str:
+    """Say why a name leads to nobody once the mesh is gone; "" where a running task answers it."""
+    p = found.parameters
+    callers = f"callers: {', '.join(p.callers_of(name))}"
+    instances = found.names[name].instances
+    runs = {p.ecs_service_of(service) for service, r in found.running.items() if r.state and r.state["runningCount"]}
+    if any(attributes.get(SERVICE) in runs for attributes in instances.values()):
+        return ""
+    if PLACEHOLDER in instances:
+        return f"{name} leads to a placeholder once the mesh is gone; {callers}"
+    if instances:
+        return f"{name} leads to no task that runs once the mesh is gone; {callers}"
+    return f"{name} has no address once the mesh is gone; {callers}"
+
+
+def _can_carry_all(found: Survey) -> Evidence:
+    """Without the mesh nobody divides the traffic: what the canary carries goes to stable in one go."""
+    p, name = found.parameters, "stable can carry all"
+    stable, canary, weight = p.shift.stable, p.shift.canary, found.canary_weight
+    if not weight or found.retired:
+        return Evidence(name, True, "no traffic changes sides")
+    counts = ecs.read_counts(found.session, (stable, canary))
+    needed, running = max(1, counts[canary][1]), counts[stable][1]
+    words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
+    words += f"{stable} runs {running} task(s), {canary} {counts[canary][1]}"
+    hint = f"let {stable} run {needed} task(s) at least, or roll back first: `runbook rollback {found.session.named}`"
+    return Evidence(name, running >= needed or p.removal.callers_may_fail, words, hint)
 
 
 def _survives(found: Survey) -> Evidence:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from runbook_lib import ecs, telemetry
 from runbook_lib.approvals import holds
 from runbook_lib.errors import RecordError
 from runbook_lib.history import ENDED, read_attempt
+from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
 from runbook_lib.session import Session
-from runbook_lib.survey import Survey
+from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
 __all__ = ["Hazard", "Hazards"]
@@ -42,18 +43,27 @@ class Hazards:
         self.session, self.shift, self.journal = session, session.parameters.shift, journal
         self.short: Counter[str] = Counter()  # looks in a row in which a service lacked tasks
         self.settled = 0  # holds that were there before
+        counted = survey(session).engine.counted(session.parameters)
+        self.alarms_alone = error_judge(self.shift, counted).by == "alarms"  # one without data judges nothing then
 
     def begin(self) -> None:
         """Take every hold asked so far for settled."""
         self.settled = len(_read(lambda: holds(self.session.join_run())))
 
-    def evidence(self) -> tuple[Evidence, Evidence]:
-        """Return what a step needs beforehand: somebody to go back to, and no alarm that rings or is not there."""
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Return what a step needs beforehand: somebody to go back to, and no alarm that rings or is not there.
+
+        Both protect traffic, and are looked at again before a step is written.
+        """
+        return tuple(replace(one, again=self._evidence) for one in self._evidence())
+
+    def _evidence(self) -> tuple[Evidence, ...]:
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
         least = max(wanted, self._least())
         states = telemetry.read_alarms(self.session, self.shift.alarms)
-        bad = [f"{name} is {state}" for name, state in states.items() if state in ("ALARM", "MISSING")]
+        refused = ("ALARM", "MISSING", *(["INSUFFICIENT_DATA"] if self.alarms_alone else []))
+        bad = [f"{name} is {state}" for name, state in states.items() if state in refused]
         words = f"{stable} runs {running} of {least} task(s)"
         return (
             Evidence("a way back", 0 < least <= running, words, "it must be able to take everything back, until 06"),
@@ -101,6 +111,9 @@ class Hazards:
             yield Hazard("alarm", f"in ALARM: {', '.join(ringing)}", "roll back")
         if gone := [name for name, state in alarms.items() if state == "MISSING"]:
             yield Hazard("alarm_missing", f"no longer there: {', '.join(gone)}")
+        silent = [name for name, state in alarms.items() if state == "INSUFFICIENT_DATA"]
+        if silent and self.alarms_alone:
+            yield Hazard("alarm_missing", f"without data, and the only judge of errors: {', '.join(silent)}")
         if held := self.held():
             yield held
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.mesh_spec import Lifecycle, node_arn, partition
+from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
 from runbook_lib.session import Session
@@ -182,7 +182,7 @@ def _lacking(p: Parameters, c: Credentials) -> Iterator[Change]:
 def _streaming(p: Parameters, c: Credentials) -> Change:
     if p.iam.policy == "managed":
         return _attach(p, c, ENVOY_ACCESS)
-    return _put(c, _policy_name(p, c.service), policy(p, c.service))
+    return _put(c, policy_name(p, c.service), policy(p, c.service))
 
 
 def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -> Plan:
@@ -190,7 +190,7 @@ def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -
     p = session.parameters
     changes: dict[str, Change] = {}  # by name: services may share a role
     for c in credentials:
-        name = _policy_name(p, c.service)
+        name = policy_name(p, c.service)
         document = session.read(_inline(c.role, name)) if name in c.policies else None
         made = [_put(c, name, document)] if document else []
         for managed in c.attached:
@@ -200,8 +200,9 @@ def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -
     return Plan("90_remove_mesh", tuple(changes.values()))
 
 
-def _policy_name(p: Parameters, service: str) -> str:
-    return f"runbook-envoy-{p.mesh.name}-{service}"[:128]
+def policy_name(p: Parameters, service: str) -> str:
+    """Return the name of the policy that the runbook writes for a service's Envoy."""
+    return fitting(f"runbook-envoy-{p.mesh.name}-{service}", 128)
 
 
 def _put(c: Credentials, name: str, document: Mapping[str, Any]) -> Change:

@@ -15,11 +15,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ProfileNotFound,
+)
 from botocore.session import Session as Botocore
 from botocore.utils import JSONFileCache, SSOTokenLoader
 
-from runbook_lib.errors import CredentialsError
+from runbook_lib.errors import CredentialsError, UnreachableError
 from runbook_lib.service_models import loader
 
 __all__ = [
@@ -37,7 +44,7 @@ __all__ = [
 
 # Whatever fails while credentials are looked for or renewed: botocore's errors, a `credential_process` that is
 # not there or answers nonsense, a question for a one-time code that nobody can answer here.
-TROUBLES = (BotoCoreError, ClientError, OSError, ValueError, RuntimeError, NotImplementedError)
+TROUBLES = (BotoCoreError, ClientError, OSError, ValueError, RuntimeError, TypeError, AttributeError, LookupError)
 NOWHERE: dict[str, tuple[Any, ...]] = {
     "profile": (None, [], None, None),
     "ca_bundle": (None, [], None, None),
@@ -105,6 +112,9 @@ def present(session: Botocore) -> Keys:
         name = error.kwargs["profile"]
         hint = "name a profile that exists (`aws configure list-profiles`) in AWS_PROFILE, or unset it"
         raise CredentialsError(f"AWS_PROFILE: there is no profile {name!r} on this machine", hint=hint) from error
+    except (ConnectionError, HTTPClientError) as error:
+        hint = "check the connection, then run again"
+        raise UnreachableError(f"credentials could not be renewed: {error}", hint=hint) from error
     except TROUBLES as error:
         raise CredentialsError(f"no credentials: {error}", hint="log in, then run again") from error
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)

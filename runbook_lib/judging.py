@@ -7,13 +7,53 @@ settings it has written down.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from runbook_lib.parameters import VerdictRule
-from runbook_lib.telemetry import Interval
+from runbook_lib.parameters import Shift, VerdictRule
+from runbook_lib.telemetry import Counted, Interval
 from runbook_lib.verdict import Sample, evidence_curve, share_of_alpha
 
-__all__ = ["alpha_of", "counts_of", "deciding", "evidence_over", "judged", "settings_of"]
+__all__ = [
+    "ErrorJudge",
+    "alpha_of",
+    "counts_of",
+    "deciding",
+    "error_judge",
+    "evidence_over",
+    "judged",
+    "settings_of",
+]
+
+ACCEPT = "shift: {alarms: [NAME], verdict: {errors_by_alarm: true}}"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorJudge:
+    """Who judges a canary's errors: the counts, the file's alarms alone, or nobody; and the same in words."""
+
+    by: Literal["counts", "alarms", "nobody"]
+    words: str
+    hint: str = ""
+
+
+def error_judge(shift: Shift, counted: Counted) -> ErrorJudge:
+    """Return who judges a shift's errors, by what is counted of it and what the file accepts."""
+    if counted.errors and "errors" in shift.verdict.muted:
+        return ErrorJudge("counts", f"{counted.words}, and never decide: the file mutes them")
+    if counted.errors:
+        return ErrorJudge("counts", counted.words)
+    if not counted.requests:
+        return ErrorJudge("nobody", counted.words, "shift http, http2 or grpc, with an Envoy that counts")
+    if shift.alarms and shift.verdict.errors_by_alarm:
+        return ErrorJudge("alarms", _by_alarms(shift))
+    return ErrorJudge("nobody", counted.words, f"accept alarms as the only judge of errors: {ACCEPT}")
+
+
+def _by_alarms(shift: Shift) -> str:
+    """Return in words that alarms are the only judge of errors."""
+    kind = "alarm" if len(shift.alarms) == 1 else "alarms"
+    return f"errors are judged by {kind} {', '.join(shift.alarms)} alone"
 
 
 def judged(rule: VerdictRule) -> tuple[str, ...]:
@@ -36,8 +76,11 @@ def counts_of(rule: VerdictRule, seen: Sequence[Interval]) -> dict[str, list[Sam
     return {name: [getattr(interval, name) for interval in seen] for name in judged(rule)}
 
 
-def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int) -> dict[str, Any]:
+def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int, judge: ErrorJudge) -> dict[str, Any]:
     """Return the arguments of `judge_all` beside the counts, as they can be written down."""
+    counted = {"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else {}
+    if judge.by != "counts":
+        counted["errors"] = f"with a 5XX ({judge.words})"
     return {
         "alpha": rule.alpha,
         "detectable_increase": rule.detectable_increase,
@@ -47,7 +90,7 @@ def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int) -> dict[str, 
         "alone": alone,
         "muted": [name for name in rule.muted if name in judged(rule)],
         "ceilings": {"errors": rule.ceiling} if rule.ceiling else {},
-        "counted": {"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else {},
+        "counted": counted,
     }
 
 

@@ -10,12 +10,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runbook_lib.envoy_image import tag_version
 from runbook_lib.errors import CallError, PlanError
-from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, tags, targets, updated
-from runbook_lib.parameters import Parameters
+from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, fitting, tags, targets, updated
+from runbook_lib.parameters import Match, Parameters
 from runbook_lib.plan import (
     Call,
     Change,
@@ -30,11 +32,14 @@ from runbook_lib.plan import (
     without,
 )
 from runbook_lib.session import Session
-from runbook_lib.telemetry import Series
+from runbook_lib.telemetry import Counted, Series
 
 __all__ = [
     "NOTEBOOKS",
     "Split",
+    "all_on",
+    "counted",
+    "hostnames",
     "inbound",
     "plan_mark",
     "plan_removal",
@@ -51,9 +56,12 @@ __all__ = [
     "read_trial",
     "read_weights",
     "references",
+    "routes_in",
     "series",
     "serves",
     "shares",
+    "split_reading",
+    "unmatched",
     "weights_of",
 ]
 
@@ -63,6 +71,7 @@ ANSWER = {
     "virtual router": "virtualRouter",
     "virtual gateway": "virtualGateway",
 }
+MOST_NAME = 255  # characters of a name in App Mesh
 STATE = "{uid: metadata.uid, version: metadata.version, arn: metadata.arn, spec: spec}"
 NOTEBOOKS = {
     "01": "01_create_mesh",
@@ -73,6 +82,7 @@ NOTEBOOKS = {
     "06": "06_tear_down_service_b",
 }
 RETIRED = "runbook:retired"
+COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target
 ROLLED_BACK = "runbook:rolled-back"
 NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
 TAKE_OUT = "it is not this shift's to move: take it out of the route, or shift with a file that names it"
@@ -261,6 +271,22 @@ class Split:
         own = [f"{name} {weight}" for name, weight in self.written.items()]
         shares = [f"{100 * weight / total:.4g} %" for weight in self.written.values()] if total else []
         return ", ".join(own) + (f" (shares of {', '.join(shares)})" if shares and total != 100 else "")
+
+
+def split_reading(p: Parameters) -> Reading:
+    """Return how what carries the weights is read."""
+    return reading("route", _route(p, p.route))
+
+
+def all_on(change: Change, service: str) -> Change:
+    """Return a change that makes what carries the weights anew, with all of it on one service."""
+    spec = deepcopy(dict(change.wanted["spec"]))
+    for target in spec[_variant(change.wanted)]["action"]["weightedTargets"]:
+        target["weight"] = 100 if target["virtualNode"] == service else 0
+    given = change.call.arguments
+    arguments = {**given, "spec": spec} if isinstance(given, Mapping) else given
+    wanted, call = {**change.wanted, "spec": spec}, replace(change.call, arguments=arguments)
+    return replace(change, call=call, wanted=wanted, diff=differences({}, spec))
 
 
 def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
@@ -462,6 +488,77 @@ def series(p: Parameters) -> dict[str, dict[str, tuple[Series, ...]]]:
     }
 
 
+def counted(p: Parameters) -> Counted:
+    """Return what the series of `series` can show of the route under shift.
+
+    Source: App Mesh's metric extension counts per target for HTTP alone, from Envoy v1.19.1.1 on.
+    """
+    protocol = p.routers[p.router].protocol or p.protocol
+    version = tag_version(p.envoy.image_tag)
+    if protocol == "tcp":
+        return Counted(False, False, "no request of a tcp route is counted: App Mesh counts requests of HTTP alone")
+    if version is not None and version < COUNTS_FROM:
+        words = f"Envoy {p.envoy.image_tag} publishes no metric per target; v1.19.1.1 is the first that does"
+        return Counted(False, False, words)
+    if protocol == "grpc":
+        trailers = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+        return Counted(True, False, trailers)
+    return Counted(True, True, "answers of 5XX are counted, retries included")
+
+
+def unmatched(p: Parameters) -> list[str]:
+    """Return a sentence for each router that callers reach in which some requests match no route: those get a 404."""
+    dialled = {backend for service in p.services.values() for backend in service.backends}
+    routers = dict.fromkeys(p.virtual_services[name].router for name in sorted(dialled))
+    return [
+        f"router {name}: a request that matches none of its routes ({_conditions(p, name)}) is answered 404"
+        for name in routers
+        if name and not any(_takes_all(p, name, route.match) for route in p.routers[name].routes.values())
+    ]
+
+
+def _takes_all(p: Parameters, router: str, match: Match) -> bool:
+    protocol = p.routers[router].protocol or p.protocol
+    if protocol == "tcp":
+        return True
+    if protocol == "grpc":
+        return not (match.service or match.grpc_method or match.headers)
+    anywhere = not match.path and match.prefix in (None, "/")
+    return anywhere and not (match.method or match.headers)
+
+
+def _conditions(p: Parameters, router: str) -> str:
+    return "; ".join(f"{name}: {_condition(route.match)}" for name, route in p.routers[router].routes.items())
+
+
+def _condition(match: Match) -> str:
+    parts = {
+        "path": match.path,
+        "prefix": match.prefix if match.prefix != "/" else None,
+        "method": match.method,
+        "service": match.service,
+        "gRPC method": match.grpc_method,
+    }
+    said = [f"{name} {value}" for name, value in parts.items() if value]
+    return ", ".join([*said, *(f"header {header.name}" for header in match.headers)])
+
+
+def hostnames(plan: Plan) -> dict[str, str]:
+    """Return by which DNS name a plan's virtual nodes will be found, by service."""
+    found = {}
+    for change in plan:
+        wanted = change.wanted if isinstance(change.wanted, Mapping) else {}
+        dns = (wanted.get("spec", {}).get("serviceDiscovery") or {}).get("dns")
+        if dns:
+            found[change.name.removeprefix("virtual node ")] = str(dns["hostname"])
+    return found
+
+
+def routes_in(plan: Plan) -> bool:
+    """Return whether a plan makes or changes a route."""
+    return any(change.name.startswith("route ") for change in plan)
+
+
 def inbound(p: Parameters, service: str) -> Series:
     """Return what counts everything that reaches a service's own sidecar, whoever called."""
     return Series("RequestCount", {"Mesh": p.mesh.name, "VirtualNode": service})
@@ -487,13 +584,17 @@ def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
 
 
 def _trial(split: Split) -> Resource:
-    return replace(split.resource, names={**split.resource.names, "routeName": f"{split.resource.name}-trial"})
+    return replace(split.resource, names={**split.resource.names, "routeName": _trial_name(split.resource.name)})
+
+
+def _trial_name(route: str) -> str:
+    return fitting(f"{route}-trial", MOST_NAME)
 
 
 def read_trial(session: Session) -> Mapping[str, Any] | None:
     """Read the trial's route."""
     p = session.parameters
-    state: Mapping[str, Any] | None = session.read(reading("route", _route(p, f"{p.route}-trial")))
+    state: Mapping[str, Any] | None = session.read(reading("route", _route(p, _trial_name(p.route))))
     return state
 
 

@@ -7,6 +7,7 @@ empty takes the field out (None); a key that it does not have is a `Default`, fo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = [
     "carrier",
     "created",
     "desired",
+    "fitting",
     "node_arn",
     "partition",
     "quotas",
@@ -152,6 +154,13 @@ def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
 def carrier(p: Parameters) -> str:
     """Return the name of what carries the weights."""
     return f"App Mesh {p.mesh.name}, route {p.router}/{p.route}"
+
+
+def fitting(name: str, most: int) -> str:
+    """Return a name of at most so many characters; one that is cut off is told apart by a hash."""
+    if len(name) <= most:
+        return name
+    return f"{name[: most - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def tags(p: Parameters) -> dict[str, str]:

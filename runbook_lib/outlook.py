@@ -7,19 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from runbook_lib import ecs, telemetry
-from runbook_lib.errors import CallError, Held
-from runbook_lib.forecast import Forecast, Load, forecast, forecast_load, require_passable
+from runbook_lib.errors import CallError, GateError, Held
+from runbook_lib.forecast import (
+    Forecast,
+    Harm,
+    Load,
+    forecast,
+    forecast_harm,
+    forecast_load,
+    gentler_step,
+    require_passable,
+)
 from runbook_lib.identity import utc
-from runbook_lib.judging import alpha_of, deciding, judged
+from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
+from runbook_lib.parameters import Parameters
 from runbook_lib.session import Session
-from runbook_lib.survey import Survey
+from runbook_lib.survey import ENGINES, Survey
 
 __all__ = [
     "Outlook",
     "Traffic",
     "credentials_end_first",
+    "harms_of",
+    "judge_of",
     "look_ahead",
     "looked_back",
     "measure_traffic",
@@ -27,6 +40,7 @@ __all__ = [
     "require_steps_passable",
 ]
 
+OUTAGE = 0.5  # of stable's requests: a shift does not begin while more of them fail
 LOOKED_BACK_SECONDS = 60
 LOOKED_BACK_PERIODS = 3  # at the least: where CloudWatch's grain is coarse a minute may hold no whole period
 
@@ -49,12 +63,16 @@ class Outlook:
     """What one weight promises, with the traffic it was reckoned for.
 
     `deciding` holds the forecast of each metric that decides, `forecast` being that of errors.
+    `harm` is what a bad canary costs, `gentler` the same of a smaller first step, where one costs less.
     """
 
     forecast: Forecast
     deciding: tuple[Forecast, ...]
     load: Load
     traffic: Traffic
+    harm: Harm
+    gentler: Harm | None
+    judge: ErrorJudge
 
 
 def looked_back(found: Survey) -> int:
@@ -123,7 +141,38 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
         canary_tasks=tasks[p.shift.canary][1],
         weight_now=found.canary_weight,
     )
-    return Outlook(ahead["errors"], tuple(ahead[metric] for metric in deciding(rule)), load, traffic)
+    harm, gentler = harms_of(p, weight, traffic.requests_per_second, traffic.error_rate)
+    return Outlook(
+        forecast=ahead["errors"],
+        deciding=tuple(ahead[metric] for metric in deciding(rule)),
+        load=load,
+        traffic=traffic,
+        harm=harm,
+        gentler=gentler if weight == p.shift.steps[0] else None,
+        judge=judge_of(p),
+    )
+
+
+def judge_of(p: Parameters) -> ErrorJudge:
+    """Return who judges the errors of the file's shift."""
+    return error_judge(p.shift, ENGINES[p.engine].counted(p))
+
+
+def harms_of(
+    p: Parameters, weight: int, requests_per_second: float, error_rate: float = 0.0
+) -> tuple[Harm, Harm | None]:
+    """Forecast what a canary that fails half costs at a weight, and at a smaller one, where that costs less."""
+    rule, grain = p.shift.verdict, p.telemetry
+    settings: dict[str, Any] = {
+        "period_seconds": grain.period_seconds,
+        "delay_seconds": grain.delay_seconds,
+        "alpha": alpha_of(rule),
+        "detectable_increase": rule.detectable_increase,
+        "power": rule.power,
+    }
+    harm = forecast_harm(requests_per_second, weight, error_rate, **settings)
+    bake = rule.bakes * p.shift.bake_seconds
+    return harm, gentler_step(harm, bake, requests_per_second, error_rate, **settings)
 
 
 def credentials_end_first(session: Session) -> str:
@@ -138,7 +187,8 @@ def credentials_end_first(session: Session) -> str:
 def require_steps_passable(found: Survey, *weights: int) -> None:
     """Wait for the first figures of traffic, and refuse steps whose bakes could never make them PASS.
 
-    Raises Held where no request is counted, GateError for a bake too short; the parameters may allow that one.
+    Raises Held where no request is counted, GateError for a bake too short (the parameters may allow that one),
+    and before the first step where more than half of stable's requests fail: a shift does not begin in an outage.
     """
     shift = found.parameters.shift
     traffic = _awaited(found)
@@ -148,9 +198,20 @@ def require_steps_passable(found: Survey, *weights: int) -> None:
             hint="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
             reason="no_metrics",
         )
+    if not found.canary_weight:
+        _require_serving(shift.stable, traffic)
     for weight in weights:
         for ahead in look_ahead(found, weight, traffic, bakes=shift.verdict.bakes).deciding:
             require_passable(ahead, allow=shift.allow_unprovable)
+
+
+def _require_serving(stable: str, traffic: Traffic) -> None:
+    if traffic.error_rate > OUTAGE:
+        raise GateError(
+            f"{stable} is failing: {100 * traffic.error_rate:.0f} % of its requests, {traffic.source}; "
+            f"a shift does not begin while more than {100 * OUTAGE:.0f} % of them fail",
+            hint=f"let {stable} serve again, then run 05 again",
+        )
 
 
 def _awaited(found: Survey) -> Traffic | None:

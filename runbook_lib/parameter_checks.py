@@ -66,6 +66,8 @@ def _check_verdict(p: Parameters) -> Iterator[str]:
     rule = p.shift.verdict
     if {"errors", *(["slow"] if rule.slow_millis else [])} <= {*rule.muted}:
         yield f"shift.verdict.muted: expected a metric that decides; found all of them muted: {', '.join(rule.muted)}"
+    if rule.errors_by_alarm and not p.shift.alarms:
+        yield "shift.verdict.errors_by_alarm: expected at least one alarm in shift.alarms; found none"
 
 
 def _check_services(p: Parameters) -> Iterator[str]:

@@ -253,6 +253,9 @@ class VerdictRule(Strict):
         None, description="requests over this are judged as errors are; null: not judged"
     )
     muted: list[Literal["errors", "slow"]] = Field([], description="shown, but never deciding")
+    errors_by_alarm: bool = Field(
+        False, description="where no metric counts errors (gRPC), accept `shift.alarms` as their only judge"
+    )
 
     @property
     def bakes(self) -> int:

@@ -17,6 +17,7 @@ from runbook_lib.errors import GateError, PlanError
 
 __all__ = [
     "ABSENT",
+    "TAKEN_BACK",
     "TAKES_BACK",
     "Answer",
     "Call",
@@ -49,6 +50,7 @@ ABSENT: Final = None
 """The state of something that is not there."""
 
 TAKES_BACK: Final = "it takes back a change"
+TAKEN_BACK: Final = " taken back first"  # how a need ends that is another notebook's undo
 """Why the way back of a change has no inverse of its own."""
 
 
@@ -216,12 +218,17 @@ def _uncounted(change: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A claim somebody looked into: whether it holds, and what was found."""
+    """A claim somebody looked into: whether it holds, and what was found.
+
+    Where the claim protects traffic, `again` looks once more at it and its kind:
+    `apply` does so before the first write, however long ago the first look was.
+    """
 
     name: str
     holds: bool
     found: str
     hint: str = ""
+    again: Callable[[], tuple[Evidence, ...]] | None = field(default=None, repr=False, compare=False)
 
 
 _KEY: Final = object()
@@ -252,7 +259,9 @@ def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
     if plan.changes:
         missing = sorted(set(plan.needs) - {e.name for e in evidence})
         if missing:
-            raise GateError(f"{plan.title}: no evidence of: {', '.join(missing)}", hint="run the cells above again")
+            first = [need for need in missing if need.endswith(TAKEN_BACK)]
+            hint = f"undo {first[0].removesuffix(TAKEN_BACK)} first" if first else "run the cells above again"
+            raise GateError(f"{plan.title}: no evidence of: {', '.join(missing)}", hint=hint)
         failing = [e for e in evidence if not e.holds]
         if failing:
             found = "\n".join(f"- {e.name}: {e.found}" for e in failing)

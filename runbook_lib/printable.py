@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
-__all__ = ["escaped", "visible"]
+__all__ = ["escaped", "one_line", "visible"]
 
 KEPT = "\n\t"
 
@@ -17,6 +17,11 @@ KEPT = "\n\t"
 def visible(text: str) -> str:
     r"""Return text whose control characters and invisible marks are spelled out: `\x1b`, `\u202e`."""
     return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks, which would look like lines of the runbook's own."""
+    return " ".join(text.split())
 
 
 def escaped(text: str) -> str:

@@ -14,7 +14,7 @@ import re
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.redaction import redacted
 
 __all__ = [
+    "UNRECORDED",
     "Run",
     "Spare",
     "called",
@@ -116,12 +117,13 @@ class Run:
 
     def intended(self, notebook: str, change: Change, before: Any = None) -> None:
         """Write down what is about to be done to what was read `before`, and how it would be taken back."""
-        self.write("intended", notebook=notebook, change=asdict(change), before=fingerprint(before))
+        self.write("intended", notebook=notebook, change=_recorded(change), before=fingerprint(before))
 
     def observed(self, notebook: str, change: Change, state: Any, answer: Any) -> None:
         """Write down what was read after a change, and its inverse with what only the answer could tell."""
-        back = asdict(change.inverse) if change.inverse else None
-        seen = {"state": state, "answer": answer, "inverse": back, "after": fingerprint(state)}
+        back = _recorded(change)["inverse"]
+        told = {"state": _state(state), "answer": _answer(answer)}
+        seen = {**told, "inverse": back, "after": fingerprint(state)}
         self.write("observed", notebook=notebook, name=change.name, **seen)
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -265,6 +267,40 @@ class Run:
 
 def _see(run: str) -> str:
     return f"its record is beside it: runbook verify {run}"
+
+
+UNRECORDED = "its inverse holds what may not be recorded"
+DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))  # whose arguments may hold anything
+
+
+def _recorded(change: Change) -> dict[str, Any]:
+    """Return a change as it may be recorded: a definition by a hash, an inverse exactly or not at all."""
+    said = asdict(change)
+    said["expected"], said["wanted"] = _state(said["expected"]), _state(said["wanted"])
+    if (change.call.service, change.call.operation) in DEFINITIONS:
+        said["call"]["arguments"] = _named(said["call"]["arguments"])
+        said["diff"] = []
+    if fingerprint(redacted(said["inverse"])) != fingerprint(said["inverse"]):
+        said |= {"inverse": None, "no_inverse": UNRECORDED}
+    return said
+
+
+def _named(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what names the arguments of a definition: its family or service, and a hash."""
+    names = {key: arguments[key] for key in ("family", "cluster", "serviceName") if key in arguments}
+    return {**names, "sha256": fingerprint(arguments)}
+
+
+def _state(state: Any) -> Any:
+    """Return of a state what a record needs: not the settings by which a service could be made again."""
+    return {k: v for k, v in state.items() if k != "settings"} if isinstance(state, Mapping) else state
+
+
+def _answer(answer: Any) -> dict[str, Any]:
+    """Return of an answer what an inverse may need later: the name of the revision that was made."""
+    made = answer.get("taskDefinition") if isinstance(answer, Mapping) else None
+    arn = made.get("taskDefinitionArn") if isinstance(made, Mapping) else None
+    return {"taskDefinition": {"taskDefinitionArn": arn}} if arn else {}
 
 
 def _was_made(change: Any, live: Any) -> bool:

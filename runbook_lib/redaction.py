@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["redacted", "scrubbed"]
+__all__ = ["MASK", "redacted", "scrubbed", "shown_definition"]
 
 MASK = "****"
 SHAPES = (
@@ -25,6 +25,43 @@ SHAPES = (
     re.compile(r"(?i)(?<=password=)[^\s\"',;&]+"),
 )
 NAMES = re.compile(r"(?i)password|passwd|secret|token|api_?key|private_?key|credential")
+
+
+OWN = re.compile(r"APPMESH_|ENVOY_|ENABLE_ENVOY_|AWS_XRAY_DAEMON_ADDRESS$|XRAY_")
+
+
+def shown_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task definition as it may be shown: what may hold a secret is masked as a whole, whatever its name.
+
+    Values of variables, secrets, labels, log options, and commands; Envoy's own settings are shown.
+    """
+    containers = [_shown_container(c) for c in definition.get("containerDefinitions") or []]
+    shown = {**definition, "containerDefinitions": containers}
+    if definition.get("tags"):
+        shown["tags"] = [_shown_pair("key", tag) for tag in definition["tags"]]
+    return shown
+
+
+def _shown_container(container: Mapping[str, Any]) -> dict[str, Any]:
+    shown = dict(container)
+    own = any(str(e.get("name")).startswith("APPMESH_") for e in container.get("environment") or [])
+    for key in ("environment", "secrets"):
+        if shown.get(key):
+            shown[key] = [_shown_pair("name", pair) for pair in shown[key]]
+    for key in ("command", "entryPoint", "dockerSecurityOptions"):
+        shown |= {key: [MASK for _ in shown[key]]} if shown.get(key) else {}
+    if shown.get("dockerLabels"):
+        shown["dockerLabels"] = dict.fromkeys(shown["dockerLabels"], MASK)
+    if (check := shown.get("healthCheck")) and check.get("command") and not own:
+        shown["healthCheck"] = {**check, "command": [MASK for _ in check["command"]]}
+    if (log := shown.get("logConfiguration")) and log.get("options"):
+        shown["logConfiguration"] = {**log, "options": dict.fromkeys(log["options"], MASK)}
+    return shown
+
+
+def _shown_pair(name: str, pair: Mapping[str, Any]) -> dict[str, Any]:
+    own = OWN.match(str(pair.get(name, ""))) or str(pair.get(name, "")).startswith("runbook")
+    return {key: value if key == name or own else MASK for key, value in pair.items()}
 
 
 def scrubbed(text: str) -> str:

@@ -36,6 +36,7 @@ from runbook_lib.errors import (
     CredentialsError,
     ParametersError,
     RecordError,
+    Refused,
     RunbookError,
     TargetError,
     ThrottledError,
@@ -57,7 +58,7 @@ from runbook_lib.identity import (
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Call, Reading, Wait
-from runbook_lib.printable import visible
+from runbook_lib.printable import one_line, visible
 from runbook_lib.redaction import scrubbed
 
 __all__ = ["Session", "ignored", "open_session", "opening"]
@@ -117,6 +118,8 @@ class Session:
     signing: Keys | None = None
     """The credentials that were proved, with which `clients` sign."""
     clients: dict[str, Any] = field(default_factory=dict)
+    written: int = 0
+    """How many calls that change something were made; after one no error of this notebook is a refusal."""
     refusal: str = ""
     """Why nothing is called any more: the credentials became another account's."""
     traffic: str = ""
@@ -202,7 +205,9 @@ class Session:
 
     def write(self, call: Call) -> Any:
         """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
-        return self._call(call, self._resolved(call.arguments))
+        answer = self._call(call, self._resolved(call.arguments))
+        self.written += 1
+        return answer
 
     def wait_for(self, wait: Wait) -> Any:
         """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
@@ -266,7 +271,7 @@ class Session:
         are none any more, CallError where STS does not answer: the call that was to be made is not made then.
         """
         if self.refusal:
-            raise TargetError(self.refusal, hint=ANEW)
+            raise TargetError(self.refusal, hint=self._anew)
         now = self._present()
         if now == self.signing:
             return now
@@ -292,8 +297,9 @@ class Session:
     def _identify(self, now: Keys) -> None:
         """Ask STS whose these credentials are, signed with exactly them; refuse any account but the file's."""
         known = self.clients.get("sts") if self.signing is None else None  # given with others of the same credentials
-        sts, p = known or _client(self, "sts", now), self.parameters
+        p = self.parameters
         try:
+            sts = known or _client(self, "sts", now)
             answer = sts.get_caller_identity()
         except CALL_ERRORS as error:
             raise self._error(Call("sts", "get_caller_identity"), error) from error
@@ -302,8 +308,12 @@ class Session:
             if self.signing is None:
                 raise TargetError(words, hint="log in to the file's account; nothing was changed")
             self.refusal = f"{words}, and were for {self.identity.account} before: nothing more is called{self.stood}"
-            raise TargetError(self.refusal, hint=ANEW)
+            raise TargetError(self.refusal, hint=self._anew)
         self.identity = Identity(answer["Account"], answer["Arn"])
+
+    @property
+    def _anew(self) -> str:
+        return f"log in to the file's account, see `runbook status {self.named}`, then start the notebook anew"
 
     @property
     def stood(self) -> str:
@@ -458,6 +468,8 @@ def _show_errors(session: Session) -> None:
         lines = [f"{kind.__name__}: {error}"]
         if not isinstance(error, RunbookError):
             lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]
+        elif isinstance(error, Refused) and session.written:
+            lines.append(f"No refusal any more: this notebook had made {session.written} write call(s) by then.")
         shell._showtraceback(kind, error, lines)
         if isinstance(error, RunbookError):
             session.ended(error)
@@ -554,10 +566,11 @@ def _prove_first(session: Session) -> None:
         ) from error
 
 
-ANEW = "log in to the file's account, look at `runbook status`, then start the notebook anew"
 GO_ON = "run again: it goes on from where AWS stands"
 OUT = CredentialsError, f"log in again and {GO_ON}"
 EXPIRED = "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"
+DENIED = "this identity lacks a permission; docs/iam.md lists what is needed"
+IN_USE = "undo what uses it first: the later notebooks, last one first"
 THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
 AWAY = (
     "InternalFailure",
@@ -574,10 +587,8 @@ KNOWN: dict[str, tuple[type[CallError], str]] = {
         THROTTLED,
     ),
     **dict.fromkeys(AWAY, (UnreachableError, GO_ON)),
-    "AccessDeniedException": (
-        CallError,
-        "this identity lacks a permission; 00_check_environment lists what is needed",
-    ),
+    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), (CallError, DENIED)),
+    "ResourceInUseException": (CallError, IN_USE),
     "LimitExceededException": (CallError, "a quota, not a rate: free some, or ask for more in Service Quotas"),
 }
 
@@ -589,6 +600,6 @@ def _call_error(call: Call, error: Exception) -> CallError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         unknown = THROTTLED if status == 429 else (UnreachableError if status >= 500 else CallError, GO_ON)
         kind, advice = KNOWN.get(code, unknown)
-        return kind(f"{where}: {code}: {message}", hint=advice)
+        return kind(one_line(f"{where}: {code}: {message}"), hint=advice)
     kind = UnreachableError if isinstance(error, (ConnectionError, HTTPClientError, ResponseParserError)) else CallError
-    return kind(f"{where}: {error}", hint="check the connection, then run again")
+    return kind(one_line(f"{where}: {error}"), hint="check the connection, then run again")

@@ -35,7 +35,7 @@ from runbook_lib.errors import (
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
 from runbook_lib.history import read_attempt
-from runbook_lib.judging import counts_of, settings_of
+from runbook_lib.judging import counts_of, error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
@@ -181,6 +181,7 @@ class _Shift:
         self.session, self.evidence, self.shift = session, tuple(evidence), session.parameters.shift
         self.found = survey(session)
         self.series = self.found.engine.series(session.parameters)
+        self.error_judge = error_judge(self.shift, self.found.engine.counted(session.parameters))
         self.journal = read_attempt(session)
         self.hazards = Hazards(session, self.journal)
         self.moved = session.moved  # up to which this shift's moments have followed AWS's time
@@ -512,7 +513,7 @@ class _Shift:
         """Judge what was seen since the first step; the canary is alone once traffic has shown that it has all."""
         alone = sum(i.start >= self.real_since for i in self.seen) if step == 100 and self.real_since else 0
         counts = counts_of(self.shift.verdict, self.seen)
-        settings = settings_of(self.shift.verdict, bake_over=bake_over, alone=alone)
+        settings = settings_of(self.shift.verdict, bake_over=bake_over, alone=alone, judge=self.error_judge)
         judgement = judge_all(counts, **settings)
         self.judged = {
             "samples": {name: [s.counts for s in samples] for name, samples in counts.items()},

@@ -19,9 +19,9 @@ from runbook_lib import film, pictures
 from runbook_lib.apply import Applied
 from runbook_lib.decision import Decision
 from runbook_lib.drawing import Drawing, percent
-from runbook_lib.forecast import Forecast, Load
+from runbook_lib.forecast import Load
 from runbook_lib.history import History
-from runbook_lib.outlook import Outlook, Traffic, credentials_end_first, look_ahead, read_traffic
+from runbook_lib.outlook import Outlook, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped, visible
@@ -29,7 +29,7 @@ from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
-from runbook_lib.wording import counted, fields_of, lines_of, staged, text_of, title_of
+from runbook_lib.wording import counted, fields_of, harm_words, lines_of, staged, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -260,7 +260,7 @@ def show_forecast(found: Survey) -> None:
 
 def outlook_tables(outlook: Outlook) -> list[Table]:
     """Return one weight's forecast: what it risks and needs, then how long each increase takes to show."""
-    seen, load, traffic = outlook.forecast, outlook.load, outlook.traffic
+    seen, traffic = outlook.forecast, outlook.traffic
     at = f"at {percent(seen.weight / 100)} of {traffic.requests_per_second:,.0f} requests/s ({traffic.source})"
     sights = [
         {
@@ -273,10 +273,11 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
         for sight in seen.sights
     ]
     worse = f"how soon a worse canary would show at {percent(seen.weight / 100)}"
-    return [Table(f"forecast {at}", _outlook_rows(seen, load, traffic)), Table(worse, sights)]
+    return [Table(f"forecast {at}", _outlook_rows(outlook)), Table(worse, sights)]
 
 
-def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str, str]]:
+def _outlook_rows(outlook: Outlook) -> list[dict[str, str]]:
+    seen, load, traffic = outlook.forecast, outlook.load, outlook.traffic
     bake = _minutes(seen.bake_minutes)
     needs = "no number of requests would do"
     if seen.requests_to_pass is not None:
@@ -287,10 +288,19 @@ def _outlook_rows(seen: Forecast, load: Load, traffic: Traffic) -> list[dict[str
         ("canary's tasks", _load_words(load), load.carries),
         ("smallest rise to be seen", f"{smallest}, in a bake of {bake}", seen.smallest_increase is not None),
         ("requests at risk", f"{seen.requests_at_risk:,} in a bake of {bake}", True),
+        ("a canary that fails half", *_harm_words(outlook)),
+        ("who judges errors", outlook.judge.words, outlook.judge.by == "counts"),
         ("stable's errors", f"{percent(traffic.error_rate, 2)} of requests", True),
     ]
     ordered = sorted(rows, key=lambda row: row[2])
     return [{"": "" if good else MARK["WARN"], "what": what, "found": words} for what, words, good in ordered]
+
+
+def _harm_words(outlook: Outlook) -> tuple[str, bool]:
+    """Return in words what a bad canary costs until its verdict, and whether its errors are counted at all."""
+    if outlook.judge.by != "counts":
+        return "goes on until an alarm rings", False
+    return harm_words(outlook.harm, outlook.gentler), True
 
 
 def _load_words(load: Load) -> str:

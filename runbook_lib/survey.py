@@ -133,7 +133,7 @@ class Survey:
         """Plan the traffic's division, in percent by service; more of it for the canary needs evidence, less none."""
         plan: Plan = self.engine.plan_split(self.split, weights)
         rises = weights.get(self.parameters.shift.canary, 0) > self.canary_weight
-        needs = ("earlier steps", "sidecars", "the name dialled", "canary ready", "not retired")
+        needs = ("earlier steps", "sidecars", "the name dialled", "canary ready", "not retired", "errors are counted")
         return replace(plan, needs=needs) if rises else plan
 
     def plan_step(self, weight: int) -> Plan:
@@ -175,7 +175,7 @@ class Survey:
         plan = ecs.plan_plain(p, self.running) + resources
         plan += iam.plan_credentials_end(self.session, [*self.credentials, *self._credentials_of_retired()])
         plan += discovery.plan_placeholder_end(self.names[p.shift.name])
-        return Plan(plan.title, needs=("callers keep their name",)) + plan, kept
+        return Plan(plan.title, needs=("callers keep their name", "stable can carry all")) + plan, kept
 
     def _credentials_of_retired(self) -> list[Credentials]:
         """Read who signed for services that are gone, by the newest definition of their family."""

@@ -129,7 +129,7 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
         return _keeping(now, task)
     memory = recall(task) or guess(task, proxy)
     for container in containers_of(task):
-        strip(container, proxy["name"])
+        strip(container, proxy["name"], *memory["added"])
         restore(container, memory["containers"].get(container["name"], {}))
     task["containerDefinitions"] = [c for c in containers_of(task) if c["name"] not in memory["added"]]
     restore(task, memory["task"])

@@ -64,14 +64,19 @@ def restore(record: Json, former: Json) -> None:
         record["environment"] = [*earlier, *today.values()]
 
 
-def strip(container: Json, name: str) -> None:
-    """Take out of a container what the sidecar put in: the wait for Envoy, and the label."""
-    waits = [d for d in container.get("dependsOn") or [] if d["containerName"] != name]
+def strip(container: Json, *names: str) -> None:
+    """Take out of a container the label, and each reference to one of these containers: waits, volumes, links."""
     labels = {k: v for k, v in (container.get("dockerLabels") or {}).items() if k != LABEL}
+    waits = [d for d in container.get("dependsOn") or [] if d["containerName"] not in names]
+    volumes = [v for v in container.get("volumesFrom") or [] if v.get("sourceContainer") not in names]
+    links = [link for link in container.get("links") or [] if link.split(":")[0] not in names]
     for key, rest in (("dependsOn", waits), ("dockerLabels", labels)):
         container.pop(key, None)
         if rest:
             container[key] = rest
+    for key, kept in (("volumesFrom", volumes), ("links", links)):
+        if key in container and container[key] != kept:
+            container[key] = kept
 
 
 def recall(task: Json) -> Json | None:

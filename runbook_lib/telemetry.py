@@ -16,7 +16,7 @@ from runbook_lib.plan import Call, Reading
 from runbook_lib.session import Session
 from runbook_lib.verdict import Sample
 
-__all__ = ["Interval", "Series", "complete_until", "pause", "read_alarms", "read_intervals", "read_requests"]
+__all__ = ["Counted", "Interval", "Series", "complete_until", "pause", "read_alarms", "read_intervals", "read_requests"]
 
 SETTLE_SECONDS = 0.3  # after a period's end, until it has been put
 QUERIES = 400  # a call takes 500
@@ -28,6 +28,15 @@ class Series:
 
     metric: str
     dimensions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Whether a shift's requests and their errors are counted at all, and in words what is counted or why not."""
+
+    requests: bool
+    errors: bool
+    words: str
 
 
 @dataclass(frozen=True, slots=True)

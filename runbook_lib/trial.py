@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from runbook_lib import telemetry
 from runbook_lib.apply import apply
 from runbook_lib.errors import Held
+from runbook_lib.judging import error_judge
 from runbook_lib.plan import clear
 from runbook_lib.session import Session
 from runbook_lib.survey import survey
@@ -72,7 +73,8 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
 
 def _awaited(session: Session, wanted: int, seconds: int) -> str:
     p, began = session.parameters, session.now()
-    series = survey(session).engine.series(p)
+    engine = survey(session).engine
+    series, judge = engine.series(p), error_judge(p.shift, engine.counted(p))
     requests = 0
     most, pause = seconds + p.telemetry.delay_seconds, min(p.telemetry.period_seconds, 5)
     for _ in session.looks(f"{wanted} test requests that somebody sends", most, pause):
@@ -82,7 +84,9 @@ def _awaited(session: Session, wanted: int, seconds: int) -> str:
         if errors:
             words = f"trial: {errors} of {requests} test requests failed"
             raise Held(words, hint="users have not seen the canary", reason="trial")
-        if requests >= wanted:
+        if requests >= wanted and judge.by == "counts":
             return f"{requests} test requests were answered well by {p.shift.canary}"
+        if requests >= wanted:
+            return f"{requests} test requests reached {p.shift.canary}; {judge.words}"
     words = f"trial: {requests} of {wanted} test requests came in {seconds} s"
     raise Held(words, hint="send them, or set trial: null", reason="trial")

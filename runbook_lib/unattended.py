@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
 from runbook_lib.private import replace_privately
 from runbook_lib.progress import Told, following
-from runbook_lib.redaction import redacted
+from runbook_lib.redaction import MASK, redacted
 from runbook_lib.session import opening, world_of
 from runbook_lib.verify import steps_of
 
@@ -72,12 +72,19 @@ class Kept:
         if self.notebook is None:
             return
         text: str = nbformat.writes(self.notebook)  # type: ignore[no-untyped-call]
-        masked = redacted(json.loads(text))
         try:
-            replace_privately(self.file, json.dumps(masked, indent=1, ensure_ascii=False) + "\n")
+            replace_privately(self.file, json.dumps(_masked(json.loads(text)), indent=1, ensure_ascii=False) + "\n")
             self.trouble = ""
         except OSError as error:
             self.trouble = f"{self.file.name} cannot be written: {error.strerror or error}"
+
+
+def _masked(book: Any) -> Any:
+    """Return a notebook without secret-shaped text, and without values given under names that nothing knows."""
+    book = redacted(book)
+    given = book["metadata"].get("papermill", {}).get("parameters", {})
+    given |= {name: MASK for name in given if name not in parameters.parameter_names()}
+    return book
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships no types
@@ -120,13 +127,20 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
 papermill_engines.register("watched", Watched)
 
 
+def notebook(number: str, option: str) -> str:
+    """Return a notebook's name by its number, which was given with `option`."""
+    names = {path.stem[:2]: path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
+    if number not in names:
+        meant = number.zfill(2)
+        hint = f"{option} {meant}" if meant in names else f"{option} with one of these"
+        raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(names)}", hint=hint)
+    return names[number]
+
+
 def notebooks(first: str = "00", last: str = "06") -> list[str]:
     """Return the names of the notebooks from `first` through `last`, by their numbers; 90 only where it is named."""
     names = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
-    numbers = [name[:2] for name in names]
-    for number in (first, last):
-        if number not in numbers:
-            raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(numbers)}", hint="--from 03")
+    notebook(first, "--from"), notebook(last, "--through")
     found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
     if not found:
         raise ParametersError(
@@ -161,7 +175,7 @@ def run(
         with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
             with following(this, told.line):
-                executed, failure = _execute_all(this, names, given, told, interrupts)
+                executed, failure = _execute_all(this, names, given, p.mode, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
         try:
             this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
@@ -184,18 +198,28 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 
 def _execute_all(
-    this: record.Run, names: list[str], given: Mapping[str, Any], told: Told, interrupts: Interrupts
+    this: record.Run, names: list[str], given: Mapping[str, Any], mode: str, told: Told, interrupts: Interrupts
 ) -> tuple[list[dict[str, Any]], Failure | None]:
-    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure."""
+    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure.
+
+    In plan mode what 00 refuses ends nothing.
+    """
     executed: list[dict[str, Any]] = []
     for name in names:
-        began = time.monotonic()
+        began, before = time.monotonic(), len(_lines(this))
         failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
-        outcome = _outcome(failure.error)[0] if failure else "done"
+        wrote = _wrote(_lines(this)[before:], name)
+        outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
-        if failure:
+        if failure and not _goes_on(name, outcome, names, mode):
             return executed, failure
     return executed, None
+
+
+def _goes_on(name: str, outcome: str, names: list[str], mode: str) -> bool:
+    """Say whether a run that only plans goes on: what 00 found is reported, and nothing will be written."""
+    checked = name == names[0] and name.startswith("00") and outcome == "refused"
+    return checked and mode == "plan" and len(names) > 1
 
 
 def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
@@ -228,14 +252,20 @@ def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Int
     return None
 
 
-def _outcome(error: str) -> tuple[str, str]:
-    """Return the outcome and the one-word reason of an error, by its name."""
+def _wrote(lines: Sequence[Mapping[str, Any]], notebook: str) -> bool:
+    """Say whether a notebook has begun to change anything, by its own lines of the record."""
+    return any(line["event"] == "intended" and line.get("notebook") == notebook for line in lines)
+
+
+def _outcome(error: str, *, wrote: bool = False) -> tuple[str, str]:
+    """Return the outcome and the one-word reason of an error, by its name; who has written has not refused."""
     if error == "KeyboardInterrupt":
         return "held", "interrupted"
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == "DeadKernelError" else "error"
-    return next(outcome for outcome, code in EXIT.items() if code == kind.exit_code), kind.reason
+    outcome = next(outcome for outcome, code in EXIT.items() if code == kind.exit_code)
+    return "failed" if wrote and outcome == "refused" else outcome, kind.reason
 
 
 def _summary(
@@ -243,7 +273,7 @@ def _summary(
 ) -> dict[str, Any]:
     """Sum up the whole run; its reason is this invocation's own: of its kernels, in lines from `since` on."""
     lines = _lines(this)
-    outcome, word = _outcome(failure.error) if failure else ("done", "done")
+    outcome, word = executed[-1]["outcome"], _outcome(failure.error)[1] if failure else "done"
     message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
         ended = [line for line in lines[since:] if line["event"] == "ended" and line.get("by") == str(os.getpid())]

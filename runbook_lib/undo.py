@@ -11,9 +11,11 @@ from typing import Any
 
 import jmespath
 
-from runbook_lib import record
-from runbook_lib.errors import PlanError
+from runbook_lib import record, undoable
+from runbook_lib.errors import PlanError, RecordError
+from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
+    TAKEN_BACK,
     TAKES_BACK,
     Answer,
     Call,
@@ -30,6 +32,7 @@ from runbook_lib.plan import (
 )
 from runbook_lib.record import Run
 from runbook_lib.session import Session
+from runbook_lib.survey import survey
 
 __all__ = ["plan_undo"]
 
@@ -52,6 +55,8 @@ class Made:
     after: Any
     inverse: Inverse | None
     sure: bool = True
+    why: str = ""
+    """Why it has no inverse, where it says so."""
 
     @property
     def renames(self) -> str:
@@ -74,15 +79,18 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
     """
     run = run or _newest(session, notebook)
     if asked:
-        session.run = run or session.run  # the way back belongs to the same run
-    made = _part(_made(run.lines() if run else ()), notebook)
-    needs = dict.fromkeys(f"{m.notebook} taken back first" for m in made if notebook not in ("", m.notebook))
+        session.run = run or session.run  # the undo belongs to the same run
     try:
+        if run:
+            run.require_whole(UNDO)
+            _require_ours(session.parameters, run)
+        made = _part(_made(run.lines() if run else ()), notebook)
         changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
-    except PlanError as error:
+    except (PlanError, RecordError) as error:
         if asked:
             raise
         return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
+    needs = dict.fromkeys(f"{m.notebook}{TAKEN_BACK}" for m in made if notebook not in ("", m.notebook))
     if run and changes:
         first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
         changes = (first, *changes[1:])
@@ -119,6 +127,32 @@ def _part(made: Iterable[Made], notebook: str) -> list[Made]:
         if notebook in ("", m.notebook) or any(own.thing == m.thing for own in part):
             part.append(m)
     return part
+
+
+def _require_ours(p: Parameters, run: Run) -> None:
+    """Refuse a record that asks for what no planner could have asked for, by the line, before any call."""
+    for number, line in enumerate(run.lines(), 1):
+        try:
+            wrong = _obstacle(p, line)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            wrong = f"it is no change of this product ({type(error).__name__}: {error})"
+        if wrong:
+            raise PlanError(
+                f"undo: line {number} of the record of run {run.id}: {wrong}",
+                hint=f"look at it: runbook verify {run.id}; nothing was changed",
+            )
+
+
+def _obstacle(p: Parameters, line: Mapping[str, Any]) -> str:
+    if line["event"] not in ("intended", "observed"):
+        return ""
+    change = _revived(line["change"]) if line["event"] == "intended" else None
+    inverse = change.inverse if change else _revived(line["inverse"])
+    wrong = undoable.obstacle(p, inverse) if inverse else ""
+    if change and not wrong:
+        readings = [change.reading, *(wait.reading for wait in (*change.ready, *change.waits))]
+        wrong = next(filter(None, map(undoable.obstacle_to_reading, readings)), "")
+    return wrong
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
@@ -189,7 +223,8 @@ def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
 def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None, *, sure: bool = True) -> Made:
     if inverse and inverse.reading:
         return Made(notebook, change.name, inverse.reading, inverse.wanted, inverse.expected, inverse, sure)
-    return Made(notebook, change.name, change.reading, change.expected, after, inverse, sure)
+    why = change.no_inverse if change.no_inverse == record.UNRECORDED else ""
+    return Made(notebook, change.name, change.reading, change.expected, after, inverse, sure, why)
 
 
 def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
@@ -221,11 +256,17 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
 def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
     """Yield the inverses of what is still as the run left it; what is as it was before needs none."""
     now: dict[str, Any] = {}
+    settled: set[str] = set()  # what comes back with other weights than it had
     renamed: dict[str, Answer] = {}
     for m in made:
         fresh = m.thing not in now
         live = session.read(m.reading) if fresh else now[m.thing]
-        if m.inverse is None or (fresh and holds(live, _lasting(m.before)) and not holds(live, _lasting(m.after))):
+        if fresh and holds(live, _lasting(m.before)) and not holds(live, _lasting(m.after)):
+            continue
+        if m.inverse is None:
+            _require_none(m, live, fresh=fresh)
+            continue
+        if m.thing in settled and holds(live, m.inverse.wanted):
             continue
         if fresh and not holds(live, _lasting(m.after)):
             raise _foreign(m, live)
@@ -235,20 +276,54 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
         if fresh and not diff and not m.renames:  # there and back again, as a rollback leaves it
             continue
         name = f"{back.verb} {m.name}"
-        yield Change(
+        expected = _without(BY_ITSELF, live) if reading == m.reading else m.after
+        change = Change(
             name=name,
             verb=UNDO,
             call=back.call,
             reading=reading,
-            expected=_without(BY_ITSELF, live) if reading == m.reading else m.after,
+            expected=live if m.thing in settled else expected,
             wanted=back.wanted,
             ready=tuple(back.ready),
             waits=tuple(back.waits),
             no_inverse=TAKES_BACK,
             diff=diff,
         )
+        change, changed = _never_raised(session, change, live)
+        if changed:
+            settled.add(m.thing)
+            now[m.thing] = change.wanted
+        yield change
         if m.renames:
             renamed[m.renames] = Answer(name, m.inverse.answer)
+
+
+def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, bool]:
+    """Return a change that gives the canary no more than it has, and whether it had to be altered for that.
+
+    Raises PlanError where it would raise the canary's weight. What comes back from nothing comes with all
+    traffic on stable; where stable is retired, on the survivor.
+    """
+    p, engine = session.parameters, survey(session).engine
+    stable, canary = p.shift.stable, p.shift.canary
+    if change.reading.call != engine.split_reading(p).call:
+        return change, False
+    before, after = engine.weights_of(live), engine.weights_of(change.wanted)
+    if after.get(canary, 0) <= before.get(canary, 0) or (not before and stable not in after):
+        return change, False
+    if live is None:
+        return engine.all_on(change, stable), True
+    raise PlanError(
+        f"{change.name}: it would raise {canary} from {before.get(canary, 0)} to {after[canary]} %, "
+        "which undo never does: only 05 does, with its gates",
+        hint="run 05, or name another notebook: --notebook",
+    )
+
+
+def _require_none(m: Made, live: Any, *, fresh: bool) -> None:
+    """Refuse where a change that has no inverse would have to be taken back; say why it has none."""
+    if m.why and not (fresh and holds(live, _lasting(m.before))):
+        raise PlanError(f"{m.name}: it has no inverse: {m.why}", hint="put it back by hand, then undo the rest")
 
 
 def _foreign(m: Made, live: Any) -> PlanError:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runbook_lib.forecast import Harm
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
 
-__all__ = ["counted", "divided", "fields_of", "lines_of", "moved", "staged", "text_of", "title_of"]
+__all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "moved", "staged", "text_of", "title_of"]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
@@ -120,6 +121,21 @@ def moved(change: Change) -> dict[str, int | None]:
     """Return the weights that a change writes, in percent by service; None for one that gets no more of any kind."""
     targets = [(TARGET.fullmatch(found.field), found.after) for found in change.diff]
     return {t[1]: after["weight"] if isinstance(after, Mapping) else after for t, after in targets if t}
+
+
+def harm_words(harm: Harm, gentler: Harm | None = None) -> str:
+    """Return what a bad canary costs until its verdict, and what a smaller first step would cost."""
+    if harm.failed_requests is None or harm.seconds is None:
+        return "no time would show it"
+    words = f"about {_about(harm.failed_requests)} failed requests until the verdict, after {harm.seconds:,.0f} s"
+    if gentler is None or gentler.failed_requests is None:
+        return words
+    return f"{words}; with a first step of {gentler.weight} % about {_about(gentler.failed_requests)}"
+
+
+def _about(number: int) -> str:
+    """Return a forecast to two digits."""
+    return f"{int(float(f'{number:.2g}')):,}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -178,14 +178,16 @@ def test_every_quota_that_can_bind_is_counted() -> None:
     assert len(found) == 7
 
 
-def test_a_quota_that_is_exceeded_fails() -> None:
+def test_a_default_quota_that_is_exceeded_is_a_warning_since_an_account_may_have_more() -> None:
     session = with_services(open_at("plain"), desired_count=51)
-    assert one_of(session, "quota connected Envoys per node", "FAIL").message == "51 of 50 by default"
+    found = one_of(session, "quota connected Envoys per node", "WARN")
+    assert found.message == "51 of 50 by default"
+    assert "unless your account has more" in found.hint
 
 
 def test_the_tasks_a_service_has_count_and_not_the_files_alone() -> None:
     session = service(open_at("plain"), desiredCount=51)
-    assert one_of(session, "quota connected Envoys per node", "FAIL").message == "51 of 50 by default"
+    assert one_of(session, "quota connected Envoys per node", "WARN").message == "51 of 50 by default"
 
 
 # Definitions.

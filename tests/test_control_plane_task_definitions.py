@@ -112,6 +112,33 @@ def test_refuses_a_proxy_container_that_is_not_there() -> None:
     assert "ghost" in refusal_of(request)
 
 
+def test_a_port_range_is_registered_and_described_as_sent(ecs: Any) -> None:
+    given = meshed()
+    given["containerDefinitions"][0]["portMappings"] = [{"containerPort": 80}, {"containerPortRange": "9100-9110"}]
+    found = ecs.register_task_definition(**given)["taskDefinition"]["containerDefinitions"][0]["portMappings"]
+    assert found == [
+        {"containerPort": 80, "hostPort": 80, "protocol": "tcp"},
+        {"containerPortRange": "9100-9110", "protocol": "tcp"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "member"),
+    [
+        ({}, "containerPort"),
+        ({"hostPort": 80}, "containerPort"),
+        ({"containerPort": 80, "containerPortRange": "80-81"}, "containerPort"),
+        ({"containerPortRange": "80"}, "containerPortRange"),
+        ({"containerPortRange": "90-80"}, "containerPortRange"),
+        ({"containerPortRange": "a-b"}, "containerPortRange"),
+    ],
+)
+def test_refuses_a_mapping_that_names_no_port(mapping: dict[str, Any], member: str) -> None:
+    request = meshed()
+    request["containerDefinitions"][0]["portMappings"] = [mapping]
+    assert refusal_of(request) == f"Invalid '{member}' setting for container 'app'."
+
+
 def test_refuses_ports_that_differ_in_awsvpc() -> None:
     request = definition()
     request["containerDefinitions"][0]["portMappings"] = [{"containerPort": 80, "hostPort": 8080}]

@@ -209,8 +209,9 @@ def test_the_variables_lead_past_a_proxy(first: Environment, monkeypatch: pytest
 
 
 @pytest.mark.attack(18)
-def test_with_two_accounts_there_are_variables_for_each(first: Environment, folder: Path) -> None:
-    second = Environment.create(folder, "second")
+def test_with_two_accounts_there_are_variables_for_each(first: Environment, tmp_path: Path) -> None:
+    """Two files of one name, too, are two environments."""
+    second = Environment.create(tmp_path, "door")
     found = said(command("local", "status", "--json"))["environment"]
     assert found.keys() == {first.account, second.account}
     assert listed(found[first.account], ["-c", BOTO]) == "['apps']\n"

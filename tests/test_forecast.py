@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from runbook_lib.errors import GateError, ParametersError
 from runbook_lib.forecast import (
     forecast,
+    forecast_harm,
     forecast_load,
+    gentler_step,
     requests_for_one_look,
     require_passable,
     separable,
@@ -219,3 +221,54 @@ def test_from_0_to_25_percent_27_requests_tell() -> None:
 
 def test_a_weight_never_parts_from_itself() -> None:
     assert not separable(25, 25, 10**6)
+
+
+# What a bad canary costs.
+
+AWS_GRAIN = {"period_seconds": 60, "delay_seconds": 120}
+
+
+@pytest.mark.attack(11)
+def test_a_canary_that_fails_half_costs_nine_thousand_requests_at_awss_grain() -> None:
+    harm = forecast_harm(300, 25, 0.0, **AWS_GRAIN)
+    assert (harm.seconds, harm.failed_requests) == (240, 9000)
+
+
+def test_a_finer_grain_costs_less() -> None:
+    harm = forecast_harm(300, 25, 0.0, period_seconds=1, delay_seconds=0)
+    assert (harm.seconds, harm.failed_requests) == (2, 75)
+
+
+@pytest.mark.attack(11)
+def test_a_smaller_first_step_is_proposed_with_what_it_costs() -> None:
+    first = forecast_harm(300, 25, 0.0, **AWS_GRAIN)
+    gentler = gentler_step(first, 1800, 300, 0.0, **AWS_GRAIN)
+    assert gentler
+    assert (gentler.weight, gentler.failed_requests) == (1, 360)
+
+
+def test_no_smaller_step_is_proposed_that_could_not_pass_in_the_bake() -> None:
+    first = forecast_harm(10, 25, 0.0, **AWS_GRAIN)
+    gentler = gentler_step(first, 1800, 10, 0.0, **AWS_GRAIN)
+    assert gentler is None or forecast(10, gentler.weight, 0.0, 1800).can_pass
+    assert gentler_step(first, 60, 10, 0.0, **AWS_GRAIN) is None
+
+
+def test_the_smallest_step_has_no_smaller_one() -> None:
+    assert gentler_step(forecast_harm(300, 1, 0.0, **AWS_GRAIN), 1800, 300, 0.0, **AWS_GRAIN) is None
+
+
+def test_what_no_time_would_show_has_no_cost() -> None:
+    assert forecast_harm(0, 25, 0.0, **AWS_GRAIN).failed_requests is None
+
+
+@given(st.integers(1, 1000), st.integers(1, 99), st.sampled_from([1, 10, 60]), st.sampled_from([0, 120]))
+@settings(max_examples=50)
+def test_harm_grows_with_the_weight_and_is_never_less_than_one_periods(
+    rate: int, weight: int, period: int, delay: int
+) -> None:
+    harm = forecast_harm(rate, weight, 0.0, period_seconds=period, delay_seconds=delay)
+    assert harm.seconds is not None
+    assert harm.failed_requests is not None
+    assert harm.seconds >= 2 * period + delay
+    assert harm.failed_requests >= math.floor(0.5 * rate * weight / 100 * (2 * period + delay))

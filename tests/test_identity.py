@@ -16,15 +16,17 @@ from typing import Any
 import botocore
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from runbook_lib import check_environment, parameters
-from runbook_lib.errors import CredentialsError, TargetError
+from runbook_lib import check_environment, cli, open_session, parameters, record, show_forecast, survey
+from runbook_lib.errors import CredentialsError, StalePlanError, TargetError, UnreachableError
 from runbook_lib.identity import Lifetime
 from runbook_lib.local.keys import credentials
+from runbook_lib.plan import Plan
 from tests import scenes
 from tests.aws_proxy import Aws, Decoy, Seen, aws_behind_proxy
 from tests.live import ended, quick, take, under_sky
-from tests.notebook_runner import Executed, execute
+from tests.notebook_runner import ROOT, Environment, Executed, execute, runbook
 
 ACCOUNTS = itertools.count(610_000_000_000)
 OURS, THEIRS = "AKIAOURS", "AKIATHEIRS"
@@ -246,7 +248,7 @@ def test_the_same_access_key_needs_no_new_proof(place: Place, login: Login) -> N
 
 
 @pytest.mark.attack(3)
-@pytest.mark.parametrize("answer", ["", "{}", "not json"])
+@pytest.mark.parametrize("answer", ["", "{}", "[]", "not json"])
 def test_credentials_that_cannot_be_renewed_end_it_in_a_sentence(place: Place, login: Login, answer: str) -> None:
     place.notebook("01")
     place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.answer.write_text(answer))
@@ -271,7 +273,7 @@ def test_a_proof_that_fails_lets_no_call_be_made(place: Place, login: Login) -> 
 def test_an_answer_that_is_not_awss_is_a_sentence(place: Place, keys: None) -> None:
     place.aws.stead = lambda seen: (200, {"Content-Type": "text/html"}, b"<html>log in to the hotel's network</html")
     done = place.notebook("01")
-    assert done.first.startswith("CallError: sts get_caller_identity: ")
+    assert done.first.startswith("UnreachableError: sts get_caller_identity: ")
 
 
 @pytest.mark.attack(3)
@@ -296,6 +298,15 @@ def test_credentials_that_run_out_before_the_bake_ends_are_said_before_it_begins
     assert (
         f"the credentials run out at {ends:%Y-%m-%d %H:%M:%S} UTC, before a bake begun now ends, at " in written.words
     )
+
+
+@pytest.mark.attack(3)
+def test_the_forecast_says_so_before_anything_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    session, sky = under_sky(shift=quick(steps=[25], bake_seconds=60))
+    ends = datetime.fromtimestamp(sky.now + 30, UTC)
+    session.connection = replace(session.connection, lifetime=Lifetime("ends", "env", ends))
+    show_forecast(survey(session))
+    assert f"! WARN the credentials run out at {ends:%Y-%m-%d %H:%M:%S} UTC" in capsys.readouterr().out
 
 
 @pytest.mark.attack(3)
@@ -339,3 +350,120 @@ def test_00_says_that_nobody_knows_how_long_a_session_token_lasts(
 @pytest.mark.attack(3)
 def test_00_takes_credentials_that_are_renewed_for_lasting(place: Place, login: Login) -> None:
     assert checked(place) == {"PASS": "they are renewed while they are used (custom-process)"}
+
+
+# What a run says of it.
+
+
+@pytest.mark.attack(2)
+@pytest.mark.attack(3)
+@pytest.mark.attack(23)
+def test_a_run_that_has_written_ends_failed_when_the_account_changes(
+    place: Place, login: Login, decoy: Decoy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`refused` means that nothing was written; the word stays, and says why. What was ignored is said once."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", decoy.url)
+    place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give(THEIRS))
+    code, said = runbook("run", place.file, "--from", "01", "--through", "02")
+    summary = record.called(place.parameters.environment)[0].summary() or {}
+    assert (code, summary["outcome"], summary["reason"].partition(":")[0]) == (1, "failed", "target"), said
+    assert [(n["name"][:2], n["outcome"]) for n in summary["notebooks"]] == [("01", "done"), ("02", "failed")]
+    assert place.aws.operations(place.other) == {"sts.GetCallerIdentity": 1}
+    assert "Traceback" not in said
+    assert said.count("ignored, since target: aws calls AWS's own endpoints only: AWS_ENDPOINT_URL") == 1
+    assert decoy.calls == 0
+
+
+@pytest.mark.attack(23)
+def test_nobody_refuses_half_way_through_a_plan() -> None:
+    session = scenes.open_local()
+    first, second = scenes.one("mesh first"), scenes.one("mesh second")
+    scenes.somebody(session).create_mesh(meshName="second")
+    with pytest.raises(StalePlanError) as alone:
+        scenes.change(session, Plan("second", (second,)))
+    with pytest.raises(StalePlanError) as half_way:
+        scenes.change(session, Plan("both", (first, second)))
+    assert (alone.value.exit_code, half_way.value.exit_code) == (2, 1)
+
+
+# A profile that is not there.
+
+
+@pytest.fixture
+def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let AWS_PROFILE name a profile that nobody made."""
+    configure(tmp_path, "[profile work]\nregion = eu-west-1\n", monkeypatch, "gone")
+
+
+@pytest.mark.attack(23)
+@pytest.mark.parametrize(
+    "command", [("lint", "staging"), ("status", "staging", "--rehearse"), ("status", "local"), ("local", "status")]
+)
+def test_a_profile_that_is_not_there_stops_nothing_that_needs_no_aws(lost: None, command: tuple[str, ...]) -> None:
+    ended = CliRunner().invoke(cli.app, command)
+    assert ended.exit_code == 0, ended.output
+
+
+@pytest.mark.attack(23)
+def test_a_profile_that_is_not_there_stops_no_rehearsal(lost: None, tmp_path: Path) -> None:
+    environment = Environment.create(tmp_path, "unlogged", mode="plan")
+    for number in ("00", "01", "02"):
+        assert not environment.notebook(number).errors
+
+
+@pytest.mark.attack(23)
+def test_a_profile_that_is_not_there_is_named_where_aws_is_needed(lost: None) -> None:
+    ended = CliRunner().invoke(cli.app, ("status", "staging"))
+    assert ended.exit_code == 2
+    words = " ".join(ended.output.split())
+    assert "nobody is logged in here (AWS_PROFILE: there is no profile 'gone' on this machine)" in words
+    assert "in AWS_PROFILE, or unset it, or rehearse on the local mesh: runbook run staging --rehearse" in words
+
+
+# What to do next.
+
+HINTS = {
+    "a number without its zero": (("run", "local", "--from", "5"), "--from 05"),
+    "a last one without its zero": (("run", "local", "--through", "5"), "--through 05"),
+    "a number there is not": (("run", "local", "--from", "99"), "--from with one of these"),
+    "a name without a value": (("run", "local", "-p", "region"), "-p region us-west-2"),
+}
+
+
+@pytest.mark.attack(23)
+@pytest.mark.parametrize(("command", "hint"), HINTS.values(), ids=HINTS)
+def test_a_hint_is_about_what_was_typed(command: tuple[str, ...], hint: str) -> None:
+    ended = CliRunner().invoke(cli.app, command)
+    assert ended.exit_code == 2
+    assert f"Next: {hint}\n" in ended.output
+
+
+@pytest.mark.attack(23)
+def test_undo_of_what_a_later_notebook_uses_names_what_to_undo_first(tmp_path: Path) -> None:
+    environment = Environment.create(tmp_path, "inuse")
+    environment.walk("01", "02", "03")
+    done = environment.notebook("02", mode="apply", undo=True)
+    assert "ResourceInUseException" in done.first
+    assert "Next: undo what uses it first: the later notebooks, last one first" in done.first
+
+
+@pytest.mark.attack(23)
+def test_a_permission_that_lacks_leads_to_where_permissions_are_listed(place: Place, keys: None) -> None:
+    denied = 403, {"x-amzn-errortype": "AccessDeniedException"}, b'{"message": "no"}'
+    place.aws.stead = lambda seen: denied if seen.operation == "appmesh.CreateMesh" else None
+    hint = str(place.notebook("01").errors["apply"]).partition("Next: ")[2]
+    assert hint == "this identity lacks a permission; docs/iam.md lists what is needed"
+    assert "`appmesh:Create*`" in (ROOT / "docs" / "iam.md").read_text()
+
+
+@pytest.mark.attack(3)
+def test_credentials_that_cannot_be_renewed_for_now_may_be_soon(
+    place: Place, decoy: Decoy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that is away for a moment is no reason to end a shift."""
+    role = f"arn:aws:iam::{place.account}:role/shifter"
+    assumed = f"[profile work]\nrole_arn = {role}\nsource_profile = source\nregion = us-west-2\n"
+    configure(tmp_path, assumed + STATIC.replace("work", "source"), monkeypatch)
+    monkeypatch.setenv("https_proxy", decoy.url)  # which hangs up
+    with pytest.raises(UnreachableError, match="credentials could not be renewed: "):
+        open_session({"environment": str(place.file)})

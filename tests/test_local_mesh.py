@@ -155,9 +155,19 @@ def test_a_later_session_changes_pace_and_grain_and_brings_a_lost_caller_back(
     )
     assert told(rehearsal, said[0]) == {"calls": True}
     told(rehearsal, said[1])
-    account = said[1]["calls"]["account"]
+    place = said[1]["calls"]["account"], said[1]["calls"]["region"]
     assert rehearsal.traffic[said[1]["environment"]].calls.requests_per_second == 7
-    assert (rehearsal.publisher.grains[account].delay_seconds, rehearsal.fleet.limits_ms[account]) == (3, (300,))
+    assert (rehearsal.publisher.grains[place].delay_seconds, rehearsal.fleet.limits_ms[place]) == (3, (300,))
+
+
+def test_two_files_of_one_name_are_two_environments(tmp_path: Path) -> None:
+    said: list[Any] = []
+    known_world(tmp_path, said)
+    p = load(account_id="222222222222")
+    mesh = SimpleNamespace(folder=tmp_path, endpoint=NOWHERE, key="k", ask=lambda _, body: said.append(body))
+    worlds = world.known(mesh)  # type: ignore[arg-type]
+    assert world._name(p, worlds) == f"{p.environment} in 222222222222 us-west-2"
+    assert world._name(load(), worlds) == said[0]["environment"] == p.environment
 
 
 def test_a_killed_caller_counts_on_and_a_new_pace_is_kept(tmp_path: Path) -> None:

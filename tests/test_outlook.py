@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from runbook_lib import outlook, survey, telemetry
-from runbook_lib.errors import CallError
-from runbook_lib.outlook import look_ahead, read_traffic
+from runbook_lib.errors import CallError, GateError
+from runbook_lib.outlook import look_ahead, read_traffic, require_steps_passable
 from runbook_lib.survey import Survey
 from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
-from tests.scenes import open_at
+from tests.live import quick
+from tests.scenes import open_at, reopen, shift
 
 
 def carrying(monkeypatch: pytest.MonkeyPatch, found: Any) -> Survey:
@@ -58,6 +59,29 @@ def test_a_step_is_looked_at_with_the_tasks_that_run() -> None:
     assert ahead.load.canary_tasks == 1
     assert ahead.load.canary_then == 75
     assert ahead.forecast.requests_at_risk == 1500
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, errors: int, weight: int = 0) -> Survey:
+    found = carrying(monkeypatch, [Sample(100, errors, 0, 0)] * 10)
+    if weight:
+        shift(found.session, weight)
+        found = survey(found.session)
+    return found
+
+
+@pytest.mark.attack(10)
+def test_a_shift_does_not_begin_while_most_of_stables_requests_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "serviceB is failing: 60 % of its requests, measured over the last 10 s"
+    with pytest.raises(GateError, match=words):
+        require_steps_passable(failing(monkeypatch, 60), 25)
+
+
+def test_it_begins_where_half_of_them_are_answered_and_goes_on_in_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"allow_unprovable": True}
+    half, under_way = failing(monkeypatch, 50), failing(monkeypatch, 100, weight=25)
+    for found in (half, under_way):
+        found.session.parameters = reopen(found.session, shift=quick(**changes)).parameters
+        require_steps_passable(found, 50)
 
 
 def test_it_is_complete() -> None:

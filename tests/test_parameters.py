@@ -83,6 +83,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"shift": {"verdict": {"muted": ["errors"]}}},
         r"shift\.verdict\.muted: expected a metric that decides; found all of them muted: errors",
     ),
+    "alarms as the only judge, and none": (
+        {"shift": {"verdict": {"errors_by_alarm": True}}},
+        r"shift\.verdict\.errors_by_alarm: expected at least one alarm in shift\.alarms; found none",
+    ),
     "a step twice": ({"shift": {"steps": [25, 25]}}, r"shift\.steps: expected steps that rise"),
     "no step": ({"shift": {"steps": []}}, r"shift\.steps: .*at least 1"),
     "step 0": ({"shift": {"steps": [0, 100]}}, r"shift\.steps\.0: .*found 0"),

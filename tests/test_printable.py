@@ -20,7 +20,7 @@ from runbook_lib.cli import Screen, app
 from runbook_lib.drawing import Drawing, Text
 from runbook_lib.errors import CallError
 from runbook_lib.printable import escaped, visible
-from runbook_lib.progress import Lines, telling
+from runbook_lib.progress import Bars, Lines, telling
 from runbook_lib.show import Table, Words
 from tests.notebook_runner import Environment, folder, newest, own_mesh
 
@@ -80,8 +80,10 @@ def test_a_bar_says_what_is_waited_for_visibly() -> None:
     with telling(screen) as told:
         told.cell("04", 0, 2)
         told.line({"event": "waiting", "what": EVIL, "since": "2026-11-28T00:00:00+00:00", "most": 1})
-        told.cell("04", 2, 2)
+        assert isinstance(told, Bars)
+        told.progress.refresh()
     said = file.getvalue()
+    assert LINK in said
     assert "\x1b]" not in said
     assert "\x9b" not in said
     assert "\u202e" not in said
@@ -92,13 +94,14 @@ def test_an_aws_message_reaches_no_terminal(own_mesh: Path, folder: Path, monkey
     environment = Environment.create(folder, "evil")
 
     def refuse(self: Any, call: Any, arguments: Any) -> Any:
-        answer = {"Error": {"Code": f"Evil{EVIL}", "Message": EVIL}}
+        answer = {"Error": {"Code": f"Evil{EVIL}", "Message": f"{EVIL}\noutcome: done"}}
         raise session._call_error(call, ClientError(answer, call.operation))
 
     monkeypatch.setattr(session.Session, "_call", refuse)
     done = CliRunner().invoke(app, ["status", str(environment.file)])
     assert done.exit_code == 1
     assert LINK in done.output
+    assert "outcome: done" not in done.output.splitlines()
     assert not obeyed(done.output)
 
 
@@ -112,9 +115,10 @@ def routed(own_mesh: Path, folder: Path) -> Environment:
 
 @pytest.mark.attack(22)
 def test_who_approves_reaches_no_terminal(routed: Environment) -> None:
-    done = CliRunner().invoke(app, ["approve", newest("approving").id, "--by", EVIL])
+    done = CliRunner().invoke(app, ["approve", newest("approving").id, "--by", f"{EVIL}\noutcome: done"])
     assert done.exit_code == 0, done.output
     assert LINK in done.output.partition("approved by ")[2]
+    assert "outcome: done" not in done.output.splitlines()
     assert not obeyed(done.output)
 
 
@@ -135,7 +139,7 @@ def test_an_aws_message_reaches_no_notebook(routed: Environment) -> None:
     done = routed.notebook("04", before={"before": refuse})
     (error,) = done.errors.values()
     assert isinstance(error, CallError)
-    assert SEEN in str(error)
+    assert LINK in str(error)
     assert not obeyed(str(error))
 
 

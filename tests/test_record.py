@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from runbook_lib import record
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.place import Place
+from runbook_lib.plan import Call
 from runbook_lib.record import Run, find, latest, open_or_join, start
 from tests.scenes import one
 
@@ -235,3 +238,102 @@ def test_records_elsewhere_are_kept_here_first(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
     assert record.root() == tmp_path
     assert start("scene", "s3://bucket/runs").folder.parent == tmp_path / "scene"
+
+
+@pytest.mark.attack(20)
+def test_an_inverse_that_holds_what_may_not_be_recorded_is_left_out_and_said_to_be(base: str) -> None:
+    run = start("scene", base)
+    made = one()
+    assert made.inverse
+    secret = replace(made.inverse, call=Call("appmesh", "update_mesh", {"meshName": KEY}))
+    run.intended("01", replace(made, inverse=secret))
+    (line,) = (line for line in run.lines() if line["event"] == "intended")
+    assert (line["change"]["inverse"], line["change"]["no_inverse"]) == (None, record.UNRECORDED)
+    run.intended("01", made)
+    assert [line["change"]["no_inverse"] for line in run.lines() if line["event"] == "intended"][1:] == [""]
+
+
+# Damage.
+
+
+@pytest.mark.attack(22)
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\x00", b'{"event": "said", "at": ', b"[" * 100_000, b"null", b'{"event": 3}']
+)
+def test_a_damaged_line_is_passed_over_by_who_reads_and_named_by_who_needs_it(base: str, damage: bytes) -> None:
+    run = start("scene", base, HERE)
+    run.write("said", text="a")
+    run.file.write_bytes(run.file.read_bytes() + damage + b"\n")
+    run.write("said", text="b")
+    assert words(run) == ["a", "b"]
+    lines = run.file.read_bytes().split(b"\n")
+    run.file.write_bytes(b"\n".join([lines[0], damage, *lines[1:]]))
+    assert latest("scene", base, HERE) == run
+    with pytest.raises(RecordError, match=r"is not as it was written: line 2 cannot be read"):
+        run.require_whole("undo")
+
+
+@pytest.mark.attack(22)
+def test_a_record_that_is_a_folder_is_named_and_the_others_are_listed(base: str) -> None:
+    whole, run = start("scene", base, HERE), start("scene", base, HERE)
+    run.file.unlink()
+    run.file.mkdir()
+    assert latest("scene", base, HERE) == whole
+    for needs in (run.require_whole, lambda why: run.write(why), lambda why: list(run.lines())):
+        with pytest.raises(RecordError, match=r"the record in .* cannot be (read|written): Is a directory"):
+            needs("undo")
+
+
+@pytest.mark.attack(22)
+@pytest.mark.parametrize("text", ["", '{"outcome": "do', "[]", "\x00", "3"])
+def test_a_summary_that_is_cut_off_is_one_sentence(base: str, text: str) -> None:
+    run = start("scene", base)
+    (run.folder / "summary.json").write_text(text)
+    with pytest.raises(RecordError, match=r"the summary in .* (cannot be read|is no summary)"):
+        run.summary()
+
+
+@pytest.mark.attack(22)
+def test_a_pointer_that_is_a_folder_stops_no_run(base: str) -> None:
+    (Path(base) / "scene" / "latest").mkdir(parents=True)
+    run = start("scene", base, HERE)
+    assert latest("scene", base, HERE) == run
+    assert not list((Path(base) / "scene").glob(".latest-*"))
+
+
+@pytest.mark.attack(22)
+def test_whatever_lies_in_requests_is_no_request(base: str) -> None:
+    run = start("scene", base, HERE)
+    run.ask("hold", by="ada")
+    for name, text in {"a.json": "\x00", "b.json": "[1]", "c.json": '{"event": "closed", "at": "now"}'}.items():
+        (run.folder / "requests" / name).write_text(text)
+    (run.folder / "requests" / "d.json").mkdir()
+    assert [said["event"] for said in run.asked()] == ["hold"]
+    run.take_in()
+    assert [line["event"] for line in run.lines()] == ["opened", "hold"]
+    run.take_in()
+    assert len(list(run.lines())) == 2
+
+
+@pytest.mark.attack(21)
+def test_two_processes_that_write_keep_one_chain(base: str) -> None:
+    run = start("scene", base)
+    program = (
+        "import sys; from pathlib import Path; from runbook_lib.record import Run; "
+        f"[Run(Path({str(run.folder)!r})).write('said', text=sys.argv[1] * 9000) for _ in range(20)]"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", program, letter]) for letter in "ab"]
+    assert [each.wait() for each in both] == [0, 0]
+    assert len(words(run)) == 40
+    assert run.faults() == []
+
+
+@pytest.mark.attack(19)
+def test_what_a_run_writes_is_this_users_alone(tmp_path: Path) -> None:
+    run = start("scene", str(tmp_path / "a" / "runs"))
+    run.ask("hold", by="ada")
+    run.summarise({"outcome": "held"})
+    folders = [run.folder, run.folder.parent, tmp_path / "a", run.folder / "requests"]
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}

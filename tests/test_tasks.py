@@ -166,11 +166,57 @@ def test_an_envoy_that_ends_before_it_is_live_fails_its_task_and_is_not_started_
     assert not fleet.members
 
 
-def test_a_task_without_ports_runs(fleet: Fleet) -> None:
+def mapping(*ports: Any) -> dict[str, Any]:
+    """Return a definition whose application maps these."""
     [container] = definition()["containerDefinitions"]
-    fleet.start(task(containerDefinitions=[{**container, "portMappings": []}]))
+    return {"containerDefinitions": [{**container, "portMappings": list(ports)}]}
+
+
+def test_a_task_without_ports_runs_and_says_that_nothing_is_served(fleet: Fleet) -> None:
+    fleet.start(task(**mapping()))
     fleet.step()
     assert fleet.state(task())["status"] == "RUNNING"
+    assert only(fleet).row()["note"] == "it maps no port: no application is started for it"
+
+
+@pytest.mark.parametrize(
+    ("mapped", "served"),
+    [
+        ([{"containerPortRange": "9080-9083"}], [9080, 9081, 9082, 9083]),
+        ([{"containerPort": 80}, {"containerPort": 2000, "protocol": "udp"}], [80]),
+        ([{"containerPort": 80}, {"containerPortRange": "80-81", "protocol": "tcp"}], [80, 81]),
+    ],
+)
+def test_the_application_is_served_on_each_tcp_port_it_maps(
+    tmp_path: Path, sockets: Path, mapped: list[Any], served: list[int]
+) -> None:
+    member = member_of(task(**mapping(*mapped)), tmp_path, sockets, 0.0)
+    assert sorted(member.app_ports) == served
+    assert {member._container(port) for port in served} == {"app"}
+    member.end(0.0)
+
+
+def test_an_application_that_maps_no_port_is_served_on_its_app_ports(tmp_path: Path, sockets: Path) -> None:
+    wanted = meshed(port=9080)
+    wanted["containerDefinitions"][0]["portMappings"] = []
+    member = member_of(task(**wanted), tmp_path, sockets, 0.0)
+    assert member.ports is not None
+    assert list(member.app_ports) == list(member.ports.app) == [9080]
+    member.end(0.0)
+
+
+def test_a_task_of_too_many_ports_has_ended_with_that_reason(tmp_path: Path, sockets: Path) -> None:
+    member = member_of(task(**mapping({"containerPortRange": "1-65535"})), tmp_path, sockets, 0.0)
+    assert member.phase == "ended"
+    assert "the local mesh serves at most 20 ports of a task; found 65535" in member.error
+
+
+def test_a_task_of_two_envoys_has_ended_with_that_reason(tmp_path: Path, sockets: Path) -> None:
+    wanted = meshed()
+    wanted["containerDefinitions"].append({"name": "spare", "image": "aws-appmesh-envoy:v1.29.6.1-prod"})
+    member = member_of(task(**wanted), tmp_path, sockets, 0.0)
+    assert member.phase == "ended"
+    assert "it is unclear which container is Envoy" in member.error
 
 
 def test_a_task_without_a_folder_has_ended_with_the_reason(tmp_path: Path, sockets: Path) -> None:
@@ -394,7 +440,7 @@ def test_a_sidecar_tells_slow_requests_apart_at_the_very_limit(fleet: Fleet, aws
     aws.appmesh.create_virtual_node(meshName="apps", virtualNodeName="serviceB", spec=node_spec("b.apps.local"))
     mine = task(**meshed("serviceB"))
     mine.account = aws.account
-    fleet.limits_ms[aws.account] = (300,)
+    fleet.limits_ms[aws.account, "us-west-2"] = (300,)
     fleet.start(mine)
     member = only(fleet)
     assert member.sidecar is not None

@@ -251,7 +251,9 @@ def test_a_counter_that_fell_was_counting_from_zero_again(session: Session) -> N
 def test_data_appear_as_late_as_the_file_says() -> None:
     session = opened(telemetry={**MINUTE, "namespace": "AppMesh"})
     publisher, sidecar = publisher_of(session)
-    publisher.grains[session.parameters.account_id] = Grain(**session.parameters.telemetry.model_dump())
+    publisher.grains[session.parameters.account_id, session.parameters.region] = Grain(
+        **session.parameters.telemetry.model_dump()
+    )
     sidecar.now = {EGRESS: Counters(completed=9)}
     publisher.step(BEGAN + 30)
     publisher.step(BEGAN + 179)
@@ -275,7 +277,7 @@ def test_what_arrives_is_counted_by_the_sidecar_it_arrives_at(session: Session) 
 
 def test_another_namespace_is_published_to_where_the_file_names_one(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
-    publisher.grains[session.parameters.account_id] = Grain(1, 0, "Shop")
+    publisher.grains[session.parameters.account_id, session.parameters.region] = Grain(1, 0, "Shop")
     sidecar.now = {EGRESS: Counters(completed=3)}
     publisher.step(BEGAN + 1.0)
     assert canary(session, BEGAN).canary_requests == 0

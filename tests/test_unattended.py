@@ -283,3 +283,14 @@ def put_secrets(environment: Environment) -> None:
     form = {name: found[name] for name in names if name in found}
     made = ecs.register_task_definition(**form, containerDefinitions=[container])
     ecs.update_service(cluster="apps", service="serviceA", taskDefinition=made["taskDefinition"]["taskDefinitionArn"])
+
+
+@pytest.mark.attack(19)
+def test_what_was_given_under_a_name_nothing_knows_is_masked_in_the_executed_notebook(tmp_path: Path) -> None:
+    file = tmp_path / "01_create_mesh.ipynb"
+    given = {"token": PASSWORD, "mode": "plan", "undo": False}
+    book = nbformat.v4.new_notebook(metadata={"papermill": {"parameters": given}})
+    unattended.Kept(file, book).save()
+    kept = json.loads(file.read_text())["metadata"]["papermill"]["parameters"]
+    assert kept == {**given, "token": "****"}
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runbook_lib import plan_undo, record, survey
-from runbook_lib.errors import GateError, PlanError, StalePlanError
-from runbook_lib.plan import clear
+from runbook_lib import plan_undo, record, survey, undo, undoable
+from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
+from runbook_lib.plan import Call, Change, Inverse, Reading, clear
 from runbook_lib.session import Session
+from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper
 from tests.scenes import (
@@ -330,3 +332,117 @@ def test_what_the_runbook_did_not_make_stays() -> None:
     somebody(session).create_mesh(meshName="theirs")
     back(session)
     assert [m["meshName"] for m in somebody(session).list_meshes()["meshes"]] == ["theirs"]
+
+
+# Undo never raises the canary's weight.
+
+
+@pytest.mark.attack(8)
+def test_an_undo_of_nothing_but_a_rollback_is_refused_since_it_would_raise_the_canary() -> None:
+    session = open_at("meshed")
+    session.notebook = "05_shift_traffic"
+    shift(session, 25)
+    lost = reopen(session, "05_shift_traffic", records=f"{session.parameters.records}-new")
+    assert go_back(lost)
+    before = writes(session)
+    for notebook in ("05_shift_traffic", ""):
+        with pytest.raises(PlanError, match=r"it would raise serviceBv2 from 0 to 25 %, which undo never does"):
+            plan_undo(lost, notebook=notebook)
+    shown = plan_undo(lost, notebook="05_shift_traffic", asked=False)
+    assert "only 05 does, with its gates" in shown.obstacle
+    assert (writes(session), weights(session)) == (before, {"serviceB": 100, "serviceBv2": 0})
+
+
+def removed(stage: str) -> Session:
+    """Open a session at a stage whose mesh 90 has taken out."""
+    session = open_at(stage, "90_remove_mesh")
+    plan, _ = survey(session).plan_removal()
+    change(session, plan, *map(fact, plan.needs))
+    settle()
+    return session
+
+
+@pytest.mark.attack(8)
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("shifted", {"serviceB": 100, "serviceBv2": 0}), ("retired", {"serviceBv2": 100})],
+)
+def test_an_undo_of_90_brings_all_traffic_back_on_stable_or_on_the_survivor(
+    stage: str, expected: dict[str, int]
+) -> None:
+    session = removed(stage)
+    back(session, "90_remove_mesh")
+    settle()
+    assert weights(session) == expected
+
+
+# Undo makes no call that the planners could not have planned.
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("stage", ["shifted", "retired"])
+def test_every_change_that_the_planners_plan_may_be_undone(stage: str) -> None:
+    session = removed(stage)
+    made = [line for line in lines(session) if line["event"] == "intended"]
+    assert len({line["notebook"] for line in made}) >= 5
+    undone = [undo._revived(line["change"]["inverse"]) for line in made]
+    assert [undoable.obstacle(session.parameters, inverse) for inverse in undone if inverse] == [""] * sum(
+        inverse is not None for inverse in undone
+    )
+
+
+READS_ROUTE = Reading(Call("appmesh", "describe_route", ROUTE), "route.{spec: spec}", ("NotFoundException",))
+PLANTED = {
+    "another service": Call("iam", "create_user", {"UserName": "mallory"}),
+    "a call of ours on a foreign mesh": Call("appmesh", "delete_mesh", {"meshName": "theirs"}),
+    "a service of another cluster": Call("ecs", "delete_service", {"cluster": "other", "service": "serviceB"}),
+    "a service the file does not name": Call("ecs", "delete_service", {"cluster": "apps", "service": "billing"}),
+    "a policy of its own": Call(
+        "iam",
+        "put_role_policy",
+        {"RoleName": "x", "PolicyName": "runbook-envoy-apps-serviceA", "PolicyDocument": '{"Statement": []}'},
+    ),
+    "a policy of any name": Call(
+        "iam", "attach_role_policy", {"RoleName": "x", "PolicyArn": "arn:aws:iam::aws:policy/A"}
+    ),
+    "a tag on anything": Call("appmesh", "tag_resource", {"resourceArn": "arn:aws:appmesh:us-west-2:1:mesh/a"}),
+    "a definition by value": Call("ecs", "register_task_definition", {"family": "taskA"}),
+    "masked text": Call("appmesh", "update_route", {**ROUTE, "spec": {"a": "x****"}}),
+    "arguments that are no mapping": Call("appmesh", "update_route", None),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("call", PLANTED.values(), ids=PLANTED)
+def test_a_record_that_asks_for_any_other_call_is_refused_by_its_line_before_any_call(call: Call) -> None:
+    session = open_at("routed")
+    run = session.join_run()
+    inverse = Inverse("update", call, wanted={"spec": {}})
+    planted = Change("route serviceB/serviceB", "update", call, READS_ROUTE, {}, {"spec": {}}, inverse=inverse)
+    run.write("intended", notebook="05_shift_traffic", change=asdict(planted), before="")
+    at = len(run.file.read_text().splitlines())
+    calls = session.calls.copy()
+    with pytest.raises(PlanError, match=rf"undo: line {at} of the record of run {run.id}: "):
+        plan_undo(session)
+    assert session.calls == calls
+
+
+@pytest.mark.attack(5)
+def test_a_record_may_not_read_whatever_it_likes_either() -> None:
+    session = open_at("routed")
+    secret = Reading(Call("secretsmanager", "get_secret_value", {"SecretId": "db"}), "SecretString")
+    inverse = Inverse("update", Call("appmesh", "update_route", ROUTE), wanted={}, reading=secret)
+    planted = Change("x", "update", Call("appmesh", "update_route", ROUTE), READS_ROUTE, {}, {}, inverse=inverse)
+    session.join_run().write("intended", notebook="05", change=asdict(planted), before="")
+    with pytest.raises(PlanError, match="secretsmanager get_secret_value is no reading of this product"):
+        plan_undo(session)
+
+
+@pytest.mark.attack(21)
+def test_a_record_that_is_not_as_it_was_written_is_not_undone() -> None:
+    session = open_at("routed")
+    file = journal(session)
+    file.write_text(file.read_text().replace("serviceBv2", "serviceB"))
+    with pytest.raises(RecordError, match=r"undo: the record of run .* is not as it was written: line \d+ was changed"):
+        plan_undo(session)
+    assert "is not as it was written" in plan_undo(session, asked=False).obstacle

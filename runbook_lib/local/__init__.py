@@ -30,10 +30,10 @@ def connect(parameters: Parameters) -> Connection:
     from runbook_lib.session import Connection
 
     mesh = supervisor.ensure()
-    account = world.ensure(parameters, mesh)
+    name = world.ensure(parameters, mesh)
 
     def probe(headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
-        asked = {"environment": parameters.environment, "headers": dict(headers), "count": count}
+        asked = {"environment": name, "headers": dict(headers), "count": count}
         return [(version, status) for version, status in mesh.ask("/runbook/probe", asked, timeout=PROBE_SECONDS)]
 
     def mourn(exception: Exception | None, **_: Any) -> None:
@@ -46,7 +46,7 @@ def connect(parameters: Parameters) -> Connection:
         carries_traffic=mesh.ask("/runbook/id")["data_plane"],
         probe=probe,
         world=mesh.id,
-        credentials=credentials(mesh.key, account),
+        credentials=credentials(mesh.key, parameters.account_id),
     )
 
 

@@ -97,8 +97,9 @@ class Rehearsal:
 
     def _call(self, environment: str, calls: Calls, grain: Grain) -> dict[str, Any]:
         """Let a service call, and its counts be published, as the parameters say; a later word changes the pace."""
-        self.publisher.grains[calls.account] = grain
-        self.fleet.limits_ms[calls.account] = (grain.slow_millis,) if grain.slow_millis else ()
+        place = (calls.account, calls.region)
+        self.publisher.grains[place] = grain
+        self.fleet.limits_ms[place] = (grain.slow_millis,) if grain.slow_millis else ()
         known = self.traffic.get(environment)
         if known:
             known.calls = replace(known.calls, requests_per_second=calls.requests_per_second)

@@ -35,25 +35,33 @@ Client = Callable[[str], Any]
 
 
 def ensure(p: Parameters, mesh: LocalMesh) -> str:
-    """Create what the environment's file names and the local mesh has not seen yet; return its account.
+    """Create what the environment's file names and the local mesh has not seen yet; return what it is called there.
 
     How often is called and how late telemetry is are as the file says now; who is called stays as it was at first.
     """
     with FileLock(mesh.folder / "worlds.lock", mode=0o600):
         worlds = known(mesh)
-        world = worlds.setdefault(p.environment, {"account": p.account_id, "region": p.region, "services": []})
-        client = clients(mesh, world["account"], p.region, retries={"mode": "standard", "total_max_attempts": 3})
-        new = [name for name in p.services if name not in world["services"]]
+        name = _name(p, worlds)
+        world = worlds.setdefault(name, {"account": p.account_id, "region": p.region, "services": []})
+        client = clients(mesh, p.account_id, p.region, retries={"mode": "standard", "total_max_attempts": 3})
+        new = [service for service in p.services if service not in world["services"]]
         if new:
             create(p, new, client)
         if p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
-            mesh.ask("/runbook/traffic", _traffic(p, world["account"]))
+            mesh.ask("/runbook/traffic", {"environment": name, **_traffic(p)})
         if new:
             _settle(p, new, client("ecs"))
             world["services"] += new
             # last: whoever is stopped on the way begins again
             replace_privately(mesh.folder / NOTES, json.dumps(worlds))
-    return str(world["account"])
+    return name
+
+
+def _name(p: Parameters, worlds: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what an environment is called here: its own name, and its place too where that is another's already."""
+    world = worlds.get(p.environment, {"account": p.account_id, "region": p.region})
+    is_own = (world["account"], world["region"]) == (p.account_id, p.region)
+    return p.environment if is_own else f"{p.environment} in {p.account_id} {p.region}"
 
 
 def known(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
@@ -81,11 +89,11 @@ def variables(mesh: LocalMesh, own: Mapping[str, str]) -> dict[str, Any]:
     return next(iter(made.values())) if len(made) == 1 else made
 
 
-def _traffic(p: Parameters, account: str) -> dict[str, Any]:
+def _traffic(p: Parameters) -> dict[str, Any]:
     """Return who calls whom in this environment, and how late its telemetry is."""
     caller = p.callers_of(p.shift.name)[0]
     calls = {
-        "account": account,
+        "account": p.account_id,
         "region": p.region,
         "cluster": p.cluster,
         "service": p.ecs_service_of(caller),
@@ -95,7 +103,7 @@ def _traffic(p: Parameters, account: str) -> dict[str, Any]:
         "requests_per_second": p.traffic.requests_per_second,
     }
     grain = {**p.telemetry.model_dump(), "slow_millis": p.shift.verdict.slow_millis}
-    return {"environment": p.environment, "calls": calls, "grain": grain}
+    return {"calls": calls, "grain": grain}
 
 
 def create(p: Parameters, names: Iterable[str], client: Client) -> None:

@@ -134,6 +134,7 @@ class Member:
             "ports": dict(self.app_ports),
             "admin": self.ports.admin if self.ports else None,
             "log": str(self.folder),
+            "note": "" if self.app_ports else "it maps no port: no application is started for it",
         }
         return row | (self._envoy(self.sidecar, self.ports) if self.sidecar and self.ports else {})
 

@@ -28,7 +28,7 @@ __all__ = ["Publisher"]
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """How often an account's data are published, and how late, in seconds."""
+    """How often the data of an account in a region are published, and how late, in seconds."""
 
     period_seconds: int = 1
     delay_seconds: int = 0
@@ -43,7 +43,7 @@ class Publisher:
         self._members, self._troubles = members, troubles
         self._before: dict[str, Mapping[str, Counters]] = {}
         self._waiting: deque[tuple[float, str, str, Series, int, Sum]] = deque()
-        self.grains: dict[str, Grain] = {}
+        self.grains: dict[tuple[str, str], Grain] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Publish each second until `stop` is set."""
@@ -68,10 +68,10 @@ class Publisher:
             return  # it is ending: what it counted last is lost, as with a real sidecar
         before = self._before.get(member.task.id, {})
         self._before[member.task.id] = counters
-        grain = self.grains.get(member.task.account, Grain())
+        place = (member.task.account, member.task.region)
+        grain = self.grains.get(place, Grain())
         period = second - second % grain.period_seconds
         due = period + grain.period_seconds + grain.delay_seconds
-        place = (member.task.account, member.task.region)
         mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
         for name, now in counters.items() if mesh else ():
             for series, made in _data(mesh, member, name, before.get(name, Counters()), now, grain.namespace):  # type: ignore[arg-type]

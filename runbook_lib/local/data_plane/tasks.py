@@ -42,7 +42,8 @@ class Fleet:
         self.folder, self.sockets, self._troubles, self._clock = folder, sockets, troubles, clock
         self.changed = threading.Event()
         self.members: dict[str, Member] = {}
-        self.limits_ms: dict[str, tuple[float, ...]] = {}  # by account: requests over each are counted exactly
+        # By account and region; requests over each limit are counted exactly.
+        self.limits_ms: dict[tuple[str, str], tuple[float, ...]] = {}
         self._lock = threading.RLock()
         self._version = 0
         self._folders: list[Path] = []  # of tasks that have ended
@@ -153,7 +154,7 @@ class Fleet:
         place = (member.task.account, member.task.region)
         reachable = [m for m in members if m.phase in ("running", "leaving")]
         endpoints = _endpoints(mesh, view, [m for m in reachable if (m.task.account, m.task.region) == place])
-        limits = self.limits_ms.get(member.task.account, ())
+        limits = self.limits_ms.get(place, ())
         wanted = (mesh, tuple(sorted((k, tuple(v)) for k, v in endpoints.items())), limits)
         if member.sent == wanted:
             return
