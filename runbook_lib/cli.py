@@ -133,6 +133,8 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
     """Say where an environment stands, from live state alone."""
     given = {"target": "local"} if rehearse else {}
     p = parameters.load(environment, given)
+    if not as_json:
+        _say_ignored(p)
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         look = survey(open_session({"environment": environment, "mode": "plan", **given}))

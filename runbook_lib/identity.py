@@ -44,7 +44,7 @@ __all__ = [
 
 # Whatever fails while credentials are looked for or renewed: botocore's errors, a `credential_process` that is
 # not there or answers nonsense, a question for a one-time code that nobody can answer here.
-TROUBLES = (BotoCoreError, ClientError, OSError, ValueError, RuntimeError, NotImplementedError)
+TROUBLES = (BotoCoreError, ClientError, OSError, ValueError, RuntimeError, TypeError, AttributeError, LookupError)
 NOWHERE: dict[str, tuple[Any, ...]] = {
     "profile": (None, [], None, None),
     "ca_bundle": (None, [], None, None),

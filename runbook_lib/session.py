@@ -297,8 +297,9 @@ class Session:
     def _identify(self, now: Keys) -> None:
         """Ask STS whose these credentials are, signed with exactly them; refuse any account but the file's."""
         known = self.clients.get("sts") if self.signing is None else None  # given with others of the same credentials
-        sts, p = known or _client(self, "sts", now), self.parameters
+        p = self.parameters
         try:
+            sts = known or _client(self, "sts", now)
             answer = sts.get_caller_identity()
         except CALL_ERRORS as error:
             raise self._error(Call("sts", "get_caller_identity"), error) from error

@@ -32,8 +32,9 @@ from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
+from runbook_lib.private import replace_privately
 from runbook_lib.progress import Told, following
-from runbook_lib.redaction import redacted
+from runbook_lib.redaction import MASK, redacted
 from runbook_lib.session import opening, world_of
 from runbook_lib.verify import steps_of
 
@@ -253,12 +254,23 @@ def _reason(word: str, message: str) -> str:
     return f"{word}: " + re.sub(rf"^(\d+ %: )?{re.escape(word)}: ", r"\1", sentence)
 
 
+def _without_values(source: str, names: Sequence[str]) -> str:
+    """Return papermill's injected cell with these names' values masked; each assignment is one line."""
+    lines = [(line, line.partition(" = ")[0]) for line in source.splitlines()]
+    return "\n".join(f'{name} = "{MASK}"' if name in names else line for line, name in lines)
+
+
 def _mask(file: Path) -> None:
-    """Take secret-shaped text out of an executed notebook."""
+    """Take secret-shaped text out of an executed notebook, and values given under names that nothing knows."""
     if file.is_file():
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(redacted(json.loads(file.read_text())), indent=1, ensure_ascii=False) + "\n")
-        part.replace(file)
+        book = redacted(json.loads(file.read_text()))
+        given = book["metadata"].get("papermill", {}).get("parameters", {})
+        unknown = [name for name in given if name not in parameters.parameter_names()]
+        given |= dict.fromkeys(unknown, MASK)
+        for cell in book["cells"]:
+            if "injected-parameters" in cell["metadata"].get("tags", []):
+                cell["source"] = _without_values("".join(cell["source"]), unknown)
+        replace_privately(file, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -216,6 +216,7 @@ class Jobs:
         (self.folder / "work" / "first" / "runs").mkdir(parents=True)
         os.chdir(self.folder / "work" / "first")
         os.environ["RUNBOOK_RUNS"] = "runs"  # a process's record is in its own folder, whatever forks from it
+        os.environ["RUNBOOK_STATE"] = "state"  # and so is its lock
         os.set_blocking(self.free[0], False)
         os.write(self.free[1], b"." * (WORKERS - 1))
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,12 +140,22 @@ def test_help_tells_of_every_word_and_cuts_no_sentence() -> None:
 # --- lint ---------------------------------------------------------------------------------------------------
 
 
+COSTS = {
+    "local": "about 75 failed requests until the verdict, after 2 s; with a first step of 5 % about 15",
+    "staging": "about 3,000 failed requests until the verdict, after 240 s; with a first step of 1 % about 120",
+    "production": "about 600 failed requests until the verdict, after 240 s; with a first step of 1 % about 120",
+}
+
+
+@pytest.mark.attack(11)
 @pytest.mark.parametrize("environment", ["local", "staging", "production"])
 def test_lint_passes_every_shipped_file_without_a_call(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNBOOK_STATE", "/nonexistent")
     done = command("lint", environment)
     assert done.exit_code == 0, done.output
-    assert done.output == f"{environment}: nothing to refuse\n"
+    costs, nothing = done.output.splitlines()
+    assert costs.endswith(COSTS[environment])
+    assert nothing == f"{environment}: nothing to refuse"
 
 
 def test_lint_warns_of_names_it_lower_cases_and_refuses_the_rest(tmp_path: Path) -> None:
@@ -548,6 +558,36 @@ def test_a_folder_in_the_working_directory_never_shadows_an_environment(
     monkeypatch.chdir(tmp_path / "here")
     assert cli._found("local", False).id == run.id
     assert cli._found("./local", False).id == "local"
+
+
+DAMAGE: dict[str, Callable[[record.Run], object]] = {
+    "no text": lambda run: run.file.write_bytes(run.file.read_bytes()[:-9] + b"\xff\xfe\n"),
+    "cut off": lambda run: run.file.write_bytes(run.file.read_bytes()[:40]),
+    "empty": lambda run: run.file.write_bytes(b""),
+    "a folder": lambda run: (run.file.unlink(), run.file.mkdir()),
+    "a summary cut off": lambda run: (run.folder / "summary.json").write_text('{"outcome": "do'),
+    "a pointer that is a folder": lambda run: (
+        (run.folder.parent / "latest").unlink(),
+        (run.folder.parent / "latest").mkdir(),
+    ),
+}
+
+
+@pytest.mark.attack(22)
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_run_is_named_in_one_sentence_and_survived(
+    no_runs: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[record.Run], object]
+) -> None:
+    monkeypatch.setenv("RUNBOOK_STATE", "/nonexistent")
+    whole, run = begun("local"), begun("local")
+    damage(run)
+    for words in (("runs",), ("status", "local"), ("verify", run.id), ("hold", run.id)):
+        done = command(*words)
+        assert isinstance(done.exception, SystemExit | None), (words, done.exception)
+        assert len([line for line in done.output.splitlines() if line.startswith(("record:", "parameters:"))]) <= 1
+    listed = command("runs").output
+    assert whole.id in listed
+    assert run.id in listed
 
 
 def containers(environment: Environment) -> dict[str, list[str]]:

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, evidence_for_shift, survey
+from runbook_lib import (
+    apply,
+    clear,
+    evidence_for_removal,
+    evidence_for_retirement,
+    evidence_for_shift,
+    survey,
+)
 from runbook_lib.errors import GateError
 from runbook_lib.plan import Evidence
 from runbook_lib.shift import go_back
@@ -132,6 +139,19 @@ def test_of_two_looks_at_one_claim_the_later_is_looked_at_again() -> None:
     facts = [Evidence(need, True, "it does") for need in plan.needs]
     apply(session, clear(plan, *facts, look("first"), look("second")))
     assert asked == ["second"]
+
+
+def test_every_gate_but_what_no_traffic_depends_on_is_looked_at_again() -> None:
+    """Left out: what App Mesh itself refuses, what a service is put back for, and what the file alone says."""
+    found = survey(open_at("shifted"))
+    again = {
+        one.name
+        for evidence in (evidence_for_shift(found), evidence_for_retirement(found), evidence_for_removal(found))
+        for look in {e.again for e in evidence if e.again}
+        for one in look()
+    }
+    needed = {*found.plan_retirement().needs, *found.plan_removal()[0].needs, "canary ready", "not retired"}
+    assert again == needed
 
 
 # --- a check that fails after a change ------------------------------------------------------------------------

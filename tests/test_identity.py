@@ -18,7 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import check_environment, cli, open_session, parameters, record
+from runbook_lib import check_environment, cli, open_session, parameters, record, show_forecast, survey
 from runbook_lib.errors import CredentialsError, StalePlanError, TargetError, UnreachableError
 from runbook_lib.identity import Lifetime
 from runbook_lib.local.keys import credentials
@@ -248,7 +248,7 @@ def test_the_same_access_key_needs_no_new_proof(place: Place, login: Login) -> N
 
 
 @pytest.mark.attack(3)
-@pytest.mark.parametrize("answer", ["", "{}", "not json"])
+@pytest.mark.parametrize("answer", ["", "{}", "[]", "not json"])
 def test_credentials_that_cannot_be_renewed_end_it_in_a_sentence(place: Place, login: Login, answer: str) -> None:
     place.notebook("01")
     place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.answer.write_text(answer))
@@ -273,7 +273,7 @@ def test_a_proof_that_fails_lets_no_call_be_made(place: Place, login: Login) -> 
 def test_an_answer_that_is_not_awss_is_a_sentence(place: Place, keys: None) -> None:
     place.aws.stead = lambda seen: (200, {"Content-Type": "text/html"}, b"<html>log in to the hotel's network</html")
     done = place.notebook("01")
-    assert done.first.startswith("CallError: sts get_caller_identity: ")
+    assert done.first.startswith("UnreachableError: sts get_caller_identity: ")
 
 
 @pytest.mark.attack(3)
@@ -298,6 +298,15 @@ def test_credentials_that_run_out_before_the_bake_ends_are_said_before_it_begins
     assert (
         f"the credentials run out at {ends:%Y-%m-%d %H:%M:%S} UTC, before a bake begun now ends, at " in written.words
     )
+
+
+@pytest.mark.attack(3)
+def test_the_forecast_says_so_before_anything_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    session, sky = under_sky(shift=quick(steps=[25], bake_seconds=60))
+    ends = datetime.fromtimestamp(sky.now + 30, UTC)
+    session.connection = replace(session.connection, lifetime=Lifetime("ends", "env", ends))
+    show_forecast(survey(session))
+    assert f"! WARN the credentials run out at {ends:%Y-%m-%d %H:%M:%S} UTC" in capsys.readouterr().out
 
 
 @pytest.mark.attack(3)
@@ -346,10 +355,14 @@ def test_00_takes_credentials_that_are_renewed_for_lasting(place: Place, login: 
 # What a run says of it.
 
 
+@pytest.mark.attack(2)
 @pytest.mark.attack(3)
 @pytest.mark.attack(23)
-def test_a_run_that_has_written_ends_failed_when_the_account_changes(place: Place, login: Login) -> None:
-    """`refused` means that nothing was written; the word stays, and says why."""
+def test_a_run_that_has_written_ends_failed_when_the_account_changes(
+    place: Place, login: Login, decoy: Decoy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`refused` means that nothing was written; the word stays, and says why. What was ignored is said once."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", decoy.url)
     place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give(THEIRS))
     code, said = runbook("run", place.file, "--from", "01", "--through", "02")
     summary = record.called(place.parameters.environment)[0].summary() or {}
@@ -357,6 +370,8 @@ def test_a_run_that_has_written_ends_failed_when_the_account_changes(place: Plac
     assert [(n["name"][:2], n["outcome"]) for n in summary["notebooks"]] == [("01", "done"), ("02", "failed")]
     assert place.aws.operations(place.other) == {"sts.GetCallerIdentity": 1}
     assert "Traceback" not in said
+    assert said.count("ignored, since target: aws calls AWS's own endpoints only: AWS_ENDPOINT_URL") == 1
+    assert decoy.calls == 0
 
 
 @pytest.mark.attack(23)

@@ -283,3 +283,22 @@ def put_secrets(environment: Environment) -> None:
     form = {name: found[name] for name in names if name in found}
     made = ecs.register_task_definition(**form, containerDefinitions=[container])
     ecs.update_service(cluster="apps", service="serviceA", taskDefinition=made["taskDefinition"]["taskDefinitionArn"])
+
+
+@pytest.mark.attack(19)
+def test_what_was_given_under_a_name_nothing_knows_is_masked_in_the_executed_notebook(tmp_path: Path) -> None:
+    file = tmp_path / "01_create_mesh.ipynb"
+    given = {"token": PASSWORD, "mode": "plan", "undo": False}
+    source = ["# Parameters\n", 'mode = "plan"\n', f'token = "{PASSWORD}"\n', "undo = False"]
+    cell = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": source, "outputs": []}
+    file.write_text(json.dumps({"cells": [cell], "metadata": {"papermill": {"parameters": given}}}))
+    unattended._mask(file)
+    kept = json.loads(file.read_text())["metadata"]["papermill"]["parameters"]
+    assert PASSWORD not in file.read_text()
+    assert "".join(json.loads(file.read_text())["cells"][0]["source"]).splitlines()[1:] == [
+        'mode = "plan"',
+        'token = "****"',
+        "undo = False",
+    ]
+    assert kept == {**given, "token": "****"}
+    assert file.stat().st_mode & 0o777 == 0o600
