@@ -83,8 +83,18 @@ def _masked(book: Any) -> Any:
     """Return a notebook without secret-shaped text, and without values given under names that nothing knows."""
     book = redacted(book)
     given = book["metadata"].get("papermill", {}).get("parameters", {})
-    given |= {name: MASK for name in given if name not in parameters.parameter_names()}
+    unknown = [name for name in given if name not in parameters.parameter_names()]
+    given |= dict.fromkeys(unknown, MASK)
+    for cell in book["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = _without_values("".join(cell["source"]), unknown)
     return book
+
+
+def _without_values(source: str, names: Sequence[str]) -> str:
+    """Return papermill's injected cell with these names' values masked; each assignment is one line."""
+    lines = [(line, line.partition(" = ")[0]) for line in source.splitlines()]
+    return "\n".join(f'{name} = "{MASK}"' if name in names else line for line, name in lines)
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships no types
