@@ -41,6 +41,7 @@ from runbook_lib.shift import plan_steps
 from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
+from runbook_lib.watching import unwatched
 from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
@@ -141,14 +142,19 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
         services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
-        found |= {"stage": look.stage, "weights": dict(look.split.weights)}
+        found |= {"stage": look.stage, "weights": dict(look.split.weights), "unwatched": unwatched(look)}
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
     else:
         found["stage"] = supervisor.absence()
     here = place_of(p, world_of(p))
     newest = record.latest(p.environment, p.records, here, whenever=p.rehearsed and not here.world)
     found["run"] = newest.id if newest else None
-    console.print_json(json.dumps(found)) if as_json else _standing(found)
+    if as_json:
+        console.print_json(json.dumps(found))
+        return
+    if words := found.pop("unwatched", ""):
+        console.print(f"{words}\nNext: runbook rollback {environment}, or run 05 again to go on watching")
+    _standing(found)
 
 
 @app.command()

@@ -29,6 +29,7 @@ from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
+from runbook_lib.watching import unwatched
 from runbook_lib.wording import counted, fields_of, harm_words, lines_of, staged, text_of, title_of
 
 __all__ = [
@@ -230,6 +231,8 @@ def show_split(found: Survey) -> None:
     display(Table(staged(found.parameters.shift.name, found.stage), rows))
     shift = found.parameters.shift
     if words := found.split.oddity((shift.stable, shift.canary)):
+        display(Words(words, "WARN"))
+    if words := unwatched(found):
         display(Words(words, "WARN"))
 
 
