@@ -289,8 +289,16 @@ def put_secrets(environment: Environment) -> None:
 def test_what_was_given_under_a_name_nothing_knows_is_masked_in_the_executed_notebook(tmp_path: Path) -> None:
     file = tmp_path / "01_create_mesh.ipynb"
     given = {"token": PASSWORD, "mode": "plan", "undo": False}
-    file.write_text(json.dumps({"cells": [], "metadata": {"papermill": {"parameters": given}}}))
-    unattended._mask(file)
+    source = f'# Parameters\nmode = "plan"\ntoken = "{PASSWORD}"\nundo = False'
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"parameters": given}})
+    unattended.Kept(file, book).save()
     kept = json.loads(file.read_text())["metadata"]["papermill"]["parameters"]
+    assert PASSWORD not in file.read_text()
+    assert "".join(json.loads(file.read_text())["cells"][0]["source"]).splitlines()[1:] == [
+        'mode = "plan"',
+        'token = "****"',
+        "undo = False",
+    ]
     assert kept == {**given, "token": "****"}
     assert file.stat().st_mode & 0o777 == 0o600

@@ -307,9 +307,9 @@ def serve(folder: Path) -> None:
     stop.set()
     _forget(folder)
     rehearsal.end()
+    shutil.rmtree(sockets, ignore_errors=True)  # while the guard still stands behind it
     guard.kill()
     guard.wait()
-    shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _guard(sockets: Path) -> subprocess.Popen[bytes]:
