@@ -41,6 +41,7 @@ from runbook_lib.shift import plan_steps
 from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
+from runbook_lib.watching import unwatched
 from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
@@ -141,14 +142,19 @@ def status(environment: Environment, as_json: Json = False, rehearse: Rehearsed 
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
         services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
-        found |= {"stage": look.stage, "weights": dict(look.split.weights)}
+        found |= {"stage": look.stage, "weights": dict(look.split.weights), "unwatched": unwatched(look)}
         found |= {"retired": sorted(look.lifecycle.retired), "services": services, "resources": there}
     else:
         found["stage"] = supervisor.absence()
     here = place_of(p, world_of(p))
     newest = record.latest(p.environment, p.records, here, whenever=p.rehearsed and not here.world)
     found["run"] = newest.id if newest else None
-    console.print_json(json.dumps(found)) if as_json else _standing(found)
+    if as_json:
+        console.print_json(json.dumps(found))
+        return
+    if words := found.pop("unwatched", ""):
+        console.print(f"{words}\nNext: runbook rollback {environment}, or run 05 again to go on watching")
+    _standing(found)
 
 
 @app.command()
@@ -458,7 +464,16 @@ def _newest_called(environment: str, rehearse: bool) -> record.Run:
 
 
 def _is_rehearsal(run: record.Run) -> bool:
-    return run.opened.get("target") == "local"
+    with suppress(RecordError):
+        return run.opened.get("target") == "local"
+    return False
+
+
+def _head(run: record.Run) -> str:
+    try:
+        return str(run.head()["head"])
+    except RecordError:
+        return "unreadable"
 
 
 def _session_of(what: str, run: record.Run, mode: str) -> Session:
@@ -523,7 +538,7 @@ def _tell(
         console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
         console.print(f"{failure.source}\n", style="dim")
         console.print(f"{failure.error}: {failure.message}")
-        ended = this.opened.get("target") == "local" and supervisor.there() is None
+        ended = _is_rehearsal(this) and supervisor.there() is None
         first, does = ("00", "begins again") if ended else (failure.notebook[:2], "goes on from here")
         again = shlex.join(["runbook", "run", environment, "--from", first, *options])
         console.print(f"\n{scrubbed(again)}  {does}")
@@ -533,8 +548,8 @@ def _tell(
     calls = summary["api_calls"]
     console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
-    console.print(f"record: {folder}, head {(summary.get('record') or this.head())['head'][:12]}")
-    if this.opened.get("target") == "local" and (mesh := supervisor.running()):
+    console.print(f"record: {folder}, head {(summary.get('record') or {'head': _head(this)})['head'][:12]}")
+    if _is_rehearsal(this) and (mesh := supervisor.running()):
         with suppress(TargetError):  # a mesh that ends just now changes nothing in how the run has ended
             _tell_traffic(mesh)
     console.print(f"outcome: {summary['outcome']}", style="bold")

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from runbook_lib.errors import RecordError
 from runbook_lib.record import Run
 
 __all__ = ["Bars", "Lines", "Told", "following", "telling"]
@@ -106,13 +107,13 @@ def telling(console: Console) -> Iterator[Told]:
 @contextmanager
 def following(run: Run, tell: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
     """Tell each line that comes into a run's record meanwhile, whoever writes it."""
-    over, seen = threading.Event(), len(list(run.lines()))
+    over, seen = threading.Event(), len(_lines(run))
 
     def follow(seen: int) -> None:
         last = False
         while not last:
             last = over.wait(LOOK_SECONDS)
-            lines = list(run.lines())
+            lines = _lines(run)
             for line in lines[seen:]:
                 tell(line)
             seen = len(lines)
@@ -124,3 +125,11 @@ def following(run: Run, tell: Callable[[Mapping[str, Any]], None]) -> Iterator[N
     finally:
         over.set()
         thread.join()
+
+
+def _lines(run: Run) -> list[dict[str, Any]]:
+    """Return the record's lines; one that cannot be read has nothing to tell."""
+    try:
+        return list(run.lines())
+    except RecordError:
+        return []

@@ -416,7 +416,8 @@ class _Shift:
             raise self._before_step(error) from None
 
     def _require_healing(self, error: CallError) -> None:
-        if not self.weight or isinstance(error, CredentialsError):
+        ended = isinstance(error, CredentialsError) or error.reason == "target"  # or the local mesh is no more
+        if ended or not self.weight:
             raise error
         if not error.heals:
             raise _BlindError(error.reason, f"nothing can be looked at: {error.message}", error.hint) from error

@@ -29,6 +29,7 @@ from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.topology import mapped
+from runbook_lib.watching import unwatched
 from runbook_lib.wording import counted, fields_of, harm_words, lines_of, staged, text_of, title_of
 
 __all__ = [
@@ -228,6 +229,11 @@ def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
     rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in found.split.weights.items()]
     display(Table(staged(found.parameters.shift.name, found.stage), rows))
+    shift = found.parameters.shift
+    if words := found.split.oddity((shift.stable, shift.canary)):
+        display(Words(words, "WARN"))
+    if words := unwatched(found):
+        display(Words(words, "WARN"))
 
 
 def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> None:
@@ -419,7 +425,8 @@ def show_topology(found: Survey, plan: Plan | None = None, *, steps: Sequence[De
 
     With `steps` it is marked what the first of them would write. The same stands beside it in words.
     """
-    if plan is None and steps and found.split.state is not None:
+    ours = bool(steps) and found.split.state is not None and {*found.split.weights} <= {*steps[0].weights}
+    if plan is None and ours:
         plan = found.plan_weights(steps[0].weights)
     show_drawing(mapped(found, plan).drawn())
 

@@ -20,6 +20,7 @@ from typing import Any
 # For notebooks' schema, jsonschema would compile the grammar of IRIs: a second of each command. It does without.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+import nbformat
 import papermill
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
@@ -28,7 +29,7 @@ from papermill.log import logger
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.archive import archive
-from runbook_lib.errors import ParametersError, RunbookError
+from runbook_lib.errors import ParametersError, RecordError, RunbookError
 from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
@@ -58,6 +59,44 @@ class Failure:
     message: str
 
 
+@dataclass
+class Kept:
+    """An executed notebook on the disk, without secrets: as it was when the disk last took it."""
+
+    file: Path
+    notebook: Any = None
+    trouble: str = ""
+
+    def save(self) -> None:
+        """Write the notebook as it is now. A cell that watches traffic must not end because a file cannot be."""
+        if self.notebook is None:
+            return
+        text: str = nbformat.writes(self.notebook)  # type: ignore[no-untyped-call]
+        try:
+            replace_privately(self.file, json.dumps(_masked(json.loads(text)), indent=1, ensure_ascii=False) + "\n")
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"{self.file.name} cannot be written: {error.strerror or error}"
+
+
+def _masked(book: Any) -> Any:
+    """Return a notebook without secret-shaped text, and without values given under names that nothing knows."""
+    book = redacted(book)
+    given = book["metadata"].get("papermill", {}).get("parameters", {})
+    unknown = [name for name in given if name not in parameters.parameter_names()]
+    given |= dict.fromkeys(unknown, MASK)
+    for cell in book["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = _without_values("".join(cell["source"]), unknown)
+    return book
+
+
+def _without_values(source: str, names: Sequence[str]) -> str:
+    """Return papermill's injected cell with these names' values masked; each assignment is one line."""
+    lines = [(line, line.partition(" = ")[0]) for line in source.splitlines()]
+    return "\n".join(f'{name} = "{MASK}"' if name in names else line for line, name in lines)
+
+
 class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships no types
     """Papermill's own client, whose kernel a signal interrupts, and which tells after each cell."""
 
@@ -73,13 +112,22 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships 
 
 
 class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
-    """Papermill's engine with this client."""
+    """Papermill's engine with this client, and with files that a full disk does not end a cell by."""
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: Any, kernel_name: str, tell: Callable[[int, int], None], interrupts: Interrupts, **_: Any
+        cls,
+        nb_man: Any,
+        kernel_name: str,
+        tell: Callable[[int, int], None],
+        interrupts: Interrupts,
+        kept: Kept,
+        **_: Any,
     ) -> None:
         """Execute a notebook."""
+        kept.notebook = nb_man.nb
+        nb_man.nb.metadata.papermill["output_path"] = str(kept.file)
+        nb_man.save = lambda **_: kept.save()
         client = Client(nb_man, kernel_name=kernel_name, timeout=None, startup_timeout=60, log=logger)
         client.interrupts, client.tell = interrupts, tell
         tell(0, len(nb_man.nb.cells))
@@ -121,8 +169,8 @@ def run(
 ) -> tuple[record.Run, dict[str, Any], Failure | None]:
     """Execute an environment's notebooks in order, stopping at the first failure; return run, summary, failure.
 
-    SIGINT and SIGTERM interrupt the cell that runs: what was executed and the summary are written then too. Raises
-    ParametersError before anything is executed where file, values or range are wrong.
+    SIGINT, SIGTERM and SIGHUP interrupt the cell that runs: what was executed and the summary are written then too.
+    Raises ParametersError before anything is executed where file, values or range are wrong.
     """
     p, told = parameters.load(environment, given), told or Told()
     names = notebooks(first, last or _end(p.environment, first))
@@ -139,8 +187,11 @@ def run(
             with following(this, told.line):
                 executed, failure = _execute_all(this, names, given, p.mode, told, interrupts)
         summary = _summary(this, p, executed, failure, since)
-        this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
-        this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
+        try:
+            this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
+            this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
+        except RecordError as error:  # the outcome stands all the same, and the command says it
+            told.word(f"no summary of this run: {error.message}")
         if words := archive(this, p, given):
             told.word(words)
     return this, summary, failure
@@ -165,9 +216,9 @@ def _execute_all(
     """
     executed: list[dict[str, Any]] = []
     for name in names:
-        began, before = time.monotonic(), len(list(this.lines()))
+        began, before = time.monotonic(), len(_lines(this))
         failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
-        wrote = _wrote(list(this.lines())[before:], name)
+        wrote = _wrote(_lines(this)[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
         if failure and not _goes_on(name, outcome, names, mode):
@@ -182,13 +233,14 @@ def _goes_on(name: str, outcome: str, names: list[str], mode: str) -> bool:
 
 
 def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
-    name = output.stem
+    name, kept = output.stem, Kept(output)
     try:
         papermill.execute_notebook(
             FOLDER / output.name,
-            output,
+            None,
             parameters=dict(given),
             engine_name="watched",
+            kept=kept,
             tell=lambda done, total: told.cell(name, done, total),
             interrupts=interrupts,
             progress_bar=False,
@@ -201,8 +253,12 @@ def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Int
         return Failure(name, 0, "", "KeyboardInterrupt", INTERRUPTED)
     except RuntimeError:  # nbclient's DeadKernelError, or the kernel never came up
         return Failure(name, 0, "", "DeadKernelError", "the kernel died; what it had changed is in the record")
+    except OSError as error:  # of the kernel's own files
+        return Failure(name, 0, "", "DeadKernelError", f"no kernel could be started: {error.strerror or error}")
     finally:
-        _mask(output)
+        kept.save()
+        if kept.trouble:
+            told.word(kept.trouble)
     return None
 
 
@@ -226,7 +282,7 @@ def _summary(
     this: record.Run, p: Parameters, executed: list[dict[str, Any]], failure: Failure | None, since: int
 ) -> dict[str, Any]:
     """Sum up the whole run; its reason is this invocation's own: of its kernels, in lines from `since` on."""
-    lines = list(this.lines())
+    lines = _lines(this)
     outcome, word = executed[-1]["outcome"], _outcome(failure.error)[1] if failure else "done"
     message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
     if failure:
@@ -246,31 +302,20 @@ def _summary(
     }
 
 
+def _lines(this: record.Run) -> list[dict[str, Any]]:
+    """Return the record's lines; where it cannot be read a summary says what it can."""
+    try:
+        return list(this.lines())
+    except RecordError:
+        return []
+
+
 def _reason(word: str, message: str) -> str:
     """Return one word and one sentence: a message in one line, without that word again and what to do next."""
     sentence, *others = message.partition("\nNext: ")[0].splitlines() or [""]
     for line in others:
         sentence += f"{' ' if sentence.endswith((':', ',', 'since')) else '; '}{line.strip().removeprefix('- ')}"
     return f"{word}: " + re.sub(rf"^(\d+ %: )?{re.escape(word)}: ", r"\1", sentence)
-
-
-def _without_values(source: str, names: Sequence[str]) -> str:
-    """Return papermill's injected cell with these names' values masked; each assignment is one line."""
-    lines = [(line, line.partition(" = ")[0]) for line in source.splitlines()]
-    return "\n".join(f'{name} = "{MASK}"' if name in names else line for line, name in lines)
-
-
-def _mask(file: Path) -> None:
-    """Take secret-shaped text out of an executed notebook, and values given under names that nothing knows."""
-    if file.is_file():
-        book = redacted(json.loads(file.read_text()))
-        given = book["metadata"].get("papermill", {}).get("parameters", {})
-        unknown = [name for name in given if name not in parameters.parameter_names()]
-        given |= dict.fromkeys(unknown, MASK)
-        for cell in book["cells"]:
-            if "injected-parameters" in cell["metadata"].get("tags", []):
-                cell["source"] = _without_values("".join(cell["source"]), unknown)
-        replace_privately(file, json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -68,6 +68,7 @@ class Sky:
     slow: dict[str, float] = field(default_factory=dict)
     unheard_until: float = 0.0
     silent: bool = False
+    stamped_ahead: int = 0  # by how many seconds figures are stamped ahead of this time
     tests_per_second: int = 0  # requests that somebody sends to the trial's route
     strays: int = 0  # requests a second that somebody without an Envoy sends to stable
     made: list[Counter[str]] = field(default_factory=list)  # by second: requests and "errors of" each version
@@ -152,7 +153,7 @@ class Sky:
             return
         slow = self._whole(f"slow of {name}", requests * self.slow.get(name, 0.0))
         values = {"requests": {1.0: requests}, "errors": {1.0: errors}, "latency": {5.0: requests - slow, 900.0: slow}}
-        for kind, every in mesh.series(self.session.parameters)[name].items():
+        for kind, every in mesh.series(self.session.parameters).get(name, {}).items():
             self._put(second, every[0], values[kind])
 
     def _put(self, second: int, series: Series, values: Mapping[float, int]) -> None:
@@ -162,7 +163,7 @@ class Sky:
                 made.add(value, count)
         dimensions = [{"Name": k, "Value": v} for k, v in series.dimensions.items()]
         if made.count:
-            self._state.put(key("AppMesh", series.metric, dimensions), second, made)
+            self._state.put(key("AppMesh", series.metric, dimensions), second + self.stamped_ahead, made)
 
     def seen(self, name: str) -> int:
         """Return all requests made to a version, or "errors of" it."""

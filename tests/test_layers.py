@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "place": {"mesh_spec", "parameters"},
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
-    "progress": {"record"},
+    "progress": {"errors", "record"},
     "identity": {"errors", "service_models"},
     "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
     "telemetry": {"plan", "session", "verdict"},
@@ -65,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "history": {
         "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
     },
+    "watching": {"errors", "history", "record", "session", "survey"},
     "gates": {
         "discovery", "ecs", "errors", "history", "iam", "judging", "plan", "survey", "task_definition", "telemetry",
     },
@@ -90,7 +91,7 @@ ALLOWED: dict[str, set[str]] = {
     "topology": {"drawing", "plan", "survey", "wording"},
     "show": {
         "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan",
-        "printable", "session", "shift", "survey", "topology", "wording",
+        "printable", "session", "shift", "survey", "topology", "watching", "wording",
     },
     "widgets": {
         "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "printable", "proof",

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ import nbformat
 import pytest
 
 from runbook_lib import record
+from runbook_lib.record import Run
 from tests.live import CANARY, STABLE, Live, meshed, until
 from tests.notebook_runner import newest, start
 
@@ -63,7 +66,14 @@ def test_local_status_says_what_each_sidecar_serves_and_how_many_call_now(mesh: 
     assert "calls a second now, counted in " in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
+SIGNALS = [
+    pytest.param(signal.SIGHUP, marks=pytest.mark.attack(9)),
+    pytest.param(signal.SIGINT, marks=pytest.mark.soak),
+    pytest.param(signal.SIGTERM, marks=pytest.mark.soak),
+]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh: Live, number: int) -> None:
     process = begin(mesh, bake_seconds=120)
     until(bakes, "the bake has begun")
@@ -97,6 +107,48 @@ def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
     mesh.fault(CANARY)
     code, said = mesh.runbook("verify", newest("live").id)
     assert code == 0, said
+
+
+@pytest.mark.attack(1)
+def test_a_rollback_by_command_is_made_while_a_run_holds_the_lock_and_ends_it(mesh: Live) -> None:
+    process = begin(mesh, bake_seconds=120)
+    until(bakes, "the bake has begun")
+    before, began = updates(mesh), time.monotonic()
+    with start("rollback", mesh.file) as command:
+        told, _ = command.communicate(timeout=60)
+    print(f"rolled back in {time.monotonic() - began:.1f} s")
+    assert command.returncode == 0, told
+    assert told.startswith("aws appmesh update-route --region us-west-2 --cli-input-json ")
+    assert "serviceB 100 %, serviceBv2 0 %: read back" in told
+    assert updates(mesh) - before == 1
+    watched = Run((record.root() / "live" / "latest").resolve())
+    with process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 4, said
+    assert "by hand: rolled back by arn:aws:" in said
+    assert watched.summary()["outcome"] == "rolled_back"
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+
+
+def updates(mesh: Live) -> int:
+    """Return the version of the route under shift, which each write raises by one."""
+    return int(mesh.route()["metadata"]["version"])
+
+
+@pytest.mark.attack(7)
+def test_a_bad_canary_is_rolled_back_though_the_runs_are_gone(mesh: Live) -> None:
+    process = begin(mesh, bake_seconds=60)
+    until(bakes, "the bake has begun")
+    shutil.rmtree(record.root() / "live")
+    mesh.fault(CANARY, error_rate=0.5)
+    with process:
+        said, _ = process.communicate(timeout=120)
+    mesh.fault(CANARY)
+    assert process.returncode == 4, said
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+    assert "the record is incomplete (" in said
+    assert "outcome: rolled_back" in said
+    assert "Traceback" not in said
 
 
 def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:

@@ -89,28 +89,26 @@ def test_a_bar_says_what_is_waited_for_visibly() -> None:
     assert "\u202e" not in said
 
 
-@pytest.mark.attack(22)
-def test_an_aws_message_reaches_no_terminal(own_mesh: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = Environment.create(folder, "evil")
-
-    def refuse(self: Any, call: Any, arguments: Any) -> Any:
-        answer = {"Error": {"Code": f"Evil{EVIL}", "Message": f"{EVIL}\noutcome: done"}}
-        raise session._call_error(call, ClientError(answer, call.operation))
-
-    monkeypatch.setattr(session.Session, "_call", refuse)
-    done = CliRunner().invoke(app, ["status", str(environment.file)])
-    assert done.exit_code == 1
-    assert LINK in done.output
-    assert "outcome: done" not in done.output.splitlines()
-    assert not obeyed(done.output)
-
-
 @pytest.fixture(scope="module")
 def routed(own_mesh: Path, folder: Path) -> Environment:
     """Give an environment with a route, whose next step somebody may approve."""
     environment = Environment.create(folder, "approving")
     environment.walk("01", "02", "03")
     return environment
+
+
+@pytest.mark.attack(22)
+def test_an_aws_message_reaches_no_terminal(routed: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any, call: Any, arguments: Any) -> Any:
+        answer = {"Error": {"Code": f"Evil{EVIL}", "Message": f"{EVIL}\noutcome: done"}}
+        raise session._call_error(call, ClientError(answer, call.operation))
+
+    monkeypatch.setattr(session.Session, "_call", refuse)
+    done = CliRunner().invoke(app, ["status", str(routed.file)])
+    assert done.exit_code == 1
+    assert LINK in done.output
+    assert "outcome: done" not in done.output.splitlines()
+    assert not obeyed(done.output)
 
 
 @pytest.mark.attack(22)

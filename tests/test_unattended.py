@@ -289,10 +289,10 @@ def put_secrets(environment: Environment) -> None:
 def test_what_was_given_under_a_name_nothing_knows_is_masked_in_the_executed_notebook(tmp_path: Path) -> None:
     file = tmp_path / "01_create_mesh.ipynb"
     given = {"token": PASSWORD, "mode": "plan", "undo": False}
-    source = ["# Parameters\n", 'mode = "plan"\n', f'token = "{PASSWORD}"\n', "undo = False"]
-    cell = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": source, "outputs": []}
-    file.write_text(json.dumps({"cells": [cell], "metadata": {"papermill": {"parameters": given}}}))
-    unattended._mask(file)
+    source = f'# Parameters\nmode = "plan"\ntoken = "{PASSWORD}"\nundo = False'
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"parameters": given}})
+    unattended.Kept(file, book).save()
     kept = json.loads(file.read_text())["metadata"]["papermill"]["parameters"]
     assert PASSWORD not in file.read_text()
     assert "".join(json.loads(file.read_text())["cells"][0]["source"]).splitlines()[1:] == [
