@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from runbook_lib import apply, clear, open_session, survey
 from runbook_lib.errors import ForeignChangeError, ReadBackError, RunbookError, StalePlanError
@@ -179,6 +180,7 @@ class Actor:
         """Open a session with a record, and thus a lock, that the other does not see."""
         given = {"environment": "local", "account_id": ACCOUNT, "records": str(folder / self.name)}
         self.session = open_session(given, self.name, connect=self._connect, sleep=lambda seconds: None)
+        self.session.lock = FileLock(folder / f"{self.name}.lock", thread_local=False)
 
     def _connect(self, _: Any) -> Connection:
         return Connection(NOBODY, self._prepare, carries_traffic=False, credentials=credentials("", ACCOUNT))

@@ -221,8 +221,8 @@ def test_after_another_account_nothing_is_called_any_more_whoever_logs_in(place:
     done = place.notebook("02")
     seen = len(place.aws.seen)
     assert place.aws.writes(place.account)["appmesh.CreateVirtualNode"] == 1
-    assert {"apply", "verify"} <= done.errors.keys()
-    assert "start the notebook anew" in str(done.errors["verify"])
+    later = [str(error) for cell, error in done.errors.items() if cell != "apply"]
+    assert any("start the notebook anew" in words for words in later)
     assert place.aws.seen[seen - 1].operation == "sts.GetCallerIdentity"
     assert not place.notebook("02").errors
     assert place.aws.writes(place.account)["appmesh.CreateVirtualNode"] == 3
