@@ -140,9 +140,11 @@ def _stands(session: Session, run: record.Run, decision: Mapping[str, Any]) -> b
 
 def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
     """Say whether an undo has lowered the canary's weight since a decision: that ended its attempt."""
-    found = survey(session)
     since = list(run.lines())[len(_before(run, last)) :]
     undone = [x["change"] for x in since if x["event"] == "intended" and x["change"]["no_inverse"] == TAKES_BACK]
+    if not undone:
+        return False
+    found = survey(session)
     canary, carrier = session.parameters.shift.canary, asdict(found.split.reading)["call"]
     return any(_lowers(found.engine, canary, change) for change in undone if change["reading"]["call"] == carrier)
 

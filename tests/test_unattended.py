@@ -234,7 +234,8 @@ def test_the_reasons_word_is_the_last_of_this_processs_own_kernels(no_runs: Path
     for line in ({**own, "word": "before"}, {**own, "word": "hold"}, {**other, "word": "foreign_change"}):
         run.write("ended", **line)
     failure = unattended.Failure("05_shift_traffic", 7, "", "Held", "25 %: held by bob")
-    summary = unattended._summary(run, parameters.load("local"), [], failure, 0)
+    executed = [{"name": failure.notebook, "outcome": "held", "seconds": 1.0}]
+    summary = unattended._summary(run, parameters.load("local"), executed, failure, 0)
     assert summary["reason"] == "hold: 25 %: held by bob"
 
 
