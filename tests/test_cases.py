@@ -31,7 +31,8 @@ def lint(file: Path) -> tuple[int, str]:
 @pytest.mark.parametrize("case", ["09-dot-in-a-cloud-map-name", "13-grpc-retries-only"])
 def test_legal_input_is_taken(case: str) -> None:
     code, said = lint(CASES / case / "parameters.yaml")
-    assert (code, said) == (0, "shop-live: nothing to refuse\n")
+    assert code == 0
+    assert "shop-live: nothing to refuse\n" in said
 
 
 @pytest.mark.parametrize("name", REFUSED)
