@@ -57,7 +57,7 @@ def bakes() -> bool:
 def test_local_status_says_what_each_sidecar_serves_and_how_many_call_now(mesh: Live) -> None:
     code, said = mesh.runbook("local", "status")
     assert code == 0, said
-    head, *rows = said.splitlines()[1:5]
+    head, *rows = said.splitlines()[2:6]
     assert head.split("  ")[0] == "service"
     assert head.split()[-3:] == ["version", "last", "update"]
     for service, row in zip(("serviceA", STABLE, CANARY), sorted(rows), strict=True):
