@@ -241,7 +241,7 @@ def _mark(p: Parameters, c: Credentials, managed: str) -> Change:
     untag = Call("iam", "untag_role", {"RoleName": c.role, "TagKeys": [key]})
     reading = Reading(Call("iam", "get_role", {"RoleName": c.role}), f"Role.Tags[?Key=='{key}'].Value | [0]")
     return Change(
-        name=f"mark {managed} on {c.role}",
+        name=f"policy mark {managed} on {c.role}",
         verb="tag",
         call=tag,
         reading=reading,

@@ -187,10 +187,13 @@ def _touched(found: Survey, change: str, boxes: Mapping[str, Box]) -> Iterator[s
         yield f"virtual service {p.shift.name}"
     elif kind in OF_TASKS:
         roles = {c.service: c.role for c in found.credentials} if kind == "policy" else {}
+        own = []
         for name in (name for name in p.services if f"service {name}" in boxes):
             family = (found.running[name].definition or {}).get("family", p.services[name].task_definition)
             if words & {name, family, roles.get(name)}:
-                yield f"service {name}"
+                own.append(f"service {name}")
+        retired = [f"mesh {p.mesh.name}"] if kind == "policy" else []  # its service is gone: it let Envoy into the mesh
+        yield from own or retired
 
 
 # --- how it is drawn ----------------------------------------------------------------------------------------

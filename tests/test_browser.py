@@ -106,7 +106,9 @@ def follow_and_hold(notebook: Notebook) -> None:
     followed.locator("svg[role=img]").first.wait_for(timeout=45_000)
     press(notebook.cell("panel").get_by_role("button", name="Hold"))
     followed.get_by_text(re.compile("held by .+")).first.wait_for(timeout=45_000)
-    followed.get_by_text(re.compile(r"runbook rollback .+ to roll back")).first.wait_for(timeout=45_000)  # its last output
+    followed.get_by_text(re.compile(r"runbook rollback .+ to roll back")).first.wait_for(
+        timeout=45_000
+    )  # its last output
     notebook.wait_until_idle()
 
 
