@@ -465,9 +465,12 @@ def test_an_approval_that_cannot_be_written_says_why() -> None:
 
 
 class Lost(record.Run):
-    """A run whose journal takes no more."""
+    """A run that takes no more, neither lines nor requests."""
 
     def write(self, event: str, **fields: Any) -> None:
+        raise OSError("the disk is full")
+
+    def ask(self, event: str, **fields: Any) -> None:
         raise OSError("the disk is full")
 
 
