@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,7 +118,9 @@ def run(
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
-    _say_ignored(parameters.load(environment, given))
+    loaded = parameters.load(environment, given)
+    _say_ignored(loaded)
+    _say_unwatched(environment, loaded, given)
     with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(environment, given, first=first, last=through, told=told)
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
@@ -262,6 +264,19 @@ def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     if not any(each.what.startswith("verdict") for each in checked):
         console.print("– no verdict in this run")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
+
+
+def _say_unwatched(environment: str, p: parameters.Parameters, given: Mapping[str, Any]) -> None:
+    """Say before anything else that a canary stands unwatched; nothing is asked of AWS where no run is open."""
+    try:
+        newest = record.latest(p.environment, p.records, place_of(p, world_of(p)))
+        if newest is None or newest.closed:
+            return
+        words = unwatched(survey(open_session({"environment": environment, **given, "mode": "plan"})))
+    except RunbookError:
+        return  # the run itself will say what is wrong
+    if words:
+        console.print(f"{words}\nNext: this run goes on watching it in 05; or runbook rollback {environment}")
 
 
 @app.command()

@@ -89,9 +89,11 @@ def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh
     assert record.holder(newest("live")) is None
 
 
-def test_the_next_run_goes_on_and_holds_for_a_reason_of_its_own(mesh: Live) -> None:
+@pytest.mark.attack(9)
+def test_the_next_run_says_first_that_nobody_watches_then_goes_on_and_holds_for_a_reason_of_its_own(mesh: Live) -> None:
     code, outcome, word, said = end(begin(mesh, approvals={"steps": [100]}))
     assert (code, outcome, word) == (3, "held", "approval"), said
+    assert said.startswith("serviceBv2 has 25 % of the traffic and nobody watches it, since 20"), said
     assert re.search(r"live: [\d,]+ calls made since the local mesh came up, 0 failed", said), said
     assert mesh.weights() == QUARTER
     summary = newest("live").summary() or {}
