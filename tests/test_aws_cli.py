@@ -1,7 +1,7 @@
 """The real AWS CLI carries out the tutorial's commands at the local endpoint (facts/appmesh.md 2.1 and 2.5).
 
-Its child processes get dummy credentials and an endpoint on 127.0.0.1, and nothing else of the caller's environment.
-Each command takes about a second, most of it Python starting, so a few run at once where their order is free.
+Its process gets dummy credentials and an endpoint on 127.0.0.1, and nothing else of the caller's environment. It is
+one for all commands, since to start one takes a second.
 """
 
 # ruff: noqa: F401, F811  (a fixture is imported by the name it is asked for)
@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,27 @@ SERVICE_B, SERVICE_A = "serviceb.apps.local", "servicea.apps.local"
 ROUTE = {"meshName": "apps", "virtualRouterName": "serviceB", "routeName": "serviceB"}
 
 
+DRIVER = """
+import contextlib, io, json, sys
+from awscli.clidriver import create_clidriver
+driver = create_clidriver()
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = driver.main(json.loads(line))
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
 class Cli:
     """Runs `aws` against one endpoint."""
 
     def __init__(self, endpoint: str, home: Path) -> None:
         self.endpoint = endpoint
-        self.environment = {
+        environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "AWS_ACCESS_KEY_ID": "local",
@@ -42,19 +57,23 @@ class Cli:
             "AWS_MAX_ATTEMPTS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        command, pipe = [sys.executable, "-c", DRIVER], subprocess.PIPE
+        self.driver = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
 
     def run(self, *words: str, request: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command; `request` goes in as `--cli-input-json`."""
         given = ["--cli-input-json", json.dumps(request)] if request is not None else []
-        program = [sys.executable, "-m", "awscli", "--endpoint-url", self.endpoint, "--output", "json"]
-        return subprocess.run(
-            [*program, *words, *given],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = ["--endpoint-url", self.endpoint, "--output", "json", *words, *given]
+        assert self.driver.stdin
+        assert self.driver.stdout
+        self.driver.stdin.write(f"{json.dumps(command)}\n")
+        self.driver.stdin.flush()
+        code, out, err = json.loads(self.driver.stdout.readline())
+        return subprocess.CompletedProcess(command, code, out, err)
+
+    def end(self) -> None:
+        """End the process, which ends with its input."""
+        self.driver.communicate(timeout=30)
 
     def __call__(self, *words: str, request: dict[str, Any] | None = None) -> Any:
         """Run a command that must succeed and return its output."""
@@ -70,13 +89,14 @@ class Cli:
 
     def at_once(self, *commands: tuple[str, ...]) -> list[Any]:
         """Run commands whose order is free."""
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(lambda words: self(*words), commands))
+        return [self(*words) for words in commands]
 
 
 @pytest.fixture(scope="module")
-def aws_cli(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    return Cli(endpoint, tmp_path_factory.mktemp("home"))
+def aws_cli(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    cli = Cli(endpoint, tmp_path_factory.mktemp("home"))
+    yield cli
+    cli.end()
 
 
 def _node(name: str, hostname: str, **more: Any) -> dict[str, Any]:
