@@ -19,5 +19,5 @@ def test_rows_are_numbered_in_order() -> None:
     assert list(map(int, ROWS)) == list(numbers)
 
 
-def test_every_marked_test_has_its_row() -> None:
-    assert set(ROWS) >= MARKED
+def test_every_row_has_a_test_and_every_marked_test_its_row() -> None:
+    assert set(ROWS) == MARKED
