@@ -14,6 +14,7 @@ import io
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -284,3 +285,12 @@ def own_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RUNBOOK_RUNS", str(world / "runs"))
         yield world
         supervisor.down(world / "state")
+
+
+def refused(environment: Environment, number: str, words: str, **given: Any) -> Executed:
+    """Run a notebook to its last cell, whatever fails; its first error must say `words`, and nothing be written."""
+    before = environment.writes()
+    done = environment.notebook(number, **{"mode": "apply", **given}, go_on=True)
+    assert environment.writes() == before, f"{number} wrote"
+    assert re.search(words, done.first), done.first
+    return done

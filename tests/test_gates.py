@@ -20,25 +20,16 @@ from tests.notebook_runner import (
     NOTEBOOKS,
     ROOT,
     Environment,
-    Executed,
     child_environment,
     execute,
     folder,
+    refused,
 )
 
 __all__ = ["folder"]
 
 OTHER_ACCOUNT = "999999999999"
 every_notebook = pytest.mark.parametrize("number", NOTEBOOKS)
-
-
-def refused(environment: Environment, number: str, words: str, **given: Any) -> Executed:
-    """Run a notebook to its last cell, whatever fails; its first error must say `words`, and nothing be written."""
-    before = environment.writes()
-    done = environment.notebook(number, **{"mode": "apply", **given}, go_on=True)
-    assert environment.writes() == before, f"{number} wrote"
-    assert re.search(words, done.first), done.first
-    return done
 
 
 @pytest.fixture(scope="module")

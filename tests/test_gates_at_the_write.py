@@ -22,7 +22,7 @@ from runbook_lib.plan import Evidence
 from runbook_lib.shift import go_back
 from tests.control_plane_fixtures import listener, route_spec
 from tests.live import under_sky
-from tests.notebook_runner import Environment, Executed, folder, newest, runbook
+from tests.notebook_runner import Environment, Executed, folder, newest, refused, runbook
 from tests.scenes import open_at, settle, shift, somebody
 
 __all__ = ["folder"]
@@ -33,15 +33,6 @@ def made(folder: Path, name: str, *numbers: str, **changes: Any) -> Environment:
     environment = Environment.create(folder, name, **changes)
     environment.walk(*numbers)
     return environment
-
-
-def refused(environment: Environment, number: str, words: str, **given: Any) -> Executed:
-    """Run a notebook to its last cell, whatever fails; its first error must say `words`, and nothing be written."""
-    before = environment.writes()
-    done = environment.notebook(number, **{"mode": "apply", **given}, go_on=True)
-    assert environment.writes() == before, f"{number} wrote"
-    assert re.search(words, done.first), done.first
-    return done
 
 
 def scale(environment: Environment, service: str, count: int) -> None:
