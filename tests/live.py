@@ -23,8 +23,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import cli, gates, mesh, parameters, record
+from runbook_lib import gates, mesh, parameters, record
 from runbook_lib.apply import apply
+from runbook_lib.command import cli
 from runbook_lib.decision import Decision
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.clients import clients

@@ -17,8 +17,9 @@ from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from runbook_lib import cli, errors, parameters, record, unattended
-from runbook_lib.cli import app
+from runbook_lib import errors, parameters, record
+from runbook_lib.command import cli, unattended
+from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
 from runbook_lib.place import place_of
 from runbook_lib.plan import Difference, Plan

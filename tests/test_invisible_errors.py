@@ -11,7 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import cli, evidence_for_shift, mesh, survey
+from runbook_lib import evidence_for_shift, mesh, survey
+from runbook_lib.command import cli
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.judging import error_judge
 from runbook_lib.outlook import look_ahead

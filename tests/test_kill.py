@@ -22,7 +22,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from runbook_lib.cli import app
+from runbook_lib.command.cli import app
 from runbook_lib.errors import CallError
 from runbook_lib.local import supervisor
 from runbook_lib.plan import Call

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from runbook_lib import record
-from runbook_lib.progress import Lines, following, telling
+from runbook_lib.command.progress import Lines, following, telling
 from runbook_lib.session import Connection, Session
 from tests import scenes
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib import cli
 from runbook_lib.chain import digest
+from runbook_lib.command import cli
 from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run, start
 from runbook_lib.session import Session

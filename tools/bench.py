@@ -167,7 +167,7 @@ def run_once(options: Sequence[str]) -> tuple[dict[str, Any], float, dict[str, A
     from runbook_lib.local import supervisor
 
     began = time.monotonic()
-    command = [sys.executable, "-m", "runbook_lib.cli", "run", "local", *options]
+    command = [sys.executable, "-m", "runbook_lib.command.cli", "run", "local", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     seconds = time.monotonic() - began
     if done.returncode:
