@@ -27,7 +27,7 @@ HOMES = {
     "plan": ("clear",),
     "session": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
-    "show": (
+    "display.show": (
         "show_changes",
         "show_checks",
         "show_credentials",
@@ -49,7 +49,7 @@ HOMES = {
     ),
     "survey": ("survey",),
     "undo": ("plan_undo",),
-    "widgets": ("follow_shift", "show_progress", "weights_panel"),
+    "display.panel": ("follow_shift", "show_progress", "weights_panel"),
 }
 HOME_OF = {word: home for home, words in HOMES.items() for word in words}
 

@@ -480,17 +480,17 @@ def live_view(quick: bool) -> Iterator[Report]:
 
 def view_cost(seconds: int) -> str:
     """Return, as JSON, seconds of a core a second of following costs, and megabytes of what is shown at the end."""
-    from runbook_lib import film, widgets
     from runbook_lib.decision import Decision
-    from runbook_lib.show import Picture
+    from runbook_lib.display import panel, timeline
+    from runbook_lib.display.show import Picture
     from tests import scenes
 
-    view = widgets.Live(scenes.open_at("meshed"))
+    view = panel.Live(scenes.open_at("meshed"))
     view.follow(decision_at(Decision, second) for second in (SEEN_SECONDS - 1, SEEN_SECONDS))
     began = time.process_time()
     view.follow(paced(decision_at(Decision, SEEN_SECONDS + second) for second in range(1, seconds + 1)))
     used = (time.process_time() - began) / seconds
-    still = Picture(film.drawn(view.history()))._repr_mimebundle_()[0]
+    still = Picture(timeline.drawn(view.history()))._repr_mimebundle_()[0]
     saved = len(view.numbers.value) + len(view.picture.value) + sum(map(len, still.values()))
     return json.dumps([used, saved / 1e6])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
-from runbook_lib.drawing import Area, Dots, Drawing, Line, Points, Shape, Text, percent
+from runbook_lib.display.drawing import Area, Dots, Drawing, Line, Points, Shape, Text, percent
 from runbook_lib.forecast import share_band
 from runbook_lib.history import History
 from runbook_lib.telemetry import Interval
