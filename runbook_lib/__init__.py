@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "apply": ("apply", "keep_or_put_back"),
+    "aws.applying": ("apply", "keep_or_put_back"),
     "checks": ("check_environment", "require_checks"),
     "gates": (
         "evidence_for_removal",
@@ -25,7 +25,7 @@ HOMES = {
     ),
     "history": ("read_history",),
     "plan": ("clear",),
-    "session": ("open_session",),
+    "aws.session": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
     "display.show": (
         "show_changes",

@@ -40,7 +40,6 @@ ALLOWED: dict[str, set[str]] = {
     "redaction": set(),
     "printable": set(),
     "errors": {"printable", "redaction"},
-    "service_models": set(),
     "plan": {"errors"},
     "stake": set(),
     "verdict": {"errors", "stake"},
@@ -56,51 +55,38 @@ ALLOWED: dict[str, set[str]] = {
     "place": {"mesh_spec", "parameters"},
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
-    "identity": {"errors", "service_models"},
-    "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
-    "telemetry": {"plan", "session", "verdict"},
-    "mesh": {"envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
-    "ecs": {
-        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "redaction", "session", "task_definition",
-        "task_form",
+    "aws": {
+        "envoy_image", "errors", "local", "mesh_spec", "parameters", "place", "plan", "printable", "record",
+        "redaction", "task_definition", "task_form", "verdict",
     },
-    "discovery": {"parameters", "plan", "session"},
-    "iam": {"mesh_spec", "parameters", "plan", "session"},
-    "apply": {"errors", "plan", "session"},
-    "archive": {"errors", "parameters", "plan", "record", "session"},
-    "approvals": {"errors", "plan", "record", "session"},
+    "mesh": {"aws", "envoy_image", "errors", "mesh_spec", "parameters", "plan"},
+    "iam": {"aws", "mesh_spec", "parameters", "plan"},
+    "archive": {"aws", "errors", "parameters", "plan", "record"},
+    "approvals": {"aws", "errors", "plan", "record"},
     "verify": {"errors", "record", "redaction", "verdict"},
-    "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
-    "undoable": {"discovery", "iam", "mesh_spec", "parameters", "plan", "redaction"},
-    "undo": {"errors", "parameters", "plan", "record", "session", "survey", "undoable"},
+    "survey": {"aws", "iam", "mesh", "mesh_spec", "parameters", "plan"},
+    "undoable": {"aws", "iam", "mesh_spec", "parameters", "plan", "redaction"},
+    "undo": {"aws", "errors", "parameters", "plan", "record", "survey", "undoable"},
     "wording": {"forecast", "plan", "redaction"},
-    "judging": {"parameters", "telemetry", "verdict"},
-    "history": {
-        "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
-    },
-    "watching": {"errors", "history", "record", "session", "survey"},
-    "gates": {
-        "discovery", "ecs", "errors", "history", "iam", "judging", "plan", "survey", "task_definition", "telemetry",
-    },
+    "judging": {"aws", "parameters", "verdict"},
+    "history": {"approvals", "aws", "judging", "parameters", "plan", "record", "survey", "verify"},
+    "watching": {"aws", "errors", "history", "record", "survey"},
+    "gates": {"aws", "errors", "history", "iam", "judging", "plan", "survey", "task_definition"},
     "checks": {
-        "discovery", "ecs", "errors", "iam", "identity", "judging", "mesh_spec", "session", "survey",
-        "task_definition", "task_form", "task_lint",
+        "aws", "errors", "iam", "judging", "mesh_spec", "survey", "task_definition", "task_form", "task_lint",
     },
-    "trial": {"apply", "errors", "judging", "plan", "session", "survey", "telemetry"},
-    "outlook": {"ecs", "errors", "forecast", "identity", "judging", "parameters", "session", "survey", "telemetry"},
-    "decision": {"session", "telemetry"},
-    "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
-    "hazards": {
-        "approvals", "ecs", "errors", "history", "judging", "plan", "rollback", "session", "survey", "telemetry",
-        "wording",
-    },
+    "trial": {"aws", "errors", "judging", "plan", "survey"},
+    "outlook": {"aws", "errors", "forecast", "judging", "parameters", "survey"},
+    "decision": {"aws"},
+    "rollback": {"aws", "decision", "errors", "plan", "record", "survey"},
+    "hazards": {"approvals", "aws", "errors", "history", "judging", "plan", "rollback", "survey", "wording"},
     "shift": {
-        "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
-        "proof", "rollback", "session", "survey", "telemetry", "trial", "verdict", "wording",
+        "approvals", "aws", "decision", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
+        "proof", "rollback", "survey", "trial", "verdict", "wording",
     },
     "display": {
-        "apply", "approvals", "decision", "errors", "forecast", "history", "outlook", "parameters", "plan", "printable",
-        "proof", "record", "redaction", "session", "shift", "survey", "telemetry", "verdict", "watching", "wording",
+        "approvals", "aws", "decision", "errors", "forecast", "history", "outlook", "parameters", "plan",
+        "printable", "proof", "record", "redaction", "shift", "survey", "verdict", "watching", "wording",
     },
 }  # fmt: skip
 FACE = {"__init__", "command"}  # these may import anything below them
@@ -111,12 +97,12 @@ CORE = {
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
     "appmesh": "mesh",
-    "ecs": "ecs",
-    "application-autoscaling": "ecs",
-    "servicediscovery": "discovery",
+    "ecs": "aws.ecs",
+    "application-autoscaling": "aws.ecs",
+    "servicediscovery": "aws.cloud_map",
     "iam": "iam",
-    "cloudwatch": "telemetry",
-    "sts": "session",
+    "cloudwatch": "aws.cloudwatch",
+    "sts": "aws.session",
     "s3": "archive",
 }
 ENGINE_WORDS = r"(?i)\bmesh|appmesh|app mesh|virtual (node|router|service)|virtualnode|weightedtarget|\broute\b"
@@ -193,7 +179,7 @@ def test_planning_and_judging_know_no_engine(part: str) -> None:
         assert re.findall(ENGINE_WORDS, path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", [*PARTS["shift"], *PARTS["apply"], MODULES["display.panel"]], ids=name_of)
+@pytest.mark.parametrize("path", [*PARTS["shift"], MODULES["aws.applying"], MODULES["display.panel"]], ids=name_of)
 def test_moving_and_applying_name_no_engine(path: Path) -> None:
     words = r"(?i)appmesh|app mesh|virtual_?(node|router|service)|weightedtarget"
     assert re.findall(words, path.read_text()) == []
@@ -222,18 +208,18 @@ def test_a_client_is_named_by_one_module(client: str, keeper: str) -> None:
 
 def test_only_session_makes_clients() -> None:
     made = re.compile(r"create_client\(|\.client\(")
-    assert {name for name, path in MODULES.items() if made.search(path.read_text())} == {"session"}
+    assert {name for name, path in MODULES.items() if made.search(path.read_text())} == {"aws.session"}
 
 
 def test_only_identity_opens_sessions_of_botocore() -> None:
     assert importers("boto3", list(MODULES.values())) == set()
     openers = {name for name, path in MODULES.items() if "botocore.session" in set(imported(path))}
-    assert openers == {"identity"}
+    assert openers == {"aws.identity"}
 
 
 def test_only_apply_writes_and_archive_its_copies() -> None:
     pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"apply", "archive"}
+    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"archive", "aws.applying"}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +236,7 @@ def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> No
 
 
 def test_only_session_and_command_know_of_the_local_mesh() -> None:
-    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"session", "command.cli"}
+    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"aws.session", "command.cli"}
 
 
 def test_only_record_touches_the_runs() -> None:

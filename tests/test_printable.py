@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from runbook_lib import session
+from runbook_lib.aws import session
 from runbook_lib.command import cli
 from runbook_lib.command.cli import Screen, app
 from runbook_lib.command.progress import Bars, Lines, telling

@@ -272,7 +272,7 @@ def meshed() -> Iterator[tuple[Meshed, float]]:
 
 def make_client(mesh: Any, p: Any, service: str) -> Any:
     """Return a client of the local mesh; a task definition registered by it gets its sidecar at once."""
-    from runbook_lib import ecs
+    from runbook_lib.aws import ecs
     from runbook_lib.local.clients import clients
     from runbook_lib.task_definition import with_envoy
 
@@ -504,7 +504,7 @@ def paced(decisions: Iterator[Any]) -> Iterator[Any]:
 
 def decision_at(kind: Any, second: int) -> Any:
     """Return what a shift says after so many seconds of a healthy bake at 25 %."""
-    from runbook_lib.telemetry import Interval
+    from runbook_lib.aws.cloudwatch import Interval
     from runbook_lib.verdict import Sample
 
     stable, canary, begin = 225 * second, 75 * second, 1_800_000_000

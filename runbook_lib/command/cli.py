@@ -24,7 +24,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
-from runbook_lib.apply import apply
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.session import Session, ignored, open_session, world_of
 from runbook_lib.command.progress import telling
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
@@ -36,7 +37,6 @@ from runbook_lib.printable import one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
-from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo

@@ -17,6 +17,8 @@ import ipywidgets as ipw
 from IPython.display import display
 
 from runbook_lib.approvals import approval_of, approve, hold, needs_approval
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
@@ -29,10 +31,8 @@ from runbook_lib.printable import escaped
 from runbook_lib.proof import Seen
 from runbook_lib.record import holder
 from runbook_lib.redaction import scrubbed
-from runbook_lib.session import Session
 from runbook_lib.shift import go_back, steps_left, take_step, unpassed
 from runbook_lib.survey import Survey, survey
-from runbook_lib.telemetry import Interval
 
 __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from IPython.display import display
 
-from runbook_lib.apply import Applied
+from runbook_lib.aws.applying import Applied
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
 from runbook_lib.display import pictures, timeline
 from runbook_lib.display.drawing import Drawing, percent
@@ -26,7 +27,6 @@ from runbook_lib.outlook import Outlook, credentials_end_first, look_ahead, read
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped, visible
-from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.watching import unwatched
