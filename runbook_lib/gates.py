@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from runbook_lib import iam
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.cloud_map import PLACEHOLDER, own_instances
+from runbook_lib.engines.appmesh import iam
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.history import doubt
 from runbook_lib.judging import error_judge

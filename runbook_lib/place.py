@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from runbook_lib import mesh_spec
+from runbook_lib.engines.appmesh import spec as mesh_spec
 from runbook_lib.parameters import Parameters
 
 __all__ = ["Place", "place_in", "place_of"]

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from runbook_lib import iam, mesh
 from runbook_lib.aws import cloud_map, ecs
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.session import Session
-from runbook_lib.iam import Credentials
-from runbook_lib.mesh_spec import Lifecycle, desired
+from runbook_lib.engines.appmesh import iam, mesh
+from runbook_lib.engines.appmesh.iam import Credentials
+from runbook_lib.engines.appmesh.spec import Lifecycle, desired
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, fingerprint
 

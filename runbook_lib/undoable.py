@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from runbook_lib import iam
 from runbook_lib.aws.cloud_map import PLACEHOLDER
-from runbook_lib.mesh_spec import partition
+from runbook_lib.engines.appmesh import iam
+from runbook_lib.engines.appmesh.spec import partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Inverse, Reading
 from runbook_lib.redaction import MASK

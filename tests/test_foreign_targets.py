@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh, survey
+from runbook_lib import survey
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import mesh
 from runbook_lib.errors import Held
 from runbook_lib.rollback import roll_back
 from runbook_lib.shift import plan_steps, take_step

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh, survey
+from runbook_lib import survey
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import mesh
 from runbook_lib.errors import CallError, PlanError, PrerequisiteError, StalePlanError
 from runbook_lib.plan import Plan, holds
 from tests.scenes import MESH, ROUTE, change, fact, open_at, open_local, reopen, route, somebody, weights, writes

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Series
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import mesh
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.publisher import Grain, Publisher

@@ -220,7 +220,7 @@ class Meshed:
 
     def put_weights(self, canary: int) -> float:
         """Write the canary's weight on the route, and return when the answer came (seconds since 1970)."""
-        from runbook_lib.mesh_spec import route_spec
+        from runbook_lib.engines.appmesh.spec import route_spec
         from runbook_lib.plan import stated
 
         p = self.parameters
@@ -287,8 +287,8 @@ def make_client(mesh: Any, p: Any, service: str) -> Any:
 
 def create_services(p: Any, client: Callable[[str], Any]) -> None:
     """Create the mesh's resources, then the services."""
+    from runbook_lib.engines.appmesh.spec import Lifecycle, desired
     from runbook_lib.local import world
-    from runbook_lib.mesh_spec import Lifecycle, desired
     from runbook_lib.plan import stated
 
     done = set()

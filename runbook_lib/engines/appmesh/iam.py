@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from runbook_lib.aws.session import Session
-from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
+from runbook_lib.engines.appmesh.spec import Lifecycle, fitting, node_arn, partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
 

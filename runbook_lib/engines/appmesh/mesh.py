@@ -16,9 +16,19 @@ from typing import Any
 
 from runbook_lib.aws.cloudwatch import Counted, Series
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh.spec import (
+    SPEC_OF,
+    Lifecycle,
+    Resource,
+    created,
+    desired,
+    fitting,
+    tags,
+    targets,
+    updated,
+)
 from runbook_lib.envoy_image import tag_version
 from runbook_lib.errors import CallError, PlanError
-from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, fitting, tags, targets, updated
 from runbook_lib.parameters.model import Match, Parameters
 from runbook_lib.plan import (
     Call,
