@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "apply": ("apply", "keep_or_put_back"),
+    "aws.applying": ("apply", "keep_or_put_back"),
     "checks": ("check_environment", "require_checks"),
     "gates": (
         "evidence_for_removal",
@@ -23,11 +23,12 @@ HOMES = {
         "evidence_for_step",
         "evidence_of_path",
     ),
+    "engines.appmesh.engine": ("plan_permissions", "plan_sidecars"),
     "history": ("read_history",),
     "plan": ("clear",),
-    "session": ("open_session",),
+    "aws.session": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
-    "show": (
+    "display.show": (
         "show_changes",
         "show_checks",
         "show_credentials",
@@ -49,7 +50,7 @@ HOMES = {
     ),
     "survey": ("survey",),
     "undo": ("plan_undo",),
-    "widgets": ("follow_shift", "show_progress", "weights_panel"),
+    "display.panel": ("follow_shift", "show_progress", "weights_panel"),
 }
 HOME_OF = {word: home for home, words in HOMES.items() for word in words}
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from runbook_lib import apply, clear, survey
+from runbook_lib import apply, clear, plan_permissions, plan_sidecars, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import (
     CallError,
     ForeignChangeError,
@@ -19,7 +20,6 @@ from runbook_lib.errors import (
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane import InMemoryLauncher, Task, TaskState
 from runbook_lib.plan import Answer, Call, Inverse, Plan, Reading, Wait
-from runbook_lib.session import Session
 from tests.scenes import (
     ROUTE,
     Clock,
@@ -338,8 +338,8 @@ PENDING: TaskState = {"status": "PENDING", "health": {}}
 
 def sidecars(session: Session) -> None:
     found = survey(session)
-    change(session, found.plan_permissions(), fact("earlier steps"))
-    plan = survey(session).plan_sidecars()
+    change(session, plan_permissions(found), fact("earlier steps"))
+    plan = plan_sidecars(survey(session))
     apply(session, clear(plan, *(fact(need) for need in plan.needs)))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import RolledBack
 from runbook_lib.rollback import Back, roll_back
-from runbook_lib.session import Session
 from tests.live import CANARY, STABLE, Sky, again, ending, under_sky
 from tests.scenes import ROUTE, route, somebody, writes
 

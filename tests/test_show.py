@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_steps, show, survey
+from runbook_lib import plan_steps, survey
 from runbook_lib.checks import Check
+from runbook_lib.display import show
+from runbook_lib.display.show import Banner, Table, Words, plan_rows
+from runbook_lib.engines.appmesh import iam
 from runbook_lib.forecast import forecast_load
 from runbook_lib.history import History
 from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
-from runbook_lib.show import Banner, Table, Words, plan_rows
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
 from tests.test_film import contrast
 
@@ -311,7 +313,8 @@ def test_credentials_show_who_signs(shown: Callable[[], str]) -> None:
 
 def test_a_service_for_which_nobody_signs_comes_first(shown: Callable[[], str]) -> None:
     found = survey(open_at("plain"))
-    found.credentials[-1] = replace(found.credentials[-1], role="")
+    credentials = iam.who_signs(found)
+    credentials[-1] = replace(credentials[-1], role="")
     show.show_credentials(found)
     assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "nobody"]
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge
-from runbook_lib.parameters import VerdictRule
+from runbook_lib.parameters.model import VerdictRule
 from runbook_lib.plan import Evidence
 from runbook_lib.shift.counts import LATE_PERIODS, PICTURED
 from runbook_lib.shift.step import (
@@ -41,7 +42,6 @@ from runbook_lib.shift.step import (
     start_watch,
     too_long_blind,
 )
-from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
 
 STABLE, CANARY = "serviceB", "serviceBv2"

@@ -11,7 +11,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from runbook_lib import parameters, record, unattended
+from runbook_lib import parameters, record
+from runbook_lib.command import unattended
 from runbook_lib.errors import ParametersError
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
 from tests.test_door_in_use import modes

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import tallies
-from runbook_lib.parameters import VerdictRule
+from runbook_lib.parameters.model import VerdictRule
 from runbook_lib.proof import Shares
-from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample, Tally
 
 __all__ = ["LATE_PERIODS", "PICTURED", "Counts", "Span", "start_counting"]

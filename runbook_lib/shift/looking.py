@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runbook_lib import ecs, telemetry
 from runbook_lib.approvals import holds
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.history import ENDED, read_attempt
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
-from runbook_lib.session import Session
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
-from runbook_lib.telemetry import Interval
 
 __all__ = ["Looking"]
 
@@ -37,7 +37,7 @@ class Looking:
         journal: Sequence[Mapping[str, Any]],
     ) -> None:
         self.session, self.shift = session, session.parameters.shift
-        self.series = found.engine.series(session.parameters)
+        self.series = found.series
         self.judge, self.journal = judge, journal
         self.earlier_holds = 0
 
@@ -47,7 +47,7 @@ class Looking:
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
-        return telemetry.read_intervals(self.session, self.series, since, until)
+        return cloudwatch.read_intervals(self.session, self.series, since, until)
 
     def tasks(self) -> Tasks:
         """Read how many tasks of both services run."""
@@ -69,12 +69,11 @@ class Looking:
 
     def alarms(self) -> dict[str, str]:
         """Read the state of the file's alarms."""
-        return telemetry.read_alarms(self.session, self.shift.alarms)
+        return cloudwatch.read_alarms(self.session, self.shift.alarms)
 
     def oddity(self, found: Survey) -> str:
         """Return what nobody who shifts between these two services can have written."""
-        words: str = found.split.oddity((self.shift.stable, self.shift.canary))
-        return words
+        return found.split.oddity((self.shift.stable, self.shift.canary))
 
     def held_by(self) -> str:
         """Return who said hold since the shift began; no AWS is needed to see it."""

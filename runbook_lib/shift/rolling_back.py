@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from runbook_lib import telemetry
-from runbook_lib.apply import apply
+from runbook_lib.aws import cloudwatch
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import (
     CallError,
     Failed,
@@ -21,14 +23,12 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.plan import Plan, as_command, clear
-from runbook_lib.session import Session
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.step import Hold, RolledBackElsewhere, Rule, others_weights
 from runbook_lib.survey import Survey, survey
-from runbook_lib.telemetry import Interval
 
-__all__ = ["RollingBack", "wait_until_settled"]
+__all__ = ["RollingBack"]
 
 TRIES = 3  # after the first, where somebody else writes the same thing in between
 PAUSE_SECONDS = 1.0  # between two tries while AWS does not answer
@@ -74,6 +74,25 @@ class RollingBack:
                 raise self._failed(error.message, error.hint) from error
             tries += 1
 
+    def wait_until_settled(self, began: float, look: Callable[[], Counts]) -> str:
+        """Wait until traffic shows the rollback written at `began`; say what it shows.
+
+        `look` reads the newest counts. Raises RollbackError where requests go on
+        reaching the canary. That nobody could look is no failure of the rollback.
+        """
+        words, newest = "traffic has not shown it yet", None
+        most, pause = self.rule.prove_seconds, cloudwatch.pause(self.session)
+        try:
+            for _ in self.session.looks("traffic to show the rollback", most, pause):
+                newest = _newest_busy(look(), began)
+                if newest is not None and not newest.errors.canary_requests:
+                    return f"traffic is back on {self.rule.stable}"
+        except CallError as error:
+            words = f"traffic could not be looked at: {error.message}"
+        if newest is not None and newest.errors.canary_requests:
+            raise self._not_followed(newest)
+        return words
+
     def _is_back(self) -> bool:
         weights = dict(survey(self.session).split.weights)
         return weights == self.rule.weights_at(0)
@@ -111,35 +130,13 @@ class RollingBack:
         said = f"the rollback failed: {words}\nby hand:\n{by_hand}"
         return RollbackError(said, hint=hint)
 
-
-def wait_until_settled(
-    session: Session, rule: Rule, began: float, look: Callable[[], Counts]
-) -> str:
-    """Wait until traffic shows a rollback written at `began`, and say what it shows.
-
-    `look` reads the newest counts. Raises RollbackError where requests go on reaching
-    the canary. That nobody could look is no failure of the rollback.
-    """
-    words = "traffic has not shown it yet"
-    newest: Interval | None = None
-    try:
-        pause = telemetry.pause(session)
-        for _ in session.looks(
-            "traffic to show the rollback", rule.prove_seconds, pause
-        ):
-            newest = _newest_busy(look(), began)
-            if newest is not None and not newest.errors.canary_requests:
-                return f"traffic is back on {rule.stable}"
-    except CallError as error:
-        words = f"traffic could not be looked at: {error.message}"
-    if newest is not None and newest.errors.canary_requests:
+    def _not_followed(self, newest: Interval) -> RollbackError:
         got = f"{newest.errors.canary_requests} of {newest.requests} requests"
-        raise RollbackError(
-            f"the rollback was written, but after {rule.prove_seconds} s "
-            f"{rule.canary} still gets {got}",
-            hint="look at the callers' sidecars: they do not hear the change",
+        return RollbackError(
+            f"the rollback was written, but after {self.rule.prove_seconds} s "
+            f"{self.rule.canary} still gets {got}",
+            hint=self.found.engine.hints.unheard,
         )
-    return words
 
 
 def _newest_busy(counts: Counts, since: float) -> Interval | None:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
-from runbook_lib import ecs, telemetry
-from runbook_lib.apply import apply
 from runbook_lib.approvals import approval_of, ran_out, require_approval
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision, Phase, write_down
 from runbook_lib.errors import (
     CallError,
@@ -36,10 +37,9 @@ from runbook_lib.judging import error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.rollback import roll_back
-from runbook_lib.session import Session
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
-from runbook_lib.shift.rolling_back import RollingBack, wait_until_settled
+from runbook_lib.shift.rolling_back import RollingBack
 from runbook_lib.shift.step import (
     ExtendBake,
     GoOn,
@@ -439,7 +439,7 @@ class _Shift:
     def _wait_for_next_interval(self) -> None:
         """Wait until there is a whole interval that was not looked at yet."""
         most = 2 * self.rule.period_seconds
-        pause = telemetry.pause(self.session)
+        pause = cloudwatch.pause(self.session)
         for _ in self.session.looks("CloudWatch's next figures", most, pause):
             if self._data_until() > self.watch.looked_until:
                 return
@@ -522,7 +522,7 @@ class _Shift:
         return self.session.now() - (self.session.moved - self.moved)
 
     def _data_until(self) -> int:
-        return telemetry.complete_until(self.session, self._time())
+        return cloudwatch.complete_until(self.session, self._time())
 
     # How it ends before its time.
 
@@ -555,15 +555,14 @@ class _Shift:
             weights=self.shift.weights_at(0),
         )
         yield self._told(replace(failed, phase="rolled back", words=told))
-        settled = self._told(self._settled(failed))
+        settled = self._told(self._settled(failed, rolling_back))
         yield settled
         words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
         raise RolledBack(words, hint=FIX, reason=move.word)
 
-    def _settled(self, failed: Decision) -> Decision:
+    def _settled(self, failed: Decision, rolling_back: RollingBack) -> Decision:
         """Wait until traffic shows the rollback, and count the requests harmed."""
-        began = self._time()
-        words = wait_until_settled(self.session, self.rule, began, self._read_counts)
+        words = rolling_back.wait_until_settled(self._time(), self._read_counts)
         counts = self.watch.counts
         errors = counts.total("errors")
         words += f", {errors.canary_errors} request(s) harmed"
