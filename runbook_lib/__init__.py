@@ -25,7 +25,7 @@ HOMES = {
     ),
     "history": ("read_history",),
     "plan": ("clear",),
-    "aws.session": ("open_session",),
+    "opening": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
     "display.show": (
         "show_changes",

@@ -56,12 +56,13 @@ ALLOWED: dict[str, set[str]] = {
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "aws": {
-        "envoy_image", "errors", "local", "mesh_spec", "parameters", "place", "plan", "printable", "record",
+        "envoy_image", "errors", "mesh_spec", "parameters", "place", "plan", "printable", "record",
         "redaction", "task_definition", "task_form", "verdict",
     },
+    "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "mesh": {"aws", "envoy_image", "errors", "mesh_spec", "parameters", "plan"},
     "iam": {"aws", "mesh_spec", "parameters", "plan"},
-    "archive": {"aws", "errors", "parameters", "plan", "record"},
+    "archive": {"aws", "errors", "opening", "parameters", "plan", "record"},
     "approvals": {"aws", "errors", "plan", "record"},
     "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"aws", "iam", "mesh", "mesh_spec", "parameters", "plan"},
@@ -73,7 +74,8 @@ ALLOWED: dict[str, set[str]] = {
     "watching": {"aws", "errors", "history", "record", "survey"},
     "gates": {"aws", "errors", "history", "iam", "judging", "plan", "survey", "task_definition"},
     "checks": {
-        "aws", "errors", "iam", "judging", "mesh_spec", "survey", "task_definition", "task_form", "task_lint",
+        "aws", "errors", "iam", "judging", "mesh_spec", "opening", "survey", "task_definition", "task_form",
+        "task_lint",
     },
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "errors", "forecast", "judging", "parameters", "survey"},
@@ -235,8 +237,8 @@ def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> No
     assert importers(package, list(MODULES.values())) == keepers
 
 
-def test_only_session_and_command_know_of_the_local_mesh() -> None:
-    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"aws.session", "command.cli"}
+def test_only_opening_and_the_command_know_of_the_local_mesh() -> None:
+    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"command.cli", "opening"}
 
 
 def test_only_record_touches_the_runs() -> None:
