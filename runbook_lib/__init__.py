@@ -23,6 +23,7 @@ HOMES = {
         "evidence_for_step",
         "evidence_of_path",
     ),
+    "engines.appmesh.engine": ("plan_permissions", "plan_sidecars"),
     "history": ("read_history",),
     "plan": ("clear",),
     "opening": ("open_session",),

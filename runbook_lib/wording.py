@@ -13,7 +13,7 @@ from runbook_lib.forecast import Harm
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
 
-__all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "moved", "staged", "text_of", "title_of"]
+__all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "staged", "text_of", "title_of"]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
@@ -115,12 +115,6 @@ def _own(state: Any) -> dict[str, Any]:
     """Return of a whole thing what its owner said."""
     kept = {key: value for key, value in (state or {}).items() if key not in NOT_SAID}
     return dict(kept["spec"]) if set(kept) == {"spec"} else kept
-
-
-def moved(change: Change) -> dict[str, int | None]:
-    """Return the weights that a change writes, in percent by service; None for one that gets no more of any kind."""
-    targets = [(TARGET.fullmatch(found.field), found.after) for found in change.diff]
-    return {t[1]: after["weight"] if isinstance(after, Mapping) else after for t, after in targets if t}
 
 
 def harm_words(harm: Harm, gentler: Harm | None = None) -> str:

@@ -14,6 +14,7 @@ from runbook_lib import plan_steps, survey
 from runbook_lib.checks import Check
 from runbook_lib.display import show
 from runbook_lib.display.show import Banner, Table, Words, plan_rows
+from runbook_lib.engines.appmesh import iam
 from runbook_lib.forecast import forecast_load
 from runbook_lib.history import History
 from runbook_lib.parameters import load
@@ -312,7 +313,8 @@ def test_credentials_show_who_signs(shown: Callable[[], str]) -> None:
 
 def test_a_service_for_which_nobody_signs_comes_first(shown: Callable[[], str]) -> None:
     found = survey(open_at("plain"))
-    found.credentials[-1] = replace(found.credentials[-1], role="")
+    credentials = iam.who_signs(found)
+    credentials[-1] = replace(credentials[-1], role="")
     show.show_credentials(found)
     assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "nobody"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_undo, survey
+from runbook_lib import plan_permissions, plan_sidecars, plan_undo, survey
 from runbook_lib.plan import Answer, Difference, Plan
 from runbook_lib.wording import counted, fields_of, lines_of, text_of, title_of
 from tests.scenes import NOTEBOOKS, one, open_at
@@ -81,7 +81,7 @@ def every_plan() -> Iterator[Plan]:
     plain = survey(open_at("plain"))
     yield from (plain.plan_resources(step) for step in ("01", "02", "03"))
     routed = survey(open_at("routed"))
-    yield routed.plan_permissions() + routed.plan_sidecars()
+    yield plan_permissions(routed) + plan_sidecars(routed)
     yield survey(open_at("shifted")).plan_retirement()
     yield survey(open_at("retired")).plan_removal()[0]
     yield plan_undo(open_at("retired"), notebook=NOTEBOOKS["06"])

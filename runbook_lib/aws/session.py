@@ -124,6 +124,8 @@ class Session:
     """Asks again what a call that reads failed at, and returns the answer, or raises; None: it fails."""
     run: record.Run | None = None
     lock: FileLock | None = None
+    engine: object = None
+    """What carries the weights, where it was handed in; which it is by the parameters, `survey` knows."""
     spare: record.Spare = field(default_factory=record.Spare)
 
     @property

@@ -67,7 +67,6 @@ STYLED = {
     "<th>": "<th style='text-align:left'>",
 }
 MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL", "DONE": "✓ done", "NOT DONE": "✗ not done"}
-NO_ROUTE = "no route yet: run 03_create_router_and_routes"
 # White on a ground of its own is as readable on a dark page as on a light one.
 GROUNDS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
 
@@ -239,7 +238,7 @@ def show_split(found: Survey) -> None:
 def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> None:
     """Show the steps that are left; `found` tells the end from what has not begun."""
     if not decisions and found and found.split.state is None:
-        display(Words(NO_ROUTE, "WARN"))
+        display(Words(found.engine.hints.not_there, "WARN"))
         return
     rows = [{"step": d.words, **{name: percent(w / 100) for name, w in d.weights.items()}} for d in decisions]
     display(Table("steps left", rows))
@@ -248,7 +247,7 @@ def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> No
 def show_forecast(found: Survey) -> None:
     """Show what each step that is left can show and risks, at the last minute's traffic."""
     if found.split.state is None:
-        display(Words(NO_ROUTE, "WARN"))
+        display(Words(found.engine.hints.not_there, "WARN"))
         return
     traffic = read_traffic(found)
     ahead = [look_ahead(found, step.step, traffic) for step in plan_steps(found.session)]
@@ -330,18 +329,10 @@ def _minutes(minutes: float | None) -> str:
 
 
 def show_credentials(found: Survey) -> None:
-    """Show who signs for each service's Envoy, and whether that role may read its node; who cannot comes first."""
-    rows = [
-        {
-            "": "" if c.role else MARK["FAIL"],
-            "service": c.service,
-            "signs": c.role or "nobody",
-            "as": c.source,
-            "may read its node": "yes" if c.may_stream else "not yet",
-        }
-        for c in sorted(found.credentials, key=lambda c: c.may_stream)
-    ]
-    display(_marked("who signs for each Envoy", rows))
+    """Show what the engine has found out before services move; what would fail comes first."""
+    for facts in found.engine.facts(found):
+        rows = [{"": MARK[row.level] if row.level else "", **row.cells} for row in facts.rows]
+        display(_marked(facts.caption, rows))
 
 
 def _marked(caption: str, rows: Iterable[dict[str, str]]) -> Table:
@@ -386,7 +377,7 @@ def show_resources(found: Survey, step: str) -> None:
     """Show which of one notebook's resources are there, what is missing first."""
     keys = sorted((c for c in found.live if c in found.resources_of(step)), key=lambda c: bool(found.live[c]))
     rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
-    display(Table(staged(found.parameters.mesh.name, found.stage), rows))
+    display(Table(staged(found.engine.title(found.parameters), found.stage), rows))
 
 
 def show_kept(kept: Iterable[str]) -> None:
@@ -405,7 +396,7 @@ def show_names(found: Survey) -> None:
 
 
 def show_review(found: Survey) -> None:
-    """Show everything the mesh holds in one table (the tutorial's step 4); what is not as the parameters say first."""
+    """Show every resource of the engine in one table (tutorial, step 4); what is not as the parameters say first."""
     changes = {change.name: change for step in ("01", "02", "03") for change in found.plan_resources(step)}
     rows = [
         {

@@ -399,6 +399,11 @@ class Parameters(Strict):
         return self.target == "local"
 
     @property
+    def carrier(self) -> str:
+        """The name of what carries the weights: a lock, a run and a record belong to it."""
+        return f"App Mesh {self.mesh.name}, route {self.router}/{self.route}"
+
+    @property
     def router(self) -> str:
         """The router under shift."""
         return self.virtual_services[self.shift.name].router or ""

@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.aws.session import Session
-from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
+from runbook_lib.aws import ecs
+from runbook_lib.aws.naming import fitting, partition
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.appmesh.spec import node_arn
+from runbook_lib.engines.protocol import Finding, Look
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
-
-__all__ = [
-    "Credentials",
-    "evidence",
-    "lacking_traces",
-    "plan_credentials",
-    "plan_credentials_end",
-    "policy",
-    "read_credentials",
-    "role_arns",
-]
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, turned
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"
@@ -50,12 +43,33 @@ class Credentials:
     attached: Sequence[str] = ()
 
 
-def read_credentials(session: Session, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
+def who_signs(look: Look) -> list[Credentials]:
+    """Return who signs for each service that is there, as this look found it."""
+    return look.once(_who_signs)
+
+
+def _who_signs(look: Look) -> list[Credentials]:
+    there = {name: found.definition for name, found in look.running.items() if found.state}
+    return read_credentials(look.session, there)
+
+
+def credentials_of_retired(look: Look) -> list[Credentials]:
+    """Read who signed for services that are gone, by the newest definition of their family."""
+    last = {}
+    for name, found in look.running.items():
+        family = look.parameters.services[name].task_definition
+        definition = None if found.state else ecs.read_last_definition(look.session, family)
+        if definition:
+            last[name] = definition
+    return read_credentials(look.session, last)
+
+
+def read_credentials(session: Reads, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
     """Read, for each service's running definition, the role its Envoy signs with and whether that may stream."""
     return [_read(session, name, definition or {}) for name, definition in definitions.items()]
 
 
-def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credentials:
+def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentials:
     p = session.parameters
     role, source = _role(p, name, definition)
     if not role:
@@ -82,7 +96,7 @@ def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str,
     return "", f"none: {needs} needs a task role; name one as services.{name}.task_role"
 
 
-def _documents(session: Session, role: str) -> Iterator[tuple[str, Any]]:
+def _documents(session: Reads, role: str) -> Iterator[tuple[str, Any]]:
     for name in session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role):
         yield name, session.read(_inline(role, name))
     for attached in session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role):
@@ -131,19 +145,19 @@ def policy(p: Parameters, service: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def evidence(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Evidence:
+def finding(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Finding:
     """Return whether every Envoy will be able to sign, once `planned` is applied."""
     covered = {change.name for change in planned}
-    lacking = [
-        c
-        for c in credentials
-        if c.service not in life.retired and not c.may_stream and _streaming(p, c).name not in covered
-    ]
+    lacking = [c for c in _needing(life, credentials) if _streaming(p, c).name not in covered]
     if not lacking:
-        return Evidence("credentials", True, "every Envoy can sign")
+        return Finding(True, "every Envoy can sign")
     words = [f"{c.service}: {_lack(c)}" for c in lacking]
     hints = [_hint(p, c) for c in lacking]
-    return Evidence("credentials", False, "; ".join(words), "; ".join(hints))
+    return Finding(False, "; ".join(words), "; ".join(hints))
+
+
+def _needing(life: Lifecycle, credentials: Sequence[Credentials]) -> list[Credentials]:
+    return [c for c in credentials if c.service not in life.retired and not c.may_stream]
 
 
 def _lack(c: Credentials) -> str:
@@ -185,7 +199,7 @@ def _streaming(p: Parameters, c: Credentials) -> Change:
     return _put(c, policy_name(p, c.service), policy(p, c.service))
 
 
-def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -> Plan:
+def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> Plan:
     """Plan the end of the policies the runbook put on roles: those that carry its name, or that its mark names."""
     p = session.parameters
     changes: dict[str, Change] = {}  # by name: services may share a role
