@@ -26,7 +26,7 @@ HOMES = {
     "engines.appmesh.engine": ("plan_permissions", "plan_sidecars"),
     "history": ("read_history",),
     "plan": ("clear",),
-    "aws.session": ("open_session",),
+    "opening": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
     "display.show": (
         "show_changes",

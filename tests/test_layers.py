@@ -57,12 +57,13 @@ ALLOWED: dict[str, set[str]] = {
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "aws": {
-        "errors", "local", "parameters", "place", "plan", "printable", "record", "redaction", "task_form", "verdict",
+        "errors", "parameters", "place", "plan", "printable", "record", "redaction", "task_form", "verdict",
     },
+    "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
         "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form", "task_lint",
     },
-    "archive": {"aws", "errors", "parameters", "plan", "record"},
+    "archive": {"aws", "errors", "opening", "parameters", "plan", "record"},
     "approvals": {"aws", "errors", "plan", "record"},
     "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
@@ -73,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "history": {"approvals", "aws", "engines", "judging", "parameters", "plan", "record", "survey", "verify"},
     "watching": {"aws", "errors", "history", "record", "survey"},
     "gates": {"aws", "engines", "history", "judging", "plan", "survey"},
-    "checks": {"aws", "engines", "errors", "judging", "survey"},
+    "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "engines", "errors", "forecast", "judging", "parameters", "survey"},
     "decision": {"aws"},
@@ -305,8 +306,8 @@ def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> No
     assert importers(package, list(MODULES.values())) == keepers
 
 
-def test_only_session_and_command_know_of_the_local_mesh() -> None:
-    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"aws.session", "command.cli"}
+def test_only_opening_and_the_command_know_of_the_local_mesh() -> None:
+    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"command.cli", "opening"}
 
 
 def test_only_record_touches_the_runs() -> None:
