@@ -12,10 +12,10 @@ from typing import Literal
 
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.identity import utc
-from runbook_lib.aws.session import ignored
 from runbook_lib.engines.protocol import Check
 from runbook_lib.errors import GateError
 from runbook_lib.judging import error_judge
+from runbook_lib.opening import ignored
 from runbook_lib.survey import Survey
 
 __all__ = ["Check", "check_environment", "require_checks"]

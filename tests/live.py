@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from runbook_lib import gates, parameters, plan_permissions, plan_sidecars, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.cloudwatch import Series
-from runbook_lib.aws.session import Session, open_session
+from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
 from runbook_lib.decision import Decision
 from runbook_lib.engines.appmesh import engine as mesh
@@ -35,6 +35,7 @@ from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.paths import cluster_folder
+from runbook_lib.opening import open_session
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.shift import shift_traffic
@@ -328,7 +329,7 @@ class Live:
         found = survey(session)
         if number == "04":
             permissions, plan = plan_permissions(found), plan_sidecars(found)
-            evidence = gates.evidence_for_sidecars(found, plan)
+            evidence = gates.evidence_for_services(found, plan)
             apply(session, clear(permissions, *gates.evidence_for_step(found, permissions)))
         elif number == "06":
             plan = found.plan_retirement()

@@ -57,12 +57,13 @@ ALLOWED: dict[str, set[str]] = {
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
     "aws": {
-        "errors", "local", "parameters", "place", "plan", "printable", "record", "redaction", "task_form", "verdict",
+        "errors", "parameters", "place", "plan", "printable", "record", "redaction", "task_form", "verdict",
     },
+    "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
         "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form", "task_lint",
     },
-    "archive": {"aws", "errors", "parameters", "plan", "record"},
+    "archive": {"aws", "errors", "opening", "parameters", "plan", "record"},
     "approvals": {"aws", "errors", "plan", "record"},
     "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
@@ -75,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "watching": {"aws", "errors", "history", "record", "survey"},
     "gates": {"aws", "engines", "history", "judging", "plan", "survey"},
-    "checks": {"aws", "engines", "errors", "judging", "survey"},
+    "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "engines", "errors", "forecast", "judging", "parameters", "survey"},
     "decision": {"aws"},
@@ -115,12 +116,9 @@ LOCAL_MESH = re.compile(r"(?i)local ?mesh")  # the name of the local AWS
 AWS_OWN = {"loadBalancers", "APPMESH_"}  # AWS's own names elsewhere: of an ECS service, of variables that are no secret
 STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "__init__": "words of App Mesh's own notebooks",
-    "aws.cloud_map": "parameters' virtual_services are the names callers dial",
     "aws.naming": "the tag's value is what it is on resources that exist",
     "command.cli": "the local mesh's faults and sidecars, and one hint",
-    "display.show": "show_sidecars, a word of notebooks 04 and 90",
     "envoy_image": "parameters check the file's image; it moves with App Mesh's parameters",
-    "gates": "evidence_for_sidecars, a word of notebook 04",
     "judging": "the hint for protocols that nobody counts",
     "parameters.checks": "App Mesh's parameters are still among all others",
     "parameters.loading": "a note on the case of names",
@@ -130,7 +128,6 @@ STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "task_form": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
     "task_lint": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
     "task_memory": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
-    "wording": "stages and weights are still worded for a route",
 }
 
 
@@ -311,8 +308,8 @@ def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> No
     assert importers(package, list(MODULES.values())) == keepers
 
 
-def test_only_session_and_command_know_of_the_local_mesh() -> None:
-    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"aws.session", "command.cli"}
+def test_only_opening_and_the_command_know_of_the_local_mesh() -> None:
+    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"command.cli", "opening"}
 
 
 def test_only_record_touches_the_runs() -> None:

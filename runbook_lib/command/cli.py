@@ -25,11 +25,12 @@ from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
 from runbook_lib.aws.applying import apply
-from runbook_lib.aws.session import Session, ignored, open_session, world_of
+from runbook_lib.aws.session import Session
 from runbook_lib.command.progress import telling
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
+from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.outlook import harms_of, judge_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
