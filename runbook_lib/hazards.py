@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from runbook_lib.approvals import holds
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
-from runbook_lib.history import ENDED, read_attempt
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
+from runbook_lib.runs.approvals import holds
+from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from runbook_lib.approvals import approval_of, ran_out, require_approval
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.cloudwatch import Interval
@@ -36,12 +35,13 @@ from runbook_lib.errors import (
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
-from runbook_lib.history import read_attempt
 from runbook_lib.judging import counts_of, error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.rollback import roll_back
+from runbook_lib.runs.approvals import approval_of, ran_out, require_approval
+from runbook_lib.runs.history import read_attempt
 from runbook_lib.survey import Survey, survey
 from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Judgement, judge_all
