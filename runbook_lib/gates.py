@@ -13,7 +13,7 @@ from functools import partial
 
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.series import Series
-from runbook_lib.engines.protocol import Before, Gate
+from runbook_lib.engines.protocol import Before, Gate, Idle
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.history import doubt
@@ -22,8 +22,8 @@ from runbook_lib.survey import Survey, survey
 __all__ = [
     "evidence_for_removal",
     "evidence_for_retirement",
+    "evidence_for_services",
     "evidence_for_shift",
-    "evidence_for_sidecars",
     "evidence_for_step",
     "evidence_of_path",
 ]
@@ -43,7 +43,7 @@ def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
     return (_earlier(found, plan.assumed), *_engines_own(found, "resources", plan))
 
 
-def evidence_for_sidecars(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
+def evidence_for_services(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
     """Return whether services could run behind the engine, and callers would be answered there."""
     return (_earlier(found, plan.assumed), *_engines_own(found, "services", plan))
 
@@ -208,19 +208,14 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
     are counted in the same window and in the same way.
     """
     session, p, name = found.session, found.parameters, "stable is quiet"
-    stable, canary, seconds = p.shift.stable, p.shift.canary, p.retirement.quiet_seconds
+    stable, canary = p.shift.stable, p.shift.canary
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
     if found.running[stable].state is None:  # this notebook was cut short behind its end
         return Evidence(name, True, f"{stable} has no ECS service any more")
     idle = found.engine.idle(found)
-    most = seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
-    still_carries = bool(found.split.weights.get(stable, 0))  # then waiting cannot help
-    for _ in session.looks(f"{stable} to be quiet for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
-        requests, witnessed = _recent(found, idle.stable), _recent(found, idle.witness)
-        shown = witnessed and not requests
-        if shown or still_carries or not session.applies or not waits:
-            break
+    seconds = max(p.retirement.quiet_seconds, idle.least_seconds)
+    requests, witnessed = _awaited_silence(found, idle, seconds, waits=waits)
     if not witnessed:
         words = f"nothing is counted: {canary} had no request in the last {seconds} s either"
         return _claim(found, name, False, words, idle.uncounted_hint)
@@ -230,12 +225,25 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
     return _claim(found, name, requests == 0, words, idle.called_hint)
 
 
-def _recent(found: Survey, series: Iterable[Series]) -> int:
-    """Count the requests of the last seconds in which nobody may have called."""
+def _awaited_silence(found: Survey, idle: Idle, seconds: int, *, waits: bool) -> tuple[int, int]:
+    """Wait until stable is silent, and return its requests and the witness's of the last seconds."""
+    session, p = found.session, found.parameters
+    stable = p.shift.stable
+    most = seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
+    still_carries = bool(found.split.weights.get(stable, 0))  # then waiting cannot help
+    for _ in session.looks(f"{stable} to be quiet for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
+        requests, witnessed = _recent(found, idle.stable, seconds), _recent(found, idle.witness, seconds)
+        silent = witnessed and not requests
+        if silent or still_carries or not session.applies or not waits:
+            break
+    return requests, witnessed
+
+
+def _recent(found: Survey, series: Iterable[Series], seconds: int) -> int:
+    """Count the requests of the last seconds that are complete by now."""
     session = found.session
     until = cloudwatch.complete_until(session, session.now())
-    since = until - found.parameters.retirement.quiet_seconds
-    return sum(cloudwatch.read_requests(session, one, since, until) for one in series)
+    return sum(cloudwatch.read_requests(session, one, until - seconds, until) for one in series)
 
 
 def evidence_of_path(found: Survey) -> Evidence:

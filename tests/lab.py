@@ -23,7 +23,7 @@ import nbformat
 from runbook_lib import (
     apply,
     clear,
-    evidence_for_sidecars,
+    evidence_for_services,
     evidence_for_step,
     open_session,
     plan_permissions,
@@ -141,7 +141,7 @@ def mesh_the_services() -> Session:
         found = survey(session)
         if number == "04":
             plan = plan_permissions(found) + plan_sidecars(found)
-            apply(session, clear(plan, *evidence_for_sidecars(found, plan)))
+            apply(session, clear(plan, *evidence_for_services(found, plan)))
         else:
             plan = found.plan_resources(number)
             apply(session, clear(plan, *evidence_for_step(found, plan)))

@@ -329,7 +329,7 @@ class Live:
         found = survey(session)
         if number == "04":
             permissions, plan = plan_permissions(found), plan_sidecars(found)
-            evidence = gates.evidence_for_sidecars(found, plan)
+            evidence = gates.evidence_for_services(found, plan)
             apply(session, clear(permissions, *gates.evidence_for_step(found, permissions)))
         elif number == "06":
             plan = found.plan_retirement()

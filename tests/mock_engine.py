@@ -134,6 +134,7 @@ class MockEngine:
     own: Mapping[Before, tuple[Gate, ...]] = field(default_factory=dict)
     what_counts: Counted = COUNTS
     blind: str = ""
+    least_seconds: int = 0
     refers: tuple[str, ...] = ()
     found: tuple[Check, ...] = ()
     notebooks: Mapping[str, str] = field(default_factory=lambda: {"03": "03_divide", "05": "05_shift_traffic"})
@@ -279,6 +280,7 @@ class MockEngine:
             stable=series[shift.stable]["requests"],
             witness=series[shift.canary]["requests"],
             blind=self.blind,
+            least_seconds=self.least_seconds,
             uncounted_hint="let somebody call",
             blind_hint="let it see",
             called_hint="find who calls",

@@ -24,7 +24,7 @@ from botocore.config import Config
 from runbook_lib import (
     apply,
     clear,
-    evidence_for_sidecars,
+    evidence_for_services,
     evidence_for_step,
     open_session,
     parameters,
@@ -186,7 +186,7 @@ def step(session: Session, number: str) -> list[Any]:
         made = change(session, plan, *evidence_for_step(found, plan))
         found = survey(session)
         plan = plan_sidecars(found)
-        return made + change(session, plan, *evidence_for_sidecars(found, plan))
+        return made + change(session, plan, *evidence_for_services(found, plan))
     if number == "05":
         return [made for weight in session.parameters.shift.steps for made in shift(session, weight)]
     plan = found.plan_retirement()

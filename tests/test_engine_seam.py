@@ -240,6 +240,11 @@ def test_what_would_not_see_requests_is_no_evidence_of_silence() -> None:
     assert (evidence.holds, evidence.found, evidence.hint) == (False, "the mock sees half of it", "let it see")
 
 
+def test_stable_is_silent_for_as_long_as_the_engine_needs() -> None:
+    evidence = quiet(retiring(engine=MockEngine(least_seconds=120)))
+    assert evidence.found == "no request(s) in the last 120 s, while serviceBv2's are counted"
+
+
 @pytest.mark.parametrize(
     ("refers", "holds", "words"),
     [((), True, "only its own division"), (("rule of others",), False, "rule of others")],

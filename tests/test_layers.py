@@ -109,12 +109,9 @@ LOCAL_MESH = re.compile(r"(?i)local ?mesh")  # the name of the local AWS
 AWS_OWN = {"loadBalancers", "APPMESH_"}  # AWS's own names elsewhere: of an ECS service, of variables that are no secret
 STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "__init__": "words of App Mesh's own notebooks",
-    "aws.cloud_map": "parameters' virtual_services are the names callers dial",
     "aws.naming": "the tag's value is what it is on resources that exist",
     "command.cli": "the local mesh's faults and sidecars, and one hint",
-    "display.show": "show_sidecars, a word of notebooks 04 and 90",
     "envoy_image": "parameters check the file's image; it moves with App Mesh's parameters",
-    "gates": "evidence_for_sidecars, a word of notebook 04",
     "judging": "the hint for protocols that nobody counts",
     "parameters.checks": "App Mesh's parameters are still among all others",
     "parameters.loading": "a note on the case of names",
@@ -125,7 +122,6 @@ STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "task_form": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
     "task_lint": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
     "task_memory": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
-    "wording": "stages and weights are still worded for a route",
 }
 
 

@@ -45,10 +45,24 @@ def fields(*found: Difference, **more: Any) -> list[str]:
     return fields_of(one(diff=found, **more))
 
 
-def test_a_weight_is_its_services() -> None:
-    target = "spec.http2Route.action.weightedTargets[two]"
+@pytest.mark.parametrize(
+    ("target", "whole"),
+    [
+        ("spec.http2Route.action.weightedTargets[two]", {"virtualNode": "two", "weight": 5}),
+        ("targets[two]", {"service": "two", "weight": 5}),
+    ],
+)
+def test_a_weight_is_its_services_whatever_carries_it(target: str, whole: dict[str, Any]) -> None:
     assert fields(Difference(f"{target}.weight", 0, 25)) == ["two: 0 → 25"]
-    assert fields(Difference(target, {"virtualNode": "two", "weight": 5}, None)) == ["two: 5 → –"]
+    assert fields(Difference(target, whole, None)) == ["two: 5 → –"]
+    assert text_of([whole]) == "[two: 5]"
+
+
+def test_an_item_without_a_weight_keeps_its_place() -> None:
+    assert fields(Difference("containers[two].cpu", 1, 2)) == ["containers[two].cpu: 1 → 2"]
+    assert fields(Difference("backends[two]", None, {"name": "two", "port": 1})) == [
+        "backends[two]: – → {name: two, port: 1}"
+    ]
 
 
 def test_a_whole_thing_is_said_field_by_field_without_what_aws_put_there() -> None:

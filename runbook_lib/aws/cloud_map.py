@@ -44,8 +44,8 @@ def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
 
 def read_names(session: Reads) -> dict[str, Registered]:
     """Read every name of the parameters that callers may dial: hostnames and virtual services."""
-    p, services = session.parameters, _services(session)
-    names = dict.fromkeys([*p.virtual_services, *(s.hostname for s in p.services.values())])
+    services = _services(session)
+    names = session.parameters.names
     return {name: _registered(session, name, services.get(name, {})) for name in names}
 
 

@@ -30,7 +30,7 @@ from runbook_lib.runs.history import History
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.watching import unwatched
-from runbook_lib.wording import counted, fields_of, harm_words, lines_of, staged, text_of, title_of
+from runbook_lib.wording import counted, fields_of, harm_words, lines_of, said_of, staged, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -52,10 +52,10 @@ __all__ = [
     "show_resources",
     "show_review",
     "show_session",
-    "show_sidecars",
     "show_split",
     "show_steps",
     "show_steps_taken",
+    "show_tasks",
     "show_topology",
 ]
 
@@ -227,7 +227,7 @@ def show_checks(checks: Iterable[Any]) -> None:
 def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
     rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in found.split.weights.items()]
-    display(Table(staged(found.parameters.shift.name, found.stage), rows))
+    display(Table(staged(found.parameters.shift.name, found.stage, found.split.kind), rows))
     shift = found.parameters.shift
     if words := found.split.oddity((shift.stable, shift.canary)):
         display(Words(words, "WARN"))
@@ -357,7 +357,7 @@ def show_history(history: History) -> None:
     show_drawing(timeline.drawn(history))
 
 
-def show_sidecars(found: Survey) -> None:
+def show_tasks(found: Survey) -> None:
     """Show each task: its service, revision, and the health of its containers; those that are not well first."""
     rows = [_task(found, task) for task in found.tasks]
     display(_marked("tasks", sorted(rows, key=lambda row: row["service"])))
@@ -377,7 +377,7 @@ def show_resources(found: Survey, step: str) -> None:
     """Show which of one notebook's resources are there, what is missing first."""
     keys = sorted((c for c in found.live if c in found.resources_of(step)), key=lambda c: bool(found.live[c]))
     rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
-    display(Table(staged(found.engine.title(found.parameters), found.stage), rows))
+    display(Table(staged(found.engine.title(found.parameters), found.stage, found.split.kind), rows))
 
 
 def show_kept(kept: Iterable[str]) -> None:
@@ -402,7 +402,7 @@ def show_review(found: Survey) -> None:
         {
             "": MARK["WARN"] if key in changes else "",
             "resource": key,
-            "spec": "\n".join(lines_of(state["spec"])) or "–" if state else "not there",
+            "spec": "\n".join(lines_of(said_of(state))) or "–" if state else "not there",
             "the parameters say": "\n".join(fields_of(changes[key])) if key in changes else "the same",
         }
         for key, state in found.live.items()

@@ -229,13 +229,15 @@ class Idle:
 
     `witness` is counted in the same way and by the same as `stable`, and gets traffic: that
     it is counted shows that `stable`'s silence is no lack of metrics. `blind` says why
-    `stable` would miss requests, "" where it counts them all. Each `_hint` is for the case
-    that is named: nothing is counted at all, it is blind, it is still called.
+    `stable` would miss requests, "" where it counts them all. Stable must be silent for
+    `least_seconds`, where that is longer than the parameters say. Each `_hint` is for the
+    case that is named: nothing is counted at all, it is blind, it is still called.
     """
 
     stable: tuple[Series, ...]
     witness: tuple[Series, ...]
     blind: str = ""
+    least_seconds: int = 0
     uncounted_hint: str = ""
     blind_hint: str = ""
     called_hint: str = ""
