@@ -17,7 +17,8 @@ from runbook_lib.aws.naming import partition, tags
 from runbook_lib.engines.protocol import Target
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters.model import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
-from runbook_lib.plan import Default, empty, merged, stated
+from runbook_lib.plan import Default, merged, stated
+from runbook_lib.plan.states import empty
 
 LIMITS = ("timeout", "http", "http2", "grpc", "tcp")
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
