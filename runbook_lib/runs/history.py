@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from runbook_lib import record
-from runbook_lib.approvals import ENDED
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Engine
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import TAKES_BACK
+from runbook_lib.runs.approvals import ENDED
+from runbook_lib.runs.verify import rejudged
 from runbook_lib.survey import survey
-from runbook_lib.verify import rejudged
+from runbook_lib.verdict import Judgement
 
 __all__ = ["ENDED", "History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
 
@@ -65,7 +69,7 @@ def read_history(session: Session) -> History:
     written = [d["at"] for d in events if d["phase"] == "written" and d["at"]]
     seen: list[Interval] = []
     if written and session.connection.carries_traffic:
-        series = survey(session).engine.series(p)
+        series = survey(session).series
         last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
         until = min(cloudwatch.complete_until(session, session.now()), last)
         seen = cloudwatch.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
@@ -120,11 +124,20 @@ def doubt(session: Session) -> str:
         return f"its PASS at {step} % was for weights that were undone, or that somebody else has written since"
     if wrong := run.faults():
         return f"the record of its PASS is not as it was written: {wrong[0]}"
-    judged = next((line for line in reversed(_before(run, last)) if line["event"] == "judged"), None)
-    again = rejudged(judged) if judged else None
+    again = _judged_again(_before(run, last))
     if again is None or again.outcome != "PASS":
         return f"its PASS at {step} % does not follow from the stored counts: {again.reason if again else 'none'}"
     return ""
+
+
+def _judged_again(lines: Sequence[Mapping[str, Any]]) -> Judgement | None:
+    """Judge the newest verdict among the journal's lines again; None where there is none."""
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index]["event"] == "judged":
+            with suppress(ValueError):  # counts of a long bake are missing
+                return rejudged(lines[index], lines[:index])
+            return None
+    return None
 
 
 def _before(run: record.Run, decision: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,12 +160,12 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
         return False
     found = survey(session)
     canary, carrier = session.parameters.shift.canary, asdict(found.split.reading)["call"]
-    return any(_lowers(found.engine, canary, change) for change in undone if change["reading"]["call"] == carrier)
+    return any(_lowers(engine_of(session), canary, change) for change in undone if change["reading"]["call"] == carrier)
 
 
-def _lowers(engine: Any, canary: str, change: Mapping[str, Any]) -> bool:
+def _lowers(engine: Engine, canary: str, change: Mapping[str, Any]) -> bool:
     before, after = (engine.weights_of(change[key] or None).get(canary, 0) for key in ("expected", "wanted"))
-    return bool(after < before)
+    return after < before
 
 
 def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import jmespath
 
-from runbook_lib import record, undoable
+from runbook_lib import record
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
-from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
     TAKEN_BACK,
     TAKES_BACK,
@@ -32,7 +32,7 @@ from runbook_lib.plan import (
     told,
 )
 from runbook_lib.record import Run
-from runbook_lib.survey import survey
+from runbook_lib.runs import undoable
 
 __all__ = ["plan_undo"]
 
@@ -83,7 +83,7 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
     try:
         if run:
             run.require_whole(UNDO)
-            _require_ours(session.parameters, run)
+            _require_ours(session, run)
         made = _part(_made(run.lines() if run else ()), notebook)
         changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
     except (PlanError, RecordError) as error:
@@ -129,11 +129,11 @@ def _part(made: Iterable[Made], notebook: str) -> list[Made]:
     return part
 
 
-def _require_ours(p: Parameters, run: Run) -> None:
+def _require_ours(session: Session, run: Run) -> None:
     """Refuse a record that asks for what no planner could have asked for, by the line, before any call."""
     for number, line in enumerate(run.lines(), 1):
         try:
-            wrong = _obstacle(p, line)
+            wrong = _obstacle(session, line)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             wrong = f"it is no change of this product ({type(error).__name__}: {error})"
         if wrong:
@@ -143,15 +143,17 @@ def _require_ours(p: Parameters, run: Run) -> None:
             )
 
 
-def _obstacle(p: Parameters, line: Mapping[str, Any]) -> str:
+def _obstacle(session: Session, line: Mapping[str, Any]) -> str:
     if line["event"] not in ("intended", "observed"):
         return ""
     change = _revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else _revived(line["inverse"])
-    wrong = undoable.obstacle(p, inverse) if inverse else ""
+    own = engine_of(session).undoable
+    wrong = undoable.obstacle(session.parameters, own, inverse) if inverse else ""
     if change and not wrong:
         readings = [change.reading, *(wait.reading for wait in (*change.ready, *change.waits))]
-        wrong = next(filter(None, map(undoable.obstacle_to_reading, readings)), "")
+        obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
+        wrong = next(filter(None, obstacles), "")
     return wrong
 
 
@@ -304,7 +306,7 @@ def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, 
     Raises PlanError where it would raise the canary's weight. What comes back from nothing comes with all
     traffic on stable; where stable is retired, on the survivor.
     """
-    p, engine = session.parameters, survey(session).engine
+    p, engine = session.parameters, engine_of(session)
     stable, canary = p.shift.stable, p.shift.canary
     if change.reading.call != engine.split_reading(p).call:
         return change, False

@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.aws.session import Session
-from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
+from runbook_lib.aws import ecs
+from runbook_lib.aws.naming import fitting, partition
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.appmesh.spec import node_arn
+from runbook_lib.engines.protocol import Finding, Look
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
-
-__all__ = [
-    "Credentials",
-    "evidence",
-    "lacking_traces",
-    "plan_credentials",
-    "plan_credentials_end",
-    "policy",
-    "read_credentials",
-    "role_arns",
-]
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, turned
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"
@@ -50,46 +43,93 @@ class Credentials:
     attached: Sequence[str] = ()
 
 
-def read_credentials(session: Session, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
+def who_signs(look: Look) -> list[Credentials]:
+    """Return who signs for each service that is there, as this look found it."""
+    return look.once(_who_signs)
+
+
+def _who_signs(look: Look) -> list[Credentials]:
+    there = {name: found.definition for name, found in look.running.items() if found.state}
+    return read_credentials(look.session, there)
+
+
+def credentials_of_retired(look: Look) -> list[Credentials]:
+    """Read who signed for services that are gone, by the newest definition of their family."""
+    last = {}
+    for name, found in look.running.items():
+        family = look.parameters.services[name].task_definition
+        definition = None if found.state else ecs.read_last_definition(look.session, family)
+        if definition:
+            last[name] = definition
+    return read_credentials(look.session, last)
+
+
+def read_credentials(session: Reads, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
     """Read, for each service's running definition, the role its Envoy signs with and whether that may stream."""
     return [_read(session, name, definition or {}) for name, definition in definitions.items()]
 
 
-def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credentials:
+def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentials:
     p = session.parameters
     role, source = _role(p, name, definition)
     if not role:
         return Credentials(name, "", source)
-    get = Call("iam", "get_role", {"RoleName": role})
-    found = session.read(Reading(get, "Role.{arn: Arn, tags: Tags}", absent=("NoSuchEntity",)))
+    found = session.read(_role_reading(role))
     if found is None:
         return Credentials(name, "", f"role {role} does not exist")
-    documents = dict(_documents(session, role))
-    may_stream, may_trace = (_allows(documents.values(), act, node_arn(p, name)) for act in (STREAM, TRACE))
+    documents = {**_inline_documents(session, role), **_attached_documents(session, role)}
+    node = node_arn(p, name)
     marks = {tag["Key"] for tag in found["tags"] or []}
-    attached = tuple(policy for policy in MANAGED if _mark_key(policy) in marks)
-    return Credentials(name, role, source, found["arn"], may_stream, may_trace, tuple(documents), attached)
+    return Credentials(
+        service=name,
+        role=role,
+        source=source,
+        arn=found["arn"],
+        may_stream=_allows(documents.values(), STREAM, node),
+        may_trace=_allows(documents.values(), TRACE, node),
+        policies=tuple(documents),
+        attached=tuple(managed for managed in MANAGED if _mark_key(managed) in marks),
+    )
+
+
+def _role_reading(role: str) -> Reading:
+    get = Call("iam", "get_role", {"RoleName": role})
+    return Reading(get, "Role.{arn: Arn, tags: Tags}", absent=("NoSuchEntity",))
 
 
 def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str, str]:
-    """Choose the role: a task role always on Fargate and where EC2's metadata is blocked, else also the instance's."""
-    given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1] or p.services[name].task_role
-    if given:
-        return given, "task role"
-    if p.launch_type_of(name) == "EC2" and not p.iam.metadata_blocked and p.iam.instance_role:
+    """Choose the role, and say where it comes from.
+
+    A task role always on Fargate and where EC2's metadata is blocked, else also the
+    instance's.
+    """
+    given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1]
+    task_role = given or p.services[name].task_role
+    if task_role:
+        return task_role, "task role"
+    on_ec2 = p.launch_type_of(name) == "EC2"
+    if on_ec2 and p.iam.instance_role and not p.iam.metadata_blocked:
         return p.iam.instance_role, "instance role"
-    needs = "Fargate" if p.launch_type_of(name) == "FARGATE" else "EC2 without an instance role it can reach"
+    needs = "EC2 without an instance role it can reach" if on_ec2 else "Fargate"
     return "", f"none: {needs} needs a task role; name one as services.{name}.task_role"
 
 
-def _documents(session: Session, role: str) -> Iterator[tuple[str, Any]]:
-    for name in session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role):
-        yield name, session.read(_inline(role, name))
-    for attached in session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role):
-        arn = attached["PolicyArn"]
-        version = session.read(Reading(Call("iam", "get_policy", {"PolicyArn": arn}), "Policy.DefaultVersionId"))
-        call = Call("iam", "get_policy_version", {"PolicyArn": arn, "VersionId": version})
-        yield attached["PolicyName"], session.read(Reading(call, "PolicyVersion.Document"))
+def _inline_documents(session: Reads, role: str) -> dict[str, Any]:
+    """Read the policies that stand in a role itself, by name."""
+    names = session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role)
+    return {name: session.read(_inline(role, name)) for name in names}
+
+
+def _attached_documents(session: Reads, role: str) -> dict[str, Any]:
+    """Read the policies that are attached to a role, by name."""
+    listed = session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role)
+    return {policy["PolicyName"]: _managed_document(session, policy["PolicyArn"]) for policy in listed}
+
+
+def _managed_document(session: Reads, arn: str) -> Any:
+    newest = Reading(Call("iam", "get_policy", {"PolicyArn": arn}), "Policy.DefaultVersionId")
+    call = Call("iam", "get_policy_version", {"PolicyArn": arn, "VersionId": newest})
+    return session.read(Reading(call, "PolicyVersion.Document"))
 
 
 def _inline(role: str, name: str) -> Reading:
@@ -100,12 +140,23 @@ def _inline(role: str, name: str) -> Reading:
 def _allows(documents: Iterable[Any], action: str, resource: str) -> bool:
     """Tell what a role's policies say together: one that denies outweighs every other that allows.
 
-    Conditions are not evaluated: what is denied under one (outside of a region, say) is taken for allowed.
+    Conditions are not evaluated: what is denied under one (outside of a region, say) is
+    taken for allowed.
     """
-    statements = [s for document in documents for s in _listed((document or {}).get("Statement"))]
-    hits = [s for s in statements if _names(s.get("Action"), action) and _covers(s.get("Resource"), resource)]
-    denied = any(s["Effect"] == "Deny" and not s.get("Condition") for s in hits)
-    return any(s["Effect"] == "Allow" for s in hits) and not denied
+    allowed = False
+    for statement in _statements(documents):
+        if not (_names(statement.get("Action"), action) and _covers(statement.get("Resource"), resource)):
+            continue
+        if statement["Effect"] == "Deny" and not statement.get("Condition"):
+            return False
+        if statement["Effect"] == "Allow":
+            allowed = True
+    return allowed
+
+
+def _statements(documents: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    for document in documents:
+        yield from _listed((document or {}).get("Statement"))
 
 
 def _names(actions: Any, action: str) -> bool:
@@ -117,7 +168,9 @@ def _covers(resources: Any, resource: str) -> bool:
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def role_arns(credentials: Sequence[Credentials]) -> dict[str, str]:
@@ -131,19 +184,19 @@ def policy(p: Parameters, service: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def evidence(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Evidence:
+def finding(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Finding:
     """Return whether every Envoy will be able to sign, once `planned` is applied."""
     covered = {change.name for change in planned}
-    lacking = [
-        c
-        for c in credentials
-        if c.service not in life.retired and not c.may_stream and _streaming(p, c).name not in covered
-    ]
+    lacking = [c for c in _needing(life, credentials) if _streaming(p, c).name not in covered]
     if not lacking:
-        return Evidence("credentials", True, "every Envoy can sign")
+        return Finding(True, "every Envoy can sign")
     words = [f"{c.service}: {_lack(c)}" for c in lacking]
     hints = [_hint(p, c) for c in lacking]
-    return Evidence("credentials", False, "; ".join(words), "; ".join(hints))
+    return Finding(False, "; ".join(words), "; ".join(hints))
+
+
+def _needing(life: Lifecycle, credentials: Sequence[Credentials]) -> list[Credentials]:
+    return [c for c in credentials if c.service not in life.retired and not c.may_stream]
 
 
 def _lack(c: Credentials) -> str:
@@ -164,9 +217,11 @@ def lacking_traces(p: Parameters, credentials: Sequence[Credentials]) -> list[Cr
 
 def plan_credentials(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials]) -> Plan:
     """Plan the permission each role lacks, where the parameters let the runbook manage IAM."""
-    needing = [c for c in credentials if p.iam.manage and c.role and c.service not in life.retired]
-    once = {change.name: change for c in needing for change in _lacking(p, c)}  # services may share a role
-    return Plan("04_register_task_definitions", tuple(once.values()), needs=("earlier steps",))
+    changes: dict[str, Change] = {}  # by name: services may share a role
+    for c in credentials:
+        if p.iam.manage and c.role and c.service not in life.retired:
+            changes |= {change.name: change for change in _lacking(p, c)}
+    return Plan("04_register_task_definitions", tuple(changes.values()), needs=("earlier steps",))
 
 
 def _lacking(p: Parameters, c: Credentials) -> Iterator[Change]:
@@ -185,19 +240,29 @@ def _streaming(p: Parameters, c: Credentials) -> Change:
     return _put(c, policy_name(p, c.service), policy(p, c.service))
 
 
-def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -> Plan:
+def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> Plan:
     """Plan the end of the policies the runbook put on roles: those that carry its name, or that its mark names."""
-    p = session.parameters
     changes: dict[str, Change] = {}  # by name: services may share a role
     for c in credentials:
-        name = policy_name(p, c.service)
-        document = session.read(_inline(c.role, name)) if name in c.policies else None
-        made = [_put(c, name, document)] if document else []
-        for managed in c.attached:
-            there = managed in c.policies  # somebody may have detached it
-            made += [*([_attach(p, c, managed)] if there else []), _mark(p, c, managed)]
+        made = [*_own_policy(session, c), *_attached_by_us(session.parameters, c)]
         changes |= {change.name: turned(change) for change in made}
     return Plan("90_remove_mesh", tuple(changes.values()))
+
+
+def _own_policy(session: Reads, c: Credentials) -> Iterator[Change]:
+    """Yield the making of the policy that carries the runbook's name, where it is there."""
+    name = policy_name(session.parameters, c.service)
+    document = session.read(_inline(c.role, name)) if name in c.policies else None
+    if document:
+        yield _put(c, name, document)
+
+
+def _attached_by_us(p: Parameters, c: Credentials) -> Iterator[Change]:
+    """Yield the making of each attachment that the runbook's mark names, and of the mark."""
+    for managed in c.attached:
+        if managed in c.policies:  # somebody may have detached it
+            yield _attach(p, c, managed)
+        yield _mark(p, c, managed)
 
 
 def policy_name(p: Parameters, service: str) -> str:
