@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from runbook_lib.aws.session import Session
-from runbook_lib.chain import digest
 from runbook_lib.command import cli
 from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run, start
+from runbook_lib.record.chain import digest
+from runbook_lib.runs.verify import rejudged, steps_of, verify
 from runbook_lib.shift import counts, step
-from runbook_lib.verify import rejudged, steps_of, verify
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, route, somebody
 

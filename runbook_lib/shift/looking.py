@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runbook_lib.approvals import holds
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
-from runbook_lib.history import ENDED, read_attempt
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
+from runbook_lib.runs.approvals import holds
+from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
-from runbook_lib.approvals import approval_of, ran_out, require_approval
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
@@ -32,11 +31,12 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.gates import evidence_for_shift
-from runbook_lib.history import read_attempt
 from runbook_lib.judging import error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.rollback import roll_back
+from runbook_lib.runs.approvals import approval_of, ran_out, require_approval
+from runbook_lib.runs.history import read_attempt
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.rolling_back import RollingBack

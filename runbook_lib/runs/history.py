@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 from runbook_lib import record
-from runbook_lib.approvals import ENDED
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
@@ -22,9 +21,10 @@ from runbook_lib.engines.protocol import Engine
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import TAKES_BACK
+from runbook_lib.runs.approvals import ENDED
+from runbook_lib.runs.verify import rejudged
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Judgement
-from runbook_lib.verify import rejudged
 
 __all__ = ["ENDED", "History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
 
