@@ -159,12 +159,12 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
     if not undone:
         return False
     found = survey(session)
-    canary, carrier = session.parameters.shift.canary, asdict(found.split.reading)["call"]
-    return any(_lowers(engine_of(session), canary, change) for change in undone if change["reading"]["call"] == carrier)
+    p, carrier = session.parameters, asdict(found.split.reading)["call"]
+    return any(_lowers(engine_of(session), p, change) for change in undone if change["reading"]["call"] == carrier)
 
 
-def _lowers(engine: Engine, canary: str, change: Mapping[str, Any]) -> bool:
-    before, after = (engine.weights_of(change[key] or None).get(canary, 0) for key in ("expected", "wanted"))
+def _lowers(engine: Engine, p: Parameters, change: Mapping[str, Any]) -> bool:
+    before, after = (engine.weights_of(p, change[key] or None).get(p.shift.canary, 0) for key in ("expected", "wanted"))
     return after < before
 
 
