@@ -362,10 +362,6 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def notebooks(self) -> Mapping[str, str]:
-        """The names of its notebooks 01 to 06 by number: what plans and records are called."""
-
-    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
@@ -399,7 +395,7 @@ class Engine(Protocol):
     def read_weights(self, session: Reads) -> Split:
         """Read the same by as few calls as can be, without who was retired: for a rollback."""
 
-    def plan_split(self, split: Split, weights: Mapping[str, int], *, title: str = ..., rewrite: bool = False) -> Plan:
+    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
         """Plan these weights, by one change that keeps all else; none where they are in force.
 
         With `rewrite` they are written all the same: the rollback, rehearsed. Raises

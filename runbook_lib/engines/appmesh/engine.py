@@ -46,7 +46,6 @@ __all__ = [
     "gates",
     "hints",
     "idle",
-    "notebooks",
     "path",
     "plan_mark",
     "plan_permissions",
@@ -74,7 +73,6 @@ __all__ = [
     "weights_of",
 ]
 
-notebooks = NOTEBOOKS
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
     unheard="look at the callers' sidecars: they do not hear the change",
