@@ -159,11 +159,11 @@ class MockEngine:
     def split_reading(self, p: Parameters) -> Reading:
         return READING
 
-    def weights_of(self, state: Mapping[str, Any] | None) -> dict[str, int]:
+    def weights_of(self, p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
         targets = state["targets"] if state else []
         return shares({target["service"]: target["weight"] for target in targets})
 
-    def all_on(self, change: Change, service: str) -> Change:
+    def all_on(self, p: Parameters, change: Change, service: str) -> Change:
         targets = [
             {**target, "weight": 100 if target["service"] == service else 0} for target in change.wanted["targets"]
         ]
@@ -315,7 +315,7 @@ class MockEngine:
             **{f"pool {name}": Box(ANSWERS, (name,), there) for name in services},
             **{f"service {name}": Box(TASKS, (name, "1 of 1 run"), True) for name in services},
         }
-        after = self.weights_of(plan.changes[0].wanted) if plan.changes else look.split.weights
+        after = self.weights_of(p, plan.changes[0].wanted) if plan.changes else look.split.weights
         weights = look.split.weights
         arrows = [Arrow("caller", "name shop"), Arrow("name shop", "division shop")]
         arrows += [Arrow("division shop", f"pool {s}", weights.get(s), after.get(s)) for s in services]

@@ -383,10 +383,10 @@ class Engine(Protocol):
     def split_reading(self, p: Parameters) -> Reading:
         """Return how the state is read: by it a recorded change is known to be of the weights."""
 
-    def weights_of(self, state: Mapping[str, Any] | None) -> dict[str, int]:
+    def weights_of(self, p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
         """Return the weights that a state of it gives: undo and history compare recorded ones."""
 
-    def all_on(self, change: Change, service: str) -> Change:
+    def all_on(self, p: Parameters, change: Change, service: str) -> Change:
         """Return a change that makes it anew, with all traffic on one service: undo never raises."""
 
     def read_split(self, session: Reads) -> Split:

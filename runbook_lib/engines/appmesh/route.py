@@ -61,7 +61,7 @@ def read_weights(session: Reads) -> Split:
     return split
 
 
-def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
+def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
     """Return the weights that a state of the route under shift gives, in percent by service."""
     weights: dict[str, int] = {}
     for target in targets_in(state):
@@ -141,7 +141,7 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
     return Plan("rollback", (_shifted(split, moved),))
 
 
-def all_on(change: Change, service: str) -> Change:
+def all_on(p: Parameters, change: Change, service: str) -> Change:
     """Return a change that makes what carries the weights anew, with all of it on one service."""
     spec = deepcopy(dict(change.wanted["spec"]))
     for target in spec[variant_of(change.wanted)]["action"]["weightedTargets"]:
