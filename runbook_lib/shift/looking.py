@@ -37,7 +37,7 @@ class Looking:
         journal: Sequence[Mapping[str, Any]],
     ) -> None:
         self.session, self.shift = session, session.parameters.shift
-        self.series = found.series
+        self.found = found  # when the shift began: its series stay the same
         self.judge, self.journal = judge, journal
         self.earlier_holds = 0
 
@@ -47,7 +47,8 @@ class Looking:
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
-        return cloudwatch.read_intervals(self.session, self.series, since, until)
+        series = self.found.series
+        return cloudwatch.read_intervals(self.session, series, since, until)
 
     def tasks(self) -> Tasks:
         """Read how many tasks of both services run."""
