@@ -1,6 +1,7 @@
 """Look at what can end a step besides its verdict: weights, tasks, alarms, and somebody who says hold.
 
-It only reads. What comes of a hazard, a hold or the way back, is `shift`'s to do.
+It only reads, but for the line which says that a hold was heeded. What comes of a hazard, a hold or the way back,
+is `shift`'s to do.
 """
 
 from __future__ import annotations
@@ -42,13 +43,8 @@ class Hazards:
     def __init__(self, session: Session, journal: Sequence[Mapping[str, Any]]) -> None:
         self.session, self.shift, self.journal = session, session.parameters.shift, journal
         self.short: Counter[str] = Counter()  # looks in a row in which a service lacked tasks
-        self.settled = 0  # holds that were there before
         counted = survey(session).engine.counted(session.parameters)
         self.alarms_alone = error_judge(self.shift, counted).by == "alarms"  # one without data judges nothing then
-
-    def begin(self) -> None:
-        """Take every hold asked so far for settled."""
-        self.settled = len(_read(lambda: holds(self.session.join_run())))
 
     def evidence(self) -> tuple[Evidence, ...]:
         """Return what a step needs beforehand: somebody to go back to, and no alarm that rings or is not there.
@@ -118,11 +114,20 @@ class Hazards:
             yield held
 
     def held(self) -> Hazard | None:
-        """Return the hold that somebody asked since the shift began, and take it in; no AWS is needed to see it."""
+        """Return the hold that was asked of this run and held no shift yet, and write down that it does now.
+
+        It counts from the run's beginning, whichever notebook was executed then. Whoever starts the shift again
+        has settled it. No AWS is needed to see it.
+        """
         run = self.session.join_run()
         run.take_in()
-        new = _read(lambda: holds(run))[self.settled :]
-        return Hazard("hold", f"held by {new[-1]['by']}") if new else None
+        asked = _read(lambda: holds(run))
+        heeded = _read(lambda: [line for line in run.lines() if line["event"] == "heeded"])
+        settled = heeded[-1]["holds"] if heeded else 0
+        if len(asked) <= settled:
+            return None
+        self.session.note(lambda run: run.write("heeded", holds=len(asked)))
+        return Hazard("hold", f"held by {asked[-1]['by']}")
 
     def _of_tasks(self) -> Iterator[Hazard]:
         """Too few tasks for some looks in a row end a step; none at all, at once."""

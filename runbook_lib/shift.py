@@ -142,9 +142,18 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     former = found.canary_weight
     plan = found.plan_step(step)
     require_approval(session, step, plan, former)
+    _require_no_hold(session, Hazards(session, ()), dict(found.split.weights))
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     words = f"{former} → {step} %, read back"
     return write_down(session, Decision("written", step, dict(survey(session).split.weights), words))
+
+
+def _require_no_hold(session: Session, hazards: Hazards, weights: Mapping[str, int]) -> None:
+    """Raise Held where somebody asked for a hold since the run began, and nothing was held by it yet."""
+    if held := hazards.held():
+        words = f"before the next step: {held.words}; {divided(weights)} stays as it is"
+        hint = f"agree with them, then run 05 again; or `runbook rollback {session.named}`"
+        raise Held(words, hint=hint, reason=held.word)
 
 
 class _BlindError(Exception):
@@ -194,7 +203,6 @@ class _Shift:
         self.weight = self.journal[-1]["step"] if on_canary else 0  # what the canary has, as far as is known
         self.standing = self.shift.weights_at(self.weight)  # at the last look
         if self.weight:
-            self.hazards.begin()
             self.session.outlast = self._outlast
         self.proved, self.prove_end = 0.0, 0.0  # of the step under way
         self.kept: list[Interval] = []  # seen before AWS's clock was set, as if it had stood right
@@ -239,10 +247,10 @@ class _Shift:
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         """Hold the environment meanwhile; an interrupt leaves the weights, and says so."""
-        self.hazards.begin()
         self.session.outlast = self._outlast
         try:
             with self.session.holding():
+                _require_no_hold(self.session, self.hazards, self.standing)
                 yield
         except KeyboardInterrupt:
             now = self._last_known()
@@ -298,6 +306,7 @@ class _Shift:
 
     def _write(self, step: int) -> Iterator[Decision]:
         self.former = self._live()
+        _require_no_hold(self.session, self.hazards, self.standing)
         if expired := self._written(step):
             yield from self._roll_back(Decision("watching", self.former, self.standing, ""), "approval", expired)
         self.weight = step

@@ -433,12 +433,49 @@ def test_an_alarm_that_is_deleted_in_the_bake_is_a_hold(alarm: Callable[[Session
 @pytest.mark.parametrize("phase", ["written", "proved"], ids=["during the proof", "during the bake"])
 def test_a_hold_is_heeded_whoever_follows_the_shift(phase: str) -> None:
     session, sky = under_sky()
-    hold(session.join_run(), "an earlier one, which counts no more")
     seen, words = ended(session, Held, on={phase: lambda: hold(session.join_run(), "ada")})
     assert "25 %: held by ada" in words
     assert seen[-1].words == "hold: held by ada"
     assert sky.weights() == QUARTER
     whole_shift_after(sky)
+
+
+def test_a_hold_asked_while_earlier_notebooks_ran_holds_the_shift_before_its_first_write() -> None:
+    session, sky = under_sky()
+    hold(session.join_run(), "ada")
+    caught = ending(session, Held, {})
+    assert caught.reason == "hold"
+    assert "before the next step: held by ada" in str(caught)
+    assert (sky.weights(), sky.updates) == (BACK, 0)
+    take(again(sky))
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+
+
+def test_a_hold_asked_in_the_rehearsal_comes_before_the_first_step() -> None:
+    session, sky = under_sky()
+    _, words = ended(session, Held, on={"rehearsed": lambda: hold(session.join_run(), "ada")})
+    assert "held by ada" in words
+    assert sky.weights() == BACK
+
+
+def test_a_hold_asked_after_a_steps_pass_comes_before_the_next_write_and_holds_once() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+
+    def asked() -> None:
+        hold(session.join_run(), "ada")
+
+    _, words = ended(session, Held, on={"judged": asked})
+    assert "held by ada; serviceB 75 %, serviceBv2 25 % stays as it is" in words
+    _, words = ended(again(sky), Held)
+    assert "needs an approval" in words
+
+
+def test_one_step_by_hand_heeds_a_hold_too() -> None:
+    session, sky = under_sky()
+    hold(session.join_run(), "ada")
+    with pytest.raises(Held, match="held by ada"):
+        list(take_step(session, 25, survey(session).plan_step(25), fact()))
+    assert sky.updates == 0
 
 
 def test_a_way_back_by_hand_ends_the_shift_under_way_as_what_it_is() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import plan_steps, shift_traffic
-from runbook_lib.errors import GateError, PrerequisiteError
+from runbook_lib import plan_steps, plan_undo, shift_traffic, survey
+from runbook_lib.approvals import hold
+from runbook_lib.errors import GateError, Held, PrerequisiteError, RolledBack
 from runbook_lib.plan import Evidence
 from runbook_lib.shift import steps_left
 from tests.scenes import fact, open_at, open_local, shift, weights, writes
@@ -85,6 +86,16 @@ def test_in_plan_mode_the_steps_are_shown_and_none_is_taken() -> None:
     before = writes(session)
     assert [decision.step for decision in shift_traffic(session, fact())] == [25, 100]
     assert writes(session) == before
+
+
+def test_without_traffic_a_hold_asked_since_the_run_began_holds_the_first_step() -> None:
+    session = open_at("meshed")
+    hold(session.join_run(), "ada")
+    before = writes(session)
+    with pytest.raises(Held, match="held by ada"):
+        list(shift_traffic(session, fact()))
+    assert writes(session) == before
+    assert [decision.step for decision in shift_traffic(session, fact())] == [25, 100]
 
 
 REFUSED: dict[str, tuple[tuple[Evidence, ...], type[Exception]]] = {
