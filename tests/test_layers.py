@@ -76,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"apply", "errors", "judging", "plan", "session", "survey", "telemetry"},
     "outlook": {"ecs", "errors", "forecast", "identity", "judging", "parameters", "session", "survey", "telemetry"},
     "decision": {"session", "telemetry"},
-    "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey"},
+    "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey", "watching"},
     "hazards": {
         "approvals", "ecs", "errors", "history", "judging", "plan", "rollback", "session", "survey", "telemetry",
         "wording",
@@ -95,7 +95,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "widgets": {
         "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "printable", "proof",
-        "record", "redaction", "session", "shift", "show", "survey", "telemetry",
+        "record", "redaction", "session", "shift", "show", "survey", "telemetry", "watching",
     },
 }  # fmt: skip
 FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
