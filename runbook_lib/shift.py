@@ -18,7 +18,6 @@ from runbook_lib.approvals import approval_of, ran_out, require_approval
 from runbook_lib.decision import Decision, Phase, write_down
 from runbook_lib.errors import (
     CallError,
-    CredentialsError,
     Failed,
     ForeignChangeError,
     GateError,
@@ -31,6 +30,7 @@ from runbook_lib.errors import (
     RolledBack,
     RunbookError,
     StalePlanError,
+    TargetError,
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.hazards import Hazard, Hazards
@@ -243,6 +243,10 @@ class _Shift:
             yield from steps
         except _BlindError as blind:
             yield from self._end_blind(blind)
+        except TargetError as error:  # the credentials became another account's
+            if not self.weight:
+                raise
+            yield from self._end_blind(_BlindError(error.reason, error.message, error.hint))
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
@@ -313,6 +317,7 @@ class _Shift:
         self.step_began = self._time()
         self.began = self.began if self.former else self.step_began
         now = self.shift.weights_at(step)
+        self.session.saw(now)
         words = [f"{self.former} → {step} %, read back", credentials_end_first(self.session)]
         yield self._told(Decision("written", step, now, "; ".join(filter(None, words))))
 
@@ -335,6 +340,7 @@ class _Shift:
         try:
             if evidence:
                 require_steps_passable(self.found, step)
+            self.weight = step  # from here on it may be in force, whatever is answered
             apply(self.session, clear(plan, *evidence))
         except BEFORE_STEP as error:  # whatever was written before this step is no refusal any more
             raise self._before_step(error) from None
@@ -425,8 +431,9 @@ class _Shift:
             raise self._before_step(error) from None
 
     def _require_healing(self, error: CallError) -> None:
-        ended = isinstance(error, CredentialsError) or error.reason == "target"  # or the local mesh is no more
-        if ended or not self.weight:
+        """Raise where no waiting helps: while users are on the canary as _BlindError, since someone must decide."""
+        mesh_is_gone = error.reason == "target"  # the local one, and all traffic with it
+        if mesh_is_gone or not self.weight:
             raise error
         if not error.heals:
             raise _BlindError(error.reason, f"nothing can be looked at: {error.message}", error.hint) from error
@@ -637,7 +644,7 @@ class _Shift:
                 if busy and not busy[-1].errors.canary_requests:
                     words = f"traffic is back on {self.shift.stable}"
                     break
-        except CallError as error:
+        except (CallError, TargetError) as error:
             words = f"traffic could not be looked at: {error.message}"
         if busy and busy[-1].errors.canary_requests:
             raise RollbackError(

@@ -18,14 +18,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import check_environment, cli, open_session, parameters, record, show_forecast, survey
-from runbook_lib.errors import CredentialsError, StalePlanError, TargetError, UnreachableError
+from runbook_lib import check_environment, cli, identity, open_session, parameters, record, show_forecast, survey
+from runbook_lib.errors import CredentialsError, Held, StalePlanError, UnreachableError
 from runbook_lib.identity import Lifetime
 from runbook_lib.local.keys import credentials
 from runbook_lib.plan import Plan
 from tests import scenes
 from tests.aws_proxy import Aws, Decoy, Seen, aws_behind_proxy
-from tests.live import ended, quick, take, under_sky
+from tests.live import ending, quick, take, under_sky
 from tests.notebook_runner import ROOT, Environment, Executed, execute, runbook
 
 ACCOUNTS = itertools.count(610_000_000_000)
@@ -283,7 +283,9 @@ def test_where_traffic_stands_is_said_when_nobody_can_look_any_more() -> None:
     def change() -> None:
         session.connection = replace(session.connection, credentials=credentials("", "699999999999"))
 
-    _, words = ended(session, TargetError, on={"proved": change})
+    caught = ending(session, Held, {"proved": change})
+    words = str(caught)
+    assert caught.reason == "target"
     assert "nothing more is called; when last read, traffic was at serviceB 75 %, serviceBv2 25 % (" in words
     assert sky.updates == 2  # the rollback's rehearsal and the step
     assert sky.weights() == {"serviceB": 75, "serviceBv2": 25}

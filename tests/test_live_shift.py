@@ -851,15 +851,48 @@ def test_an_interrupted_trial_leaves_no_route_behind() -> None:
     assert sky.weights() == BACK
 
 
-def test_credentials_that_run_out_in_the_bake_end_it_and_it_says_where_traffic_stands() -> None:
+@pytest.mark.attack(3)
+@pytest.mark.parametrize("phase", ["written", "proved", "judged"])
+def test_credentials_that_run_out_under_a_canary_are_a_hold_and_it_says_where_traffic_stands(phase: str) -> None:
     session, sky = under_sky()
     with ExitStack() as stack:
         run_out = lambda: stack.enter_context(refusing(session, "appmesh", "*", "ExpiredTokenException"))  # noqa: E731
-        _, words = ended(session, CredentialsError, on={"proved": run_out})
-    assert "when last read, traffic was at serviceB 75 %, serviceBv2 25 %" in words
-    assert "log in again and run again: it goes on from where AWS stands" in words
+        caught = ending(session, Held, {phase: run_out})
+    assert caught.reason == "credentials"
+    assert "25 %: nothing can be looked at: appmesh describe_route: ExpiredTokenException" in caught.message
+    assert "when last read, traffic was at serviceB 75 %, serviceBv2 25 %" in caught.message
+    assert caught.hint.startswith("log in again and run again: it goes on from where AWS stands; weights stay")
+    assert decided(session)[-1]["words"].startswith("credentials: ")
     assert sky.weights() == QUARTER
     whole_shift_after(sky)
+
+
+@pytest.mark.attack(3)
+def test_credentials_that_run_out_before_users_see_the_canary_are_no_hold() -> None:
+    session, sky = under_sky()
+    with ExitStack() as stack:
+        run_out = lambda: stack.enter_context(refusing(session, "appmesh", "*", "ExpiredTokenException"))  # noqa: E731
+        ended(session, CredentialsError, on={"rehearsed": run_out})
+    assert sky.weights() == BACK
+
+
+@pytest.mark.attack(9)
+def test_a_first_step_whose_answer_is_lost_is_watched_as_soon_as_aws_answers() -> None:
+    session, sky = under_sky()
+    events = session._client("appmesh").meta.events
+    with away(session, sky, "appmesh") as go:
+
+        def made(**_: Any) -> None:
+            if sky.updates == 2:  # the rehearsal of the rollback, and the first step
+                go(15)
+
+        events.register_last("after-call.app-mesh.UpdateRoute", made)
+        try:
+            seen = take(session)
+        finally:
+            events.unregister("after-call.app-mesh.UpdateRoute", made)
+    assert [d.step for d in seen if d.phase == "written"] == [25, 100]
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
 
 
 @pytest.mark.attack(9)
