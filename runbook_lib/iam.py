@@ -25,6 +25,7 @@ __all__ = [
     "policy",
     "read_credentials",
     "role_arns",
+    "task_role",
 ]
 
 STREAM = "appmesh:StreamAggregatedResources"
@@ -73,13 +74,18 @@ def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credent
 
 def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str, str]:
     """Choose the role: a task role always on Fargate and where EC2's metadata is blocked, else also the instance's."""
-    given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1] or p.services[name].task_role
+    given = task_role(p, name, definition)
     if given:
         return given, "task role"
     if p.launch_type_of(name) == "EC2" and not p.iam.metadata_blocked and p.iam.instance_role:
         return p.iam.instance_role, "instance role"
     needs = "Fargate" if p.launch_type_of(name) == "FARGATE" else "EC2 without an instance role it can reach"
     return "", f"none: {needs} needs a task role; name one as services.{name}.task_role"
+
+
+def task_role(p: Parameters, name: str, definition: Mapping[str, Any]) -> str:
+    """Return the name of a service's task role, as its definition says, else the file; "" where neither does."""
+    return str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1] or p.services[name].task_role or ""
 
 
 def _documents(session: Session, role: str) -> Iterator[tuple[str, Any]]:

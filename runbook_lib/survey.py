@@ -99,6 +99,15 @@ class Survey:
         return iam.read_credentials(self.session, {n: r.definition for n, r in self.running.items() if r.state})
 
     @cached_property
+    def roles(self) -> frozenset[str]:
+        """Every role that an Envoy may sign with: those in the file, and those in its services' definitions."""
+        p, found = self.parameters, self.running
+        definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
+        definitions += self._last_definitions().items()
+        named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
+        return frozenset(filter(None, [*named, *(iam.task_role(p, *d) for d in definitions)]))
+
+    @cached_property
     def references(self) -> list[str]:
         """What still refers to the stable service."""
         found: list[str] = self.engine.references(self.session, self.parameters.shift.stable)
@@ -178,7 +187,11 @@ class Survey:
         return Plan(plan.title, needs=("callers keep their name", "stable can carry all")) + plan, kept
 
     def _credentials_of_retired(self) -> list[Credentials]:
-        """Read who signed for services that are gone, by the newest definition of their family."""
+        """Read who signed for services that are gone."""
+        return iam.read_credentials(self.session, self._last_definitions())
+
+    def _last_definitions(self) -> dict[str, Mapping[str, Any]]:
+        """Read, of each service that is gone, the newest definition of its family."""
         gone = [name for name, found in self.running.items() if not found.state]
         families = {name: self.parameters.services[name].task_definition for name in gone}
         last = {name: ecs.read_last_definition(self.session, family) for name, family in families.items()}

@@ -13,7 +13,6 @@ import jmespath
 
 from runbook_lib import record, undoable
 from runbook_lib.errors import PlanError, RecordError
-from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
     TAKEN_BACK,
     TAKES_BACK,
@@ -32,7 +31,7 @@ from runbook_lib.plan import (
 )
 from runbook_lib.record import Run
 from runbook_lib.session import Session
-from runbook_lib.survey import survey
+from runbook_lib.survey import Survey, survey
 
 __all__ = ["plan_undo"]
 
@@ -83,8 +82,9 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
     try:
         if run:
             run.require_whole(UNDO)
-            _require_ours(session.parameters, run)
-        made = _part(_made(run.lines() if run else ()), notebook)
+            _require_ours(survey(session), run)
+        every = _made(run.lines() if run else ())
+        made = _part(every, notebook)
         changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
     except (PlanError, RecordError) as error:
         if asked:
@@ -129,11 +129,11 @@ def _part(made: Iterable[Made], notebook: str) -> list[Made]:
     return part
 
 
-def _require_ours(p: Parameters, run: Run) -> None:
+def _require_ours(found: Survey, run: Run) -> None:
     """Refuse a record that asks for what no planner could have asked for, by the line, before any call."""
     for number, line in enumerate(run.lines(), 1):
         try:
-            wrong = _obstacle(p, line)
+            wrong = _obstacle(found, line)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             wrong = f"it is no change of this product ({type(error).__name__}: {error})"
         if wrong:
@@ -143,16 +143,26 @@ def _require_ours(p: Parameters, run: Run) -> None:
             )
 
 
-def _obstacle(p: Parameters, line: Mapping[str, Any]) -> str:
+def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
     if line["event"] not in ("intended", "observed"):
         return ""
     change = _revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else _revived(line["inverse"])
-    wrong = undoable.obstacle(p, inverse) if inverse else ""
+    wrong = undoable.obstacle(found.parameters, inverse) if inverse else ""
+    if inverse and not wrong and (role := undoable.role_of(inverse)):
+        wrong = _obstacle_to_role(found, role)
     if change and not wrong:
         readings = [change.reading, *(wait.reading for wait in (*change.ready, *change.waits))]
         wrong = next(filter(None, map(undoable.obstacle_to_reading, readings)), "")
     return wrong
+
+
+def _obstacle_to_role(found: Survey, role: Any) -> str:
+    """Say why nothing may be written to a role; "" where an Envoy of the file's services signs with it."""
+    if role in found.roles:
+        return ""
+    words = f"role {role!r} is neither in {found.parameters.environment}'s file nor that of a service it names"
+    return f"{words}; where it is right, name it as services.NAME.task_role"
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:

@@ -7,18 +7,20 @@ for is refused by the number of its line, before any call.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from runbook_lib import iam
 from runbook_lib.discovery import PLACEHOLDER
+from runbook_lib.ecs import REGISTERED
 from runbook_lib.mesh_spec import partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Inverse, Reading
 from runbook_lib.redaction import MASK
 
-__all__ = ["READS", "WRITES", "obstacle", "obstacle_to_reading"]
+__all__ = ["READS", "WRITES", "obstacle", "obstacle_to_reading", "role_of"]
 
 Arguments = Mapping[str, Any]
 
@@ -34,9 +36,11 @@ def _of_mesh(p: Parameters, given: Arguments) -> bool:
 
 
 def _of_service(p: Parameters, given: Arguments) -> bool:
+    """A service that the file names; where it comes with a definition, that is one of a family that the file names."""
     named = {given.get("service"), given.get("serviceName")} - {None}
     own = {p.ecs_service_of(name) for name in p.services}
-    return given.get("cluster") == p.cluster and len(named) == 1 and named <= own
+    ours = given.get("cluster") == p.cluster and len(named) == 1 and named <= own
+    return ours and ("taskDefinition" not in given or _of_definition(p, given))
 
 
 def _of_scaling(p: Parameters, given: Arguments) -> bool:
@@ -46,20 +50,28 @@ def _of_scaling(p: Parameters, given: Arguments) -> bool:
 
 def _of_definition(p: Parameters, given: Arguments) -> bool:
     named = given.get("taskDefinition")
-    return isinstance(named, Answer) or _is_revision(named)
+    if isinstance(named, Answer):
+        return named.query == REGISTERED
+    return _is_revision(p, named)
 
 
-def _is_revision(named: Any) -> bool:
-    return isinstance(named, str) and ":task-definition/" in named and named.rsplit(":", 1)[-1].isdigit()
+def _is_revision(p: Parameters, named: Any) -> bool:
+    """Say whether this is the ARN of a revision, of a family that the file names."""
+    own = f"arn:{partition(p)}:ecs:{p.region}:{p.account_id}:task-definition/"
+    if not isinstance(named, str) or not named.startswith(own):
+        return False
+    family, _, number = named.removeprefix(own).rpartition(":")
+    families = {service.task_definition for service in p.services.values()}
+    return family in families and number.isdigit()
 
 
 def _by_reference(p: Parameters, given: Any) -> bool:
     """A definition is registered again from AWS's own copy of a former revision, never from a record's text."""
-    if not isinstance(given, Reading):
+    if not isinstance(given, Reading) or not COPY.fullmatch(given.query):
         return False
     call = given.call
     named = call.arguments.get("taskDefinition") if isinstance(call.arguments, Mapping) else None
-    return call.operation == "describe_task_definition" and _is_revision(named)
+    return call.operation == "describe_task_definition" and _is_revision(p, named)
 
 
 def _of_placeholder(p: Parameters, given: Arguments) -> bool:
@@ -82,6 +94,7 @@ def _of_role_tag(p: Parameters, given: Arguments) -> bool:
     return bool(keys) and all(str(key).startswith("runbook") for key in keys)
 
 
+COPY = re.compile(r"merge\(taskDefinition, \{tags: tags(, \w+: `null`)*\}\)")
 KINDS = ("mesh", "virtual_service", "virtual_node", "virtual_router", "route")
 WRITES: dict[tuple[str, str], Callable[[Parameters, Any], bool]] = {
     **{("appmesh", f"{verb}_{kind}"): _in_mesh for verb in ("create", "update", "delete") for kind in KINDS},
@@ -129,10 +142,20 @@ def obstacle(p: Parameters, inverse: Inverse) -> str:
     by_reference = isinstance(call.arguments, Reading)
     if by_reference != (rule is _by_reference) or not rule(p, call.arguments):
         return f"{what} is about something that {p.environment}'s file does not name"
+    if isinstance(call.arguments, Mapping) and _computed({**call.arguments, "taskDefinition": ""}):
+        return f"{what} would write what a record computes"
+    if inverse.renames and not (_is_revision(p, inverse.renames) and inverse.answer == REGISTERED):
+        return f"{what} would give {inverse.renames!r} a name that a record computes"
     if _masked(asdict(inverse)):
         return f"{what} would write text that was masked"
     readings = [inverse.reading, *(wait.reading for wait in (*inverse.ready, *inverse.waits))]
     return next(filter(None, (obstacle_to_reading(reading) for reading in readings if reading)), "")
+
+
+def role_of(inverse: Inverse) -> Any:
+    """Return the name of the role that an inverse is about; "" where it is about none."""
+    given = inverse.call.arguments
+    return given.get("RoleName") if inverse.call.service == "iam" and isinstance(given, Mapping) else ""
 
 
 def obstacle_to_reading(reading: Reading) -> str:
@@ -156,6 +179,15 @@ def _calls(value: Any) -> Iterator[Call]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _calls(inner)
+
+
+def _computed(value: Any) -> bool:
+    """Say whether a value is not all there, but is to be read or answered first: by a query that is a record's."""
+    if isinstance(value, Mapping):
+        return any(map(_computed, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_computed, value))
+    return isinstance(value, Reading | Answer)
 
 
 def _masked(value: Any) -> bool:

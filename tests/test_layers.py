@@ -58,8 +58,8 @@ ALLOWED: dict[str, set[str]] = {
     "approvals": {"errors", "plan", "record", "session"},
     "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
-    "undoable": {"discovery", "iam", "mesh_spec", "parameters", "plan", "redaction"},
-    "undo": {"errors", "parameters", "plan", "record", "session", "survey", "undoable"},
+    "undoable": {"discovery", "ecs", "iam", "mesh_spec", "parameters", "plan", "redaction"},
+    "undo": {"errors", "plan", "record", "session", "survey", "undoable"},
     "wording": {"forecast", "plan", "redaction"},
     "judging": {"parameters", "telemetry", "verdict"},
     "history": {

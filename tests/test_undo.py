@@ -10,13 +10,14 @@ import pytest
 
 from runbook_lib import plan_undo, record, survey, undo, undoable
 from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
-from runbook_lib.plan import Call, Change, Inverse, Reading, clear
+from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear
 from runbook_lib.session import Session
 from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper
 from tests.scenes import (
     ROUTE,
+    STAGED,
     Clock,
     change,
     fact,
@@ -391,6 +392,16 @@ def test_every_change_that_the_planners_plan_may_be_undone(stage: str) -> None:
     )
 
 
+OURS = f"arn:aws:ecs:us-west-2:{STAGED}:task-definition"
+COPY = "merge(taskDefinition, {tags: tags, revision: `null`})"
+DEPLOY = {"cluster": "apps", "service": "serviceB"}
+
+
+def copied(revision: str, query: str = COPY) -> Reading:
+    """Return what reads a definition to register it again."""
+    return Reading(Call("ecs", "describe_task_definition", {"taskDefinition": revision, "include": ["TAGS"]}), query)
+
+
 READS_ROUTE = Reading(Call("appmesh", "describe_route", ROUTE), "route.{spec: spec}", ("NotFoundException",))
 PLANTED = {
     "another service": Call("iam", "create_user", {"UserName": "mallory"}),
@@ -407,6 +418,29 @@ PLANTED = {
     ),
     "a tag on anything": Call("appmesh", "tag_resource", {"resourceArn": "arn:aws:appmesh:us-west-2:1:mesh/a"}),
     "a definition by value": Call("ecs", "register_task_definition", {"family": "taskA"}),
+    "a revision of a family the file does not name": Call(
+        "ecs", "deregister_task_definition", {"taskDefinition": f"{OURS}/billing:3"}
+    ),
+    "a revision of another account": Call(
+        "ecs", "deregister_task_definition", {"taskDefinition": f"{OURS.replace(STAGED, '1' * 12)}/taskB:3"}
+    ),
+    "a service onto a family the file does not name": Call(
+        "ecs", "update_service", {**DEPLOY, "taskDefinition": f"{OURS}/billing:3"}
+    ),
+    "a service onto a revision that a record computes": Call(
+        "ecs", "update_service", {**DEPLOY, "taskDefinition": Answer("x", f"'{OURS}/billing:3'")}
+    ),
+    "a count that a record computes": Call("ecs", "update_service", {**DEPLOY, "desiredCount": copied("taskB", "`9`")}),
+    "a copy of a family the file does not name": Call(
+        "ecs",
+        "register_task_definition",
+        copied(f"{OURS}/billing:3"),  # type: ignore[arg-type]
+    ),
+    "a copy with another role": Call(
+        "ecs",
+        "register_task_definition",
+        copied(f"{OURS}/taskB:1", "merge(taskDefinition, {taskRoleArn: 'admin'})"),  # type: ignore[arg-type]
+    ),
     "masked text": Call("appmesh", "update_route", {**ROUTE, "spec": {"a": "x****"}}),
     "arguments that are no mapping": Call("appmesh", "update_route", None),  # type: ignore[arg-type]
 }
@@ -425,6 +459,44 @@ def test_a_record_that_asks_for_any_other_call_is_refused_by_its_line_before_any
     with pytest.raises(PlanError, match=rf"undo: line {at} of the record of run {run.id}: "):
         plan_undo(session)
     assert session.calls == calls
+
+
+def planted_role(session: Session, call: Call) -> None:
+    """Write an inverse into the run's record that is about a role."""
+    reading = Reading(Call("iam", "get_role", {"RoleName": call.arguments["RoleName"]}), "Role.Arn")
+    inverse = Inverse("delete", call, wanted=None)
+    change = Change("policy", "create", call, reading, None, {}, inverse=inverse)
+    session.join_run().write("intended", notebook="04", change=asdict(change), before="")
+
+
+POLICY = {"PolicyName": "runbook-envoy-apps-serviceB"}
+OF_ROLES = {
+    "delete its policy": Call("iam", "delete_role_policy", {"RoleName": "admin", **POLICY}),
+    "attach a policy": Call(
+        "iam",
+        "attach_role_policy",
+        {"RoleName": "admin", "PolicyArn": "arn:aws:iam::aws:policy/AWSAppMeshEnvoyAccess"},
+    ),
+    "tag it": Call("iam", "tag_role", {"RoleName": "admin", "Tags": [{"Key": "runbook:x", "Value": "y"}]}),
+}
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("call", OF_ROLES.values(), ids=OF_ROLES)
+def test_a_record_may_not_write_to_a_role_that_no_service_of_the_file_has(call: Call) -> None:
+    session = open_at("meshed")
+    planted_role(session, call)
+    before = writes(session)
+    with pytest.raises(PlanError, match="role 'admin' is neither in scene's file nor that of a service it names"):
+        plan_undo(session)
+    assert writes(session) == before
+
+
+@pytest.mark.attack(5)
+def test_the_roles_of_the_files_services_may_be_written_to_while_they_run_and_once_retired() -> None:
+    for stage in ("meshed", "retired"):
+        session = open_at(stage)
+        assert {"apps-serviceA-task", "apps-serviceB-task", "apps-serviceBv2-task"} <= survey(session).roles
 
 
 @pytest.mark.attack(5)
