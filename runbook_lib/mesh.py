@@ -61,6 +61,7 @@ __all__ = [
     "serves",
     "shares",
     "split_reading",
+    "standing",
     "unmatched",
     "weights_of",
 ]
@@ -606,10 +607,10 @@ def plan_retirement(p: Parameters, live: Live, service: str) -> Plan:
 
 def references(session: Session, service: str) -> list[str]:
     """List what refers to a service's node: routes (a target of weight 0 is one), and virtual services."""
-    return [key for key, needs in _standing(session).items() if f"virtual node {service}" in needs]
+    return [key for key, needs in standing(session).items() if f"virtual node {service}" in needs]
 
 
-def _standing(session: Session) -> dict[str, set[str]]:
+def standing(session: Session) -> dict[str, set[str]]:
     """Read everything the mesh holds, whoever made it, by key: with the keys of what it cannot be without."""
     mesh = {"meshName": session.parameters.mesh.name}
     if session.read(reading("mesh", mesh)) is None:
@@ -646,12 +647,12 @@ def plan_removal(session: Session, live: Live) -> tuple[Plan, tuple[str, ...]]:
     What somebody else made stays, and with it what that stands on: App Mesh would refuse to delete it.
     """
     known = {r.key: r for r in desired(session.parameters, Lifecycle())}
-    standing = _standing(session)
+    everything = standing(session)
     made: list[Change] = []
     kept: dict[str, str] = {}
     for resource in sorted(known.values(), key=lambda r: REMOVAL.index(r.kind)):
         state = live.get(resource.key)
-        users = [k for k, needs in standing.items() if resource.key in needs and (k in kept or k not in known)]
+        users = [k for k, needs in everything.items() if resource.key in needs and (k in kept or k not in known)]
         if state and users:
             kept[resource.key] = f"{', '.join(users)} stays, and needs it"
         elif state and not (labels := _labels(session, state["arn"])):

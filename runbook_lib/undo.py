@@ -90,11 +90,37 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
         if asked:
             raise
         return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
-    needs = dict.fromkeys(f"{m.notebook}{TAKEN_BACK}" for m in made if notebook not in ("", m.notebook))
+    later = [m.notebook for m in made if notebook not in ("", m.notebook)]
+    if notebook and asked:
+        later += _users(session, changes, every)
+    needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
     if run and changes:
         first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
         changes = (first, *changes[1:])
     return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+
+
+def _users(session: Session, changes: Sequence[Change], made: Sequence[Made]) -> list[str]:
+    """Return the notebooks that made what cannot be without what these changes delete: AWS would refuse to.
+
+    Raises PlanError where something uses it that this run did not make.
+    """
+    going = {change.name.partition(" ")[2] for change in changes if change.wanted is None}
+    if not going:
+        return []
+    notebooks = {m.name: m.notebook for m in made}
+    found: list[str] = []
+    for user, needs in survey(session).engine.standing(session).items():
+        used = sorted(needs & going)
+        if user in going or not used:
+            continue
+        if user not in notebooks:
+            raise PlanError(
+                f"{used[0]}: {user} uses it, which this run did not make",
+                hint=f"take {user} away first, or undo the run that made it: runbook runs {session.file}",
+            )
+        found.append(notebooks[user])
+    return found
 
 
 def _newest(session: Session, notebook: str) -> Run | None:

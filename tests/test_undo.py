@@ -192,6 +192,32 @@ def test_a_notebook_another_one_builds_on_waits_for_that_one() -> None:
     assert weights(session) == {"serviceB": 0, "serviceBv2": 100}
 
 
+def test_what_a_later_notebook_made_and_uses_it_waits_for_that_one() -> None:
+    """App Mesh would refuse to delete a node that a route names, with words that name no notebook."""
+    session = open_at("routed")
+    before = writes(session)
+    with pytest.raises(GateError, match="03_create_router_and_routes taken back first") as caught:
+        clear(plan_undo(session, notebook="02_create_virtual_nodes"))
+    assert caught.value.hint == "undo 03_create_router_and_routes first"
+    assert writes(session) == before
+    back(session, "03_create_router_and_routes")
+    settle()
+    assert back(session, "02_create_virtual_nodes")
+    assert plan_undo(session, notebook="01_create_mesh").needs == ()
+
+
+def test_what_somebody_else_made_and_uses_it_is_named() -> None:
+    session = open_at("routed")
+    back(session, "03_create_router_and_routes")
+    aws = somebody(session)
+    aws.create_virtual_router(meshName="apps", virtualRouterName="theirs", spec={"listeners": []})
+    action = {"weightedTargets": [{"virtualNode": "serviceB", "weight": 1}]}
+    spec = {"httpRoute": {"match": {"prefix": "/"}, "action": action}}
+    aws.create_route(meshName="apps", virtualRouterName="theirs", routeName="own", spec=spec)
+    with pytest.raises(PlanError, match="virtual node serviceB: route theirs/own uses it, which this run did not make"):
+        plan_undo(session, notebook="02_create_virtual_nodes")
+
+
 def test_the_way_back_is_last_change_first() -> None:
     names = [planned.name for planned in plan_undo(open_at("routed"))]
     assert names.index("delete virtual node serviceA") > names.index("detach virtual service serviceb.apps.local")
