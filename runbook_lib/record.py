@@ -14,7 +14,7 @@ import re
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -86,6 +86,11 @@ class Run:
     def closed(self) -> bool:
         """Whether the run has ended for good: done or rolled back."""
         return any(line["event"] == "closed" for line in self.lines())
+
+    def is_of_another_shift(self, services: Collection[str]) -> bool:
+        """Say whether the run has moved traffic, and never between these services: theirs is another release."""
+        moved = [line["weights"] for line in self.lines() if line["event"] == "decision"]
+        return bool(services and moved) and not any({*services} <= weights.keys() for weights in moved)
 
     @property
     def world(self) -> str:
@@ -455,10 +460,22 @@ def _inside(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def open_or_join(environment: str, base: str | None = None, place: Place | None = None, **opened: Any) -> Run:
-    """Return the run that is under way in a place, or a new one where the last there has ended."""
+def open_or_join(
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    about: Collection[str] = (),
+    **opened: Any,
+) -> Run:
+    """Return the run that is under way in a place, or a new one where the last there has ended.
+
+    It has also ended where it moved traffic between other services than those it is to be `about`.
+    """
     run = latest(environment, base, place)
-    return start(environment, base, place, **opened) if run is None or run.closed else run
+    if run is None or run.closed or run.is_of_another_shift(about):
+        return start(environment, base, place, **opened)
+    return run
 
 
 @contextmanager

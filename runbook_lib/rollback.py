@@ -30,6 +30,7 @@ from runbook_lib.errors import (
 from runbook_lib.plan import Plan, as_command, clear
 from runbook_lib.session import Session, opening
 from runbook_lib.survey import Survey, survey
+from runbook_lib.watching import is_watched, unwatched_at
 
 __all__ = ["Back", "patiently", "read_signature", "roll_back"]
 
@@ -78,6 +79,8 @@ def roll_back(session: Session, told: Callable[[str], None], *, force: bool = Fa
     notes = tuple(_kept(_after(session)))
     if own:
         session.note(lambda run: _close(run, session, words))
+    elif not is_watched(session):  # whoever watches ends the run, and says how
+        session.finish("rolled_back")
     return Back(now, decision, notes)
 
 

@@ -553,6 +553,7 @@ class _Shift:
             return
         if hazard.ends == "gone back":
             yield from self._tell_rollback(hazard, decision)
+            self.session.finish("rolled_back")
             raise RolledBack(f"{decision.step} %: {hazard.words}{self._incomplete()}", hint=MEND, reason=hazard.word)
         end = self._roll_back if hazard.ends == "roll back" else self._hold
         yield from end(decision, hazard.word, hazard.words)
@@ -582,6 +583,7 @@ class _Shift:
         settled = self._told(self._settled(failed))
         yield settled
         words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
+        self.session.finish("rolled_back")
         raise RolledBack(words, hint=MEND, reason=word)
 
     def _put_back(self, decision: Decision) -> Iterator[Decision]:

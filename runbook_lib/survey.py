@@ -168,7 +168,7 @@ class Survey:
             "canary carries all",
             "the name survives",
         )
-        plan: Plan = Plan("06_tear_down_service_b", needs=needs, assumed=self.plan_resources("04").assumed)
+        plan: Plan = Plan("06_tear_down_service_b", needs=needs, assumed=self.plan_resources("04").assumed, ends=True)
         if self.split.state is not None:
             plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
         plan += discovery.plan_placeholder(p, self.names[p.shift.name])
@@ -184,7 +184,8 @@ class Survey:
         plan = ecs.plan_plain(p, self.running) + resources
         plan += iam.plan_credentials_end(self.session, [*self.credentials, *self._credentials_of_retired()])
         plan += discovery.plan_placeholder_end(self.names[p.shift.name])
-        return Plan(plan.title, needs=("callers keep their name", "stable can carry all")) + plan, kept
+        needs = ("callers keep their name", "stable can carry all")
+        return Plan(plan.title, needs=needs, ends=True) + plan, kept
 
     def _credentials_of_retired(self) -> list[Credentials]:
         """Read who signed for services that are gone."""
@@ -195,7 +196,7 @@ class Survey:
         gone = [name for name, found in self.running.items() if not found.state]
         families = {name: self.parameters.services[name].task_definition for name in gone}
         last = {name: ecs.read_last_definition(self.session, family) for name, family in families.items()}
-        return iam.read_credentials(self.session, {name: found for name, found in last.items() if found})
+        return {name: found for name, found in last.items() if found}
 
     def _assuming(self, plan: Plan) -> Plan:
         missing = self.plan_resources("04").assumed

@@ -26,7 +26,7 @@ from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped
 from runbook_lib.proof import Seen
-from runbook_lib.record import holder
+from runbook_lib.record import Run, holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.session import Session
 from runbook_lib.shift import go_back, steps_left, take_step, unpassed
@@ -367,12 +367,17 @@ class Live:
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
         told = [*self.earlier, *map(asdict, (replace(d, seen=()) for d in self.decisions))]
-        told += [*read_events(self.session.run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
+        told += [*read_events(self._run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
         return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
+
+    @property
+    def _run(self) -> Run | None:
+        """The run that the shift is in, or was in until it ended."""
+        return self.session.run or self.session.finished
 
     def _elsewhere(self, told: set[tuple[str, float]]) -> list[dict[str, Any]]:
         """Return what else was decided since this view was opened: by the panel, or by another process of the run."""
-        lines = self.session.run.lines() if self.session.run else ()
+        lines = self._run.lines() if self._run else ()
         since = (line for line in lines if line["event"] == "decision" and line["at"] >= self._opened)
         return [line for line in since if (line["phase"], line["at"]) not in told]
 

@@ -28,7 +28,7 @@ from runbook_lib.errors import CredentialsError, Failed, GateError, Held, Rollba
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
-from runbook_lib.record import Run
+from runbook_lib.record import Run, called
 from runbook_lib.session import Session
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.survey import survey
@@ -72,14 +72,15 @@ def scaled(session: Session, service: str, count: int) -> None:
 
 
 def observed(run: Run) -> list[dict[str, int]]:
-    """Return the weights of each change of the route under shift that the journal says was made."""
+    """Return the weights of each change of the route under shift that the journal says 05 made."""
     out = []
     for line in run.lines():
-        if line["event"] == "observed" and line["name"] == "route serviceB/serviceB" and "version" in line["state"]:
+        if line["event"] != "observed" or line["notebook"] != "05_shift_traffic":
+            continue
+        if line["name"] == "route serviceB/serviceB" and "version" in line["state"]:
             targets = line["state"]["spec"]["http2Route"]["action"]["weightedTargets"]
             out.append({target["virtualNode"]: target["weight"] for target in targets})
-    created = 1  # 03 made it with the weights of the beginning
-    return out[created:]
+    return out
 
 
 def decided(session: Session) -> list[dict[str, Any]]:
@@ -1203,15 +1204,20 @@ def decisions_of(there: Live) -> list[dict[str, Any]]:
 
 
 def writes_since(there: Live, count: int) -> list[dict[str, int]]:
-    """Return the weights of each write of the route in the newest run's journal, but the first `count`."""
-    return observed(newest(there.parameters))[count:]
+    """Return the weights of each write of the route in every run's journal, but the first `count`."""
+    return written_ever(there)[count:]
+
+
+def written_ever(there: Live) -> list[dict[str, int]]:
+    runs = reversed(called(there.parameters.environment))
+    return [weights for run in runs for weights in observed(run)]
 
 
 def bad(there: Live, error: type[BaseException] = RolledBack, *, after: str = "proved", **faults: Any) -> str:
     """Let the canary fail once the first step is there; return the words the shift ends with."""
     verdict = {"detectable_increase": 0.1, "slow_millis": 100 if "latency_ms" in faults else None}
     session = there.session(shift=quick(bake_seconds=10, verdict=verdict))
-    before = len(observed(newest(there.parameters)))
+    before = len(written_ever(there))
     seen, words = ended(session, error, on={after: lambda: there.fault(CANARY, **faults)})
     assert there.weights() == BACK
     assert writes_since(there, before) == [BACK, QUARTER, BACK]  # rehearsal, 25 %, back
