@@ -259,6 +259,22 @@ def test_credentials_that_cannot_be_renewed_end_it_in_a_sentence(place: Place, l
 
 
 @pytest.mark.attack(3)
+@pytest.mark.parametrize("of_a_role", [False, True], ids=["the profile's own", "a role's source"])
+def test_a_credential_process_that_never_answers_is_ended(
+    of_a_role: bool, place: Place, login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if of_a_role:
+        role = f"[profile role]\nrole_arn = arn:aws:iam::{place.account}:role/shifter\nsource_profile = work\n"
+        configure(tmp_path, role + login.config, monkeypatch, "role")
+    mark = tmp_path / "pid"
+    login.script.write_text(f"#!/bin/sh\necho $$ > {mark}\nexec sleep 600\n")
+    monkeypatch.setattr(identity, "PROCESS_SECONDS", 0.3)
+    with pytest.raises(CredentialsError, match=r"it gave no answer in 0\.3 s, and was ended"):
+        identity.present(identity.aws_session())
+    assert not Path("/proc", mark.read_text().strip()).exists()
+
+
+@pytest.mark.attack(3)
 def test_a_proof_that_fails_lets_no_call_be_made(place: Place, login: Login) -> None:
     place.notebook("01")
     place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give("AKIANOBODY"))
