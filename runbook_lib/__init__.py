@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 HOMES = {
-    "apply": ("apply", "keep_or_put_back"),
+    "aws.applying": ("apply", "keep_or_put_back"),
     "checks": ("check_environment", "require_checks"),
     "gates": (
         "evidence_for_removal",
@@ -25,9 +25,9 @@ HOMES = {
     ),
     "history": ("read_history",),
     "plan": ("clear",),
-    "session": ("open_session",),
+    "aws.session": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
-    "show": (
+    "display.show": (
         "show_changes",
         "show_checks",
         "show_credentials",
@@ -49,7 +49,7 @@ HOMES = {
     ),
     "survey": ("survey",),
     "undo": ("plan_undo",),
-    "widgets": ("follow_shift", "show_progress", "weights_panel"),
+    "display.panel": ("follow_shift", "show_progress", "weights_panel"),
 }
 HOME_OF = {word: home for home, words in HOMES.items() for word in words}
 

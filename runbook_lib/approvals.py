@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
-from runbook_lib.session import Session
 
 __all__ = ["ENDED", "approval_of", "approve", "hold", "holds", "needs_approval", "ran_out", "require_approval"]
 

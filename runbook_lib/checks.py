@@ -12,14 +12,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from runbook_lib import ecs, iam
-from runbook_lib.discovery import own_instances
-from runbook_lib.ecs import Running
+from runbook_lib import iam
+from runbook_lib.aws import ecs
+from runbook_lib.aws.cloud_map import own_instances
+from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.identity import utc
+from runbook_lib.aws.session import ignored
 from runbook_lib.errors import GateError, RunbookError
-from runbook_lib.identity import utc
 from runbook_lib.judging import error_judge
 from runbook_lib.mesh_spec import node_arn, quotas
-from runbook_lib.session import ignored
 from runbook_lib.survey import Survey
 from runbook_lib.task_definition import with_envoy
 from runbook_lib.task_form import same

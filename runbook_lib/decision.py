@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from runbook_lib.session import Session
-from runbook_lib.telemetry import Interval
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 
 __all__ = ["Decision", "Phase", "write_down"]
 

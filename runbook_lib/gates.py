@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from runbook_lib import ecs, iam, telemetry
-from runbook_lib.discovery import PLACEHOLDER, own_instances
+from runbook_lib import iam
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.cloud_map import PLACEHOLDER, own_instances
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.history import doubt
 from runbook_lib.judging import error_judge
@@ -244,11 +245,11 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
 def _requests(found: Survey, service: str) -> int:
     """Count what reached a service of late; its sidecar's own count includes its health checks."""
     session, p = found.session, found.parameters
-    until = telemetry.complete_until(session, session.now())
+    until = cloudwatch.complete_until(session, session.now())
     checked = p.services[service].health_check is not None
     series = found.engine.series(p)[service]["requests"] if checked else (found.engine.inbound(p, service),)
     since = until - p.retirement.quiet_seconds
-    return sum(telemetry.read_requests(session, one, since, until) for one in series)
+    return sum(cloudwatch.read_requests(session, one, since, until) for one in series)
 
 
 def evidence_of_path(found: Survey) -> Evidence:
@@ -260,9 +261,9 @@ def evidence_of_path(found: Survey) -> Evidence:
     began, period = session.now(), p.telemetry.period_seconds
     out = into = 0
     for _ in session.looks(name, p.telemetry.delay_seconds + 3 * period + 10, min(period, 5)):
-        until = telemetry.complete_until(session, session.now())
-        out = sum(telemetry.read_requests(session, one, began, until) for one in series)
-        into = telemetry.read_requests(session, found.engine.inbound(p, p.shift.stable), began, until)
+        until = cloudwatch.complete_until(session, session.now())
+        out = sum(cloudwatch.read_requests(session, one, began, until) for one in series)
+        into = cloudwatch.read_requests(session, found.engine.inbound(p, p.shift.stable), began, until)
         if out and into:
             break
     seen = "both count requests" if out and into else f"callers' sidecars count {out}, {p.shift.stable}'s {into}"

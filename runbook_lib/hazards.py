@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from runbook_lib import ecs, telemetry
 from runbook_lib.approvals import holds
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.history import ENDED, read_attempt
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
-from runbook_lib.session import Session
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
@@ -57,7 +57,7 @@ class Hazards:
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
         least = max(wanted, self._least())
-        states = telemetry.read_alarms(self.session, self.shift.alarms)
+        states = cloudwatch.read_alarms(self.session, self.shift.alarms)
         refused = ("ALARM", "MISSING", *(["INSUFFICIENT_DATA"] if self.alarms_alone else []))
         bad = [f"{name} is {state}" for name, state in states.items() if state in refused]
         words = f"{stable} runs {running} of {least} task(s)"
@@ -102,7 +102,7 @@ class Hazards:
 
     def _others(self) -> Iterator[Hazard]:
         yield from self._of_tasks()
-        alarms = telemetry.read_alarms(self.session, self.shift.alarms)
+        alarms = cloudwatch.read_alarms(self.session, self.shift.alarms)
         if ringing := [name for name, state in alarms.items() if state == "ALARM"]:
             yield Hazard("alarm", f"in ALARM: {', '.join(ringing)}", "roll back")
         if gone := [name for name, state in alarms.items() if state == "MISSING"]:

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from runbook_lib import record, telemetry
+from runbook_lib import record
 from runbook_lib.approvals import ENDED
+from runbook_lib.aws import cloudwatch
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import TAKES_BACK
-from runbook_lib.session import Session
 from runbook_lib.survey import survey
-from runbook_lib.telemetry import Interval
 from runbook_lib.verify import rejudged
 
 __all__ = ["ENDED", "History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
@@ -66,8 +67,8 @@ def read_history(session: Session) -> History:
     if written and session.connection.carries_traffic:
         series = survey(session).engine.series(p)
         last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
-        until = min(telemetry.complete_until(session, session.now()), last)
-        seen = telemetry.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
+        until = min(cloudwatch.complete_until(session, session.now()), last)
+        seen = cloudwatch.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
     return seen_as(p, seen, events, since=written[0] if written else 0.0)
 
 

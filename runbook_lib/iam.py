@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from runbook_lib.aws.session import Session
 from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
-from runbook_lib.session import Session
 
 __all__ = [
     "Credentials",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runbook_lib.parameters import Shift, VerdictRule
-from runbook_lib.telemetry import Counted, Interval
+from runbook_lib.aws.cloudwatch import Counted, Interval
+from runbook_lib.parameters.model import Shift, VerdictRule
 from runbook_lib.verdict import Sample, evidence_curve, share_of_alpha
 
 __all__ = [

@@ -14,10 +14,12 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runbook_lib.aws.cloudwatch import Counted, Series
+from runbook_lib.aws.session import Session
 from runbook_lib.envoy_image import tag_version
 from runbook_lib.errors import CallError, PlanError
 from runbook_lib.mesh_spec import SPEC_OF, Lifecycle, Resource, created, desired, fitting, tags, targets, updated
-from runbook_lib.parameters import Match, Parameters
+from runbook_lib.parameters.model import Match, Parameters
 from runbook_lib.plan import (
     Call,
     Change,
@@ -31,8 +33,6 @@ from runbook_lib.plan import (
     turned,
     without,
 )
-from runbook_lib.session import Session
-from runbook_lib.telemetry import Counted, Series
 
 __all__ = [
     "NOTEBOOKS",

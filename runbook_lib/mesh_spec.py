@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from runbook_lib.parameters import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
+from runbook_lib.parameters.model import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
 from runbook_lib.plan import Default, empty, merged, stated
 
 __all__ = [

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runbook_lib import ecs, telemetry
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.identity import utc
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import CallError, GateError, Held
 from runbook_lib.forecast import (
     Forecast,
@@ -21,10 +23,8 @@ from runbook_lib.forecast import (
     gentler_step,
     require_passable,
 )
-from runbook_lib.identity import utc
 from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
 from runbook_lib.parameters import Parameters
-from runbook_lib.session import Session
 from runbook_lib.survey import ENGINES, Survey
 
 __all__ = [
@@ -83,9 +83,9 @@ def looked_back(found: Survey) -> int:
 def measure_traffic(found: Survey) -> Traffic | None:
     """Read the traffic of late, None where no request was counted; raise CallError where it cannot be read."""
     session = found.session
-    until = telemetry.complete_until(session, session.now())
+    until = cloudwatch.complete_until(session, session.now())
     series = found.engine.series(found.parameters)
-    seen = telemetry.read_intervals(session, series, until - looked_back(found), until)
+    seen = cloudwatch.read_intervals(session, series, until - looked_back(found), until)
     busy = [interval for interval in seen if interval.requests]
     if not busy:
         return None
@@ -217,7 +217,7 @@ def _require_serving(stable: str, traffic: Traffic) -> None:
 def _awaited(found: Survey) -> Traffic | None:
     session, grain = found.session, found.parameters.telemetry
     patience = grain.delay_seconds + 3 * grain.period_seconds + 10
-    for _ in session.looks("figures of traffic", patience, telemetry.pause(session)):
+    for _ in session.looks("figures of traffic", patience, cloudwatch.pause(session)):
         if traffic := measure_traffic(found):
             return traffic
     return None

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from runbook_lib import ecs, record
-from runbook_lib.apply import apply
+from runbook_lib import record
+from runbook_lib.aws import ecs
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.session import Session, opening
 from runbook_lib.decision import Decision, write_down
 from runbook_lib.errors import (
     CallError,
@@ -28,7 +30,6 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.plan import Plan, as_command, clear
-from runbook_lib.session import Session, opening
 from runbook_lib.survey import Survey, survey
 from runbook_lib.watching import is_watched, unwatched_at
 

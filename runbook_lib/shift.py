@@ -12,9 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from runbook_lib import ecs, telemetry
-from runbook_lib.apply import apply
 from runbook_lib.approvals import approval_of, ran_out, require_approval
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision, Phase, write_down
 from runbook_lib.errors import (
     CallError,
@@ -40,9 +42,7 @@ from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, as_command, clear
 from runbook_lib.proof import became_real, drifted, seen_of
 from runbook_lib.rollback import roll_back
-from runbook_lib.session import Session
 from runbook_lib.survey import Survey, survey
-from runbook_lib.telemetry import Interval
 from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Judgement, judge_all
 from runbook_lib.wording import counted, divided
@@ -493,7 +493,7 @@ class _Shift:
     def _intervals(self) -> list[Interval]:
         """Read the whole intervals since the first step; where AWS's clock was set, those before are remembered."""
         until, since = self._data_until(), self.kept_until or self.began
-        return [*self.kept, *telemetry.read_intervals(self.session, self.series, since, until)]
+        return [*self.kept, *cloudwatch.read_intervals(self.session, self.series, since, until)]
 
     def _time(self) -> float:
         """Return the time at AWS, every moment of this shift having moved with it."""
@@ -521,7 +521,7 @@ class _Shift:
     def _next_interval(self) -> None:
         """Wait until there is a whole interval that was not looked at yet."""
         most = 2 * self.session.parameters.telemetry.period_seconds
-        for _ in self.session.looks("CloudWatch's next figures", most, telemetry.pause(self.session)):
+        for _ in self.session.looks("CloudWatch's next figures", most, cloudwatch.pause(self.session)):
             if self._data_until() > self.looked_until:
                 return
 
@@ -639,7 +639,7 @@ class _Shift:
         busy: list[Interval] = []
         words = "traffic has not shown it yet"
         try:
-            most, pause = self.shift.prove_seconds, telemetry.pause(self.session)
+            most, pause = self.shift.prove_seconds, cloudwatch.pause(self.session)
             for _ in self.session.looks("traffic to show the rollback", most, pause):
                 self.seen = self._intervals()
                 busy = [i for i in self.seen if i.requests and i.start >= began]
@@ -718,7 +718,7 @@ class _Shift:
         return survey(self.session).canary_weight
 
     def _data_until(self) -> int:
-        return telemetry.complete_until(self.session, self._time())
+        return cloudwatch.complete_until(self.session, self._time())
 
 
 MEND = "mend the canary, then run 05 again: it starts at the first step"

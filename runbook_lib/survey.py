@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from runbook_lib import discovery, ecs, iam, mesh
-from runbook_lib.discovery import Registered
-from runbook_lib.ecs import Running
+from runbook_lib import iam, mesh
+from runbook_lib.aws import cloud_map, ecs
+from runbook_lib.aws.cloud_map import Registered
+from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.session import Session
 from runbook_lib.iam import Credentials
 from runbook_lib.mesh_spec import Lifecycle, desired
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, fingerprint
-from runbook_lib.session import Session
 
 __all__ = ["Survey", "survey"]
 
@@ -91,7 +92,7 @@ class Survey:
     @cached_property
     def names(self) -> dict[str, Registered]:
         """Each name callers may dial, as discovery has it."""
-        return discovery.read_names(self.session)
+        return cloud_map.read_names(self.session)
 
     @cached_property
     def credentials(self) -> list[Credentials]:
@@ -171,7 +172,7 @@ class Survey:
         plan: Plan = Plan("06_tear_down_service_b", needs=needs, assumed=self.plan_resources("04").assumed, ends=True)
         if self.split.state is not None:
             plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
-        plan += discovery.plan_placeholder(p, self.names[p.shift.name])
+        plan += cloud_map.plan_placeholder(p, self.names[p.shift.name])
         stable = self.running[p.shift.stable]
         plan += ecs.plan_end(p, stable, ecs.read_own_revisions(self.session, stable))
         plan += self.engine.plan_retirement(p, self.live, p.shift.stable)
@@ -183,7 +184,7 @@ class Survey:
         resources, kept = self.engine.plan_removal(self.session, self.live)
         plan = ecs.plan_plain(p, self.running) + resources
         plan += iam.plan_credentials_end(self.session, [*self.credentials, *self._credentials_of_retired()])
-        plan += discovery.plan_placeholder_end(self.names[p.shift.name])
+        plan += cloud_map.plan_placeholder_end(self.names[p.shift.name])
         needs = ("callers keep their name", "stable can carry all")
         return Plan(plan.title, needs=needs, ends=True) + plan, kept
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from runbook_lib import telemetry
-from runbook_lib.apply import apply
+from runbook_lib.aws import cloudwatch
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import clear
-from runbook_lib.session import Session
 from runbook_lib.survey import survey
 
 __all__ = ["end_trial", "try_canary"]
@@ -78,7 +78,7 @@ def _awaited(session: Session, wanted: int, seconds: int) -> str:
     requests = 0
     most, pause = seconds + p.telemetry.delay_seconds, min(p.telemetry.period_seconds, 5)
     for _ in session.looks(f"{wanted} test requests that somebody sends", most, pause):
-        seen = telemetry.read_intervals(session, series, began, telemetry.complete_until(session, session.now()))
+        seen = cloudwatch.read_intervals(session, series, began, cloudwatch.complete_until(session, session.now()))
         requests = sum(i.errors.canary_requests for i in seen)
         errors = sum(i.errors.canary_errors for i in seen)
         if errors:

@@ -12,6 +12,7 @@ from typing import Any
 import jmespath
 
 from runbook_lib import record, undoable
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
     TAKEN_BACK,
@@ -30,7 +31,6 @@ from runbook_lib.plan import (
     told,
 )
 from runbook_lib.record import Run
-from runbook_lib.session import Session
 from runbook_lib.survey import Survey, survey
 
 __all__ = ["plan_undo"]

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from typing import Any
 
 from runbook_lib import iam
-from runbook_lib.discovery import PLACEHOLDER
-from runbook_lib.ecs import REGISTERED
+from runbook_lib.aws.cloud_map import PLACEHOLDER
+from runbook_lib.aws.ecs import REGISTERED
 from runbook_lib.mesh_spec import partition
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Inverse, Reading

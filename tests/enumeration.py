@@ -36,7 +36,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
 import runbook_lib
-from runbook_lib import parameters, session
+from runbook_lib import parameters
+from runbook_lib.aws import session
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.calls import is_read
@@ -445,7 +446,7 @@ class Explorer:
             if later:
                 self._settle()
             opened = self.open({"environment": "local"}, "undo")
-            runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
+            runbook_lib.aws.applying(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
             self._settle()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
             return f"{self.calls} {traceback.format_exc()}"

@@ -21,7 +21,7 @@ from typing import Any
 import nbformat
 
 from runbook_lib import apply, clear, evidence_for_sidecars, evidence_for_step, open_session, survey
-from runbook_lib.session import Session
+from runbook_lib.aws.session import Session
 from tests.notebook_runner import NOTEBOOKS, ROOT
 
 LAB = [

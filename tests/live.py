@@ -23,8 +23,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import cli, gates, mesh, parameters, record
-from runbook_lib.apply import apply
+from runbook_lib import gates, mesh, parameters, record
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.cloudwatch import Series
+from runbook_lib.aws.session import Session, open_session
+from runbook_lib.command import cli
 from runbook_lib.decision import Decision
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.clients import clients
@@ -32,10 +35,8 @@ from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.paths import cluster_folder
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
-from runbook_lib.session import Session, open_session
 from runbook_lib.shift import shift_traffic
 from runbook_lib.survey import survey
-from runbook_lib.telemetry import Series
 from tests import scenes
 
 ROOT = Path(__file__).resolve().parent.parent

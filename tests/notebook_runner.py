@@ -226,7 +226,7 @@ def child_environment(**more: str) -> dict[str, str]:
 
 def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
     """Start the `runbook` command as `.venv/bin/runbook` does, from a folder that is not the checkout."""
-    code = "from runbook_lib.cli import app; app(prog_name='runbook')"
+    code = "from runbook_lib.command.cli import app; app(prog_name='runbook')"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code, *map(str, arguments)],
         cwd=tempfile.gettempdir(),

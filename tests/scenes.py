@@ -21,22 +21,13 @@ import boto3
 import yaml
 from botocore.config import Config
 
-from runbook_lib import (
-    apply,
-    clear,
-    evidence_for_sidecars,
-    evidence_for_step,
-    open_session,
-    parameters,
-    record,
-    survey,
-)
+from runbook_lib import apply, clear, evidence_for_sidecars, evidence_for_step, open_session, parameters, record, survey
+from runbook_lib.aws.session import Connection, Session
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.local.keys import credentials
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading
-from runbook_lib.session import Connection, Session
 from tests import snapshot
 
 ENDPOINT = "http://127.0.0.1:9"  # nothing listens there: a client that missed its hook fails

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from runbook_lib import apply, clear, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import (
     CallError,
     ForeignChangeError,
@@ -19,7 +20,6 @@ from runbook_lib.errors import (
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane import InMemoryLauncher, Task, TaskState
 from runbook_lib.plan import Answer, Call, Inverse, Plan, Reading, Wait
-from runbook_lib.session import Session
 from tests.scenes import (
     ROUTE,
     Clock,

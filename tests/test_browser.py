@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from runbook_lib import local, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.local import supervisor
-from runbook_lib.session import Session
 from tests.lab import Notebook, browse, copy_of, find_browser, lab, mesh_the_services
 
 pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright: the dev extra has it")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib import cli
+from runbook_lib.command import cli
 
 CASES = Path(__file__).parent / "cases"
 FIELD = r"routers\.orders\.routes\.orders\."

@@ -17,12 +17,13 @@ from click.testing import Result
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from runbook_lib import cli, errors, parameters, record, unattended
-from runbook_lib.cli import app
+from runbook_lib import errors, parameters, record
+from runbook_lib.aws.session import opening
+from runbook_lib.command import cli, unattended
+from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
 from runbook_lib.place import place_of
 from runbook_lib.plan import Difference, Plan
-from runbook_lib.session import opening
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
 from tests.scenes import one
 

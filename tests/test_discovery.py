@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import discovery, plan_undo, survey
-from runbook_lib.discovery import PLACEHOLDER, Registered
+from runbook_lib import plan_undo, survey
+from runbook_lib.aws import cloud_map
+from runbook_lib.aws.cloud_map import PLACEHOLDER, Registered
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import StalePlanError, WaitError
 from runbook_lib.plan import Plan
-from runbook_lib.session import Session
 from tests.scenes import Clock, change, open_at, open_local, reopen, settle, somebody, writes
 
 B = "serviceb.apps.local"
@@ -22,11 +23,11 @@ def client(session: Session) -> Any:
 
 
 def registered(session: Session) -> Registered:
-    return discovery.read_names(session)[B]
+    return cloud_map.read_names(session)[B]
 
 
 def placeholder(session: Session) -> Plan:
-    return discovery.plan_placeholder(session.parameters, registered(session))
+    return cloud_map.plan_placeholder(session.parameters, registered(session))
 
 
 def register(session: Session, address: str, name: str = PLACEHOLDER) -> None:
@@ -86,14 +87,14 @@ def test_a_name_nobody_registered_gets_no_placeholder() -> None:
 def test_the_placeholder_goes_and_the_other_addresses_stay() -> None:
     session = open_at("retired")
     register(session, "10.1.1.1", "theirs")
-    change(session, discovery.plan_placeholder_end(registered(session)))
+    change(session, cloud_map.plan_placeholder_end(registered(session)))
     assert registered(session).addresses == ["10.1.1.1"]
-    assert discovery.plan_placeholder_end(registered(session)).changes == ()
+    assert cloud_map.plan_placeholder_end(registered(session)).changes == ()
 
 
 def test_a_placeholder_changed_in_between_is_not_taken() -> None:
     session = open_at("retired")
-    plan = discovery.plan_placeholder_end(registered(session))
+    plan = cloud_map.plan_placeholder_end(registered(session))
     register(session, "10.1.1.1")
     with pytest.raises(StalePlanError):
         change(session, plan)
@@ -121,7 +122,7 @@ def test_each_can_be_taken_back() -> None:
     session = open_at("shifted")
     (there,) = placeholder(session)
     change(session, placeholder(session))
-    (gone,) = discovery.plan_placeholder_end(registered(session))
+    (gone,) = cloud_map.plan_placeholder_end(registered(session))
     assert there.inverse
     assert gone.inverse
     assert (there.inverse.call, gone.inverse.call.operation) == (gone.call, "register_instance")
@@ -131,7 +132,7 @@ def test_each_can_be_taken_back() -> None:
 
 
 def test_every_name_callers_may_dial_is_read() -> None:
-    found = discovery.read_names(open_at("plain"))
+    found = cloud_map.read_names(open_at("plain"))
     assert set(found) == {"servicea.apps.local", B, "servicebv2.apps.local"}
     assert all(len(name.addresses) == 1 for name in found.values())
 
@@ -140,12 +141,12 @@ def test_a_name_is_found_whatever_its_case() -> None:
     session = open_at("plain")
     space = client(session).list_namespaces()["Namespaces"][0]["Id"]
     client(session).create_service(Name="ServiceC", NamespaceId=space)
-    services = discovery._services(session)
+    services = cloud_map._services(session)
     assert "servicec.apps.local" in services
 
 
 def test_without_a_namespace_nothing_resolves() -> None:
-    found = discovery.read_names(open_local())
+    found = cloud_map.read_names(open_local())
     assert {(name.service_id, *name.addresses) for name in found.values()} == {("",)}
 
 

@@ -155,7 +155,7 @@ def test_a_folder_with_other_things_in_it_is_no_state_folder(tmp_path: Path) -> 
     (tmp_path / "diary").touch()
     tmp_path.chmod(0o755)
     done = subprocess.run(
-        [sys.executable, "-P", "-c", "from runbook_lib.cli import app; app()", "local", "up"],
+        [sys.executable, "-P", "-c", "from runbook_lib.command.cli import app; app()", "local", "up"],
         env=child_environment(RUNBOOK_STATE=str(tmp_path)), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2

@@ -9,11 +9,12 @@ import botocore.session
 import jmespath
 import pytest
 
-from runbook_lib import ecs, survey
+from runbook_lib import survey
+from runbook_lib.aws import ecs
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import PrerequisiteError, StalePlanError
 from runbook_lib.mesh_spec import Lifecycle
 from runbook_lib.plan import Plan, Reading, holds
-from runbook_lib.session import Session
 from runbook_lib.task_definition import with_envoy
 from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
 

@@ -18,12 +18,12 @@ import pytest
 from filelock import FileLock
 
 from runbook_lib import apply, clear, open_session, survey
+from runbook_lib.aws.session import Connection, Session
 from runbook_lib.errors import ForeignChangeError, ReadBackError, RunbookError, StalePlanError
 from runbook_lib.local import control_plane
 from runbook_lib.local.clients import clients
 from runbook_lib.local.keys import credentials
 from runbook_lib.local.supervisor import LocalMesh
-from runbook_lib.session import Connection, Session
 from tests.control_plane_fixtures import listener, node_spec, route_spec
 from tests.enumeration import EVERY, LASTING, NOBODY, ONE_IN
 from tests.scenes import fact

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from runbook_lib import evidence_for_retirement, plan_undo, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held
 from runbook_lib.plan import Evidence
-from runbook_lib.session import Session
 from tests.live import CANARY, STABLE, Killed, Reaper, Sky, again, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, change, fact, route, shift, somebody
 

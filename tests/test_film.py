@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.drawing import Area, Drawing, Line, Text
-from runbook_lib.film import LETTER, MOST, ROWS, drawn, drawn_words, thinned
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.display.drawing import Area, Drawing, Line, Text
+from runbook_lib.display.timeline import LETTER, MOST, ROWS, drawn, drawn_words, thinned
 from runbook_lib.history import History
-from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
 
 NONE = Sample(0, 0, 0, 0)

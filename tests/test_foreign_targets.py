@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from runbook_lib import mesh, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held
 from runbook_lib.rollback import roll_back
-from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps, take_step
 from tests.live import CANARY, STABLE, again, ending, quick, under_sky
 from tests.scenes import MESH, ROUTE, fact, route, somebody, writes

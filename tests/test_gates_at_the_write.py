@@ -9,14 +9,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import (
-    apply,
-    clear,
-    evidence_for_removal,
-    evidence_for_retirement,
-    evidence_for_shift,
-    survey,
-)
+from runbook_lib import apply, clear, evidence_for_removal, evidence_for_retirement, evidence_for_shift, survey
 from runbook_lib.errors import GateError
 from runbook_lib.plan import Evidence
 from runbook_lib.shift import go_back

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib.cli import app
+from runbook_lib.command.cli import app
 from runbook_lib.parameters import FOLDER, load
-from runbook_lib.plain_yaml import MOST_BYTES, read_yaml
+from runbook_lib.parameters.plain_yaml import MOST_BYTES, read_yaml
 from tests.notebook_runner import execute
 from tests.scenes import given
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from runbook_lib import iam, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import StalePlanError
 from runbook_lib.iam import STREAM, Credentials
 from runbook_lib.mesh_spec import Lifecycle, node_arn
 from runbook_lib.plan import Plan, holds
-from runbook_lib.session import Session
 from tests.scenes import change, fact, load, open_at, open_local, reopen, somebody, writes
 
 ROLE = "apps-serviceB-task"

@@ -18,9 +18,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import check_environment, cli, identity, open_session, parameters, record, show_forecast, survey
+from runbook_lib import check_environment, open_session, parameters, record, show_forecast, survey
+from runbook_lib.aws import identity
+from runbook_lib.aws.identity import Lifetime
+from runbook_lib.command import cli
 from runbook_lib.errors import CredentialsError, Held, StalePlanError, UnreachableError
-from runbook_lib.identity import Lifetime
 from runbook_lib.local.keys import credentials
 from runbook_lib.plan import Plan
 from tests import scenes

@@ -11,12 +11,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import cli, evidence_for_shift, mesh, survey
+from runbook_lib import evidence_for_shift, mesh, survey
+from runbook_lib.aws.session import Session
+from runbook_lib.command import cli
+from runbook_lib.display.show import outlook_tables
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.judging import error_judge
 from runbook_lib.outlook import look_ahead
-from runbook_lib.session import Session
-from runbook_lib.show import outlook_tables
 from tests.live import CANARY, STABLE, Sky, ended, quick, take
 from tests.notebook_runner import Environment, folder
 from tests.scenes import given, lines, load, open_at, open_local, settle, somebody, step

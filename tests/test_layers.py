@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,31 @@ import pytest
 import runbook_lib
 
 ROOT = Path(runbook_lib.__file__).parent
-MODULES = {path.stem: path for path in sorted(ROOT.glob("*.py"))}
 EVERYWHERE = sorted(ROOT.rglob("*.py"))
+LIBRARY = [path for path in EVERYWHERE if "local" not in path.relative_to(ROOT).parts]
 
-# Each module, and those of ours it may import; the floor first, the face last.
+
+def part_of(path: Path) -> str:
+    """Return what a file is part of: its folder's name, or its own where it lies in none."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def name_of(path: Path) -> str:
+    """Return a module's dotted name below the library; a folder's face has the folder's."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in LIBRARY}
+PARTS: dict[str, list[Path]] = {}
+for each in LIBRARY:
+    PARTS.setdefault(part_of(each), []).append(each)
+
+# Each folder, or module outside of one, and what of ours it may import; the floor first, the face last.
 ALLOWED: dict[str, set[str]] = {
     "private": set(),
     "redaction": set(),
     "printable": set(),
     "errors": {"printable", "redaction"},
-    "service_models": set(),
     "plan": {"errors"},
     "stake": set(),
     "verdict": {"errors", "stake"},
@@ -34,85 +50,59 @@ ALLOWED: dict[str, set[str]] = {
     "task_memory": {"errors", "task_form"},
     "task_lint": {"envoy_image", "task_form"},
     "task_definition": {"errors", "task_form", "task_memory"},
-    "parameter_checks": {"envoy_image", "parameters", "task_lint"},  # parameters for their types only
-    "plain_yaml": set(),
-    "parameters": {"errors", "parameter_checks", "plain_yaml"},
+    "parameters": {"envoy_image", "errors", "task_lint"},
     "mesh_spec": {"parameters", "plan"},
-    "interrupts": set(),
     "place": {"mesh_spec", "parameters"},
     "chain": set(),
     "record": {"chain", "errors", "place", "plan", "private", "redaction"},
-    "progress": {"errors", "record"},
-    "identity": {"errors", "service_models"},
-    "session": {"errors", "identity", "local", "parameters", "place", "plan", "printable", "record", "redaction"},
-    "telemetry": {"plan", "session", "verdict"},
-    "mesh": {"envoy_image", "errors", "mesh_spec", "parameters", "plan", "session", "telemetry"},
-    "ecs": {
-        "envoy_image", "errors", "mesh_spec", "parameters", "plan", "redaction", "session", "task_definition",
-        "task_form",
+    "aws": {
+        "envoy_image", "errors", "local", "mesh_spec", "parameters", "place", "plan", "printable", "record",
+        "redaction", "task_definition", "task_form", "verdict",
     },
-    "discovery": {"parameters", "plan", "session"},
-    "iam": {"mesh_spec", "parameters", "plan", "session"},
-    "apply": {"errors", "plan", "session"},
-    "archive": {"errors", "parameters", "plan", "record", "session"},
-    "approvals": {"errors", "plan", "record", "session"},
+    "mesh": {"aws", "envoy_image", "errors", "mesh_spec", "parameters", "plan"},
+    "iam": {"aws", "mesh_spec", "parameters", "plan"},
+    "archive": {"aws", "errors", "parameters", "plan", "record"},
+    "approvals": {"aws", "errors", "plan", "record"},
     "verify": {"errors", "record", "redaction", "verdict"},
-    "survey": {"discovery", "ecs", "iam", "mesh", "mesh_spec", "parameters", "plan", "session"},
-    "undoable": {"discovery", "ecs", "iam", "mesh_spec", "parameters", "plan", "redaction"},
-    "undo": {"errors", "plan", "record", "session", "survey", "undoable"},
+    "survey": {"aws", "iam", "mesh", "mesh_spec", "parameters", "plan"},
+    "undoable": {"aws", "iam", "mesh_spec", "parameters", "plan", "redaction"},
+    "undo": {"aws", "errors", "plan", "record", "survey", "undoable"},
     "wording": {"forecast", "plan", "redaction"},
-    "judging": {"parameters", "telemetry", "verdict"},
-    "history": {
-        "approvals", "judging", "parameters", "plan", "record", "session", "survey", "telemetry", "verify",
-    },
-    "watching": {"errors", "history", "record", "session", "survey"},
-    "gates": {
-        "discovery", "ecs", "errors", "history", "iam", "judging", "plan", "survey", "task_definition", "telemetry",
-    },
+    "judging": {"aws", "parameters", "verdict"},
+    "history": {"approvals", "aws", "judging", "parameters", "plan", "record", "survey", "verify"},
+    "watching": {"aws", "errors", "history", "record", "survey"},
+    "gates": {"aws", "errors", "history", "iam", "judging", "plan", "survey", "task_definition"},
     "checks": {
-        "discovery", "ecs", "errors", "iam", "identity", "judging", "mesh_spec", "session", "survey",
-        "task_definition", "task_form", "task_lint",
+        "aws", "errors", "iam", "judging", "mesh_spec", "survey", "task_definition", "task_form", "task_lint",
     },
-    "trial": {"apply", "errors", "judging", "plan", "session", "survey", "telemetry"},
-    "outlook": {"ecs", "errors", "forecast", "identity", "judging", "parameters", "session", "survey", "telemetry"},
-    "decision": {"session", "telemetry"},
-    "rollback": {"apply", "decision", "ecs", "errors", "plan", "record", "session", "survey", "watching"},
-    "hazards": {
-        "approvals", "ecs", "errors", "history", "judging", "plan", "rollback", "session", "survey", "telemetry",
-        "wording",
-    },
+    "trial": {"aws", "errors", "judging", "plan", "survey"},
+    "outlook": {"aws", "errors", "forecast", "judging", "parameters", "survey"},
+    "decision": {"aws"},
+    "rollback": {"aws", "decision", "errors", "plan", "record", "survey", "watching"},
+    "hazards": {"approvals", "aws", "errors", "history", "judging", "plan", "rollback", "survey", "wording"},
     "shift": {
-        "apply", "approvals", "decision", "ecs", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
-        "proof", "rollback", "session", "survey", "telemetry", "trial", "verdict", "wording",
+        "approvals", "aws", "decision", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
+        "proof", "rollback", "survey", "trial", "verdict", "wording",
     },
-    "drawing": {"printable"},
-    "pictures": {"drawing"},
-    "film": {"drawing", "forecast", "history", "telemetry", "verdict"},
-    "topology": {"drawing", "plan", "survey", "wording"},
-    "show": {
-        "apply", "decision", "drawing", "film", "forecast", "history", "outlook", "parameters", "pictures", "plan",
-        "printable", "session", "shift", "survey", "topology", "watching", "wording",
-    },
-    "widgets": {
-        "approvals", "decision", "drawing", "errors", "film", "history", "outlook", "plan", "printable", "proof",
-        "record", "redaction", "session", "shift", "show", "survey", "telemetry", "watching",
+    "display": {
+        "approvals", "aws", "decision", "errors", "forecast", "history", "outlook", "parameters", "plan",
+        "printable", "proof", "record", "redaction", "shift", "survey", "verdict", "watching", "wording",
     },
 }  # fmt: skip
-FACE = {"__init__", "cli", "unattended"}  # these may import anything below them
+FACE = {"__init__", "command"}  # these may import anything below them
 CORE = {
-    "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameter_checks", "parameters", "place", "plain_yaml",
-    "plan", "printable", "proof", "redaction", "stake", "task_definition", "task_form", "task_lint",
-    "task_memory", "verdict",
+    "chain", "envoy_image", "errors", "forecast", "mesh_spec", "parameters", "place", "plan", "printable", "proof",
+    "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {
     "appmesh": "mesh",
-    "ecs": "ecs",
-    "application-autoscaling": "ecs",
-    "servicediscovery": "discovery",
+    "ecs": "aws.ecs",
+    "application-autoscaling": "aws.ecs",
+    "servicediscovery": "aws.cloud_map",
     "iam": "iam",
-    "cloudwatch": "telemetry",
-    "sts": "session",
+    "cloudwatch": "aws.cloudwatch",
+    "sts": "aws.session",
     "s3": "archive",
 }
 ENGINE_WORDS = r"(?i)\bmesh|appmesh|app mesh|virtual (node|router|service)|virtualnode|weightedtarget|\broute\b"
@@ -132,10 +122,10 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def ours(path: Path) -> set[str]:
-    """Return the top modules of the library a file imports."""
-    names = {name.split(".")[1] for name in imported(path) if name.startswith("runbook_lib.")}
-    return names & ({*MODULES, "local"})
+def ours(paths: Iterable[Path]) -> set[str]:
+    """Return the parts of the library that files import."""
+    names = {name.split(".")[1] for path in paths for name in imported(path) if name.startswith("runbook_lib.")}
+    return names & ({*PARTS, "local"})
 
 
 def strings(path: Path) -> set[str]:
@@ -143,7 +133,7 @@ def strings(path: Path) -> set[str]:
 
 
 def importers(package: str, paths: list[Path]) -> set[str]:
-    return {path.stem for path in paths if any(name.split(".")[0] == package for name in imported(path))}
+    return {name_of(path) for path in paths if any(name.split(".")[0] == package for name in imported(path))}
 
 
 def code_of(path: Path) -> str:
@@ -154,37 +144,45 @@ def code_of(path: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-@pytest.mark.parametrize("name", ALLOWED)
-def test_a_module_imports_only_what_lies_below_it(name: str) -> None:
-    assert ours(MODULES[name]) <= ALLOWED[name]
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
+    assert ours(PARTS[part]) - {part} <= ALLOWED[part]
 
 
-def test_every_module_has_its_place() -> None:
-    assert set(MODULES) - FACE <= set(ALLOWED), "a new module: say in ALLOWED what it may import"
+def test_every_part_has_its_place() -> None:
+    assert set(PARTS) - FACE <= set(ALLOWED), "a new part: say in ALLOWED what it may import"
 
 
 def test_what_may_be_imported_is_a_hierarchy() -> None:
     above: set[str] = set()
-    for name in [n for n in reversed(ALLOWED) if n != "parameter_checks"]:
-        assert ALLOWED[name].isdisjoint(above), f"{name} imports what lies above it"
-        above.add(name)
+    for part in reversed(ALLOWED):
+        assert ALLOWED[part].isdisjoint(above), f"{part} imports what lies above it"
+        above.add(part)
 
 
-@pytest.mark.parametrize("name", sorted(CORE))
-def test_the_core_is_pure(name: str) -> None:
-    assert {module.split(".")[0] for module in imported(MODULES[name])}.isdisjoint(IMPURE)
+def test_modules_import_each_other_in_no_circle() -> None:
+    needs = {}
+    for name, path in MODULES.items():
+        needs[name] = {n.removeprefix("runbook_lib.") for n in imported(path)} & (set(MODULES) - {name})
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError
 
 
-@pytest.mark.parametrize("name", ["plan", "verdict", "forecast"])
-def test_planning_and_judging_know_no_engine(name: str) -> None:
-    assert re.findall(ENGINE_WORDS, MODULES[name].read_text()) == []
+@pytest.mark.parametrize("part", sorted(CORE))
+def test_the_core_is_pure(part: str) -> None:
+    packages = {module.split(".")[0] for path in PARTS[part] for module in imported(path)}
+    assert packages.isdisjoint(IMPURE)
 
 
-@pytest.mark.parametrize("name", ["shift", "apply", "widgets"])
-def test_moving_and_applying_name_no_engine(name: str) -> None:
-    assert (
-        re.findall(r"(?i)appmesh|app mesh|virtual_?(node|router|service)|weightedtarget", code_of(MODULES[name])) == []
-    )
+@pytest.mark.parametrize("part", ["plan", "verdict", "forecast"])
+def test_planning_and_judging_know_no_engine(part: str) -> None:
+    for path in PARTS[part]:
+        assert re.findall(ENGINE_WORDS, path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", [*PARTS["shift"], MODULES["aws.applying"], MODULES["display.panel"]], ids=name_of)
+def test_moving_and_applying_name_no_engine(path: Path) -> None:
+    words = r"(?i)appmesh|app mesh|virtual_?(node|router|service)|weightedtarget"
+    assert re.findall(words, path.read_text()) == []
 
 
 @pytest.mark.parametrize("number", ["05", "06"])
@@ -196,8 +194,8 @@ def test_the_notebooks_that_move_traffic_name_no_engine(number: str) -> None:
 @pytest.mark.parametrize(("client", "keeper"), CLIENTS.items())
 def test_a_client_is_named_by_one_module(client: str, keeper: str) -> None:
     calls = {
-        path.stem
-        for path in MODULES.values()
+        name
+        for name, path in MODULES.items()
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name | ast.Attribute)
@@ -210,30 +208,35 @@ def test_a_client_is_named_by_one_module(client: str, keeper: str) -> None:
 
 def test_only_session_makes_clients() -> None:
     made = re.compile(r"create_client\(|\.client\(")
-    assert {name for name, path in MODULES.items() if made.search(path.read_text())} == {"session"}
+    assert {name for name, path in MODULES.items() if made.search(path.read_text())} == {"aws.session"}
 
 
 def test_only_identity_opens_sessions_of_botocore() -> None:
     assert importers("boto3", list(MODULES.values())) == set()
     openers = {name for name, path in MODULES.items() if "botocore.session" in set(imported(path))}
-    assert openers == {"identity"}
+    assert openers == {"aws.identity"}
 
 
 def test_only_apply_writes_and_archive_its_copies() -> None:
     pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"apply", "archive"}
+    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"archive", "aws.applying"}
 
 
 @pytest.mark.parametrize(
     ("package", "keepers"),
-    [("pandas", {"show"}), ("matplotlib", {"pictures"}), ("ipywidgets", {"widgets"}), ("papermill", {"unattended"})],
+    [
+        ("pandas", {"display.show"}),
+        ("matplotlib", {"display.pictures"}),
+        ("ipywidgets", {"display.panel"}),
+        ("papermill", {"command.unattended"}),
+    ],
 )
 def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> None:
     assert importers(package, list(MODULES.values())) == keepers
 
 
 def test_only_session_and_command_know_of_the_local_mesh() -> None:
-    assert {name for name, path in MODULES.items() if "local" in ours(path)} == {"session", "cli"}
+    assert {name for name, path in MODULES.items() if "local" in ours([path])} == {"aws.session", "command.cli"}
 
 
 def test_only_record_touches_the_runs() -> None:
@@ -246,9 +249,9 @@ def test_the_words_of_a_notebook_are_complete() -> None:
     assert {callable(getattr(runbook_lib, word)) for word in runbook_lib.__all__} == {True}
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"cli", "__init__"}))
+@pytest.mark.parametrize("name", sorted(name for name, path in MODULES.items() if "__all__" in path.read_text()))
 def test_what_a_module_offers_exists(name: str) -> None:
-    module = importlib.import_module(f"runbook_lib.{name}")
+    module = importlib.import_module(f"runbook_lib.{name}" if name != "__init__" else "runbook_lib")
     assert module.__all__ == sorted(module.__all__, key=lambda word: (not word.isupper(), word))
     assert [word for word in module.__all__ if not hasattr(module, word)] == []
 
@@ -278,5 +281,5 @@ def test_nothing_dangerous_is_written(path: Path) -> None:
 def test_architecture_names_every_module_once() -> None:
     table = (ROOT.parent / "docs" / "architecture.md").read_text().partition("## Modules")[2].partition("\n`local/`")[0]
     rows = re.findall(r"^\| .+? \| (.+) \|$", table, re.MULTILINE)
-    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
     assert sorted(named) == sorted(MODULES)

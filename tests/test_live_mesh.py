@@ -25,7 +25,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, evidence_for_shift, mesh, plan_undo, survey, telemetry
+from runbook_lib import apply, clear, evidence_for_shift, mesh, plan_undo, survey
+from runbook_lib.aws import cloudwatch
 from runbook_lib.local import supervisor
 from runbook_lib.local.data_plane.admin import Admin
 from runbook_lib.local.data_plane.caller import Caller
@@ -200,7 +201,7 @@ def published(there: Live, began: float) -> dict[str, int]:
     until(lambda: there.answered(0.3)[CANARY] == 0, "the canary has no traffic")
     session.sleep(2.5)  # until the last second is published
     return {
-        kind: sum(telemetry.read_requests(session, one, began - 1, time.time()) for one in series)
+        kind: sum(cloudwatch.read_requests(session, one, began - 1, time.time()) for one in series)
         for kind, series in mesh.series(session.parameters)[CANARY].items()
         if kind != "latency"
     }

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from runbook_lib import mesh, survey
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import CallError, PlanError, PrerequisiteError, StalePlanError
 from runbook_lib.plan import Plan, holds
-from runbook_lib.session import Session
 from tests.scenes import MESH, ROUTE, change, fact, open_at, open_local, reopen, route, somebody, weights, writes
 
 B = "serviceb.apps.local"

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import outlook, survey, telemetry
+from runbook_lib import outlook, survey
+from runbook_lib.aws import cloudwatch
+from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.errors import CallError, GateError
 from runbook_lib.outlook import look_ahead, read_traffic, require_steps_passable
 from runbook_lib.survey import Survey
-from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
 from tests.live import quick
 from tests.scenes import open_at, reopen, shift
@@ -27,7 +28,7 @@ def carrying(monkeypatch: pytest.MonkeyPatch, found: Any) -> Survey:
             raise found
         return [Interval(int(until) - 10 + i, sample, Sample(0, 0, 0, 0)) for i, sample in enumerate(found)]
 
-    monkeypatch.setattr(telemetry, "read_intervals", read)
+    monkeypatch.setattr(cloudwatch, "read_intervals", read)
     return survey(session)
 
 

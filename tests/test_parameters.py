@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from runbook_lib import parameters
 from runbook_lib.errors import ParametersError
-from runbook_lib.parameters import Parameters, load, parameter_names
+from runbook_lib.parameters import Parameters, load, model, parameter_names
 from tests import scenes
 
 B = "serviceb.apps.local"
@@ -406,8 +406,8 @@ def test_parameters_cannot_be_changed() -> None:
 
 
 def models() -> list[type[BaseModel]]:
-    found = [m for m in vars(parameters).values() if isinstance(m, type) and issubclass(m, parameters.Strict)]
-    return [m for m in found if m is not parameters.Strict]
+    found = [m for m in vars(model).values() if isinstance(m, type) and issubclass(m, model.Strict)]
+    return [m for m in found if m is not model.Strict]
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from runbook_lib.drawing import BAD, GOOD, WARN, Area, Dots, Drawing, Line, Text
-from runbook_lib.film import drawn
-from runbook_lib.pictures import SCALE, png
+from runbook_lib.display.drawing import BAD, GOOD, WARN, Area, Dots, Drawing, Line, Text
+from runbook_lib.display.pictures import SCALE, png
+from runbook_lib.display.timeline import drawn
 from tests.test_film import contrast, event, shift
 
 

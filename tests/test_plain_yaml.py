@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.parameters import FOLDER
-from runbook_lib.plain_yaml import plain, read_yaml
+from runbook_lib.parameters.plain_yaml import plain, read_yaml
 from tests.notebook_runner import ROOT
 
 SHIPPED = [*sorted(FOLDER.glob("*.yaml")), ROOT / "tests" / "fixtures" / "parameters" / "second.yaml"]

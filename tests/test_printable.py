@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from runbook_lib import cli, session
-from runbook_lib.cli import Screen, app
-from runbook_lib.drawing import Drawing, Text
+from runbook_lib.aws import session
+from runbook_lib.command import cli
+from runbook_lib.command.cli import Screen, app
+from runbook_lib.command.progress import Bars, Lines, telling
+from runbook_lib.display.drawing import Drawing, Text
+from runbook_lib.display.show import Table, Words
 from runbook_lib.errors import CallError
 from runbook_lib.printable import escaped, visible
-from runbook_lib.progress import Bars, Lines, telling
-from runbook_lib.show import Table, Words
 from tests.notebook_runner import Environment, folder, newest, own_mesh
 
 __all__ = ["folder", "own_mesh"]

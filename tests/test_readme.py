@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from runbook_lib import cli, errors, unattended
+from runbook_lib import errors
+from runbook_lib.command import cli, unattended
 from runbook_lib.errors import RunbookError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_lib import mesh, survey
-from runbook_lib.session import Session
+from runbook_lib.aws.session import Session
 from tests.scenes import LOCAL, MESH, change, fact, open_local, reopen, somebody, writes
 
 NODE = {**MESH, "virtualNodeName": "serviceB"}

@@ -11,10 +11,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from runbook_lib import cli, record
+from runbook_lib import record
+from runbook_lib.aws.session import Session
+from runbook_lib.command import cli
 from runbook_lib.errors import GateError, PrerequisiteError, RolledBack
 from runbook_lib.rollback import Back, roll_back
-from runbook_lib.session import Session
 from tests.live import CANARY, STABLE, Sky, again, ending, take, under_sky, until
 from tests.notebook_runner import Environment, folder, newest
 from tests.scenes import ROUTE, route, settle, somebody, writes

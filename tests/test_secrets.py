@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_lib import plan_undo, record, show_plan, survey
-from runbook_lib.session import Session
+from runbook_lib.aws.session import Session
 from runbook_lib.wording import fields_of
 from tests.scenes import change, fact, lines, open_local, reopen, settle, somebody, step, writes
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import ecs, survey
+from runbook_lib import survey
+from runbook_lib.aws import ecs
+from runbook_lib.aws.session import Session
 from runbook_lib.checks import check_environment
 from runbook_lib.errors import PlanError
-from runbook_lib.session import Session
 from tests.scenes import open_at, reopen, step, writes
 
 Members = dict[str, Any]

@@ -9,7 +9,7 @@ from pathlib import Path
 import botocore.loaders
 import pytest
 
-from runbook_lib import service_models
+from runbook_lib.aws import service_models
 from runbook_lib.local import supervisor
 from tests.notebook_runner import ROOT, runbook
 

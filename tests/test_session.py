@@ -14,13 +14,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from runbook_lib import record, survey
-from runbook_lib import session as session_module
+from runbook_lib.aws import session as session_module
+from runbook_lib.aws.identity import Keys
+from runbook_lib.aws.session import Connection, Session, open_session
 from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
-from runbook_lib.identity import Keys
 from runbook_lib.local import keys
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Plan, Reading, Wait
-from runbook_lib.session import Connection, Session, open_session
 from tests.scenes import (
     ENDPOINT,
     LOCAL,

@@ -115,7 +115,7 @@ def test_a_second_call_does_nothing_and_says_nothing(finished: Project) -> None:
 
 
 def test_locked_packages_and_the_project_can_be_imported_from_anywhere(finished: Project) -> None:
-    assert finished.run("python", "-c", "import tiny, runbook_lib.cli") == ""
+    assert finished.run("python", "-c", "import tiny, runbook_lib.command.cli") == ""
 
 
 def test_the_command_hands_its_arguments_on_as_they_are(finished: Project) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_steps, show, survey
+from runbook_lib import plan_steps, survey
 from runbook_lib.checks import Check
+from runbook_lib.display import show
+from runbook_lib.display.show import Banner, Table, Words, plan_rows
 from runbook_lib.forecast import forecast_load
 from runbook_lib.history import History
 from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
-from runbook_lib.show import Banner, Table, Words, plan_rows
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
 from tests.test_film import contrast
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh, telemetry
+from runbook_lib import mesh
+from runbook_lib.aws import cloudwatch
+from runbook_lib.aws.cloudwatch import Series
+from runbook_lib.aws.session import Session
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
 from runbook_lib.local.troubles import Troubles
-from runbook_lib.session import Session
 from runbook_lib.survey import survey
 from runbook_lib.task_definition import sidecar_of
-from runbook_lib.telemetry import Series
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, quick
 from tests.scenes import LOCAL, MESH, ROUTE, open_at, somebody
@@ -49,8 +50,8 @@ def put(session: Session, name: str, second: int, *, caller: str = "serviceA", *
         state.put(key("AppMesh", one.metric, dimensions), second, made)
 
 
-def read(session: Session, since: float, until: float) -> list[telemetry.Interval]:
-    return telemetry.read_intervals(session, mesh.series(session.parameters), since, until)
+def read(session: Session, since: float, until: float) -> list[cloudwatch.Interval]:
+    return cloudwatch.read_intervals(session, mesh.series(session.parameters), since, until)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def read(session: Session, since: float, until: float) -> list[telemetry.Interva
 def test_a_period_is_complete_once_it_has_ended_and_its_delay_has_passed(
     grain: dict[str, int], now: float, end: int
 ) -> None:
-    assert telemetry.complete_until(opened(telemetry=grain), now) == end
+    assert cloudwatch.complete_until(opened(telemetry=grain), now) == end
 
 
 def test_every_whole_period_is_one_interval_and_one_without_data_has_no_requests(session: Session) -> None:
@@ -157,20 +158,20 @@ def test_one_series_is_summed_over_a_window(session: Session) -> None:
         made.add(1.0, count)
         dimensions = [{"Name": k, "Value": v} for k, v in one.dimensions.items()]
         state.put(key("AppMesh", one.metric, dimensions), BEGAN + second, made)
-    assert telemetry.read_requests(session, one, BEGAN + 0.5, BEGAN + 3) == 13
-    assert telemetry.read_requests(session, one, BEGAN + 9, BEGAN + 9) == 0
+    assert cloudwatch.read_requests(session, one, BEGAN + 0.5, BEGAN + 3) == 13
+    assert cloudwatch.read_requests(session, one, BEGAN + 9, BEGAN + 9) == 0
 
 
 # Alarms.
 
 
 def test_an_alarm_has_its_state_and_one_that_is_not_there_says_so(session: Session) -> None:
-    cloudwatch = somebody(session, "cloudwatch")
+    client = somebody(session, "cloudwatch")
     rule = {"ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1, "Threshold": 1.0, "Period": 60}
     for name, state in (("fine", "OK"), ("pager", "ALARM")):
-        cloudwatch.put_metric_alarm(AlarmName=name, MetricName="Errors", Namespace="Shop", Statistic="Sum", **rule)
-        cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="the test says so")
-    found = telemetry.read_alarms(session, ["fine", "pager", "nobodys"])
+        client.put_metric_alarm(AlarmName=name, MetricName="Errors", Namespace="Shop", Statistic="Sum", **rule)
+        client.set_alarm_state(AlarmName=name, StateValue=state, StateReason="the test says so")
+    found = cloudwatch.read_alarms(session, ["fine", "pager", "nobodys"])
     assert found == {"fine": "OK", "pager": "ALARM", "nobodys": "MISSING"}
 
 
@@ -183,7 +184,7 @@ def test_composite_alarms_are_asked_for_since_aws_leaves_them_out_otherwise(sess
 
     events.register("provide-client-params.cloudwatch.DescribeAlarms", look)
     try:
-        telemetry.read_alarms(session, ["both"])
+        cloudwatch.read_alarms(session, ["both"])
     finally:
         events.unregister("provide-client-params.cloudwatch.DescribeAlarms", look)
     assert asked == [{"AlarmNames": ["both"], "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}]
@@ -191,7 +192,7 @@ def test_composite_alarms_are_asked_for_since_aws_leaves_them_out_otherwise(sess
 
 def test_where_no_alarm_is_named_nobody_is_asked(session: Session) -> None:
     session.clients = {}  # a call would have to make a client first
-    assert telemetry.read_alarms(session, []) == {}
+    assert cloudwatch.read_alarms(session, []) == {}
     assert session.clients == {}
 
 
@@ -272,7 +273,7 @@ def test_what_arrives_is_counted_by_the_sidecar_it_arrives_at(session: Session) 
     sidecar.now = {"cds_ingress_apps_serviceA_http2_9080": Counters(completed=12)}
     publisher.step(BEGAN + 1.0)
     series = Series("RequestCount", {"Mesh": "apps", "VirtualNode": "serviceA"})
-    assert telemetry.read_requests(session, series, BEGAN, BEGAN + 1) == 12
+    assert cloudwatch.read_requests(session, series, BEGAN, BEGAN + 1) == 12
 
 
 def test_another_namespace_is_published_to_where_the_file_names_one(session: Session) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from runbook_lib import survey
-from runbook_lib.drawing import Line, Text
+from runbook_lib.display.drawing import Line, Text
+from runbook_lib.display.traffic_map import Topology, mapped
 from runbook_lib.plan import Plan
 from runbook_lib.survey import Survey
-from runbook_lib.topology import Topology, mapped
 from tests.scenes import LOCAL, open_at, open_local
 
 PLANS: dict[str, tuple[str, Callable[[Survey], Plan]]] = {

@@ -12,7 +12,8 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib import cli, local, parameters, record, unattended
+from runbook_lib import local, parameters, record
+from runbook_lib.command import cli, unattended
 from runbook_lib.errors import ParametersError
 from tests.live import until
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes

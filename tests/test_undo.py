@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from runbook_lib import plan_undo, record, survey, undo, undoable
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
 from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear
-from runbook_lib.session import Session
 from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib import cli
+from runbook_lib.aws.session import Session
 from runbook_lib.chain import digest
+from runbook_lib.command import cli
 from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run, start
-from runbook_lib.session import Session
 from runbook_lib.verify import steps_of, verify
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, route, somebody

@@ -15,17 +15,19 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import film, record, show, widgets
+from runbook_lib import record
 from runbook_lib.approvals import approve, hold
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
+from runbook_lib.display import panel as widgets
+from runbook_lib.display import show, timeline
+from runbook_lib.display.panel import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
+from runbook_lib.display.show import Words
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
-from runbook_lib.session import Session
 from runbook_lib.shift import shift_traffic, take_step
-from runbook_lib.show import Words
-from runbook_lib.telemetry import Interval
 from runbook_lib.verdict import Sample
-from runbook_lib.widgets import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
 from tests.live import again, take, under_sky
 from tests.scenes import (
     LOCAL,
@@ -592,7 +594,7 @@ def test_a_shift_that_goes_on_is_drawn_at_its_own_weight_and_time() -> None:
     """Only its looks are told: what was written, an earlier process has said."""
     live = Live(open_at("meshed"))
     live.follow(d for d in moving() if d.phase == "watching")
-    words = film.drawn_words(live.history())
+    words = timeline.drawn_words(live.history())
     assert words.startswith("2 s from 22:13:20 UTC")
     assert "25 %" in live.numbers.value.replace("\N{NO-BREAK SPACE}", " ")
 

@@ -167,7 +167,7 @@ def run_once(options: Sequence[str]) -> tuple[dict[str, Any], float, dict[str, A
     from runbook_lib.local import supervisor
 
     began = time.monotonic()
-    command = [sys.executable, "-m", "runbook_lib.cli", "run", "local", *options]
+    command = [sys.executable, "-m", "runbook_lib.command.cli", "run", "local", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     seconds = time.monotonic() - began
     if done.returncode:
@@ -272,7 +272,7 @@ def meshed() -> Iterator[tuple[Meshed, float]]:
 
 def make_client(mesh: Any, p: Any, service: str) -> Any:
     """Return a client of the local mesh; a task definition registered by it gets its sidecar at once."""
-    from runbook_lib import ecs
+    from runbook_lib.aws import ecs
     from runbook_lib.local.clients import clients
     from runbook_lib.task_definition import with_envoy
 
@@ -480,17 +480,17 @@ def live_view(quick: bool) -> Iterator[Report]:
 
 def view_cost(seconds: int) -> str:
     """Return, as JSON, seconds of a core a second of following costs, and megabytes of what is shown at the end."""
-    from runbook_lib import film, widgets
     from runbook_lib.decision import Decision
-    from runbook_lib.show import Picture
+    from runbook_lib.display import panel, timeline
+    from runbook_lib.display.show import Picture
     from tests import scenes
 
-    view = widgets.Live(scenes.open_at("meshed"))
+    view = panel.Live(scenes.open_at("meshed"))
     view.follow(decision_at(Decision, second) for second in (SEEN_SECONDS - 1, SEEN_SECONDS))
     began = time.process_time()
     view.follow(paced(decision_at(Decision, SEEN_SECONDS + second) for second in range(1, seconds + 1)))
     used = (time.process_time() - began) / seconds
-    still = Picture(film.drawn(view.history()))._repr_mimebundle_()[0]
+    still = Picture(timeline.drawn(view.history()))._repr_mimebundle_()[0]
     saved = len(view.numbers.value) + len(view.picture.value) + sum(map(len, still.values()))
     return json.dumps([used, saved / 1e6])
 
@@ -504,7 +504,7 @@ def paced(decisions: Iterator[Any]) -> Iterator[Any]:
 
 def decision_at(kind: Any, second: int) -> Any:
     """Return what a shift says after so many seconds of a healthy bake at 25 %."""
-    from runbook_lib.telemetry import Interval
+    from runbook_lib.aws.cloudwatch import Interval
     from runbook_lib.verdict import Sample
 
     stable, canary, begin = 225 * second, 75 * second, 1_800_000_000

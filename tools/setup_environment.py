@@ -34,7 +34,7 @@ STAMP = ENVIRONMENT / "set-up-complete"
 START = """
 import sys
 try:
-    from runbook_lib.cli import app
+    from runbook_lib.command.cli import app
 except KeyboardInterrupt:
     print('interrupted: nothing was begun', file=sys.stderr)
     sys.exit(130)

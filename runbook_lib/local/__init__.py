@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # its processes import this package too, and need nothing of it
+    from runbook_lib.aws.session import Connection
     from runbook_lib.parameters import Parameters
-    from runbook_lib.session import Connection
 
 __all__ = ["connect", "inject"]
 
@@ -24,10 +24,10 @@ def connect(parameters: Parameters) -> Connection:
     Raises TargetError where the process that held a rehearsal has died: in one sentence, once. A call that
     finds it dead says the same, and is not tried again.
     """
+    from runbook_lib.aws.session import Connection
     from runbook_lib.errors import CallError
     from runbook_lib.local import supervisor, world
     from runbook_lib.local.keys import credentials
-    from runbook_lib.session import Connection
 
     mesh = supervisor.ensure()
     name = world.ensure(parameters, mesh)

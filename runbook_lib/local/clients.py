@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
-from runbook_lib.identity import local_session
+from runbook_lib.aws.identity import local_session
 from runbook_lib.local.keys import credentials
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from botocore.exceptions import DataNotFoundError
 from botocore.model import OperationModel, ServiceModel, Shape
 from werkzeug.wrappers import Request, Response
 
+from runbook_lib.aws.service_models import loader
 from runbook_lib.local.keys import account_named
-from runbook_lib.service_models import loader
 
 __all__ = [
     "ACCOUNT_HEADER",

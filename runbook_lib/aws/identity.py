@@ -28,8 +28,8 @@ from botocore.exceptions import (
 from botocore.session import Session as Botocore
 from botocore.utils import JSONFileCache, SSOTokenLoader
 
+from runbook_lib.aws.service_models import loader
 from runbook_lib.errors import CredentialsError, UnreachableError
-from runbook_lib.service_models import loader
 
 __all__ = [
     "Identity",

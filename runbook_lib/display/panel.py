@@ -16,10 +16,13 @@ from weakref import WeakSet
 import ipywidgets as ipw
 from IPython.display import display
 
-from runbook_lib import film
 from runbook_lib.approvals import approval_of, approve, hold, needs_approval
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
-from runbook_lib.drawing import percent
+from runbook_lib.display import timeline
+from runbook_lib.display.drawing import percent
+from runbook_lib.display.show import NO_ROUTE, Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.errors import RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
@@ -28,11 +31,8 @@ from runbook_lib.printable import escaped
 from runbook_lib.proof import Seen
 from runbook_lib.record import Run, holder
 from runbook_lib.redaction import scrubbed
-from runbook_lib.session import Session
 from runbook_lib.shift import go_back, steps_left, take_step, unpassed
-from runbook_lib.show import NO_ROUTE, Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.survey import Survey, survey
-from runbook_lib.telemetry import Interval
 from runbook_lib.watching import is_watched, unwatched
 
 __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
@@ -359,7 +359,7 @@ class Live:
     def draw(self) -> None:
         """Draw the picture anew, and reckon when that may be done again."""
         began = time.thread_time()
-        self.picture.value = film.drawn(self.history()).svg()
+        self.picture.value = timeline.drawn(self.history()).svg()
         cost = time.thread_time() - began
         self.spent += cost
         self._next = time.monotonic() + max(cost / SHARE_OF_A_CORE, 0.9)
@@ -428,7 +428,7 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
-            show_drawing(film.drawn(live.history()))
+            show_drawing(timeline.drawn(live.history()))
 
 
 class Progress:

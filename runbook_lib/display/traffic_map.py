@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from runbook_lib.drawing import BAD, GOOD, WARN, Area, Drawing, Line, Shape, Text, percent
+from runbook_lib.display.drawing import BAD, GOOD, WARN, Area, Drawing, Line, Shape, Text, percent
 from runbook_lib.plan import Plan
 from runbook_lib.survey import Survey
 from runbook_lib.wording import moved

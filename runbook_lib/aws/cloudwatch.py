@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from runbook_lib.aws.session import Session
 from runbook_lib.plan import Call, Reading
-from runbook_lib.session import Session
 from runbook_lib.verdict import Sample
 
 __all__ = ["Counted", "Interval", "Series", "complete_until", "pause", "read_alarms", "read_intervals", "read_requests"]

@@ -31,6 +31,18 @@ from filelock import FileLock
 
 from runbook_lib import parameters as files
 from runbook_lib import record
+from runbook_lib.aws.identity import (
+    Identity,
+    Keys,
+    Lifetime,
+    aws_session,
+    ignored_settings,
+    keys_of,
+    lifetime_of,
+    local_session,
+    present,
+    utc,
+)
 from runbook_lib.errors import (
     CallError,
     CredentialsError,
@@ -42,18 +54,6 @@ from runbook_lib.errors import (
     ThrottledError,
     UnreachableError,
     WaitError,
-)
-from runbook_lib.identity import (
-    Identity,
-    Keys,
-    Lifetime,
-    aws_session,
-    ignored_settings,
-    keys_of,
-    lifetime_of,
-    local_session,
-    present,
-    utc,
 )
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of

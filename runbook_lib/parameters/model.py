@@ -1,18 +1,14 @@
-"""Read one environment's parameters file into a strict, typed, frozen record.
+"""The parameters of one environment as strict, typed, frozen records.
 
-This is the only door for parameters: a file, and values given beside it (papermill's, the command
-line's), are checked here, once, before anything is touched. Nothing else reads `parameters/`.
+Pure: what single fields allow. `checks` has what only several of them together can tell.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -22,20 +18,11 @@ from pydantic import (
     Field,
     PrivateAttr,
     StringConstraints,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from runbook_lib.errors import ParametersError
-from runbook_lib.parameter_checks import nearest, notes, problems
-from runbook_lib.plain_yaml import MOST_BYTES, plain, read_yaml
-
-__all__ = ["Parameters", "Route", "Service", "load", "located", "nearest", "parameter_names", "read_yaml"]
-
-SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")  # how pydantic begins
-MOST_PROBLEMS = 20  # of one file, in one refusal
-FOLDER = Path(__file__).resolve().parent.parent / "parameters"
+from runbook_lib.parameters.spelling import nearest
 
 
 def _lowered(value: Any) -> Any:
@@ -451,154 +438,6 @@ class Parameters(Strict):
     def callers_of(self, name: str) -> list[str]:
         """Return the services that list a virtual service among their backends."""
         return [n for n, service in self.services.items() if name in service.backends]
-
-
-def parameter_names() -> list[str]:
-    """Return every name a notebook may be given: the file's own top-level names, and `undo`."""
-    return [*Parameters.model_fields, "undo"]
-
-
-def located(environment: str) -> str:
-    """Return an environment as it is found from any folder: its name, or its file's whole path."""
-    file = _file_of(environment)
-    return environment if file is None or file.parent == FOLDER else str(file.resolve())
-
-
-def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
-    """Read and check an environment, by name or file, with `given` top-level values in place of the file's.
-
-    Raises ParametersError naming what, where, expected, found and what to do.
-    """
-    given = _plain({k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")})
-    file, data = _read(environment, given)
-    data |= {k: v for k, v in given.items() if k != "environment"}
-    beside = set(given) if _file_of(environment) else set()  # what stands in place of a file is called by its name
-    if unquoted := list(_unquoted(data)):
-        raise _refusal(file, beside, unquoted)
-    try:
-        parameters = Parameters.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        raise _refusal(file, beside, (_sentence(e) for e in error.errors())) from None
-    found = list(problems(parameters))
-    if found:
-        raise _refusal(file, beside, found)
-    parameters._notes = (*_notes(data, parameters.model_dump()), *notes(parameters))
-    return parameters
-
-
-def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    path = _file_of(environment)
-    if path is None:
-        if "services" in given:  # papermill -f gives the whole file
-            return environment, {**given, "environment": environment}
-        known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
-        found = _what_is(environment) or f"no parameters file {environment!r:.80}"
-        raise ParametersError(
-            f"environment: {found}; expected one of {', '.join(known)} or a path",
-            hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
-        )
-    try:
-        data = read_yaml(_text_of(path))
-    except yaml.YAMLError as error:
-        raise ParametersError(f"{path.name}: not YAML: {error}", hint="fix the line it names") from None
-    if not isinstance(data, dict):
-        raise ParametersError(
-            f"{path.name}: expected names and values, found {type(data).__name__}", hint="see docs/parameters.md"
-        )
-    return path.name, data
-
-
-def _text_of(file: Path) -> str:
-    """Return a file's text; raise ParametersError where it cannot be read, is too long or not in UTF-8."""
-    try:
-        with file.open("rb") as opened:
-            said = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ParametersError(f"{file.name}: {error.strerror}", hint="give a file that you may read") from None
-    if len(said) > MOST_BYTES:
-        raise ParametersError(
-            f"{file.name}: expected at most {MOST_BYTES:,} bytes; found more", hint="give a parameters file"
-        )
-    try:
-        return said.decode()
-    except UnicodeDecodeError as error:
-        line = said.count(b"\n", 0, error.start) + 1
-        found = f"line {line}: expected text in UTF-8; found the byte {said[error.start]:#04x}"
-        raise ParametersError(f"{file.name}: not YAML: {found}", hint="save it as UTF-8") from None
-
-
-def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given beside a file as YAML would have given it; raise ParametersError where it is none."""
-    try:
-        return {name: plain(value, name) for name, value in given.items()}
-    except ValueError as error:
-        raise ParametersError(
-            f"given: {_short(str(error))}", hint="correct what was given; nothing was changed"
-        ) from None
-
-
-def _file_of(environment: str) -> Path | None:
-    """Return an environment's file, by its name in `parameters/` or by its path."""
-    try:
-        return next((file for file in (FOLDER / f"{environment}.yaml", Path(environment)) if file.is_file()), None)
-    except OSError:  # a name no file can have
-        return None
-
-
-def _what_is(path: str) -> str:
-    """Return in words what a path is that is no file; "" where nothing is there."""
-    try:
-        there, folder = Path(path).exists(), Path(path).is_dir()
-    except (OSError, ValueError):  # a name no file can have
-        return ""
-    return f"{path!r:.80} is {'a folder' if folder else 'no regular file'}" if there and path else ""
-
-
-def _unquoted(data: Any, where: str = "") -> Iterator[str]:
-    """Yield the keys that YAML did not read as text: an unquoted `NO` is False, 1.10 a number."""
-    for key, value in data.items() if isinstance(data, dict) else ():
-        if not isinstance(key, str):
-            yield f"{where or 'file'}: expected names that are text; found {key!r}: put it in quotes"
-        yield from _unquoted(value, f"{where}.{key}".lstrip("."))
-
-
-def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
-    """Yield what was read otherwise than it was said: names of DNS, in lower case."""
-    if isinstance(said, str) and isinstance(read, str) and said != read:
-        yield f"{where}: {said!r} was read as {read!r}: DNS ignores case, App Mesh does not"
-    elif isinstance(said, list):
-        for one, other in zip(said, read, strict=True):
-            yield from _notes(one, other, where)
-    elif isinstance(said, dict):
-        for key, value in said.items():
-            at, known = f"{where}.{key}".lstrip("."), key if key in read else key.lower()
-            yield from _notes(key, known, at)
-            yield from _notes(value, read[known], at)
-
-
-def _refusal(file: str, given: Collection[str], problems: Iterable[str]) -> ParametersError:
-    """Return what to raise: each problem is the file's, or of what was given beside it, by the name it begins with."""
-    named = [(re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem) for problem in problems]
-    lines = [f"{'given' if name in given else file}: {_short(problem)}" for name, problem in named[:MOST_PROBLEMS]]
-    if more := len(named) - len(lines):
-        lines.append(f"{file}: and {more} more")
-    own = all(name in given for name, _ in named)
-    hint = "correct what was given; nothing was changed" if own else "mend the file, then `runbook lint` it"
-    return ParametersError("\n".join(lines), hint=hint)
-
-
-def _short(problem: str, most: int = 600) -> str:
-    return problem if len(problem) <= most else f"{problem[:most]}…"
-
-
-def _sentence(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("dict[", "list[", "constrained-")))
-    message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
-    found = error.get("input")
-    shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
-    if error["type"] == "string_type" and isinstance(found, int | float):
-        shown += ": put it in quotes"
-    return f"{where + ': ' if where else ''}{message}{shown}"
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:

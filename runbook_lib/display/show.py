@@ -15,20 +15,20 @@ from typing import Any
 
 from IPython.display import display
 
-from runbook_lib import film, pictures
-from runbook_lib.apply import Applied
+from runbook_lib.aws.applying import Applied
+from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
-from runbook_lib.drawing import Drawing, percent
+from runbook_lib.display import pictures, timeline
+from runbook_lib.display.drawing import Drawing, percent
+from runbook_lib.display.traffic_map import mapped
 from runbook_lib.forecast import Load
 from runbook_lib.history import History
 from runbook_lib.outlook import Outlook, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped, visible
-from runbook_lib.session import Session
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
-from runbook_lib.topology import mapped
 from runbook_lib.watching import unwatched
 from runbook_lib.wording import counted, fields_of, harm_words, lines_of, staged, text_of, title_of
 
@@ -363,7 +363,7 @@ def show_steps_taken(history: History) -> None:
 
 def show_history(history: History) -> None:
     """Show the newest shift: who answered how, the canary's share against its weight, the evidence, the events."""
-    show_drawing(film.drawn(history))
+    show_drawing(timeline.drawn(history))
 
 
 def show_sidecars(found: Survey) -> None:

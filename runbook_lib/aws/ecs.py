@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from runbook_lib.aws.session import Session
 from runbook_lib.envoy_image import envoy_image
 from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.redaction import shown_definition
-from runbook_lib.session import Session
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
 from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbook_lib.aws.session import Session
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, Wait, differences, turned
-from runbook_lib.session import Session
 
 __all__ = ["PLACEHOLDER", "Registered", "own_instances", "plan_placeholder", "plan_placeholder_end", "read_names"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from runbook_lib.drawing import PIXELS, Area, Dots, Drawing, Line, Shape, Text
+from runbook_lib.display.drawing import PIXELS, Area, Dots, Drawing, Line, Shape, Text
 
 __all__ = ["SCALE", "png"]
 

@@ -29,19 +29,19 @@ from papermill.log import logger
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.archive import archive
+from runbook_lib.aws.session import opening, world_of
+from runbook_lib.command.interrupts import Interrupts
+from runbook_lib.command.progress import Told, following
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
-from runbook_lib.interrupts import Interrupts
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
 from runbook_lib.private import replace_privately
-from runbook_lib.progress import Told, following
 from runbook_lib.redaction import MASK, redacted
-from runbook_lib.session import opening, world_of
 from runbook_lib.verify import steps_of
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
 SHIFTED = "05"  # a run that ends before it goes on
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}  # the command's exit code for each outcome

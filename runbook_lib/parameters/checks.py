@@ -5,19 +5,14 @@ Pure: it reads parsed parameters and yields a sentence for each thing that must 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 from runbook_lib.envoy_image import image_problems
+from runbook_lib.parameters.model import Match, Parameters, Route, Service
+from runbook_lib.parameters.spelling import nearest
 from runbook_lib.task_lint import FARGATE_SIZES
-
-if TYPE_CHECKING:  # the parameters themselves import this module
-    from runbook_lib.parameters import Match, Parameters, Route, Service
-
-__all__ = ["nearest", "notes", "problems"]
 
 HTTP = ("http", "http2")
 MATCH_WORDS: dict[str, tuple[str, ...]] = {
@@ -31,7 +26,6 @@ MATCH_WORDS: dict[str, tuple[str, ...]] = {
 HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states none
 
 
-LONGEST_WORD = 300
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -239,11 +233,3 @@ def _check_shift(p: Parameters) -> Iterator[str]:
 def _known(where: str, kind: str, name: str, known: Collection[str]) -> Iterator[str]:
     if name not in known:
         yield f"{where}: no {kind} {name!r}; {nearest(name, [*known]) or f'expected one of {[*known]}'}"
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """Return a question that names the closest known word, or nothing."""
-    if len(word) > LONGEST_WORD:  # nobody's slip of a key, and slow to compare
-        return ""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import jmespath
 
+from runbook_lib.aws.session import Session
 from runbook_lib.errors import (
     Failed,
     ForeignChangeError,
@@ -38,7 +39,6 @@ from runbook_lib.plan import (
     spoken,
     told,
 )
-from runbook_lib.session import Session
 
 __all__ = ["Applied", "apply", "keep_or_put_back"]
 

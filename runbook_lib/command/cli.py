@@ -24,7 +24,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
-from runbook_lib.apply import apply
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.session import Session, ignored, open_session, world_of
+from runbook_lib.command.progress import telling
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.outlook import harms_of, judge_of
@@ -33,10 +35,8 @@ from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import one_line, visible
 from runbook_lib.private import UMASK
-from runbook_lib.progress import telling
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
-from runbook_lib.session import Session, ignored, open_session, world_of
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import ENGINES, survey
 from runbook_lib.undo import plan_undo
@@ -45,7 +45,7 @@ from runbook_lib.watching import unwatched
 from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself
-    from runbook_lib import unattended
+    from runbook_lib.command import unattended
 
 
 class Commands(TyperGroup):
@@ -112,7 +112,7 @@ def run(
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
     """Execute the notebooks in order, unattended, into a run's folder."""
-    from runbook_lib import unattended
+    from runbook_lib.command import unattended
 
     given = _given(p, context.args)
     if rehearse:
@@ -192,7 +192,7 @@ def undo(
     rehearse: Rehearsed = False,
 ) -> None:
     """Take back what a run changed, last change first. It stops on anybody else's change."""
-    from runbook_lib import unattended
+    from runbook_lib.command import unattended
 
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)

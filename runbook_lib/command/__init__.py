@@ -1,0 +1,1 @@
+"""What a user types: the `runbook` command, unattended runs, and what both show while they last."""
