@@ -462,9 +462,11 @@ def test_a_hint_is_about_what_was_typed(command: tuple[str, ...], hint: str) -> 
 def test_undo_of_what_a_later_notebook_uses_names_what_to_undo_first(tmp_path: Path) -> None:
     environment = Environment.create(tmp_path, "inuse")
     environment.walk("01", "02", "03")
+    before = environment.writes()
     done = environment.notebook("02", mode="apply", undo=True)
-    assert "ResourceInUseException" in done.first
-    assert "Next: undo what uses it first: the later notebooks, last one first" in done.first
+    assert "no evidence of: 03_create_router_and_routes taken back first" in done.first
+    assert "Next: undo 03_create_router_and_routes first" in done.first
+    assert environment.writes() == before
 
 
 @pytest.mark.attack(23)

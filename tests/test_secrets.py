@@ -104,9 +104,9 @@ def test_of_thirty_secrets_none_is_in_record_plan_or_summary_and_all_come_back_b
         step(session, number)
     shown(survey(session).plan_sidecars())
     step(session, "04")
+    run = session.join_run()
     for number in ("05", "06"):
         step(session, number)
-    run = session.join_run()
     assert found_in(everything(run.folder)) == []
     undone = reopen(session)
     plan = plan_undo(undone)

@@ -410,7 +410,8 @@ def test_an_undo_of_90_brings_all_traffic_back_on_stable_or_on_the_survivor(
 @pytest.mark.parametrize("stage", ["shifted", "retired"])
 def test_every_change_that_the_planners_plan_may_be_undone(stage: str) -> None:
     session = removed(stage)
-    made = [line for line in lines(session) if line["event"] == "intended"]
+    runs = record.runs("scene", session.parameters.records)
+    made = [line for run in runs for line in run.lines() if line["event"] == "intended"]
     assert len({line["notebook"] for line in made}) >= 5
     undone = [undo._revived(line["change"]["inverse"]) for line in made]
     assert [undoable.obstacle(session.parameters, inverse) for inverse in undone if inverse] == [""] * sum(
