@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_lib.aws.session import open_session
 from runbook_lib.errors import RunbookError
+from runbook_lib.opening import open_session
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call
 from runbook_lib.record import Run

@@ -7,44 +7,25 @@ would break on; what may be meant, or cannot be known from here, is a WARN.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-from runbook_lib import iam
-from runbook_lib.aws import ecs
-from runbook_lib.aws.cloud_map import own_instances
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.identity import utc
-from runbook_lib.aws.session import ignored
-from runbook_lib.errors import GateError, RunbookError
+from runbook_lib.engines.protocol import Check
+from runbook_lib.errors import GateError
 from runbook_lib.judging import error_judge
-from runbook_lib.mesh_spec import node_arn, quotas
+from runbook_lib.opening import ignored
 from runbook_lib.survey import Survey
-from runbook_lib.task_definition import with_envoy
-from runbook_lib.task_form import same
-from runbook_lib.task_lint import lint
 
 __all__ = ["Check", "check_environment", "require_checks"]
-
-END_OF_SUPPORT = "AWS announced the end of App Mesh for 2026-09-30"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at; `where` names it, `hint` says what to do where it is not PASS."""
-
-    level: Literal["PASS", "WARN", "FAIL"]
-    where: str
-    message: str
-    hint: str = ""
 
 
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
-    parts = (_target, _credentials, _notes, _counted, _services, _names, _quotas, _definitions, _traces)
-    return [check for part in parts for check in part(found)]
+    parts = (_target, _credentials, _notes, _counted, _services)
+    common = [check for part in parts for check in part(found)]
+    return [*common, *found.engine.checks(found)]
 
 
 def require_checks(checks: Iterable[Check]) -> None:
@@ -65,12 +46,12 @@ def _target(found: Survey) -> Iterator[Check]:
     if p.rehearsed:
         yield Check("PASS", "endpoint", "the local mesh on this machine: a rehearsal, nothing reaches AWS")
         return
-    answer, words = found.engine.serves(found.session)
-    if answer == "serves":
-        yield Check("PASS", "endpoint", f"App Mesh serves ({words}); {END_OF_SUPPORT}", "plan the way to a successor")
+    answer = found.engine.serves(found.session)
+    if answer.holds:
+        yield Check("PASS", "endpoint", answer.found, answer.hint)
     else:
         hint = f"planning and every rehearsal still work: runbook run {found.session.named} --rehearse"
-        yield Check("FAIL", "endpoint", f"App Mesh {answer}: {words}; {END_OF_SUPPORT}", hint)
+        yield Check("FAIL", "endpoint", answer.found, hint)
 
 
 def _credentials(found: Survey) -> Iterator[Check]:
@@ -105,23 +86,15 @@ def _notes(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for note in p.notes:
         yield Check("WARN", "names", note, "write them in lower case")
-    if p.mesh.egress == "DROP_ALL":
-        hint = "list every other destination (databases, third parties) as a backend, or use ALLOW_ALL"
-        yield Check("WARN", "egress", "DROP_ALL: a meshed task reaches its backends and AWS endpoints only", hint)
-    if p.protocol in ("http2", "grpc"):
-        hint = "an application that only speaks HTTP/1.1 fails; use protocol: http"
-        yield Check("WARN", "protocol", f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too", hint)
 
 
 def _counted(found: Survey) -> Iterator[Check]:
-    """A shift whose errors nobody counts is refused by 05; a request that matches no route is answered 404."""
+    """A shift whose errors nobody counts is refused by 05."""
     p = found.parameters
     judge = error_judge(p.shift, found.engine.counted(p))
     level: dict[str, Literal["PASS", "WARN", "FAIL"]] = {"counts": "PASS", "alarms": "WARN", "nobody": "FAIL"}
     hint = judge.hint or ("" if judge.by == "counts" else "see that these alarms ring when the canary fails")
     yield Check(level[judge.by], "errors", judge.words, hint)
-    for words in found.engine.unmatched(p):
-        yield Check("WARN", "routes", words, "add a route that takes every request, unless that is meant")
 
 
 def _services(found: Survey) -> Iterator[Check]:
@@ -162,74 +135,3 @@ def _room(where: str, running: Running) -> Iterator[Check]:
         yield Check("FAIL", where, f"no room to roll: {wanted} task(s), at most {most} %", "raise maximumPercent")
     if not (settings.get("deploymentCircuitBreaker") or {}).get("enable"):
         yield Check("WARN", where, "no deployment circuit breaker", "enable it with rollback")
-
-
-def _names(found: Survey) -> Iterator[Check]:
-    p = found.parameters
-    for name in dict.fromkeys(b for s in p.services.values() for b in s.backends):
-        callers, addresses = ", ".join(p.callers_of(name)), found.names[name].addresses
-        if addresses:
-            yield Check("PASS", f"name {name}", f"dialled by {callers}; resolves to {len(addresses)} address(es)")
-        else:
-            hint = "callers resolve it before their Envoy sees the request: any non-loopback address will do"
-            yield Check("WARN", f"name {name}", f"dialled by {callers}; does not resolve in {p.namespace}", hint)
-    for service, running in found.running.items():
-        name = p.services[service].hostname
-        tasks = running.state["runningCount"] if running.state and service not in found.lifecycle.retired else 0
-        by_name = not p.services[service].cloud_map and name.endswith(f".{p.namespace}")
-        if tasks and by_name and not own_instances(found.names[name]):
-            hint = f"correct services.{service}.hostname: the name its tasks are registered under"
-            words = f"{service} runs {tasks} task(s), and none is registered under it"
-            yield Check("FAIL", f"name {name}", words, hint)
-
-
-def _quotas(found: Survey) -> Iterator[Check]:
-    tasks = max((running.state["desiredCount"] for running in found.running.values() if running.state), default=0)
-    for what, count, most in quotas(found.parameters, tasks):
-        level: Literal["PASS", "WARN"] = "PASS" if count <= most else "WARN"
-        hint = "" if count <= most else "ask for more in Service Quotas, unless your account has more already"
-        yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
-
-
-def _definitions(found: Survey) -> Iterator[Check]:
-    p = found.parameters
-    for name, running in found.running.items():
-        if running.state is None or name in found.lifecycle.retired:
-            continue
-        if running.definition is None:
-            error = ecs.not_ours(p, running)
-            yield Check("FAIL", f"definition of {name}", error.message, error.hint)
-            continue
-        where = f"definition {running.definition['family']} of {name}"
-        if running.definition["family"] != p.services[name].task_definition:
-            hint = f"services.{name}.task_definition: {running.definition['family']}"
-            yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)
-        yield from _definition(found, running, running.definition, where)
-
-
-def _definition(found: Survey, running: Running, definition: Any, where: str) -> Iterator[Check]:
-    p, name = found.parameters, running.service
-    try:
-        form = with_envoy(definition, ecs.sidecar(p, name, iam.role_arns(found.credentials).get(name)))
-    except RunbookError as refused:
-        yield Check("FAIL", where, refused.message, refused.hint)
-        return
-    if running.controller != "ECS" and not same(definition, form):
-        error = ecs.not_ours(p, running)
-        yield Check("FAIL", where, error.message, error.hint)
-    own, ports = node_arn(p, name), p.ports_of(name)
-    linted = partial(lint, launch_type=p.launch_type_of(name), node_arn=own, listener_ports=ports)
-    findings = linted(form)
-    for finding in findings:
-        yield Check(finding.level, finding.where, finding.message, finding.hint)
-    for finding in linted(definition):
-        if finding not in findings:
-            yield Check("WARN", finding.where, f"as it runs now: {finding.message}", "04 mends it")
-    if not findings:
-        yield Check("PASS", where, "takes the sidecar without a finding")
-
-
-def _traces(found: Survey) -> Iterator[Check]:
-    for lacking in iam.lacking_traces(found.parameters, found.credentials):
-        words = f"role {lacking.role} may not {iam.TRACE}: the X-Ray daemon's traces would be lost"
-        yield Check("WARN", f"traces of {lacking.service}", words, f"attach {iam.XRAY_ACCESS} to the role")

@@ -16,6 +16,8 @@ from runbook_lib.approvals import ENDED
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Engine
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import TAKES_BACK
@@ -65,7 +67,7 @@ def read_history(session: Session) -> History:
     written = [d["at"] for d in events if d["phase"] == "written" and d["at"]]
     seen: list[Interval] = []
     if written and session.connection.carries_traffic:
-        series = survey(session).engine.series(p)
+        series = survey(session).series
         last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
         until = min(cloudwatch.complete_until(session, session.now()), last)
         seen = cloudwatch.read_intervals(session, series, written[0] - 10 * p.telemetry.period_seconds, until)
@@ -147,12 +149,12 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
         return False
     found = survey(session)
     canary, carrier = session.parameters.shift.canary, asdict(found.split.reading)["call"]
-    return any(_lowers(found.engine, canary, change) for change in undone if change["reading"]["call"] == carrier)
+    return any(_lowers(engine_of(session), canary, change) for change in undone if change["reading"]["call"] == carrier)
 
 
-def _lowers(engine: Any, canary: str, change: Mapping[str, Any]) -> bool:
+def _lowers(engine: Engine, canary: str, change: Mapping[str, Any]) -> bool:
     before, after = (engine.weights_of(change[key] or None).get(canary, 0) for key in ("expected", "wanted"))
-    return bool(after < before)
+    return after < before
 
 
 def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import CallError, GateError, Held
 from runbook_lib.forecast import (
     Forecast,
@@ -25,7 +26,7 @@ from runbook_lib.forecast import (
 )
 from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
 from runbook_lib.parameters import Parameters
-from runbook_lib.survey import ENGINES, Survey
+from runbook_lib.survey import Survey
 
 __all__ = [
     "Outlook",
@@ -84,8 +85,7 @@ def measure_traffic(found: Survey) -> Traffic | None:
     """Read the traffic of late, None where no request was counted; raise CallError where it cannot be read."""
     session = found.session
     until = cloudwatch.complete_until(session, session.now())
-    series = found.engine.series(found.parameters)
-    seen = cloudwatch.read_intervals(session, series, until - looked_back(found), until)
+    seen = cloudwatch.read_intervals(session, found.series, until - looked_back(found), until)
     busy = [interval for interval in seen if interval.requests]
     if not busy:
         return None
@@ -149,13 +149,13 @@ def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, ba
         traffic=traffic,
         harm=harm,
         gentler=gentler if weight == p.shift.steps[0] else None,
-        judge=judge_of(p),
+        judge=judge_of(p, found.engine),
     )
 
 
-def judge_of(p: Parameters) -> ErrorJudge:
-    """Return who judges the errors of the file's shift."""
-    return error_judge(p.shift, ENGINES[p.engine].counted(p))
+def judge_of(p: Parameters, engine: Engine) -> ErrorJudge:
+    """Return who judges the errors of the file's shift, by what its engine counts."""
+    return error_judge(p.shift, engine.counted(p))
 
 
 def harms_of(
@@ -195,7 +195,7 @@ def require_steps_passable(found: Survey, *weights: int) -> None:
     if traffic is None:
         raise Held(
             f"no request to {shift.name} was counted in the last {looked_back(found)} s",
-            hint="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
+            hint=found.engine.hints.uncounted,
             reason="no_metrics",
         )
     if not found.canary_weight:

@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from runbook_lib import mesh_spec
 from runbook_lib.parameters import Parameters
 
 __all__ = ["Place", "place_in", "place_of"]
-
-CARRIERS = {"appmesh": mesh_spec.carrier}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class Place:
 
 def place_of(p: Parameters, world: str = "") -> Place:
     """Return the place an environment's parameters name, in this local mesh where one is said."""
-    return Place(p.target, p.account_id, p.region, CARRIERS[p.engine](p), world)
+    return Place(p.target, p.account_id, p.region, p.carrier, world)
 
 
 def place_in(opened: Mapping[str, Any]) -> Place | None:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from runbook_lib import record
 from runbook_lib.aws import ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session, opening
 from runbook_lib.decision import Decision, write_down
+from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import (
     CallError,
     ForeignChangeError,
@@ -124,9 +126,9 @@ def _own_run(session: Session) -> record.Run:
         return record.Run(record.root() / p.environment / "not-started")  # takes no line: each goes beside it
 
 
-def _planned(session: Session) -> tuple[Any, Plan]:
+def _planned(session: Session) -> tuple[Split, Plan]:
     """Read the live split, and plan the write from it alone."""
-    shift, engine = session.parameters.shift, survey(session).engine
+    shift, engine = session.parameters.shift, engine_of(session)
     split = engine.read_weights(session)
     if split.state is None:
         raise PrerequisiteError(
@@ -194,7 +196,7 @@ def _failed(words: str, command: str, hint: str = "") -> RollbackError:
 
 def _after(session: Session) -> Iterator[str]:
     """Do what can wait: leave word of who did it, and end a trial that was left behind."""
-    canary, engine = session.parameters.shift.canary, survey(session).engine
+    canary, engine = session.parameters.shift.canary, engine_of(session)
     split = engine.read_weights(session)
     mark = engine.plan_mark(split, engine.read_mark(session, split), _signature(session))
     apply(session, clear(mark), urgent=True)

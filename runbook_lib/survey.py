@@ -5,24 +5,24 @@ This only reads: it composes the readers, decides nothing, and is thrown away af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from runbook_lib import iam, mesh
 from runbook_lib.aws import cloud_map, ecs
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.session import Session
-from runbook_lib.iam import Credentials
-from runbook_lib.mesh_spec import Lifecycle, desired
+from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Before, Engine, Live, Look, SeriesOf, Split
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, fingerprint
 
 __all__ = ["Survey", "survey"]
 
-ENGINES = {"appmesh": mesh}
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,27 +30,32 @@ class Survey:
     """One look at an environment. Make a new one after anything was changed."""
 
     session: Session
+    _once: dict[Callable[[Look], Any], Any] = field(default_factory=dict, repr=False)
 
     @property
     def parameters(self) -> Parameters:
         """The environment's parameters."""
         return self.session.parameters
 
-    @property
-    def engine(self) -> Any:
-        """The module of what carries the weights."""
-        return ENGINES[self.parameters.engine]
+    @cached_property
+    def engine(self) -> Engine:
+        """What carries the weights."""
+        return engine_of(self.session)
 
     @cached_property
-    def live(self) -> Mapping[str, Any]:
+    def live(self) -> Live:
         """The state of every resource the engine should hold, by key."""
-        state: Mapping[str, Any] = self.engine.read_live(self.session)
-        return state
+        return self.engine.read_live(self.session)
 
     @cached_property
-    def split(self) -> Any:
+    def split(self) -> Split:
         """How the traffic is divided."""
         return self.engine.read_split(self.session)
+
+    @property
+    def series(self) -> SeriesOf:
+        """What counts the requests of both versions."""
+        return self.engine.series(self.parameters, self.split)
 
     @property
     def carried(self) -> str:
@@ -60,8 +65,7 @@ class Survey:
     @property
     def canary_weight(self) -> int:
         """The canary's weight now, in percent."""
-        weight: int = self.split.weights.get(self.parameters.shift.canary, 0)
-        return weight
+        return self.split.weights.get(self.parameters.shift.canary, 0)
 
     @property
     def lifecycle(self) -> Lifecycle:
@@ -94,57 +98,36 @@ class Survey:
         """Each name callers may dial, as discovery has it."""
         return cloud_map.read_names(self.session)
 
-    @cached_property
-    def credentials(self) -> list[Credentials]:
-        """Who signs for each sidecar."""
-        return iam.read_credentials(self.session, {n: r.definition for n, r in self.running.items() if r.state})
-
-    @cached_property
-    def roles(self) -> frozenset[str]:
-        """Every role that an Envoy may sign with: those in the file, and those in its services' definitions."""
-        p, found = self.parameters, self.running
-        definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
-        definitions += self._last_definitions().items()
-        named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
-        return frozenset(filter(None, [*named, *(iam.task_role(p, *d) for d in definitions)]))
+    def once(self, read: Callable[[Look], T]) -> T:
+        """Return what else an engine wants to read at this look; it is read once."""
+        if read not in self._once:
+            self._once[read] = read(self)
+        return cast("T", self._once[read])
 
     @cached_property
     def references(self) -> list[str]:
         """What still refers to the stable service."""
-        found: list[str] = self.engine.references(self.session, self.parameters.shift.stable)
-        return found
+        return self.engine.references(self.session, self.parameters.shift.stable)
 
     def resources_of(self, step: str) -> list[str]:
         """Return the keys of one notebook's resources."""
-        return [r.key for r in desired(self.parameters, Lifecycle()) if r.step == step]
+        return self.engine.resources_of(self.parameters, step)
 
     def plan_resources(self, step: str) -> Plan:
         """Plan the engine's resources of one notebook."""
-        plan: Plan = self.engine.plan_step(self.parameters, self.lifecycle, self.live, step)
-        return plan
-
-    def plan_permissions(self) -> Plan:
-        """Plan what Envoys lack to sign their requests."""
-        return self._assuming(iam.plan_credentials(self.parameters, self.lifecycle, self.credentials))
-
-    def plan_sidecars(self) -> Plan:
-        """Plan the sidecars and the services' move to them."""
-        roles = iam.role_arns(self.credentials)
-        return self._assuming(ecs.plan_sidecars(self.parameters, self.lifecycle, self.running, roles))
-
-    def lacking_sidecars(self) -> list[str]:
-        """Return the services that do not run with the wanted sidecar, each with the role it runs with."""
-        defined = {name: r.definition for name, r in self.running.items() if r.definition}
-        roles = {name: found["taskRoleArn"] for name, found in defined.items() if found.get("taskRoleArn")}
-        plan = ecs.plan_sidecars(self.parameters, self.lifecycle, self.running, roles)
-        return [change.name for change in plan if change.verb == "deploy"]
+        return self.engine.plan_resources(self, step)
 
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
         """Plan the traffic's division, in percent by service; more of it for the canary needs evidence, less none."""
-        plan: Plan = self.engine.plan_split(self.split, weights)
+        plan = self.engine.plan_split(self.split, weights)
         rises = weights.get(self.parameters.shift.canary, 0) > self.canary_weight
-        needs = ("earlier steps", "sidecars", "the name dialled", "canary ready", "not retired", "errors are counted")
-        return replace(plan, needs=needs) if rises else plan
+        if not rises:
+            return plan
+        own = self._gate_names("shift")
+        return replace(
+            plan,
+            needs=("earlier steps", *own, "canary ready", "not retired", "errors are counted"),
+        )
 
     def plan_step(self, weight: int) -> Plan:
         """Plan that the canary has this weight, in percent, and stable the rest."""
@@ -152,56 +135,29 @@ class Survey:
 
     def plan_capacity(self, least: int) -> Plan:
         """Plan that stable's scaling keeps at least so many tasks, which can take everything back."""
-        return ecs.plan_capacity(self.parameters, self.running[self.parameters.shift.stable], least)
+        stable = self.running[self.parameters.shift.stable]
+        return ecs.plan_capacity(self.parameters, stable, least)
 
     def plan_retirement(self) -> Plan:
-        """Plan the stable service's end, in the order in which nobody notices, there and back.
-
-        Its node goes last: a sidecar without its node lets no task start, so on the way back it must come first.
-        The placeholder outlives the tasks, and goes only once those that come back are there.
-        """
-        p = self.parameters
+        """Plan the stable service's end, in the order in which nobody notices, there and back."""
         needs = (
             "stable carries nothing",
             "canary proven",
             "stable is quiet",
             "nothing else refers to it",
             "canary carries all",
-            "the name survives",
+            *self._gate_names("retirement"),
         )
-        plan: Plan = Plan("06_tear_down_service_b", needs=needs, assumed=self.plan_resources("04").assumed, ends=True)
-        if self.split.state is not None:
-            plan += self.engine.plan_settle(self.split, p.shift.canary, p.shift.stable)
-        plan += cloud_map.plan_placeholder(p, self.names[p.shift.name])
-        stable = self.running[p.shift.stable]
-        plan += ecs.plan_end(p, stable, ecs.read_own_revisions(self.session, stable))
-        plan += self.engine.plan_retirement(p, self.live, p.shift.stable)
-        return plan
+        return replace(self.engine.plan_retirement(self), needs=needs, ends=True)
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
         """Plan the end of everything the runbook made; also name what stays, and why."""
-        p = self.parameters
-        resources, kept = self.engine.plan_removal(self.session, self.live)
-        plan = ecs.plan_plain(p, self.running) + resources
-        plan += iam.plan_credentials_end(self.session, [*self.credentials, *self._credentials_of_retired()])
-        plan += cloud_map.plan_placeholder_end(self.names[p.shift.name])
-        needs = ("callers keep their name", "stable can carry all")
-        return Plan(plan.title, needs=needs, ends=True) + plan, kept
+        plan, kept = self.engine.plan_removal(self)
+        needs = (*self._gate_names("removal"), "stable can carry all", *plan.needs)
+        return replace(plan, needs=needs, ends=True), kept
 
-    def _credentials_of_retired(self) -> list[Credentials]:
-        """Read who signed for services that are gone."""
-        return iam.read_credentials(self.session, self._last_definitions())
-
-    def _last_definitions(self) -> dict[str, Mapping[str, Any]]:
-        """Read, of each service that is gone, the newest definition of its family."""
-        gone = [name for name, found in self.running.items() if not found.state]
-        families = {name: self.parameters.services[name].task_definition for name in gone}
-        last = {name: ecs.read_last_definition(self.session, family) for name, family in families.items()}
-        return {name: found for name, found in last.items() if found}
-
-    def _assuming(self, plan: Plan) -> Plan:
-        missing = self.plan_resources("04").assumed
-        return plan + Plan(plan.title, assumed=missing)
+    def _gate_names(self, before: Before) -> tuple[str, ...]:
+        return tuple(gate.name for gate in self.engine.gates(self, before))
 
 
 def survey(session: Session) -> Survey:

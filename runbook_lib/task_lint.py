@@ -10,7 +10,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runbook_lib.envoy_image import DEFAULT_ENVOY_ACCOUNT, ENVOY_ACCOUNTS, FIPS_REGIONS, OLDEST, REGIONS, tag_version
+from runbook_lib.envoy_image import (
+    DEFAULT_ENVOY_ACCOUNT,
+    ENVOY_ACCOUNTS,
+    FIPS_REGIONS,
+    OLDEST,
+    REGIONS,
+    tag_version,
+)
 from runbook_lib.task_form import (
     IDENTITY,
     MAX_IGNORED_PORTS,

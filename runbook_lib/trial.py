@@ -1,7 +1,7 @@
 """Try the canary with test requests of its own before users see it.
 
-A route of higher priority sends requests that carry one header to the canary alone; it is removed again,
-whatever came of them.
+For as long as it lasts, requests that carry one header go to the canary alone; it is ended again, whatever
+came of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runbook_lib.survey import survey
 
 __all__ = ["end_trial", "try_canary"]
 
-HEARD_SECONDS = 5  # until every caller's Envoy knows the trial's route; until then stable answers
+HEARD_SECONDS = 5  # until every caller knows of the trial; until then stable answers
 
 Probe = Callable[[Mapping[str, str], int], list[tuple[str, str]]]
 
@@ -45,7 +45,7 @@ def try_canary(session: Session) -> str:
 
 
 def end_trial(session: Session) -> None:
-    """Remove the trial's route, where one is there."""
+    """End the trial, where one is under way."""
     found = survey(session)
     apply(session, clear(found.engine.plan_trial_end(found.split, found.engine.read_trial(session))))
 
@@ -73,12 +73,14 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
 
 def _awaited(session: Session, wanted: int, seconds: int) -> str:
     p, began = session.parameters, session.now()
-    engine = survey(session).engine
-    series, judge = engine.series(p), error_judge(p.shift, engine.counted(p))
+    found = survey(session)
+    judge = error_judge(p.shift, found.engine.counted(p))
     requests = 0
     most, pause = seconds + p.telemetry.delay_seconds, min(p.telemetry.period_seconds, 5)
     for _ in session.looks(f"{wanted} test requests that somebody sends", most, pause):
-        seen = cloudwatch.read_intervals(session, series, began, cloudwatch.complete_until(session, session.now()))
+        seen = cloudwatch.read_intervals(
+            session, found.series, began, cloudwatch.complete_until(session, session.now())
+        )
         requests = sum(i.errors.canary_requests for i in seen)
         errors = sum(i.errors.canary_errors for i in seen)
         if errors:

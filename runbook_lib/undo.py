@@ -13,6 +13,7 @@ import jmespath
 
 from runbook_lib import record, undoable
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
     TAKEN_BACK,
@@ -110,8 +111,8 @@ def _users(session: Session, changes: Sequence[Change], made: Sequence[Made]) ->
         return []
     notebooks = {m.name: m.notebook for m in made}
     found: list[str] = []
-    for user, needs in survey(session).engine.standing(session).items():
-        used = sorted(needs & going)
+    for user, needs in engine_of(session).standing(session).items():
+        used = sorted(going.intersection(needs))
         if user in going or not used:
             continue
         if user not in notebooks:
@@ -174,21 +175,14 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         return ""
     change = _revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else _revived(line["inverse"])
-    wrong = undoable.obstacle(found.parameters, inverse) if inverse else ""
-    if inverse and not wrong and (role := undoable.role_of(inverse)):
-        wrong = _obstacle_to_role(found, role)
+    own = found.engine.undoable
+    wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
+    wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
     if change and not wrong:
         readings = [change.reading, *(wait.reading for wait in (*change.ready, *change.waits))]
-        wrong = next(filter(None, map(undoable.obstacle_to_reading, readings)), "")
+        obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
+        wrong = next(filter(None, obstacles), "")
     return wrong
-
-
-def _obstacle_to_role(found: Survey, role: Any) -> str:
-    """Say why nothing may be written to a role; "" where an Envoy of the file's services signs with it."""
-    if role in found.roles:
-        return ""
-    words = f"role {role!r} is neither in {found.parameters.environment}'s file nor that of a service it names"
-    return f"{words}; where it is right, name it as services.NAME.task_role"
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
@@ -340,7 +334,7 @@ def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, 
     Raises PlanError where it would raise the canary's weight. What comes back from nothing comes with all
     traffic on stable; where stable is retired, on the survivor.
     """
-    p, engine = session.parameters, survey(session).engine
+    p, engine = session.parameters, engine_of(session)
     stable, canary = p.shift.stable, p.shift.canary
     if change.reading.call != engine.split_reading(p).call:
         return change, False

@@ -1,38 +1,26 @@
 """Say which calls an undo may make: those that this product's own planners plan, on what the file names.
 
 Pure. A record is data and may have been written by anybody: what it asks for that no planner could have asked
-for is refused by the number of its line, before any call.
+for is refused by the number of its line, before any call. An engine adds its own part.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from runbook_lib import iam
 from runbook_lib.aws.cloud_map import PLACEHOLDER
 from runbook_lib.aws.ecs import REGISTERED
-from runbook_lib.mesh_spec import partition
+from runbook_lib.engines.protocol import Permitted, Undoable
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Inverse, Reading
 from runbook_lib.redaction import MASK
 
-__all__ = ["READS", "WRITES", "obstacle", "obstacle_to_reading", "role_of"]
+__all__ = ["READS", "WRITES", "obstacle", "obstacle_to_reading"]
 
 Arguments = Mapping[str, Any]
-
-
-def _in_mesh(p: Parameters, given: Arguments) -> bool:
-    return bool(given.get("meshName") == p.mesh.name)
-
-
-def _of_mesh(p: Parameters, given: Arguments) -> bool:
-    own = f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}"
-    arn = str(given.get("resourceArn"))
-    return arn == own or arn.startswith(f"{own}/")
 
 
 def _of_service(p: Parameters, given: Arguments) -> bool:
@@ -57,12 +45,9 @@ def _of_definition(p: Parameters, given: Arguments) -> bool:
 
 def _is_revision(p: Parameters, named: Any) -> bool:
     """Say whether this is the ARN of a revision, of a family that the file names."""
-    own = f"arn:{partition(p)}:ecs:{p.region}:{p.account_id}:task-definition/"
-    if not isinstance(named, str) or not named.startswith(own):
-        return False
-    family, _, number = named.removeprefix(own).rpartition(":")
-    families = {service.task_definition for service in p.services.values()}
-    return family in families and number.isdigit()
+    here = rf"arn:[\w-]+:ecs:{re.escape(p.region)}:{p.account_id}:task-definition/"
+    found = re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named) if isinstance(named, str) else None
+    return bool(found) and found["family"] in {service.task_definition for service in p.services.values()}
 
 
 def _by_reference(p: Parameters, given: Any) -> bool:
@@ -78,28 +63,8 @@ def _of_placeholder(p: Parameters, given: Arguments) -> bool:
     return bool(given.get("InstanceId") == PLACEHOLDER)
 
 
-def _of_policy(p: Parameters, given: Arguments) -> bool:
-    """Only the policy that the file asks for, under the name it has there."""
-    own = {iam.policy_name(p, name): iam.policy(p, name) for name in p.services}
-    name, said = str(given.get("PolicyName")), given.get("PolicyDocument")
-    return name in own and (said is None or json.loads(said) == own[name])
-
-
-def _of_managed_policy(p: Parameters, given: Arguments) -> bool:
-    return given.get("PolicyArn") in {f"arn:{partition(p)}:iam::aws:policy/{name}" for name in iam.MANAGED}
-
-
-def _of_role_tag(p: Parameters, given: Arguments) -> bool:
-    keys = [tag["Key"] for tag in given.get("Tags", [])] + list(given.get("TagKeys", []))
-    return bool(keys) and all(str(key).startswith("runbook") for key in keys)
-
-
 COPY = re.compile(r"merge\(taskDefinition, \{tags: tags(, \w+: `null`)*\}\)")
-KINDS = ("mesh", "virtual_service", "virtual_node", "virtual_router", "route")
-WRITES: dict[tuple[str, str], Callable[[Parameters, Any], bool]] = {
-    **{("appmesh", f"{verb}_{kind}"): _in_mesh for verb in ("create", "update", "delete") for kind in KINDS},
-    ("appmesh", "tag_resource"): _of_mesh,
-    ("appmesh", "untag_resource"): _of_mesh,
+WRITES: dict[tuple[str, str], Permitted] = {
     ("ecs", "create_service"): _of_service,
     ("ecs", "update_service"): _of_service,
     ("ecs", "delete_service"): _of_service,
@@ -109,16 +74,8 @@ WRITES: dict[tuple[str, str], Callable[[Parameters, Any], bool]] = {
     ("application-autoscaling", "deregister_scalable_target"): _of_scaling,
     ("servicediscovery", "register_instance"): _of_placeholder,
     ("servicediscovery", "deregister_instance"): _of_placeholder,
-    ("iam", "put_role_policy"): _of_policy,
-    ("iam", "delete_role_policy"): _of_policy,
-    ("iam", "attach_role_policy"): _of_managed_policy,
-    ("iam", "detach_role_policy"): _of_managed_policy,
-    ("iam", "tag_role"): _of_role_tag,
-    ("iam", "untag_role"): _of_role_tag,
 }
 READS = {
-    *(("appmesh", f"describe_{kind}") for kind in KINDS),
-    ("appmesh", "list_tags_for_resource"),
     ("ecs", "describe_services"),
     ("ecs", "describe_task_definition"),
     ("ecs", "describe_tasks"),
@@ -126,17 +83,15 @@ READS = {
     ("application-autoscaling", "describe_scalable_targets"),
     ("servicediscovery", "get_instance"),
     ("servicediscovery", "list_instances"),
-    ("iam", "get_role"),
-    ("iam", "get_role_policy"),
-    ("iam", "list_attached_role_policies"),
 }
 
 
-def obstacle(p: Parameters, inverse: Inverse) -> str:
-    """Say why an inverse may not be applied; "" where it may."""
+def obstacle(p: Parameters, own: Undoable, inverse: Inverse) -> str:
+    """Say why an inverse may not be applied; "" where it may. `own` is the engine's part."""
     call = inverse.call
     what = f"{call.service} {call.operation}"
-    rule = WRITES.get((call.service, call.operation))
+    writes = {**WRITES, **own.writes}
+    rule = writes.get((call.service, call.operation))
     if rule is None:
         return f"{what} is no call that undo makes"
     by_reference = isinstance(call.arguments, Reading)
@@ -149,19 +104,14 @@ def obstacle(p: Parameters, inverse: Inverse) -> str:
     if _masked(asdict(inverse)):
         return f"{what} would write text that was masked"
     readings = [inverse.reading, *(wait.reading for wait in (*inverse.ready, *inverse.waits))]
-    return next(filter(None, (obstacle_to_reading(reading) for reading in readings if reading)), "")
+    obstacles = (obstacle_to_reading(own, reading) for reading in readings if reading)
+    return next(filter(None, obstacles), "")
 
 
-def role_of(inverse: Inverse) -> Any:
-    """Return the name of the role that an inverse is about; "" where it is about none."""
-    given = inverse.call.arguments
-    return given.get("RoleName") if inverse.call.service == "iam" and isinstance(given, Mapping) else ""
-
-
-def obstacle_to_reading(reading: Reading) -> str:
+def obstacle_to_reading(own: Undoable, reading: Reading) -> str:
     """Say why something may not be read on behalf of a record; "" where it may."""
     for call in _calls(reading):
-        if (call.service, call.operation) not in READS:
+        if (call.service, call.operation) not in READS | own.reads:
             return f"{call.service} {call.operation} is no reading of this product"
     return ""
 

@@ -13,20 +13,21 @@ from runbook_lib.forecast import Harm
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
 
-__all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "moved", "staged", "text_of", "title_of"]
+__all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "said_of", "staged", "text_of", "title_of"]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
-PAIRS = (("name", "value"), ("key", "value"), ("virtualNode", "weight"))
+PAIRS = (("name", "value"), ("key", "value"))
+WEIGHT = "weight"  # beside the one field that says whose it is
 NOT_SAID = ("uid", "version", "arn")  # AWS's own, of a thing that comes or goes
 STAGES = {
-    "plain": "no route divides the traffic yet",
-    "routed": "a route divides the traffic, and gives the canary none",
+    "plain": "no {what} divides the traffic yet",
+    "routed": "a {what} divides the traffic, and gives the canary none",
     "shifting": "the canary has a part of the traffic",
     "shifted": "the canary has all the traffic it is to have",
     "retired": "the former version is gone",
 }
-TARGET = re.compile(r".*weightedTargets\[([^\]]+)\](\.weight)?$")  # a weight is a service's
+ITEM = re.compile(rf".*\[([^\]]+)\](\.{WEIGHT})?")  # of a list, by its name
 REVISION = re.compile(r"arn:[^:]+:ecs:[^/]+task-definition/")
 
 
@@ -64,8 +65,18 @@ def _straight(path: str, value: Any) -> tuple[str, Any]:
 
 def _pair(record: Mapping[str, Any]) -> str:
     """Return a name with what it is given; "" where a record is no such pair."""
-    name, given = next(((n, g) for n, g in PAIRS if set(record) == {n, g}), ("", ""))
-    return f"{record[name]}: {record[given]}" if name else ""
+    if _is_weighed(record):
+        (whose,) = {*record} - {WEIGHT}
+        return f"{record[whose]}: {record[WEIGHT]}"
+    for name, given in PAIRS:
+        if {*record} == {name, given}:
+            return f"{record[name]}: {record[given]}"
+    return ""
+
+
+def _is_weighed(record: Any) -> bool:
+    """Say whether a record has a weight, and one field more: whose it is."""
+    return isinstance(record, Mapping) and WEIGHT in record and len(record) == 2
 
 
 def _container(form: Mapping[str, Any]) -> str:
@@ -96,31 +107,29 @@ def _lines(change: Change, found: Difference) -> Iterator[str]:
     before, after = found.before, found.after
     whole = before if after is None else after
     if isinstance(whole, Mapping) and (before is None or after is None) and not _pair(whole) and "image" not in whole:
-        inner = differences(_own(before), _own(after), found.field)
+        inner = differences(said_of(before), said_of(after), found.field)
         if len(inner) > 2 or not found.field:
             for each in inner:
                 yield from _lines(change, each)
             return
-    target = TARGET.fullmatch(found.field)
-    if target:
-        before, after = (state["weight"] if isinstance(state, Mapping) else state for state in (before, after))
-    field = target[1] if target else found.field.removeprefix("spec.") or title_of(change).split()[0]
+    field = found.field.removeprefix("spec.") or title_of(change).split()[0]
+    item = ITEM.fullmatch(found.field)
+    if item and (item[2] or _is_weighed(whole)):  # a weight is its owner's
+        field, before, after = item[1], _weight_of(before), _weight_of(after)
     if before is None or after is None:
         field, whole = _straight(field, before if after is None else after)
         before, after = (whole, None) if after is None else (None, whole)
     yield f"{field}: {text_of(before)} → {text_of(after)}"
 
 
-def _own(state: Any) -> dict[str, Any]:
+def _weight_of(state: Any) -> Any:
+    return state[WEIGHT] if _is_weighed(state) else state
+
+
+def said_of(state: Any) -> dict[str, Any]:
     """Return of a whole thing what its owner said."""
     kept = {key: value for key, value in (state or {}).items() if key not in NOT_SAID}
     return dict(kept["spec"]) if set(kept) == {"spec"} else kept
-
-
-def moved(change: Change) -> dict[str, int | None]:
-    """Return the weights that a change writes, in percent by service; None for one that gets no more of any kind."""
-    targets = [(TARGET.fullmatch(found.field), found.after) for found in change.diff]
-    return {t[1]: after["weight"] if isinstance(after, Mapping) else after for t, after in targets if t}
 
 
 def harm_words(harm: Harm, gentler: Harm | None = None) -> str:
@@ -143,9 +152,9 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
-def staged(name: str, stage: str) -> str:
+def staged(name: str, stage: str, what: str) -> str:
     """Return the stage something has reached, and what that means."""
-    return f"{name} is {stage}: {STAGES[stage]}"
+    return f"{name} is {stage}: {STAGES[stage].format(what=what)}"
 
 
 def divided(weights: Mapping[str, int]) -> str:

@@ -36,8 +36,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError
 
 import runbook_lib
-from runbook_lib import parameters
-from runbook_lib.aws import session
+from runbook_lib import opening, parameters
+from runbook_lib.aws.session import Connection
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.calls import is_read
@@ -330,16 +330,16 @@ class Explorer:
         while control_plane.reconcile():
             pass
         options: dict[str, Any] = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
-        self.open: Any = functools.partial(session.open_session, connect=self._connect, **options)
+        self.open: Any = functools.partial(opening.open_session, connect=self._connect, **options)
         runbook_lib.open_session = self.open
         runbook_lib.show_topology = lambda *_, **__: None  # a third of a walk's time, and nobody looks
         time.sleep = lambda seconds: None  # botocore's, between its retries; ECS stands still meanwhile
 
-    def _connect(self, p: Parameters) -> session.Connection:
+    def _connect(self, p: Parameters) -> Connection:
         def prepare(client: Any) -> None:
             client.meta.events.register_first("before-send.*.*", self._answer)
 
-        return session.Connection(NOBODY, prepare, carries_traffic=False, credentials=credentials("", p.account_id))
+        return Connection(NOBODY, prepare, carries_traffic=False, credentials=credentials("", p.account_id))
 
     def _settle(self) -> None:
         while control_plane.reconcile():

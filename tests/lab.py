@@ -20,7 +20,16 @@ from typing import Any
 
 import nbformat
 
-from runbook_lib import apply, clear, evidence_for_sidecars, evidence_for_step, open_session, survey
+from runbook_lib import (
+    apply,
+    clear,
+    evidence_for_services,
+    evidence_for_step,
+    open_session,
+    plan_permissions,
+    plan_sidecars,
+    survey,
+)
 from runbook_lib.aws.session import Session
 from tests.notebook_runner import NOTEBOOKS, ROOT
 
@@ -131,8 +140,8 @@ def mesh_the_services() -> Session:
         session = open_session({"environment": "local"}, NOTEBOOKS[number].stem)
         found = survey(session)
         if number == "04":
-            plan = found.plan_permissions() + found.plan_sidecars()
-            apply(session, clear(plan, *evidence_for_sidecars(found, plan)))
+            plan = plan_permissions(found) + plan_sidecars(found)
+            apply(session, clear(plan, *evidence_for_services(found, plan)))
         else:
             plan = found.plan_resources(number)
             apply(session, clear(plan, *evidence_for_step(found, plan)))

@@ -23,16 +23,19 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import gates, mesh, parameters, record
+from runbook_lib import gates, parameters, plan_permissions, plan_sidecars, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.cloudwatch import Series
-from runbook_lib.aws.session import Session, open_session
+from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
 from runbook_lib.decision import Decision
+from runbook_lib.engines.appmesh import engine as mesh
+from runbook_lib.engines.appmesh.counts import inbound
 from runbook_lib.local import control_plane, inject, supervisor
 from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.paths import cluster_folder
+from runbook_lib.opening import open_session
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.shift import shift_traffic
@@ -149,7 +152,7 @@ class Sky:
     def _publish(self, second: int, name: str, requests: int, errors: int) -> None:
         into = requests + (self.strays if name == STABLE else 0)
         if into and not self.silent:
-            self._put(second, mesh.inbound(self.session.parameters, name), {1.0: into})
+            self._put(second, inbound(self.session.parameters, name), {1.0: into})
         if self.silent or not requests:
             return
         slow = self._whole(f"slow of {name}", requests * self.slow.get(name, 0.0))
@@ -325,8 +328,8 @@ class Live:
         session = self.session(scenes.NOTEBOOKS[number])
         found = survey(session)
         if number == "04":
-            permissions, plan = found.plan_permissions(), found.plan_sidecars()
-            evidence = gates.evidence_for_sidecars(found, plan)
+            permissions, plan = plan_permissions(found), plan_sidecars(found)
+            evidence = gates.evidence_for_services(found, plan)
             apply(session, clear(permissions, *gates.evidence_for_step(found, permissions)))
         elif number == "06":
             plan = found.plan_retirement()

@@ -21,7 +21,18 @@ import boto3
 import yaml
 from botocore.config import Config
 
-from runbook_lib import apply, clear, evidence_for_sidecars, evidence_for_step, open_session, parameters, record, survey
+from runbook_lib import (
+    apply,
+    clear,
+    evidence_for_services,
+    evidence_for_step,
+    open_session,
+    parameters,
+    plan_permissions,
+    plan_sidecars,
+    record,
+    survey,
+)
 from runbook_lib.aws.session import Connection, Session
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.control_plane.calls import CALLS, is_read
@@ -171,11 +182,11 @@ def step(session: Session, number: str) -> list[Any]:
         plan = found.plan_resources(number)
         return change(session, plan, *evidence_for_step(found, plan))
     if number == "04":
-        plan = found.plan_permissions()
+        plan = plan_permissions(found)
         made = change(session, plan, *evidence_for_step(found, plan))
         found = survey(session)
-        plan = found.plan_sidecars()
-        return made + change(session, plan, *evidence_for_sidecars(found, plan))
+        plan = plan_sidecars(found)
+        return made + change(session, plan, *evidence_for_services(found, plan))
     if number == "05":
         return [made for weight in session.parameters.shift.steps for made in shift(session, weight)]
     plan = found.plan_retirement()

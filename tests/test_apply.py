@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from runbook_lib import apply, clear, survey
+from runbook_lib import apply, clear, plan_permissions, plan_sidecars, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import (
     CallError,
@@ -338,8 +338,8 @@ PENDING: TaskState = {"status": "PENDING", "health": {}}
 
 def sidecars(session: Session) -> None:
     found = survey(session)
-    change(session, found.plan_permissions(), fact("earlier steps"))
-    plan = survey(session).plan_sidecars()
+    change(session, plan_permissions(found), fact("earlier steps"))
+    plan = plan_sidecars(survey(session))
     apply(session, clear(plan, *(fact(need) for need in plan.needs)))
 
 

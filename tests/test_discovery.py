@@ -87,14 +87,14 @@ def test_a_name_nobody_registered_gets_no_placeholder() -> None:
 def test_the_placeholder_goes_and_the_other_addresses_stay() -> None:
     session = open_at("retired")
     register(session, "10.1.1.1", "theirs")
-    change(session, cloud_map.plan_placeholder_end(registered(session)))
+    change(session, cloud_map.plan_placeholder_end(registered(session), "90_remove_mesh"))
     assert registered(session).addresses == ["10.1.1.1"]
-    assert cloud_map.plan_placeholder_end(registered(session)).changes == ()
+    assert cloud_map.plan_placeholder_end(registered(session), "90_remove_mesh").changes == ()
 
 
 def test_a_placeholder_changed_in_between_is_not_taken() -> None:
     session = open_at("retired")
-    plan = cloud_map.plan_placeholder_end(registered(session))
+    plan = cloud_map.plan_placeholder_end(registered(session), "90_remove_mesh")
     register(session, "10.1.1.1")
     with pytest.raises(StalePlanError):
         change(session, plan)
@@ -122,7 +122,7 @@ def test_each_can_be_taken_back() -> None:
     session = open_at("shifted")
     (there,) = placeholder(session)
     change(session, placeholder(session))
-    (gone,) = cloud_map.plan_placeholder_end(registered(session))
+    (gone,) = cloud_map.plan_placeholder_end(registered(session), "90_remove_mesh")
     assert there.inverse
     assert gone.inverse
     assert (there.inverse.call, gone.inverse.call.operation) == (gone.call, "register_instance")

@@ -12,8 +12,10 @@ import pytest
 from runbook_lib import survey
 from runbook_lib.aws import ecs
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import sidecars as envoys
+from runbook_lib.engines.appmesh.engine import plan_sidecars
 from runbook_lib.errors import PrerequisiteError, StalePlanError
-from runbook_lib.mesh_spec import Lifecycle
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.plan import Plan, Reading, holds
 from runbook_lib.task_definition import with_envoy
 from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
@@ -28,16 +30,16 @@ def applied(session: Session, plan: Plan) -> list[Any]:
 
 
 def sidecars(session: Session) -> Plan:
-    return survey(session).plan_sidecars()
+    return plan_sidecars(survey(session))
 
 
 def end(session: Session, service: str = "serviceB") -> Plan:
     found = ecs.read_running(session)[service]
-    return ecs.plan_end(session.parameters, found, ecs.read_own_revisions(session, found))
+    return ecs.plan_end(session.parameters, found, envoys.read_own_revisions(session, found))
 
 
 def plain(session: Session) -> Plan:
-    return ecs.plan_plain(session.parameters, ecs.read_running(session))
+    return envoys.plan_plain(session.parameters, ecs.read_running(session))
 
 
 def service(session: Session, name: str) -> dict[str, Any]:
@@ -128,12 +130,12 @@ def test_a_service_deployed_in_between_refuses_the_plan() -> None:
 def test_the_envoy_waited_for_is_the_one_the_proxy_configuration_names() -> None:
     session = open_at("routed")
     found = ecs.read_running(session)
-    theirs = with_envoy(found["serviceB"].definition or {}, ecs.sidecar(session.parameters, "serviceB", None))
+    theirs = with_envoy(found["serviceB"].definition or {}, envoys.sidecar(session.parameters, "serviceB", None))
     envoy = next(c for c in theirs["containerDefinitions"] if c["name"] == "envoy")
     envoy.update(name="proxy", dockerLabels={}, image="aws-appmesh-envoy:v1.17.2.0-prod")
     theirs["proxyConfiguration"]["containerName"] = "proxy"
     running = {**found, "serviceB": replace(found["serviceB"], definition=theirs)}
-    plan = ecs.plan_sidecars(session.parameters, Lifecycle(), running, {})
+    plan = envoys.plan_sidecars(session.parameters, Lifecycle(), running, {})
     (deploy,) = (c for c in plan if c.name == "service serviceB")
     assert "name=='proxy'" in deploy.waits[-1].reading.query
 
@@ -206,8 +208,8 @@ def test_what_is_registered_says_who_made_it() -> None:
 
 def test_ec2_and_fargate_stand_side_by_side() -> None:
     p = load(services={"serviceB": {"launch_type": "EC2"}})
-    assert ecs.sidecar(p, "serviceB", None).launch_type == "EC2"
-    assert ecs.sidecar(p, "serviceA", None).launch_type == "FARGATE"
+    assert envoys.sidecar(p, "serviceB", None).launch_type == "EC2"
+    assert envoys.sidecar(p, "serviceA", None).launch_type == "FARGATE"
 
 
 # Back to plain.

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh, survey
+from runbook_lib import survey
 from runbook_lib.aws.session import Session
+from runbook_lib.engines import protocol
 from runbook_lib.errors import Held
 from runbook_lib.rollback import roll_back
 from runbook_lib.shift import plan_steps, take_step
@@ -94,7 +95,7 @@ def test_whatever_else_a_target_says_is_kept_by_a_weight_change() -> None:
     ],
 )
 def test_weights_are_read_as_shares_of_their_sum(written: dict[str, int], shares: dict[str, int]) -> None:
-    assert mesh.shares(written) == shares
+    assert protocol.shares(written) == shares
 
 
 @pytest.mark.parametrize("canary", [1, 3, 100])

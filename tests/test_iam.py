@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import iam, survey
+from runbook_lib import plan_permissions, survey
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import iam
+from runbook_lib.engines.appmesh.iam import STREAM, Credentials
+from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.errors import StalePlanError
-from runbook_lib.iam import STREAM, Credentials
-from runbook_lib.mesh_spec import Lifecycle, node_arn
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.plan import Plan, holds
 from tests.scenes import change, fact, load, open_at, open_local, reopen, somebody, writes
 
@@ -32,7 +34,7 @@ def applied(session: Session, plan: Plan) -> list[Any]:
 
 
 def permissions(session: Session) -> Plan:
-    return survey(session).plan_permissions()
+    return plan_permissions(survey(session))
 
 
 def policies(session: Session, role: str = ROLE) -> list[str]:
@@ -40,7 +42,7 @@ def policies(session: Session, role: str = ROLE) -> list[str]:
 
 
 def ended(session: Session) -> Plan:
-    return iam.plan_credentials_end(session, survey(session).credentials)
+    return iam.plan_credentials_end(session, iam.who_signs(survey(session)))
 
 
 # Does it, reads it back, keeps the rest, refuses a stale plan.
@@ -59,7 +61,7 @@ def test_the_policy_is_read_back() -> None:
     session = open_at("plain")
     for made in applied(session, permissions(session)):
         assert holds(made.state, made.change.wanted)
-    assert all(c.may_stream for c in survey(session).credentials)
+    assert all(c.may_stream for c in iam.who_signs(survey(session)))
 
 
 def test_the_roles_other_policies_are_kept() -> None:
@@ -85,7 +87,7 @@ def test_the_managed_policy_is_attached_where_the_file_says_so() -> None:
     applied(session, permissions(session))
     found = client(session).list_attached_role_policies(RoleName=ROLE)["AttachedPolicies"]
     assert [policy["PolicyName"] for policy in found] == ["AWSAppMeshEnvoyAccess"]
-    assert all(c.may_stream for c in survey(session).credentials)
+    assert all(c.may_stream for c in iam.who_signs(survey(session)))
     assert permissions(session).changes == ()
 
 
@@ -93,7 +95,7 @@ def test_xray_gets_its_write_policy() -> None:
     session = open_at("plain")
     session = reopen(session, envoy={**session.given["envoy"], "xray": True})
     applied(session, permissions(session))
-    assert all(c.may_trace for c in survey(session).credentials)
+    assert all(c.may_trace for c in iam.who_signs(survey(session)))
 
 
 def test_one_role_of_two_services_is_changed_once_a_policy() -> None:
@@ -261,7 +263,7 @@ def test_what_one_policy_denies_no_other_allows() -> None:
     session = open_at("meshed")
     deny = {"Version": "2012-10-17", "Statement": [statement("Deny", "appmesh:*")]}
     client(session).put_role_policy(RoleName=ROLE, PolicyName="deny", PolicyDocument=json.dumps(deny))
-    denied = {c.service for c in survey(session).credentials if not c.may_stream}
+    denied = {c.service for c in iam.who_signs(survey(session)) if not c.may_stream}
     assert denied == {SERVICE}
 
 
@@ -270,7 +272,7 @@ def test_what_one_policy_denies_no_other_allows() -> None:
 
 def test_evidence_names_who_cannot_sign_and_the_policy_to_attach() -> None:
     p = load(iam={"manage": False})
-    found = iam.evidence(p, Lifecycle(), [Credentials(SERVICE, ROLE, "task role")], Plan("04"))
+    found = iam.finding(p, Lifecycle(), [Credentials(SERVICE, ROLE, "task role")], Plan("04"))
     assert not found.holds
     assert f"serviceB: {ROLE} may not {STREAM}" in found.found
     assert NODE in found.hint
@@ -279,12 +281,12 @@ def test_evidence_names_who_cannot_sign_and_the_policy_to_attach() -> None:
 def test_evidence_counts_what_is_about_to_be_permitted() -> None:
     p = load()
     found = [Credentials(SERVICE, ROLE, "task role")]
-    assert iam.evidence(p, Lifecycle(), found, iam.plan_credentials(p, Lifecycle(), found)).holds
+    assert iam.finding(p, Lifecycle(), found, iam.plan_credentials(p, Lifecycle(), found)).holds
 
 
 def test_evidence_does_not_hold_where_there_is_no_role() -> None:
     p = load()
-    found = iam.evidence(p, Lifecycle(), [Credentials(SERVICE, "", "none: Fargate needs a task role")], Plan("04"))
+    found = iam.finding(p, Lifecycle(), [Credentials(SERVICE, "", "none: Fargate needs a task role")], Plan("04"))
     assert not found.holds
     assert found.hint == "give serviceB a task role, and name it as services.serviceB.task_role"
 
@@ -292,7 +294,7 @@ def test_evidence_does_not_hold_where_there_is_no_role() -> None:
 def test_the_hint_speaks_of_those_that_lack_something_alone() -> None:
     p = load()
     found = [Credentials(SERVICE, "", "none"), Credentials("serviceA", "a", "task role")]
-    said = iam.evidence(p, Lifecycle(), found, iam.plan_credentials(p, Lifecycle(), found))
+    said = iam.finding(p, Lifecycle(), found, iam.plan_credentials(p, Lifecycle(), found))
     assert said.hint == "give serviceB a task role, and name it as services.serviceB.task_role"
 
 
@@ -307,4 +309,4 @@ def test_a_role_that_may_not_write_traces_is_named_where_the_runbook_may_not_cha
 def test_evidence_holds_where_everybody_can_sign() -> None:
     p = load()
     found = [Credentials(SERVICE, ROLE, "task role", may_stream=True)]
-    assert iam.evidence(p, Lifecycle(), found, Plan("04")).holds
+    assert iam.finding(p, Lifecycle(), found, Plan("04")).holds

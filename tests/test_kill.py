@@ -22,10 +22,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from runbook_lib.aws.session import open_session
 from runbook_lib.command.cli import app
 from runbook_lib.errors import CallError
 from runbook_lib.local import supervisor
+from runbook_lib.opening import open_session
 from runbook_lib.plan import Call
 from tests.notebook_runner import client, execute, newest, own_mesh, runbook, start
 

@@ -25,8 +25,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, evidence_for_shift, mesh, plan_undo, survey
+from runbook_lib import apply, clear, evidence_for_shift, plan_undo, survey
 from runbook_lib.aws import cloudwatch
+from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.local import supervisor
 from runbook_lib.local.data_plane.admin import Admin
 from runbook_lib.local.data_plane.caller import Caller

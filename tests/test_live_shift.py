@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from runbook_lib import gates, mesh
+from runbook_lib import gates
 from runbook_lib.approvals import hold
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
+from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.errors import CredentialsError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import iam, mesh
-from runbook_lib.mesh_spec import fitting
+from runbook_lib.aws.naming import fitting
+from runbook_lib.engines.appmesh import engine as mesh
+from runbook_lib.engines.appmesh import iam
 from runbook_lib.parameters import load
 from tests.notebook_runner import Environment, folder, newest, own_mesh, runbook
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh, survey
+from runbook_lib import plan_sidecars, survey
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import mesh
+from runbook_lib.engines.appmesh import route as shifting
 from runbook_lib.errors import CallError, PlanError, PrerequisiteError, StalePlanError
 from runbook_lib.plan import Plan, holds
 from tests.scenes import MESH, ROUTE, change, fact, open_at, open_local, reopen, route, somebody, weights, writes
@@ -69,7 +71,7 @@ NAMES = {
 
 def settled(session: Session) -> Plan:
     p, found = session.parameters, survey(session)
-    return mesh.plan_settle(found.split, p.shift.canary, p.shift.stable)
+    return shifting.plan_settle(found.split, p.shift.canary, p.shift.stable)
 
 
 def off_the_route(session: Session) -> Session:
@@ -78,7 +80,7 @@ def off_the_route(session: Session) -> Session:
 
 
 def retirement(session: Session) -> Plan:
-    return mesh.plan_retirement(session.parameters, mesh.read_live(session), "serviceB")
+    return mesh.plan_node_end(session.parameters, mesh.read_live(session), "serviceB")
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def test_01_to_03_need_no_service() -> None:
         applied(session, survey(session).plan_resources(number))
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
     with pytest.raises(PrerequisiteError, match="ECS services not found in cluster apps"):
-        survey(session).plan_sidecars()
+        plan_sidecars(survey(session))
 
 
 def test_a_steps_own_weights_are_left_to_the_shift() -> None:
@@ -330,10 +332,10 @@ def test_weights_without_a_route_are_refused() -> None:
 
 def test_a_trial_of_a_tcp_route_is_refused_since_nothing_tells_its_requests() -> None:
     session = open_at("routed")
-    split = mesh.read_split(session)
+    split = shifting.read_split(session)
     state = {**(split.state or {}), "spec": {"tcpRoute": {"action": {"weightedTargets": []}}}}
     with pytest.raises(PlanError, match="TCP carries no header") as caught:
-        mesh.plan_trial(session.parameters, replace(split, state=state), "x-trial", "1")
+        shifting.plan_trial(session.parameters, replace(split, state=state), "x-trial", "1")
     assert caught.value.hint == "shift.trial: null"
 
 
@@ -356,7 +358,7 @@ def test_the_life_cycle_is_read_from_what_is_there(stage: str) -> None:
 
 
 def test_an_endpoint_that_answers_serves() -> None:
-    assert mesh.serves(open_local())[0] == "serves"
+    assert mesh.answer(open_local())[0] == "serves"
 
 
 def test_references_are_routes_of_any_weight_and_names() -> None:
@@ -397,7 +399,7 @@ def test_a_refusal_of_app_mesh_is_one_sentence() -> None:
 
 
 def removal(session: Session) -> tuple[Plan, tuple[str, ...]]:
-    return mesh.plan_removal(session, mesh.read_live(session))
+    return mesh.plan_resources_end(session, mesh.read_live(session))
 
 
 def test_removal_takes_everything_children_first() -> None:

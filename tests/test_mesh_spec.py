@@ -11,7 +11,8 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.mesh_spec import Lifecycle, Resource, created, desired, node_arn, quotas, updated
+from runbook_lib.engines.appmesh.spec import Resource, created, desired, node_arn, quotas, updated
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import differences, merged, stated
 from tests import scenes

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runbook_lib import survey
-from runbook_lib.aws.ecs import read_own_revisions
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh.sidecars import read_own_revisions
 from tests.notebook_runner import Environment, folder, newest, own_mesh, runbook
 from tests.scenes import change, fact, open_at, open_local, settle, somebody, step
 

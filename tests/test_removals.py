@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh, survey
+from runbook_lib import survey
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import engine as mesh
 from tests.scenes import LOCAL, MESH, change, fact, open_local, reopen, somebody, writes
 
 NODE = {**MESH, "virtualNodeName": "serviceB"}

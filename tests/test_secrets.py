@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_undo, record, show_plan, survey
+from runbook_lib import plan_sidecars, plan_undo, record, show_plan, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.wording import fields_of
 from tests.scenes import change, fact, lines, open_local, reopen, settle, somebody, step, writes
@@ -102,7 +102,7 @@ def test_of_thirty_secrets_none_is_in_record_plan_or_summary_and_all_come_back_b
 
     for number in ("01", "02", "03"):
         step(session, number)
-    shown(survey(session).plan_sidecars())
+    shown(plan_sidecars(survey(session)))
     step(session, "04")
     run = session.join_run()
     for number in ("05", "06"):

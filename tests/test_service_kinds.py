@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import survey
+from runbook_lib import plan_sidecars, survey
 from runbook_lib.aws import ecs
 from runbook_lib.aws.session import Session
 from runbook_lib.checks import check_environment
@@ -53,7 +53,7 @@ def test_04_plans_nothing_where_somebody_else_deploys_a_service(change: Callable
     session = seen("routed", change)
     kind = "CODE_DEPLOY" if change is by_code_deploy else "EXTERNAL"
     with pytest.raises(PlanError, match=f"ECS service serviceB: expected one that ECS deploys .*, found {kind}"):
-        survey(session).plan_sidecars()
+        plan_sidecars(survey(session))
 
 
 @pytest.mark.parametrize("change", [by_code_deploy, by_somebody, on_each_instance])
@@ -69,7 +69,7 @@ def test_a_service_of_code_deploys_with_its_sidecar_needs_no_move() -> None:
     session = seen("meshed", by_code_deploy)
     found = survey(session)
     assert found.running["serviceB"].arn.endswith("taskB:2")
-    assert found.plan_sidecars().changes == ()
+    assert plan_sidecars(found).changes == ()
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from traitlets.config import Config
 from runbook_lib import record, survey
 from runbook_lib.aws import session as session_module
 from runbook_lib.aws.identity import Keys
-from runbook_lib.aws.session import Connection, Session, open_session
+from runbook_lib.aws.session import Connection, Session
 from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
 from runbook_lib.local import keys
+from runbook_lib.opening import open_session
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Plan, Reading, Wait
 from tests.scenes import (

@@ -14,6 +14,7 @@ from runbook_lib import plan_steps, survey
 from runbook_lib.checks import Check
 from runbook_lib.display import show
 from runbook_lib.display.show import Banner, Table, Words, plan_rows
+from runbook_lib.engines.appmesh import iam
 from runbook_lib.forecast import forecast_load
 from runbook_lib.history import History
 from runbook_lib.parameters import load
@@ -282,7 +283,7 @@ def test_a_retired_service_is_not_in_the_topology(shown: Callable[[], str]) -> N
 
 
 def test_tasks_show_each_containers_health(shown: Callable[[], str]) -> None:
-    show.show_sidecars(survey(open_at("meshed")))
+    show.show_tasks(survey(open_at("meshed")))
     assert shown().count("HEALTHY") >= 3
     assert "taskB:2" in shown()
 
@@ -292,14 +293,14 @@ def test_a_task_that_is_not_well_comes_first(shown: Callable[[], str]) -> None:
     for task in found.tasks:
         if task["service"] == "serviceBv2":
             task["containers"] = [{**c, "health": "UNHEALTHY"} for c in task["containers"]]
-    show.show_sidecars(found)
+    show.show_tasks(found)
     first, *others = shown().splitlines()[2:5]
     assert first.split() == ["!", "WARN", "serviceBv2", "taskBv2:2", "UNHEALTHY", "UNHEALTHY"]
     assert not [line for line in others if "WARN" in line]
 
 
 def test_a_container_nobody_checks_is_not_called_unknown(shown: Callable[[], str]) -> None:
-    show.show_sidecars(survey(open_at("meshed")))
+    show.show_tasks(survey(open_at("meshed")))
     assert shown().count("no health check") == 6  # the applications, as text and as HTML
     assert "UNKNOWN" not in shown()
 
@@ -312,7 +313,8 @@ def test_credentials_show_who_signs(shown: Callable[[], str]) -> None:
 
 def test_a_service_for_which_nobody_signs_comes_first(shown: Callable[[], str]) -> None:
     found = survey(open_at("plain"))
-    found.credentials[-1] = replace(found.credentials[-1], role="")
+    credentials = iam.who_signs(found)
+    credentials[-1] = replace(credentials[-1], role="")
     show.show_credentials(found)
     assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "nobody"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import mesh
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Series
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.appmesh import engine as mesh
+from runbook_lib.engines.appmesh.counts import inbound
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
@@ -152,7 +153,7 @@ def test_more_series_than_one_call_takes_are_asked_for_in_several() -> None:
 def test_one_series_is_summed_over_a_window(session: Session) -> None:
     p = session.parameters
     state = metrics_backends[p.account_id][p.region].state
-    one = mesh.inbound(p, STABLE)
+    one = inbound(p, STABLE)
     for second, count in ((0, 5), (1, 6), (2, 7)):
         made = Sum()
         made.add(1.0, count)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import survey
+from runbook_lib import plan_permissions, plan_sidecars, survey
 from runbook_lib.display.drawing import Line, Text
 from runbook_lib.display.traffic_map import Topology, mapped
 from runbook_lib.plan import Plan
@@ -18,7 +18,7 @@ PLANS: dict[str, tuple[str, Callable[[Survey], Plan]]] = {
     "01": ("plain", lambda found: found.plan_resources("01")),
     "02": ("plain", lambda found: found.plan_resources("02")),
     "03": ("plain", lambda found: found.plan_resources("03")),
-    "04": ("routed", lambda found: found.plan_permissions() + found.plan_sidecars()),
+    "04": ("routed", lambda found: plan_permissions(found) + plan_sidecars(found)),
     "05": ("meshed", lambda found: found.plan_weights({"serviceB": 75, "serviceBv2": 25})),
     "06": ("shifted", lambda found: found.plan_retirement()),
     "90": ("retired", lambda found: found.plan_removal()[0]),

@@ -15,8 +15,10 @@ from typing import Any
 
 import boto3
 
-from runbook_lib import mesh, parameters
-from runbook_lib.mesh_spec import Lifecycle, desired
+from runbook_lib import parameters
+from runbook_lib.engines.appmesh import engine as mesh
+from runbook_lib.engines.appmesh.spec import desired
+from runbook_lib.lifecycle import Lifecycle
 from tests.control_plane_fixtures import REGION, endpoint
 from tests.scenes import open_at, step
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_undo, survey
+from runbook_lib import plan_permissions, plan_sidecars, plan_undo, survey
 from runbook_lib.plan import Answer, Difference, Plan
 from runbook_lib.wording import counted, fields_of, lines_of, text_of, title_of
 from tests.scenes import NOTEBOOKS, one, open_at
@@ -45,10 +45,24 @@ def fields(*found: Difference, **more: Any) -> list[str]:
     return fields_of(one(diff=found, **more))
 
 
-def test_a_weight_is_its_services() -> None:
-    target = "spec.http2Route.action.weightedTargets[two]"
+@pytest.mark.parametrize(
+    ("target", "whole"),
+    [
+        ("spec.http2Route.action.weightedTargets[two]", {"virtualNode": "two", "weight": 5}),
+        ("targets[two]", {"service": "two", "weight": 5}),
+    ],
+)
+def test_a_weight_is_its_services_whatever_carries_it(target: str, whole: dict[str, Any]) -> None:
     assert fields(Difference(f"{target}.weight", 0, 25)) == ["two: 0 → 25"]
-    assert fields(Difference(target, {"virtualNode": "two", "weight": 5}, None)) == ["two: 5 → –"]
+    assert fields(Difference(target, whole, None)) == ["two: 5 → –"]
+    assert text_of([whole]) == "[two: 5]"
+
+
+def test_an_item_without_a_weight_keeps_its_place() -> None:
+    assert fields(Difference("containers[two].cpu", 1, 2)) == ["containers[two].cpu: 1 → 2"]
+    assert fields(Difference("backends[two]", None, {"name": "two", "port": 1})) == [
+        "backends[two]: – → {name: two, port: 1}"
+    ]
 
 
 def test_a_whole_thing_is_said_field_by_field_without_what_aws_put_there() -> None:
@@ -81,7 +95,7 @@ def every_plan() -> Iterator[Plan]:
     plain = survey(open_at("plain"))
     yield from (plain.plan_resources(step) for step in ("01", "02", "03"))
     routed = survey(open_at("routed"))
-    yield routed.plan_permissions() + routed.plan_sidecars()
+    yield plan_permissions(routed) + plan_sidecars(routed)
     yield survey(open_at("shifted")).plan_retirement()
     yield survey(open_at("retired")).plan_removal()[0]
     yield plan_undo(open_at("retired"), notebook=NOTEBOOKS["06"])

@@ -220,7 +220,7 @@ class Meshed:
 
     def put_weights(self, canary: int) -> float:
         """Write the canary's weight on the route, and return when the answer came (seconds since 1970)."""
-        from runbook_lib.mesh_spec import route_spec
+        from runbook_lib.engines.appmesh.spec import route_spec
         from runbook_lib.plan import stated
 
         p = self.parameters
@@ -272,13 +272,13 @@ def meshed() -> Iterator[tuple[Meshed, float]]:
 
 def make_client(mesh: Any, p: Any, service: str) -> Any:
     """Return a client of the local mesh; a task definition registered by it gets its sidecar at once."""
-    from runbook_lib.aws import ecs
+    from runbook_lib.engines.appmesh.sidecars import sidecar
     from runbook_lib.local.clients import clients
     from runbook_lib.task_definition import with_envoy
 
     def with_sidecar(params: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         name = next(n for n, s in p.services.items() if s.task_definition == params["family"])
-        return dict(with_envoy(params, ecs.sidecar(p, name, None)))
+        return dict(with_envoy(params, sidecar(p, name, None)))
 
     made = clients(mesh, p.account_id, p.region)(service)
     made.meta.events.register("provide-client-params.ecs.RegisterTaskDefinition", with_sidecar)
@@ -287,8 +287,9 @@ def make_client(mesh: Any, p: Any, service: str) -> Any:
 
 def create_services(p: Any, client: Callable[[str], Any]) -> None:
     """Create the mesh's resources, then the services."""
+    from runbook_lib.engines.appmesh.spec import desired
+    from runbook_lib.lifecycle import Lifecycle
     from runbook_lib.local import world
-    from runbook_lib.mesh_spec import Lifecycle, desired
     from runbook_lib.plan import stated
 
     done = set()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.aws.session import Session
+from runbook_lib.aws.reads import Reads
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, Wait, differences, turned
 
@@ -42,20 +42,20 @@ def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
     return {name: attributes for name, attributes in registered.instances.items() if name != PLACEHOLDER}
 
 
-def read_names(session: Session) -> dict[str, Registered]:
+def read_names(session: Reads) -> dict[str, Registered]:
     """Read every name of the parameters that callers may dial: hostnames and virtual services."""
-    p, services = session.parameters, _services(session)
-    names = dict.fromkeys([*p.virtual_services, *(s.hostname for s in p.services.values())])
+    services = _services(session)
+    names = session.parameters.names
     return {name: _registered(session, name, services.get(name, {})) for name in names}
 
 
-def _registered(session: Session, name: str, service: Mapping[str, Any]) -> Registered:
+def _registered(session: Reads, name: str, service: Mapping[str, Any]) -> Registered:
     records, service_id = service.get("DnsConfig", {}).get("DnsRecords", []), service.get("Id", "")
     ttl = max((record["TTL"] for record in records), default=0)
     return Registered(name, service_id, _instances(session, service_id), ttl)
 
 
-def _services(session: Session) -> dict[str, dict[str, Any]]:
+def _services(session: Reads) -> dict[str, dict[str, Any]]:
     """Read the namespace's services by their full DNS name."""
     p = session.parameters
     spaces = session.pages("servicediscovery", "list_namespaces", "Namespaces")
@@ -67,7 +67,7 @@ def _services(session: Session) -> dict[str, dict[str, Any]]:
     return {f"{service['Name'].lower()}.{p.namespace}": service for service in found}
 
 
-def _instances(session: Session, service_id: str) -> dict[str, dict[str, str]]:
+def _instances(session: Reads, service_id: str) -> dict[str, dict[str, str]]:
     if not service_id:
         return {}
     found = session.pages("servicediscovery", "list_instances", "Instances", ServiceId=service_id)
@@ -77,20 +77,20 @@ def _instances(session: Session, service_id: str) -> dict[str, dict[str, str]]:
 def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
     """Plan an address under the dialled name that outlives the stable version's tasks.
 
-    The caller's application must resolve the name before its Envoy sees the request; any address that is not
-    loopback will do (App Mesh user guide, virtual services). It is taken back only once there is another one,
-    and what comes next waits until no resolver sends anybody to it any more.
+    It is for an engine whose callers must resolve the name though none of them connects to
+    the address. It is taken back only once there is another one, and what comes next waits
+    until no resolver sends anybody to it any more.
     """
     needed = registered.service_id and PLACEHOLDER not in registered.instances
     changes = [_registration(registered, {ADDRESS: p.retirement.placeholder_ip})] if needed else []
     return Plan("06_tear_down_service_b", tuple(changes))
 
 
-def plan_placeholder_end(registered: Registered) -> Plan:
+def plan_placeholder_end(registered: Registered, title: str) -> Plan:
     """Plan the placeholder's end."""
     attributes = registered.instances.get(PLACEHOLDER)
     changes = [turned(_registration(registered, attributes))] if attributes else []
-    return Plan("90_remove_mesh", tuple(changes))
+    return Plan(title, tuple(changes))
 
 
 def _registration(registered: Registered, attributes: Mapping[str, str]) -> Change:

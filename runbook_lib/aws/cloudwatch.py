@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from runbook_lib.aws.series import Counted, Series
 from runbook_lib.aws.session import Session
 from runbook_lib.plan import Call, Reading
 from runbook_lib.verdict import Sample
@@ -20,23 +21,7 @@ __all__ = ["Counted", "Interval", "Series", "complete_until", "pause", "read_ala
 
 SETTLE_SECONDS = 0.3  # after a period's end, until it has been put
 QUERIES = 400  # a call takes 500
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One CloudWatch metric by its name and dimensions."""
-
-    metric: str
-    dimensions: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Whether a shift's requests and their errors are counted at all, and in words what is counted or why not."""
-
-    requests: bool
-    errors: bool
-    words: str
+KINDS = ("requests", "errors", "latency")  # of series, by whose names an engine gives them
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +66,15 @@ def read_intervals(
     first = math.ceil(since / period) * period
     if first >= until:
         return []
-    slow = f"TC({p.shift.verdict.slow_millis}:)" if p.shift.verdict.slow_millis else None
-    stats = {"requests": "Sum", "errors": "Sum", **({"latency": slow} if slow else {})}
     wanted = [
-        (name, kind, one, stat)
+        (name, kind, one)
         for name in (p.shift.stable, p.shift.canary)
-        for kind, stat in stats.items()
+        for kind in KINDS
         for one in series[name][kind]
+        if one.stat
     ]
-    counts: dict[tuple[str, str], Counter[int]] = {(name, kind): Counter() for name, kind, _, _ in wanted}
-    for (name, kind, _, _), found in zip(wanted, _read(session, wanted, first, until), strict=True):
+    counts: dict[tuple[str, str], Counter[int]] = {(name, kind): Counter() for name, kind, _ in wanted}
+    for (name, kind, _), found in zip(wanted, _read(session, wanted, first, until), strict=True):
         counts[(name, kind)].update(found)
     return [_interval(start, p.shift.stable, p.shift.canary, counts) for start in range(first, int(until), period)]
 
@@ -99,7 +83,10 @@ def read_requests(session: Session, series: Series, since: float, until: float) 
     """Return how many requests one series counted in the whole periods within [since, until)."""
     period = session.parameters.telemetry.period_seconds
     first = math.ceil(since / period) * period
-    return sum(_read(session, [("", "requests", series, "Sum")], first, until)[0].values()) if first < until else 0
+    if first >= until:
+        return 0
+    (counts,) = _read(session, [("", "requests", series)], first, until)
+    return sum(counts.values())
 
 
 def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
@@ -114,7 +101,7 @@ def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
     return {name: states.get(name, "MISSING") for name in wanted}
 
 
-Query = tuple[str, str, Series, str]
+Query = tuple[str, str, Series]
 
 
 def _read(session: Session, wanted: list[Query], since: int, until: float) -> list[dict[int, int]]:
@@ -124,15 +111,15 @@ def _read(session: Session, wanted: list[Query], since: int, until: float) -> li
             "Id": f"m{index}",
             "MetricStat": {
                 "Metric": {
-                    "Namespace": telemetry.namespace,
+                    "Namespace": series.namespace or telemetry.namespace,
                     "MetricName": series.metric,
                     "Dimensions": [{"Name": k, "Value": v} for k, v in series.dimensions.items()],
                 },
                 "Period": telemetry.period_seconds,
-                "Stat": stat,
+                "Stat": series.stat,
             },
         }
-        for index, (_, _, series, stat) in enumerate(wanted)
+        for index, (_, _, series) in enumerate(wanted)
     ]
     window = {"StartTime": _moment(since), "EndTime": _moment(until), "ScanBy": "TimestampAscending"}
     results = [

@@ -5,34 +5,32 @@ The only caller of the ECS and Application Auto Scaling clients. `read_` reads, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from runbook_lib.aws.session import Session
-from runbook_lib.envoy_image import envoy_image
-from runbook_lib.errors import PlanError, PrerequisiteError
-from runbook_lib.mesh_spec import Lifecycle, node_arn, tags
+from runbook_lib.aws.naming import tags
+from runbook_lib.aws.reads import Reads
+from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
 from runbook_lib.redaction import shown_definition
-from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import READ_ONLY, envoy_of, normalise, same
+from runbook_lib.task_form import READ_ONLY, normalise, same
 
 __all__ = [
     "Running",
     "deployment_order",
+    "moved",
     "not_ours",
+    "plan_capacity",
     "plan_end",
-    "plan_plain",
-    "plan_sidecars",
     "read_counts",
     "read_last_definition",
     "read_own_revisions",
     "read_running",
     "read_tasks",
-    "sidecar",
+    "read_unhealthy",
+    "reading_of_tasks",
 ]
 
 # What CreateService takes back from what DescribeServices shows.
@@ -102,12 +100,12 @@ class Running:
         return ((self.state or {}).get("settings") or {}).get("schedulingStrategy") == "DAEMON"
 
 
-def read_running(session: Session) -> dict[str, Running]:
+def read_running(session: Reads) -> dict[str, Running]:
     """Read every service of the parameters, by its name there."""
     return {name: _read_one(session, name) for name in session.parameters.services}
 
 
-def _read_one(session: Session, name: str) -> Running:
+def _read_one(session: Reads, name: str) -> Running:
     p = session.parameters
     state = session.read(_service(p, name))
     family = p.services[name].task_definition
@@ -131,13 +129,13 @@ def _definition(name: str) -> Reading:
     return Reading(call, "merge(taskDefinition, {tags: tags || `[]`})", absent=("ClientException",))
 
 
-def _revisions(session: Session, family: str) -> list[str]:
+def _revisions(session: Reads, family: str) -> list[str]:
     """List a family's active revisions. The filter is on the whole name here: `taskB` is not `taskBv2`."""
     found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="ACTIVE")
     return [arn for arn in found if _family(arn) == family]
 
 
-def read_last_definition(session: Session, family: str) -> Mapping[str, Any] | None:
+def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | None:
     """Read a family's newest revision, whether it is active or has been deregistered; None where it has none."""
     listed = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="INACTIVE")
     inactive = [arn for arn in listed if _family(arn) == family]
@@ -152,11 +150,12 @@ def _number(arn: str) -> int:
     return int(arn.rsplit(":", 1)[-1])
 
 
-def read_own_revisions(session: Session, found: Running) -> tuple[str, ...]:
+def read_own_revisions(session: Reads, found: Running, is_own: Callable[[Mapping[str, Any]], bool]) -> tuple[str, ...]:
     """Return the active revisions that end with a service: those of its family that are nobody else's.
 
-    No other service of the cluster runs one of them or is being moved to or from it. In a family that others run
-    too, only the revision that it runs is its own, and those whose sidecar says so: of the rest nobody can tell.
+    No other service of the cluster runs one of them or is being moved to or from it. In a
+    family that others run too, only the revision that it runs is its own, and those of
+    which `is_own` says so; of the rest nobody can tell.
     """
     if not found.revisions:
         return ()
@@ -165,10 +164,15 @@ def read_own_revisions(session: Session, found: Running) -> tuple[str, ...]:
     families = {_family(arn) for arn in used}
     if _family(found.revisions[0]) not in families:
         return tuple(unused)
-    return tuple(arn for arn in unused if arn == found.arn or _is_meshed_as(session, arn, found.service))
+    own = []
+    for arn in unused:
+        definition = None if arn == found.arn else session.read(_definition(arn))
+        if arn == found.arn or (definition and is_own(definition)):
+            own.append(arn)
+    return tuple(own)
 
 
-def _used_by_others(session: Session, name: str) -> set[str]:
+def _used_by_others(session: Reads, name: str) -> set[str]:
     p = session.parameters
     own = p.ecs_service_of(name)
     arns = session.pages("ecs", "list_services", "serviceArns", cluster=p.cluster)
@@ -179,16 +183,6 @@ def _used_by_others(session: Session, name: str) -> set[str]:
         arguments = {"cluster": p.cluster, "services": others[first : first + 10]}
         used.update(session.read(Reading(Call("ecs", "describe_services", arguments), query)) or ())
     return used - {None}
-
-
-def _is_meshed_as(session: Session, arn: str, name: str) -> bool:
-    definition = session.read(_definition(arn))
-    try:
-        meshed = sidecar_of(definition) if definition else None
-    except PlanError:  # it is unclear who that is: not ours to end
-        return False
-    p = session.parameters
-    return meshed is not None and (meshed.mesh, meshed.virtual_node) == (p.mesh.name, name)
 
 
 def _family(arn: str) -> str:
@@ -202,58 +196,40 @@ def _scalable(p: Parameters, name: str) -> Reading:
     return Reading(Call("application-autoscaling", "describe_scalable_targets", arguments), query)
 
 
-def read_tasks(session: Session) -> list[dict[str, Any]]:
+def read_tasks(session: Reads) -> list[dict[str, Any]]:
     """Read the running tasks of every service: service, revision, each container's health."""
     p = session.parameters
     containers = "containers[].{name: name, health: healthStatus}"
     query = f"tasks[].{{task: taskArn, revision: taskDefinitionArn, containers: {containers}}}"
     rows = []
     for name in p.services:
-        found = session.read(_tasks(p, name, query)) if session.read(_service(p, name)) else None
+        found = session.read(reading_of_tasks(p, name, query)) if session.read(_service(p, name)) else None
         rows += [{"service": name, **task} for task in found or []]
     return rows
 
 
-def _tasks(p: Parameters, name: str, query: str) -> Reading:
+def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:
+    """Return how a query on a service's tasks is read."""
     wanted = {"cluster": p.cluster, "serviceName": p.ecs_service_of(name)}
     absent = ("ServiceNotFoundException", "ServiceNotActiveException", "ClusterNotFoundException")
     arns = Reading(Call("ecs", "list_tasks", wanted), "taskArns", absent)
     return Reading(Call("ecs", "describe_tasks", {"cluster": p.cluster, "tasks": arns}), query, absent)
 
 
-def read_counts(session: Session, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+def read_counts(session: Reads, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Read how many tasks each service wants and runs; none of both where there is no service."""
     query = "services[?status=='ACTIVE'] | [0].{desired: desiredCount, running: runningCount}"
     found = {name: session.read(_service(session.parameters, name, query)) for name in names}
     return {name: (state["desired"], state["running"]) if state else (0, 0) for name, state in found.items()}
 
 
-def read_unhealthy(session: Session, name: str) -> int:
+def read_unhealthy(session: Reads, name: str) -> int:
     """Read how many of a service's running tasks are UNHEALTHY."""
     query = "length(tasks[?healthStatus=='UNHEALTHY'])"
-    return session.read(_tasks(session.parameters, name, query)) or 0
+    return session.read(reading_of_tasks(session.parameters, name, query)) or 0
 
 
-# --- the sidecars -------------------------------------------------------------------------------------------
-
-
-def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
-    """Return the sidecar the parameters ask for on one service; `role_arn` is for a definition without a role."""
-    service, envoy = p.services[name], p.envoy
-    return Sidecar(
-        image=envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
-        node_arn=node_arn(p, name),
-        app_ports=tuple(p.ports_of(name)),
-        launch_type=p.launch_type_of(name),
-        resource_cluster=envoy.resource_cluster,
-        ignored_ips=tuple(envoy.ignored_ips),
-        ignored_ports=tuple(envoy.ignored_ports),
-        user=envoy.user,
-        xray=envoy.xray,
-        task_role_arn=role_arn,
-        task_cpu=str(service.cpu) if service.cpu else None,
-        task_memory=str(service.memory) if service.memory else None,
-    )
+# --- a service's move to another definition ------------------------------------------------------------------
 
 
 def deployment_order(p: Parameters, names: Sequence[str]) -> list[str]:
@@ -261,65 +237,43 @@ def deployment_order(p: Parameters, names: Sequence[str]) -> list[str]:
     return ordered(names, {name: sorted(p.callees_of(name)) for name in names})
 
 
-def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running], roles: Mapping[str, str]) -> Plan:
-    """Plan a task definition with Envoy for each service, and the service's move to it: callees first, caller last.
-
-    `roles` gives the task role's ARN for services whose definition names none. Raises PrerequisiteError where
-    a service does not exist, PlanError where a definition cannot take a sidecar.
-    """
-    names = [name for name in p.services if name not in life.retired]
-    missing = [p.ecs_service_of(name) for name in names if running[name].state is None]
-    if missing:
-        raise PrerequisiteError(
-            f"ECS services not found in cluster {p.cluster}: {', '.join(missing)}",
-            hint="deploy them; the mesh's own resources (01 to 03) can already be there",
-        )
-    changes: list[Change] = []
-    for name in deployment_order(p, names):
-        if running[name].definition is None:
-            raise not_ours(p, running[name])
-        form = with_envoy(running[name].definition or {}, sidecar(p, name, roles.get(name)))
-        changes += _move(p, running[name], form, changes)
-    return Plan("04_register_task_definitions", tuple(changes), needs=("earlier steps", "credentials"))
-
-
-def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
-    """Plan every service back to a definition without the sidecar: callers first, callees last."""
-    changes: list[Change] = []
-    for name in reversed(deployment_order(p, list(p.services))):
-        found = running[name]
-        if found.state and found.definition and sidecar_of(found.definition):
-            changes += _move(p, found, without_envoy(found.definition), changes)
-    return Plan("90_remove_mesh", tuple(changes))
-
-
-def _move(p: Parameters, found: Running, form: Mapping[str, Any], planned: Sequence[Change]) -> list[Change]:
+def moved(
+    p: Parameters,
+    found: Running,
+    form: Mapping[str, Any],
+    planned: Sequence[Change],
+    *,
+    waits: tuple[Wait, ...] = (),
+    hint: str = "",
+) -> list[Change]:
     """Return what brings a service to a definition: its registration unless it exists, and the update.
 
-    A move that a crash left under way is asked for once more, which begins nothing, and waited for. `planned` are
-    the changes before: one of them may register a revision of the same family.
+    A move that a crash left under way is asked for once more, which begins nothing, and
+    waited for. `planned` are the changes before: one of them may register a revision of
+    the same family. `waits` come once the service is stable and has tasks. Raises
+    PlanError, with `hint`, for a service that ECS does not deploy.
     """
     state: Mapping[str, Any] = found.state or {}
-    envoy = (envoy_of(form) or {"name": ""})["name"]
-    deploy = partial(_deploy, p, found.service, state, envoy)
+    after = waits if state["desiredCount"] else ()
     if same(found.definition or {}, form):
-        return [deploy(found.arn)] if state.get("rollout") == "IN_PROGRESS" else []
+        under_way = state.get("rollout") == "IN_PROGRESS"
+        return [_deploy(p, found, found.arn, after)] if under_way else []
     if found.controller != "ECS":
-        raise not_ours(p, found)
+        raise not_ours(p, found, hint)
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
-        return [deploy(found.newest["taskDefinitionArn"])]
+        return [_deploy(p, found, found.newest["taskDefinitionArn"], after)]
     register = _register(found, form, planned)
-    return [register, deploy(Answer(register.name, REGISTERED))]
+    return [register, _deploy(p, found, Answer(register.name, REGISTERED), after)]
 
 
-def not_ours(p: Parameters, found: Running) -> PlanError:
+def not_ours(p: Parameters, found: Running, hint: str = "") -> PlanError:
     """Return what to raise of a service that cannot be moved to another definition."""
     kind = "no task definition" if found.controller == "ECS" else found.controller
     return PlanError(
         f"ECS service {p.ecs_service_of(found.service)}: expected one that ECS deploys (deploymentController ECS), "
         f"found {kind}: UpdateService cannot give it a task definition",
-        hint="deploy its revision with the sidecar by what deploys it, or let ECS deploy it; then run again",
+        hint=hint,
     )
 
 
@@ -356,7 +310,8 @@ def _shown(definition: Mapping[str, Any]) -> dict[str, Any]:
     return normalise(shown_definition(definition))
 
 
-def _deploy(p: Parameters, name: str, state: Mapping[str, Any], envoy: str, revision: str | Answer) -> Change:
+def _deploy(p: Parameters, found: Running, revision: str | Answer, waits: tuple[Wait, ...]) -> Change:
+    name, state = found.service, found.state or {}
     before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
     after = "the revision registered above" if isinstance(revision, Answer) else _short(revision)
     return Change(
@@ -368,7 +323,7 @@ def _deploy(p: Parameters, name: str, state: Mapping[str, Any], envoy: str, revi
         wanted={"taskDefinition": revision},
         inverse=Inverse("deploy", _update(p, name, **before), wanted=before, waits=(stable,)),
         diff=differences(_short(state["taskDefinition"]), after),
-        waits=(stable, _healthy(p, name, envoy)) if envoy and state["desiredCount"] else (stable,),
+        waits=(stable, *waits),
         back_on_failure=True,
     )
 
@@ -386,33 +341,28 @@ def _stable(p: Parameters, name: str) -> Wait:
     return Wait(what, _service(p, name, ROLLOUT), STABLE, failed="rollout == 'FAILED'", timeout_seconds=900)
 
 
-def _healthy(p: Parameters, name: str, envoy: str) -> Wait:
-    query = f"tasks[].{{task: taskArn, envoy: containers[?name=='{envoy}'].healthStatus | [0]}}"
-    until = "@ && !(@[?envoy != null && envoy != 'HEALTHY'])"
-    return Wait(f"Envoy of {name} HEALTHY", _tasks(p, name, query), until, timeout_seconds=180)
-
-
 def _filled(p: Parameters, name: str, count: int) -> Wait:
     """Wait for tasks that are to stay: a service's own count still has those that are just being stopped."""
-    running = _tasks(p, name, "length(tasks[?lastStatus=='RUNNING'])")
+    running = reading_of_tasks(p, name, "length(tasks[?lastStatus=='RUNNING'])")
     return Wait(f"{count} task(s) of {name} running", running, f"@ >= `{count}`")
 
 
 # --- the end of a service -------------------------------------------------------------------------------------
 
 
-def plan_end(p: Parameters, found: Running, revisions: Sequence[str]) -> Plan:
+def plan_end(p: Parameters, found: Running, revisions: Sequence[str], *, back: tuple[Wait, ...] = ()) -> Plan:
     """Plan the end of one service: no more scaling, no tasks, no service, none of these `revisions` active.
 
-    Scaling to zero can be taken back in a moment; deletion by creating the service again. PlanError: a service that
-    cannot be scaled, or that ECS would not create again as it was.
+    Scaling to zero can be taken back in a moment, which waits for `back` too; deletion by
+    creating the service again. PlanError: a service that cannot be scaled, or that ECS
+    would not create again as it was.
     """
     _refuse_to_end(p, found)
     changes: list[Change] = []
     if found.state and found.scalable:
         changes.append(_unscale(p, found.service, found.scalable))
     if found.state and found.state["desiredCount"]:
-        changes.append(_drain(p, found, found.state))
+        changes.append(_drain(p, found, found.state, back))
     if found.state:
         changes.append(_delete_service(p, found.service, found.state))
     return Plan("06_tear_down_service_b", (*changes, *map(_deregister, revisions)))
@@ -464,10 +414,8 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
     )
 
 
-def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
+def _drain(p: Parameters, found: Running, state: Mapping[str, Any], back: tuple[Wait, ...]) -> Change:
     name, count = found.service, state["desiredCount"]
-    envoy = envoy_of(found.definition or {})
-    back = (_filled(p, name, count), *([_healthy(p, name, envoy["name"])] if envoy else []))
     again = _update(p, name, desiredCount=count)
     return Change(
         name=f"service {name}'s tasks",
@@ -476,7 +424,7 @@ def _drain(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
         reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": count},
         wanted={"desiredCount": 0},
-        inverse=Inverse("scale", again, wanted={"desiredCount": count}, waits=back),
+        inverse=Inverse("scale", again, wanted={"desiredCount": count}, waits=(_filled(p, name, count), *back)),
         diff=differences(count, 0, "desiredCount"),
         waits=(Wait(f"no task of {name}", _service(p, name, ROLLOUT), "running == `0`"),),
     )

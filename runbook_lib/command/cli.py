@@ -25,10 +25,12 @@ from typer.core import TyperGroup
 
 from runbook_lib import approvals, parameters, record
 from runbook_lib.aws.applying import apply
-from runbook_lib.aws.session import Session, ignored, open_session, world_of
+from runbook_lib.aws.session import Session
 from runbook_lib.command.progress import telling
+from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
+from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.outlook import harms_of, judge_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import Place, place_of
@@ -38,7 +40,7 @@ from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.shift import plan_steps
-from runbook_lib.survey import ENGINES, survey
+from runbook_lib.survey import survey
 from runbook_lib.undo import plan_undo
 from runbook_lib.verify import verify as check_run
 from runbook_lib.watching import unwatched
@@ -316,7 +318,7 @@ def lint(file: Environment) -> None:
 
 def _cautions(p: Parameters) -> Iterator[str]:
     """Yield what a shift by this file would not notice."""
-    judge = judge_of(p)
+    judge = judge_of(p, ENGINES[p.engine])
     if judge.by != "counts":
         yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
     yield from ENGINES[p.engine].unmatched(p)

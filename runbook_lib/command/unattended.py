@@ -29,10 +29,11 @@ from papermill.log import logger
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.archive import archive
-from runbook_lib.aws.session import opening, world_of
+from runbook_lib.aws.session import opening
 from runbook_lib.command.interrupts import Interrupts
 from runbook_lib.command.progress import Told, following
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
+from runbook_lib.opening import world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.place import place_of
 from runbook_lib.private import replace_privately

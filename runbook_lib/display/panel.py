@@ -22,7 +22,8 @@ from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.show import NO_ROUTE, Table, Words, outlook_tables, plan_rows, show_drawing
+from runbook_lib.display.show import Table, Words, outlook_tables, plan_rows, show_drawing
+from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import RunbookError
 from runbook_lib.history import History, read_attempt, read_events, seen_as
 from runbook_lib.outlook import look_ahead
@@ -461,7 +462,6 @@ def show_progress(session: Session) -> None:
 
 def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> WeightsPanel | Words:
     """Return the panel for the traffic's division, or a sentence where there is none to divide."""
-    split = survey(session).split
-    if split.state is None:
-        return Words(NO_ROUTE, "WARN")
+    if survey(session).split.state is None:
+        return Words(engine_of(session).hints.not_there, "WARN")
     return WeightsPanel(session, evidence)

@@ -30,7 +30,7 @@ from runbook_lib.printable import escaped, visible
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
 from runbook_lib.watching import unwatched
-from runbook_lib.wording import counted, fields_of, harm_words, lines_of, staged, text_of, title_of
+from runbook_lib.wording import counted, fields_of, harm_words, lines_of, said_of, staged, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -52,10 +52,10 @@ __all__ = [
     "show_resources",
     "show_review",
     "show_session",
-    "show_sidecars",
     "show_split",
     "show_steps",
     "show_steps_taken",
+    "show_tasks",
     "show_topology",
 ]
 
@@ -67,7 +67,6 @@ STYLED = {
     "<th>": "<th style='text-align:left'>",
 }
 MARK = {"PASS": "✓ PASS", "WARN": "! WARN", "FAIL": "✗ FAIL", "DONE": "✓ done", "NOT DONE": "✗ not done"}
-NO_ROUTE = "no route yet: run 03_create_router_and_routes"
 # White on a ground of its own is as readable on a dark page as on a light one.
 GROUNDS = {"PASS": "#1a7f37", "DONE": "#1a7f37", "WARN": "#9a6700", "FAIL": "#cf222e", "NOT DONE": "#cf222e"}
 
@@ -228,7 +227,7 @@ def show_checks(checks: Iterable[Any]) -> None:
 def show_split(found: Survey) -> None:
     """Show how the traffic is divided now."""
     rows = [{"service": name, "weight": percent(weight / 100)} for name, weight in found.split.weights.items()]
-    display(Table(staged(found.parameters.shift.name, found.stage), rows))
+    display(Table(staged(found.parameters.shift.name, found.stage, found.split.kind), rows))
     shift = found.parameters.shift
     if words := found.split.oddity((shift.stable, shift.canary)):
         display(Words(words, "WARN"))
@@ -239,7 +238,7 @@ def show_split(found: Survey) -> None:
 def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> None:
     """Show the steps that are left; `found` tells the end from what has not begun."""
     if not decisions and found and found.split.state is None:
-        display(Words(NO_ROUTE, "WARN"))
+        display(Words(found.engine.hints.not_there, "WARN"))
         return
     rows = [{"step": d.words, **{name: percent(w / 100) for name, w in d.weights.items()}} for d in decisions]
     display(Table("steps left", rows))
@@ -248,7 +247,7 @@ def show_steps(decisions: Sequence[Decision], found: Survey | None = None) -> No
 def show_forecast(found: Survey) -> None:
     """Show what each step that is left can show and risks, at the last minute's traffic."""
     if found.split.state is None:
-        display(Words(NO_ROUTE, "WARN"))
+        display(Words(found.engine.hints.not_there, "WARN"))
         return
     traffic = read_traffic(found)
     ahead = [look_ahead(found, step.step, traffic) for step in plan_steps(found.session)]
@@ -330,18 +329,10 @@ def _minutes(minutes: float | None) -> str:
 
 
 def show_credentials(found: Survey) -> None:
-    """Show who signs for each service's Envoy, and whether that role may read its node; who cannot comes first."""
-    rows = [
-        {
-            "": "" if c.role else MARK["FAIL"],
-            "service": c.service,
-            "signs": c.role or "nobody",
-            "as": c.source,
-            "may read its node": "yes" if c.may_stream else "not yet",
-        }
-        for c in sorted(found.credentials, key=lambda c: c.may_stream)
-    ]
-    display(_marked("who signs for each Envoy", rows))
+    """Show what the engine has found out before services move; what would fail comes first."""
+    for facts in found.engine.facts(found):
+        rows = [{"": MARK[row.level] if row.level else "", **row.cells} for row in facts.rows]
+        display(_marked(facts.caption, rows))
 
 
 def _marked(caption: str, rows: Iterable[dict[str, str]]) -> Table:
@@ -366,7 +357,7 @@ def show_history(history: History) -> None:
     show_drawing(timeline.drawn(history))
 
 
-def show_sidecars(found: Survey) -> None:
+def show_tasks(found: Survey) -> None:
     """Show each task: its service, revision, and the health of its containers; those that are not well first."""
     rows = [_task(found, task) for task in found.tasks]
     display(_marked("tasks", sorted(rows, key=lambda row: row["service"])))
@@ -386,7 +377,7 @@ def show_resources(found: Survey, step: str) -> None:
     """Show which of one notebook's resources are there, what is missing first."""
     keys = sorted((c for c in found.live if c in found.resources_of(step)), key=lambda c: bool(found.live[c]))
     rows = [{"resource": key, "there": "yes" if found.live[key] else "no"} for key in keys]
-    display(Table(staged(found.parameters.mesh.name, found.stage), rows))
+    display(Table(staged(found.engine.title(found.parameters), found.stage, found.split.kind), rows))
 
 
 def show_kept(kept: Iterable[str]) -> None:
@@ -405,13 +396,13 @@ def show_names(found: Survey) -> None:
 
 
 def show_review(found: Survey) -> None:
-    """Show everything the mesh holds in one table (the tutorial's step 4); what is not as the parameters say first."""
+    """Show every resource of the engine in one table (tutorial, step 4); what is not as the parameters say first."""
     changes = {change.name: change for step in ("01", "02", "03") for change in found.plan_resources(step)}
     rows = [
         {
             "": MARK["WARN"] if key in changes else "",
             "resource": key,
-            "spec": "\n".join(lines_of(state["spec"])) or "–" if state else "not there",
+            "spec": "\n".join(lines_of(said_of(state))) or "–" if state else "not there",
             "the parameters say": "\n".join(fields_of(changes[key])) if key in changes else "the same",
         }
         for key, state in found.live.items()

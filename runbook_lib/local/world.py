@@ -13,8 +13,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from runbook_lib.engines.appmesh.iam import policy
 from runbook_lib.errors import TargetError
-from runbook_lib.iam import policy
 from runbook_lib.local.clients import clients
 from runbook_lib.local.keys import environment, past_proxies
 from runbook_lib.local.supervisor import LocalMesh

@@ -399,6 +399,17 @@ class Parameters(Strict):
         return self.target == "local"
 
     @property
+    def names(self) -> list[str]:
+        """Every DNS name of the file, each once: those callers may dial, those services are registered under."""
+        hostnames = [service.hostname for service in self.services.values()]
+        return list(dict.fromkeys([*self.virtual_services, *hostnames]))
+
+    @property
+    def carrier(self) -> str:
+        """The name of what carries the weights: a lock, a run and a record belong to it."""
+        return f"App Mesh {self.mesh.name}, route {self.router}/{self.route}"
+
+    @property
     def router(self) -> str:
         """The router under shift."""
         return self.virtual_services[self.shift.name].router or ""

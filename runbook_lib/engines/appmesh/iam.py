@@ -11,22 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.aws.session import Session
-from runbook_lib.mesh_spec import Lifecycle, fitting, node_arn, partition
+from runbook_lib.aws import ecs
+from runbook_lib.aws.naming import fitting, partition
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.appmesh.spec import node_arn
+from runbook_lib.engines.protocol import Finding, Look
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading, differences, turned
-
-__all__ = [
-    "Credentials",
-    "evidence",
-    "lacking_traces",
-    "plan_credentials",
-    "plan_credentials_end",
-    "policy",
-    "read_credentials",
-    "role_arns",
-    "task_role",
-]
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, turned
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"
@@ -51,12 +43,59 @@ class Credentials:
     attached: Sequence[str] = ()
 
 
-def read_credentials(session: Session, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
+def who_signs(look: Look) -> list[Credentials]:
+    """Return who signs for each service that is there, as this look found it."""
+    return look.once(_who_signs)
+
+
+def _who_signs(look: Look) -> list[Credentials]:
+    there = {name: found.definition for name, found in look.running.items() if found.state}
+    return read_credentials(look.session, there)
+
+
+def credentials_of_retired(look: Look) -> list[Credentials]:
+    """Read who signed for services that are gone."""
+    return read_credentials(look.session, _last_definitions(look))
+
+
+def _last_definitions(look: Look) -> dict[str, Mapping[str, Any]]:
+    """Read, of each service that is gone, the newest definition of its family."""
+    last = {}
+    for name, found in look.running.items():
+        family = look.parameters.services[name].task_definition
+        definition = None if found.state else ecs.read_last_definition(look.session, family)
+        if definition:
+            last[name] = definition
+    return last
+
+
+def foreign(look: Look, inverse: Inverse) -> str:
+    """Say why an undo may not write to a role: no Envoy of the file's services signs with it; "" where it may."""
+    given = inverse.call.arguments
+    if inverse.call.service != "iam" or not isinstance(given, Mapping):
+        return ""
+    role = given.get("RoleName")
+    if role in look.once(_roles):
+        return ""
+    words = f"role {role!r} is neither in {look.parameters.environment}'s file nor that of a service it names"
+    return f"{words}; where it is right, name it as services.NAME.task_role"
+
+
+def _roles(look: Look) -> frozenset[str]:
+    """Read every role that an Envoy may sign with: those in the file, and those in its services' definitions."""
+    p, found = look.parameters, look.running
+    definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
+    definitions += _last_definitions(look).items()
+    named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
+    return frozenset(filter(None, [*named, *(task_role(p, *d) for d in definitions)]))
+
+
+def read_credentials(session: Reads, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
     """Read, for each service's running definition, the role its Envoy signs with and whether that may stream."""
     return [_read(session, name, definition or {}) for name, definition in definitions.items()]
 
 
-def _read(session: Session, name: str, definition: Mapping[str, Any]) -> Credentials:
+def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentials:
     p = session.parameters
     role, source = _role(p, name, definition)
     if not role:
@@ -88,7 +127,7 @@ def task_role(p: Parameters, name: str, definition: Mapping[str, Any]) -> str:
     return str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1] or p.services[name].task_role or ""
 
 
-def _documents(session: Session, role: str) -> Iterator[tuple[str, Any]]:
+def _documents(session: Reads, role: str) -> Iterator[tuple[str, Any]]:
     for name in session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role):
         yield name, session.read(_inline(role, name))
     for attached in session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role):
@@ -137,19 +176,19 @@ def policy(p: Parameters, service: str) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def evidence(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Evidence:
+def finding(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Finding:
     """Return whether every Envoy will be able to sign, once `planned` is applied."""
     covered = {change.name for change in planned}
-    lacking = [
-        c
-        for c in credentials
-        if c.service not in life.retired and not c.may_stream and _streaming(p, c).name not in covered
-    ]
+    lacking = [c for c in _needing(life, credentials) if _streaming(p, c).name not in covered]
     if not lacking:
-        return Evidence("credentials", True, "every Envoy can sign")
+        return Finding(True, "every Envoy can sign")
     words = [f"{c.service}: {_lack(c)}" for c in lacking]
     hints = [_hint(p, c) for c in lacking]
-    return Evidence("credentials", False, "; ".join(words), "; ".join(hints))
+    return Finding(False, "; ".join(words), "; ".join(hints))
+
+
+def _needing(life: Lifecycle, credentials: Sequence[Credentials]) -> list[Credentials]:
+    return [c for c in credentials if c.service not in life.retired and not c.may_stream]
 
 
 def _lack(c: Credentials) -> str:
@@ -191,7 +230,7 @@ def _streaming(p: Parameters, c: Credentials) -> Change:
     return _put(c, policy_name(p, c.service), policy(p, c.service))
 
 
-def plan_credentials_end(session: Session, credentials: Sequence[Credentials]) -> Plan:
+def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> Plan:
     """Plan the end of the policies the runbook put on roles: those that carry its name, or that its mark names."""
     p = session.parameters
     changes: dict[str, Change] = {}  # by name: services may share a role

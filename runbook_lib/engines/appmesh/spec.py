@@ -7,52 +7,20 @@ empty takes the field out (None); a key that it does not have is a `Default`, fo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
+from runbook_lib.aws.naming import partition, tags
+from runbook_lib.engines.protocol import Target
+from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters.model import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
 from runbook_lib.plan import Default, empty, merged, stated
 
-__all__ = [
-    "Lifecycle",
-    "Resource",
-    "carrier",
-    "created",
-    "desired",
-    "fitting",
-    "node_arn",
-    "partition",
-    "quotas",
-    "tags",
-    "updated",
-]
-
 LIMITS = ("timeout", "http", "http2", "grpc", "tcp")
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
-
-
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
-    """Where the application stands, as read from AWS.
-
-    `weights` are those of the route under shift, as they stand there; empty where there is no route.
-    """
-
-    weights: Mapping[str, int] = field(default_factory=dict)
-    retired: frozenset[str] = frozenset()
-
-    def stage(self, canary: str, last_step: int) -> str:
-        """Return plain, routed, shifting, shifted or retired."""
-        if self.retired:
-            return "retired"
-        if not self.weights:
-            return "plain"
-        weight = self.weights.get(canary, 0)
-        return "routed" if weight == 0 else "shifted" if weight >= last_step else "shifting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,28 +117,6 @@ def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
         ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
         ("connected Envoys per node", max(tasks, *(s.desired_count for s in p.services.values())), 50),
     ]
-
-
-def carrier(p: Parameters) -> str:
-    """Return the name of what carries the weights."""
-    return f"App Mesh {p.mesh.name}, route {p.router}/{p.route}"
-
-
-def fitting(name: str, most: int) -> str:
-    """Return a name of at most so many characters; one that is cut off is told apart by a hash."""
-    if len(name) <= most:
-        return name
-    return f"{name[: most - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
-def tags(p: Parameters) -> dict[str, str]:
-    """Return the tags that mark what the runbook made."""
-    return {"runbook": "appmesh-runbook", "runbook:environment": p.environment}
-
-
-def partition(p: Parameters) -> str:
-    """Return the part of AWS that ARNs of the file's region are in."""
-    return "aws-cn" if p.region.startswith("cn-") else "aws"
 
 
 def node_arn(p: Parameters, service: str) -> str:
@@ -270,6 +216,19 @@ def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[
 def targets(weights: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return weighted targets as the API writes them."""
     return [{"virtualNode": name, "weight": weight} for name, weight in weights.items()]
+
+
+def variant_of(state: Mapping[str, Any]) -> str:
+    """Return under which of its names a route's spec is there: `http2Route`, say."""
+    return next(variant for variant in SPEC_OF.values() if state["spec"].get(variant))
+
+
+def targets_in(state: Mapping[str, Any] | None) -> tuple[Target, ...]:
+    """Return the targets of a route in this state, as they are written there."""
+    if state is None:
+        return ()
+    written = state["spec"][variant_of(state)]["action"]["weightedTargets"]
+    return tuple(Target(target["virtualNode"], target["weight"]) for target in written)
 
 
 def _match(match: Match) -> dict[str, Any]:

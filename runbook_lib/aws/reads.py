@@ -1,0 +1,26 @@
+"""Say what whoever only reads may use of a session: nothing in it writes, waits or decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Reading
+
+
+class Reads(Protocol):
+    """An environment that has been opened, for reading."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What the environment's file says."""
+
+    def read(self, reading: Reading) -> Any:
+        """Return the state a reading shows, ABSENT where the thing is not there."""
+
+    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+        """Return every item of a paginated list call."""
+
+    def saw(self, weights: Mapping[str, int]) -> None:
+        """Keep how traffic is divided now, for an error after which nobody can look any more."""

@@ -1,0 +1,174 @@
+"""Map what a mesh holds: callers, names, routes, nodes, tasks, and what a plan would change of them.
+
+Pure but for the look it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from runbook_lib.engines.appmesh import iam
+from runbook_lib.engines.appmesh.route import weights_of
+from runbook_lib.engines.protocol import (
+    ANSWERS,
+    CALLERS,
+    DIVIDES,
+    FRAME,
+    NAMES,
+    TASKS,
+    Arrow,
+    Box,
+    Chart,
+    Look,
+)
+from runbook_lib.plan import Plan
+
+COLUMNS = ("calls", "name dialled", "router and route", "node", "tasks and sidecar")
+OF_TASKS = {"service", "scaling", "definition", "revision", "policy"}  # the kinds of changes that are about tasks
+ENVOY = "envoy"  # the container's name
+
+
+def chart(look: Look, plan: Plan) -> Chart:
+    """Return the map of what was found, and what of it a plan would change."""
+    boxes = dict(_boxes(look))
+    touched = {change.name: frozenset(_touched(look, change.name, boxes)) for change in plan}
+    return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)), touched)
+
+
+def _frame(look: Look) -> str:
+    return f"mesh {look.parameters.mesh.name}"
+
+
+def _left(look: Look) -> list[str]:
+    """Return the services that have not been retired."""
+    return [name for name in look.parameters.services if name not in look.lifecycle.retired]
+
+
+def _routes(look: Look) -> list[tuple[str, str]]:
+    """Return each router with each of its routes."""
+    routers = look.parameters.routers.items()
+    return [(router, route) for router, known in routers for route in known.routes]
+
+
+# --- the boxes ------------------------------------------------------------------------
+
+
+def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
+    p = look.parameters
+
+    def is_live(key: str) -> bool:
+        return bool(look.live.get(key))
+
+    frame = _frame(look)
+    yield frame, Box(FRAME, (p.mesh.name,), is_live(frame))
+    for name in _left(look):
+        if p.services[name].backends:
+            there = look.running[name].state is not None
+            yield f"caller {name}", Box(CALLERS, (name,), there, called=name)
+    for name in p.virtual_services:
+        key = f"virtual service {name}"
+        yield key, Box(NAMES, (name,), is_live(key), called=name)
+    for router, route in _routes(look):
+        key = f"route {router}/{route}"
+        yield key, Box(DIVIDES, (f"router {router}", f"route {route}"), is_live(key))
+    for name in _left(look):
+        key = f"virtual node {name}"
+        yield key, Box(ANSWERS, (name,), is_live(key))
+        there = look.running[name].state is not None
+        yield f"service {name}", Box(TASKS, (name, *_tasks(look, name)), there)
+
+
+def _tasks(look: Look, name: str) -> tuple[str, ...]:
+    """Return how many of a service's tasks run, and how its sidecars are."""
+    state = look.running[name].state
+    if not state:
+        return ("no service",)
+    own = [task for task in look.tasks if task["service"] == name]
+    health = [c["health"] for task in own for c in task["containers"] if c["name"] == ENVOY]
+    sidecars = [f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))]
+    runs = f"{state['runningCount']} of {state['desiredCount']} run"
+    return runs, ", ".join(sidecars) or "no sidecar"
+
+
+# --- the arrows -----------------------------------------------------------------------
+
+
+def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
+    p, left = look.parameters, _left(look)
+    for name in left:
+        for backend in p.services[name].backends:
+            yield Arrow(f"caller {name}", f"virtual service {backend}")
+    for name, provider in p.virtual_services.items():
+        if provider.node in left:
+            yield Arrow(f"virtual service {name}", f"virtual node {provider.node}")
+        for route in p.routers[provider.router].routes if provider.router else ():
+            yield Arrow(f"virtual service {name}", f"route {provider.router}/{route}")
+    for router, route in _routes(look):
+        for arrow in _answers(look, router, route, plan):
+            if arrow.end.removeprefix("virtual node ") in left:
+                yield arrow
+    for name in left:
+        yield Arrow(f"virtual node {name}", f"service {name}")
+
+
+def _answers(look: Look, router: str, route: str, plan: Plan) -> Iterator[Arrow]:
+    """Yield who answers a route, with its weight: the one in force where the traffic is under shift."""
+    p = look.parameters
+    key, targets = f"route {router}/{route}", p.routers[router].routes[route].targets
+    if isinstance(targets, dict):
+        for node, weight in targets.items():
+            yield Arrow(key, f"virtual node {node}", weight, weight)
+        return
+    now = look.split.weights if key == look.split.key else {}
+    if not now:
+        for node in targets:
+            yield Arrow(key, f"virtual node {node}")
+        return
+    after = _after(key, now, plan)
+    for node, weight in now.items():
+        yield Arrow(key, f"virtual node {node}", weight, after.get(node))
+
+
+def _after(key: str, now: Mapping[str, int], plan: Plan) -> Mapping[str, int]:
+    """Return the weights that a plan leaves the route with."""
+    after = now
+    for change in plan:
+        if change.name == key and change.wanted is not None:
+            after = weights_of(change.wanted)
+    return after
+
+
+# --- what a change is about -----------------------------------------------------------
+
+
+def _touched(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
+    """Yield the boxes a change is about: its own, or that of the thing it is a part of."""
+    kind = change.split()[0]
+    if change in boxes:
+        yield change
+    elif change.startswith("virtual router "):
+        routes = f"route {change.split()[-1]}/"
+        yield from (key for key in boxes if key.startswith(routes))
+    elif kind == "mark":
+        yield look.split.key
+    elif kind == "address":
+        yield f"virtual service {look.parameters.shift.name}"
+    elif kind in OF_TASKS:
+        own = list(_services_of(look, change, boxes))
+        if own:
+            yield from own
+        elif kind == "policy":  # its service is gone: it let Envoy into the mesh
+            yield _frame(look)
+
+
+def _services_of(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
+    """Yield the boxes of the services that a change names, themselves, by family or by role."""
+    words = set(change.replace(":", " ").replace("'s ", " ").split())
+    roles: dict[str, str] = {}
+    if change.startswith("policy "):
+        roles = {c.service: c.role for c in iam.who_signs(look)}
+    for name, service in look.parameters.services.items():
+        definition = look.running[name].definition or {}
+        family = definition.get("family", service.task_definition)
+        if f"service {name}" in boxes and words & {name, family, roles.get(name)}:
+            yield f"service {name}"

@@ -1,0 +1,153 @@
+"""Say what App Mesh counts of a shift, and what it leaves uncounted or unanswered.
+
+Pure. Source: App Mesh's metric extension (`RequestCountPerTarget`, `HTTPCode_Target_5XX_Count`,
+`TargetResponseTime` in milliseconds).
+"""
+
+from __future__ import annotations
+
+from runbook_lib.aws.series import Counted, Series
+from runbook_lib.engines.appmesh.sidecars import meshed
+from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
+from runbook_lib.envoy_image import tag_version
+from runbook_lib.parameters.model import Match, Parameters
+
+COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target
+
+
+def series(p: Parameters, split: Split | None = None) -> SeriesOf:
+    """Return what counts requests, errors and slow requests by service: the callers' sidecars, by target.
+
+    The parameters have every name that this takes.
+    """
+    slow = p.shift.verdict.slow_millis
+    metrics = {
+        "requests": ("RequestCountPerTarget", "Sum"),
+        "errors": ("HTTPCode_Target_5XX_Count", "Sum"),
+        "latency": ("TargetResponseTime", f"TC({slow}:)" if slow else ""),
+    }
+    callers = p.callers_of(p.shift.name)
+    found: dict[str, dict[str, tuple[Series, ...]]] = {}
+    for target in (p.shift.stable, p.shift.canary):
+        found[target] = {
+            kind: tuple(Series(name, _dimensions(p, caller, target), stat=stat) for caller in callers)
+            for kind, (name, stat) in metrics.items()
+        }
+    return found
+
+
+def _dimensions(p: Parameters, caller: str, target: str) -> dict[str, str]:
+    return {
+        "Mesh": p.mesh.name,
+        "VirtualNode": caller,
+        "TargetVirtualService": p.shift.name,
+        "TargetVirtualNode": target,
+    }
+
+
+def inbound(p: Parameters, service: str) -> Series:
+    """Return what counts everything that reaches a service's own sidecar, whoever called."""
+    return Series("RequestCount", {"Mesh": p.mesh.name, "VirtualNode": service})
+
+
+def idle(look: Look) -> Idle:
+    """Return what shows that nobody sends the stable service anything any more.
+
+    Not only callers that have an Envoy: its own sidecar counts.
+    """
+    p = look.parameters
+    stable = p.shift.stable
+    blind = ""
+    if not meshed(look.running[stable]):
+        blind = f"{stable} runs without a sidecar: who calls it is not counted"
+    return Idle(
+        stable=_reaching(p, stable),
+        witness=_reaching(p, p.shift.canary),
+        blind=blind,
+        uncounted_hint="metrics are missing, or nobody calls: see the metric extension",
+        blind_hint="deploy it with its sidecar, as 04 does",
+        called_hint="find who still calls it: its own sidecar's access log says from where",
+    )
+
+
+def _reaching(p: Parameters, service: str) -> tuple[Series, ...]:
+    """Return what counts a service's requests; its sidecar's own count includes its health checks."""
+    if p.services[service].health_check is None:
+        return (inbound(p, service),)
+    return series(p)[service]["requests"]
+
+
+def path(look: Look) -> Path:
+    """Return what shows that calls pass both sidecars: the caller's and the one of who answers."""
+    p = look.parameters
+    stable = p.shift.stable
+    return Path(
+        name="calls pass both sidecars",
+        counted={
+            "callers' sidecars count": series(p)[stable]["requests"],
+            f"{stable}'s": (inbound(p, stable),),
+        },
+        good="both count requests",
+        hint="see that calls are made meanwhile, and that a route takes them; "
+        "then look at the sidecars and ECS's events",
+    )
+
+
+def counted(p: Parameters) -> Counted:
+    """Return what the series of `series` can show of the route under shift.
+
+    Source: App Mesh's metric extension counts per target for HTTP alone, from Envoy v1.19.1.1 on.
+    """
+    protocol = protocol_of(p, p.router)
+    version = tag_version(p.envoy.image_tag)
+    if protocol == "tcp":
+        return Counted(False, False, "no request of a tcp route is counted: App Mesh counts requests of HTTP alone")
+    if version is not None and version < COUNTS_FROM:
+        words = f"Envoy {p.envoy.image_tag} publishes no metric per target; v1.19.1.1 is the first that does"
+        return Counted(False, False, words)
+    if protocol == "grpc":
+        trailers = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+        return Counted(True, False, trailers)
+    return Counted(True, True, "answers of 5XX are counted, retries included")
+
+
+def protocol_of(p: Parameters, router: str) -> str:
+    """Return the protocol of a router."""
+    return p.routers[router].protocol or p.protocol
+
+
+def unmatched(p: Parameters) -> list[str]:
+    """Return a sentence for each router that callers reach in which some requests match no route: those get a 404."""
+    dialled = {backend for service in p.services.values() for backend in service.backends}
+    routers = dict.fromkeys(p.virtual_services[name].router for name in sorted(dialled))
+    return [
+        f"router {name}: a request that matches none of its routes ({_conditions(p, name)}) is answered 404"
+        for name in routers
+        if name and not any(_takes_all(p, name, route.match) for route in p.routers[name].routes.values())
+    ]
+
+
+def _takes_all(p: Parameters, router: str, match: Match) -> bool:
+    protocol = protocol_of(p, router)
+    if protocol == "tcp":
+        return True
+    if protocol == "grpc":
+        return not (match.service or match.grpc_method or match.headers)
+    anywhere = not match.path and match.prefix in (None, "/")
+    return anywhere and not (match.method or match.headers)
+
+
+def _conditions(p: Parameters, router: str) -> str:
+    return "; ".join(f"{name}: {_condition(route.match)}" for name, route in p.routers[router].routes.items())
+
+
+def _condition(match: Match) -> str:
+    parts = {
+        "path": match.path,
+        "prefix": match.prefix if match.prefix != "/" else None,
+        "method": match.method,
+        "service": match.service,
+        "gRPC method": match.grpc_method,
+    }
+    said = [f"{name} {value}" for name, value in parts.items() if value]
+    return ", ".join([*said, *(f"header {header.name}" for header in match.headers)])

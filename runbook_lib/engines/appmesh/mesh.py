@@ -1,0 +1,221 @@
+"""Read what the mesh holds, and plan its resources, there and back (tutorial, steps 1 to 4).
+
+`read_` functions and `references` read, `plan_` functions are pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.appmesh.changes import ANSWER, called, create, delete, reading, update
+from runbook_lib.engines.appmesh.spec import SPEC_OF, Resource, desired, targets_in, updated
+from runbook_lib.engines.protocol import Live
+from runbook_lib.errors import CallError, PlanError
+from runbook_lib.lifecycle import Lifecycle
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Change, Plan, Reading, differences, kept
+
+NOTEBOOKS = {
+    "01": "01_create_mesh",
+    "02": "02_create_virtual_nodes",
+    "03": "03_create_router_and_routes",
+    "04": "04_register_task_definitions",
+    "05": "05_shift_traffic",
+    "06": "06_tear_down_service_b",
+}
+REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")  # children first
+
+
+def read_live(session: Reads) -> dict[str, Any]:
+    """Read every resource the parameters speak of, retired ones too."""
+    resources = {r.key: r for r in desired(session.parameters, Lifecycle())}
+    mesh, *others = resources.values()
+    live = {mesh.key: session.read(reading(mesh.kind, mesh.names))}
+    for other in others:
+        inside = live[mesh.key] is not None  # nothing is in a mesh that is not there
+        live[other.key] = session.read(reading(other.kind, other.names)) if inside else None
+    return live
+
+
+def answer(session: Reads) -> tuple[str, str]:
+    """Return what the endpoint answers now: serves, refuses or not reachable, and its own words."""
+    listing = Call("appmesh", "list_meshes", {"limit": 1})
+    try:
+        session.read(Reading(listing, "length(meshes)"))
+    except CallError as error:
+        answered = hasattr(error.__cause__, "response")
+        return ("refuses" if answered else "not reachable"), error.message
+    return "serves", "list_meshes was answered"
+
+
+# --- the resources --------------------------------------------------------------------
+
+
+def resources_of(p: Parameters, step: str) -> list[str]:
+    """Return the keys of the resources that one notebook makes."""
+    return [resource.key for resource in desired(p, Lifecycle()) if resource.step == step]
+
+
+def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
+    """Plan one notebook's resources.
+
+    What earlier notebooks have not made yet is assumed made, and named in `assumed`; what
+    the parameters do not speak of stays as it is, and is named in `kept`.
+    """
+    state = dict(live)
+    assumed: dict[str, None] = {}  # each once, in their order
+    left: list[str] = []
+    changes: list[Change] = []
+    for resource in desired(p, life):
+        if resource.step == step and live.get(resource.key):
+            left += _left_alone(resource, live[resource.key]["spec"])
+        change = _change(resource, state) if resource.step <= step else None
+        if change and resource.step == step:
+            changes.append(change)
+        elif change and change.verb in ("create", "attach"):
+            assumed[f"{resource.key} ({NOTEBOOKS[resource.step]})"] = None
+            before = state.get(resource.key) or {}
+            state[resource.key] = {"version": 0, **before, **change.wanted}
+    return Plan(
+        NOTEBOOKS[step],
+        tuple(changes),
+        needs=("earlier steps",),
+        assumed=tuple(assumed),
+        kept=tuple(left),
+    )
+
+
+def _left_alone(resource: Resource, spec: Mapping[str, Any]) -> Iterator[str]:
+    """Say what stays as it is although a new resource would get something else, since the file has no key for it."""
+    for difference in kept(spec, resource.spec):
+        yield f"{resource.key}: {difference.field}: {json.dumps(difference.after)}"
+
+
+def _change(resource: Resource, live: Live) -> Change | None:
+    state = live.get(resource.key)
+    if state is None:
+        return create(resource)
+    spec = updated(resource, state["spec"])
+    if not differences(state["spec"], spec):
+        return None
+    _refuse_another_protocol(resource, state["spec"], spec)
+    return update(resource, state, spec)
+
+
+def _refuse_another_protocol(resource: Resource, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Refuse to change a protocol in place: routes and nodes of two protocols black-hole what passes them."""
+    old, new = (_protocols(resource, spec) for spec in (before, after))
+    if old and new and old != new:
+        raise PlanError(
+            f"{resource.key}: its protocol is {', '.join(old)}, the parameters say {', '.join(new)}; "
+            "App Mesh refuses that for a router with routes, and a node of another protocol gets no request",
+            hint="create it under a new name and shift to it, or remove it first with 90_remove_mesh",
+        )
+
+
+def _protocols(resource: Resource, spec: Mapping[str, Any]) -> list[str]:
+    if resource.kind == "route":
+        return [variant for variant in SPEC_OF.values() if spec.get(variant)]
+    return sorted({listener["portMapping"]["protocol"] for listener in spec.get("listeners", [])})
+
+
+def plan_node_end(p: Parameters, live: Live, service: str) -> Plan:
+    """Plan the end of a service's virtual node."""
+    key = f"virtual node {service}"
+    resource = next(r for r in desired(p, Lifecycle()) if r.key == key)
+    return Plan(NOTEBOOKS["06"], delete(resource, live.get(key)))
+
+
+# --- what stands there, whoever made it -----------------------------------------------
+
+
+def references(session: Reads, service: str) -> list[str]:
+    """List what refers to a service's node: routes (a target of weight 0 is one), and virtual services."""
+    node = f"virtual node {service}"
+    return [key for key, needs in standing(session).items() if node in needs]
+
+
+def standing(session: Reads) -> dict[str, set[str]]:
+    """Read everything the mesh holds, whoever made it, by key: with the keys of what it cannot be without."""
+    mesh = {"meshName": session.parameters.mesh.name}
+    if session.read(reading("mesh", mesh)) is None:
+        return {}
+    found: dict[str, set[str]] = {}
+    for router in _names(session, "virtual router", mesh):
+        inside = {**mesh, "virtualRouterName": router}
+        for route in _names(session, "route", inside):
+            nodes = _nodes_of(session, {**inside, "routeName": route})
+            found[f"route {router}/{route}"] = {f"virtual router {router}", *nodes}
+        found[f"virtual router {router}"] = set()
+    for name in _names(session, "virtual service", mesh):
+        found[f"virtual service {name}"] = _providers_of(session, mesh, name)
+    for kind in ("virtual node", "virtual gateway"):
+        for name in _names(session, kind, mesh):
+            found[f"{kind} {name}"] = set()
+    return {key: {*needs, f"mesh {mesh['meshName']}"} for key, needs in found.items()}
+
+
+def _nodes_of(session: Reads, route: Mapping[str, str]) -> set[str]:
+    """Read the keys of the nodes that a route has for targets."""
+    state = session.read(reading("route", route))
+    return {f"virtual node {target.service}" for target in targets_in(state)}
+
+
+def _providers_of(session: Reads, mesh: Mapping[str, str], name: str) -> set[str]:
+    """Read the keys of what a virtual service is answered by."""
+    call = called("describe", "virtual service", {**mesh, "virtualServiceName": name})
+    providers = "[virtualNode.virtualNodeName, virtualRouter.virtualRouterName]"
+    query = f"virtualService.spec.provider.{providers}"
+    found = session.read(Reading(call, query, absent=("NotFoundException",)))
+    by_node, by_router = found or (None, None)
+    return {f"virtual node {by_node}", f"virtual router {by_router}"}
+
+
+def _names(session: Reads, kind: str, within: Mapping[str, str]) -> list[str]:
+    answer = ANSWER.get(kind, kind)
+    operation = f"list_{kind.replace(' ', '_')}s"
+    listed = session.pages("appmesh", operation, f"{answer}s", **within)
+    return [item[f"{answer}Name"] for item in listed]
+
+
+# --- taking it out again --------------------------------------------------------------
+
+
+def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...]]:
+    """Plan the end of every resource the runbook made, children first, and name what stays and why.
+
+    What somebody else made stays, and with it what that stands on: App Mesh would refuse to delete it.
+    """
+    known = {r.key: r for r in desired(session.parameters, Lifecycle())}
+    everything = standing(session)
+    made: list[Change] = []
+    stays: dict[str, str] = {}
+
+    def is_foreign(key: str) -> bool:
+        return key in stays or key not in known
+
+    for resource in sorted(known.values(), key=lambda r: REMOVAL.index(r.kind)):
+        state = live.get(resource.key)
+        if state is None:
+            continue
+        users = [k for k, needs in everything.items() if resource.key in needs and is_foreign(k)]
+        if users:
+            stays[resource.key] = f"{', '.join(users)} stays, and needs it"
+            continue
+        labels = _labels(session, state["arn"])
+        if not labels:
+            stays[resource.key] = "does not carry the runbook's tag"
+            continue
+        made.extend(delete(replace(resource, tags=labels), state))
+    return Plan("90_remove_mesh", tuple(made)), tuple(f"{key}: {why}" for key, why in stays.items())
+
+
+def _labels(session: Reads, arn: str) -> dict[str, str]:
+    """Read a resource's tags (a route's say who was retired); none where it is not the runbook's."""
+    call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
+    found = {tag["key"]: tag["value"] for tag in session.read(Reading(call, "tags")) or []}
+    return found if "runbook" in found else {}

@@ -1,0 +1,266 @@
+"""Read how the route under shift divides the traffic, and plan its weights, marks and trial.
+
+`read_` functions read, `plan_` functions are pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from runbook_lib.aws.naming import fitting, tags
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.appmesh.changes import create, delete, reading, update
+from runbook_lib.engines.appmesh.spec import Resource, targets, targets_in, variant_of
+from runbook_lib.engines.protocol import Split, shares
+from runbook_lib.errors import PlanError
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, merged
+
+MOST_NAME = 255  # characters of a name in App Mesh
+MOST_TARGETS = 10  # of a route
+MOST_VALUE = 256  # characters of a tag
+RETIRED = "runbook:retired"
+ROLLED_BACK = "runbook:rolled-back"
+NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
+TAKE_OUT = "it is not this shift's to move: take it out of the route, or shift with a file that names it"
+AT_ZERO = "Envoy keeps the weights it had before"
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+def split_reading(p: Parameters) -> Reading:
+    """Return how what carries the weights is read."""
+    return reading("route", _names(p, p.route))
+
+
+def _names(p: Parameters, route: str) -> dict[str, str]:
+    return {"meshName": p.mesh.name, "virtualRouterName": p.router, "routeName": route}
+
+
+def read_split(session: Reads) -> Split:
+    """Read how the route under shift divides the traffic, and who has been retired from it."""
+    split = read_weights(session)
+    if split.state is None:
+        return split
+    retired = session.read(_tag_reading(split.state["arn"], RETIRED))
+    return replace(split, retired=frozenset((retired or "").split()))
+
+
+def read_weights(session: Reads) -> Split:
+    """Read how the route under shift divides the traffic, by one call, and nothing of who was retired."""
+    p = session.parameters
+    route = Resource("route", _names(p, p.route), {}, "05")
+    state = session.read(split_reading(p))
+    split = Split(route.key, split_reading(p), state, targets_in(state), labels=tags(p), at_zero=AT_ZERO)
+    session.saw(split.written)
+    return split
+
+
+def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return the weights that a state of the route under shift gives, in percent by service."""
+    weights: dict[str, int] = {}
+    for target in targets_in(state):
+        weights[target.service] = weights.get(target.service, 0) + target.weight
+    return shares(weights)
+
+
+def _resource(split: Split) -> Resource:
+    """Return the route of a split; what it is to say is not in it."""
+    names = split.reading.call.arguments
+    if not isinstance(names, Mapping):
+        raise TypeError(f"{split.key}: expected a reading by names")
+    return Resource("route", names, {}, "05", split.labels)
+
+
+def _there(split: Split) -> Mapping[str, Any]:
+    if split.state is None:
+        raise PlanError(f"{split.key}: there is no such route", hint="apply 03_create_router_and_routes")
+    return split.state
+
+
+# --- the weights ----------------------------------------------------------------------
+
+
+def plan_split(
+    split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
+) -> Plan:
+    """Plan the traffic's division, in percent by service; every other field of the route stays.
+
+    With `rewrite` weights that are in force are written once more: the way back, rehearsed.
+
+    Raises PlanError where there is no route, weights are not whole percents that sum to
+    100, or one would lose its traffic that they do not name.
+    """
+    _there(split)
+    _require_percents(weights)
+    left_out = sorted(split.written.keys() - weights.keys() - split.retired)
+    if left_out:
+        raise PlanError(
+            f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}",
+            hint=TAKE_OUT,
+        )
+    if dict(weights) == split.written and not rewrite:
+        return Plan(title)
+    return Plan(title, (_shifted(split, weights),))
+
+
+def _require_percents(weights: Mapping[str, int]) -> None:
+    whole = all(type(weight) is int and 0 <= weight <= 100 for weight in weights.values())
+    few = 1 <= len(weights) <= MOST_TARGETS
+    if not (whole and few and sum(weights.values()) == 100):
+        raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
+
+
+def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
+    """Return the change to these weights; whatever else the route says is kept."""
+    state = _there(split)
+    said = {variant_of(state): {"action": {"weightedTargets": targets(weights)}}}
+    change = update(_resource(split), state, merged(state["spec"], said))
+    return replace(change, verb="shift")
+
+
+def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
+    """Plan that stable gets all that the canary has, in one write; what somebody else's target has stays.
+
+    Without changes where the canary has none.
+    """
+    _there(split)
+    written = split.written
+    nothing_to_move = not written.get(canary) and any(written.values())
+    if nothing_to_move:
+        return Plan("rollback")
+    both = written.get(stable, 0) + written.get(canary, 0)
+    moved = {**written, stable: both, canary: 0}
+    if not moved.keys() - {stable, canary}:
+        moved = {stable: 100, canary: 0}
+    elif max(moved.values()) > 100:  # no weight may be more
+        moved = shares(moved)
+    return Plan("rollback", (_shifted(split, moved),))
+
+
+def all_on(change: Change, service: str) -> Change:
+    """Return a change that makes what carries the weights anew, with all of it on one service."""
+    spec = deepcopy(dict(change.wanted["spec"]))
+    for target in spec[variant_of(change.wanted)]["action"]["weightedTargets"]:
+        target["weight"] = 100 if target["virtualNode"] == service else 0
+    given = change.call.arguments
+    arguments = {**given, "spec": spec} if isinstance(given, Mapping) else given
+    return replace(
+        change,
+        call=replace(change.call, arguments=arguments),
+        wanted={**change.wanted, "spec": spec},
+        diff=differences({}, spec),
+    )
+
+
+# --- marks on the route ---------------------------------------------------------------
+
+
+def plan_mark(split: Split, before: str, words: str) -> Plan:
+    """Plan a mark on the route that says who rolled back, for whoever watches elsewhere; `before` is the last one."""
+    arn = _there(split)["arn"]
+    value = NO_TAG.sub("-", words)[:MOST_VALUE]
+    mark = Change(
+        name=f"mark {split.key} as rolled back",
+        verb="tag",
+        call=_tag(arn, ROLLED_BACK, value),
+        reading=_tag_reading(arn, ROLLED_BACK),
+        expected=before or None,
+        wanted=value,
+        no_inverse="it says who rolled back, and when",
+    )
+    return Plan("rollback", (mark,))
+
+
+def read_mark(session: Reads, split: Split) -> str:
+    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
+    return session.read(_tag_reading(_there(split)["arn"], ROLLED_BACK)) or ""
+
+
+def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
+    """Plan the route with one target left, and the mark of who was retired."""
+    gone = {retire, *split.retired}
+    left = {name: weight for name, weight in split.written.items() if name not in gone}
+    settled = left | {survivor: 100}
+    title = "06_tear_down_service_b"
+    plan = Plan(title)
+    if settled != split.written:
+        plan += Plan(title, (_shifted(split, settled),))
+    if retire not in split.retired:
+        plan += Plan(title, (_retired(split, retire),))
+    return plan
+
+
+def _retired(split: Split, service: str) -> Change:
+    """Return the mark of who has been retired, with this service among them."""
+    arn = _there(split)["arn"]
+    before = " ".join(sorted(split.retired)) or None
+    after = " ".join(sorted({*split.retired, service}))
+    untag = Call("appmesh", "untag_resource", {"resourceArn": arn, "tagKeys": [RETIRED]})
+    back = untag if before is None else _tag(arn, RETIRED, before)
+    return Change(
+        name=f"mark {service} as retired",
+        verb="tag",
+        call=_tag(arn, RETIRED, after),
+        reading=_tag_reading(arn, RETIRED),
+        expected=before,
+        wanted=after,
+        inverse=Inverse("untag", back, wanted=before),
+        diff=differences(before, after, RETIRED),
+    )
+
+
+def _tag(arn: str, key: str, value: str) -> Call:
+    return Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": key, "value": value}]})
+
+
+def _tag_reading(arn: str, key: str) -> Reading:
+    call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
+    return Reading(call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",))
+
+
+# --- the trial ------------------------------------------------------------------------
+
+
+def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
+    """Plan a route before the others that sends requests with one header to the canary alone."""
+    state = _there(split)
+    variant = variant_of(state)
+    if variant == "tcpRoute":
+        what = "TCP carries no header to tell the trial's requests by"
+        raise PlanError(f"{split.key}: {what}", hint="shift.trial: null")
+    label = {"name": header, "match": {"exact": value}}
+    match: dict[str, Any] = {"prefix": "/", "headers": [label]}
+    if variant == "grpcRoute":
+        match = {"metadata": [label]}
+    action = {"weightedTargets": targets({p.shift.canary: 100})}
+    body = {**state["spec"][variant], "action": action, "match": match}
+    trial = replace(_trial(split), spec={"priority": 0, variant: body})
+    return Plan("trial", (create(trial),))
+
+
+def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
+    """Plan the end of the trial's route, where it is there."""
+    return Plan("trial", delete(_trial(split), state))
+
+
+def _trial(split: Split) -> Resource:
+    route = _resource(split)
+    names = {**route.names, "routeName": _trial_name(route.name)}
+    return replace(route, names=names)
+
+
+def _trial_name(route: str) -> str:
+    return fitting(f"{route}-trial", MOST_NAME)
+
+
+def read_trial(session: Reads) -> Mapping[str, Any] | None:
+    """Read the trial's route."""
+    p = session.parameters
+    state: Mapping[str, Any] | None = session.read(reading("route", _names(p, _trial_name(p.route))))
+    return state

@@ -1,0 +1,142 @@
+"""Plan the Envoy beside each service's application, there and back (tutorial, step 5).
+
+`read_own_revisions` reads; all others are pure: definitions and services as read, in; plans out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runbook_lib.aws import ecs
+from runbook_lib.aws.ecs import Running, deployment_order, moved, not_ours, reading_of_tasks
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.appmesh.spec import node_arn
+from runbook_lib.envoy_image import envoy_image
+from runbook_lib.errors import PlanError, PrerequisiteError
+from runbook_lib.lifecycle import Lifecycle
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Change, Plan, Wait
+from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
+from runbook_lib.task_form import envoy_of
+
+DEPLOY_IT = "deploy its revision with the sidecar by what deploys it, or let ECS deploy it; then run again"
+HEALTHY_SECONDS = 180  # most that an Envoy may take until it is LIVE
+
+
+def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
+    """Return the sidecar the parameters ask for on one service.
+
+    `role_arn` is for a definition without a role.
+    """
+    service, envoy = p.services[name], p.envoy
+    return Sidecar(
+        image=envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
+        node_arn=node_arn(p, name),
+        app_ports=tuple(p.ports_of(name)),
+        launch_type=p.launch_type_of(name),
+        resource_cluster=envoy.resource_cluster,
+        ignored_ips=tuple(envoy.ignored_ips),
+        ignored_ports=tuple(envoy.ignored_ports),
+        user=envoy.user,
+        xray=envoy.xray,
+        task_role_arn=role_arn,
+        task_cpu=str(service.cpu) if service.cpu else None,
+        task_memory=str(service.memory) if service.memory else None,
+    )
+
+
+def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running], roles: Mapping[str, str]) -> Plan:
+    """Plan a definition with Envoy for each service, and its move to it: callees first.
+
+    `roles` gives the task role's ARN for services whose definition names none. Raises
+    PrerequisiteError where a service does not exist, PlanError where a definition cannot
+    take a sidecar.
+    """
+    names = [name for name in p.services if name not in life.retired]
+    missing = [p.ecs_service_of(name) for name in names if running[name].state is None]
+    if missing:
+        raise PrerequisiteError(
+            f"ECS services not found in cluster {p.cluster}: {', '.join(missing)}",
+            hint="deploy them; the mesh's own resources (01 to 03) can already be there",
+        )
+    changes: list[Change] = []
+    for name in deployment_order(p, names):
+        found = running[name]
+        if found.definition is None:
+            raise not_ours(p, found, DEPLOY_IT)
+        form = with_envoy(found.definition, sidecar(p, name, roles.get(name)))
+        changes += _moved(p, found, form, changes)
+    needs = ("earlier steps", "credentials")
+    return Plan("04_register_task_definitions", tuple(changes), needs=needs)
+
+
+def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
+    """Plan every service back to a definition without the sidecar: callers first."""
+    changes: list[Change] = []
+    for name in reversed(deployment_order(p, list(p.services))):
+        found = running[name]
+        if found.state and found.definition and sidecar_of(found.definition):
+            form = without_envoy(found.definition)
+            changes += _moved(p, found, form, changes)
+    return Plan("90_remove_mesh", tuple(changes))
+
+
+def _moved(p: Parameters, found: Running, form: Mapping[str, Any], planned: list[Change]) -> list[Change]:
+    waits = _healthy(p, found.service, form)
+    return moved(p, found, form, planned, waits=waits, hint=DEPLOY_IT)
+
+
+def back_waits(p: Parameters, found: Running) -> tuple[Wait, ...]:
+    """Return what to wait for once a service's tasks have come back: their Envoys."""
+    return _healthy(p, found.service, found.definition or {})
+
+
+def _healthy(p: Parameters, name: str, form: Mapping[str, Any]) -> tuple[Wait, ...]:
+    """Wait until each task's Envoy is HEALTHY; for nothing where a definition has none."""
+    envoy = envoy_of(form)
+    if envoy is None:
+        return ()
+    health = f"containers[?name=='{envoy['name']}'].healthStatus | [0]"
+    tasks = reading_of_tasks(p, name, f"tasks[].{{task: taskArn, envoy: {health}}}")
+    until = "@ && !(@[?envoy != null && envoy != 'HEALTHY'])"
+    what = f"Envoy of {name} HEALTHY"
+    return (Wait(what, tasks, until, timeout_seconds=HEALTHY_SECONDS),)
+
+
+def behind(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -> list[str]:
+    """Return the services that do not run with the wanted sidecar, each with its own role.
+
+    Raises PrerequisiteError where one of them does not exist.
+    """
+    roles = {}
+    for name, found in running.items():
+        role = (found.definition or {}).get("taskRoleArn")
+        if role:
+            roles[name] = role
+    plan = plan_sidecars(p, life, running, roles)
+    return [change.name for change in plan if change.verb == "deploy"]
+
+
+def meshed(found: Running) -> bool:
+    """Say whether a service runs with an Envoy that says which node it is."""
+    side = sidecar_of(found.definition) if found.definition else None
+    return bool(side and side.virtual_node)
+
+
+def read_own_revisions(session: Reads, found: Running) -> tuple[str, ...]:
+    """Read the revisions that end with a service; where others share its family its sidecar tells."""
+
+    def is_own(definition: Mapping[str, Any]) -> bool:
+        return is_meshed_as(session.parameters, definition, found.service)
+
+    return ecs.read_own_revisions(session, found, is_own)
+
+
+def is_meshed_as(p: Parameters, definition: Mapping[str, Any], service: str) -> bool:
+    """Say whether a definition is this service's, by its sidecar; False where it is unclear."""
+    try:
+        found = sidecar_of(definition)
+    except PlanError:
+        return False
+    return found is not None and (found.mesh, found.virtual_node) == (p.mesh.name, service)
