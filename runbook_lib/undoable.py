@@ -47,7 +47,7 @@ def _is_revision(p: Parameters, named: Any) -> bool:
     """Say whether this is the ARN of a revision, of a family that the file names."""
     here = rf"arn:[\w-]+:ecs:{re.escape(p.region)}:{p.account_id}:task-definition/"
     found = re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named) if isinstance(named, str) else None
-    return bool(found) and found["family"] in {service.task_definition for service in p.services.values()}
+    return found is not None and found["family"] in {service.task_definition for service in p.services.values()}
 
 
 def _by_reference(p: Parameters, given: Any) -> bool:
