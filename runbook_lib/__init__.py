@@ -24,7 +24,7 @@ HOMES = {
         "evidence_of_path",
     ),
     "engines.appmesh.engine": ("plan_permissions", "plan_sidecars"),
-    "history": ("read_history",),
+    "runs.history": ("read_history",),
     "plan": ("clear",),
     "opening": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
@@ -49,7 +49,7 @@ HOMES = {
         "show_topology",
     ),
     "survey": ("survey",),
-    "undo": ("plan_undo",),
+    "runs.undo": ("plan_undo",),
     "display.panel": ("follow_shift", "show_progress", "weights_panel"),
 }
 HOME_OF = {word: home for home, words in HOMES.items() for word in words}

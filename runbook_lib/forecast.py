@@ -276,20 +276,46 @@ def separable(former_weight: float, new_weight: float, requests: int, confidence
 def _quantile(n: int, p: float, tail: float) -> int:
     """Return the largest count that n draws fall below with probability `tail` at most.
 
-    Sums from twelve standard deviations below the mean, where the binomial has less than a float can add.
+    It is sought from twelve standard deviations below the mean, where the binomial has less than a float can add.
     """
     spread = 12 * math.sqrt(n * p * (1 - p)) + 12
-    start = max(0, math.floor(n * p - spread))
-    log_mass = math.lgamma(n + 1) - math.lgamma(start + 1) - math.lgamma(n - start + 1)
-    log_mass += start * math.log(p) + (n - start) * math.log1p(-p)
-    odds = math.log(p) - math.log1p(-p)
-    below = 0.0
-    for count in range(start, n + 1):
-        below += math.exp(log_mass)
-        if below > tail:
-            return count
-        log_mass += odds + math.log((n - count) / (count + 1)) if count < n else 0.0
-    return n
+    low, high = max(0, math.floor(n * p - spread)), math.ceil(n * p)
+    while low < high:
+        middle = (low + high) // 2
+        if _at_most(middle, n, p) > tail:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _at_most(count: int, n: int, p: float) -> float:
+    """Return the probability that n draws hit at most `count` times, for a count below the mean.
+
+    It is an incomplete beta function: its continued fraction (DLMF 8.17.22) takes as few terms for millions of
+    draws as for hundreds, the fewer the farther below the mean.
+    """
+    a, b, x = n - count, count + 1, 1 - p
+    log_front = math.lgamma(n + 1) - math.lgamma(a) - math.lgamma(b)
+    log_front += a * math.log(x) + b * math.log(p)
+    return math.exp(log_front) * _beta_fraction(a, b, x) / a
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """Return the incomplete beta function's continued fraction (by Lentz's method)."""
+    numerator, denominator = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    value = denominator
+    for m in range(1, 10_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            denominator = 1 / (1 + term * denominator)
+            numerator = 1 + term / numerator
+            change = numerator * denominator
+            value *= change
+        if abs(change - 1) < 1e-14:
+            break
+    return value
 
 
 def _sight(increase: float, requests: int | None, canary_per_minute: float, in_bake: int) -> Sight:

@@ -14,9 +14,9 @@ from functools import partial
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.series import Series
 from runbook_lib.engines.protocol import Before, Gate, Idle
-from runbook_lib.history import doubt
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Plan
+from runbook_lib.runs.history import doubt
 from runbook_lib.survey import Survey, survey
 
 __all__ = [

@@ -6,13 +6,21 @@ settings it has written down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from runbook_lib.aws.cloudwatch import Counted, Interval
 from runbook_lib.parameters.model import Shift, VerdictRule
-from runbook_lib.verdict import Sample, evidence_curve, share_of_alpha
+from runbook_lib.verdict import (
+    Judgement,
+    Sample,
+    Tally,
+    evidence_curve,
+    judge_tallies,
+    share_of_alpha,
+    tallies_of,
+)
 
 __all__ = [
     "ErrorJudge",
@@ -21,8 +29,10 @@ __all__ = [
     "deciding",
     "error_judge",
     "evidence_over",
+    "judge_by",
     "judged",
     "settings_of",
+    "tallies",
 ]
 
 ACCEPT = "shift: {alarms: [NAME], verdict: {errors_by_alarm: true}}"
@@ -76,11 +86,27 @@ def counts_of(rule: VerdictRule, seen: Sequence[Interval]) -> dict[str, list[Sam
     return {name: [getattr(interval, name) for interval in seen] for name in judged(rule)}
 
 
+def tallies(rule: VerdictRule) -> dict[str, Tally]:
+    """Return an empty tally of each metric that gets a verdict."""
+    return tallies_of(
+        judged(rule),
+        muted=_muted(rule),
+        ceilings=_ceilings(rule),
+        alpha=rule.alpha,
+        detectable_increase=rule.detectable_increase,
+        ignored_increase=rule.ignored_increase,
+        power=rule.power,
+    )
+
+
+def judge_by(rule: VerdictRule, tallies: Mapping[str, Tally], *, bake_over: bool, judge: ErrorJudge) -> Judgement:
+    """Judge what the intervals of each metric add up to."""
+    counted = _counted(rule, judge)
+    return judge_tallies(tallies, muted=_muted(rule), counted=counted, bake_over=bake_over)
+
+
 def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int, judge: ErrorJudge) -> dict[str, Any]:
     """Return the arguments of `judge_all` beside the counts, as they can be written down."""
-    counted = {"slow": f"slower than {rule.slow_millis} ms"} if rule.slow_millis else {}
-    if judge.by != "counts":
-        counted["errors"] = f"with a 5XX ({judge.words})"
     return {
         "alpha": rule.alpha,
         "detectable_increase": rule.detectable_increase,
@@ -88,10 +114,28 @@ def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int, judge: ErrorJ
         "power": rule.power,
         "bake_over": bake_over,
         "alone": alone,
-        "muted": [name for name in rule.muted if name in judged(rule)],
-        "ceilings": {"errors": rule.ceiling} if rule.ceiling else {},
-        "counted": counted,
+        "muted": _muted(rule),
+        "ceilings": _ceilings(rule),
+        "counted": _counted(rule, judge),
     }
+
+
+def _muted(rule: VerdictRule) -> list[str]:
+    return [name for name in rule.muted if name in judged(rule)]
+
+
+def _counted(rule: VerdictRule, judge: ErrorJudge) -> dict[str, str]:
+    """Return in words what each metric counts."""
+    counted = {}
+    if rule.slow_millis:
+        counted["slow"] = f"slower than {rule.slow_millis} ms"
+    if judge.by != "counts":
+        counted["errors"] = f"with a 5XX ({judge.words})"
+    return counted
+
+
+def _ceilings(rule: VerdictRule) -> dict[str, float]:
+    return {"errors": rule.ceiling} if rule.ceiling else {}
 
 
 def evidence_over(rule: VerdictRule, seen: Sequence[Interval], alone: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Tell from requests whether a weight is real: whether traffic divides as the weight says, and goes on to.
+"""Tell from requests whether a weight is in effect: whether traffic divides as the weight says, and goes on to.
 
 Pure: the counts of whole intervals in, facts about them out.
 """
@@ -6,17 +6,18 @@ Pure: the counts of whole intervals in, facts about them out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runbook_lib.forecast import separable, share_band
 from runbook_lib.verdict import Sample
 
-__all__ = ["Seen", "became_real", "drifted", "seen_of"]
+__all__ = ["Seen", "Shares", "in_effect_from", "seen_in", "seen_of", "strayed"]
 
-CONFIDENCE = 0.99999  # of the band a new weight is proved by
+CONFIDENCE = 0.99999  # of the band a new weight is confirmed by
 LATER = 1 - 1e-10  # of the band it must keep to, which is looked at thousands of times
 RECENT = 1_000  # requests that show a weight which stopped working, however long it worked before
+NOTHING = Sample(0, 0, 0, 0)
 NEVER = 0.1  # percent that stands for none: a request under way when a weight changes is no proof against it
 
 
@@ -42,15 +43,35 @@ class Seen:
         return f"{100 * low:.1f} to {100 * high:.1f} %" if low < high else "all of them" if low else "none of them"
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The requests since a weight is in effect: all of them, and the newest intervals that hold `RECENT` of them."""
+
+    every: Sample = NOTHING
+    newest: tuple[Sample, ...] = ()
+
+    def after(self, samples: Iterable[Sample]) -> Shares:
+        """Return the requests of further intervals too."""
+        busy = [sample for sample in samples if _requests(sample)]
+        if not busy:
+            return self
+        return Shares(_as_one([self.every, *busy]), _newest([*self.newest, *busy], RECENT))
+
+
 def seen_of(samples: Sequence[Sample], weight: float, confidence: float = CONFIDENCE) -> Seen:
     """Return what some intervals show of a weight, in percent."""
-    canary = sum(s.canary_requests for s in samples)
-    requests = canary + sum(s.stable_requests for s in samples)
-    return Seen(requests, canary / requests if requests else None, share_band(weight, requests, confidence))
+    return seen_in(_as_one(samples), weight, confidence)
 
 
-def became_real(samples: Sequence[Sample], former: int, weight: int) -> int | None:
-    """Return the index of the first interval under the new weight (percent); None while nothing proves it.
+def seen_in(sample: Sample, weight: float, confidence: float = CONFIDENCE) -> Seen:
+    """Return what an interval, or several as one, shows of a weight, in percent."""
+    requests = _requests(sample)
+    share = sample.canary_requests / requests if requests else None
+    return Seen(requests, share, share_band(weight, requests, confidence))
+
+
+def in_effect_from(samples: Sequence[Sample], former: int, weight: int) -> int | None:
+    """Return the index of the first interval under the new weight (percent); None while nothing confirms it.
 
     It is where the new weight begins to explain the requests better than the former one, but for the interval
     in which it changed. From there on they must fit the new weight's band, and be too many to fit the former's.
@@ -62,13 +83,14 @@ def became_real(samples: Sequence[Sample], former: int, weight: int) -> int | No
     return first if enough and _fits(samples[first:], weight, CONFIDENCE) else None
 
 
-def drifted(samples: Sequence[Sample], weight: int) -> Seen | None:
-    """Return what shows that a weight once real is no longer: of all intervals since, or the newest; None if none.
+def strayed(shares: Shares, weight: int) -> Seen | None:
+    """Return what shows that a weight once in effect no longer is: of all requests since, or the newest; else None.
 
     Requests that were tried again count once more, and only an error is: shares that errors can explain are none.
     """
-    for part in (samples, _newest(samples, RECENT)):
-        (low, high), seen = _possible(part), seen_of(part, _some(weight), LATER)
+    for part in (shares.every, _as_one(shares.newest)):
+        low, high = _possible(part)
+        seen = seen_in(part, _some(weight), LATER)
         if high < seen.band[0] or low > seen.band[1]:
             return seen
     return None
@@ -97,21 +119,31 @@ def _some(weight: int) -> float:
     return min(max(weight, NEVER), 100 - NEVER)
 
 
-def _newest(samples: Sequence[Sample], least: int) -> Sequence[Sample]:
+def _newest(samples: Sequence[Sample], least: int) -> tuple[Sample, ...]:
     """Return the newest intervals that hold at least so many requests."""
     total = 0
     for index in range(len(samples) - 1, -1, -1):
         total += _requests(samples[index])
         if total >= least:
-            return samples[index:]
-    return samples
+            return tuple(samples[index:])
+    return tuple(samples)
 
 
-def _possible(samples: Sequence[Sample]) -> tuple[float, float]:
+def _as_one(samples: Iterable[Sample]) -> Sample:
+    """Return several intervals as one."""
+    total = NOTHING
+    for sample in samples:
+        total += sample
+    return total
+
+
+def _possible(sample: Sample) -> tuple[float, float]:
     """Return the least and the greatest share of requests by callers, if each error was tried again or none was."""
-    stable, canary = (sum(getattr(s, f"{who}_requests") for s in samples) for who in ("stable", "canary"))
-    bad_stable, bad_canary = (sum(getattr(s, f"{who}_errors") for s in samples) for who in ("stable", "canary"))
-    return _ratio(canary - bad_canary, stable, 0.0), _ratio(canary, stable - bad_stable, 1.0)
+    good_stable = sample.stable_requests - sample.stable_errors
+    good_canary = sample.canary_requests - sample.canary_errors
+    least = _ratio(good_canary, sample.stable_requests, 0.0)
+    greatest = _ratio(sample.canary_requests, good_stable, 1.0)
+    return least, greatest
 
 
 def _ratio(canary: int, stable: int, otherwise: float) -> float:

@@ -3,6 +3,10 @@
 Pure: figures in, a frozen record out; no clock, no AWS, no word of what carries the weights. The statistics,
 and why they hold however often one looks, are in `stake`.
 
+A `Tally` is what the intervals so far add up to: each is taken in once, and neither its size nor the time to judge
+it grows with their number. `judge` takes a list of intervals into one. Who watches for long keeps a tally, takes
+in what is settled, and judges a copy with the newest intervals on top.
+
 Silence. A version has fallen silent once the newest intervals without a request of its own would have brought
 it ten, at the rate of those just before (as many, and ten at least). A silent canary is no PASS, and neither
 is a silent stable unless the canary's requests show that it took stable's over, as at weight 100.
@@ -15,7 +19,9 @@ requests over and has had so many since that a single percent would have brought
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import reduce
 from numbers import Integral
@@ -36,12 +42,25 @@ from runbook_lib.stake import (
     upper_rate,
 )
 
-__all__ = ["Judgement", "Sample", "Verdict", "evidence_curve", "judge", "judge_all", "share_of_alpha"]
+__all__ = [
+    "Judgement",
+    "Sample",
+    "Settings",
+    "Tally",
+    "Verdict",
+    "evidence_curve",
+    "judge",
+    "judge_all",
+    "judge_tallies",
+    "share_of_alpha",
+    "tallies_of",
+]
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 _MISSED = 10  # requests, and intervals looked back at, that make silence
 _GONE = 700  # canary requests since stable's last one, that make it gone
+_LOOKED_BACK = 1_000  # intervals before and after stable's last request that are compared, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +146,9 @@ def judge(
     no weight for; left out, it is told from the requests. `counted` says in the reason what is counted.
     Raises ParametersError for a setting that is no fraction.
     """
-    rule = _Rule(alpha, detectable_increase, ignored_increase, power, ceiling)
-    return _judge(samples, rule, bake_over, alone, counted)
+    tally = Tally(Settings(alpha, detectable_increase, ignored_increase, power, ceiling))
+    tally.take_all(samples, alone)
+    return tally.verdict(bake_over=bake_over, counted=counted)
 
 
 def judge_all(
@@ -150,13 +170,59 @@ def judge_all(
     `muted` metrics get a verdict too, which counts for nothing. `ceilings` and `counted` are by metric.
     Raises ParametersError for a name no metric has.
     """
-    ceilings, words = ceilings or {}, {"errors": "with an error", **(counted or {})}
-    _refuse_unknown({*muted, *ceilings, *(counted or {})}, metrics)
-    share = share_of_alpha(alpha, metrics, muted)
-    verdicts = {}
+    tallies = tallies_of(
+        metrics,
+        muted=muted,
+        ceilings=ceilings,
+        alpha=alpha,
+        detectable_increase=detectable_increase,
+        ignored_increase=ignored_increase,
+        power=power,
+    )
     for name, samples in metrics.items():
-        rule = _Rule(share, detectable_increase, ignored_increase, power, ceilings.get(name))
-        verdicts[name] = _judge(samples, rule, bake_over, alone, words.get(name, f"counted as {name}"))
+        tallies[name].take_all(samples, alone)
+    return judge_tallies(tallies, muted=muted, counted=counted, bake_over=bake_over)
+
+
+def tallies_of(
+    metrics: Iterable[str],
+    *,
+    muted: Collection[str] = (),
+    ceilings: Mapping[str, float] | None = None,
+    alpha: float = 0.01,
+    detectable_increase: float = 0.01,
+    ignored_increase: float = 0.0,
+    power: float = 0.95,
+) -> dict[str, Tally]:
+    """Return an empty tally for each metric, with the settings that `judge_all` gives it.
+
+    Raises ParametersError for a name no metric has.
+    """
+    names = list(metrics)
+    ceilings = ceilings or {}
+    _refuse_unknown({*muted, *ceilings}, names)
+    share = share_of_alpha(alpha, names, muted)
+    tallies = {}
+    for name in names:
+        settings = Settings(share, detectable_increase, ignored_increase, power, ceilings.get(name))
+        tallies[name] = Tally(settings)
+    return tallies
+
+
+def judge_tallies(
+    tallies: Mapping[str, Tally],
+    *,
+    muted: Collection[str] = (),
+    counted: Mapping[str, str] | None = None,
+    bake_over: bool = False,
+) -> Judgement:
+    """Judge several metrics by what their intervals add up to; otherwise as `judge_all` does."""
+    _refuse_unknown({*muted, *(counted or {})}, tallies)
+    words = {"errors": "with an error", **(counted or {})}
+    verdicts = {}
+    for name, tally in tallies.items():
+        counted_as = words.get(name, f"counted as {name}")
+        verdicts[name] = tally.verdict(bake_over=bake_over, counted=counted_as)
     return _combine(verdicts, frozenset(muted))
 
 
@@ -169,10 +235,11 @@ def evidence_curve(
     alone: int | None = None,
 ) -> list[float]:
     """Return the natural logarithm of the evidence after each interval, as `judge` saw it then."""
-    seen, curve = _Seen(_Rule(alpha, detectable_increase, 0.0, 0.95, ceiling)), []
+    tally = Tally(Settings(alpha, detectable_increase, ceiling=ceiling))
+    curve = []
     for sample, by_itself in _marked(tuple(samples), alone):
-        seen.take(sample, by_itself)
-        curve.append(max(seen.against_stable, seen.against_ceiling))
+        tally.take(sample, by_itself)
+        curve.append(tally.log_evidence)
     return curve
 
 
@@ -181,16 +248,18 @@ def share_of_alpha(alpha: float, metrics: Iterable[str], muted: Collection[str] 
     return alpha / max(1, sum(name not in muted for name in metrics))
 
 
-# The rule's settings, and what intervals add up to.
+# The settings, and what intervals add up to.
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    alpha: float
-    detectable_increase: float
-    ignored_increase: float
-    power: float
-    ceiling: float | None
+class Settings:
+    """The settings of `judge` for one metric, each a fraction of 1; ParametersError for one that is not."""
+
+    alpha: float = 0.01
+    detectable_increase: float = 0.01
+    ignored_increase: float = 0.0
+    power: float = 0.95
+    ceiling: float | None = None
 
     def __post_init__(self) -> None:
         within = {
@@ -208,42 +277,118 @@ class _Rule:
 
     @property
     def to_show(self) -> float:
+        """Return the increase that a PASS rules out."""
         return max(self.detectable_increase, self.ignored_increase)
 
 
 class _Presence:
-    """When one version had requests, interval by interval."""
+    """When one version had requests: as much of that as tells whether it has fallen silent.
+
+    Of what came before a gap, the newest `_MISSED` intervals with requests are enough: each has one request at
+    least, so that a window which holds all of them holds the `_MISSED` requests that make silence.
+    """
 
     def __init__(self) -> None:
-        self.until, self.gap = [0], 0  # the requests before each interval; the newest intervals without any
+        self.intervals = self.requests = 0
+        self.gap = 0  # the newest intervals without a request
+        self.busy: deque[tuple[int, int]] = deque(maxlen=_MISSED)  # the number of an interval, and its requests
+
+    def copy(self) -> _Presence:
+        made = copy(self)
+        made.busy = self.busy.copy()
+        return made
 
     def take(self, requests: int) -> None:
-        self.until.append(self.until[-1] + requests)
-        self.gap = 0 if requests else self.gap + 1
-
-    def within(self, first: int, end: int) -> int:
-        return self.until[end] - self.until[first]
+        if requests:
+            self.busy.append((self.intervals, requests))
+            self.requests += requests
+            self.gap = 0
+        else:
+            self.gap += 1
+        self.intervals += 1
 
     @property
     def silent(self) -> bool:
         if not self.gap:
             return False
-        end = len(self.until) - 1 - self.gap
-        size = min(max(self.gap, _MISSED), end)
-        return self.within(end - size, end) * self.gap >= _MISSED * size > 0
+        before = self.intervals - self.gap
+        size = min(max(self.gap, _MISSED), before)
+        return self._in_newest(size, before) * self.gap >= _MISSED * size > 0
+
+    def _in_newest(self, size: int, before: int) -> int:
+        """Return the requests in the newest `size` of the intervals before the gap; if many, `_MISSED` at least."""
+        if size == before:
+            return self.requests
+        return sum(requests for number, requests in self.busy if number >= before - size)
 
 
-class _Seen:
-    """What the intervals so far add up to, each taken in once and in its order."""
+class _Handover:
+    """Whether the canary took stable's requests over: as many intervals before and after stable's last request."""
 
-    def __init__(self, rule: _Rule) -> None:
-        self.rule, self.counts = rule, (0, 0, 0, 0)
+    def __init__(self) -> None:
+        self.newest: deque[tuple[int, int]] = deque(maxlen=_LOOKED_BACK)  # stable's and the canary's requests
+        self.before: tuple[tuple[int, int], ...] = ()  # the newest when stable's requests ended
+        self.is_over = False  # whether stable had no request in the newest interval
+        self._compare_nothing()
+
+    def _compare_nothing(self) -> None:
+        self.compared = self.stable_before = self.canary_before = self.canary_after = 0
+
+    def copy(self) -> _Handover:
+        made = copy(self)
+        made.newest = self.newest.copy()
+        return made
+
+    def take(self, stable_requests: int, canary_requests: int) -> None:
+        if stable_requests:
+            self._compare_nothing()
+        elif not self.is_over:
+            self.before = tuple(self.newest)
+        self.is_over = not stable_requests
+        if self.is_over and self.compared < len(self.before):
+            self.compared += 1
+            stable, canary = self.before[-self.compared]
+            self.stable_before += stable
+            self.canary_before += canary
+            self.canary_after += canary_requests
+        self.newest.append((stable_requests, canary_requests))
+
+    @property
+    def happened(self) -> bool:
+        """Say whether the canary's requests since stable's ended are, by ratio, nearer to all than to its own."""
+        everyones = self.canary_before + self.stable_before
+        return self.canary_after**2 > self.canary_before * everyones
+
+
+class Tally:
+    """What the intervals of one metric add up to, each taken in once and in its order.
+
+    A copy goes on by itself. Its size, and the time to judge it, do not depend on the number of intervals.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.rule, self.counts = settings, (0, 0, 0, 0)
         self.alone, self.alone_errors = 0, 0  # the canary's requests and errors where stable was gone
         self.is_alone, self.since = False, 0  # whether it is now; its requests since stable's last one
         self.unsure: list[Sample] = []  # what it may have been alone in
         self.excess = self.weight = 0.0  # canary errors above stable's rate; by which requests to divide them
-        self.stable, self.canary = _Presence(), _Presence()
+        self.beside = 0  # the canary's requests in intervals in which stable had some too
+        self.by_share: dict[float, tuple[int, int]] = {}  # those intervals' requests, by the canary's share
+        self.stable, self.canary, self.handover = _Presence(), _Presence(), _Handover()
         self.together, self.by_itself, self.in_all = Stake(), Stake(), Stake()
+
+    def copy(self) -> Tally:
+        """Return another tally of the same intervals."""
+        made = copy(self)
+        made.unsure, made.by_share = self.unsure.copy(), self.by_share.copy()
+        made.stable, made.canary, made.handover = self.stable.copy(), self.canary.copy(), self.handover.copy()
+        made.together, made.by_itself, made.in_all = copy(self.together), copy(self.by_itself), copy(self.in_all)
+        return made
+
+    def take_all(self, samples: Iterable[Sample], alone: int | None = None) -> None:
+        """Take in intervals, earliest first; in the newest `alone` of them stable had no weight."""
+        for sample, by_itself in _marked(tuple(samples), alone):
+            self.take(sample, by_itself)
 
     def take(self, sample: Sample, alone: bool | None = None) -> None:
         """Take in an interval; `alone` says whether stable had no weight in it, None that nobody knows."""
@@ -251,26 +396,49 @@ class _Seen:
         self.counts = tuple(map(add, self.counts, counts))
         self.stable.take(n1)
         self.canary.take(n2)
+        self.handover.take(n1, n2)
         clock = n2 * self.rule.detectable_increase
         if n1 and n2:  # their quotient is the risk difference of Mantel and Haenszel
             excess, weight = (x * n1 - y * n2) / (n1 + n2), n1 * n2 / (n1 + n2)
             self.excess, self.weight = self.excess + excess, self.weight + weight
             self.together.take(clock, draws_of(n1, y, n2, x), excess, weight)
+            self._take_share(n1, n2)
         if n1:
             self.since, self.unsure = 0, []
         elif n2:
             self.since += n2
-            self.unsure.append(sample)
+            self._take_unsure(sample)
         self.is_alone = self._is_gone(n1) if alone is None else alone
         if self.is_alone:
             self._take_alone()
         if n2 and self.rule.ceiling:
             self.in_all.take(clock, (n2, x, self.rule.ceiling))
 
+    def verdict(self, *, bake_over: bool = False, counted: str = "with an error") -> Verdict:
+        """Judge the intervals taken in so far, as `judge` does."""
+        return _verdict_on(self, bake_over, counted)
+
+    @property
+    def log_evidence(self) -> float:
+        """Return the natural logarithm of the evidence against the canary."""
+        return max(self.against_stable, self.against_ceiling)
+
+    def _take_share(self, stable_requests: int, canary_requests: int) -> None:
+        self.beside += canary_requests
+        share = round(canary_requests / (stable_requests + canary_requests), 2)
+        stable, canary = self.by_share.get(share, (0, 0))
+        self.by_share[share] = stable + stable_requests, canary + canary_requests
+
+    def _take_unsure(self, sample: Sample) -> None:
+        """Keep an interval that may turn out to be the canary's alone; of too many, the first two as one."""
+        self.unsure.append(sample)
+        if len(self.unsure) > _LOOKED_BACK:
+            self.unsure[:2] = [self.unsure[0] + self.unsure[1]]
+
     def _is_gone(self, stable_requests: int) -> bool:
         if self.is_alone:
             return not stable_requests
-        return self.stable.silent and self.since >= _GONE and self.taken_over
+        return self.stable.silent and self.since >= _GONE and self.handover.happened
 
     def _take_alone(self) -> None:
         for _, _, n2, x in (sample.counts for sample in self.unsure):
@@ -305,14 +473,6 @@ class _Seen:
         return self.excess / self.weight if self.weight else None
 
     @property
-    def taken_over(self) -> bool:
-        """Say whether the canary's requests since stable's ended are, by ratio, nearer to all than to its own."""
-        end = len(self.stable.until) - 1 - self.stable.gap
-        size = min(self.stable.gap, end)
-        before = self.canary.within(end - size, end)
-        return self.canary.within(end, end + size) ** 2 > before * (before + self.stable.within(end - size, end))
-
-    @property
     def against_stable(self) -> float:
         return math.log(AGAINST_STABLE * self.together.worth) + math.log(self.by_itself.worth)
 
@@ -337,13 +497,13 @@ class _Test:
     against: str = ""
 
 
-def _tests(seen: _Seen) -> list[_Test]:
+def _tests(seen: Tally) -> list[_Test]:
     ceiling, in_all = seen.rule.ceiling, _count(*seen.counts[2:])
     against = [_Test(seen.against_ceiling, True, f"; in all {in_all}, ceiling {_percent(ceiling)}")] if ceiling else []
     return [_test_increase(seen), *against]
 
 
-def _test_increase(seen: _Seen) -> _Test:
+def _test_increase(seen: Tally) -> _Test:
     """Return the test against stable; what the comparison won or lost, the canary alone starts with."""
     increase = max(seen.together, seen.by_itself, key=lambda stake: stake.worth).increase
     counts, against = increase >= seen.rule.ignored_increase - 1e-12, ""  # floats add up to a little less
@@ -357,7 +517,7 @@ def _test_increase(seen: _Seen) -> _Test:
 # What would have shown.
 
 
-def _needed(samples: Sequence[Sample], seen: _Seen) -> int | None:
+def _needed(seen: Tally) -> int | None:
     """Return the canary requests still needed at the shares seen; None where no number would do."""
     rule, stake = seen.rule, AT_FIRST * AGAINST_STABLE
     if seen.reference is None or not seen.counts[2]:
@@ -367,32 +527,24 @@ def _needed(samples: Sequence[Sample], seen: _Seen) -> int | None:
         growth = growth_alone(1.0, seen.limit, min(1.0, seen.limit + rule.to_show))
         had, most = seen.alone, growth.times_to(bar - math.log(seen.together.kept), rule.power)
     else:
-        together = [s for s in samples if s.stable_requests and s.canary_requests]
-        growth = _growth_together(together, seen.reference, rule.to_show)
-        had = sum(s.canary_requests for s in together)
+        growth = _growth_together(seen.by_share.values(), seen.reference, rule.to_show)
+        had = seen.beside
         most = had * growth.times_to(bar, rule.power) if had else math.inf
     return None if math.isinf(most) else max(0, math.ceil(most - had))
 
 
-def _growth_together(samples: Sequence[Sample], rate: float, increase: float) -> Growth:
-    by_share: dict[float, tuple[int, int]] = {}
-    for n1, _, n2, _ in (sample.counts for sample in samples):
-        share = round(n2 / (n1 + n2), 2)
-        before = by_share.get(share, (0, 0))
-        by_share[share] = before[0] + n1, before[1] + n2
+def _growth_together(requests: Iterable[tuple[int, int]], rate: float, increase: float) -> Growth:
+    """Return what requests to both would gather at stable's rate, and at that much more for the canary."""
     worse = min(1.0, rate + increase)
-    return reduce(add, (growth_of(n1, rate, n2, worse) for n1, n2 in by_share.values()), Growth())
+    return reduce(add, (growth_of(n1, rate, n2, worse) for n1, n2 in requests), Growth())
 
 
 # The verdict and its words.
 
 
-def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, alone: int | None, counted: str) -> Verdict:
-    samples, seen = tuple(given), _Seen(rule)
-    for sample, by_itself in _marked(samples, alone):
-        seen.take(sample, by_itself)
-    tests, needed = _tests(seen), _needed(samples, seen)
-    failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(rule.alpha)]
+def _verdict_on(seen: Tally, bake_over: bool, counted: str) -> Verdict:
+    tests, needed = _tests(seen), _needed(seen)
+    failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(seen.rule.alpha)]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
     missing, would_show = _missing(seen, needed, bake_over), f"{_points(seen.to_show)} more would have shown"
     outcome: Outcome = "FAIL" if failed else "INCONCLUSIVE" if missing else "PASS"
@@ -405,12 +557,12 @@ def _judge(given: Iterable[Sample], rule: _Rule, bake_over: bool, alone: int | N
         canary_rate=_rate(x, n2),
         increase=seen.increase,
         log_evidence=shown.log_evidence,
-        threshold=1 / rule.alpha,
+        threshold=1 / seen.rule.alpha,
         requests_needed=needed,
     )
 
 
-def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
+def _missing(seen: Tally, needed: int | None, bake_over: bool) -> str:
     """Return what stands between these intervals and a PASS, or nothing."""
     to_show = _points(seen.to_show)
     if not seen.counts[2]:
@@ -421,7 +573,7 @@ def _missing(seen: _Seen, needed: int | None, bake_over: bool) -> str:
         return f"nothing was seen in the {_newest(min(seen.canary.gap, seen.stable.gap))}"
     if seen.canary.silent:
         return f"no request to the canary was seen in the {_newest(seen.canary.gap)}"
-    if seen.stable.silent and not (seen.is_alone or seen.taken_over):
+    if seen.stable.silent and not (seen.is_alone or seen.handover.happened):
         return f"no request to stable was seen in the {_newest(seen.stable.gap)}, and the canary did not take them over"
     if needed is None:
         return f"at these rates no number of requests would show {to_show} more"
@@ -434,7 +586,7 @@ def _newest(intervals: int) -> str:
     return "newest interval" + (f" and the {intervals - 1} before it" if intervals > 1 else "")
 
 
-def _reason(seen: _Seen, shown: _Test, counted: str) -> str:
+def _reason(seen: Tally, shown: _Test, counted: str) -> str:
     n1, y, n2, x = seen.counts
     evidence = f"evidence {_odds(shown.log_evidence)}, {_odds(-math.log(seen.rule.alpha))} needed"
     canary, stable = _count(n2, x, f" requests {counted}"), _count(n1, y)

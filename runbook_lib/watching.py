@@ -12,7 +12,7 @@ from typing import Any
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
-from runbook_lib.history import ENDED, read_attempt
+from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.survey import Survey
 
 __all__ = ["is_watched", "unwatched", "unwatched_at"]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from runbook_lib import record
-from runbook_lib.approvals import approval_of, approve, needs_approval, require_approval
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError, RolledBack
 from runbook_lib.plan import Plan, fingerprint
+from runbook_lib.runs.approvals import approval_of, approve, needs_approval, require_approval
 from runbook_lib.shift import go_back, plan_steps
 from runbook_lib.survey import survey
 from tests.live import CANARY, STABLE, again, ended, newest, phases, quick, take, under_sky

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from runbook_lib import parameters, record
-from runbook_lib.archive import archive
 from runbook_lib.errors import ParametersError
+from runbook_lib.runs.archive import archive
 from tests import scenes
 from tests.aws_proxy import Answer, Aws, Seen, aws_behind_proxy
 from tests.notebook_runner import own_mesh, runbook

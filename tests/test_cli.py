@@ -22,8 +22,8 @@ from runbook_lib.aws.session import opening
 from runbook_lib.command import cli, unattended
 from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
-from runbook_lib.place import place_of
 from runbook_lib.plan import Difference, Plan
+from runbook_lib.record.place import place_of
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
 from tests.scenes import one
 

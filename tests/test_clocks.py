@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib import survey
-from runbook_lib.approvals import approval_of, approve
 from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
 from runbook_lib.errors import Held
+from runbook_lib.runs.approvals import approval_of, approve
 from tests.live import CANARY, STABLE, Sky, ending, newest, quick, take, under_sky
 from tests.scenes import Clock, lines, open_at
 

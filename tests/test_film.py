@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.display.drawing import Area, Drawing, Line, Text
 from runbook_lib.display.timeline import LETTER, MOST, ROWS, drawn, drawn_words, thinned
-from runbook_lib.history import History
+from runbook_lib.runs.history import History
 from runbook_lib.verdict import Sample
 
 NONE = Sample(0, 0, 0, 0)

@@ -53,46 +53,41 @@ ALLOWED: dict[str, set[str]] = {
     "task_definition": {"errors", "task_form", "task_memory"},
     "parameters": {"envoy_image", "errors", "task_lint"},
     "lifecycle": set(),
-    "place": {"parameters"},
-    "chain": set(),
-    "record": {"chain", "errors", "place", "plan", "private", "redaction"},
-    "aws": {
-        "errors", "parameters", "place", "plan", "printable", "record", "redaction", "task_form", "verdict",
-    },
+    "record": {"errors", "parameters", "plan", "private", "redaction"},
+    "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_form", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
-        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form", "task_lint",
+        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form",
+        "task_lint",
     },
-    "archive": {"aws", "errors", "opening", "parameters", "plan", "record"},
-    "approvals": {"aws", "errors", "plan", "record"},
-    "verify": {"errors", "record", "redaction", "verdict"},
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
-    "undoable": {"aws", "engines", "parameters", "plan", "redaction"},
-    "undo": {"aws", "engines", "errors", "plan", "record", "survey", "undoable"},
     "wording": {"forecast", "plan", "redaction"},
     "judging": {"aws", "parameters", "verdict"},
-    "history": {"approvals", "aws", "engines", "judging", "parameters", "plan", "record", "survey", "verify"},
-    "watching": {"aws", "errors", "history", "record", "survey"},
-    "gates": {"aws", "engines", "history", "judging", "plan", "survey"},
+    "runs": {
+        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "record", "redaction",
+        "survey", "verdict",
+    },
+    "watching": {"aws", "errors", "record", "runs", "survey"},
+    "gates": {"aws", "engines", "judging", "plan", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "engines", "errors", "forecast", "judging", "parameters", "survey"},
     "decision": {"aws"},
     "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey", "watching"},
-    "hazards": {"approvals", "aws", "errors", "history", "judging", "plan", "rollback", "survey", "wording"},
     "shift": {
-        "approvals", "aws", "decision", "errors", "gates", "hazards", "history", "judging", "outlook", "plan",
-        "proof", "rollback", "survey", "trial", "verdict", "wording",
+        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "proof", "rollback",
+        "runs", "survey", "trial", "verdict", "wording",
     },
     "display": {
-        "approvals", "aws", "decision", "engines", "errors", "forecast", "history", "outlook", "parameters", "plan",
-        "printable", "proof", "record", "redaction", "shift", "survey", "verdict", "watching", "wording",
+        "aws", "decision", "engines", "errors", "forecast", "outlook", "parameters", "plan", "printable",
+        "proof", "record", "redaction", "runs", "shift", "survey", "verdict", "watching", "wording",
     },
 }  # fmt: skip
 FACE = {"__init__", "command"}  # these may import anything below them
-CORE = {
-    "chain", "envoy_image", "errors", "forecast", "lifecycle", "parameters", "place", "plan", "printable", "proof",
-    "redaction", "stake", "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+CORE = {  # parts, and modules of a part that is not pure as a whole
+    "envoy_image", "errors", "forecast", "lifecycle", "parameters", "plan", "printable", "proof", "record.chain",
+    "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "stake", "task_definition", "task_form",
+    "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {  # each by the module, or the folder, that alone names it
@@ -103,7 +98,7 @@ CLIENTS = {  # each by the module, or the folder, that alone names it
     "iam": "engines.appmesh.iam",
     "cloudwatch": "aws.cloudwatch",
     "sts": "aws.session",
-    "s3": "archive",
+    "s3": "runs.archive",
 }
 # What only an engine may name: a route, a rule's target group, what stands beside a task.
 ENGINE_WORDS = {
@@ -122,7 +117,6 @@ STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "parameters.loading": "a note on the case of names",
     "parameters.model": "App Mesh's parameters are still among all others",
     "redaction": "variables of Envoy that are no secret",
-    "shift": "one hint: engine.hints.unheard has it",
     "task_definition": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
     "task_form": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
     "task_lint": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
@@ -135,13 +129,16 @@ def tree(path: Path) -> ast.Module:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield each module a file imports, by its full name, wherever the import stands."""
+    """Yield each module a file imports, by its full name, wherever the import stands; a name of one, as a module."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            of_ours = [name for name in names if name.removeprefix("runbook_lib.") in MODULES]
+            yield from names
+            if names != of_ours:
+                yield node.module or ""
 
 
 def ours(paths: Iterable[Path]) -> set[str]:
@@ -191,7 +188,8 @@ def test_modules_import_each_other_in_no_circle() -> None:
 
 @pytest.mark.parametrize("part", sorted(CORE))
 def test_the_core_is_pure(part: str) -> None:
-    packages = {module.split(".")[0] for path in PARTS[part] for module in imported(path)}
+    paths = PARTS.get(part) or [MODULES[part]]
+    packages = {module.split(".")[0] for path in paths for module in imported(path)}
     assert packages.isdisjoint(IMPURE)
 
 
@@ -290,7 +288,10 @@ def test_only_identity_opens_sessions_of_botocore() -> None:
 
 def test_only_apply_writes_and_archive_its_copies() -> None:
     pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {"archive", "aws.applying"}
+    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {
+        "aws.applying",
+        "runs.archive",
+    }
 
 
 @pytest.mark.parametrize(
@@ -311,7 +312,7 @@ def test_only_opening_and_the_command_know_of_the_local_mesh() -> None:
 
 
 def test_only_record_touches_the_runs() -> None:
-    assert {name for name, path in MODULES.items() if "record.jsonl" in strings(path)} == {"record"}
+    assert {part_of(path) for path in LIBRARY if "record.jsonl" in strings(path)} == {"record"}
 
 
 def test_the_words_of_a_notebook_are_complete() -> None:

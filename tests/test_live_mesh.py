@@ -31,7 +31,7 @@ from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.local import supervisor
 from runbook_lib.local.data_plane.admin import Admin
 from runbook_lib.local.data_plane.caller import Caller
-from runbook_lib.verify import verify
+from runbook_lib.runs.verify import verify
 from tests.demo_mesh import ask
 from tests.live import CANARY, STABLE, Live, chance, listening, live, newest, processes, quick, take, until
 from tests.scenes import MESH, ROUTE

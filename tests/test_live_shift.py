@@ -21,7 +21,6 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from runbook_lib import gates
-from runbook_lib.approvals import hold
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision
@@ -31,6 +30,7 @@ from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
 from runbook_lib.record import Run, called
+from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all

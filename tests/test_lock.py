@@ -11,7 +11,7 @@ import pytest
 
 from runbook_lib import record
 from runbook_lib.errors import LockError
-from runbook_lib.place import Place
+from runbook_lib.record.place import Place
 
 
 def place(account: str, target: str = "aws", mesh: str = "apps") -> Place:

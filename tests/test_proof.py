@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from runbook_lib.proof import became_real, drifted, seen_of
+from runbook_lib.proof import Seen, Shares, in_effect_from, seen_of, strayed
 from runbook_lib.verdict import Sample
 
 
@@ -16,32 +16,37 @@ def interval(requests: int, share: float, *, seed: random.Random | None = None) 
     return Sample(requests - canary, 0, canary, 0)
 
 
+def drifted(samples: list[Sample], weight: int) -> Seen | None:
+    """Return what shows that a weight stopped working in some intervals."""
+    return strayed(Shares().after(samples), weight)
+
+
 def test_a_weight_heard_at_once_is_real_from_its_first_interval() -> None:
-    assert became_real([interval(300, 0.25)] * 2, 0, 25) == 0
+    assert in_effect_from([interval(300, 0.25)] * 2, 0, 25) == 0
 
 
 def test_a_weight_heard_late_is_real_from_the_interval_after_the_one_in_which_it_changed() -> None:
     heard = [interval(300, 0.0)] * 3 + [interval(300, 0.12)] + [interval(300, 0.25)] * 2
-    assert became_real(heard, 0, 25) == 4
+    assert in_effect_from(heard, 0, 25) == 4
 
 
 @pytest.mark.parametrize(("former", "weight"), [(0, 25), (25, 100), (5, 10)])
 def test_the_former_weight_is_no_proof_of_the_new_one(former: int, weight: int) -> None:
-    assert became_real([interval(1000, former / 100)] * 20, former, weight) is None
+    assert in_effect_from([interval(1000, former / 100)] * 20, former, weight) is None
 
 
 def test_too_few_requests_prove_nothing() -> None:
-    assert became_real([interval(8, 0.25)], 0, 25) is None
+    assert in_effect_from([interval(8, 0.25)], 0, 25) is None
 
 
 def test_no_request_proves_nothing() -> None:
-    assert became_real([], 0, 25) is None
-    assert became_real([Sample(0, 0, 0, 0)] * 5, 0, 25) is None
+    assert in_effect_from([], 0, 25) is None
+    assert in_effect_from([Sample(0, 0, 0, 0)] * 5, 0, 25) is None
 
 
 def test_one_request_under_way_when_everything_moved_is_no_proof_against_it() -> None:
     moved = [interval(300, 1.0)] * 3
-    assert became_real([*moved, Sample(1, 0, 299, 0), *moved], 25, 100) is not None
+    assert in_effect_from([*moved, Sample(1, 0, 299, 0), *moved], 25, 100) is not None
     assert drifted([*moved, Sample(1, 0, 299, 0), *moved], 100) is None
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from runbook_lib import record
 from runbook_lib.errors import ParametersError, RecordError
-from runbook_lib.place import Place
 from runbook_lib.plan import Call
 from runbook_lib.record import Run, find, latest, open_or_join, start
+from runbook_lib.record.place import Place
 from tests.scenes import one
 
 KEY = "AKIA" + "IOSFODNN7EXAMPLE"

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib import plan_steps, plan_undo, shift_traffic, survey
-from runbook_lib.approvals import hold
 from runbook_lib.errors import GateError, Held, PrerequisiteError, RolledBack
 from runbook_lib.plan import Evidence
+from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, steps_left
 from tests.live import CANARY, again, ending, newest, take, under_sky
 from tests.scenes import change, fact, open_at, open_local, reopen, shift, step, weights, writes

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_undo, record, survey, undo, undoable
+from runbook_lib import plan_undo, record, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
 from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear
+from runbook_lib.runs import undo, undoable
 from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper

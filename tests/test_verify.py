@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from runbook_lib.aws.session import Session
-from runbook_lib.chain import digest
 from runbook_lib.command import cli
 from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run, start
-from runbook_lib.verify import steps_of, verify
+from runbook_lib.record.chain import digest
+from runbook_lib.runs.verify import rejudged, steps_of, verify
+from runbook_lib.shift import counts, step
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, route, somebody
 
@@ -105,6 +106,23 @@ def written_by_somebody(session: Session) -> None:
         {"virtualNode": STABLE, "weight": 60}, {"virtualNode": CANARY, "weight": 40}
     ]  # fmt: skip
     somebody(session).update_route(**ROUTE, spec=spec)
+
+
+def test_the_counts_of_a_long_bake_stand_in_lines_before_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "RECORDED_AT_ONCE", 4)
+    monkeypatch.setattr(step, "LATE_PERIODS", 2)
+    session, _ = under_sky()
+    take(session)
+    run = newest(session.parameters)
+    parts = [line for line in run.lines() if line["event"] in ("counted", "judged")]
+    assert [line["event"] for line in parts].count("counted") > 2
+    assert failing(run) == []
+    judged = parts[-1]
+    assert 0 < len(judged["samples"]["errors"]) < 10 < judged["after"]
+    assert rejudged(judged, parts[:-1]).reason == judged["reason"]
+    without_one = [line for line in parts[:-1] if line.get("after") or line["event"] == "judged"]
+    with pytest.raises(ValueError, match="the record lacks the first 4 intervals"):
+        rejudged(judged, without_one)
 
 
 def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:

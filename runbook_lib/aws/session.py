@@ -50,9 +50,9 @@ from runbook_lib.errors import (
     WaitError,
 )
 from runbook_lib.parameters import Parameters
-from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.printable import one_line
+from runbook_lib.record.place import Place, place_of
 
 __all__ = ["Connection", "Session", "opening"]
 

@@ -23,7 +23,7 @@ from rich.segment import Segment
 from rich.table import Table
 from typer.core import TyperGroup
 
-from runbook_lib import approvals, parameters, record
+from runbook_lib import parameters, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
 from runbook_lib.command.progress import telling
@@ -33,16 +33,17 @@ from runbook_lib.local import inject, supervisor, world
 from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.outlook import harms_of, judge_of
 from runbook_lib.parameters import Parameters
-from runbook_lib.place import Place, place_of
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import one_line, visible
 from runbook_lib.private import UMASK
+from runbook_lib.record.place import Place, place_of
 from runbook_lib.redaction import scrubbed
 from runbook_lib.rollback import patiently, roll_back
+from runbook_lib.runs import approvals
+from runbook_lib.runs.undo import plan_undo
+from runbook_lib.runs.verify import verify as check_run
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import survey
-from runbook_lib.undo import plan_undo
-from runbook_lib.verify import verify as check_run
 from runbook_lib.watching import unwatched
 from runbook_lib.wording import divided, fields_of, harm_words, title_of
 

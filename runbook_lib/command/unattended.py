@@ -28,17 +28,17 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
 from runbook_lib import errors, parameters, record
-from runbook_lib.archive import archive
 from runbook_lib.aws.session import opening
 from runbook_lib.command.interrupts import Interrupts
 from runbook_lib.command.progress import Told, following
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
 from runbook_lib.opening import world_of
 from runbook_lib.parameters import Parameters
-from runbook_lib.place import place_of
 from runbook_lib.private import replace_privately
+from runbook_lib.record.place import place_of
 from runbook_lib.redaction import MASK, redacted
-from runbook_lib.verify import steps_of
+from runbook_lib.runs.archive import archive
+from runbook_lib.runs.verify import steps_of
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 

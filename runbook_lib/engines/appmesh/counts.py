@@ -118,16 +118,25 @@ def protocol_of(p: Parameters, router: str) -> str:
 
 def unmatched(p: Parameters) -> list[str]:
     """Return a sentence for each router that callers reach in which some requests match no route: those get a 404."""
+    sentences = []
+    for name in _routers_reached(p):
+        routes = p.routers[name].routes
+        if any(_takes_all(p, name, route.match) for route in routes.values()):
+            continue
+        conditions = "; ".join(f"{route}: {_condition(said.match)}" for route, said in routes.items())
+        sentences.append(f"router {name}: a request that matches none of its routes ({conditions}) is answered 404")
+    return sentences
+
+
+def _routers_reached(p: Parameters) -> list[str]:
+    """Return the routers that answer what some service calls."""
     dialled = {backend for service in p.services.values() for backend in service.backends}
-    routers = dict.fromkeys(p.virtual_services[name].router for name in sorted(dialled))
-    return [
-        f"router {name}: a request that matches none of its routes ({_conditions(p, name)}) is answered 404"
-        for name in routers
-        if name and not any(_takes_all(p, name, route.match) for route in p.routers[name].routes.values())
-    ]
+    routers = [p.virtual_services[name].router for name in sorted(dialled)]
+    return list(dict.fromkeys(router for router in routers if router))
 
 
 def _takes_all(p: Parameters, router: str, match: Match) -> bool:
+    """Say whether a route takes every request that reaches its router."""
     protocol = protocol_of(p, router)
     if protocol == "tcp":
         return True
@@ -135,10 +144,6 @@ def _takes_all(p: Parameters, router: str, match: Match) -> bool:
         return not (match.service or match.grpc_method or match.headers)
     anywhere = not match.path and match.prefix in (None, "/")
     return anywhere and not (match.method or match.headers)
-
-
-def _conditions(p: Parameters, router: str) -> str:
-    return "; ".join(f"{name}: {_condition(route.match)}" for name, route in p.routers[router].routes.items())
 
 
 def _condition(match: Match) -> str:

@@ -100,41 +100,67 @@ def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentia
     role, source = _role(p, name, definition)
     if not role:
         return Credentials(name, "", source)
-    get = Call("iam", "get_role", {"RoleName": role})
-    found = session.read(Reading(get, "Role.{arn: Arn, tags: Tags}", absent=("NoSuchEntity",)))
+    found = session.read(_role_reading(role))
     if found is None:
         return Credentials(name, "", f"role {role} does not exist")
-    documents = dict(_documents(session, role))
-    may_stream, may_trace = (_allows(documents.values(), act, node_arn(p, name)) for act in (STREAM, TRACE))
+    documents = {**_inline_documents(session, role), **_attached_documents(session, role)}
+    node = node_arn(p, name)
     marks = {tag["Key"] for tag in found["tags"] or []}
-    attached = tuple(policy for policy in MANAGED if _mark_key(policy) in marks)
-    return Credentials(name, role, source, found["arn"], may_stream, may_trace, tuple(documents), attached)
+    return Credentials(
+        service=name,
+        role=role,
+        source=source,
+        arn=found["arn"],
+        may_stream=_allows(documents.values(), STREAM, node),
+        may_trace=_allows(documents.values(), TRACE, node),
+        policies=tuple(documents),
+        attached=tuple(managed for managed in MANAGED if _mark_key(managed) in marks),
+    )
+
+
+def _role_reading(role: str) -> Reading:
+    get = Call("iam", "get_role", {"RoleName": role})
+    return Reading(get, "Role.{arn: Arn, tags: Tags}", absent=("NoSuchEntity",))
 
 
 def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str, str]:
-    """Choose the role: a task role always on Fargate and where EC2's metadata is blocked, else also the instance's."""
+    """Choose the role, and say where it comes from.
+
+    A task role always on Fargate and where EC2's metadata is blocked, else also the
+    instance's.
+    """
     given = task_role(p, name, definition)
     if given:
         return given, "task role"
-    if p.launch_type_of(name) == "EC2" and not p.iam.metadata_blocked and p.iam.instance_role:
+    on_ec2 = p.launch_type_of(name) == "EC2"
+    if on_ec2 and p.iam.instance_role and not p.iam.metadata_blocked:
         return p.iam.instance_role, "instance role"
-    needs = "Fargate" if p.launch_type_of(name) == "FARGATE" else "EC2 without an instance role it can reach"
+    needs = "EC2 without an instance role it can reach" if on_ec2 else "Fargate"
     return "", f"none: {needs} needs a task role; name one as services.{name}.task_role"
 
 
 def task_role(p: Parameters, name: str, definition: Mapping[str, Any]) -> str:
-    """Return the name of a service's task role, as its definition says, else the file; "" where neither does."""
-    return str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1] or p.services[name].task_role or ""
+    """Return the name of a service's task role, as its definition says, else the file."""
+    given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1]
+    return given or p.services[name].task_role or ""
 
 
-def _documents(session: Reads, role: str) -> Iterator[tuple[str, Any]]:
-    for name in session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role):
-        yield name, session.read(_inline(role, name))
-    for attached in session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role):
-        arn = attached["PolicyArn"]
-        version = session.read(Reading(Call("iam", "get_policy", {"PolicyArn": arn}), "Policy.DefaultVersionId"))
-        call = Call("iam", "get_policy_version", {"PolicyArn": arn, "VersionId": version})
-        yield attached["PolicyName"], session.read(Reading(call, "PolicyVersion.Document"))
+def _inline_documents(session: Reads, role: str) -> dict[str, Any]:
+    """Read the policies that stand in a role itself, by name."""
+    names = session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role)
+    return {name: session.read(_inline(role, name)) for name in names}
+
+
+def _attached_documents(session: Reads, role: str) -> dict[str, Any]:
+    """Read the policies that are attached to a role, by name."""
+    listed = session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role)
+    return {policy["PolicyName"]: _managed_document(session, policy["PolicyArn"]) for policy in listed}
+
+
+def _managed_document(session: Reads, arn: str) -> Any:
+    newest = Reading(Call("iam", "get_policy", {"PolicyArn": arn}), "Policy.DefaultVersionId")
+    call = Call("iam", "get_policy_version", {"PolicyArn": arn, "VersionId": newest})
+    return session.read(Reading(call, "PolicyVersion.Document"))
 
 
 def _inline(role: str, name: str) -> Reading:
@@ -145,12 +171,23 @@ def _inline(role: str, name: str) -> Reading:
 def _allows(documents: Iterable[Any], action: str, resource: str) -> bool:
     """Tell what a role's policies say together: one that denies outweighs every other that allows.
 
-    Conditions are not evaluated: what is denied under one (outside of a region, say) is taken for allowed.
+    Conditions are not evaluated: what is denied under one (outside of a region, say) is
+    taken for allowed.
     """
-    statements = [s for document in documents for s in _listed((document or {}).get("Statement"))]
-    hits = [s for s in statements if _names(s.get("Action"), action) and _covers(s.get("Resource"), resource)]
-    denied = any(s["Effect"] == "Deny" and not s.get("Condition") for s in hits)
-    return any(s["Effect"] == "Allow" for s in hits) and not denied
+    allowed = False
+    for statement in _statements(documents):
+        if not (_names(statement.get("Action"), action) and _covers(statement.get("Resource"), resource)):
+            continue
+        if statement["Effect"] == "Deny" and not statement.get("Condition"):
+            return False
+        if statement["Effect"] == "Allow":
+            allowed = True
+    return allowed
+
+
+def _statements(documents: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    for document in documents:
+        yield from _listed((document or {}).get("Statement"))
 
 
 def _names(actions: Any, action: str) -> bool:
@@ -162,7 +199,9 @@ def _covers(resources: Any, resource: str) -> bool:
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def role_arns(credentials: Sequence[Credentials]) -> dict[str, str]:
@@ -209,9 +248,11 @@ def lacking_traces(p: Parameters, credentials: Sequence[Credentials]) -> list[Cr
 
 def plan_credentials(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials]) -> Plan:
     """Plan the permission each role lacks, where the parameters let the runbook manage IAM."""
-    needing = [c for c in credentials if p.iam.manage and c.role and c.service not in life.retired]
-    once = {change.name: change for c in needing for change in _lacking(p, c)}  # services may share a role
-    return Plan("04_register_task_definitions", tuple(once.values()), needs=("earlier steps",))
+    changes: dict[str, Change] = {}  # by name: services may share a role
+    for c in credentials:
+        if p.iam.manage and c.role and c.service not in life.retired:
+            changes |= {change.name: change for change in _lacking(p, c)}
+    return Plan("04_register_task_definitions", tuple(changes.values()), needs=("earlier steps",))
 
 
 def _lacking(p: Parameters, c: Credentials) -> Iterator[Change]:
@@ -232,17 +273,27 @@ def _streaming(p: Parameters, c: Credentials) -> Change:
 
 def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> Plan:
     """Plan the end of the policies the runbook put on roles: those that carry its name, or that its mark names."""
-    p = session.parameters
     changes: dict[str, Change] = {}  # by name: services may share a role
     for c in credentials:
-        name = policy_name(p, c.service)
-        document = session.read(_inline(c.role, name)) if name in c.policies else None
-        made = [_put(c, name, document)] if document else []
-        for managed in c.attached:
-            there = managed in c.policies  # somebody may have detached it
-            made += [*([_attach(p, c, managed)] if there else []), _mark(p, c, managed)]
+        made = [*_own_policy(session, c), *_attached_by_us(session.parameters, c)]
         changes |= {change.name: turned(change) for change in made}
     return Plan("90_remove_mesh", tuple(changes.values()))
+
+
+def _own_policy(session: Reads, c: Credentials) -> Iterator[Change]:
+    """Yield the making of the policy that carries the runbook's name, where it is there."""
+    name = policy_name(session.parameters, c.service)
+    document = session.read(_inline(c.role, name)) if name in c.policies else None
+    if document:
+        yield _put(c, name, document)
+
+
+def _attached_by_us(p: Parameters, c: Credentials) -> Iterator[Change]:
+    """Yield the making of each attachment that the runbook's mark names, and of the mark."""
+    for managed in c.attached:
+        if managed in c.policies:  # somebody may have detached it
+            yield _attach(p, c, managed)
+        yield _mark(p, c, managed)
 
 
 def policy_name(p: Parameters, service: str) -> str:

@@ -66,20 +66,17 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
     What earlier notebooks have not made yet is assumed made, and named in `assumed`; what
     the parameters do not speak of stays as it is, and is named in `kept`.
     """
-    state = dict(live)
-    assumed: dict[str, None] = {}  # each once, in their order
+    assumed, state = _assumed(p, life, live, before=step)
     left: list[str] = []
     changes: list[Change] = []
     for resource in desired(p, life):
-        if resource.step == step and live.get(resource.key):
+        if resource.step != step:
+            continue
+        if live.get(resource.key):
             left += _left_alone(resource, live[resource.key]["spec"])
-        change = _change(resource, state) if resource.step <= step else None
-        if change and resource.step == step:
+        change = _change(resource, state)
+        if change:
             changes.append(change)
-        elif change and change.verb in ("create", "attach"):
-            assumed[f"{resource.key} ({NOTEBOOKS[resource.step]})"] = None
-            before = state.get(resource.key) or {}
-            state[resource.key] = {"version": 0, **before, **change.wanted}
     return Plan(
         NOTEBOOKS[step],
         tuple(changes),
@@ -87,6 +84,19 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
         assumed=tuple(assumed),
         kept=tuple(left),
     )
+
+
+def _assumed(p: Parameters, life: Lifecycle, live: Live, *, before: str) -> tuple[list[str], dict[str, Any]]:
+    """Return in words what notebooks before this one have not made yet, and the state as if they had."""
+    state = dict(live)
+    missing: list[str] = []
+    for resource in desired(p, life):
+        change = _change(resource, state) if resource.step < before else None
+        if change and change.verb in ("create", "attach"):
+            missing.append(f"{resource.key} ({NOTEBOOKS[resource.step]})")
+            known = state.get(resource.key) or {}
+            state[resource.key] = {"version": 0, **known, **change.wanted}
+    return list(dict.fromkeys(missing)), state
 
 
 def _left_alone(resource: Resource, spec: Mapping[str, Any]) -> Iterator[str]:

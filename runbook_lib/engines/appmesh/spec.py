@@ -17,7 +17,8 @@ from runbook_lib.aws.naming import partition, tags
 from runbook_lib.engines.protocol import Target
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters.model import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
-from runbook_lib.plan import Default, empty, merged, stated
+from runbook_lib.plan import Default, merged, stated
+from runbook_lib.plan.states import empty
 
 LIMITS = ("timeout", "http", "http2", "grpc", "tcp")
 SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
@@ -71,33 +72,56 @@ def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
 
     Route before the provider that leads to it: a router attached without routes may never reach Envoy.
     """
-    return tuple(_resources(p, life))
+    return (
+        _mesh(p),
+        *_virtual_services(p),
+        *_virtual_nodes(p, life),
+        *_routers_and_routes(p, life),
+        *_providers(p, life),
+    )
 
 
-def _resources(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
-    def one(kind: str, step: str, spec: Mapping[str, Any], **names: str) -> Resource:
-        return Resource(kind, {"meshName": p.mesh.name, **names}, spec, step, tags(p))
+def _resource(p: Parameters, kind: str, step: str, spec: Mapping[str, Any], **names: str) -> Resource:
+    return Resource(kind, {"meshName": p.mesh.name, **names}, spec, step, tags(p))
 
-    yield one("mesh", "01", {"egressFilter": said(p.mesh, "egress", {"type": p.mesh.egress})})
+
+def _mesh(p: Parameters) -> Resource:
+    egress = said(p.mesh, "egress", {"type": p.mesh.egress})
+    return _resource(p, "mesh", "01", {"egressFilter": egress})
+
+
+def _virtual_services(p: Parameters) -> Iterator[Resource]:
+    """Yield them without providers: nodes may name them as backends before these are there."""
     for name in p.virtual_services:
-        yield one("virtual service", "01", {}, virtualServiceName=name)
+        yield _resource(p, "virtual service", "01", {}, virtualServiceName=name)
+
+
+def _virtual_nodes(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     for name in p.services:
         if name not in life.retired:
-            yield one("virtual node", "02", _node(p, name), virtualNodeName=name)
+            yield _resource(p, "virtual node", "02", _node(p, name), virtualNodeName=name)
+
+
+def _routers_and_routes(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     for name, router in p.routers.items():
         protocol = router.protocol or p.protocol
         listener = {"portMapping": {"port": router.port or p.port, "protocol": protocol}}
-        yield one("virtual router", "03", {"listeners": [listener]}, virtualRouterName=name)
+        spec = {"listeners": [listener]}
+        yield _resource(p, "virtual router", "03", spec, virtualRouterName=name)
         for route_name, route in router.routes.items():
-            spec = route_spec(route, protocol, _weights(p, life, name, route_name, route))
-            yield one("route", "03", spec, virtualRouterName=name, routeName=route_name)
+            weights = _weights(p, life, name, route_name, route)
+            spec = route_spec(route, protocol, weights)
+            yield _resource(p, "route", "03", spec, virtualRouterName=name, routeName=route_name)
+
+
+def _providers(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     for name, provider in p.virtual_services.items():
-        if provider.router or provider.node not in life.retired:
-            spec = {
-                "virtualNode": {"virtualNodeName": provider.node} if provider.node else None,
-                "virtualRouter": {"virtualRouterName": provider.router} if provider.router else None,
-            }
-            yield one("virtual service", "03", {"provider": spec}, virtualServiceName=name)
+        if not provider.router and provider.node in life.retired:
+            continue
+        node = {"virtualNodeName": provider.node} if provider.node else None
+        router = {"virtualRouterName": provider.router} if provider.router else None
+        spec = {"provider": {"virtualNode": node, "virtualRouter": router}}
+        yield _resource(p, "virtual service", "03", spec, virtualServiceName=name)
 
 
 def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
@@ -106,16 +130,20 @@ def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
     `tasks` is how many the largest service has now.
     Source: Service Quotas, service code appmesh; ten weighted targets a route is fixed.
     """
-    routes = max((len(r.routes) for r in p.routers.values()), default=0)
-    widest = max((len(route.names) for r in p.routers.values() for route in r.routes.values()), default=0)
+    routes = [route for router in p.routers.values() for route in router.routes.values()]
+    services = p.services.values()
+    most_routes = max((len(router.routes) for router in p.routers.values()), default=0)
+    most_targets = max((len(route.names) for route in routes), default=0)
+    most_backends = max(len(service.backends) for service in services)
+    most_tasks = max(tasks, *(service.desired_count for service in services))
     return [
         ("virtual services per mesh", len(p.virtual_services), 200),
-        ("virtual nodes per mesh", len(p.services), 200),
+        ("virtual nodes per mesh", len(services), 200),
         ("virtual routers per mesh", len(p.routers), 200),
-        ("routes per router", routes, 50),
-        ("weighted targets per route", widest, 10),
-        ("backends per node", max(len(s.backends) for s in p.services.values()), 50),
-        ("connected Envoys per node", max(tasks, *(s.desired_count for s in p.services.values())), 50),
+        ("routes per router", most_routes, 50),
+        ("weighted targets per route", most_targets, 10),
+        ("backends per node", most_backends, 50),
+        ("connected Envoys per node", most_tasks, 50),
     ]
 
 
@@ -136,7 +164,9 @@ def said(record: BaseModel, key: str, value: Any) -> Any:
 def _node(p: Parameters, name: str) -> dict[str, Any]:
     service = p.services[name]
     backends = [{"virtualService": {"virtualServiceName": backend}} for backend in service.backends]
-    log = {"accessLog": {"file": {"path": p.envoy.access_log}}} if p.envoy.access_log else None
+    log = None
+    if p.envoy.access_log:
+        log = {"accessLog": {"file": {"path": p.envoy.access_log}}}
     return {
         "listeners": [_listener(p, name, port) for port in p.ports_of(name)],
         "serviceDiscovery": _discovery(p, name),
@@ -194,9 +224,12 @@ def _seconds(value: int | None) -> dict[str, Any] | None:
 
 
 def _weights(p: Parameters, life: Lifecycle, router: str, name: str, route: Route) -> dict[str, int]:
+    """Return a route's weights: those in force where it is under shift, else the file's."""
     if (router, name) == (p.router, p.route):
         return dict(life.weights) or {p.shift.stable: 100, p.shift.canary: 0}
-    return dict(route.targets) if isinstance(route.targets, dict) else dict.fromkeys(route.targets, 100)
+    if isinstance(route.targets, dict):
+        return dict(route.targets)
+    return dict.fromkeys(route.targets, 100)
 
 
 def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[str, Any]:
@@ -270,11 +303,10 @@ def _header(header: Header) -> dict[str, Any]:
 
 
 def _retry(retry: Retry, protocol: str) -> dict[str, Any]:
+    each = {"unit": "ms", "value": retry.per_retry_timeout_millis}
     policy = {
         "maxRetries": said(retry, "max_retries", retry.max_retries),
-        "perRetryTimeout": said(
-            retry, "per_retry_timeout_millis", {"unit": "ms", "value": retry.per_retry_timeout_millis}
-        ),
+        "perRetryTimeout": said(retry, "per_retry_timeout_millis", each),
         "httpRetryEvents": said(retry, "http_events", retry.http_events),
         "tcpRetryEvents": said(retry, "tcp_events", retry.tcp_events),
     }

@@ -7,7 +7,7 @@ summary: against that stands the head alone, where it was kept elsewhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,37 @@ def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**{key: line[key] for key in kept}, "reason": line["words"]} for line in ends]
 
 
-def rejudged(line: Mapping[str, Any]) -> Judgement:
-    """Judge again what a `judged` line of the journal holds: samples and settings."""
-    samples = {name: [Sample(*counts) for counts in metric] for name, metric in line["samples"].items()}
+def rejudged(line: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()) -> Judgement:
+    """Judge again what a `judged` line of the journal holds: samples and settings.
+
+    Of a long bake it holds the newest samples; `counted` lines among those `before` it hold the others. Raises
+    ValueError where one is missing.
+    """
+    parts = [*_counted_before(line, before), line]
+    samples: dict[str, list[Sample]] = {name: [] for name in line["samples"]}
+    for part in parts:
+        for name, metric in part["samples"].items():
+            samples[name] += [Sample(*counts) for counts in metric]
     return judge_all(samples, **line["settings"])
+
+
+def _counted_before(line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the `counted` lines whose intervals precede those of a `judged` line, in their order."""
+    found: list[Mapping[str, Any]] = []
+    missing = line.get("after", 0)  # how many intervals came before
+    for earlier in reversed(before):
+        if not missing:
+            break
+        if earlier["event"] == "counted" and earlier["after"] + _intervals_in(earlier) == missing:
+            found.insert(0, earlier)
+            missing = earlier["after"]
+    if missing:
+        raise ValueError(f"the record lacks the first {missing} intervals")
+    return found
+
+
+def _intervals_in(line: Mapping[str, Any]) -> int:
+    return max(map(len, line["samples"].values()), default=0)
 
 
 def _chain(run: Run) -> Iterator[Checked]:
@@ -69,14 +96,19 @@ def _chain(run: Run) -> Iterator[Checked]:
 
 
 def _verdicts(run: Run) -> Iterator[Checked]:
-    for number, line in enumerate((x for x in run.lines() if x["event"] == "judged"), 1):
+    lines, number = list(run.lines()), 0
+    for index, line in enumerate(lines):
+        if line["event"] != "judged":
+            continue
+        number += 1
         try:
-            again = rejudged(line)
+            again = rejudged(line, lines[:index])
         except (KeyError, TypeError, ValueError, AttributeError, RunbookError):
             yield Checked(f"verdict {number}", False, "its samples and settings are no verdict's")
             continue
         holds = (again.outcome, again.reason) == (line["outcome"], line["reason"])
-        found = f"{line['outcome']} from {sum(map(len, line['samples'].values()))} intervals"
+        count = sum(map(len, line["samples"].values())) + line.get("after", 0) * len(line["samples"])
+        found = f"{line['outcome']} from {count} intervals"
         otherwise = f"{found}; judged again: {again.outcome}, {again.reason}; recorded: {line['reason']}"
         yield Checked(f"verdict {number}", holds, found if holds else otherwise)
 

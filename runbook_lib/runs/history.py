@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from runbook_lib import record
-from runbook_lib.approvals import ENDED
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
@@ -21,8 +21,10 @@ from runbook_lib.engines.protocol import Engine
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import TAKES_BACK
+from runbook_lib.runs.approvals import ENDED
+from runbook_lib.runs.verify import rejudged
 from runbook_lib.survey import survey
-from runbook_lib.verify import rejudged
+from runbook_lib.verdict import Judgement
 
 __all__ = ["ENDED", "History", "Step", "doubt", "read_attempt", "read_events", "read_history", "seen_as"]
 
@@ -122,11 +124,20 @@ def doubt(session: Session) -> str:
         return f"its PASS at {step} % was for weights that were undone, or that somebody else has written since"
     if wrong := run.faults():
         return f"the record of its PASS is not as it was written: {wrong[0]}"
-    judged = next((line for line in reversed(_before(run, last)) if line["event"] == "judged"), None)
-    again = rejudged(judged) if judged else None
+    again = _judged_again(_before(run, last))
     if again is None or again.outcome != "PASS":
         return f"its PASS at {step} % does not follow from the stored counts: {again.reason if again else 'none'}"
     return ""
+
+
+def _judged_again(lines: Sequence[Mapping[str, Any]]) -> Judgement | None:
+    """Judge the newest verdict among the journal's lines again; None where there is none."""
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index]["event"] == "judged":
+            with suppress(ValueError):  # counts of a long bake are missing
+                return rejudged(lines[index], lines[:index])
+            return None
+    return None
 
 
 def _before(run: record.Run, decision: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jmespath
 
-from runbook_lib import record, undoable
+from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
@@ -32,6 +32,7 @@ from runbook_lib.plan import (
     told,
 )
 from runbook_lib.record import Run
+from runbook_lib.runs import undoable
 from runbook_lib.survey import Survey, survey
 
 __all__ = ["plan_undo"]

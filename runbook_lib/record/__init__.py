@@ -1,0 +1,30 @@
+"""What was done: a run's folder, its journal, its place, and the lock of that place.
+
+This alone touches `runs/`.
+"""
+
+from __future__ import annotations
+
+from runbook_lib.record.finding import ID, called, environments, find, is_path, latest, open_or_join, runs, start
+from runbook_lib.record.lock import held, holder, lock_of
+from runbook_lib.record.paths import root
+from runbook_lib.record.run import UNRECORDED, Run, Spare
+
+__all__ = [
+    "ID",
+    "UNRECORDED",
+    "Run",
+    "Spare",
+    "called",
+    "environments",
+    "find",
+    "held",
+    "holder",
+    "is_path",
+    "latest",
+    "lock_of",
+    "open_or_join",
+    "root",
+    "runs",
+    "start",
+]

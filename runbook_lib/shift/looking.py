@@ -1,0 +1,142 @@
+"""Look at a step: weights, traffic, tasks, alarms, and whether somebody says hold.
+
+It only reads, and decides nothing: `step` says what follows from a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
+from runbook_lib.errors import RecordError
+from runbook_lib.judging import ErrorJudge
+from runbook_lib.plan import Evidence
+from runbook_lib.rollback import read_signature
+from runbook_lib.runs.approvals import unheeded
+from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.shift.step import Tasks
+from runbook_lib.survey import Survey
+
+__all__ = ["Looking"]
+
+WORD_SECONDS = 3  # until whoever rolled back has said so
+
+
+class Looking:
+    """Reads what a look is made of; `journal` has the attempt's decisions so far."""
+
+    def __init__(
+        self,
+        session: Session,
+        found: Survey,
+        judge: ErrorJudge,
+        journal: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.session, self.shift = session, session.parameters.shift
+        self.series = found.series
+        self.judge, self.journal = judge, journal
+
+    def intervals(self, since: float, until: float) -> list[Interval]:
+        """Read the whole periods within [since, until)."""
+        return cloudwatch.read_intervals(self.session, self.series, since, until)
+
+    def tasks(self) -> Tasks:
+        """Read how many tasks of both services run."""
+        stable, canary = self.shift.stable, self.shift.canary
+        counts = ecs.read_counts(self.session, (stable, canary))
+        wanted, running = counts[canary]
+        return Tasks(
+            stable=counts[stable][1],
+            stable_at_first=self.stable_at_first(),
+            canary=running,
+            canary_wanted=wanted,
+            canary_unhealthy=ecs.read_unhealthy(self.session, canary),
+        )
+
+    def stable_at_first(self) -> int:
+        """Return how many tasks stable ran when the attempt began, by its decisions."""
+        lines = [line for line in self.journal if line.get("tasks")]
+        return lines[-1]["tasks"].get(self.shift.stable, 0) if lines else 0
+
+    def alarms(self) -> dict[str, str]:
+        """Read the state of the file's alarms."""
+        return cloudwatch.read_alarms(self.session, self.shift.alarms)
+
+    def oddity(self, found: Survey) -> str:
+        """Return what nobody who shifts between these two services can have written."""
+        return found.split.oddity((self.shift.stable, self.shift.canary))
+
+    def held_by(self) -> str:
+        """Return who said hold since the run began; "" once a shift was held by it.
+
+        No AWS is needed to see it.
+        """
+        run = self.session.join_run()
+        run.take_in()
+        new = _recorded(lambda: unheeded(run))
+        return str(new[-1]["by"]) if new else ""
+
+    def who_rolled_back(self, found: Survey) -> str:
+        """Return who rolled back, from this machine's record or the mark left at AWS.
+
+        Either comes a moment after the weights.
+        """
+        written = [line["at"] for line in self.journal if line["phase"] == "written"]
+        since = max(written, default=0.0)
+        for _ in self.session.looks("word of who rolled back", WORD_SECONDS, 0.5):
+            newest = self.recorded_end()
+            if newest and newest["at"] >= since:
+                return str(newest["words"])
+            if words := read_signature(found, since):
+                return f"by hand: {words}"
+        stable = self.shift.stable
+        back = f"somebody gave {stable} all of the canary's traffic"
+        return f"{back}, and left no word of it"
+
+    def recorded_end(self) -> Mapping[str, Any] | None:
+        """Return what ended the newest attempt, by this machine's record."""
+        decisions = _recorded(lambda: read_attempt(self.session, ended=True))
+        if decisions and decisions[-1]["phase"] in ENDED:
+            return decisions[-1]
+        return None
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Return what a step needs: somebody to go back to, and alarms that can ring.
+
+        Both protect traffic, and are looked at again before a step is written.
+        """
+        return tuple(replace(one, again=self._evidence) for one in self._evidence())
+
+    def _evidence(self) -> tuple[Evidence, ...]:
+        return self._somebody_to_go_back_to(), self._no_alarm()
+
+    def _somebody_to_go_back_to(self) -> Evidence:
+        stable = self.shift.stable
+        wanted, running = ecs.read_counts(self.session, (stable,))[stable]
+        least = max(wanted, self.stable_at_first())
+        found = f"{stable} runs {running} of {least} task(s)"
+        hint = "it must be able to take everything back, until 06"
+        return Evidence("a way back", 0 < least <= running, found, hint)
+
+    def _no_alarm(self) -> Evidence:
+        refused = ["ALARM", "MISSING"]
+        if self.judge.by == "alarms":  # then one without data judges nothing
+            refused.append("INSUFFICIENT_DATA")
+        states = self.alarms()
+        bad = [
+            f"{name} is {state}" for name, state in states.items() if state in refused
+        ]
+        found = ", ".join(bad) or "none of them rings"
+        return Evidence("alarms", not bad, found, "settle it, or correct shift.alarms")
+
+
+def _recorded(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what a record says; nothing where it cannot be read: that stops nobody."""
+    try:
+        return read()
+    except RecordError:
+        return []

@@ -1,0 +1,729 @@
+"""Take the steps of a shift: look, decide, write, wait and tell.
+
+A generator that notebook, panel and command all iterate, and that yields one
+`Decision` after another. It names no engine, writes only through `apply`, and decides
+nothing about a step: that is `step`'s. However it ends, traffic is served and the
+record says where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any, NoReturn, TypeVar
+
+from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws.applying import apply
+from runbook_lib.aws.session import Session
+from runbook_lib.decision import Decision, Phase, write_down
+from runbook_lib.errors import (
+    CallError,
+    ForeignChangeError,
+    GateError,
+    Held,
+    PrerequisiteError,
+    ReadBackError,
+    RecordError,
+    RolledBack,
+    RunbookError,
+    StalePlanError,
+    TargetError,
+)
+from runbook_lib.gates import evidence_for_shift
+from runbook_lib.judging import error_judge, settings_of
+from runbook_lib.outlook import credentials_end_first, require_steps_passable
+from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.rollback import roll_back
+from runbook_lib.runs.approvals import (
+    approval_of,
+    heed,
+    ran_out,
+    require_approval,
+    unheeded,
+)
+from runbook_lib.runs.history import read_attempt
+from runbook_lib.shift.counts import Counts
+from runbook_lib.shift.looking import Looking
+from runbook_lib.shift.rolling_back import RollingBack
+from runbook_lib.shift.step import (
+    ExtendBake,
+    GoOn,
+    Hold,
+    InEffect,
+    Look,
+    Move,
+    Pass,
+    RollBack,
+    approval_expired,
+    begin_step,
+    cannot_look,
+    clock_set,
+    follow,
+    gates_fail,
+    held,
+    next_move,
+    nobody_looked,
+    observe,
+    rule_of,
+    start_watch,
+    too_long_blind,
+)
+from runbook_lib.shift.steps import (
+    has_passed,
+    is_anything_left,
+    steps_left,
+    when_written,
+)
+from runbook_lib.survey import Survey, survey
+from runbook_lib.trial import end_trial, try_canary
+from runbook_lib.verdict import Sample
+from runbook_lib.wording import counted, divided
+
+__all__ = [
+    "go_back",
+    "plan_steps",
+    "require_ours",
+    "shift_traffic",
+    "take_step",
+    "unpassed",
+]
+
+# Reasons to roll back that are not the canary's fault.
+UNDECIDED = ("inconclusive", "approval")
+HELD_BY_SOMEBODY = "hold"  # the word of such a hold
+BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
+ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
+# What stops a step before its write; once a trial or a step was written it is a hold.
+BEFORE_STEP = (
+    GateError,
+    StalePlanError,
+    ForeignChangeError,
+    ReadBackError,
+    RecordError,
+)
+FIX = "mend the canary, then run 05 again: it starts at the first step"
+T = TypeVar("T")
+
+
+# What a notebook, a panel and the command call.
+
+
+def plan_steps(session: Session) -> list[Decision]:
+    """Plan every step that is left, without writing anything."""
+    found, shift = survey(session), session.parameters.shift
+    if found.split.state is None or found.retired:
+        return []
+    now = found.canary_weight
+    planned = []
+    for step in steps_left(shift.steps, now):
+        words = f"{now} → {step} %"
+        planned.append(Decision("planned", step, shift.weights_at(step), words))
+        now = step
+    return planned
+
+
+def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
+    """Take every step that is left, watching each; in plan mode write nothing.
+
+    A run that was interrupted goes on from the live weights, with the evidence so far.
+    Raises GateError before the first write where the evidence does not hold, Held where
+    somebody must decide (weights stay), RolledBack once a FAIL was rolled back,
+    RollbackError where it could not be.
+    """
+    _require_evidence(evidence)
+    if not session.applies:
+        yield from plan_steps(session)
+    elif session.connection.carries_traffic:
+        yield from _Shift(session, evidence).run()
+    else:
+        for planned in plan_steps(session):
+            yield _unwatched(session, planned.step, evidence)
+
+
+def take_step(
+    session: Session, step: int, shown: Plan, *evidence: Evidence
+) -> Iterator[Decision]:
+    """Write one step with gates, trial and rehearsal; `shift_traffic` then watches it.
+
+    Raises StalePlanError where `shown`, the plan somebody looked at, is no longer what
+    would be written.
+    """
+    _require_evidence(evidence)
+    found = survey(session)
+    require_ours(found)
+    if found.plan_step(step) != shown:
+        words = f"{step} %: it is no longer what was planned against"
+        raise StalePlanError(words, hint="look at the new plan first")
+    if session.connection.carries_traffic:
+        yield from _Shift(session, evidence).take(step)
+    else:
+        yield _unwatched(session, step, evidence)
+
+
+def unpassed(session: Session, now: int, step: int) -> str:
+    """Say that the weight users are on must pass before a step by hand; "" if not."""
+    if not session.connection.carries_traffic or not step > now > 0:
+        return ""
+    if has_passed(read_attempt(session), now):
+        return ""
+    what_to_do = "run the cell below, which watches it and goes on by itself"
+    return f"{now} % has not passed yet: {what_to_do}"
+
+
+def go_back(session: Session) -> Decision | None:
+    """Put all traffic back on stable in one write, because somebody says so.
+
+    A shift under way ends by it. None where all traffic is there already.
+    """
+    return roll_back(session, lambda command: None).decision
+
+
+def require_ours(found: Survey) -> None:
+    """Raise Held where targets or weights of somebody else carry the traffic."""
+    shift, session = found.parameters.shift, found.session
+    if words := found.split.oddity((shift.stable, shift.canary)):
+        back = f"`runbook rollback {session.named}`"
+        hint = f"put the weights right, then run 05 again; or {back}"
+        raise Held(f"nothing was written: {words}", hint=hint, reason="foreign_change")
+
+
+def _require_evidence(evidence: Sequence[Evidence]) -> None:
+    if not evidence:
+        raise GateError(
+            "shift: no evidence was given", hint="run the cells above again"
+        )
+    for one in evidence:
+        if (
+            one.name == "earlier steps" and not one.holds
+        ):  # without a route no step is left
+            raise PrerequisiteError(f"05_shift_traffic: {one.found}", hint=one.hint)
+
+
+def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Decision:
+    """Write a step where no traffic shows it: it can be read back, and nothing more."""
+    found = survey(session)
+    require_ours(found)
+    former = found.canary_weight
+    plan = found.plan_step(step)
+    require_approval(session, step, plan, former)
+    _require_no_hold(session, found.split.weights)
+    apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
+    now = dict(survey(session).split.weights)
+    words = f"{former} → {step} %, read back"
+    return write_down(session, Decision("written", step, now, words))
+
+
+def _require_no_hold(session: Session, weights: Mapping[str, int]) -> None:
+    """Raise Held where somebody said hold since the run began and nothing was held."""
+    asked: list[dict[str, Any]] = []
+    with suppress(RecordError):  # nothing is written either, where it cannot be read
+        asked = unheeded(session.join_run())
+    if asked:
+        heed(session)
+        stay = f"{divided(weights)} stays as it is"
+        words = f"before the next step: {held(str(asked[-1]['by'])).words}; {stay}"
+        back = f"`runbook rollback {session.named}`"
+        hint = f"agree with them, then run 05 again; or {back}"
+        raise Held(words, hint=hint, reason="hold")
+
+
+class _CannotLookError(Exception):
+    """Nothing can be looked at any more: what follows."""
+
+    def __init__(self, move: Hold | RollBack) -> None:
+        self.move = move
+        super().__init__(move.words)
+
+
+class _Shift:
+    """One shift under way. What it knows it has read; what it writes is recorded."""
+
+    def __init__(self, session: Session, evidence: Sequence[Evidence]) -> None:
+        self.session, self.evidence = session, tuple(evidence)
+        self.shift = session.parameters.shift
+        self.found = survey(session)
+        judge = error_judge(self.shift, self.found.engine.counted(session.parameters))
+        self.rule = rule_of(session.parameters, judge)
+        self.journal = read_attempt(session)
+        self.looking = Looking(session, self.found, judge, self.journal)
+        self.moved = session.moved  # up to which the watch has followed AWS's time
+        self.watch = start_watch(self.rule, self._began() or session.now())
+        self.untold = False  # whether the newest judgement is not in the record
+        on_canary = bool(self.journal) and self.journal[-1]["phase"] in ON_CANARY
+        # What the canary has, as far as is known, and the weights at the last look.
+        self.weight = self.journal[-1]["step"] if on_canary else 0
+        self.standing = self.shift.weights_at(self.weight)
+        if self.weight:
+            self.session.outlast = self._outlast
+
+    # The way.
+
+    def run(self) -> Iterator[Decision]:
+        """Take every step that is left."""
+        try:
+            left = self._is_anything_left()
+        except _CannotLookError as blind:
+            yield from self._end_unseen(blind.move)
+        if left:
+            require_ours(self.found)
+            with self._under_way():
+                yield from self._heeding(self._steps())
+
+    def take(self, step: int) -> Iterator[Decision]:
+        """Write one step without watching it; the one before it must have passed."""
+        now = survey(self.session).canary_weight
+        if words := unpassed(self.session, now, step):
+            raise GateError(words)
+        require_ours(self.found)
+        self.weight, self.standing = now, dict(self.found.split.weights)
+        with self._under_way():
+            yield from self._heeding(self._one(now, step))
+
+    def _one(self, now: int, step: int) -> Iterator[Decision]:
+        if now == 0 and not self._is_prepared(step):
+            yield from self._prepare([step])
+        yield from self._write(step)
+
+    def _steps(self) -> Iterator[Decision]:
+        now = self.found.canary_weight
+        self.weight = now
+        left = steps_left(self.shift.steps, now)
+        if now == 0 and left and not self._is_prepared(left[0]):
+            yield from self._prepare(left)
+        elif now and not has_passed(self.journal, now):
+            yield from self._go_on_watching(now)
+        for step in left:
+            yield from self._write(step)
+            yield from self._watch()
+
+    def _is_anything_left(self) -> bool:
+        self.standing = dict(self.found.split.weights)
+        if self.found.retired or self.found.split.state is None:
+            return False
+        now = survey(self.session).canary_weight
+        return is_anything_left(self.shift.steps, now, self.journal)
+
+    def _heeding(self, steps: Iterator[Decision]) -> Iterator[Decision]:
+        """Take steps; end as the file says where nothing can be looked at any more."""
+        try:
+            yield from steps
+        except _CannotLookError as blind:
+            yield from self._end_unseen(blind.move)
+        except TargetError as error:  # the credentials became another account's
+            if not self.weight:
+                raise
+            yield from self._end_unseen(Hold(error.reason, error.message, error.hint))
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """Hold the environment; an interrupt leaves the weights, and says so."""
+        self.session.outlast = self._outlast
+        try:
+            with self.session.holding():
+                _require_no_hold(self.session, self.standing)
+                yield
+        except KeyboardInterrupt:
+            self._end_interrupted()
+        finally:
+            self.session.outlast = None
+
+    # Before users see the canary, and each write.
+
+    def _is_prepared(self, step: int) -> bool:
+        """Say whether all but an approval had been done, and it was given."""
+        approved = approval_of(self.session, self.found.plan_step(step))
+        rehearsed = bool(self.journal) and self.journal[-1]["phase"] == "rehearsed"
+        return bool(approved) and rehearsed
+
+    def _prepare(self, steps: Sequence[int]) -> Iterator[Decision]:
+        """Try the canary without users, keep stable's tasks, rehearse the rollback."""
+        none = self.shift.weights_at(0)
+        back = self.found.engine.plan_split(self.found.split, none, rewrite=True)
+        gates = (*self.evidence, *evidence_for_shift(self.found))
+        cleared = clear(back, *gates, *self.looking.evidence())
+        require_steps_passable(self.found, *steps)
+        stable = self.shift.stable
+        _, running = ecs.read_counts(self.session, (stable,))[stable]
+        if self.shift.trial:
+            yield self._told(Decision("tried", 0, none, try_canary(self.session)))
+        else:
+            end_trial(
+                self.session
+            )  # one that was killed while the file still asked for it
+        kept = apply(self.session, clear(self.found.plan_capacity(running)))
+        apply(self.session, cleared)
+        words = "the way back was written once at weight 0"
+        if kept:
+            words += f"; {stable} keeps at least {running} task(s)"
+        rehearsed = Decision("rehearsed", 0, none, words, tasks={stable: running})
+        yield self._told(rehearsed)
+
+    def _write(self, step: int) -> Iterator[Decision]:
+        """Write a step once its gates and its approval are there."""
+        former = survey(self.session).canary_weight
+        _require_no_hold(self.session, self.standing)
+        expired = self._written(step, former)
+        if expired:
+            unwritten = Decision("watching", former, self.standing, "")
+            yield from self._carry_out(expired, unwritten)
+        self.weight = step
+        now = self._time()
+        if not former:
+            self.watch = start_watch(self.rule, now)
+        self.watch = begin_step(self.watch, step, former, now, now, self.rule)
+        self.session.saw(self.shift.weights_at(step))
+        words = f"{former} → {step} %, read back"
+        if ending := credentials_end_first(self.session):
+            words += f"; {ending}"
+        yield self._told(Decision("written", step, self.shift.weights_at(step), words))
+
+    def _written(self, step: int, former: int) -> RollBack | None:
+        """Write a step, again where AWS did not take it; return as `_attempt` does."""
+        try:
+            return self._attempt(step, former)
+        except CallError as error:
+            return self._outlast(lambda: self._attempt(step, former), error)
+        except RecordError as error:  # an approval cannot be read, say
+            raise self._before_step(error) from None
+
+    def _attempt(self, step: int, former: int) -> RollBack | None:
+        """Write a step, gates included; or return what an expired approval asks for.
+
+        Called again after an answer that was lost, it finds the step written.
+        """
+        self.found = survey(self.session)
+        plan = self.found.plan_step(step)
+        if not plan.changes:
+            return None
+        require_ours(self.found)
+        evidence: tuple[Evidence, ...] = ()
+        if step > former:
+            evidence = (*evidence_for_shift(self.found), *self.looking.evidence())
+            if lacking := gates_fail(evidence):
+                raise Held(lacking.words, hint=lacking.hint, reason=lacking.word)
+            expired = approval_expired(ran_out(self.session, step, plan), former)
+            if expired:
+                return expired
+            require_approval(self.session, step, plan, former)
+        try:
+            if evidence:
+                require_steps_passable(self.found, step)
+            self.weight = step  # may be in force from here on, whatever is answered
+            apply(self.session, clear(plan, *evidence))
+        except (
+            BEFORE_STEP
+        ) as error:  # whatever was written before this step is no refusal any more
+            raise self._before_step(error) from None
+        return None
+
+    def _before_step(self, error: RunbookError) -> Held:
+        words = f"before the next step: {error.message}{self._incomplete()}"
+        return Held(words, hint=error.hint, reason=error.reason)
+
+    # Watching: look, decide, carry out.
+
+    def _go_on_watching(self, step: int) -> Iterator[Decision]:
+        """Watch a step that an earlier process, or somebody else, has written."""
+        former = max((s for s in self.shift.steps if s < step), default=0)
+        now = self._time()
+        written_at = when_written(self.journal, step) or now
+        self.watch = begin_step(self.watch, step, former, written_at, now, self.rule)
+        yield from self._watch()
+
+    def _watch(self) -> Iterator[Decision]:
+        """Look at each interval until the step passes; any look may end the shift."""
+        while True:
+            look = self._look()
+            self.watch = observe(self.watch, look, self.rule)
+            move = next_move(self.watch, look, self.rule)
+            self.watch = follow(self.watch, move, look)
+            self.untold = True
+            self._record_counts()
+            yield from self._carry_out(move, self._decision())
+            if isinstance(move, Pass):
+                return
+            self._wait_for_next_interval()
+
+    def _look(self) -> Look:
+        """Look once at everything that can end a step."""
+        until, since = self._data_until(), self.watch.counts.since
+        intervals = self.looking.intervals(since, until)
+        self.found = survey(self.session)
+        self.standing = dict(self.found.split.weights)
+        tasks, alarms = self.looking.tasks(), self.looking.alarms()
+        return Look(
+            at=self._time_of_watch(),
+            since=since,
+            data_until=until,
+            intervals=tuple(intervals),
+            weights=self.standing,
+            oddity=self.looking.oddity(self.found),
+            tasks=tasks,
+            alarms=alarms,
+            held_by=self.looking.held_by(),
+        )
+
+    def _wait_for_next_interval(self) -> None:
+        """Wait until there is a whole interval that was not looked at yet."""
+        most = 2 * self.rule.period_seconds
+        pause = cloudwatch.pause(self.session)
+        for _ in self.session.looks("CloudWatch's next figures", most, pause):
+            if self._data_until() > self.watch.looked_until:
+                return
+
+    def _carry_out(self, move: Move, decision: Decision) -> Iterator[Decision]:
+        """Do what follows from a look; a hold or a rollback ends it by raising."""
+        if isinstance(move, GoOn):
+            yield decision
+        elif isinstance(move, InEffect):
+            yield self._told(replace(decision, phase="proved", words=move.words))
+        elif isinstance(move, ExtendBake):
+            self._tell_judgement("verdict")
+            yield replace(
+                decision, phase="judged", verdict="INCONCLUSIVE", words=move.words
+            )
+        elif isinstance(move, Pass):
+            self._tell_judgement("verdict")
+            passed = replace(decision, phase="judged", verdict="PASS", words=move.words)
+            yield self._told(replace(passed, carried=self.found.carried))
+        elif isinstance(move, Hold):
+            yield from self._hold(move, decision)
+        elif isinstance(move, RollBack):
+            yield from self._roll_back(move, decision)
+        else:
+            yield from self._end_rolled_back_elsewhere(decision)
+
+    # Where AWS does not answer, or its time turns out to be another.
+
+    def _outlast(self, ask: Callable[[], T], error: CallError) -> T:
+        """Ask again while AWS throttles or is away, and return the answer.
+
+        Time without an answer counts neither as bake nor as proof. Raises
+        _CannotLookError where it lasts too long, will not heal, or somebody says hold;
+        where users are not on the canary, the error itself.
+        """
+        self._require_healing(error)
+        began, most = self.session.clock(), 60.0 * self.shift.blind_minutes
+        what = f"AWS to answer again: {error.message}"
+        for _ in self.session.looks(what, most, BLIND_PAUSE_SECONDS):
+            if by := self.looking.held_by():
+                raise _CannotLookError(held(by))
+            try:
+                answer = ask()
+            except CallError as again:
+                error = again
+                self._require_healing(error)
+            else:
+                blind = self.session.clock() - began
+                self.watch = nobody_looked(self.watch, blind)
+                return answer
+        minutes = counted(self.shift.blind_minutes, "minute")
+        words = f"nothing could be looked at for {minutes}: {error.message}"
+        raise _CannotLookError(too_long_blind(words, self.rule))
+
+    def _require_healing(self, error: CallError) -> None:
+        target_gone = (
+            error.reason == "target"
+        )  # the local mesh, and all traffic with it
+        if target_gone or not self.weight:
+            raise error
+        if not error.heals:
+            move = cannot_look(error.reason, error.message, error.hint)
+            raise _CannotLookError(move) from error
+
+    def _end_unseen(self, move: Hold | RollBack) -> Iterator[Decision]:
+        """End a shift that cannot look any more, with the weights it last saw."""
+        at = self._time()
+        last = Decision("watching", self.weight, self.standing, move.words, at=at)
+        yield from self._carry_out(move, last)
+
+    def _time(self) -> float:
+        """Return the time at AWS, every moment of the watch having moved with it."""
+        moved = self.session.moved - self.moved
+        if moved:
+            self.moved += moved
+            stamps_too = self.session.parameters.rehearsed
+            self.watch = clock_set(self.watch, moved, stamps_too=stamps_too)
+        return self.session.now()
+
+    def _time_of_watch(self) -> float:
+        """Return the time at AWS as the watch has it: a clock set now counts later."""
+        return self.session.now() - (self.session.moved - self.moved)
+
+    def _data_until(self) -> int:
+        return cloudwatch.complete_until(self.session, self._time())
+
+    # How it ends before its time.
+
+    def _hold(self, move: Hold, decision: Decision) -> Iterator[Decision]:
+        if move.word == HELD_BY_SOMEBODY:
+            heed(self.session)
+        self._tell_judgement(move.word)
+        words = f"{move.word}: {move.words}"
+        yield self._told(
+            replace(decision, phase="judged", verdict="INCONCLUSIVE", words=words)
+        )
+        hint = f"weights stay; settle it, then run 05 again, or {self._undo()}"
+        if move.hint:
+            hint = f"{move.hint}; {hint}"
+        words = f"{decision.step} %: {move.words}{self._incomplete()}"
+        raise Held(words, hint=hint, reason=move.word)
+
+    def _roll_back(self, move: RollBack, decision: Decision) -> Iterator[Decision]:
+        """Roll back in one write, write that down, and wait until traffic shows it."""
+        self.session.outlast, self.weight = None, 0  # it waits in its own way
+        rolling_back = RollingBack(self.session, self.found, self.rule, self.looking)
+        others = rolling_back.write(decision.step)
+        if others:
+            self.found = rolling_back.found
+            self.standing = dict(self.found.split.weights)
+            yield from self._carry_out(others, decision)
+        self._tell_judgement(move.word)
+        told = f"{move.word}: {move.words}; back to 0 % in one write"
+        failed = replace(
+            decision,
+            verdict="INCONCLUSIVE" if move.word in UNDECIDED else "FAIL",
+            weights=self.shift.weights_at(0),
+        )
+        yield self._told(replace(failed, phase="rolled back", words=told))
+        settled = self._told(self._settled(failed, rolling_back))
+        yield settled
+        words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
+        self.session.finish("rolled_back")
+        raise RolledBack(words, hint=FIX, reason=move.word)
+
+    def _settled(self, failed: Decision, rolling_back: RollingBack) -> Decision:
+        """Wait until traffic shows the rollback, and count the requests harmed."""
+        words = rolling_back.wait_until_settled(self._time(), self._read_counts)
+        counts = self.watch.counts
+        errors = counts.total("errors")
+        words += f", {errors.canary_errors} request(s) harmed"
+        if limit := self.shift.verdict.slow_millis:
+            slow = counts.total("slow").canary_errors
+            words += f", {slow} slower than {limit} ms"
+        return replace(
+            failed,
+            phase="settled",
+            words=words,
+            share=None,
+            band=None,
+            requests=self._requests(errors),
+            errors=self._errors(errors),
+            seen=counts.picture,
+        )
+
+    def _read_counts(self) -> Counts:
+        """Read what was counted by now."""
+        until, since = self._data_until(), self.watch.counts.since
+        intervals = self.looking.intervals(since, until)
+        counts = self.watch.counts.read_again(since, intervals)
+        self.watch = replace(self.watch, counts=counts)
+        return counts
+
+    def _end_rolled_back_elsewhere(self, decision: Decision) -> Iterator[Decision]:
+        """End by what somebody else did; write it down unless the record has it."""
+        words = self.looking.who_rolled_back(self.found)
+        self._tell_judgement("by_hand")
+        if not self.looking.recorded_end():
+            back = replace(decision, phase="rolled back", weights=self.standing)
+            yield self._told(replace(back, words=words))
+        words = f"{decision.step} %: {words}{self._incomplete()}"
+        self.session.finish("rolled_back")
+        raise RolledBack(words, hint=FIX, reason="by_hand")
+
+    def _end_interrupted(self) -> NoReturn:
+        try:
+            now = dict(survey(self.session).split.weights)
+        except CallError:
+            now = self.standing
+        self.session.note(lambda run: run.write("interrupted", weights=now))
+        words = f"interrupted: {divided(now)} stays as it is{self._incomplete()}"
+        hint = f"run 05 again to go on, or {self._undo()}"
+        raise Held(words, hint=hint, reason="interrupted") from None
+
+    # What is told, and written down.
+
+    def _decision(self) -> Decision:
+        """Return what the newest look saw, as it is told."""
+        watch, seen = self.watch, self.watch.seen
+        assert watch.judgement is not None
+        errors, slow = watch.counts.of_step(watch.span)
+        phase: Phase = "watching"
+        return Decision(
+            phase,
+            watch.step,
+            self.shift.weights_at(watch.step),
+            watch.judgement.reason,
+            requests=self._requests(errors),
+            errors=self._errors(errors),
+            slow=self._errors(slow) if self.shift.verdict.slow_millis else {},
+            share=seen.share,
+            band=seen.band,
+            verdict=watch.judgement.outcome,
+            at=self._time(),
+            seen=watch.counts.picture,
+        )
+
+    def _requests(self, sample: Sample) -> dict[str, int]:
+        stable, canary = self.shift.stable, self.shift.canary
+        return {stable: sample.stable_requests, canary: sample.canary_requests}
+
+    def _errors(self, sample: Sample) -> dict[str, int]:
+        stable, canary = self.shift.stable, self.shift.canary
+        return {stable: sample.stable_errors, canary: sample.canary_errors}
+
+    def _told(self, decision: Decision) -> Decision:
+        """Write a decision down, and return it."""
+        told = write_down(self.session, replace(decision, at=self._time()))
+        self.journal.append(told.line)
+        return told
+
+    def _tell_judgement(self, word: str) -> None:
+        """Write down the newest judgement with its counts, once, and its cause."""
+        if not self.untold:
+            return
+        self.untold = False
+        cause = "verdict" if word == "inconclusive" else word
+        line = self._judgement()
+        self.session.note(lambda run: run.write("judged", **line, cause=cause))
+
+    def _record_counts(self) -> None:
+        """Write down older counts of a long bake: a judgement then holds the rest."""
+        counts = self.watch.counts
+        if counts.fills_a_line:
+            line = {"after": counts.recorded, "samples": counts.unrecorded_samples}
+            self.session.note(lambda run: run.write("counted", **line))
+            self.watch = replace(self.watch, counts=counts.written_down())
+
+    def _judgement(self) -> dict[str, Any]:
+        """Return the newest judgement with all that it takes to make it again."""
+        watch, counts = self.watch, self.watch.counts
+        assert watch.judgement is not None
+        settings = settings_of(
+            self.rule.verdict,
+            bake_over=watch.bake_over,
+            alone=watch.alone,
+            judge=self.rule.judge,
+        )
+        line: dict[str, Any] = {
+            "samples": counts.newest_samples,
+            "settings": settings,
+            "outcome": watch.judgement.outcome,
+            "reason": watch.judgement.reason,
+        }
+        if counts.recorded:  # the intervals before them have lines of their own
+            line["after"] = counts.recorded
+        return line
+
+    def _began(self) -> float | None:
+        """Return when this attempt wrote its first step, as the record has it."""
+        written = [line["at"] for line in self.journal if line["phase"] == "written"]
+        return written[0] if written else None
+
+    def _undo(self) -> str:
+        return f"`runbook rollback {self.session.named}` to roll back"
+
+    def _incomplete(self) -> str:
+        spare = self.session.spare.words
+        return f"; {spare}" if spare else ""
