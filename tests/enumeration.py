@@ -5,7 +5,8 @@
 The code cells of notebooks 01 to 06 run in order, each notebook in a namespace of its own as a kernel gives it,
 against the control plane without a socket. At each AWS call the process forks: the child meets a fault there, or
 ends, and what it leaves is run from the top again. Invariants are asserted after every request and every move of
-ECS. States no client can tell apart (control plane and record) are run from once. Writes `FOLDER/results.jsonl`.
+ECS. States no client can tell apart (control plane and record) are run from once; and a run that stands between two
+notebooks as another stood there before has that one's end. Writes `FOLDER/results.jsonl`.
 
 A fork is a snapshot of everything, the calling stack included; nothing here starts a thread.
 """
@@ -223,11 +224,16 @@ class Jobs:
 
     def claim(self, name: str) -> bool:
         """Tell whether nobody has claimed this before."""
+        return self.claimed_by(name, "") is None
+
+    def claimed_by(self, name: str, owner: str) -> str | None:
+        """Claim this for an owner; return whose it is already, None where it was nobody's."""
+        claim = self.folder / "claims" / hashlib.sha256(name.encode()).hexdigest()
         try:
-            (self.folder / "claims" / hashlib.sha256(name.encode()).hexdigest()).touch(exist_ok=False)
+            claim.symlink_to(f"of {owner}")  # a link is there with what it says, or not at all
         except FileExistsError:
-            return False
-        return True
+            return os.readlink(claim).removeprefix("of ")
+        return None
 
     def report(self, **result: Any) -> None:
         with (self.folder / "results.jsonl").open("a") as results:
@@ -285,14 +291,18 @@ class Jobs:
 class Depth:
     """How far to go: whether runs that follow an end may end too, at each write; whether the way back is taken.
 
-    `full` takes every fault everywhere, and tells states apart by the record. Short of it a first run dies and meets
-    every fault at each write; at each fifth read it dies, and meets one in its turn; a run that follows an end meets
-    one at each fifth write.
+    `full` takes every fault everywhere, tells states apart by the record, and lets every run go to its own end. Short
+    of it a first run dies and meets every fault at each write; at each fifth read it dies, and meets one in its turn;
+    a run that follows an end meets one at each fifth write.
     """
 
     again: bool = False
     undo: bool = False
     full: bool = False
+
+
+class JoinsError(Exception):
+    """A run stands where another has stood before: what follows is known."""
 
 
 class Explorer:
@@ -308,6 +318,7 @@ class Explorer:
         self.branches = False  # whether this run may end on the way
         self.control = ""
         self.case: str = ""  # what this run has met
+        self.state = ""  # where it has begun
         self.fault: Fault | None = None
         self.expected = ""
         self.first = True
@@ -352,7 +363,7 @@ class Explorer:
 
     def _walk(self) -> None:
         """Run every notebook from the top; raise what a cell raises."""
-        for cells in self.cells:
+        for number, cells in enumerate(self.cells, 1):
             kernel: dict[str, Any] = {"__name__": "__main__"}
             try:
                 for cell in cells:
@@ -360,6 +371,16 @@ class Explorer:
             finally:
                 if "session" in kernel:
                     kernel["session"].close()
+            self._pass(number)
+
+    def _pass(self, number: int) -> None:
+        """Stand at the end of a notebook, which leaves nothing behind but what AWS and the record say."""
+        if not self.branches or self.case or self.depth.full:
+            return
+        stood = f"after {number}: {snapshot.fingerprint()} {self.watch.version} {self.watch.written}"
+        owner = self.jobs.claimed_by(stood, self.state)
+        if owner is not None and not self.first:
+            raise JoinsError(owner)
 
     def explore(self) -> NoReturn:
         """Go the whole way once to see how it ends, and then from its beginning with an end at every call."""
@@ -379,9 +400,12 @@ class Explorer:
 
     def _run(self, state: str) -> NoReturn:
         """Run from the top to the end of the path, or to an end on the way, which is where the next run starts."""
-        self.case, self.first, verdict = "", not state, ""
+        self.case, self.state, self.first, verdict = "", state, not state, ""
         try:
             self._walk()
+        except JoinsError as joins:
+            self.jobs.report(state=state, joined=str(joins))
+            self.jobs.end()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
             verdict = "" if self.case else traceback.format_exc()
         if not self.case:
@@ -446,7 +470,7 @@ class Explorer:
             if later:
                 self._settle()
             opened = self.open({"environment": "local"}, "undo")
-            runbook_lib.aws.applying(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
+            runbook_lib.apply(opened, runbook_lib.clear(runbook_lib.plan_undo(opened)))
             self._settle()
         except Exception:  # noqa: BLE001  it is reported, whatever it is
             return f"{self.calls} {traceback.format_exc()}"

@@ -70,11 +70,20 @@ class Results:
         """Return the verdict on each state, and on each state of the control plane whatever the record says."""
         controls = {result["state"]: result["control"] for result in self.every if "control" in result}
         verdicts: dict[str, str] = {}
-        for result in self.every:
-            if "verdict" in result and "state" in result:
-                for name in (result["state"], controls.get(result["state"], "")):
-                    verdicts[name] = verdicts.get(name, "") or result["verdict"]
+        for state, verdict in self._ends().items():
+            for name in (state, controls.get(state, "")):
+                verdicts[name] = verdicts.get(name, "") or verdict
         return verdicts
+
+    def _ends(self) -> dict[str, str]:
+        """Return the verdict on each run by the state it began in; one that joined another has that one's end."""
+        ends = {r["state"]: r["verdict"] for r in self.every if "verdict" in r and "state" in r}
+        joined = {r["state"]: r["joined"] for r in self.every if "joined" in r}
+        for state, other in joined.items():
+            while other in joined:
+                other = joined[other]
+            ends[state] = ends.get(other, "nobody ran on from where it joined")
+        return ends
 
     def table(self, kinds: tuple[str, ...]) -> str:
         """Return a line for each kind: how many of its cases end well, and how many left no trace at all."""

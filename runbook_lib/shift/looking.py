@@ -37,12 +37,13 @@ class Looking:
         journal: Sequence[Mapping[str, Any]],
     ) -> None:
         self.session, self.shift = session, session.parameters.shift
-        self.series = found.series
+        self.found = found  # when the shift began: its series stay the same
         self.judge, self.journal = judge, journal
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
-        return cloudwatch.read_intervals(self.session, self.series, since, until)
+        series = self.found.series
+        return cloudwatch.read_intervals(self.session, series, since, until)
 
     def tasks(self) -> Tasks:
         """Read how many tasks of both services run."""
