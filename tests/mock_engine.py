@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,7 +137,6 @@ class MockEngine:
     least_seconds: int = 0
     refers: tuple[str, ...] = ()
     found: tuple[Check, ...] = ()
-    notebooks: Mapping[str, str] = field(default_factory=lambda: {"03": "03_divide", "05": "05_shift_traffic"})
     hints: Hints = HINTS
     undoable: Undoable = UNDOABLE
 
@@ -182,14 +181,12 @@ class MockEngine:
         session.saw(split.written)
         return split
 
-    def plan_split(
-        self, split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
-    ) -> Plan:
+    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
         if split.state is None:
             raise PlanError(f"{split.key}: it is not there", hint=self.hints.not_there)
         if dict(weights) == split.written and not rewrite:
-            return Plan(title)
-        return Plan(title, (self._shifted(split, weights),))
+            return Plan("05_shift_traffic")
+        return Plan("05_shift_traffic", (self._shifted(split, weights),))
 
     def _shifted(self, split: Split, weights: Mapping[str, int]) -> Change:
         before, after = written(split.written), written(weights)
@@ -303,6 +300,12 @@ class MockEngine:
 
     def references(self, session: Reads, service: str) -> list[str]:
         return ["division shop", *self.refers]
+
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        return {}
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        return ""
 
     def facts(self, look: Look) -> tuple[Facts, ...]:
         return ()

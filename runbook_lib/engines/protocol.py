@@ -23,7 +23,7 @@ from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Plan, Reading
+from runbook_lib.plan import Change, Inverse, Plan, Reading
 
 T = TypeVar("T")
 
@@ -386,10 +386,6 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def notebooks(self) -> Mapping[str, str]:
-        """The names of its notebooks 01 to 06 by number: what plans and records are called."""
-
-    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
@@ -426,7 +422,7 @@ class Engine(Protocol):
     def read_weights(self, session: Reads) -> Split:
         """Read the same by as few calls as can be, without who was retired: for a rollback."""
 
-    def plan_split(self, split: Split, weights: Mapping[str, int], *, title: str = ..., rewrite: bool = False) -> Plan:
+    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
         """Plan these weights, by one change that keeps all else; none where they are in force.
 
         With `rewrite` they are written all the same: the rollback, rehearsed. Raises
@@ -484,6 +480,12 @@ class Engine(Protocol):
 
     def references(self, session: Reads, service: str) -> list[str]:
         """List the keys of what still refers to a service: it would fail once that is gone."""
+
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        """Read all that stands there, whoever made it, by key: with the keys of what it needs to be there."""
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        """Say why an undo may not make a call of the engine's own, where a look must tell; "" where it may."""
 
     # What is shown
 

@@ -5,7 +5,7 @@ With a rule and target groups that are there already, notebooks 01 to 04 have no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from runbook_lib.aws import ecs
@@ -18,9 +18,7 @@ from runbook_lib.engines.alb.counts import counted, idle, path, series, unmatche
 from runbook_lib.engines.alb.gates import gates
 from runbook_lib.engines.alb.groups import health_words, read_groups
 from runbook_lib.engines.alb.rule import (
-    RETIRED,
     RETIRING,
-    ROLLED_BACK,
     SHIFTING,
     all_on,
     plan_last_target,
@@ -34,7 +32,8 @@ from runbook_lib.engines.alb.rule import (
     split_reading,
     weights_of,
 )
-from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split, Undoable
+from runbook_lib.engines.alb.undoing import foreign, undoable
+from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, Wait
@@ -45,10 +44,10 @@ __all__ = [
     "checks",
     "counted",
     "facts",
+    "foreign",
     "gates",
     "hints",
     "idle",
-    "notebooks",
     "path",
     "plan_mark",
     "plan_removal",
@@ -68,13 +67,13 @@ __all__ = [
     "series",
     "serves",
     "split_reading",
+    "standing",
     "title",
     "undoable",
     "unmatched",
     "weights_of",
 ]
 
-notebooks = {"05": SHIFTING, "06": RETIRING}
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see RequestCount of the load balancer",
     unheard="requests reach the groups by another way: look for another rule that takes them first",
@@ -94,34 +93,6 @@ def facts(look: Look) -> tuple[Facts, ...]:
         cells = {"service": service, "target group": group.name, "targets": health_words(group.health)}
         rows.append(Fact(cells, "" if group.said else "FAIL"))
     return (Facts("who is behind which target group", tuple(rows)),)
-
-
-# --- what undo may do -----------------------------------------------------------------
-
-
-def _of_rule(p: Parameters, given: Mapping[str, Any]) -> bool:
-    return bool(given.get("RuleArn") == p.alb.rule)
-
-
-def _of_its_tags(p: Parameters, given: Mapping[str, Any]) -> bool:
-    keys = {*given.get("TagKeys", ()), *(tag["Key"] for tag in given.get("Tags", ()))}
-    return bool(given.get("ResourceArns") == [p.alb.rule] and keys and keys <= {RETIRED, ROLLED_BACK})
-
-
-undoable = Undoable(
-    writes={
-        ("elbv2", "modify_rule"): _of_rule,
-        ("elbv2", "add_tags"): _of_its_tags,
-        ("elbv2", "remove_tags"): _of_its_tags,
-    },
-    reads=frozenset(
-        {
-            ("elbv2", "describe_rules"),
-            ("elbv2", "describe_tags"),
-            ("elbv2", "describe_target_health"),
-        }
-    ),
-)
 
 
 # --- the trial: not at a rule that was there before ------------------------------------
@@ -165,6 +136,11 @@ def plan_resources(look: Look, step: str) -> Plan:
     there = look.split.state is not None
     missing = () if there else (f"{look.split.key} (alb.rule names none that is there)",)
     return Plan(SHIFTING, assumed=missing)
+
+
+def standing(session: Reads) -> Mapping[str, Collection[str]]:
+    """Return nothing: the runbook makes nothing here that others could come to need."""
+    return {}
 
 
 def references(session: Reads, service: str) -> list[str]:

@@ -8,7 +8,7 @@ in the rule and is checked for health (Application Load Balancer, listener rules
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -31,6 +31,7 @@ NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
 AT_ZERO = "the load balancer answers 503"
 TAKE_OUT = "it is not this shift's to move: take it out of the rule, or shift with a file that names it"
 FORWARDS = "let the rule forward to the target groups of both versions, the canary's with weight 0"
+NOT_STICKY = {"Enabled": False}
 OF_WEIGHTS = ("ForwardConfig", "TargetGroupArn")  # where an action says them
 
 
@@ -119,7 +120,7 @@ def lacking(split: Split, services: Collection[str]) -> str:
 # --- the weights ----------------------------------------------------------------------
 
 
-def plan_split(split: Split, weights: Mapping[str, int], *, title: str = SHIFTING, rewrite: bool = False) -> Plan:
+def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
     """Plan the traffic's division, in percent by service; all else that the rule says stays.
 
     With `rewrite` weights that are in force are written once more: the rollback, rehearsed.
@@ -136,8 +137,8 @@ def plan_split(split: Split, weights: Mapping[str, int], *, title: str = SHIFTIN
     if wrong:
         raise PlanError(wrong, hint=FORWARDS)
     if dict(weights) == split.written and not rewrite:
-        return Plan(title)
-    return Plan(title, (_shifted(split, state, weights),))
+        return Plan(SHIFTING)
+    return Plan(SHIFTING, (_shifted(split, state, weights),))
 
 
 def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
@@ -217,9 +218,19 @@ def actions_with(state: Mapping[str, Any], weights: Mapping[str, int]) -> list[d
 
 def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a change of the weights leaves as it is."""
-    actions = [{key: value for key, value in action.items() if key not in OF_WEIGHTS} for action in state["actions"]]
     same = ("arn", "priority", "conditions", "transforms")
-    return {**{key: state[key] for key in same}, "actions": actions}
+    return {**{key: state[key] for key in same}, "actions": beside_weights(state["actions"])}
+
+
+def beside_weights(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return actions without the groups they forward to; stickiness that is off is said by nobody."""
+    found = []
+    for action in actions:
+        kept = {key: value for key, value in action.items() if key not in OF_WEIGHTS}
+        config = action.get("ForwardConfig") or {}
+        said = {key: value for key, value in config.items() if key != "TargetGroups" and value != NOT_STICKY}
+        found.append({**kept, "ForwardConfig": said} if said else kept)
+    return found
 
 
 def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:

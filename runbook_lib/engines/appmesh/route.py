@@ -87,9 +87,7 @@ def _there(split: Split) -> Mapping[str, Any]:
 # --- the weights ----------------------------------------------------------------------
 
 
-def plan_split(
-    split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
-) -> Plan:
+def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
     """Plan the traffic's division, in percent by service; every other field of the route stays.
 
     With `rewrite` weights that are in force are written once more: the way back, rehearsed.
@@ -106,8 +104,8 @@ def plan_split(
             hint=TAKE_OUT,
         )
     if dict(weights) == split.written and not rewrite:
-        return Plan(title)
-    return Plan(title, (_shifted(split, weights),))
+        return Plan("05_shift_traffic")
+    return Plan("05_shift_traffic", (_shifted(split, weights),))
 
 
 def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
