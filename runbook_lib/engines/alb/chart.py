@@ -15,7 +15,7 @@ from runbook_lib.plan import Plan
 
 COLUMNS = ("calls", "name dialled", "listener rule", "target group", "tasks")
 OF_TASKS = {"service", "scaling", "revision"}  # the kinds of changes that are about tasks
-CALLER = "callers"
+CALLER = "a caller"  # where the file names none
 
 
 def chart(look: Look, plan: Plan) -> Chart:

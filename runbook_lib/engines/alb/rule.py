@@ -185,6 +185,7 @@ def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int])
     before = {group["group"]: group["weight"] for group in state["groups"]}
     after = {group: weights[service] for group, service in owners.items() if service in weights}
     kept = _kept(state)
+    written = {name: split.written[name] for name in weights} | split.written  # as the file has them, to be read
     return Change(
         name=split.key,
         verb="shift",
@@ -197,7 +198,7 @@ def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int])
             elbv2.modify(state["arn"], actions_with(state, before)),
             wanted={**kept, "groups": _groups(before)},
         ),
-        diff=differences(split.written, dict(weights)),
+        diff=differences(written, dict(weights)),
     )
 
 
