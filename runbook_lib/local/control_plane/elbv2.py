@@ -5,6 +5,7 @@ moto answers its calls, in the query protocol's XML, from a store of ours.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 from runbook_lib.local.control_plane.wire import Target
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from runbook_lib.local.control_plane.elbv2_backend import LoadBalancers
 
 __all__ = ["prepare", "store", "stores"]
+
+MADE = "runbook_lib.local.control_plane.elbv2_backend"  # a module that is loaded with the first store
 
 
 def prepare(target: Target) -> None:
@@ -32,10 +35,8 @@ def store(account: str, region: str) -> LoadBalancers:
 
 
 def stores() -> list[LoadBalancers]:
-    """Return every store there is; none is made for it, nor moto loaded."""
-    import sys
-
-    if "runbook_lib.local.control_plane.elbv2_backend" not in sys.modules:
+    """Return every store there is; moto is not loaded for it."""
+    if MADE not in sys.modules:
         return []
     from moto.elbv2.models import elbv2_backends
 
