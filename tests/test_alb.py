@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from runbook_lib import (
     apply,
@@ -81,6 +82,14 @@ def test_a_file_needs_no_key_of_app_mesh() -> None:
     p = load()
     assert (p.alb.rule, p.names, p.target_group_of("web")) == (RULE, [], "web")
     assert p.carrier == "listener rule app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"
+
+
+def test_the_file_of_the_documentation_is_short_and_good() -> None:
+    text = (parameters.FOLDER.parent / "docs" / "alb.md").read_text()
+    shown = text.partition("```yaml\n")[2].partition("```")[0]
+    assert len(shown.splitlines()) <= 13
+    p = parameters.load("shop", yaml.safe_load(shown))
+    assert (p.engine, p.shift.canary, p.mode) == ("alb", "web-v2", "plan")
 
 
 def test_a_group_may_have_another_name_than_its_service() -> None:

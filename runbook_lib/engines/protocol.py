@@ -386,6 +386,10 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """The numbers of the notebooks that have something to change: a run leaves out the others, but 00."""
+
+    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 

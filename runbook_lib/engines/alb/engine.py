@@ -68,12 +68,14 @@ __all__ = [
     "serves",
     "split_reading",
     "standing",
+    "steps",
     "title",
     "undoable",
     "unmatched",
     "weights_of",
 ]
 
+steps = ("05", "06")
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see RequestCount of the load balancer",
     unheard="requests reach the groups by another way: look for another rule that takes them first",
