@@ -243,7 +243,7 @@ def test_90_says_that_the_canarys_traffic_goes_back_in_one_go(folder: Path) -> N
     environment.walk("05", shift=environment.shift(25))
     shown = said_of(environment.notebook("90", mode="plan"), "evidence", "stable can carry all")
     moved = "25 % of the traffic goes from serviceBv2 to serviceB in one go"
-    assert shown == f"{moved}; serviceB runs 1 task(s), serviceBv2 1"
+    assert shown == f"{moved}; serviceB runs 1 task, serviceBv2 1"
     scale(environment, "serviceBv2", 3)
     words = r"stable can carry all: 25 % of the traffic goes .* serviceB runs 1 task\(s\), serviceBv2 3"
     refused(environment, "90", f"(?s)GateError: .*{words}.*let serviceB run 3 task")
