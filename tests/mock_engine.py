@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -303,6 +303,12 @@ class MockEngine:
 
     def references(self, session: Reads, service: str) -> list[str]:
         return ["division shop", *self.refers]
+
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        return {}
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        return ""
 
     def facts(self, look: Look) -> tuple[Facts, ...]:
         return ()

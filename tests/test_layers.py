@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "engines", "errors", "judging", "parameters", "survey", "verdict"},
     "decision": {"aws"},
-    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey"},
+    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey", "watching"},
     "shift": {
         "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "rollback", "runs",
         "survey", "trial", "verdict", "wording",

@@ -22,7 +22,7 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Plan, Reading
+from runbook_lib.plan import Change, Inverse, Plan, Reading
 
 T = TypeVar("T")
 
@@ -457,6 +457,12 @@ class Engine(Protocol):
 
     def references(self, session: Reads, service: str) -> list[str]:
         """List the keys of what still refers to a service: it would fail once that is gone."""
+
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        """Read all that stands there, whoever made it, by key: with the keys of what it needs to be there."""
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        """Say why an undo may not make a call of the engine's own, where a look must tell; "" where it may."""
 
     # What is shown
 
