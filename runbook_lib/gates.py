@@ -222,7 +222,8 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
         return _claim(found, name, False, words, idle.uncounted_hint)
     if idle.blind:
         return _claim(found, name, False, idle.blind, idle.blind_hint)
-    words = f"{counted(requests, 'request') if requests else 'no request'} in the last {seconds} s, while {canary}'s are counted"
+    came = counted(requests, "request") if requests else "no request"
+    words = f"{came} in the last {seconds} s, while {canary}'s are counted"
     return _claim(found, name, requests == 0, words, idle.called_hint)
 
 
@@ -275,5 +276,6 @@ def _can_carry_all(found: Survey) -> Evidence:
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
     words += f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"
-    hint = f"let {stable} run {counted(needed, 'task')} at least, or roll back first: `runbook rollback {found.session.named}`"
+    hint = f"let {stable} run {counted(needed, 'task')} at least"
+    hint += f", or roll back first: `runbook rollback {found.session.named}`"
     return Evidence(name, running >= needed or p.removal.callers_may_fail, words, hint)

@@ -189,7 +189,7 @@ def test_a_canary_whose_errors_nobody_counts_is_refused() -> None:
 def test_a_canary_that_lacks_tasks_is_refused() -> None:
     mocked = open_mock(PLAIN)
     mocked.ecs.tasks["serviceBv2"] = 1
-    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 1 of 2 task\(s\)"):
+    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 1 of 2 tasks"):
         shift(mocked, 25)
 
 

@@ -444,8 +444,8 @@ class Progress:
         """Show one look of a wait."""
         now = datetime.now(UTC)
         since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
-        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC at most"
-        words = f"waiting for {what}: {passed:.0f} s by now, {span}"
+        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
+        words = f"waiting for {what}: {passed:.0f} s so far, {span}"
         done = f"no wait now; the last one took {passed:.0f} s"
         self.line.value = Words(words if what else done)._repr_html_()
 

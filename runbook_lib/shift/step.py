@@ -359,7 +359,8 @@ def _tasks_are_gone(watch: Watch, look: Look, rule: Rule) -> Move | None:
     if not tasks.canary:
         return RollBack("canary_tasks", f"{canary} has no running task")
     if watch.stable_short >= SHORT_LOOKS:
-        found = f"{stable} runs {tasks.stable} of the {counted(tasks.stable_at_first, 'task')}"
+        had = counted(tasks.stable_at_first, "task")
+        found = f"{stable} runs {tasks.stable} of the {had}"
         return Hold("stable_tasks", f"{found} it had: too few to go back to")
     if watch.canary_short >= SHORT_LOOKS:
         found = (
