@@ -228,6 +228,12 @@ def test_only_an_engine_names_what_an_engine_is_made_of(name: str) -> None:
         assert found == set()
 
 
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("engines.") and n != "engines.named"))
+def test_an_engine_can_neither_write_nor_wait(name: str) -> None:
+    doors = {"runbook_lib.aws.session", "runbook_lib.aws.applying"}
+    assert {*imported(MODULES[name])}.isdisjoint(doors)
+
+
 def test_no_module_is_said_to_name_an_engine_that_is_not_there() -> None:
     assert {*STILL_NAME_AN_ENGINE} <= {*MODULES}
 

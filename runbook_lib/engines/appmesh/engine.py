@@ -49,7 +49,6 @@ __all__ = [
     "gates",
     "hints",
     "idle",
-    "notebooks",
     "path",
     "plan_mark",
     "plan_permissions",
@@ -78,7 +77,6 @@ __all__ = [
     "weights_of",
 ]
 
-notebooks = NOTEBOOKS
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
     unheard="look at the callers' sidecars: they do not hear the change",
