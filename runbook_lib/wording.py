@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runbook_lib.forecast import Harm
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
+from runbook_lib.verdict.forecast import Harm
 
 __all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "said_of", "staged", "text_of", "title_of"]
 

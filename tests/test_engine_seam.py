@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -63,9 +64,24 @@ def shift(mocked: Mocked, weight: int) -> list[Any]:
 # --- what an engine is ----------------------------------------------------------------
 
 
-def test_both_engines_have_every_verb() -> None:
-    assert isinstance(MockEngine(), Engine)
-    assert isinstance(appmesh, Engine)
+VERBS = sorted(name for name, verb in vars(Engine).items() if inspect.isfunction(verb) and name[0] != "_")
+ENGINES = {"mock": MockEngine(), "appmesh": appmesh}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_an_engine_has_every_verb_of_the_protocol(engine: Any) -> None:
+    assert isinstance(engine, Engine)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_a_verb_takes_what_the_protocol_says(engine: Any, verb: str) -> None:
+    asked = list(inspect.signature(getattr(Engine, verb)).parameters)
+    assert list(inspect.signature(getattr(engine, verb)).parameters) == asked[1:]
+
+
+def test_every_verb_says_why_it_is_there() -> None:
+    assert [verb for verb in VERBS if not inspect.getdoc(getattr(Engine, verb))] == []
 
 
 def test_the_engine_handed_in_is_the_one_asked() -> None:

@@ -42,10 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "printable": set(),
     "errors": {"printable", "redaction"},
     "plan": {"errors"},
-    "stake": set(),
-    "verdict": {"errors", "stake"},
-    "forecast": {"errors", "stake"},
-    "proof": {"forecast", "verdict"},
+    "verdict": {"errors"},
     "envoy_image": set(),
     "task_form": {"errors"},
     "task_memory": {"errors", "task_form"},
@@ -61,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
         "task_lint",
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
-    "wording": {"forecast", "plan", "redaction"},
+    "wording": {"plan", "redaction", "verdict"},
     "judging": {"aws", "parameters", "verdict"},
     "runs": {
         "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "record", "redaction",
@@ -71,22 +68,22 @@ ALLOWED: dict[str, set[str]] = {
     "gates": {"aws", "engines", "judging", "plan", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
-    "outlook": {"aws", "engines", "errors", "forecast", "judging", "parameters", "survey"},
+    "outlook": {"aws", "engines", "errors", "judging", "parameters", "survey", "verdict"},
     "decision": {"aws"},
-    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey"},
+    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey", "watching"},
     "shift": {
-        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "proof", "rollback",
-        "runs", "survey", "trial", "verdict", "wording",
+        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "rollback", "runs",
+        "survey", "trial", "verdict", "wording",
     },
     "display": {
-        "aws", "decision", "engines", "errors", "forecast", "outlook", "parameters", "plan", "printable",
-        "proof", "record", "redaction", "runs", "shift", "survey", "verdict", "watching", "wording",
+        "aws", "decision", "engines", "errors", "outlook", "parameters", "plan", "printable", "record",
+        "redaction", "runs", "shift", "survey", "verdict", "watching", "wording",
     },
 }  # fmt: skip
 FACE = {"__init__", "command"}  # these may import anything below them
 CORE = {  # parts, and modules of a part that is not pure as a whole
-    "envoy_image", "errors", "forecast", "lifecycle", "parameters", "plan", "printable", "proof", "record.chain",
-    "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "stake", "task_definition", "task_form",
+    "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "record.chain",
+    "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "task_definition", "task_form",
     "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
@@ -229,6 +226,12 @@ def test_only_an_engine_names_what_an_engine_is_made_of(name: str) -> None:
         assert found, f"{name} names no engine any more: take it off the list"
     else:
         assert found == set()
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("engines.") and n != "engines.named"))
+def test_an_engine_can_neither_write_nor_wait(name: str) -> None:
+    doors = {"runbook_lib.aws.session", "runbook_lib.aws.applying"}
+    assert {*imported(MODULES[name])}.isdisjoint(doors)
 
 
 def test_no_module_is_said_to_name_an_engine_that_is_not_there() -> None:

@@ -187,6 +187,19 @@ def test_a_canary_that_fails_is_rolled_back_at_once(before: int) -> None:
     assert follower.now <= BEGAN + before + 2
 
 
+def test_an_outage_of_both_is_no_fail() -> None:
+    outage = Sample(300, 90, 100, 30)
+    move = confirmed().each([(outage, outage)] * 30)
+    assert not isinstance(move, RollBack)
+
+
+def test_an_error_rate_above_the_ceiling_is_rolled_back_though_stable_fails_too() -> None:
+    outage = Sample(300, 150, 100, 50)
+    move = confirmed(by=rule(ceiling=0.3)).each([(outage, outage)] * 30)
+    assert isinstance(move, RollBack)
+    assert "ceiling 30.0 %" in move.words
+
+
 def test_slow_requests_fail_a_canary_where_they_are_judged_and_never_where_they_are_muted() -> None:
     slow = [second(25, slow=0.5)] * 30
     assert isinstance(confirmed(by=rule(slow_millis=500)).each(slow), RollBack)

@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib import stake
 from runbook_lib.errors import ParametersError
-from runbook_lib.stake import AT_FIRST, requests_to_show
-from runbook_lib.verdict import Sample, evidence_curve, judge, judge_all, share_of_alpha
+from runbook_lib.verdict import Sample, evidence, evidence_curve, judge, judge_all, share_of_alpha
+from runbook_lib.verdict.evidence import AT_FIRST, requests_to_show
 
 ALPHA = 0.01
 BAR = -math.log(ALPHA)
@@ -338,8 +337,10 @@ def test_late_errors_are_more_evidence_than_the_same_errors_early() -> None:
 @settings(max_examples=100)
 def test_in_no_order_is_the_evidence_below_what_was_laid_first(intervals: list[Sample], rng: random.Random) -> None:
     both = [s for s in intervals if s.stable_requests and s.canary_requests]
-    tables = [stake._log_ratios(*stake.draws_of(*s.counts)) for s in both]
-    least = math.log(0.98 * AT_FIRST) + (stake._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0)
+    tables = [evidence._log_ratios(*evidence.draws_of(*s.counts)) for s in both]
+    least = math.log(0.98 * AT_FIRST) + (
+        evidence._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0
+    )
     for _ in range(3):
         rng.shuffle(both)
         assert judge(both).log_evidence >= min(least, math.log(1e249)) - 1e-6

@@ -344,7 +344,7 @@ def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) 
 
 
 def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
-    number, slider = panel(open_at("meshed")).box().children[1].children
+    number, slider = panel(open_at("meshed")).box().children[2].children
     assert number.description == "serviceBv2, percent"
     assert isinstance(slider, ipw.IntSlider)
 
@@ -405,6 +405,20 @@ def test_roll_back_takes_everything_back_in_one_write() -> None:
     assert "all traffic is back on serviceB" in click(made, "Roll back")
     assert weights(session) == made.weights == {"serviceB": 100, "serviceBv2": 0}
     assert writes(session) - before == {"appmesh.UpdateRoute": 1, "appmesh.TagResource": 1}  # and the mark of who did
+
+
+@pytest.mark.attack(9)
+def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_somebody_watches() -> None:
+    session, sky = under_sky()
+    assert panel(session).standing.value == ""
+    take(session, until=lambda d: d.phase == "proved")
+    session = again(sky)
+    made = panel(session)
+    assert "serviceBv2 has 25 % of the traffic and nobody watches it, since 20" in made.standing.value
+    assert made.box().children[0] is made.standing
+    with session.holding():
+        made.enable()
+    assert made.standing.value == ""
 
 
 def test_roll_back_needs_no_evidence() -> None:

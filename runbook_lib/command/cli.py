@@ -434,9 +434,9 @@ def _agreed(question: str, run: record.Run) -> bool:
 
 
 def _first(run: record.Run, need: str) -> Evidence:
-    """Return what a notebook's way back lacks: the later one that stands on it."""
+    """Return what a notebook's undo lacks: that of the later one, which builds on it."""
     hint = f"runbook undo {run.id} --notebook {need[:2]}"
-    return Evidence(need, False, "it has changed the same thing since", hint)
+    return Evidence(need, False, "it has changed the same thing since, or made what uses it", hint)
 
 
 def _found(name: str, rehearse: bool) -> record.Run:

@@ -177,7 +177,8 @@ def run(
     names = notebooks(first, last or _end(p.environment, first))
     opened, place = {"mode": p.mode, **opening(p, environment, given)}, place_of(p, world_of(p))
     if p.mode == "apply":
-        this = record.open_or_join(p.environment, p.records, place, **opened)
+        about = (p.shift.stable, p.shift.canary)
+        this = record.open_or_join(p.environment, p.records, place, about=about, **opened)
     else:
         this = record.start(p.environment, p.records, place, **opened)
     since = len(list(this.lines()))

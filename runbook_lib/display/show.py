@@ -21,7 +21,6 @@ from runbook_lib.decision import Decision
 from runbook_lib.display import pictures, timeline
 from runbook_lib.display.drawing import Drawing, percent
 from runbook_lib.display.traffic_map import mapped
-from runbook_lib.forecast import Load
 from runbook_lib.outlook import Outlook, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
@@ -29,6 +28,7 @@ from runbook_lib.printable import escaped, visible
 from runbook_lib.runs.history import History
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
+from runbook_lib.verdict.forecast import Load
 from runbook_lib.watching import unwatched
 from runbook_lib.wording import counted, fields_of, harm_words, lines_of, said_of, staged, text_of, title_of
 

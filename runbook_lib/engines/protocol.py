@@ -22,7 +22,7 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Plan, Reading
+from runbook_lib.plan import Change, Inverse, Plan, Reading
 
 T = TypeVar("T")
 
@@ -362,10 +362,6 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def notebooks(self) -> Mapping[str, str]:
-        """The names of its notebooks 01 to 06 by number: what plans and records are called."""
-
-    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
@@ -387,10 +383,10 @@ class Engine(Protocol):
     def split_reading(self, p: Parameters) -> Reading:
         """Return how the state is read: by it a recorded change is known to be of the weights."""
 
-    def weights_of(self, state: Mapping[str, Any] | None) -> dict[str, int]:
+    def weights_of(self, p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
         """Return the weights that a state of it gives: undo and history compare recorded ones."""
 
-    def all_on(self, change: Change, service: str) -> Change:
+    def all_on(self, p: Parameters, change: Change, service: str) -> Change:
         """Return a change that makes it anew, with all traffic on one service: undo never raises."""
 
     def read_split(self, session: Reads) -> Split:
@@ -399,7 +395,7 @@ class Engine(Protocol):
     def read_weights(self, session: Reads) -> Split:
         """Read the same by as few calls as can be, without who was retired: for a rollback."""
 
-    def plan_split(self, split: Split, weights: Mapping[str, int], *, title: str = ..., rewrite: bool = False) -> Plan:
+    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
         """Plan these weights, by one change that keeps all else; none where they are in force.
 
         With `rewrite` they are written all the same: the rollback, rehearsed. Raises
@@ -457,6 +453,12 @@ class Engine(Protocol):
 
     def references(self, session: Reads, service: str) -> list[str]:
         """List the keys of what still refers to a service: it would fail once that is gone."""
+
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        """Read all that stands there, whoever made it, by key: with the keys of what it needs to be there."""
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        """Say why an undo may not make a call of the engine's own, where a look must tell; "" where it may."""
 
     # What is shown
 

@@ -16,7 +16,7 @@ from runbook_lib.errors import RecordError
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.plan import Evidence
 from runbook_lib.rollback import read_signature
-from runbook_lib.runs.approvals import holds
+from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
@@ -37,17 +37,13 @@ class Looking:
         journal: Sequence[Mapping[str, Any]],
     ) -> None:
         self.session, self.shift = session, session.parameters.shift
-        self.series = found.series
+        self.found = found  # when the shift began: its series stay the same
         self.judge, self.journal = judge, journal
-        self.earlier_holds = 0
-
-    def begin(self) -> None:
-        """Take every hold asked so far for settled."""
-        self.earlier_holds = len(_recorded(lambda: holds(self.session.join_run())))
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
-        return cloudwatch.read_intervals(self.session, self.series, since, until)
+        series = self.found.series
+        return cloudwatch.read_intervals(self.session, series, since, until)
 
     def tasks(self) -> Tasks:
         """Read how many tasks of both services run."""
@@ -76,10 +72,13 @@ class Looking:
         return found.split.oddity((self.shift.stable, self.shift.canary))
 
     def held_by(self) -> str:
-        """Return who said hold since the shift began; no AWS is needed to see it."""
+        """Return who said hold since the run began; "" once a shift was held by it.
+
+        No AWS is needed to see it.
+        """
         run = self.session.join_run()
         run.take_in()
-        new = _recorded(lambda: holds(run))[self.earlier_holds :]
+        new = _recorded(lambda: unheeded(run))
         return str(new[-1]["by"]) if new else ""
 
     def who_rolled_back(self, found: Survey) -> str:

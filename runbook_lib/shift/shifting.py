@@ -8,8 +8,8 @@ record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
@@ -19,7 +19,6 @@ from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision, Phase, write_down
 from runbook_lib.errors import (
     CallError,
-    CredentialsError,
     ForeignChangeError,
     GateError,
     Held,
@@ -29,13 +28,20 @@ from runbook_lib.errors import (
     RolledBack,
     RunbookError,
     StalePlanError,
+    TargetError,
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.rollback import roll_back
-from runbook_lib.runs.approvals import approval_of, ran_out, require_approval
+from runbook_lib.runs.approvals import (
+    approval_of,
+    heed,
+    ran_out,
+    require_approval,
+    unheeded,
+)
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
@@ -85,6 +91,7 @@ __all__ = [
 
 # Reasons to roll back that are not the canary's fault.
 UNDECIDED = ("inconclusive", "approval")
+HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
 ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
 # What stops a step before its write; once a trial or a step was written it is a hold.
@@ -200,10 +207,25 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     former = found.canary_weight
     plan = found.plan_step(step)
     require_approval(session, step, plan, former)
+    _require_no_hold(session, found.split.weights)
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     now = dict(survey(session).split.weights)
     words = f"{former} → {step} %, read back"
     return write_down(session, Decision("written", step, now, words))
+
+
+def _require_no_hold(session: Session, weights: Mapping[str, int]) -> None:
+    """Raise Held where somebody said hold since the run began and nothing was held."""
+    asked: list[dict[str, Any]] = []
+    with suppress(RecordError):  # nothing is written either, where it cannot be read
+        asked = unheeded(session.join_run())
+    if asked:
+        heed(session)
+        stay = f"{divided(weights)} stays as it is"
+        words = f"before the next step: {held(str(asked[-1]['by'])).words}; {stay}"
+        back = f"`runbook rollback {session.named}`"
+        hint = f"agree with them, then run 05 again; or {back}"
+        raise Held(words, hint=hint, reason="hold")
 
 
 class _CannotLookError(Exception):
@@ -233,7 +255,6 @@ class _Shift:
         self.weight = self.journal[-1]["step"] if on_canary else 0
         self.standing = self.shift.weights_at(self.weight)
         if self.weight:
-            self.looking.begin()
             self.session.outlast = self._outlast
 
     # The way.
@@ -289,14 +310,18 @@ class _Shift:
             yield from steps
         except _CannotLookError as blind:
             yield from self._end_unseen(blind.move)
+        except TargetError as error:  # the credentials became another account's
+            if not self.weight:
+                raise
+            yield from self._end_unseen(Hold(error.reason, error.message, error.hint))
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         """Hold the environment; an interrupt leaves the weights, and says so."""
-        self.looking.begin()
         self.session.outlast = self._outlast
         try:
             with self.session.holding():
+                _require_no_hold(self.session, self.standing)
                 yield
         except KeyboardInterrupt:
             self._end_interrupted()
@@ -337,6 +362,7 @@ class _Shift:
     def _write(self, step: int) -> Iterator[Decision]:
         """Write a step once its gates and its approval are there."""
         former = survey(self.session).canary_weight
+        _require_no_hold(self.session, self.standing)
         expired = self._written(step, former)
         if expired:
             unwritten = Decision("watching", former, self.standing, "")
@@ -346,6 +372,7 @@ class _Shift:
         if not former:
             self.watch = start_watch(self.rule, now)
         self.watch = begin_step(self.watch, step, former, now, now, self.rule)
+        self.session.saw(self.shift.weights_at(step))
         words = f"{former} → {step} %, read back"
         if ending := credentials_end_first(self.session):
             words += f"; {ending}"
@@ -382,6 +409,7 @@ class _Shift:
         try:
             if evidence:
                 require_steps_passable(self.found, step)
+            self.weight = step  # may be in force from here on, whatever is answered
             apply(self.session, clear(plan, *evidence))
         except (
             BEFORE_STEP
@@ -495,8 +523,10 @@ class _Shift:
         raise _CannotLookError(too_long_blind(words, self.rule))
 
     def _require_healing(self, error: CallError) -> None:
-        target_gone = error.reason == "target"  # the local mesh is no more
-        if isinstance(error, CredentialsError) or target_gone or not self.weight:
+        target_gone = (
+            error.reason == "target"
+        )  # the local mesh, and all traffic with it
+        if target_gone or not self.weight:
             raise error
         if not error.heals:
             move = cannot_look(error.reason, error.message, error.hint)
@@ -527,6 +557,8 @@ class _Shift:
     # How it ends before its time.
 
     def _hold(self, move: Hold, decision: Decision) -> Iterator[Decision]:
+        if move.word == HELD_BY_SOMEBODY:
+            heed(self.session)
         self._tell_judgement(move.word)
         words = f"{move.word}: {move.words}"
         yield self._told(
@@ -558,6 +590,7 @@ class _Shift:
         settled = self._told(self._settled(failed, rolling_back))
         yield settled
         words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
+        self.session.finish("rolled_back")
         raise RolledBack(words, hint=FIX, reason=move.word)
 
     def _settled(self, failed: Decision, rolling_back: RollingBack) -> Decision:
@@ -596,6 +629,7 @@ class _Shift:
             back = replace(decision, phase="rolled back", weights=self.standing)
             yield self._told(replace(back, words=words))
         words = f"{decision.step} %: {words}{self._incomplete()}"
+        self.session.finish("rolled_back")
         raise RolledBack(words, hint=FIX, reason="by_hand")
 
     def _end_interrupted(self) -> NoReturn:

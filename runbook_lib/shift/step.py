@@ -21,9 +21,9 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge, judge_by
 from runbook_lib.parameters.model import Parameters, VerdictRule
 from runbook_lib.plan import Evidence
-from runbook_lib.proof import Seen, in_effect_from, seen_in, strayed
 from runbook_lib.shift.counts import LATE_PERIODS, Counts, Span, start_counting
 from runbook_lib.verdict import Judgement
+from runbook_lib.verdict.share import Seen, in_effect_from, seen_in, strayed
 from runbook_lib.wording import divided
 
 __all__ = [

@@ -8,6 +8,7 @@ from runbook_lib.engines.appmesh.chart import chart
 from runbook_lib.engines.appmesh.checks import checks, serves
 from runbook_lib.engines.appmesh.counts import counted, idle, path, series, unmatched
 from runbook_lib.engines.appmesh.gates import gates
+from runbook_lib.engines.appmesh.iam import foreign
 from runbook_lib.engines.appmesh.mesh import (
     NOTEBOOKS,
     plan_node_end,
@@ -16,6 +17,7 @@ from runbook_lib.engines.appmesh.mesh import (
     read_live,
     references,
     resources_of,
+    standing,
 )
 from runbook_lib.engines.appmesh.route import (
     all_on,
@@ -43,10 +45,10 @@ __all__ = [
     "checks",
     "counted",
     "facts",
+    "foreign",
     "gates",
     "hints",
     "idle",
-    "notebooks",
     "path",
     "plan_mark",
     "plan_permissions",
@@ -68,13 +70,13 @@ __all__ = [
     "series",
     "serves",
     "split_reading",
+    "standing",
     "title",
     "undoable",
     "unmatched",
     "weights_of",
 ]
 
-notebooks = NOTEBOOKS
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
     unheard="look at the callers' sidecars: they do not hear the change",

@@ -61,7 +61,7 @@ def read_weights(session: Reads) -> Split:
     return split
 
 
-def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
+def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
     """Return the weights that a state of the route under shift gives, in percent by service."""
     weights: dict[str, int] = {}
     for target in targets_in(state):
@@ -86,9 +86,7 @@ def _there(split: Split) -> Mapping[str, Any]:
 # --- the weights ----------------------------------------------------------------------
 
 
-def plan_split(
-    split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
-) -> Plan:
+def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
     """Plan the traffic's division, in percent by service; every other field of the route stays.
 
     With `rewrite` weights that are in force are written once more: the way back, rehearsed.
@@ -105,8 +103,8 @@ def plan_split(
             hint=TAKE_OUT,
         )
     if dict(weights) == split.written and not rewrite:
-        return Plan(title)
-    return Plan(title, (_shifted(split, weights),))
+        return Plan("05_shift_traffic")
+    return Plan("05_shift_traffic", (_shifted(split, weights),))
 
 
 def _require_percents(weights: Mapping[str, int]) -> None:
@@ -143,7 +141,7 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
     return Plan("rollback", (_shifted(split, moved),))
 
 
-def all_on(change: Change, service: str) -> Change:
+def all_on(p: Parameters, change: Change, service: str) -> Change:
     """Return a change that makes what carries the weights anew, with all of it on one service."""
     spec = deepcopy(dict(change.wanted["spec"]))
     for target in spec[variant_of(change.wanted)]["action"]["weightedTargets"]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
-from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, iam, metrics
+from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.local.control_plane.denials import denial
 from runbook_lib.local.control_plane.lock import LOCK
@@ -68,6 +68,7 @@ class Endpoint:
         request.environ[ACCOUNT] = target.account
         CALLS.add(target, request.headers.get("User-Agent", ""))
         iam.ensure_managed_policies(target)
+        elbv2.prepare(target)
         try:
             done = _engine(target, request, body)
         except ApiError as error:
