@@ -249,7 +249,7 @@ class VerdictRule(Strict):
     detectable_increase: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="rise of the error rate a PASS rules out; at weight 100, twice that"
     )
-    power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would have shown")
+    power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would be detected")
     ignored_increase: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="rise too small to roll back for")
     on_inconclusive: Literal["hold", "extend", "roll_back"] = Field(
         "hold", description="when the bake ends undecided; extend: up to three bakes, then hold"
@@ -369,7 +369,7 @@ class Approval(Strict):
 def _distinct(names: Any) -> Any:
     folded = [name.lower() for name in names] if isinstance(names, dict) else []
     if double := sorted({name for name in folded if folded.count(name) > 1}):
-        raise ValueError(f"{', '.join(double)} stands there twice, differing only by case")
+        raise ValueError(f"{', '.join(double)} is there twice, differing only by case")
     return names
 
 
