@@ -54,26 +54,26 @@ ALLOWED: dict[str, set[str]] = {
     "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_form", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
-        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form",
-        "task_lint",
+        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "task_definition",
+        "task_form", "task_lint",
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
-    "wording": {"plan", "redaction", "verdict"},
+    "wording": {"plan", "printable", "redaction", "verdict"},
     "judging": {"aws", "parameters", "verdict"},
     "runs": {
-        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "record", "redaction",
-        "survey", "verdict",
+        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
+        "redaction", "survey", "verdict",
     },
     "watching": {"aws", "errors", "record", "runs", "survey"},
-    "gates": {"aws", "engines", "judging", "plan", "runs", "survey"},
-    "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
+    "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
+    "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "engines", "errors", "judging", "parameters", "survey", "verdict"},
     "decision": {"aws"},
-    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey", "watching"},
+    "rollback": {"aws", "decision", "engines", "errors", "plan", "printable", "record", "survey", "watching"},
     "shift": {
-        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "rollback", "runs",
-        "survey", "trial", "verdict", "wording",
+        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "printable",
+        "rollback", "runs", "survey", "trial", "verdict", "wording",
     },
     "display": {
         "aws", "decision", "engines", "errors", "outlook", "parameters", "plan", "printable", "record",
@@ -89,6 +89,7 @@ CORE = {  # parts, and modules of a part that is not pure as a whole
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {  # each by the module, or the folder, that alone names it
     "appmesh": "engines.appmesh",
+    "elbv2": "engines.alb.elbv2",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",
@@ -226,6 +227,12 @@ def test_only_an_engine_names_what_an_engine_is_made_of(name: str) -> None:
         assert found, f"{name} names no engine any more: take it off the list"
     else:
         assert found == set()
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("engines.") and n != "engines.named"))
+def test_an_engine_can_neither_write_nor_wait(name: str) -> None:
+    doors = {"runbook_lib.aws.session", "runbook_lib.aws.applying"}
+    assert {*imported(MODULES[name])}.isdisjoint(doors)
 
 
 def test_no_module_is_said_to_name_an_engine_that_is_not_there() -> None:

@@ -425,7 +425,7 @@ def test_the_way_back_of_a_retirement_loses_no_request_even_cut_short_in_its_wai
     before = there.ledger()
 
     def interrupt(what: str, *_: float) -> None:
-        if what.startswith("1 task(s) of serviceB"):
+        if what.startswith("1 task of serviceB"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -339,11 +339,11 @@ def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, 
     stable, canary = p.shift.stable, p.shift.canary
     if change.reading.call != engine.split_reading(p).call:
         return change, False
-    before, after = engine.weights_of(live), engine.weights_of(change.wanted)
+    before, after = engine.weights_of(p, live), engine.weights_of(p, change.wanted)
     if after.get(canary, 0) <= before.get(canary, 0) or (not before and stable not in after):
         return change, False
     if live is None:
-        return engine.all_on(change, stable), True
+        return engine.all_on(p, change, stable), True
     raise PlanError(
         f"{change.name}: it would raise {canary} from {before.get(canary, 0)} to {after[canary]} %, "
         "which undo never does: only 05 does, with its gates",
