@@ -137,6 +137,7 @@ class MockEngine:
     least_seconds: int = 0
     refers: tuple[str, ...] = ()
     found: tuple[Check, ...] = ()
+    steps: tuple[str, ...] = ("03", "05", "06", "90")
     hints: Hints = HINTS
     undoable: Undoable = UNDOABLE
 

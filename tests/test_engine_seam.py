@@ -23,6 +23,7 @@ from runbook_lib import (
 from runbook_lib.aws.series import Counted
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.engines import protocol
+from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.appmesh import engine as appmesh
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Check, Engine, Finding, Gate, Split, Target
@@ -65,7 +66,7 @@ def shift(mocked: Mocked, weight: int) -> list[Any]:
 
 
 VERBS = sorted(name for name, verb in vars(Engine).items() if inspect.isfunction(verb) and name[0] != "_")
-ENGINES = {"mock": MockEngine(), "appmesh": appmesh}
+ENGINES = {"mock": MockEngine(), "appmesh": appmesh, "alb": alb}
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)

@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a hostname left out": (
         {"services": {"serviceC": {"task_definition": "c"}}},
-        r"services\.serviceC\.hostname: Field required",
+        r"services\.serviceC\.hostname: expected, since engine is appmesh; found none",
     ),
     "a size Fargate has not": (
         {"services": {"serviceB": {"cpu": 256, "memory": 4096}}},
