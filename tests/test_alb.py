@@ -150,7 +150,7 @@ def test_app_mesh_still_requires_its_own_sections() -> None:
         ({"alb": {"rule": RULE, "target_groups": {"wbe": "x"}}}, r"no service 'wbe'; did you mean 'web'"),
         ({"alb": {"rule": RULE, "target_groups": {"web-v2": "web"}}}, r"expected distinct values; found 'web' 2 times"),
         ({"protocol": "tcp"}, r"protocol: expected http, http2 or grpc"),
-        ({"shift": {**FILE["shift"], "trial": {}}}, r"shift\.trial: expected null"),
+        ({"shift": {**FILE["shift"], "trial": {"header": "x" * 41}}}, r"shift\.trial\.header: a rule takes at most 40"),
         ({"shift": {**FILE["shift"], "route": "all"}}, r"shift\.route: a key of engine appmesh"),
         ({"shift": {**FILE["shift"], "canary": "web-v3"}}, r"shift\.canary: no service 'web-v3'"),
     ],
@@ -503,6 +503,40 @@ def test_undo_of_a_forged_record_changes_no_more_than_weights() -> None:
         call = replace(change.call, arguments={"RuleArn": RULE, "Actions": actions})
         assert words in alb.foreign(opened.look(), replace(change.inverse, call=call))
     assert alb.foreign(opened.look(), change.inverse) == ""
+
+
+# --- the trial ------------------------------------------------------------------------
+
+TRIED = {**FILE["shift"], "trial": {"header": "x-runbook-trial"}}
+
+
+def trial_of(elb: Elb, value: str = "run-1") -> dict[str, Any]:
+    """Return the arguments of the call that makes a trial's rule."""
+    opened = open_alb(elb, shift=TRIED)
+    split = opened.look().split
+    (change,) = alb.plan_trial(opened.session.parameters, split, "x-runbook-trial", value)
+    assert isinstance(change.call.arguments, dict)
+    return change.call.arguments
+
+
+def test_a_trial_matches_what_the_rule_matches_and_its_header() -> None:
+    host = {**HOST, "Values": ["shop.test", "*.shop.test"]}  # which AWS says twice
+    last = {**forward(web=100, web_v2=0), "Order": 2}
+    said = trial_of(Elb([LOGIN, last], conditions=[host], transforms=[REWRITE]))
+    only = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-runbook-trial", "Values": ["run-1"]}}
+    assert (said["ListenerArn"], said["Priority"]) == (LISTENER, 1)
+    assert said["Conditions"] == [HOST, only]
+    assert said["Actions"] == [LOGIN, {**forward(web_v2=100), "Order": 2}]
+    assert said["Transforms"] == [REWRITE]
+    assert {"Key": "runbook:environment", "Value": "shop"} in said["Tags"]
+
+
+def test_a_trial_needs_a_place_before_the_rule_and_for_its_condition() -> None:
+    with pytest.raises(PlanError, match="it has priority 1, so no rule of a trial can come before it"):
+        trial_of(Elb([forward(web=100, web_v2=0)], priority="1"))
+    five = {**PATH, "PathPatternConfig": {"Values": [f"/{n}" for n in range(5)]}}
+    with pytest.raises(PlanError, match="its conditions have 5 values; a rule takes 5"):
+        trial_of(Elb([forward(web=100, web_v2=0)], conditions=[five]))
 
 
 # --- retirement -----------------------------------------------------------------------
