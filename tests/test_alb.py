@@ -514,7 +514,7 @@ def test_what_comes_back_waits_until_it_is_healthy_in_its_group() -> None:
     plan = open_alb(Elb([forward(web=0, web_v2=100)])).look().plan_retirement()
     inverse = plan.changes[1].inverse
     assert inverse is not None
-    assert [wait.what for wait in inverse.waits] == ["2 task(s) of web running", "a healthy target of web"]
+    assert [wait.what for wait in inverse.waits] == ["2 tasks of web running", "a healthy target of web"]
 
 
 def test_stable_must_be_idle_for_two_minutes_or_its_deregistration_delay() -> None:
