@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import jmespath
 import pytest
 import yaml
 
@@ -19,13 +20,14 @@ from runbook_lib import (
     plan_undo,
     require_checks,
 )
+from runbook_lib.aws.session import Session
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackError, StalePlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Evidence
+from runbook_lib.plan import Change, Evidence, Wait
 from runbook_lib.rollback import roll_back
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
@@ -63,6 +65,11 @@ def only(opened: Plain, weight: int) -> Change:
     """Return the one change that a step plans."""
     (change,) = opened.look().plan_step(weight)
     return change
+
+
+def holds_after(session: Session, wait: Wait) -> bool:
+    """Say whether a wait would end well now."""
+    return bool(jmespath.search(wait.until, session.read(wait.reading)))
 
 
 def found_of(evidence: tuple[Evidence, ...], name: str) -> Evidence:
@@ -511,10 +518,14 @@ def test_the_group_leaves_the_rule_last_and_stays() -> None:
 
 
 def test_what_comes_back_waits_until_it_is_healthy_in_its_group() -> None:
-    plan = open_alb(Elb([forward(web=0, web_v2=100)])).look().plan_retirement()
-    inverse = plan.changes[1].inverse
+    opened = open_alb(Elb([forward(web=0, web_v2=100)]))
+    inverse = opened.look().plan_retirement().changes[1].inverse
     assert inverse is not None
     assert [wait.what for wait in inverse.waits] == ["2 tasks of web running", "a healthy target of web"]
+    last = inverse.waits[-1]
+    assert holds_after(opened.session, last)
+    opened.elb.health["web"] = ["initial", "draining"]
+    assert not holds_after(opened.session, last)
 
 
 def test_stable_must_be_idle_for_two_minutes_or_its_deregistration_delay() -> None:

@@ -187,7 +187,7 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
     group = look.once(read_groups)[stable]
     if not group.arn:
         return ()
-    healthy = elbv2.health(group.arn, f"length({elbv2.HEALTH}[?@=='healthy'])")
+    healthy = elbv2.health(group.arn, f"length({elbv2.HEALTH} | [?@=='healthy'])")
     return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
 
 
