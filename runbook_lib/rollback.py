@@ -32,6 +32,7 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.plan import Plan, as_command, clear
+from runbook_lib.printable import counted
 from runbook_lib.survey import Survey, survey
 from runbook_lib.watching import is_watched, unwatched_at
 
@@ -151,7 +152,7 @@ def _require_somebody(session: Session) -> None:
     if retired:
         words, hint = f"{stable} is retired", f"runbook undo {p.environment} --notebook 06 brings it back"
     else:
-        words, hint = f"{stable} runs 0 of {wanted} task(s)", f"let ECS start some of {stable} first"
+        words, hint = f"{stable} runs 0 of {counted(wanted, 'task')}", f"let ECS start some of {stable} first"
     raise GateError(
         f"rollback: {words}: nobody would answer; nothing was written",
         hint=f"{hint}; or `runbook rollback {session.named} --force` to write it all the same",

@@ -143,7 +143,7 @@ class Survey:
         needs = (
             "stable carries nothing",
             "canary proven",
-            "stable is quiet",
+            "stable is idle",
             "nothing else refers to it",
             "canary carries all",
             *self._gate_names("retirement"),

@@ -23,6 +23,7 @@ from runbook_lib import (
 from runbook_lib.aws.series import Counted
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.engines import protocol
+from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.appmesh import engine as appmesh
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Check, Engine, Finding, Gate, Split, Target
@@ -65,7 +66,7 @@ def shift(mocked: Mocked, weight: int) -> list[Any]:
 
 
 VERBS = sorted(name for name, verb in vars(Engine).items() if inspect.isfunction(verb) and name[0] != "_")
-ENGINES = {"mock": MockEngine(), "appmesh": appmesh}
+ENGINES = {"mock": MockEngine(), "appmesh": appmesh, "alb": alb}
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
@@ -205,7 +206,7 @@ def test_a_canary_whose_errors_nobody_counts_is_refused() -> None:
 def test_a_canary_that_lacks_tasks_is_refused() -> None:
     mocked = open_mock(PLAIN)
     mocked.ecs.tasks["serviceBv2"] = 1
-    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 1 of 2 task\(s\)"):
+    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 1 of 2 tasks"):
         shift(mocked, 25)
 
 
@@ -226,12 +227,12 @@ def retiring(**more: Any) -> Mocked:
 
 
 def quiet(mocked: Mocked) -> Evidence:
-    return found_of(evidence_for_retirement(mocked.look()), "stable is quiet")
+    return found_of(evidence_for_retirement(mocked.look()), "stable is idle")
 
 
 def test_stable_is_quiet_where_its_witness_alone_is_counted() -> None:
     evidence = quiet(retiring())
-    assert (evidence.holds, evidence.found) == (True, "no request(s) in the last 5 s, while serviceBv2's are counted")
+    assert (evidence.holds, evidence.found) == (True, "no request in the last 5 s, while serviceBv2's are counted")
 
 
 def test_where_nothing_is_counted_silence_shows_nothing() -> None:
@@ -247,7 +248,7 @@ def test_a_stable_that_is_still_called_stays() -> None:
     mocked = retiring()
     mocked.metrics.counts[("Requests", "serviceB")] = 3
     evidence = quiet(mocked)
-    assert (evidence.holds, evidence.found) == (False, "3 request(s) in the last 5 s, while serviceBv2's are counted")
+    assert (evidence.holds, evidence.found) == (False, "3 requests in the last 5 s, while serviceBv2's are counted")
     assert evidence.hint == "find who calls"
 
 
@@ -258,7 +259,7 @@ def test_what_would_not_see_requests_is_no_evidence_of_silence() -> None:
 
 def test_stable_is_silent_for_as_long_as_the_engine_needs() -> None:
     evidence = quiet(retiring(engine=MockEngine(least_seconds=120)))
-    assert evidence.found == "no request(s) in the last 120 s, while serviceBv2's are counted"
+    assert evidence.found == "no request in the last 120 s, while serviceBv2's are counted"
 
 
 @pytest.mark.parametrize(

@@ -54,26 +54,26 @@ ALLOWED: dict[str, set[str]] = {
     "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_form", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
-        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form",
-        "task_lint",
+        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "task_definition",
+        "task_form", "task_lint",
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
-    "wording": {"plan", "redaction", "verdict"},
+    "wording": {"plan", "printable", "redaction", "verdict"},
     "judging": {"aws", "parameters", "verdict"},
     "runs": {
-        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "record", "redaction",
-        "survey", "verdict",
+        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
+        "redaction", "survey", "verdict",
     },
     "watching": {"aws", "errors", "record", "runs", "survey"},
-    "gates": {"aws", "engines", "judging", "plan", "runs", "survey"},
-    "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
+    "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
+    "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
     "outlook": {"aws", "engines", "errors", "judging", "parameters", "survey", "verdict"},
     "decision": {"aws"},
-    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey", "watching"},
+    "rollback": {"aws", "decision", "engines", "errors", "plan", "printable", "record", "survey", "watching"},
     "shift": {
-        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "rollback", "runs",
-        "survey", "trial", "verdict", "wording",
+        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "printable",
+        "rollback", "runs", "survey", "trial", "verdict", "wording",
     },
     "display": {
         "aws", "decision", "engines", "errors", "outlook", "parameters", "plan", "printable", "record",
@@ -89,6 +89,7 @@ CORE = {  # parts, and modules of a part that is not pure as a whole
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {  # each by the module, or the folder, that alone names it
     "appmesh": "engines.appmesh",
+    "elbv2": "engines.alb.elbv2",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",
@@ -333,13 +334,13 @@ def test_what_a_module_offers_exists(name: str) -> None:
 
 def test_a_notebook_uses_only_the_offered_words() -> None:
     for notebook in (ROOT.parent / "notebooks").glob("*.ipynb"):
-        names = {
-            alias.name
+        words = {
+            node.attr
             for node in ast.walk(ast.parse(code_of(notebook)))
-            if isinstance(node, ast.ImportFrom) and node.module == "runbook_lib"
-            for alias in node.names
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "runbook"
         }
-        assert names <= set(runbook_lib.__all__), notebook.name
+        assert words <= set(runbook_lib.__all__), notebook.name
+        assert words, notebook.name
 
 
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: str(path.relative_to(ROOT)))

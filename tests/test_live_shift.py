@@ -160,7 +160,7 @@ def test_a_rollback_says_how_many_requests_were_harmed() -> None:
     session, sky = under_sky()
     _, words = ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.5})})
     harmed = decided(session)[-1]["errors"][CANARY]
-    assert f"{harmed} request(s) harmed" in words
+    assert f"{harmed:,} requests failed" in words
     assert harmed == sky.seen(f"errors of {CANARY}") > 0  # to the last one that was under way
 
 
@@ -204,7 +204,7 @@ def test_before_the_next_step_stable_must_be_able_to_take_everything_back() -> N
     on = {"judged": lambda: somebody(session, "ecs").update_service(cluster="apps", service=STABLE, desiredCount=2)}
     control_plane.reconcile()
     _, words = ended(session, Held, on=on)
-    assert "before the next step: a way back: serviceB runs 1 of 2 task(s)" in words
+    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -281,7 +281,7 @@ def test_stable_that_lost_tasks_for_some_looks_is_a_hold() -> None:
     scaled(session, STABLE, 3)
     settle()
     _, words = ended(session, Held, on={"proved": lambda: scaled(session, STABLE, 1)})
-    assert "serviceB runs 1 of the 3 task(s) it had: too few to go back to" in words
+    assert "serviceB runs 1 of the 3 tasks it had: too few to go back to" in words
     assert decided(session)[0]["tasks"] == {STABLE: 3}
     assert sky.weights() == QUARTER
 
@@ -291,7 +291,7 @@ def test_before_a_later_step_stable_must_have_the_tasks_it_began_with() -> None:
     scaled(session, STABLE, 2)
     settle()
     _, words = ended(session, Held, on={"judged": lambda: (scaled(session, STABLE, 1), settle())})
-    assert "before the next step: a way back: serviceB runs 1 of 2 task(s)" in words
+    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -304,7 +304,7 @@ def test_a_canary_that_lacks_tasks_for_some_looks_is_rolled_back() -> None:
         _, words = ended(session, RolledBack, on={"proved": lambda: scaled(session, CANARY, 4)})
     finally:
         control_plane.launch_with(InMemoryLauncher())
-    assert "canary_tasks: serviceBv2 runs 2 of 4 task(s), 0 unhealthy; back to 0 % in one write" in words
+    assert "canary_tasks: serviceBv2 runs 2 of 4 tasks, 0 unhealthy; back to 0 % in one write" in words
     assert sky.weights() == BACK
 
 
@@ -385,7 +385,7 @@ def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
     assert (back.phase, settled.phase) == ("rolled back", "settled")
     assert back.at < settled.at
     assert settled.words.startswith("traffic is back on serviceB, ")
-    assert settled.words.endswith(f", {settled.errors[CANARY]} request(s) harmed")
+    assert settled.words.endswith(f", {settled.errors[CANARY]:,} requests failed")
     assert settled.errors[CANARY] == settled.requests[CANARY] - back.requests[CANARY] + back.errors[CANARY] > 0
     assert (settled.share, settled.band, settled.weights) == (None, None, BACK)
 
@@ -624,7 +624,7 @@ def test_evidence_that_does_not_hold_lets_nothing_be_written_not_even_a_trial() 
 def _lacking() -> Any:
     from runbook_lib.plan import Evidence
 
-    return Evidence("canary ready", False, "serviceBv2 runs 0 of 1 task(s)", "wait for its tasks")
+    return Evidence("canary ready", False, "serviceBv2 runs 0 of 1 task", "wait for its tasks")
 
 
 # Stopped in the middle.

@@ -104,7 +104,7 @@ def test_it_is_refused_where_stable_runs_no_task_and_nothing_is_written() -> Non
     before = writes(session)
     with pytest.raises(GateError) as caught:
         back_of(sky)
-    assert caught.value.message == "rollback: serviceB runs 0 of 0 task(s): nobody would answer; nothing was written"
+    assert caught.value.message == "rollback: serviceB runs 0 of 0 tasks: nobody would answer; nothing was written"
     assert caught.value.hint.startswith("let ECS start some of serviceB first; or `runbook rollback ")
     assert caught.value.hint.endswith(" --force` to write it all the same")
     assert (sky.weights(), writes(session)) == (QUARTER, before)
@@ -204,7 +204,7 @@ def test_the_command_refuses_where_nobody_would_answer_and_obeys_force(routed: E
     until(lambda: not ecs.describe_services(cluster="apps", services=[STABLE])["services"][0]["runningCount"], "0 run")
     done = command("rollback", routed.file)
     assert done.exit_code == 2, done.output
-    assert "serviceB runs 0 of 0 task(s): nobody would answer; nothing was written" in done.output
+    assert "serviceB runs 0 of 0 tasks: nobody would answer; nothing was written" in done.output
     assert (routed.weights(), version(routed)) == (QUARTER, before)
     done = command("rollback", routed.file, "--force")
     assert done.exit_code == 0, done.output

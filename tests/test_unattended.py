@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from runbook_lib import local, parameters, record
 from runbook_lib.command import cli, unattended
+from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError
 from tests.live import until
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
@@ -214,6 +215,13 @@ def test_90_is_executed_only_where_it_is_named() -> None:
     assert [name[:2] for name in unattended.notebooks()] == ["00", "01", "02", "03", "04", "05", "06"]
     assert [name[:2] for name in unattended.notebooks("03", "05")] == ["03", "04", "05"]
     assert [name[:2] for name in unattended.notebooks("90", "90")] == ["90"]
+
+
+def test_a_run_leaves_out_what_its_engine_has_nothing_to_do_in() -> None:
+    steps = ENGINES["alb"].steps
+    assert [name[:2] for name in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
+    with pytest.raises(ParametersError, match="nothing is to be done there by this file's engine"):
+        unattended.notebooks("02", "04", steps)
 
 
 @pytest.mark.parametrize(("first", "last"), [("3", "06"), ("00", "7"), ("07", "90")])

@@ -584,8 +584,12 @@ def test_a_pass_alone_rules_out_what_it_says_and_that_is_more_than_beside_stable
         return [verdict.reason for verdict in verdicts if verdict.outcome == "PASS"]
 
     assert len(passed(0.0003 + 0.02)) <= most_false_alarms(60, 0.05)
-    assert [reason.rpartition("; ")[2] for reason in passed(0.0003)] == ["2 points more would have shown"] * 60
-    assert judge(LONG_HEALTHY, bake_over=True).reason.endswith("; 1 point more would have shown")
+    assert [reason.rpartition("; ")[2] for reason in passed(0.0003)] == [
+        "an increase of 2 percentage points would have been detected"
+    ] * 60
+    assert judge(LONG_HEALTHY, bake_over=True).reason.endswith(
+        "; an increase of 1 percentage point would have been detected"
+    )
 
 
 def test_evidence_gathered_together_is_carried_on_to_full_weight() -> None:

@@ -658,7 +658,7 @@ def test_a_shift_tells_of_its_waits_where_it_is_followed(monkeypatch: pytest.Mon
     session, _ = under_sky()
     follow_shift(shift_traffic(session, fact()), session)
     assert isinstance(shown[0], Progress)
-    assert "the last wait took" in shown[0].line.value
+    assert "the last one took" in shown[0].line.value
 
 
 def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -707,10 +707,10 @@ def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_wait_says_what_for_since_when_and_until_when() -> None:
     progress = Progress()
-    assert "each wait is told here" in progress.line.value
+    assert "long waits are shown here" in progress.line.value
     progress.tell("service serviceB", 12, 600)
     assert re.search(
-        r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value
+        r"waiting for service serviceB: 12 s so far, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value
     )
     progress.tell("", 14, 600)
     assert "took 14 s" in progress.line.value
@@ -722,4 +722,4 @@ def test_a_session_tells_of_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_at("routed")
     show_progress(session)
     step(session, "04")
-    assert "the last wait took" in shown[0].line.value
+    assert "the last one took" in shown[0].line.value

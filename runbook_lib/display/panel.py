@@ -435,7 +435,7 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
 class Progress:
     """A line that says what is waited for, since when, and until when at most, in UTC as the pictures are."""
 
-    WORDS = "each wait is told here while it lasts: what for, since when, until when at most"
+    WORDS = "long waits are shown here: what for, since when, and until when"
 
     def __init__(self) -> None:
         self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
@@ -444,9 +444,9 @@ class Progress:
         """Show one look of a wait."""
         now = datetime.now(UTC)
         since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
-        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC at most"
-        words = f"waiting for {what}: {passed:.0f} s by now, {span}"
-        done = f"nothing is waited for; the last wait took {passed:.0f} s"
+        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
+        words = f"waiting for {what}: {passed:.0f} s so far, {span}"
+        done = f"no wait now; the last one took {passed:.0f} s"
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
+from runbook_lib.errors import PlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Inverse, Plan, Reading
@@ -151,6 +152,21 @@ class Split:
             return ""
         return f"the weights do not sum to 100 but to {total}, so nobody meant percents: {self.as_written}"
 
+    def moved_back(self, stable: str, canary: str, most: int) -> dict[str, int]:
+        """Return the weights of a rollback: stable has all that the canary had, others keep theirs.
+
+        No weight may be above `most`. Empty where the canary has none.
+        """
+        written = self.written
+        nothing_to_move = not written.get(canary) and any(written.values())
+        if nothing_to_move:
+            return {}
+        both = written.get(stable, 0) + written.get(canary, 0)
+        moved = {**written, stable: both, canary: 0}
+        if not moved.keys() - {stable, canary}:
+            return {stable: 100, canary: 0}
+        return shares(moved) if max(moved.values()) > most else moved
+
     @property
     def as_written(self) -> str:
         """The weights as they are written, with the shares they come to."""
@@ -182,6 +198,14 @@ def shares(weights: Mapping[str, int]) -> dict[str, int]:
     largest = max(whole, key=lambda name: whole[name])
     whole[largest] += 100 - sum(whole.values())
     return whole
+
+
+def require_percents(weights: Mapping[str, int], most: int) -> None:
+    """Raise PlanError where weights are not 1 to `most` whole percents that sum to 100."""
+    whole = all(type(weight) is int and 0 <= weight <= 100 for weight in weights.values())
+    few = 1 <= len(weights) <= most
+    if not (whole and few and sum(weights.values()) == 100):
+        raise PlanError(f"weights: expected 1 to {most} whole percents that sum to 100; found {dict(weights)}")
 
 
 # --- what must hold -------------------------------------------------------------------
@@ -362,6 +386,10 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """The numbers of the notebooks that have something to change: a run leaves out the others, but 00."""
+
+    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
@@ -387,7 +415,10 @@ class Engine(Protocol):
         """Return the weights that a state of it gives: undo and history compare recorded ones."""
 
     def all_on(self, p: Parameters, change: Change, service: str) -> Change:
-        """Return a change that makes it anew, with all traffic on one service: undo never raises."""
+        """Return a change that makes it anew, with all traffic on one service: undo never raises.
+
+        Raises PlanError where the runbook did not make it.
+        """
 
     def read_split(self, session: Reads) -> Split:
         """Read how the traffic is divided, and who has been retired."""
@@ -425,10 +456,10 @@ class Engine(Protocol):
 
     # What is counted
 
-    def series(self, p: Parameters, split: Split | None = None) -> SeriesOf:
+    def series(self, p: Parameters, split: Split) -> SeriesOf:
         """Return what counts requests, errors and slow requests of stable and canary.
 
-        `split` has the names that exist only live; None where the parameters have them all.
+        `split` has the names that exist only live.
         """
 
     def idle(self, look: Look) -> Idle:

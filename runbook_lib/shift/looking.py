@@ -15,6 +15,7 @@ from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.plan import Evidence
+from runbook_lib.printable import counted
 from runbook_lib.rollback import read_signature
 from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
@@ -119,7 +120,7 @@ class Looking:
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
         least = max(wanted, self.stable_at_first())
-        found = f"{stable} runs {running} of {least} task(s)"
+        found = f"{stable} runs {running} of {counted(least, 'task')}"
         hint = "it must be able to take everything back, until 06"
         return Evidence("a way back", 0 < least <= running, found, hint)
 

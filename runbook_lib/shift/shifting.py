@@ -34,6 +34,7 @@ from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge, settings_of
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.printable import counted
 from runbook_lib.rollback import roll_back
 from runbook_lib.runs.approvals import (
     approval_of,
@@ -78,7 +79,7 @@ from runbook_lib.shift.steps import (
 from runbook_lib.survey import Survey, survey
 from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.verdict import Sample
-from runbook_lib.wording import counted, divided
+from runbook_lib.wording import divided
 
 __all__ = [
     "go_back",
@@ -102,7 +103,7 @@ BEFORE_STEP = (
     ReadBackError,
     RecordError,
 )
-FIX = "mend the canary, then run 05 again: it starts at the first step"
+FIX = "fix the canary, then run 05 again: it starts at the first step"
 T = TypeVar("T")
 
 
@@ -353,9 +354,9 @@ class _Shift:
             )  # one that was killed while the file still asked for it
         kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
-        words = "the way back was written once at weight 0"
+        words = "the rollback was written once at weight 0"
         if kept:
-            words += f"; {stable} keeps at least {running} task(s)"
+            words += f"; {stable} keeps at least {counted(running, 'task')}"
         rehearsed = Decision("rehearsed", 0, none, words, tasks={stable: running})
         yield self._told(rehearsed)
 
@@ -598,7 +599,7 @@ class _Shift:
         words = rolling_back.wait_until_settled(self._time(), self._read_counts)
         counts = self.watch.counts
         errors = counts.total("errors")
-        words += f", {errors.canary_errors} request(s) harmed"
+        words += f", {counted(errors.canary_errors, 'request')} failed"
         if limit := self.shift.verdict.slow_millis:
             slow = counts.total("slow").canary_errors
             words += f", {slow} slower than {limit} ms"

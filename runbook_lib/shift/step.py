@@ -21,6 +21,7 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge, judge_by
 from runbook_lib.parameters.model import Parameters, VerdictRule
 from runbook_lib.plan import Evidence
+from runbook_lib.printable import counted
 from runbook_lib.shift.counts import LATE_PERIODS, Counts, Span, start_counting
 from runbook_lib.verdict import Judgement
 from runbook_lib.verdict.share import Seen, in_effect_from, seen_in, strayed
@@ -358,10 +359,13 @@ def _tasks_are_gone(watch: Watch, look: Look, rule: Rule) -> Move | None:
     if not tasks.canary:
         return RollBack("canary_tasks", f"{canary} has no running task")
     if watch.stable_short >= SHORT_LOOKS:
-        found = f"{stable} runs {tasks.stable} of the {tasks.stable_at_first} task(s)"
+        had = counted(tasks.stable_at_first, "task")
+        found = f"{stable} runs {tasks.stable} of the {had}"
         return Hold("stable_tasks", f"{found} it had: too few to go back to")
     if watch.canary_short >= SHORT_LOOKS:
-        found = f"{canary} runs {tasks.canary} of {tasks.canary_wanted} task(s)"
+        found = (
+            f"{canary} runs {tasks.canary} of {counted(tasks.canary_wanted, 'task')}"
+        )
         return RollBack("canary_tasks", f"{found}, {tasks.canary_unhealthy} unhealthy")
     return None
 
@@ -409,7 +413,7 @@ def _not_confirmed(watch: Watch, look: Look, rule: Rule) -> Move | None:
     if first is not None:
         since = intervals[first].start
         shown = _share_since(watch, since)
-        words = f"{watch.step} % is real: the canary answers {shown.words}"
+        words = f"{watch.step} % is in effect: the canary answers {shown.words}"
         return InEffect(since, words)
     if look.at > watch.confirm_until:
         return Hold("unproved", _why_not_confirmed(watch, rule))

@@ -546,7 +546,10 @@ def _verdict_on(seen: Tally, bake_over: bool, counted: str) -> Verdict:
     tests, needed = _tests(seen), _needed(seen)
     failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(seen.rule.alpha)]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
-    missing, would_show = _missing(seen, needed, bake_over), f"{_points(seen.to_show)} more would have shown"
+    missing, would_show = (
+        _missing(seen, needed, bake_over),
+        f"an increase of {_points(seen.to_show)} would have been detected",
+    )
     outcome: Outcome = "FAIL" if failed else "INCONCLUSIVE" if missing else "PASS"
     n1, y, n2, x = seen.counts
     return Verdict(
@@ -576,9 +579,9 @@ def _missing(seen: Tally, needed: int | None, bake_over: bool) -> str:
     if seen.stable.silent and not (seen.is_alone or seen.handover.happened):
         return f"no request to stable was seen in the {_newest(seen.stable.gap)}, and the canary did not take them over"
     if needed is None:
-        return f"at these rates no number of requests would show {to_show} more"
+        return f"at these rates no number of requests would detect an increase of {to_show}"
     if needed:
-        return f"{needed:,} more canary requests needed before {to_show} more would have shown"
+        return f"{needed:,} more canary requests needed to detect an increase of {to_show}"
     return "" if bake_over else "the bake is not over"
 
 
@@ -603,7 +606,7 @@ def _percent(rate: float) -> str:
 
 def _points(increase: float) -> str:
     points = f"{100 * increase:.3g}"
-    return f"{points} point" if points == "1" else f"{points} points"
+    return f"{points} percentage point" if points == "1" else f"{points} percentage points"
 
 
 def _odds(log_evidence: float) -> str:

@@ -15,13 +15,14 @@ from runbook_lib.aws.naming import fitting, tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.changes import create, delete, reading, update
 from runbook_lib.engines.appmesh.spec import Resource, targets, targets_in, variant_of
-from runbook_lib.engines.protocol import Split, shares
+from runbook_lib.engines.protocol import Split, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, merged
 
 MOST_NAME = 255  # characters of a name in App Mesh
 MOST_TARGETS = 10  # of a route
+MOST_WEIGHT = 100  # of a target
 MOST_VALUE = 256  # characters of a tag
 RETIRED = "runbook:retired"
 ROLLED_BACK = "runbook:rolled-back"
@@ -95,7 +96,7 @@ def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = Fals
     100, or one would lose its traffic that they do not name.
     """
     _there(split)
-    _require_percents(weights)
+    require_percents(weights, MOST_TARGETS)
     left_out = sorted(split.written.keys() - weights.keys() - split.retired)
     if left_out:
         raise PlanError(
@@ -105,13 +106,6 @@ def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = Fals
     if dict(weights) == split.written and not rewrite:
         return Plan("05_shift_traffic")
     return Plan("05_shift_traffic", (_shifted(split, weights),))
-
-
-def _require_percents(weights: Mapping[str, int]) -> None:
-    whole = all(type(weight) is int and 0 <= weight <= 100 for weight in weights.values())
-    few = 1 <= len(weights) <= MOST_TARGETS
-    if not (whole and few and sum(weights.values()) == 100):
-        raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
 
 
 def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
@@ -128,17 +122,8 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
     Without changes where the canary has none.
     """
     _there(split)
-    written = split.written
-    nothing_to_move = not written.get(canary) and any(written.values())
-    if nothing_to_move:
-        return Plan("rollback")
-    both = written.get(stable, 0) + written.get(canary, 0)
-    moved = {**written, stable: both, canary: 0}
-    if not moved.keys() - {stable, canary}:
-        moved = {stable: 100, canary: 0}
-    elif max(moved.values()) > 100:  # no weight may be more
-        moved = shares(moved)
-    return Plan("rollback", (_shifted(split, moved),))
+    moved = split.moved_back(stable, canary, MOST_WEIGHT)
+    return Plan("rollback", (_shifted(split, moved),) if moved else ())
 
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
