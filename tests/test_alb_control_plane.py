@@ -198,5 +198,5 @@ def test_a_rule_of_somebody_elses_with_that_header_is_left_alone() -> None:
     )
     end_trial(front.session)
     assert "1" in rules(front)
-    with pytest.raises(CallError, match="PriorityInUse(?s:.*)say shift.trial: null"):
+    with pytest.raises(CallError, match=r"PriorityInUse(?s:.*)say shift\.trial: null"):
         begin_trial(front)
