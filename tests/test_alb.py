@@ -20,6 +20,7 @@ from runbook_lib import (
     plan_undo,
     require_checks,
 )
+from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.session import Session
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.engines.alb import engine as alb
@@ -29,6 +30,7 @@ from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackEr
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Evidence, Wait
 from runbook_lib.rollback import roll_back
+from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
 STABLE = {"web": 100, "web-v2": 0}
@@ -196,6 +198,52 @@ def test_a_group_that_left_the_rule_is_still_counted() -> None:
 def test_a_group_that_is_gone_has_no_series() -> None:
     opened = open_alb(Elb([forward(web_v2=100)], groups=["web-v2"]))
     assert opened.look().series["web"]["requests"] == ()
+
+
+# --- what is counted ------------------------------------------------------------------
+
+COUNTED = {("RequestCount", "web"): 900, ("RequestCount", "web-v2"): 100}
+
+
+def test_errors_are_those_of_targets_and_of_connections_together() -> None:
+    opened = open_alb(traffic=True)
+    failed = {("HTTPCode_Target_5XX_Count", "web-v2"): 7, ("TargetConnectionErrorCount", "web-v2"): 5}
+    opened.metrics.counts = {**COUNTED, **failed}
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.errors == Sample(900, 0, 100, 12)
+
+
+def test_more_failed_connections_than_requests_are_every_request() -> None:
+    opened = open_alb(traffic=True)
+    opened.metrics.counts = {**COUNTED, ("TargetConnectionErrorCount", "web-v2"): 400}
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.errors == Sample(900, 0, 100, 100)
+
+
+def test_slowness_is_asked_for_in_seconds() -> None:
+    opened = open_alb(traffic=True, shift={**FILE["shift"], "verdict": {"slow_millis": 250}})
+    opened.metrics.counts = {**COUNTED, ("TargetResponseTime", "web-v2"): 40}
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.slow == Sample(900, 0, 100, 40)
+    asked = {each["Stat"] for each in opened.metrics.asked if each["Metric"]["MetricName"] == "TargetResponseTime"}
+    assert asked == {"TC(0.25:)"}
+
+
+@pytest.mark.parametrize(("stable", "canary", "holds"), [(0, 100, True), (1, 100, False), (0, 0, False)])
+def test_stable_is_idle_once_only_the_canary_is_counted(stable: int, canary: int, holds: bool) -> None:
+    opened = open_alb(Elb([forward(web=0, web_v2=100)]), traffic=True)
+    opened.metrics.counts = {("RequestCount", "web"): stable, ("RequestCount", "web-v2"): canary}
+    assert found_of(evidence_for_retirement(opened.look()), "stable is idle").holds is holds
+
+
+def test_errors_of_grpc_need_an_alarm() -> None:
+    assert load(protocol="grpc").protocol == "grpc"
+    opened = open_alb(Elb([forward(web=100, web_v2=0)], version="GRPC"), protocol="grpc")
+    with pytest.raises(GateError, match="errors are counted: gRPC failures travel in trailers of HTTP 200"):
+        shift(opened, 25)
 
 
 # --- one write, and all else kept -----------------------------------------------------
