@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision, Phase, write_down
+from runbook_lib.decision import Decision, write_down
 from runbook_lib.errors import (
     CallError,
     CredentialsError,
@@ -31,7 +31,7 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.gates import evidence_for_shift
-from runbook_lib.judging import error_judge, settings_of
+from runbook_lib.judging import error_judge
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.rollback import roll_back
@@ -69,9 +69,9 @@ from runbook_lib.shift.steps import (
     steps_left,
     when_written,
 )
+from runbook_lib.shift.telling import counts_line, judgement_line, seen_at, settled
 from runbook_lib.survey import Survey, survey
 from runbook_lib.trial import end_trial, try_canary
-from runbook_lib.verdict import Sample
 from runbook_lib.wording import counted, divided
 
 __all__ = [
@@ -323,9 +323,8 @@ class _Shift:
         if self.shift.trial:
             yield self._told(Decision("tried", 0, none, try_canary(self.session)))
         else:
-            end_trial(
-                self.session
-            )  # one that was killed while the file still asked for it
+            # One that was killed while the file still asked for it.
+            end_trial(self.session)
         kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
         words = "the way back was written once at weight 0"
@@ -383,9 +382,7 @@ class _Shift:
             if evidence:
                 require_steps_passable(self.found, step)
             apply(self.session, clear(plan, *evidence))
-        except (
-            BEFORE_STEP
-        ) as error:  # whatever was written before this step is no refusal any more
+        except BEFORE_STEP as error:
             raise self._before_step(error) from None
         return None
 
@@ -412,7 +409,8 @@ class _Shift:
             self.watch = follow(self.watch, move, look)
             self.untold = True
             self._record_counts()
-            yield from self._carry_out(move, self._decision())
+            seen = seen_at(self.watch, self.rule, self._time())
+            yield from self._carry_out(move, seen)
             if isinstance(move, Pass):
                 return
             self._wait_for_next_interval()
@@ -555,30 +553,11 @@ class _Shift:
             weights=self.shift.weights_at(0),
         )
         yield self._told(replace(failed, phase="rolled back", words=told))
-        settled = self._told(self._settled(failed, rolling_back))
-        yield settled
-        words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
-        raise RolledBack(words, hint=FIX, reason=move.word)
-
-    def _settled(self, failed: Decision, rolling_back: RollingBack) -> Decision:
-        """Wait until traffic shows the rollback, and count the requests harmed."""
         words = rolling_back.wait_until_settled(self._time(), self._read_counts)
-        counts = self.watch.counts
-        errors = counts.total("errors")
-        words += f", {errors.canary_errors} request(s) harmed"
-        if limit := self.shift.verdict.slow_millis:
-            slow = counts.total("slow").canary_errors
-            words += f", {slow} slower than {limit} ms"
-        return replace(
-            failed,
-            phase="settled",
-            words=words,
-            share=None,
-            band=None,
-            requests=self._requests(errors),
-            errors=self._errors(errors),
-            seen=counts.picture,
-        )
+        last = self._told(settled(failed, words, self.watch.counts, self.rule))
+        yield last
+        words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"
+        raise RolledBack(words, hint=FIX, reason=move.word)
 
     def _read_counts(self) -> Counts:
         """Read what was counted by now."""
@@ -610,35 +589,6 @@ class _Shift:
 
     # What is told, and written down.
 
-    def _decision(self) -> Decision:
-        """Return what the newest look saw, as it is told."""
-        watch, seen = self.watch, self.watch.seen
-        assert watch.judgement is not None
-        errors, slow = watch.counts.of_step(watch.span)
-        phase: Phase = "watching"
-        return Decision(
-            phase,
-            watch.step,
-            self.shift.weights_at(watch.step),
-            watch.judgement.reason,
-            requests=self._requests(errors),
-            errors=self._errors(errors),
-            slow=self._errors(slow) if self.shift.verdict.slow_millis else {},
-            share=seen.share,
-            band=seen.band,
-            verdict=watch.judgement.outcome,
-            at=self._time(),
-            seen=watch.counts.picture,
-        )
-
-    def _requests(self, sample: Sample) -> dict[str, int]:
-        stable, canary = self.shift.stable, self.shift.canary
-        return {stable: sample.stable_requests, canary: sample.canary_requests}
-
-    def _errors(self, sample: Sample) -> dict[str, int]:
-        stable, canary = self.shift.stable, self.shift.canary
-        return {stable: sample.stable_errors, canary: sample.canary_errors}
-
     def _told(self, decision: Decision) -> Decision:
         """Write a decision down, and return it."""
         told = write_down(self.session, replace(decision, at=self._time()))
@@ -651,36 +601,16 @@ class _Shift:
             return
         self.untold = False
         cause = "verdict" if word == "inconclusive" else word
-        line = self._judgement()
-        self.session.note(lambda run: run.write("judged", **line, cause=cause))
+        line = judgement_line(self.watch, self.rule, cause)
+        self.session.note(lambda run: run.write("judged", **line))
 
     def _record_counts(self) -> None:
-        """Write down older counts of a long bake: a judgement then holds the rest."""
+        """Write down the settled counts of a long bake, many at once."""
         counts = self.watch.counts
         if counts.fills_a_line:
-            line = {"after": counts.recorded, "samples": counts.unrecorded_samples}
+            line = counts_line(counts)
             self.session.note(lambda run: run.write("counted", **line))
             self.watch = replace(self.watch, counts=counts.written_down())
-
-    def _judgement(self) -> dict[str, Any]:
-        """Return the newest judgement with all that it takes to make it again."""
-        watch, counts = self.watch, self.watch.counts
-        assert watch.judgement is not None
-        settings = settings_of(
-            self.rule.verdict,
-            bake_over=watch.bake_over,
-            alone=watch.alone,
-            judge=self.rule.judge,
-        )
-        line: dict[str, Any] = {
-            "samples": counts.newest_samples,
-            "settings": settings,
-            "outcome": watch.judgement.outcome,
-            "reason": watch.judgement.reason,
-        }
-        if counts.recorded:  # the intervals before them have lines of their own
-            line["after"] = counts.recorded
-        return line
 
     def _began(self) -> float | None:
         """Return when this attempt wrote its first step, as the record has it."""
