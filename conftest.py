@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.loaders
+import botocore.useragent
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -89,8 +90,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
     os.environ.update(private_environment(world))
-    # Each boto3 session reads its data files anew, which takes longer than most tests.
+    # Each boto3 session reads its data files anew, which takes longer than most tests; and each call cleans the words
+    # of its User-Agent twice.
     botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
+    clean = botocore.useragent.sanitize_user_agent_string_component
+    botocore.useragent.sanitize_user_agent_string_component = functools.lru_cache(clean)
     if not config.getoption("--nbval", default=False):
         os.environ["RUNBOOK_LOCAL"] = "control-plane"  # tasks without processes; tests of traffic ask for their own
 

@@ -16,6 +16,7 @@ from runbook_lib.engines.protocol import Check
 from runbook_lib.errors import GateError
 from runbook_lib.judging import error_judge
 from runbook_lib.opening import ignored
+from runbook_lib.printable import counted
 from runbook_lib.survey import Survey
 
 __all__ = ["Check", "check_environment", "require_checks"]
@@ -113,7 +114,7 @@ def _services(found: Survey) -> Iterator[Check]:
 def _count(where: str, running: Running) -> Check:
     state = running.state or {}
     wanted, there = state["desiredCount"], state["runningCount"]
-    words = f"runs {there} of {wanted} task(s) of {running.arn.rsplit('/', 1)[-1] or 'no task definition'}"
+    words = f"runs {there} of {counted(wanted, 'task')} of {running.arn.rsplit('/', 1)[-1] or 'no task definition'}"
     if 0 < wanted <= there:
         return Check("PASS", where, words)
     return Check("WARN", where, words, "wait for its tasks before 04")
@@ -132,6 +133,8 @@ def _room(where: str, running: Running) -> Iterator[Check]:
     settings = state["settings"].get("deploymentConfiguration") or {}
     wanted, most = state["desiredCount"], settings.get("maximumPercent", 200)
     if wanted and wanted * most // 100 <= wanted and settings.get("minimumHealthyPercent", 100) >= 100:
-        yield Check("FAIL", where, f"no room to roll: {wanted} task(s), at most {most} %", "raise maximumPercent")
+        yield Check(
+            "FAIL", where, f"no room to roll: {counted(wanted, 'task')}, at most {most} %", "raise maximumPercent"
+        )
     if not (settings.get("deploymentCircuitBreaker") or {}).get("enable"):
         yield Check("WARN", where, "no deployment circuit breaker", "enable it with rollback")

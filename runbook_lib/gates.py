@@ -16,6 +16,7 @@ from runbook_lib.aws.series import Series
 from runbook_lib.engines.protocol import Before, Gate, Idle
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Plan
+from runbook_lib.printable import counted
 from runbook_lib.runs.history import doubt
 from runbook_lib.survey import Survey, survey
 
@@ -163,7 +164,7 @@ def _runs(found: Survey, service: str, name: str) -> Evidence:
 
 
 def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
-    words = f"{service} runs {running} of {wanted} task(s)"
+    words = f"{service} runs {running} of {counted(wanted, 'task')}"
     return Evidence(name, 0 < wanted <= running, words, "wait for its tasks, or look at the service's events")
 
 
@@ -207,7 +208,7 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
     That this is no mere lack of metrics is shown by a witness, the canary's requests, which
     are counted in the same window and in the same way.
     """
-    session, p, name = found.session, found.parameters, "stable is quiet"
+    session, p, name = found.session, found.parameters, "stable is idle"
     stable, canary = p.shift.stable, p.shift.canary
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
@@ -221,7 +222,8 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
         return _claim(found, name, False, words, idle.uncounted_hint)
     if idle.blind:
         return _claim(found, name, False, idle.blind, idle.blind_hint)
-    words = f"{requests or 'no'} request(s) in the last {seconds} s, while {canary}'s are counted"
+    came = counted(requests, "request") if requests else "no request"
+    words = f"{came} in the last {seconds} s, while {canary}'s are counted"
     return _claim(found, name, requests == 0, words, idle.called_hint)
 
 
@@ -231,7 +233,7 @@ def _awaited_silence(found: Survey, idle: Idle, seconds: int, *, waits: bool) ->
     stable = p.shift.stable
     most = seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
     still_carries = bool(found.split.weights.get(stable, 0))  # then waiting cannot help
-    for _ in session.looks(f"{stable} to be quiet for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
+    for _ in session.looks(f"{stable} to be idle for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
         requests, witnessed = _recent(found, idle.stable, seconds), _recent(found, idle.witness, seconds)
         silent = witnessed and not requests
         if silent or still_carries or not session.applies or not waits:
@@ -273,6 +275,7 @@ def _can_carry_all(found: Survey) -> Evidence:
     counts = ecs.read_counts(found.session, (stable, canary))
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
-    words += f"{stable} runs {running} task(s), {canary} {counts[canary][1]}"
-    hint = f"let {stable} run {needed} task(s) at least, or roll back first: `runbook rollback {found.session.named}`"
+    words += f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"
+    hint = f"let {stable} run {counted(needed, 'task')} at least"
+    hint += f", or roll back first: `runbook rollback {found.session.named}`"
     return Evidence(name, running >= needed or p.removal.callers_may_fail, words, hint)

@@ -20,7 +20,7 @@ from runbook_lib.aws.identity import ignored_settings
 from runbook_lib.aws.session import Connection, Session
 from runbook_lib.errors import CredentialsError, ParametersError, Refused, RunbookError, TargetError
 from runbook_lib.parameters import Parameters
-from runbook_lib.printable import visible
+from runbook_lib.printable import counted, visible
 from runbook_lib.redaction import scrubbed
 
 __all__ = ["ignored", "open_session", "world_of"]
@@ -129,7 +129,9 @@ def _show_errors(session: Session) -> None:
         if not isinstance(error, RunbookError):
             lines = [scrubbed(line) for line in shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset)]
         elif isinstance(error, Refused) and session.written:
-            lines.append(f"No refusal any more: this notebook had made {session.written} write call(s) by then.")
+            lines.append(
+                f"No refusal any more: this notebook had made {counted(session.written, 'write call')} by then."
+            )
         shell._showtraceback(kind, error, lines)
         if isinstance(error, RunbookError):
             session.ended(error)

@@ -14,7 +14,10 @@ from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import CallError, GateError, Held
-from runbook_lib.forecast import (
+from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
+from runbook_lib.parameters import Parameters
+from runbook_lib.survey import Survey
+from runbook_lib.verdict.forecast import (
     Forecast,
     Harm,
     Load,
@@ -24,9 +27,6 @@ from runbook_lib.forecast import (
     gentler_step,
     require_passable,
 )
-from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
-from runbook_lib.parameters import Parameters
-from runbook_lib.survey import Survey
 
 __all__ = [
     "Outlook",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
-__all__ = ["escaped", "one_line", "visible"]
+__all__ = ["counted", "escaped", "one_line", "visible"]
 
 KEPT = "\n\t"
 
@@ -17,6 +17,11 @@ KEPT = "\n\t"
 def visible(text: str) -> str:
     r"""Return text whose control characters and invisible marks are spelled out: `\x1b`, `\u202e`."""
     return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing: `1 change`, `2 changes`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def one_line(text: str) -> str:

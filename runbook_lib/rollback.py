@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -31,7 +32,9 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.plan import Plan, as_command, clear
+from runbook_lib.printable import counted
 from runbook_lib.survey import Survey, survey
+from runbook_lib.watching import is_watched, unwatched_at
 
 __all__ = ["Back", "patiently", "read_signature", "roll_back"]
 
@@ -57,12 +60,18 @@ class Back:
 def roll_back(session: Session, told: Callable[[str], None], *, force: bool = False) -> Back:
     """Give stable all that the canary has, in one write that is told as an `aws` command before it is made.
 
+    Where nobody watched the canary, that is told first.
+
     Raises PrerequisiteError where nothing divides the traffic, GateError where nobody would answer it (unless
     by `force`), RollbackError where it could not be written.
     """
     split, plan = patiently(lambda: _planned(session), told, session.sleep, session.clock)
     if not plan.changes or not session.applies:
         return Back(split.weights)
+    former = split.weights.get(session.parameters.shift.canary, 0)
+    with suppress(RunbookError, OSError):  # a word about it, which is no reason not to roll back
+        if words := unwatched_at(session, former):
+            told(words)
     if not force:
         _require_somebody(session)
     own = session.run is None
@@ -70,11 +79,12 @@ def roll_back(session: Session, told: Callable[[str], None], *, force: bool = Fa
     now = _write(session, plan, told)
     who = f"rolled back by {session.identity.arn} on {socket.gethostname()}, " if own else ""
     words = f"by hand: {who}back to 0 % in one write"
-    former = split.weights.get(session.parameters.shift.canary, 0)
     decision = write_down(session, Decision("rolled back", former, now, words, at=session.now()))
     notes = tuple(_kept(_after(session)))
     if own:
         session.note(lambda run: _close(run, session, words))
+    elif not is_watched(session):  # whoever watches ends the run, and says how
+        session.finish("rolled_back")
     return Back(now, decision, notes)
 
 
@@ -142,7 +152,7 @@ def _require_somebody(session: Session) -> None:
     if retired:
         words, hint = f"{stable} is retired", f"runbook undo {p.environment} --notebook 06 brings it back"
     else:
-        words, hint = f"{stable} runs 0 of {wanted} task(s)", f"let ECS start some of {stable} first"
+        words, hint = f"{stable} runs 0 of {counted(wanted, 'task')}", f"let ECS start some of {stable} first"
     raise GateError(
         f"rollback: {words}: nobody would answer; nothing was written",
         hint=f"{hint}; or `runbook rollback {session.named} --force` to write it all the same",

@@ -143,18 +143,18 @@ class Survey:
         needs = (
             "stable carries nothing",
             "canary proven",
-            "stable is quiet",
+            "stable is idle",
             "nothing else refers to it",
             "canary carries all",
             *self._gate_names("retirement"),
         )
-        return replace(self.engine.plan_retirement(self), needs=needs)
+        return replace(self.engine.plan_retirement(self), needs=needs, ends=True)
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
         """Plan the end of everything the runbook made; also name what stays, and why."""
         plan, kept = self.engine.plan_removal(self)
         needs = (*self._gate_names("removal"), "stable can carry all", *plan.needs)
-        return replace(plan, needs=needs), kept
+        return replace(plan, needs=needs, ends=True), kept
 
     def _gate_names(self, before: Before) -> tuple[str, ...]:
         return tuple(gate.name for gate in self.engine.gates(self, before))

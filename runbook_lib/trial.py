@@ -65,7 +65,7 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
     if bad:
         raise Held(
             f"trial: {len(bad)} of {len(answers)} test requests failed: {', '.join(sorted(set(bad)))}",
-            hint="users have not seen the canary; mend it, then run 05 again",
+            hint="users have not seen the canary; fix it, then run 05 again",
             reason="trial",
         )
     return f"{len(answers)} of {len(answers)} test requests were answered well by {p.shift.canary}"

@@ -12,19 +12,35 @@ from typing import Any
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
-from runbook_lib.runs.history import read_attempt
+from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.survey import Survey
 
-__all__ = ["unwatched"]
+__all__ = ["is_watched", "unwatched", "unwatched_at"]
 
 
 def unwatched(found: Survey) -> str:
     """Return in words that a canary has traffic and nobody watches it, since when; "" where that is not so."""
-    session, shift = found.session, found.parameters.shift
-    weight = found.canary_weight
-    if not (weight and session.connection.carries_traffic) or found.retired or _is_watched(session):
+    session, weight = found.session, found.canary_weight
+    if not _stands_alone(session, weight) or found.retired:
         return ""
-    journal = _attempt(session)
+    return _words(session, weight, _attempt(session))
+
+
+def unwatched_at(session: Session, weight: int) -> str:
+    """Return the same of a weight that was just read, by this machine's record alone: no call is made for it."""
+    if not _stands_alone(session, weight):
+        return ""
+    journal = _attempt(session, ended=True)
+    over = bool(journal) and journal[-1]["phase"] in ENDED
+    return _words(session, weight, () if over else journal)
+
+
+def _stands_alone(session: Session, weight: int) -> bool:
+    return weight > 0 and session.connection.carries_traffic and not is_watched(session)
+
+
+def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) -> str:
+    shift = session.parameters.shift
     if weight == shift.steps[-1] and _passed(journal, weight):
         return ""
     since = f"since {datetime.fromtimestamp(journal[-1]['at'], UTC):%Y-%m-%d %H:%M:%S} UTC" if journal else ""
@@ -32,7 +48,8 @@ def unwatched(found: Survey) -> str:
     return f"{shift.canary} has {weight} % of the traffic and nobody watches it, {when}"
 
 
-def _is_watched(session: Session) -> bool:
+def is_watched(session: Session) -> bool:
+    """Say whether a run is at work at the session's place, on this machine."""
     p = session.parameters
     try:
         run = record.latest(p.environment, p.records, session.place)
@@ -41,9 +58,9 @@ def _is_watched(session: Session) -> bool:
         return False
 
 
-def _attempt(session: Session) -> Sequence[Mapping[str, Any]]:
+def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, Any]]:
     try:
-        return read_attempt(session)
+        return read_attempt(session, ended=ended)
     except RecordError:
         return ()
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runbook_lib.forecast import Harm
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
+from runbook_lib.verdict.forecast import Harm
 
-__all__ = ["counted", "divided", "fields_of", "harm_words", "lines_of", "said_of", "staged", "text_of", "title_of"]
+__all__ = ["divided", "fields_of", "harm_words", "lines_of", "said_of", "staged", "text_of", "title_of"]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
@@ -135,7 +135,7 @@ def said_of(state: Any) -> dict[str, Any]:
 def harm_words(harm: Harm, gentler: Harm | None = None) -> str:
     """Return what a bad canary costs until its verdict, and what a smaller first step would cost."""
     if harm.failed_requests is None or harm.seconds is None:
-        return "no time would show it"
+        return "never detected"
     words = f"about {_about(harm.failed_requests)} failed requests until the verdict, after {harm.seconds:,.0f} s"
     if gentler is None or gentler.failed_requests is None:
         return words
@@ -145,11 +145,6 @@ def harm_words(harm: Harm, gentler: Harm | None = None) -> str:
 def _about(number: int) -> str:
     """Return a forecast to two digits."""
     return f"{int(float(f'{number:.2g}')):,}"
-
-
-def counted(number: int, thing: str) -> str:
-    """Return how many there are of a thing: `1 change`, `2 changes`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def staged(name: str, stage: str, what: str) -> str:

@@ -15,21 +15,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from runbook_lib.local import control_plane
+from runbook_lib.local.serving import server_of
 
 REGION = "us-west-2"
 _ACCOUNTS = itertools.count(100_000_000_000)
-
-
-class QuietHandler(WSGIRequestHandler):
-    """Keeps connections open and says nothing."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        """Do not print a line for each request."""
 
 
 @dataclass
@@ -71,8 +62,7 @@ class Aws:
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
     """Serve the control plane on a free port of 127.0.0.1 and return its address."""
-    server = make_server("127.0.0.1", 0, control_plane.application(), threaded=True, request_handler=QuietHandler)
-    server.daemon_threads = True
+    server = server_of(control_plane.application())
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.port}"

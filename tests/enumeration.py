@@ -232,7 +232,7 @@ class Jobs:
         try:
             claim.symlink_to(f"of {owner}")  # a link is there with what it says, or not at all
         except FileExistsError:
-            return os.readlink(claim).removeprefix("of ")
+            return str(claim.readlink()).removeprefix("of ")
         return None
 
     def report(self, **result: Any) -> None:

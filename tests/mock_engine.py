@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,7 +137,7 @@ class MockEngine:
     least_seconds: int = 0
     refers: tuple[str, ...] = ()
     found: tuple[Check, ...] = ()
-    notebooks: Mapping[str, str] = field(default_factory=lambda: {"03": "03_divide", "05": "05_shift_traffic"})
+    steps: tuple[str, ...] = ("03", "05", "06", "90")
     hints: Hints = HINTS
     undoable: Undoable = UNDOABLE
 
@@ -160,11 +160,11 @@ class MockEngine:
     def split_reading(self, p: Parameters) -> Reading:
         return READING
 
-    def weights_of(self, state: Mapping[str, Any] | None) -> dict[str, int]:
+    def weights_of(self, p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
         targets = state["targets"] if state else []
         return shares({target["service"]: target["weight"] for target in targets})
 
-    def all_on(self, change: Change, service: str) -> Change:
+    def all_on(self, p: Parameters, change: Change, service: str) -> Change:
         targets = [
             {**target, "weight": 100 if target["service"] == service else 0} for target in change.wanted["targets"]
         ]
@@ -182,14 +182,12 @@ class MockEngine:
         session.saw(split.written)
         return split
 
-    def plan_split(
-        self, split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
-    ) -> Plan:
+    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
         if split.state is None:
             raise PlanError(f"{split.key}: it is not there", hint=self.hints.not_there)
         if dict(weights) == split.written and not rewrite:
-            return Plan(title)
-        return Plan(title, (self._shifted(split, weights),))
+            return Plan("05_shift_traffic")
+        return Plan("05_shift_traffic", (self._shifted(split, weights),))
 
     def _shifted(self, split: Split, weights: Mapping[str, int]) -> Change:
         before, after = written(split.written), written(weights)
@@ -304,6 +302,12 @@ class MockEngine:
     def references(self, session: Reads, service: str) -> list[str]:
         return ["division shop", *self.refers]
 
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        return {}
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        return ""
+
     def facts(self, look: Look) -> tuple[Facts, ...]:
         return ()
 
@@ -318,7 +322,7 @@ class MockEngine:
             **{f"pool {name}": Box(ANSWERS, (name,), there) for name in services},
             **{f"service {name}": Box(TASKS, (name, "1 of 1 run"), True) for name in services},
         }
-        after = self.weights_of(plan.changes[0].wanted) if plan.changes else look.split.weights
+        after = self.weights_of(p, plan.changes[0].wanted) if plan.changes else look.split.weights
         weights = look.split.weights
         arrows = [Arrow("caller", "name shop"), Arrow("name shop", "division shop")]
         arrows += [Arrow("division shop", f"pool {s}", weights.get(s), after.get(s)) for s in services]

@@ -120,7 +120,7 @@ def test_http2_to_the_application_is_a_warning() -> None:
 
 
 def test_a_running_service_passes() -> None:
-    assert one_of(open_at("plain"), "service serviceB", "PASS").message == "runs 1 of 1 task(s) of taskB:1"
+    assert one_of(open_at("plain"), "service serviceB", "PASS").message == "runs 1 of 1 task of taskB:1"
 
 
 def test_a_service_that_is_not_there_is_a_warning_and_no_failure() -> None:
@@ -138,7 +138,7 @@ def test_a_service_without_tasks_is_a_warning() -> None:
 def test_a_service_that_cannot_roll_fails() -> None:
     settings = {"minimumHealthyPercent": 100, "maximumPercent": 150}
     found = one_of(service(open_at("plain"), deploymentConfiguration=settings), "service serviceB", "FAIL")
-    assert "no room to roll: 1 task(s), at most 150 %" in found.message
+    assert "no room to roll: 1 task, at most 150 %" in found.message
     assert found.hint == "raise maximumPercent"
 
 

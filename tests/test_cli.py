@@ -460,7 +460,7 @@ def test_undo_from_a_fresh_shell_takes_a_whole_run_back_to_plain(finished: Envir
     run = newest("finished")
     code, words = runbook("undo", run.id, "--yes")
     assert code == 0, words
-    assert "change(s) taken back" in words
+    assert "undone" in words
     assert (run.summary() or {})["outcome"] == "rolled_back"
     assert "✓ outcome: rolled_back" in command("verify", run.id).output
     standing = said(command("status", finished.file, "--json"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.local import control_plane
-from runbook_lib.local.control_plane import Task, TaskState
+from runbook_lib.local.control_plane import Standing, Task, TaskState
 from runbook_lib.local.control_plane import ecs as engine
 from runbook_lib.local.troubles import Troubles
 from tests.control_plane_fixtures import (
@@ -60,6 +60,9 @@ class Witness:
 
     def stopped(self, task: Task) -> None:
         self.heard.append(("stopped", task.id))
+
+    def standing(self, task: Task) -> Standing:
+        return Standing()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from runbook_lib import (
 from runbook_lib.aws.series import Counted
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.engines import protocol
+from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.appmesh import engine as appmesh
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Check, Engine, Finding, Gate, Split, Target
@@ -63,9 +65,24 @@ def shift(mocked: Mocked, weight: int) -> list[Any]:
 # --- what an engine is ----------------------------------------------------------------
 
 
-def test_both_engines_have_every_verb() -> None:
-    assert isinstance(MockEngine(), Engine)
-    assert isinstance(appmesh, Engine)
+VERBS = sorted(name for name, verb in vars(Engine).items() if inspect.isfunction(verb) and name[0] != "_")
+ENGINES = {"mock": MockEngine(), "appmesh": appmesh, "alb": alb}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_an_engine_has_every_verb_of_the_protocol(engine: Any) -> None:
+    assert isinstance(engine, Engine)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_a_verb_takes_what_the_protocol_says(engine: Any, verb: str) -> None:
+    asked = list(inspect.signature(getattr(Engine, verb)).parameters)
+    assert list(inspect.signature(getattr(engine, verb)).parameters) == asked[1:]
+
+
+def test_every_verb_says_why_it_is_there() -> None:
+    assert [verb for verb in VERBS if not inspect.getdoc(getattr(Engine, verb))] == []
 
 
 def test_the_engine_handed_in_is_the_one_asked() -> None:
@@ -189,7 +206,7 @@ def test_a_canary_whose_errors_nobody_counts_is_refused() -> None:
 def test_a_canary_that_lacks_tasks_is_refused() -> None:
     mocked = open_mock(PLAIN)
     mocked.ecs.tasks["serviceBv2"] = 1
-    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 1 of 2 task\(s\)"):
+    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 1 of 2 tasks"):
         shift(mocked, 25)
 
 
@@ -210,12 +227,12 @@ def retiring(**more: Any) -> Mocked:
 
 
 def quiet(mocked: Mocked) -> Evidence:
-    return found_of(evidence_for_retirement(mocked.look()), "stable is quiet")
+    return found_of(evidence_for_retirement(mocked.look()), "stable is idle")
 
 
 def test_stable_is_quiet_where_its_witness_alone_is_counted() -> None:
     evidence = quiet(retiring())
-    assert (evidence.holds, evidence.found) == (True, "no request(s) in the last 5 s, while serviceBv2's are counted")
+    assert (evidence.holds, evidence.found) == (True, "no request in the last 5 s, while serviceBv2's are counted")
 
 
 def test_where_nothing_is_counted_silence_shows_nothing() -> None:
@@ -231,7 +248,7 @@ def test_a_stable_that_is_still_called_stays() -> None:
     mocked = retiring()
     mocked.metrics.counts[("Requests", "serviceB")] = 3
     evidence = quiet(mocked)
-    assert (evidence.holds, evidence.found) == (False, "3 request(s) in the last 5 s, while serviceBv2's are counted")
+    assert (evidence.holds, evidence.found) == (False, "3 requests in the last 5 s, while serviceBv2's are counted")
     assert evidence.hint == "find who calls"
 
 
@@ -242,7 +259,7 @@ def test_what_would_not_see_requests_is_no_evidence_of_silence() -> None:
 
 def test_stable_is_silent_for_as_long_as_the_engine_needs() -> None:
     evidence = quiet(retiring(engine=MockEngine(least_seconds=120)))
-    assert evidence.found == "no request(s) in the last 120 s, while serviceBv2's are counted"
+    assert evidence.found == "no request in the last 120 s, while serviceBv2's are counted"
 
 
 @pytest.mark.parametrize(

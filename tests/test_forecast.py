@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_lib.errors import GateError, ParametersError
-from runbook_lib.forecast import (
+from runbook_lib.verdict import Sample, judge
+from runbook_lib.verdict.evidence import requests_to_show
+from runbook_lib.verdict.forecast import (
     forecast,
     forecast_harm,
     forecast_load,
@@ -19,8 +21,6 @@ from runbook_lib.forecast import (
     separable,
     share_band,
 )
-from runbook_lib.stake import requests_to_show
-from runbook_lib.verdict import Sample, judge
 
 # What a bake can show.
 

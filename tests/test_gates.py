@@ -195,7 +195,7 @@ def test_refuses_while_the_canary_does_not_run(number: str, stage: str, request:
     environment = request.getfixturevalue(stage)
     scale(environment, "serviceBv2", 0)
     try:
-        refused(environment, number, r"(?s)GateError: .*serviceBv2 runs 0 of 0 task\(s\)")
+        refused(environment, number, r"(?s)GateError: .*serviceBv2 runs 0 of 0 tasks")
     finally:
         scale(environment, "serviceBv2", 1)
 

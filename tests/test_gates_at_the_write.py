@@ -80,7 +80,7 @@ def test_a_step_is_not_written_while_the_canary_lost_its_task_since() -> None:
     cleared = clear(found.plan_step(25), *evidence_for_shift(found))
     somebody(session, "ecs").update_service(cluster="apps", service="serviceBv2", desiredCount=0)
     settle()
-    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 0 of 0 task\(s\) \(before: serviceBv2 runs 1"):
+    with pytest.raises(GateError, match=r"canary ready: serviceBv2 runs 0 of 0 tasks \(before: serviceBv2 runs 1"):
         apply(session, cleared)
     assert sky.updates == 0
 
@@ -146,7 +146,7 @@ def test_02_refuses_a_hostname_that_nobody_is_registered_under(folder: Path) -> 
     environment = made(folder, "nowhere", "01", "02", "03", "04")
     services = environment.said["services"]
     moved = {**services, "serviceB": {**services["serviceB"], "hostname": "nowhere.apps.local"}}
-    words = r"names of running services: nowhere\.apps\.local has no address, while serviceB runs 1 task\(s\)"
+    words = r"names of running services: nowhere\.apps\.local has no address, while serviceB runs 1 task"
     refused(environment, "02", f"(?s)GateError: .*{words}", services=moved)
     looked = environment.notebook("00", services=moved)
     assert "✗ FAIL  name nowhere.apps.local" in looked.shown
@@ -243,9 +243,9 @@ def test_90_says_that_the_canarys_traffic_goes_back_in_one_go(folder: Path) -> N
     environment.walk("05", shift=environment.shift(25))
     shown = said_of(environment.notebook("90", mode="plan"), "evidence", "stable can carry all")
     moved = "25 % of the traffic goes from serviceBv2 to serviceB in one go"
-    assert shown == f"{moved}; serviceB runs 1 task(s), serviceBv2 1"
+    assert shown == f"{moved}; serviceB runs 1 task, serviceBv2 1"
     scale(environment, "serviceBv2", 3)
-    words = r"stable can carry all: 25 % of the traffic goes .* serviceB runs 1 task\(s\), serviceBv2 3"
+    words = r"stable can carry all: 25 % of the traffic goes .* serviceB runs 1 task, serviceBv2 3"
     refused(environment, "90", f"(?s)GateError: .*{words}.*let serviceB run 3 task")
 
 

@@ -62,7 +62,7 @@ TEXTS = {
     "a bell": ("{port: \a}", "line 1: expected text that can be printed; found U+0007"),
     "two documents": ("a: 1\n---\na: 2", "line 2: expected one document; found another"),
     "a list for a name": ("? [a]\n: 1", "line 1: expected a name before a colon; found something else"),
-    "a name twice": ("{port: 1, port: 2}", "line 1: 'port' stands there twice, first in line 1"),
+    "a name twice": ("{port: 1, port: 2}", "line 1: 'port' is there twice, first in line 1"),
     "brackets without end": ("{" * 50_000, "line 1: "),
     "too many values": ("[" + "1," * 30_000 + "]", "line 1: expected at most 20,000 values; found more"),
 }  # fmt: skip

@@ -19,14 +19,15 @@ import yaml
 from typer.testing import CliRunner
 
 from runbook_lib import check_environment, open_session, parameters, record, show_forecast, survey
+from runbook_lib.aws import identity
 from runbook_lib.aws.identity import Lifetime
 from runbook_lib.command import cli
-from runbook_lib.errors import CredentialsError, StalePlanError, TargetError, UnreachableError
+from runbook_lib.errors import CredentialsError, Held, StalePlanError, UnreachableError
 from runbook_lib.local.keys import credentials
 from runbook_lib.plan import Plan
 from tests import scenes
 from tests.aws_proxy import Aws, Decoy, Seen, aws_behind_proxy
-from tests.live import ended, quick, take, under_sky
+from tests.live import ending, quick, take, under_sky
 from tests.notebook_runner import ROOT, Environment, Executed, execute, runbook
 
 ACCOUNTS = itertools.count(610_000_000_000)
@@ -260,6 +261,22 @@ def test_credentials_that_cannot_be_renewed_end_it_in_a_sentence(place: Place, l
 
 
 @pytest.mark.attack(3)
+@pytest.mark.parametrize("of_a_role", [False, True], ids=["the profile's own", "a role's source"])
+def test_a_credential_process_that_never_answers_is_ended(
+    of_a_role: bool, place: Place, login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if of_a_role:
+        role = f"[profile role]\nrole_arn = arn:aws:iam::{place.account}:role/shifter\nsource_profile = work\n"
+        configure(tmp_path, role + login.config, monkeypatch, "role")
+    mark = tmp_path / "pid"
+    login.script.write_text(f"#!/bin/sh\necho $$ > {mark}\nexec sleep 600\n")
+    monkeypatch.setattr(identity, "PROCESS_SECONDS", 0.3)
+    with pytest.raises(CredentialsError, match=r"it gave no answer in 0\.3 s, and was ended"):
+        identity.present(identity.aws_session())
+    assert not Path("/proc", mark.read_text().strip()).exists()
+
+
+@pytest.mark.attack(3)
 def test_a_proof_that_fails_lets_no_call_be_made(place: Place, login: Login) -> None:
     place.notebook("01")
     place.aws.told = after(1, "appmesh.CreateVirtualNode", lambda: login.give("AKIANOBODY"))
@@ -284,7 +301,9 @@ def test_where_traffic_stands_is_said_when_nobody_can_look_any_more() -> None:
     def change() -> None:
         session.connection = replace(session.connection, credentials=credentials("", "699999999999"))
 
-    _, words = ended(session, TargetError, on={"proved": change})
+    caught = ending(session, Held, {"proved": change})
+    words = str(caught)
+    assert caught.reason == "target"
     assert "nothing more is called; when last read, traffic was at serviceB 75 %, serviceBv2 25 % (" in words
     assert sky.updates == 2  # the rollback's rehearsal and the step
     assert sky.weights() == {"serviceB": 75, "serviceBv2": 25}
@@ -443,9 +462,11 @@ def test_a_hint_is_about_what_was_typed(command: tuple[str, ...], hint: str) -> 
 def test_undo_of_what_a_later_notebook_uses_names_what_to_undo_first(tmp_path: Path) -> None:
     environment = Environment.create(tmp_path, "inuse")
     environment.walk("01", "02", "03")
+    before = environment.writes()
     done = environment.notebook("02", mode="apply", undo=True)
-    assert "ResourceInUseException" in done.first
-    assert "Next: undo what uses it first: the later notebooks, last one first" in done.first
+    assert "no evidence of: 03_create_router_and_routes taken back first" in done.first
+    assert "Next: undo 03_create_router_and_routes first" in done.first
+    assert environment.writes() == before
 
 
 @pytest.mark.attack(23)

@@ -42,10 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "printable": set(),
     "errors": {"printable", "redaction"},
     "plan": {"errors"},
-    "stake": set(),
-    "verdict": {"errors", "stake"},
-    "forecast": {"errors", "stake"},
-    "proof": {"forecast", "verdict"},
+    "verdict": {"errors"},
     "envoy_image": set(),
     "task_form": {"errors"},
     "task_memory": {"errors", "task_form"},
@@ -57,41 +54,42 @@ ALLOWED: dict[str, set[str]] = {
     "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_form", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
-        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "task_definition", "task_form",
-        "task_lint",
+        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "task_definition",
+        "task_form", "task_lint",
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
-    "wording": {"forecast", "plan", "redaction"},
+    "wording": {"plan", "printable", "redaction", "verdict"},
     "judging": {"aws", "parameters", "verdict"},
     "runs": {
-        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "record", "redaction",
-        "survey", "verdict",
+        "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
+        "redaction", "survey", "verdict",
     },
     "watching": {"aws", "errors", "record", "runs", "survey"},
-    "gates": {"aws", "engines", "judging", "plan", "runs", "survey"},
-    "checks": {"aws", "engines", "errors", "judging", "opening", "survey"},
+    "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
+    "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "trial": {"aws", "errors", "judging", "plan", "survey"},
-    "outlook": {"aws", "engines", "errors", "forecast", "judging", "parameters", "survey"},
+    "outlook": {"aws", "engines", "errors", "judging", "parameters", "survey", "verdict"},
     "decision": {"aws"},
-    "rollback": {"aws", "decision", "engines", "errors", "plan", "record", "survey"},
+    "rollback": {"aws", "decision", "engines", "errors", "plan", "printable", "record", "survey", "watching"},
     "shift": {
-        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "proof", "rollback",
-        "runs", "survey", "trial", "verdict", "wording",
+        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "printable",
+        "rollback", "runs", "survey", "trial", "verdict", "wording",
     },
     "display": {
-        "aws", "decision", "engines", "errors", "forecast", "outlook", "parameters", "plan", "printable",
-        "proof", "record", "redaction", "runs", "shift", "survey", "verdict", "watching", "wording",
+        "aws", "decision", "engines", "errors", "outlook", "parameters", "plan", "printable", "record",
+        "redaction", "runs", "shift", "survey", "verdict", "watching", "wording",
     },
 }  # fmt: skip
 FACE = {"__init__", "command"}  # these may import anything below them
 CORE = {  # parts, and modules of a part that is not pure as a whole
-    "envoy_image", "errors", "forecast", "lifecycle", "parameters", "plan", "printable", "proof", "record.chain",
-    "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "shift.telling", "stake",
-    "task_definition", "task_form", "task_lint", "task_memory", "verdict",
+    "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "record.chain",
+    "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "shift.telling", "task_definition",
+    "task_form", "task_lint", "task_memory", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {  # each by the module, or the folder, that alone names it
     "appmesh": "engines.appmesh",
+    "elbv2": "engines.alb.elbv2",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",
@@ -231,6 +229,12 @@ def test_only_an_engine_names_what_an_engine_is_made_of(name: str) -> None:
         assert found == set()
 
 
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("engines.") and n != "engines.named"))
+def test_an_engine_can_neither_write_nor_wait(name: str) -> None:
+    doors = {"runbook_lib.aws.session", "runbook_lib.aws.applying"}
+    assert {*imported(MODULES[name])}.isdisjoint(doors)
+
+
 def test_no_module_is_said_to_name_an_engine_that_is_not_there() -> None:
     assert {*STILL_NAME_AN_ENGINE} <= {*MODULES}
 
@@ -330,13 +334,13 @@ def test_what_a_module_offers_exists(name: str) -> None:
 
 def test_a_notebook_uses_only_the_offered_words() -> None:
     for notebook in (ROOT.parent / "notebooks").glob("*.ipynb"):
-        names = {
-            alias.name
+        words = {
+            node.attr
             for node in ast.walk(ast.parse(code_of(notebook)))
-            if isinstance(node, ast.ImportFrom) and node.module == "runbook_lib"
-            for alias in node.names
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "runbook"
         }
-        assert names <= set(runbook_lib.__all__), notebook.name
+        assert words <= set(runbook_lib.__all__), notebook.name
+        assert words, notebook.name
 
 
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -114,7 +114,7 @@ def test_status_names_every_task_and_sidecar(there: Live) -> None:
     assert f"logs of {STABLE} are in {found['tasks'][0]['log']}\n" in told
     assert f"ask its Envoy: curl --unix-socket {found['tasks'][0]['admin']} http://envoy/stats\n" in told
     assert re.search(r"^live makes \d+ calls a second now, counted in .*snapshot\.json$", told, re.MULTILINE)
-    assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 time\(s\)$", told, re.MULTILINE)
+    assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 times$", told, re.MULTILINE)
 
 
 def test_everything_listens_on_loopback_only(there: Live) -> None:
@@ -425,7 +425,7 @@ def test_the_way_back_of_a_retirement_loses_no_request_even_cut_short_in_its_wai
     before = there.ledger()
 
     def interrupt(what: str, *_: float) -> None:
-        if what.startswith("1 task(s) of serviceB"):
+        if what.startswith("1 task of serviceB"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

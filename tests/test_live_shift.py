@@ -31,7 +31,7 @@ from runbook_lib.errors import CredentialsError, Failed, GateError, Held, Rollba
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
-from runbook_lib.record import Run
+from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.survey import survey
@@ -75,14 +75,15 @@ def scaled(session: Session, service: str, count: int) -> None:
 
 
 def observed(run: Run) -> list[dict[str, int]]:
-    """Return the weights of each change of the route under shift that the journal says was made."""
+    """Return the weights of each change of the route under shift that the journal says 05 made."""
     out = []
     for line in run.lines():
-        if line["event"] == "observed" and line["name"] == "route serviceB/serviceB" and "version" in line["state"]:
+        if line["event"] != "observed" or line["notebook"] != "05_shift_traffic":
+            continue
+        if line["name"] == "route serviceB/serviceB" and "version" in line["state"]:
             targets = line["state"]["spec"]["http2Route"]["action"]["weightedTargets"]
             out.append({target["virtualNode"]: target["weight"] for target in targets})
-    created = 1  # 03 made it with the weights of the beginning
-    return out[created:]
+    return out
 
 
 def decided(session: Session) -> list[dict[str, Any]]:
@@ -159,7 +160,7 @@ def test_a_rollback_says_how_many_requests_were_harmed() -> None:
     session, sky = under_sky()
     _, words = ended(session, RolledBack, on={"written": lambda: sky.errors.update({CANARY: 0.5})})
     harmed = decided(session)[-1]["errors"][CANARY]
-    assert f"{harmed} request(s) harmed" in words
+    assert f"{harmed:,} requests failed" in words
     assert harmed == sky.seen(f"errors of {CANARY}") > 0  # to the last one that was under way
 
 
@@ -203,7 +204,7 @@ def test_before_the_next_step_stable_must_be_able_to_take_everything_back() -> N
     on = {"judged": lambda: somebody(session, "ecs").update_service(cluster="apps", service=STABLE, desiredCount=2)}
     control_plane.reconcile()
     _, words = ended(session, Held, on=on)
-    assert "before the next step: a way back: serviceB runs 1 of 2 task(s)" in words
+    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -280,7 +281,7 @@ def test_stable_that_lost_tasks_for_some_looks_is_a_hold() -> None:
     scaled(session, STABLE, 3)
     settle()
     _, words = ended(session, Held, on={"proved": lambda: scaled(session, STABLE, 1)})
-    assert "serviceB runs 1 of the 3 task(s) it had: too few to go back to" in words
+    assert "serviceB runs 1 of the 3 tasks it had: too few to go back to" in words
     assert decided(session)[0]["tasks"] == {STABLE: 3}
     assert sky.weights() == QUARTER
 
@@ -290,7 +291,7 @@ def test_before_a_later_step_stable_must_have_the_tasks_it_began_with() -> None:
     scaled(session, STABLE, 2)
     settle()
     _, words = ended(session, Held, on={"judged": lambda: (scaled(session, STABLE, 1), settle())})
-    assert "before the next step: a way back: serviceB runs 1 of 2 task(s)" in words
+    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -303,7 +304,7 @@ def test_a_canary_that_lacks_tasks_for_some_looks_is_rolled_back() -> None:
         _, words = ended(session, RolledBack, on={"proved": lambda: scaled(session, CANARY, 4)})
     finally:
         control_plane.launch_with(InMemoryLauncher())
-    assert "canary_tasks: serviceBv2 runs 2 of 4 task(s), 0 unhealthy; back to 0 % in one write" in words
+    assert "canary_tasks: serviceBv2 runs 2 of 4 tasks, 0 unhealthy; back to 0 % in one write" in words
     assert sky.weights() == BACK
 
 
@@ -316,12 +317,49 @@ class Reluctant(InMemoryLauncher):
 
 def test_a_hold_is_heeded_whoever_follows_the_shift() -> None:
     session, sky = under_sky()
-    hold(session.join_run(), "an earlier one, which counts no more")
     seen, words = ended(session, Held, on={"written": lambda: hold(session.join_run(), "ada")})
     assert "25 %: held by ada" in words
     assert seen[-1].words == "hold: held by ada"
     assert sky.weights() == QUARTER
     whole_shift_after(sky)
+
+
+def test_a_hold_asked_while_earlier_notebooks_ran_holds_the_shift_before_its_first_write() -> None:
+    session, sky = under_sky()
+    hold(session.join_run(), "ada")
+    caught = ending(session, Held, {})
+    assert caught.reason == "hold"
+    assert "before the next step: held by ada" in str(caught)
+    assert (sky.weights(), sky.updates) == (BACK, 0)
+    take(again(sky))
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+
+
+def test_a_hold_asked_in_the_rehearsal_comes_before_the_first_step() -> None:
+    session, sky = under_sky()
+    _, words = ended(session, Held, on={"rehearsed": lambda: hold(session.join_run(), "ada")})
+    assert "held by ada" in words
+    assert sky.weights() == BACK
+
+
+def test_a_hold_asked_after_a_steps_pass_comes_before_the_next_write_and_holds_once() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+
+    def asked() -> None:
+        hold(session.join_run(), "ada")
+
+    _, words = ended(session, Held, on={"judged": asked})
+    assert "held by ada; serviceB 75 %, serviceBv2 25 % stays as it is" in words
+    _, words = ended(again(sky), Held)
+    assert "needs an approval" in words
+
+
+def test_one_step_by_hand_heeds_a_hold_too() -> None:
+    session, sky = under_sky()
+    hold(session.join_run(), "ada")
+    with pytest.raises(Held, match="held by ada"):
+        list(take_step(session, 25, survey(session).plan_step(25), fact()))
+    assert sky.updates == 0
 
 
 def test_a_way_back_by_hand_ends_the_shift_under_way_as_what_it_is() -> None:
@@ -347,7 +385,7 @@ def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
     assert (back.phase, settled.phase) == ("rolled back", "settled")
     assert back.at < settled.at
     assert settled.words.startswith("traffic is back on serviceB, ")
-    assert settled.words.endswith(f", {settled.errors[CANARY]} request(s) harmed")
+    assert settled.words.endswith(f", {settled.errors[CANARY]:,} requests failed")
     assert settled.errors[CANARY] == settled.requests[CANARY] - back.requests[CANARY] + back.errors[CANARY] > 0
     assert (settled.share, settled.band, settled.weights) == (None, None, BACK)
 
@@ -586,7 +624,7 @@ def test_evidence_that_does_not_hold_lets_nothing_be_written_not_even_a_trial() 
 def _lacking() -> Any:
     from runbook_lib.plan import Evidence
 
-    return Evidence("canary ready", False, "serviceBv2 runs 0 of 1 task(s)", "wait for its tasks")
+    return Evidence("canary ready", False, "serviceBv2 runs 0 of 1 task", "wait for its tasks")
 
 
 # Stopped in the middle.
@@ -694,15 +732,48 @@ def test_an_interrupted_trial_leaves_no_route_behind() -> None:
     assert sky.weights() == BACK
 
 
-def test_credentials_that_run_out_in_the_bake_end_it_and_it_says_where_traffic_stands() -> None:
+@pytest.mark.attack(3)
+@pytest.mark.parametrize("phase", ["written", "proved", "judged"])
+def test_credentials_that_run_out_under_a_canary_are_a_hold_and_it_says_where_traffic_stands(phase: str) -> None:
     session, sky = under_sky()
     with ExitStack() as stack:
         run_out = lambda: stack.enter_context(refusing(session, "appmesh", "*", "ExpiredTokenException"))  # noqa: E731
-        _, words = ended(session, CredentialsError, on={"proved": run_out})
-    assert "when last read, traffic was at serviceB 75 %, serviceBv2 25 %" in words
-    assert "log in again and run again: it goes on from where AWS stands" in words
+        caught = ending(session, Held, {phase: run_out})
+    assert caught.reason == "credentials"
+    assert "25 %: nothing can be looked at: appmesh describe_route: ExpiredTokenException" in caught.message
+    assert "when last read, traffic was at serviceB 75 %, serviceBv2 25 %" in caught.message
+    assert caught.hint.startswith("log in again and run again: it goes on from where AWS stands; weights stay")
+    assert decided(session)[-1]["words"].startswith("credentials: ")
     assert sky.weights() == QUARTER
     whole_shift_after(sky)
+
+
+@pytest.mark.attack(3)
+def test_credentials_that_run_out_before_users_see_the_canary_are_no_hold() -> None:
+    session, sky = under_sky()
+    with ExitStack() as stack:
+        run_out = lambda: stack.enter_context(refusing(session, "appmesh", "*", "ExpiredTokenException"))  # noqa: E731
+        ended(session, CredentialsError, on={"rehearsed": run_out})
+    assert sky.weights() == BACK
+
+
+@pytest.mark.attack(9)
+def test_a_first_step_whose_answer_is_lost_is_watched_as_soon_as_aws_answers() -> None:
+    session, sky = under_sky()
+    events = session._client("appmesh").meta.events
+    with away(session, sky, "appmesh") as go:
+
+        def made(**_: Any) -> None:
+            if sky.updates == 2:  # the rehearsal of the rollback, and the first step
+                go(15)
+
+        events.register_last("after-call.app-mesh.UpdateRoute", made)
+        try:
+            seen = take(session)
+        finally:
+            events.unregister("after-call.app-mesh.UpdateRoute", made)
+    assert [d.step for d in seen if d.phase == "written"] == [25, 100]
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
 
 
 @pytest.mark.attack(9)
@@ -1015,15 +1086,20 @@ def decisions_of(there: Live) -> list[dict[str, Any]]:
 
 
 def writes_since(there: Live, count: int) -> list[dict[str, int]]:
-    """Return the weights of each write of the route in the newest run's journal, but the first `count`."""
-    return observed(newest(there.parameters))[count:]
+    """Return the weights of each write of the route in every run's journal, but the first `count`."""
+    return written_ever(there)[count:]
+
+
+def written_ever(there: Live) -> list[dict[str, int]]:
+    runs = reversed(called(there.parameters.environment))
+    return [weights for run in runs for weights in observed(run)]
 
 
 def bad(there: Live, error: type[BaseException] = RolledBack, *, after: str = "proved", **faults: Any) -> str:
     """Let the canary fail once the first step is there; return the words the shift ends with."""
     verdict = {"detectable_increase": 0.1, "slow_millis": 100 if "latency_ms" in faults else None}
     session = there.session(shift=quick(bake_seconds=10, verdict=verdict))
-    before = len(observed(newest(there.parameters)))
+    before = len(written_ever(there))
     seen, words = ended(session, error, on={after: lambda: there.fault(CANARY, **faults)})
     assert there.weights() == BACK
     assert writes_since(there, before) == [BACK, QUARTER, BACK]  # rehearsal, 25 %, back

@@ -94,7 +94,7 @@ def test_the_next_run_says_first_that_nobody_watches_then_goes_on_and_holds_for_
     code, outcome, word, said = end(begin(mesh, approvals={"steps": [100]}))
     assert (code, outcome, word) == (3, "held", "approval"), said
     assert said.startswith("serviceBv2 has 25 % of the traffic and nobody watches it, since 20"), said
-    assert re.search(r"live: [\d,]+ calls made since the local mesh came up, 0 failed", said), said
+    assert re.search(r"live: [\d,]+ requests since the local mesh came up, 0 failed", said), said
     assert mesh.weights() == QUARTER
     summary = newest("live").summary() or {}
     assert [(step["weights"], step["verdict"]) for step in summary["shift"]] == [(QUARTER, "PASS")]

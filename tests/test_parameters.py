@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a hostname left out": (
         {"services": {"serviceC": {"task_definition": "c"}}},
-        r"services\.serviceC\.hostname: Field required",
+        r"services\.serviceC\.hostname: expected, since engine is appmesh; found none",
     ),
     "a size Fargate has not": (
         {"services": {"serviceB": {"cpu": 256, "memory": 4096}}},
@@ -182,7 +182,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two names that differ only by case": (
         {"virtual_services": {"ServiceB.apps.local": {"router": "serviceB"}}},
-        r"virtual_services: serviceb\.apps\.local stands there twice, differing only by case",
+        r"virtual_services: serviceb\.apps\.local is there twice, differing only by case",
     ),
     "a health check too eager": (
         {"services": {"serviceB": {"health_check": {"interval_millis": 1000}}}},
@@ -243,7 +243,7 @@ UNREADABLE = {
     "a list": ("- environment: local\n", "expected names and values, found list"),
     "not YAML": ("mesh: {name: apps\nport: 1", "not YAML"),
     "a tab": ("mesh:\n\tname: apps", "not YAML"),
-    "a key twice": ("shift:\n  steps: [25]\n  steps: [100]", "line 3: 'steps' stands there twice, first in line 2"),
+    "a key twice": ("shift:\n  steps: [25]\n  steps: [100]", "line 3: 'steps' is there twice, first in line 2"),
     "a Python tag": ("mesh: !!python/object/apply:os.getcwd []", "not YAML"),
     "code in a key": ("'environment=1;import os#': local", "unknown key 'environment=1;import os#'"),
     "an account as a number": (

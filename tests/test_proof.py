@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from runbook_lib.proof import Seen, Shares, in_effect_from, seen_of, strayed
 from runbook_lib.verdict import Sample
+from runbook_lib.verdict.share import Seen, Shares, in_effect_from, seen_of, strayed
 
 
 def interval(requests: int, share: float, *, seed: random.Random | None = None) -> Sample:

@@ -125,6 +125,14 @@ def test_a_run_stays_open_until_it_is_done(base: str) -> None:
     assert open_or_join("scene", base) != run
 
 
+def test_a_run_that_moved_traffic_between_other_services_is_not_joined(base: str) -> None:
+    run = open_or_join("scene", base, about=("a", "b"))
+    assert open_or_join("scene", base, about=("b", "c")) == run  # it has moved nothing yet
+    run.write("decision", phase="written", weights={"a": 0, "b": 100})
+    assert open_or_join("scene", base, about=("a", "b")) == run
+    assert open_or_join("scene", base, about=("b", "c")) != run
+
+
 def test_a_run_about_a_local_mesh_that_is_gone_is_not_joined(base: str) -> None:
     run = open_or_join("scene", base, HERE)
     run.write("joined", world="one")

@@ -51,9 +51,9 @@ def planted() -> dict[str, Any]:
     }
 
 
-def plant(session: Session, service: str, family: str) -> None:
+def plant(ecs: Any, service: str, family: str) -> None:
     """Deploy a definition full of secrets, as somebody else does."""
-    ecs, secret = somebody(session, "ecs"), planted()
+    secret = planted()
     found = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
     names = ("family", "networkMode", "cpu", "memory", "requiresCompatibilities", "executionRoleArn", "taskRoleArn")
     labels, of_service = secret.pop("tags"), secret.pop("service tags")
@@ -63,7 +63,6 @@ def plant(session: Session, service: str, family: str) -> None:
     ecs.update_service(cluster="apps", service=service, taskDefinition=made["taskDefinitionArn"])
     arn = ecs.describe_services(cluster="apps", services=[service])["services"][0]["serviceArn"]
     ecs.tag_resource(resourceArn=arn, tags=of_service)
-    settle()
 
 
 def definition(session: Session, service: str) -> dict[str, Any]:
@@ -87,7 +86,8 @@ def everything(folder: Path) -> str:
 def session() -> Session:
     """Return a session whose stable service is full of secrets, before the mesh."""
     session = open_local(services=True)
-    plant(session, "serviceB", "taskB")
+    plant(somebody(session, "ecs"), "serviceB", "taskB")
+    settle()
     return session
 
 
@@ -104,9 +104,9 @@ def test_of_thirty_secrets_none_is_in_record_plan_or_summary_and_all_come_back_b
         step(session, number)
     shown(plan_sidecars(survey(session)))
     step(session, "04")
+    run = session.join_run()
     for number in ("05", "06"):
         step(session, number)
-    run = session.join_run()
     assert found_in(everything(run.folder)) == []
     undone = reopen(session)
     plan = plan_undo(undone)

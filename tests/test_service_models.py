@@ -55,7 +55,7 @@ def test_the_mesh_is_made_by_a_botocore_that_knows_app_mesh_no_longer(tmp_path: 
     finally:
         supervisor.down(tmp_path / "state")
     assert (code, "outcome: done" in said) == (0, True), said
-    assert "3 change(s)" in said
+    assert "3 changes" in said
 
 
 @pytest.mark.attack(24)

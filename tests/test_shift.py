@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import plan_steps, shift_traffic
-from runbook_lib.errors import GateError, PrerequisiteError
+from runbook_lib import plan_steps, plan_undo, shift_traffic, survey
+from runbook_lib.errors import GateError, Held, PrerequisiteError, RolledBack
 from runbook_lib.plan import Evidence
-from runbook_lib.shift import steps_left
-from tests.scenes import fact, open_at, open_local, shift, weights, writes
+from runbook_lib.runs.approvals import hold
+from runbook_lib.shift import go_back, steps_left
+from tests.live import CANARY, again, ending, newest, take, under_sky
+from tests.scenes import change, fact, open_at, open_local, reopen, shift, step, weights, writes
 
 STEPS = st.lists(st.integers(1, 100), min_size=1, max_size=6, unique=True).map(sorted)
 
@@ -87,6 +89,16 @@ def test_in_plan_mode_the_steps_are_shown_and_none_is_taken() -> None:
     assert writes(session) == before
 
 
+def test_without_traffic_a_hold_asked_since_the_run_began_holds_the_first_step() -> None:
+    session = open_at("meshed")
+    hold(session.join_run(), "ada")
+    before = writes(session)
+    with pytest.raises(Held, match="held by ada"):
+        list(shift_traffic(session, fact()))
+    assert writes(session) == before
+    assert [decision.step for decision in shift_traffic(session, fact())] == [25, 100]
+
+
 REFUSED: dict[str, tuple[tuple[Evidence, ...], type[Exception]]] = {
     "no evidence at all": ((), GateError),
     "evidence that does not hold": ((fact(holds=False),), GateError),
@@ -105,3 +117,54 @@ def test_is_refused_before_the_first_write(evidence: tuple[Evidence, ...], error
 
 def test_without_a_route_there_is_no_step() -> None:
     assert plan_steps(open_local()) == []
+
+
+# How a run that is made by hand ends.
+
+
+def test_by_hand_a_run_is_done_once_stable_is_retired_and_the_next_change_opens_another() -> None:
+    session = open_at("meshed")
+    list(shift_traffic(session, fact()))
+    run = session.join_run()
+    assert not run.closed
+    step(session, "06")
+    assert run.closed
+    assert reopen(session).join_run() != run
+    assert plan_undo(reopen(session), notebook="06_tear_down_service_b").changes
+
+
+def test_by_hand_a_run_is_done_once_everything_is_removed() -> None:
+    session = open_at("shifted", "90_remove_mesh")
+    run = session.join_run()
+    plan, _ = survey(session).plan_removal()
+    change(session, plan, *map(fact, plan.needs))
+    assert run.closed
+    assert session.join_run() != run
+
+
+def test_by_hand_a_run_is_over_once_its_shift_was_rolled_back() -> None:
+    session, sky = under_sky()
+    run = session.join_run()
+    ending(session, RolledBack, {"proved": lambda: sky.errors.update({CANARY: 1.0})})
+    assert run.closed
+    sky.errors.clear()
+    take(again(sky))
+    assert newest(session.parameters) != run
+    assert [line["phase"] for line in run.lines() if line["event"] == "decision"][-1] == "settled"
+
+
+def test_by_hand_a_run_is_over_once_somebody_rolled_back_what_nobody_watched() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "proved")
+    session = again(sky)
+    run = session.join_run()
+    assert go_back(session)
+    assert run.closed
+    assert session.join_run() != run
+
+
+def test_a_run_that_executes_notebooks_is_closed_by_who_executes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_at("shifted")
+    monkeypatch.setenv("RUNBOOK_RUN", str(session.join_run().folder))
+    step(session, "06")
+    assert not session.join_run().closed

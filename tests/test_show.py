@@ -15,10 +15,10 @@ from runbook_lib.checks import Check
 from runbook_lib.display import show
 from runbook_lib.display.show import Banner, Table, Words, plan_rows
 from runbook_lib.engines.appmesh import iam
-from runbook_lib.forecast import forecast_load
 from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.runs.history import History
+from runbook_lib.verdict.forecast import forecast_load
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
 from tests.test_film import contrast
 

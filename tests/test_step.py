@@ -31,6 +31,7 @@ from runbook_lib.shift.step import (
     Watch,
     approval_expired,
     begin_step,
+    blind_to_others,
     cannot_look,
     clock_set,
     follow,
@@ -124,7 +125,7 @@ def test_a_weight_is_in_effect_once_traffic_shows_it_and_the_bake_begins_then() 
     moves = [follower.follow(second(25)) for _ in range(3)]
     (found,) = [move for move in moves if isinstance(move, InEffect)]
     assert found.since == BEGAN + 8
-    assert found.words.startswith("25 % is real: the canary answers 25.0 % of ")
+    assert found.words.startswith("25 % is in effect: the canary answers 25.0 % of ")
     confirmed_at = follower.watch.confirmed_at
     assert isinstance(follower.each(HEALTHY), Pass)
     assert confirmed_at is not None
@@ -286,15 +287,15 @@ def test_a_stable_service_without_a_task_is_a_hold_since_nobody_could_take_the_t
 SHORT: dict[str, tuple[Tasks, Move]] = {
     "stable": (
         Tasks(stable=1, stable_at_first=3, canary=2, canary_wanted=2),
-        Hold("stable_tasks", "serviceB runs 1 of the 3 task(s) it had: too few to go back to"),
+        Hold("stable_tasks", "serviceB runs 1 of the 3 tasks it had: too few to go back to"),
     ),
     "canary": (
         Tasks(stable=2, stable_at_first=2, canary=2, canary_wanted=4),
-        RollBack("canary_tasks", "serviceBv2 runs 2 of 4 task(s), 0 unhealthy"),
+        RollBack("canary_tasks", "serviceBv2 runs 2 of 4 tasks, 0 unhealthy"),
     ),
     "unhealthy": (
         Tasks(stable=2, stable_at_first=2, canary=4, canary_wanted=4, canary_unhealthy=1),
-        RollBack("canary_tasks", "serviceBv2 runs 4 of 4 task(s), 1 unhealthy"),
+        RollBack("canary_tasks", "serviceBv2 runs 4 of 4 tasks, 1 unhealthy"),
     ),
 }
 
@@ -476,6 +477,15 @@ def test_a_clock_that_is_set_makes_no_bake_longer_or_shorter_and_loses_no_count(
 def test_a_shift_that_is_blind_too_long_does_as_the_file_says(rule_says: str) -> None:
     expected = {"hold": Hold("blind", "nothing"), "roll_back": RollBack("blind", "nothing")}
     assert too_long_blind("nothing", rule(on_blind=rule_says)) == expected[rule_says]
+
+
+def test_a_blind_shift_does_not_roll_back_what_somebody_else_wrote_before() -> None:
+    by, back = rule(on_blind="roll_back"), RollBack("blind", "nothing")
+    for ours in (by.weights_at(25), by.weights_at(100), {STABLE: 100, CANARY: 0}):
+        assert blind_to_others(back, ours, (25, 100), by) == back
+    theirs = blind_to_others(back, {STABLE: 40, CANARY: 60}, (25, 100), by)
+    assert isinstance(theirs, Hold)
+    assert theirs.word == "foreign_change"
 
 
 def test_what_time_does_not_heal_is_a_hold_whatever_the_file_says() -> None:

@@ -10,12 +10,16 @@ from typing import Any
 
 import nbformat
 import pytest
+from typer.testing import CliRunner
 
-from runbook_lib import parameters, record
-from runbook_lib.command import unattended
+from runbook_lib import local, parameters, record
+from runbook_lib.command import cli, unattended
+from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError
+from tests.live import until
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
 from tests.test_door_in_use import modes
+from tests.test_secrets import found_in, plant
 
 __all__ = ["folder", "own_mesh"]
 
@@ -26,7 +30,16 @@ SUMMARY = {"run", "environment", "mode", "outcome", "reason", "notebooks", "chan
 
 @pytest.fixture(scope="module")
 def first(own_mesh: Path) -> tuple[int, str]:
-    """Run the tutorial's scenario from its beginning to its end."""
+    """Run the tutorial's scenario from its beginning to its end, on a stable service that is full of secrets."""
+    local.connect(parameters.load("local"))
+    ecs = client("ecs", ACCOUNT)
+    plant(ecs, "serviceB", "taskB")
+
+    def deployed() -> bool:
+        [found] = ecs.describe_services(cluster="apps", services=["serviceB"])["services"]
+        return [d["rolloutState"] for d in found["deployments"]] == ["COMPLETED"]
+
+    until(deployed, "serviceB runs what was planted")
     return runbook("run", "local")
 
 
@@ -144,6 +157,34 @@ def test_what_a_run_writes_is_its_users_alone(own_mesh: Path, summary: dict[str,
     assert modes(own_mesh / "runs") == modes(own_mesh / "state") == {}
 
 
+@pytest.mark.attack(19)
+def test_of_thirty_secrets_none_is_in_runs_or_state_or_what_any_command_says(
+    own_mesh: Path, first: tuple[int, str], summary: dict[str, Any]
+) -> None:
+    """What is stored in a bucket is the run's folder, file by file."""
+    run = newest("local").id
+    definitions = client("ecs", ACCOUNT).list_task_definitions(familyPrefix="taskB", status="INACTIVE")
+    assert len(definitions["taskDefinitionArns"]) == 3  # before, planted, and with Envoy
+    commands = [
+        ("status", "local"),
+        ("status", "local", "--json"),
+        ("runs",),
+        ("verify", run),
+        ("undo", run),
+        ("undo", run, "--notebook", "06"),
+        ("run", "local", "--mode", "plan", "--from", "04", "--through", "04"),
+        ("local", "status", "--json"),
+    ]
+    said = {" ".join(words): CliRunner().invoke(cli.app, words).output for words in commands}
+    assert "revision taskB:3" in said[f"undo {run}"]
+    assert {words: found_in(text) for words, text in said.items() if found_in(text)} == {}
+    assert found_in(first[1]) == []
+    files = [path for path in own_mesh.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".ipynb", ".jsonl", ".json", ".log"}
+    kept = {path.name: found_in(path.read_text(errors="replace")) for path in files}
+    assert {name: found for name, found in kept.items() if found} == {}
+
+
 def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any]) -> None:
     """This time as a rehearsal, which for a local file is the same thing."""
     before = writes(ACCOUNT)
@@ -171,6 +212,13 @@ def test_90_is_executed_only_where_it_is_named() -> None:
     assert [name[:2] for name in unattended.notebooks()] == ["00", "01", "02", "03", "04", "05", "06"]
     assert [name[:2] for name in unattended.notebooks("03", "05")] == ["03", "04", "05"]
     assert [name[:2] for name in unattended.notebooks("90", "90")] == ["90"]
+
+
+def test_a_run_leaves_out_what_its_engine_has_nothing_to_do_in() -> None:
+    steps = ENGINES["alb"].steps
+    assert [name[:2] for name in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
+    with pytest.raises(ParametersError, match="nothing is to be done there by this file's engine"):
+        unattended.notebooks("02", "04", steps)
 
 
 @pytest.mark.parametrize(("first", "last"), [("3", "06"), ("00", "7"), ("07", "90")])

@@ -12,13 +12,14 @@ from runbook_lib import plan_undo, record, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
-from runbook_lib.plan import Call, Change, Inverse, Reading, clear
+from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear
 from runbook_lib.runs import undo, undoable
 from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper
 from tests.scenes import (
     ROUTE,
+    STAGED,
     Clock,
     change,
     fact,
@@ -191,6 +192,32 @@ def test_a_notebook_another_one_builds_on_waits_for_that_one() -> None:
     with pytest.raises(GateError, match="05_shift_traffic taken back first"):
         change(session, plan_undo(session, notebook="03_create_router_and_routes"))
     assert weights(session) == {"serviceB": 0, "serviceBv2": 100}
+
+
+def test_what_a_later_notebook_made_and_uses_it_waits_for_that_one() -> None:
+    """App Mesh would refuse to delete a node that a route names, with words that name no notebook."""
+    session = open_at("routed")
+    before = writes(session)
+    with pytest.raises(GateError, match="03_create_router_and_routes taken back first") as caught:
+        clear(plan_undo(session, notebook="02_create_virtual_nodes"))
+    assert caught.value.hint == "undo 03_create_router_and_routes first"
+    assert writes(session) == before
+    back(session, "03_create_router_and_routes")
+    settle()
+    assert back(session, "02_create_virtual_nodes")
+    assert plan_undo(session, notebook="01_create_mesh").needs == ()
+
+
+def test_what_somebody_else_made_and_uses_it_is_named() -> None:
+    session = open_at("routed")
+    back(session, "03_create_router_and_routes")
+    aws = somebody(session)
+    aws.create_virtual_router(meshName="apps", virtualRouterName="theirs", spec={"listeners": []})
+    action = {"weightedTargets": [{"virtualNode": "serviceB", "weight": 1}]}
+    spec = {"httpRoute": {"match": {"prefix": "/"}, "action": action}}
+    aws.create_route(meshName="apps", virtualRouterName="theirs", routeName="own", spec=spec)
+    with pytest.raises(PlanError, match="virtual node serviceB: route theirs/own uses it, which this run did not make"):
+        plan_undo(session, notebook="02_create_virtual_nodes")
 
 
 def test_the_way_back_is_last_change_first() -> None:
@@ -385,12 +412,23 @@ def test_an_undo_of_90_brings_all_traffic_back_on_stable_or_on_the_survivor(
 @pytest.mark.parametrize("stage", ["shifted", "retired"])
 def test_every_change_that_the_planners_plan_may_be_undone(stage: str) -> None:
     session = removed(stage)
-    made = [line for line in lines(session) if line["event"] == "intended"]
+    runs = record.runs("scene", session.parameters.records)
+    made = [line for run in runs for line in run.lines() if line["event"] == "intended"]
     assert len({line["notebook"] for line in made}) >= 5
     undone = [undo._revived(line["change"]["inverse"]) for line in made]
     p, own = session.parameters, engine_of(session).undoable
     obstacles = {undoable.obstacle(p, own, inverse) for inverse in undone if inverse}
     assert obstacles == {""}
+
+
+OURS = f"arn:aws:ecs:us-west-2:{STAGED}:task-definition"
+COPY = "merge(taskDefinition, {tags: tags, revision: `null`})"
+DEPLOY = {"cluster": "apps", "service": "serviceB"}
+
+
+def copied(revision: str, query: str = COPY) -> Reading:
+    """Return what reads a definition to register it again."""
+    return Reading(Call("ecs", "describe_task_definition", {"taskDefinition": revision, "include": ["TAGS"]}), query)
 
 
 READS_ROUTE = Reading(Call("appmesh", "describe_route", ROUTE), "route.{spec: spec}", ("NotFoundException",))
@@ -409,6 +447,29 @@ PLANTED = {
     ),
     "a tag on anything": Call("appmesh", "tag_resource", {"resourceArn": "arn:aws:appmesh:us-west-2:1:mesh/a"}),
     "a definition by value": Call("ecs", "register_task_definition", {"family": "taskA"}),
+    "a revision of a family the file does not name": Call(
+        "ecs", "deregister_task_definition", {"taskDefinition": f"{OURS}/billing:3"}
+    ),
+    "a revision of another account": Call(
+        "ecs", "deregister_task_definition", {"taskDefinition": f"{OURS.replace(STAGED, '1' * 12)}/taskB:3"}
+    ),
+    "a service onto a family the file does not name": Call(
+        "ecs", "update_service", {**DEPLOY, "taskDefinition": f"{OURS}/billing:3"}
+    ),
+    "a service onto a revision that a record computes": Call(
+        "ecs", "update_service", {**DEPLOY, "taskDefinition": Answer("x", f"'{OURS}/billing:3'")}
+    ),
+    "a count that a record computes": Call("ecs", "update_service", {**DEPLOY, "desiredCount": copied("taskB", "`9`")}),
+    "a copy of a family the file does not name": Call(
+        "ecs",
+        "register_task_definition",
+        copied(f"{OURS}/billing:3"),  # type: ignore[arg-type]
+    ),
+    "a copy with another role": Call(
+        "ecs",
+        "register_task_definition",
+        copied(f"{OURS}/taskB:1", "merge(taskDefinition, {taskRoleArn: 'admin'})"),  # type: ignore[arg-type]
+    ),
     "masked text": Call("appmesh", "update_route", {**ROUTE, "spec": {"a": "x****"}}),
     "arguments that are no mapping": Call("appmesh", "update_route", None),  # type: ignore[arg-type]
 }
@@ -427,6 +488,48 @@ def test_a_record_that_asks_for_any_other_call_is_refused_by_its_line_before_any
     with pytest.raises(PlanError, match=rf"undo: line {at} of the record of run {run.id}: "):
         plan_undo(session)
     assert session.calls == calls
+
+
+def planted_role(session: Session, call: Call) -> None:
+    """Write an inverse into the run's record that is about a role."""
+    reading = Reading(Call("iam", "get_role", {"RoleName": call.arguments["RoleName"]}), "Role.Arn")
+    inverse = Inverse("delete", call, wanted=None)
+    change = Change("policy", "create", call, reading, None, {}, inverse=inverse)
+    session.join_run().write("intended", notebook="04", change=asdict(change), before="")
+
+
+POLICY = {"PolicyName": "runbook-envoy-apps-serviceB"}
+OF_ROLES = {
+    "delete its policy": Call("iam", "delete_role_policy", {"RoleName": "admin", **POLICY}),
+    "attach a policy": Call(
+        "iam",
+        "attach_role_policy",
+        {"RoleName": "admin", "PolicyArn": "arn:aws:iam::aws:policy/AWSAppMeshEnvoyAccess"},
+    ),
+    "tag it": Call("iam", "tag_role", {"RoleName": "admin", "Tags": [{"Key": "runbook:x", "Value": "y"}]}),
+}
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("call", OF_ROLES.values(), ids=OF_ROLES)
+def test_a_record_may_not_write_to_a_role_that_no_service_of_the_file_has(call: Call) -> None:
+    session = open_at("meshed")
+    planted_role(session, call)
+    before = writes(session)
+    with pytest.raises(PlanError, match="role 'admin' is neither in scene's file nor that of a service it names"):
+        plan_undo(session)
+    assert writes(session) == before
+
+
+@pytest.mark.attack(5)
+@pytest.mark.parametrize("stage", ["meshed", "retired"])
+@pytest.mark.parametrize("service", ["serviceA", "serviceB", "serviceBv2"])
+def test_the_roles_of_the_files_services_may_be_written_to_while_they_run_and_once_retired(
+    stage: str, service: str
+) -> None:
+    found = survey(open_at(stage))
+    call = Call("iam", "delete_role_policy", {"RoleName": f"apps-{service}-task", **POLICY})
+    assert found.engine.foreign(found, Inverse("delete", call, wanted=None)) == ""
 
 
 @pytest.mark.attack(5)

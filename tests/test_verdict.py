@@ -15,10 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib import stake
 from runbook_lib.errors import ParametersError
-from runbook_lib.stake import AT_FIRST, requests_to_show
-from runbook_lib.verdict import Sample, Settings, Tally, evidence_curve, judge, judge_all, share_of_alpha
+from runbook_lib.verdict import (
+    Sample,
+    Settings,
+    Tally,
+    evidence,
+    evidence_curve,
+    judge,
+    judge_all,
+    share_of_alpha,
+)
+from runbook_lib.verdict.evidence import AT_FIRST, requests_to_show
 
 ALPHA = 0.01
 BAR = -math.log(ALPHA)
@@ -377,8 +385,10 @@ def test_late_errors_are_more_evidence_than_the_same_errors_early() -> None:
 @settings(max_examples=100)
 def test_in_no_order_is_the_evidence_below_what_was_laid_first(intervals: list[Sample], rng: random.Random) -> None:
     both = [s for s in intervals if s.stable_requests and s.canary_requests]
-    tables = [stake._log_ratios(*stake.draws_of(*s.counts)) for s in both]
-    least = math.log(0.98 * AT_FIRST) + (stake._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0)
+    tables = [evidence._log_ratios(*evidence.draws_of(*s.counts)) for s in both]
+    least = math.log(0.98 * AT_FIRST) + (
+        evidence._mixed([sum(r) for r in zip(*tables, strict=True)]) if tables else 0.0
+    )
     for _ in range(3):
         rng.shuffle(both)
         assert judge(both).log_evidence >= min(least, math.log(1e249)) - 1e-6
@@ -622,8 +632,12 @@ def test_a_pass_alone_rules_out_what_it_says_and_that_is_more_than_beside_stable
         return [verdict.reason for verdict in verdicts if verdict.outcome == "PASS"]
 
     assert len(passed(0.0003 + 0.02)) <= most_false_alarms(60, 0.05)
-    assert [reason.rpartition("; ")[2] for reason in passed(0.0003)] == ["2 points more would have shown"] * 60
-    assert judge(LONG_HEALTHY, bake_over=True).reason.endswith("; 1 point more would have shown")
+    assert [reason.rpartition("; ")[2] for reason in passed(0.0003)] == [
+        "an increase of 2 percentage points would have been detected"
+    ] * 60
+    assert judge(LONG_HEALTHY, bake_over=True).reason.endswith(
+        "; an increase of 1 percentage point would have been detected"
+    )
 
 
 def test_evidence_gathered_together_is_carried_on_to_full_weight() -> None:

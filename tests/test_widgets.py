@@ -344,7 +344,7 @@ def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) 
 
 
 def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
-    number, slider = panel(open_at("meshed")).box().children[1].children
+    number, slider = panel(open_at("meshed")).box().children[2].children
     assert number.description == "serviceBv2, percent"
     assert isinstance(slider, ipw.IntSlider)
 
@@ -405,6 +405,20 @@ def test_roll_back_takes_everything_back_in_one_write() -> None:
     assert "all traffic is back on serviceB" in click(made, "Roll back")
     assert weights(session) == made.weights == {"serviceB": 100, "serviceBv2": 0}
     assert writes(session) - before == {"appmesh.UpdateRoute": 1, "appmesh.TagResource": 1}  # and the mark of who did
+
+
+@pytest.mark.attack(9)
+def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_somebody_watches() -> None:
+    session, sky = under_sky()
+    assert panel(session).standing.value == ""
+    take(session, until=lambda d: d.phase == "proved")
+    session = again(sky)
+    made = panel(session)
+    assert "serviceBv2 has 25 % of the traffic and nobody watches it, since 20" in made.standing.value
+    assert made.box().children[0] is made.standing
+    with session.holding():
+        made.enable()
+    assert made.standing.value == ""
 
 
 def test_roll_back_needs_no_evidence() -> None:
@@ -644,7 +658,7 @@ def test_a_shift_tells_of_its_waits_where_it_is_followed(monkeypatch: pytest.Mon
     session, _ = under_sky()
     follow_shift(shift_traffic(session, fact()), session)
     assert isinstance(shown[0], Progress)
-    assert "the last wait took" in shown[0].line.value
+    assert "the last one took" in shown[0].line.value
 
 
 def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -693,10 +707,10 @@ def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_wait_says_what_for_since_when_and_until_when() -> None:
     progress = Progress()
-    assert "each wait is told here" in progress.line.value
+    assert "long waits are shown here" in progress.line.value
     progress.tell("service serviceB", 12, 600)
     assert re.search(
-        r"waiting for service serviceB: 12 s by now, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value
+        r"waiting for service serviceB: 12 s so far, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value
     )
     progress.tell("", 14, 600)
     assert "took 14 s" in progress.line.value
@@ -708,4 +722,4 @@ def test_a_session_tells_of_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_at("routed")
     show_progress(session)
     step(session, "04")
-    assert "the last wait took" in shown[0].line.value
+    assert "the last one took" in shown[0].line.value

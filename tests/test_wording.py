@@ -9,7 +9,8 @@ import pytest
 
 from runbook_lib import plan_permissions, plan_sidecars, plan_undo, survey
 from runbook_lib.plan import Answer, Difference, Plan
-from runbook_lib.wording import counted, fields_of, lines_of, text_of, title_of
+from runbook_lib.printable import counted
+from runbook_lib.wording import fields_of, lines_of, text_of, title_of
 from tests.scenes import NOTEBOOKS, one, open_at
 
 

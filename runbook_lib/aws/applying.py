@@ -79,6 +79,8 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
                 if session.written:  # nobody refuses half-way
                     error.exit_code = Failed.exit_code
                 raise
+        if cleared.plan.ends:
+            session.finish("done")
     return list(done.values())
 
 

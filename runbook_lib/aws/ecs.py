@@ -14,6 +14,7 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
+from runbook_lib.printable import counted
 from runbook_lib.redaction import shown_definition
 from runbook_lib.task_form import READ_ONLY, normalise, same
 
@@ -344,7 +345,7 @@ def _stable(p: Parameters, name: str) -> Wait:
 def _filled(p: Parameters, name: str, count: int) -> Wait:
     """Wait for tasks that are to stay: a service's own count still has those that are just being stopped."""
     running = reading_of_tasks(p, name, "length(tasks[?lastStatus=='RUNNING'])")
-    return Wait(f"{count} task(s) of {name} running", running, f"@ >= `{count}`")
+    return Wait(f"{counted(count, 'task')} of {name} running", running, f"@ >= `{count}`")
 
 
 # --- the end of a service -------------------------------------------------------------------------------------

@@ -8,17 +8,19 @@ certificate bundles stay the user's: they carry calls to AWS, and lead none else
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import AssumeRoleProvider, ProcessProvider, RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     ProfileNotFound,
@@ -45,6 +47,7 @@ __all__ = [
 # Whatever fails while credentials are looked for or renewed: botocore's errors, a `credential_process` that is
 # not there or answers nonsense, a question for a one-time code that nobody can answer here.
 TROUBLES = (BotoCoreError, ClientError, OSError, ValueError, RuntimeError, TypeError, AttributeError, LookupError)
+PROCESS_SECONDS = 60.0  # in which a `credential_process` must answer: time enough for a login in a browser
 NOWHERE: dict[str, tuple[Any, ...]] = {
     "profile": (None, [], None, None),
     "ca_bundle": (None, [], None, None),
@@ -104,6 +107,7 @@ def local_session() -> Botocore:
 def present(session: Botocore) -> Keys:
     """Return the credentials as they are now, renewed where they had to be; raise CredentialsError where none are."""
     try:
+        _limit_processes(session)
         found = session.get_credentials()
         if found is None:
             raise NoCredentialsError
@@ -118,6 +122,37 @@ def present(session: Botocore) -> Keys:
     except TROUBLES as error:
         raise CredentialsError(f"no credentials: {error}", hint="log in, then run again") from error
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A `credential_process` that must answer in time: botocore would wait for ever, and nobody watch meanwhile."""
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Return what it writes; raise CredentialRetrievalError, the process killed, where that takes too long."""
+        try:
+            return super().communicate(input, PROCESS_SECONDS if timeout is None else timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+            for stream in filter(None, (self.stdout, self.stderr)):  # whoever it started may hold the other end
+                stream.close()
+            words = f"it gave no answer in {PROCESS_SECONDS:g} s, and was ended"
+            raise CredentialRetrievalError(provider="credential_process", error_msg=words) from None
+
+
+def _limit_processes(session: Botocore) -> None:
+    """Give each `credential_process` a time limit, that of a role's source profile too.
+
+    botocore makes these providers itself and offers no other way to them.
+    """
+    for provider in session.get_component("credential_provider").providers:
+        if isinstance(provider, ProcessProvider):
+            provider._popen = _Process
+        elif isinstance(provider, AssumeRoleProvider) and provider._profile_provider_builder:
+            builder = provider._profile_provider_builder
+            builder._create_process_provider = lambda name: ProcessProvider(
+                name, lambda: session.full_config, popen=_Process
+            )
 
 
 def keys_of(named: Mapping[str, str]) -> Keys:

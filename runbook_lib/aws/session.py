@@ -123,6 +123,8 @@ class Session:
     outlast: Callable[[Callable[[], Any], CallError], Any] | None = None
     """Asks again what a call that reads failed at, and returns the answer, or raises; None: it fails."""
     run: record.Run | None = None
+    finished: record.Run | None = None
+    """The run that ended in this session; what is begun next opens another one."""
     lock: FileLock | None = None
     engine: object = None
     """What carries the weights, where it was handed in; which it is by the parameters, `survey` knows."""
@@ -323,10 +325,23 @@ class Session:
         if self.run is None:
             p, place = self.parameters, self.place
             opened = opening(p, self.file, self.given)
-            self.run = _executing() or record.open_or_join(p.environment, p.records, place, **opened)
+            about = (p.shift.stable, p.shift.canary)
+            self.run = _executing() or record.open_or_join(p.environment, p.records, place, about=about, **opened)
             if place.world and not self.run.world:
                 self.run.write("joined", world=place.world)
         return self.run
+
+    def finish(self, outcome: str) -> None:
+        """Close the run, since what it was about has ended; one that executes notebooks is closed by who executes them.
+
+        Where its record takes no line it stays open, which costs nothing.
+        """
+        if self.run is None or _executing():
+            return
+        with suppress(RecordError):
+            if not self.run.closed:
+                self.run.write("closed", outcome=outcome)
+        self.finished, self.run = self.run, None
 
     def note(self, write: Callable[[record.Run], None]) -> None:
         """Let `write` put a line into the run, or beside it where its folder takes none: no disk stops what is watched.
@@ -394,7 +409,7 @@ class Session:
 
     def close(self) -> None:
         """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
-        run = _executing() or self.run
+        run = _executing() or self.run or self.finished
         if run and run.folder.is_dir():
             with suppress(RecordError):
                 run.write("calls", notebook=self.notebook, **self.counts())

@@ -34,7 +34,7 @@ from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.outlook import harms_of, judge_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan, clear
-from runbook_lib.printable import one_line, visible
+from runbook_lib.printable import counted, one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.redaction import scrubbed
@@ -213,7 +213,7 @@ def undo(
             with suppress(RecordError):  # one that was cut off is no obstacle now
                 former = this.summary() or {}
             this.summarise({**former, "run": this.id, **end})
-            console.print(f"{len(made)} change(s) taken back")
+            console.print(f"{counted(len(made), 'change')} undone")
             console.print(f"record: head {this.head()['head'][:12]}")
 
 
@@ -381,7 +381,7 @@ def _traffic(mesh: supervisor.LocalMesh) -> dict[str, Any]:
 
 def _tell_traffic(mesh: supervisor.LocalMesh) -> None:
     for name, calls in _traffic(mesh).items():
-        console.print(f"{name}: {calls['sent']:,} calls made since the local mesh came up, {calls['failed']:,} failed")
+        console.print(f"{name}: {calls['sent']:,} requests since the local mesh came up, {calls['failed']:,} failed")
         if calls["shed"]:
             console.print(f"  {_shed(calls['shed'])}")
     console.print("the local mesh is still up: look around, then `runbook local down`")
@@ -420,7 +420,9 @@ def _local(found: dict[str, Any]) -> None:
     for name, made in found["traffic"].items():
         console.print(f"{name} makes {made['requests_per_second']} calls a second now, counted in {made['file']}")
         counts = ", ".join(f"{made[key]:,} {key}" for key in ("sent", "answered", "failed"))
-        console.print(f"  {counts}, {made['in_flight']} under way; its caller was restarted {made['restarts']} time(s)")
+        console.print(
+            f"  {counts}, {made['in_flight']} under way; its caller was restarted {counted(made['restarts'], 'time')}"
+        )
         if made["shed"]:
             console.print(f"  {_shed(made['shed'])}")
 
@@ -434,9 +436,9 @@ def _agreed(question: str, run: record.Run) -> bool:
 
 
 def _first(run: record.Run, need: str) -> Evidence:
-    """Return what a notebook's way back lacks: the later one that stands on it."""
+    """Return what a notebook's undo lacks: that of the later one, which builds on it."""
     hint = f"runbook undo {run.id} --notebook {need[:2]}"
-    return Evidence(need, False, "it has changed the same thing since", hint)
+    return Evidence(need, False, "it has changed the same thing since, or made what uses it", hint)
 
 
 def _found(name: str, rehearse: bool) -> record.Run:
@@ -564,7 +566,9 @@ def _tell(
         weights = ", ".join(f"{name} {weight} %" for name, weight in step["weights"].items())
         console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
     calls = summary["api_calls"]
-    console.print(f"{summary['changes']} change(s), {calls['read']:,} reading and {calls['write']} writing call(s)")
+    console.print(
+        f"{counted(summary['changes'], 'change')}; API calls: {calls['read']:,} read, {calls['write']:,} write"
+    )
     folder = this.folder.relative_to(Path.cwd()) if this.folder.is_relative_to(Path.cwd()) else this.folder
     console.print(f"record: {folder}, head {(summary.get('record') or {'head': _head(this)})['head'][:12]}")
     if _is_rehearsal(this) and (mesh := supervisor.running()):

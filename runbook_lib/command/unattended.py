@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from runbook_lib import errors, parameters, record
 from runbook_lib.aws.session import opening
 from runbook_lib.command.interrupts import Interrupts
 from runbook_lib.command.progress import Told, following
+from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
 from runbook_lib.opening import world_of
 from runbook_lib.parameters import Parameters
@@ -148,8 +149,11 @@ def notebook(number: str, option: str) -> str:
     return names[number]
 
 
-def notebooks(first: str = "00", last: str = "06") -> list[str]:
-    """Return the names of the notebooks from `first` through `last`, by their numbers; 90 only where it is named."""
+def notebooks(first: str = "00", last: str = "06", steps: Collection[str] | None = None) -> list[str]:
+    """Return the names of the notebooks from `first` through `last`, by their numbers; 90 only where it is named.
+
+    Beside 00, only those of `steps`; None for all.
+    """
     names = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
     notebook(first, "--from"), notebook(last, "--through")
     found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
@@ -157,7 +161,13 @@ def notebooks(first: str = "00", last: str = "06") -> list[str]:
         raise ParametersError(
             f"--from {first} --through {last}: no notebook lies between", hint=f"say --through {first}"
         )
-    return found
+    needed = [name for name in found if steps is None or name[:2] in ("00", *steps)]
+    if not needed:
+        raise ParametersError(
+            f"--from {first} --through {last}: nothing is to be done there by this file's engine",
+            hint=f"its notebooks are 00, {', '.join(steps or ())}",
+        )
+    return needed
 
 
 def run(
@@ -174,10 +184,11 @@ def run(
     Raises ParametersError before anything is executed where file, values or range are wrong.
     """
     p, told = parameters.load(environment, given), told or Told()
-    names = notebooks(first, last or _end(p.environment, first))
+    names = notebooks(first, last or _end(p.environment, first), ENGINES[p.engine].steps)
     opened, place = {"mode": p.mode, **opening(p, environment, given)}, place_of(p, world_of(p))
     if p.mode == "apply":
-        this = record.open_or_join(p.environment, p.records, place, **opened)
+        about = (p.shift.stable, p.shift.canary)
+        this = record.open_or_join(p.environment, p.records, place, about=about, **opened)
     else:
         this = record.start(p.environment, p.records, place, **opened)
     since = len(list(this.lines()))

@@ -27,13 +27,14 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped
-from runbook_lib.proof import Seen
-from runbook_lib.record import holder
+from runbook_lib.record import Run, holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
 from runbook_lib.shift import go_back, steps_left, take_step, unpassed
 from runbook_lib.survey import Survey, survey
+from runbook_lib.verdict.share import Seen
+from runbook_lib.watching import is_watched, unwatched
 
 __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
 
@@ -92,7 +93,7 @@ class WeightsPanel:
         self._moving = False
         self.sliders = {name: self._slider(name, weights[name]) for name in dict.fromkeys([*first, *weights])}
         self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
-        self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(4))
+        self.standing, self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(5))
         self.deeds = {
             "Apply this step": Deed(self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")),
             "Approve": Deed(self.approve, self._obstacle_to_approval, ipw.Button()),
@@ -129,6 +130,7 @@ class WeightsPanel:
         self.shown, self.plan_view.value, self.forecast_view.value = NOTHING, "", ""
         try:
             found = survey(self.session)
+            self.standing.value = _alert(unwatched(found))
             self.shown = found.plan_weights(self.weights)
             self.former = found.split.weights.get(self.shift.canary, 0)
             self.plan_view.value = _dense(Table("as it would be written", plan_rows(self.shown))._repr_html_())
@@ -203,6 +205,8 @@ class WeightsPanel:
     def enable(self) -> None:
         """Enable each button that can do something; say of the others what they lack."""
         items = ""
+        if self.standing.value and is_watched(self.session):
+            self.standing.value = ""
         for name, deed in self.deeds.items():
             lacking = deed.obstacle()
             deed.button.disabled = bool(lacking)
@@ -293,11 +297,12 @@ class WeightsPanel:
         rows = [ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders]
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
         buttons.layout.flex_flow = "row wrap"
-        return ipw.VBox([*rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
+        return ipw.VBox([self.standing, *rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
-        shown = f"<p><b>weights shown</b>: {escaped(words)}</p>{self.plan_view.value}{self.message.value}"
+        weights = f"<p><b>weights shown</b>: {escaped(words)}</p>"
+        shown = f"{self.standing.value}{weights}{self.plan_view.value}{self.message.value}"
         return _bundle(self.box(), f"weights shown: {words}", shown + self.reasons.value, options)
 
 
@@ -313,6 +318,11 @@ def _hear_at_once(widget: ipw.Widget) -> None:
     cell queue that the shift keeps busy: a Hold would wait for the end of what it is to hold.
     """
     vars(widget.comm).pop("_reply_subshell_id", None)
+
+
+def _alert(text: str) -> str:
+    """Return a sentence that a screen reader speaks at once; nothing where there is none."""
+    return f"<div role='alert'>{Words(text, 'WARN')._repr_html_()}</div>" if text else ""
 
 
 def _dense(shown: str) -> str:
@@ -358,12 +368,17 @@ class Live:
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
         told = [*self.earlier, *map(asdict, (replace(d, seen=()) for d in self.decisions))]
-        told += [*read_events(self.session.run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
+        told += [*read_events(self._run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
         return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
+
+    @property
+    def _run(self) -> Run | None:
+        """The run that the shift is in, or was in until it ended."""
+        return self.session.run or self.session.finished
 
     def _elsewhere(self, told: set[tuple[str, float]]) -> list[dict[str, Any]]:
         """Return what else was decided since this view was opened: by the panel, or by another process of the run."""
-        lines = self.session.run.lines() if self.session.run else ()
+        lines = self._run.lines() if self._run else ()
         since = (line for line in lines if line["event"] == "decision" and line["at"] >= self._opened)
         return [line for line in since if (line["phase"], line["at"]) not in told]
 
@@ -420,7 +435,7 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
 class Progress:
     """A line that says what is waited for, since when, and until when at most, in UTC as the pictures are."""
 
-    WORDS = "each wait is told here while it lasts: what for, since when, until when at most"
+    WORDS = "long waits are shown here: what for, since when, and until when"
 
     def __init__(self) -> None:
         self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
@@ -429,9 +444,9 @@ class Progress:
         """Show one look of a wait."""
         now = datetime.now(UTC)
         since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
-        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC at most"
-        words = f"waiting for {what}: {passed:.0f} s by now, {span}"
-        done = f"nothing is waited for; the last wait took {passed:.0f} s"
+        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
+        words = f"waiting for {what}: {passed:.0f} s so far, {span}"
+        done = f"no wait now; the last one took {passed:.0f} s"
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:

@@ -21,16 +21,16 @@ from runbook_lib.decision import Decision
 from runbook_lib.display import pictures, timeline
 from runbook_lib.display.drawing import Drawing, percent
 from runbook_lib.display.traffic_map import mapped
-from runbook_lib.forecast import Load
 from runbook_lib.outlook import Outlook, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
-from runbook_lib.printable import escaped, visible
+from runbook_lib.printable import counted, escaped, visible
 from runbook_lib.runs.history import History
 from runbook_lib.shift import plan_steps
 from runbook_lib.survey import Survey
+from runbook_lib.verdict.forecast import Load
 from runbook_lib.watching import unwatched
-from runbook_lib.wording import counted, fields_of, harm_words, lines_of, said_of, staged, text_of, title_of
+from runbook_lib.wording import fields_of, harm_words, lines_of, said_of, staged, text_of, title_of
 
 __all__ = [
     "Picture",
@@ -267,14 +267,14 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
     sights = [
         {
             "worse by": _points(sight.increase),
-            "shows after": _minutes(sight.minutes),
+            "detected after": _minutes(sight.minutes),
             "canary requests": "–" if sight.canary_requests is None else f"{sight.canary_requests:,}",
-            "harmed by then": "–" if sight.harmed_requests is None else f"{sight.harmed_requests:,}",
+            "failed by then": "–" if sight.harmed_requests is None else f"{sight.harmed_requests:,}",
             "in this bake": "✓ seen" if sight.within_bake else "! not seen",
         }
         for sight in seen.sights
     ]
-    worse = f"how soon a worse canary would show at {percent(seen.weight / 100)}"
+    worse = f"how soon a worse canary is detected at {percent(seen.weight / 100)}"
     return [Table(f"forecast {at}", _outlook_rows(outlook)), Table(worse, sights)]
 
 

@@ -13,9 +13,9 @@ from itertools import groupby, pairwise
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.display.drawing import Area, Dots, Drawing, Line, Points, Shape, Text, percent
-from runbook_lib.forecast import share_band
 from runbook_lib.runs.history import History
 from runbook_lib.verdict import Sample
+from runbook_lib.verdict.forecast import share_band
 
 __all__ = ["drawn", "drawn_words", "thinned"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runbook_lib.display.drawing import BAD, GOOD, WARN, Area, Drawing, Line, Shape, Text, percent
 from runbook_lib.engines.protocol import ANSWERS, CALLERS, DIVIDES, NAMES, TASKS, Arrow, Box
@@ -17,11 +18,24 @@ __all__ = ["Edge", "Topology", "mapped"]
 
 LEFTS = (16, 198, 380, 626, 808)  # of the columns; the weights stand before those who answer
 WIDTH, WIDE, HIGH, PITCH, TOP, LINE, LETTER = 960, 136, 50, 72, 64, 14, 6.6
+MARGIN = 12  # of the frame around its columns
+GAP = 3  # between a box and an arrow
+TIP = 5  # of an arrow, over which its line does not reach
+HEAD = (8, 4)  # how long and how wide to each side an arrow's head is
+THIN, BOLD, PEN = 1.0, 2.6, 1.2
 DASHES = (4, 3)
 LEGEND = "dashed: not there yet · thick, with a verb: what the plan changes · +n: and n changes more"
 VERBS = {"create": GOOD, "register": GOOD, "attach": GOOD, "delete": BAD, "deregister": BAD, "detach": BAD}
 
-Edge = tuple[str, str, str]  # from a box, to a box, and the words on the arrow
+Point = tuple[float, float]
+
+
+class Edge(NamedTuple):
+    """An arrow from a box to a box, by their keys, and the words on it."""
+
+    start: str
+    end: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +54,57 @@ class Topology:
 
     def words(self) -> str:
         """Return the whole map in words, for those who cannot see it."""
-        aimed = {to for _, to, _ in self.edges}
-        told = [self._said(self.frame)]
-        for key, box in self.boxes.items():
-            targets = [self._said(to) + (f" ({label})" if label else "") for a, to, label in self.edges if a == key]
-            own = self._said(key) if key not in aimed else box.called or key
-            if targets:
-                told.append(f"{own} {'calls' if box.column == CALLERS else '→'} {', '.join(targets)}")
+        sentences = [self._said(self.frame), *self._led()]
         marked = f" To be changed: {', '.join(self.changes)}." if self.changes else ""
-        return f"{'; '.join(told)}.{marked}"
+        return f"{'; '.join(sentences)}.{marked}"
+
+    def _led(self) -> Iterator[str]:
+        """Say of each box where it leads."""
+        led_to = {edge.end for edge in self.edges}
+        for key, box in self.boxes.items():
+            targets = [self._target(edge) for edge in self.edges if edge.start == key]
+            if not targets:
+                continue
+            was_said = key in led_to  # with its state, where something leads to it
+            own = _called(key, box) if was_said else self._said(key)
+            verb = "calls" if box.column == CALLERS else "→"
+            yield f"{own} {verb} {', '.join(targets)}"
+
+    def _target(self, edge: Edge) -> str:
+        weight = f" ({edge.label})" if edge.label else ""
+        return self._said(edge.end) + weight
 
     def _said(self, key: str) -> str:
+        """Return a box's name, with how its tasks are and whether it is there at all."""
         box = self.boxes[key]
-        more = [*(box.lines[1:] if box.column == TASKS else ()), *([] if box.there else ["not there yet"])]
-        return (box.called or key) + (f" ({', '.join(more)})" if more else "")
+        state = list(box.lines[1:]) if box.column == TASKS else []
+        if not box.there:
+            state.append("not there yet")
+        return _called(key, box) + (f" ({', '.join(state)})" if state else "")
 
     def drawn(self) -> Drawing:
         """Draw the map: arrows from left to right, most of it in one frame."""
         places, rows = _places(self)
         bottom = TOP + rows * PITCH - 10
-        shapes: list[Shape] = [
-            Text(x + WIDE / 2, 13, name, "middle", bold=True) for x, name in zip(LEFTS, self.columns, strict=True)
-        ]
-        left, right = LEFTS[NAMES] - 12, LEFTS[ANSWERS] + WIDE + 12
-        shapes += _outlined((left, 22, right, bottom), self.boxes[self.frame], self.frame, (right - 8, 37))
-        shapes += [Text(left + 8, 37, self.frame), Text(16, bottom + 18, LEGEND)]
+        shapes: list[Shape] = []
+        for left, caption in zip(LEFTS, self.columns, strict=True):
+            shapes.append(Text(left + WIDE / 2, 13, caption, "middle", bold=True))
+        frame = Place(LEFTS[NAMES] - MARGIN, 22, LEFTS[ANSWERS] + WIDE + MARGIN, bottom)
+        shapes += _outlined(frame, self.boxes[self.frame], self.frame, (frame.right - 8, 37))
+        shapes += [Text(frame.left + 8, 37, self.frame), Text(16, bottom + 18, LEGEND)]
         for edge in self.edges:
             shapes += _arrow(self, places, edge)
-        for key, box in self.boxes.items():
-            if key in places:
-                shapes += _drawn(key, box, places[key])
+        for key, place in places.items():
+            if key in self.boxes:
+                shapes += _drawn(key, self.boxes[key], place)
         return Drawing(WIDTH, bottom + 26, tuple(shapes), self.words())
 
 
-# --- what is on it ------------------------------------------------------------------------------------------
+def _called(key: str, box: Box) -> str:
+    return box.called or key
+
+
+# --- what is on it --------------------------------------------------------------------
 
 
 def mapped(found: Survey, plan: Plan | None = None) -> Topology:
@@ -84,8 +115,11 @@ def mapped(found: Survey, plan: Plan | None = None) -> Topology:
     for change in plan:
         for key in chart.touched[change.name]:
             changes.setdefault(key, []).append(_told(change))
-    boxes = {key: replace(box, changes=tuple(dict.fromkeys(changes.get(key, ())))) for key, box in chart.boxes.items()}
-    edges = tuple((arrow.start, arrow.end, _label(arrow)) for arrow in chart.arrows)
+    boxes = {}
+    for key, box in chart.boxes.items():
+        own = dict.fromkeys(changes.get(key, ()))
+        boxes[key] = replace(box, changes=tuple(own))
+    edges = tuple(Edge(arrow.start, arrow.end, _label(arrow)) for arrow in chart.arrows)
     told = tuple(dict.fromkeys(map(_told, plan)))
     return Topology(boxes, edges, chart.frame, chart.columns, told)
 
@@ -101,76 +135,118 @@ def _label(arrow: Arrow) -> str:
         return ""
     if after is None:
         return f"{now} → –"
-    return ("" if after == now else f"{now} → ") + percent(after / 100)
+    share = percent(after / 100)
+    return share if after == now else f"{now} → {share}"
 
 
-# --- how it is drawn ----------------------------------------------------------------------------------------
+# --- how it is drawn ------------------------------------------------------------------
 
-Place = tuple[float, float, float, float]  # left, top, right, bottom
+
+class Place(NamedTuple):
+    """Where something stands."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        """The height of its middle."""
+        return (self.top + self.bottom) / 2
 
 
 def _places(shown: Topology) -> tuple[dict[str, Place], int]:
     """Return where each box stands, and how many rows there are; arrows past what divides have a row of their own."""
-    stacks = [[key for key, box in shown.boxes.items() if box.column == x] for x in range(len(LEFTS))]
-    stacks[DIVIDES] = [f"past {a}" for a, to, _ in shown.edges if _passes(shown, a, to)] + stacks[DIVIDES]
+    stacks: list[list[str]] = [[] for _ in LEFTS]
+    stacks[DIVIDES] = [_past(edge) for edge in shown.edges if _passes(shown, edge)]
+    for key, box in shown.boxes.items():
+        if 0 <= box.column < len(stacks):
+            stacks[box.column].append(key)
     rows = max(map(len, stacks))
     places: dict[str, Place] = {}
     for left, stack in zip(LEFTS, stacks, strict=True):
+        above = (rows - len(stack)) / 2
         for row, key in enumerate(stack):
-            top = TOP + PITCH * (row + (rows - len(stack)) / 2)
-            places[key] = (left, top, left + WIDE, top + HIGH)
+            top = TOP + PITCH * (row + above)
+            places[key] = Place(left, top, left + WIDE, top + HIGH)
     return places, rows
 
 
-def _passes(shown: Topology, a: str, to: str) -> bool:
-    return shown.boxes[a].column == NAMES and shown.boxes[to].column == ANSWERS
+def _passes(shown: Topology, edge: Edge) -> bool:
+    """Say whether an arrow leads from a name to who answers it, past what divides."""
+    return shown.boxes[edge.start].column == NAMES and shown.boxes[edge.end].column == ANSWERS
 
 
-def _middle(place: Place) -> float:
-    return (place[1] + place[3]) / 2
+def _past(edge: Edge) -> str:
+    """Return the key of the room that an arrow takes past what divides."""
+    return f"past {edge.start}"
 
 
 def _arrow(shown: Topology, places: Mapping[str, Place], edge: Edge) -> Iterator[Shape]:
     """Yield an arrow, its line broken where words stand on it, dashed where it leads from or to nothing yet."""
-    a, to, label = edge
-    dashes = () if shown.boxes[a].there and shown.boxes[to].there else DASHES
-    x1, y1, x2, y2 = places[a][2] + 3, _middle(places[a]), places[to][0] - 3, _middle(places[to])
-    if _passes(shown, a, to):
-        past = places[f"past {a}"]
-        yield Line(((x1, y1), (past[0], _middle(past)), (past[2], _middle(past)), (x2 - 5, y2)), "", dashes, 1.2)
-    elif label:
-        half = LETTER * len(label) / 2 / (x2 - x1)
-        for begin, end in ((0.0, 0.5 - half), (0.5 + half, 1 - 5 / (x2 - x1))):
-            ends = tuple((x1 + t * (x2 - x1), y1 + t * (y2 - y1)) for t in (begin, end))
-            yield Line(ends, "", dashes, 1.2)
-        yield Text((x1 + x2) / 2, (y1 + y2) / 2 + 4, label, "middle", bold=True)
+    both_there = shown.boxes[edge.start].there and shown.boxes[edge.end].there
+    dashes = () if both_there else DASHES
+    start, end = places[edge.start], places[edge.end]
+    x1, y1 = start.right + GAP, start.middle
+    x2, y2 = end.left - GAP, end.middle
+    tip = (x2 - TIP, y2)
+    if _passes(shown, edge):
+        past = places[_past(edge)]
+        bends = ((past.left, past.middle), (past.right, past.middle))
+        yield Line(((x1, y1), *bends, tip), "", dashes, PEN)
+    elif edge.label:
+        for ends in _around((x1, y1), (x2, y2), edge.label):
+            yield Line(ends, "", dashes, PEN)
+        yield Text((x1 + x2) / 2, (y1 + y2) / 2 + 4, edge.label, "middle", bold=True)
     else:
-        yield Line(((x1, y1), (x2 - 5, y2)), "", dashes, 1.2)
-    yield Area(((x2, y2), (x2 - 8, y2 - 4), (x2 - 8, y2 + 4)), faint=False)
+        yield Line(((x1, y1), tip), "", dashes, PEN)
+    long, wide = HEAD
+    yield Area(((x2, y2), (x2 - long, y2 - wide), (x2 - long, y2 + wide)), faint=False)
+
+
+def _around(start: Point, end: Point, label: str) -> Iterator[tuple[Point, ...]]:
+    """Yield the two parts of a line that words stand on, in its middle."""
+    (x1, y1), (x2, y2) = start, end
+    long, high = x2 - x1, y2 - y1
+    half = LETTER * len(label) / 2 / long
+
+    def at(part: float) -> Point:
+        return (x1 + part * long, y1 + part * high)
+
+    yield at(0.0), at(0.5 - half)
+    yield at(0.5 + half), at(1 - TIP / long)
 
 
 def _drawn(key: str, box: Box, place: Place) -> Iterator[Shape]:
-    yield from _outlined(place, box, key)
-    first = _middle(place) + 4 - LINE * (len(box.lines) - 1) / 2
+    yield from _outlined(place, box, key, (place.right, place.top - 4))
+    centre = (place.left + place.right) / 2
+    first = place.middle + 4 - LINE * (len(box.lines) - 1) / 2
     for number, line in enumerate(box.lines):
-        yield Text((place[0] + place[2]) / 2, first + LINE * number, line, "middle")
+        yield Text(centre, first + LINE * number, line, "middle")
 
 
-def _outlined(place: Place, box: Box, key: str, verb: tuple[float, float] | None = None) -> Iterator[Shape]:
-    """Yield a frame, and what would happen to it: at the point given, else above its upper right corner."""
+def _outlined(place: Place, box: Box, key: str, verb: Point) -> Iterator[Shape]:
+    """Yield a frame, and at the point given what would happen to it."""
     left, top, right, bottom = place
     corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
-    said = _deed(key, box.changes)
+    said = _done(key, box.changes)
     colour = VERBS.get(said.split()[0], WARN) if said else ""
-    yield Line(corners, colour, () if box.there else DASHES, 2.6 if said else 1)
+    yield Line(corners, colour, () if box.there else DASHES, BOLD if said else THIN)
     if said:
-        yield Text(*(verb or (right, top - 4)), said, "end", bold=True, colour=colour)
+        yield Text(*verb, said, "end", bold=True, colour=colour)
 
 
-def _deed(key: str, changes: tuple[str, ...]) -> str:
+def _done(key: str, changes: tuple[str, ...]) -> str:
     """Return what happens to a thing itself, else to which part of it; and how much more."""
     if not changes:
         return ""
-    own = next((change.split()[0] for change in changes if change.split(" ", 1)[1] == key), "")
-    said = own or " ".join(changes[0].split()[:2])
-    return said if len(changes) == 1 else f"{said} +{len(changes) - 1}"
+    verb, thing, *_ = changes[0].split()
+    said = f"{verb} {thing}"
+    for change in changes:
+        own, _, name = change.partition(" ")
+        if name == key:
+            said = own
+            break
+    more = len(changes) - 1
+    return f"{said} +{more}" if more else said

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runbook_lib.aws.session import Session
+from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.appmesh import engine as appmesh
 from runbook_lib.engines.protocol import Engine
 
-ENGINES: Mapping[str, Engine] = {"appmesh": appmesh}
+ENGINES: Mapping[str, Engine] = {"appmesh": appmesh, "alb": alb}
 
 
 def engine_of(session: Session) -> Engine:

@@ -20,9 +20,10 @@ from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
+from runbook_lib.errors import PlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Plan, Reading
+from runbook_lib.plan import Change, Inverse, Plan, Reading
 
 T = TypeVar("T")
 
@@ -151,6 +152,21 @@ class Split:
             return ""
         return f"the weights do not sum to 100 but to {total}, so nobody meant percents: {self.as_written}"
 
+    def moved_back(self, stable: str, canary: str, most: int) -> dict[str, int]:
+        """Return the weights of a rollback: stable has all that the canary had, others keep theirs.
+
+        No weight may be above `most`. Empty where the canary has none.
+        """
+        written = self.written
+        nothing_to_move = not written.get(canary) and any(written.values())
+        if nothing_to_move:
+            return {}
+        both = written.get(stable, 0) + written.get(canary, 0)
+        moved = {**written, stable: both, canary: 0}
+        if not moved.keys() - {stable, canary}:
+            return {stable: 100, canary: 0}
+        return shares(moved) if max(moved.values()) > most else moved
+
     @property
     def as_written(self) -> str:
         """The weights as they are written, with the shares they come to."""
@@ -182,6 +198,14 @@ def shares(weights: Mapping[str, int]) -> dict[str, int]:
     largest = max(whole, key=lambda name: whole[name])
     whole[largest] += 100 - sum(whole.values())
     return whole
+
+
+def require_percents(weights: Mapping[str, int], most: int) -> None:
+    """Raise PlanError where weights are not 1 to `most` whole percents that sum to 100."""
+    whole = all(type(weight) is int and 0 <= weight <= 100 for weight in weights.values())
+    few = 1 <= len(weights) <= most
+    if not (whole and few and sum(weights.values()) == 100):
+        raise PlanError(f"weights: expected 1 to {most} whole percents that sum to 100; found {dict(weights)}")
 
 
 # --- what must hold -------------------------------------------------------------------
@@ -362,8 +386,8 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def notebooks(self) -> Mapping[str, str]:
-        """The names of its notebooks 01 to 06 by number: what plans and records are called."""
+    def steps(self) -> tuple[str, ...]:
+        """The numbers of the notebooks that have something to change: a run leaves out the others, but 00."""
 
     @property
     def hints(self) -> Hints:
@@ -387,11 +411,14 @@ class Engine(Protocol):
     def split_reading(self, p: Parameters) -> Reading:
         """Return how the state is read: by it a recorded change is known to be of the weights."""
 
-    def weights_of(self, state: Mapping[str, Any] | None) -> dict[str, int]:
+    def weights_of(self, p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
         """Return the weights that a state of it gives: undo and history compare recorded ones."""
 
-    def all_on(self, change: Change, service: str) -> Change:
-        """Return a change that makes it anew, with all traffic on one service: undo never raises."""
+    def all_on(self, p: Parameters, change: Change, service: str) -> Change:
+        """Return a change that makes it anew, with all traffic on one service: undo never raises.
+
+        Raises PlanError where the runbook did not make it.
+        """
 
     def read_split(self, session: Reads) -> Split:
         """Read how the traffic is divided, and who has been retired."""
@@ -399,7 +426,7 @@ class Engine(Protocol):
     def read_weights(self, session: Reads) -> Split:
         """Read the same by as few calls as can be, without who was retired: for a rollback."""
 
-    def plan_split(self, split: Split, weights: Mapping[str, int], *, title: str = ..., rewrite: bool = False) -> Plan:
+    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
         """Plan these weights, by one change that keeps all else; none where they are in force.
 
         With `rewrite` they are written all the same: the rollback, rehearsed. Raises
@@ -457,6 +484,12 @@ class Engine(Protocol):
 
     def references(self, session: Reads, service: str) -> list[str]:
         """List the keys of what still refers to a service: it would fail once that is gone."""
+
+    def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
+        """Read all that stands there, whoever made it, by key: with the keys of what it needs to be there."""
+
+    def foreign(self, look: Look, inverse: Inverse) -> str:
+        """Say why an undo may not make a call of the engine's own, where a look must tell; "" where it may."""
 
     # What is shown
 

@@ -285,17 +285,16 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 def serve(folder: Path) -> None:
     """Serve the local mesh until told to stop, or until nobody has used it for an hour."""
-    from werkzeug.serving import make_server
-
     from runbook_lib.local.door import Door
     from runbook_lib.local.rehearsal import Rehearsal
+    from runbook_lib.local.serving import server_of
 
     os.umask(UMASK)
     sockets, key = socket_folder(), new_key()
     guard = _guard(sockets)
     data_plane = os.environ.get("RUNBOOK_LOCAL") != "control-plane"
     rehearsal = Rehearsal(folder, secrets.token_hex(8), sockets, data_plane=data_plane)
-    server = make_server("127.0.0.1", 0, Door(rehearsal, key), threaded=True)
+    server = server_of(Door(rehearsal, key))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()

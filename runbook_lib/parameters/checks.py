@@ -28,20 +28,89 @@ HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "appmesh": ("mesh", "namespace", "port", "protocol", "virtual_services"),
+    "alb": ("alb",),
+}
+OWN: dict[str, tuple[str, ...]] = {
+    "appmesh": ("mesh", "envoy", "iam", "virtual_services", "routers"),
+    "alb": ("alb",),
+}
+OWN_OF_SERVICES = ("cloud_map", "task_role", "cpu", "memory", "health_check", "timeout")  # App Mesh's
+
 
 def problems(p: Parameters) -> Iterator[str]:
     """Yield what single fields cannot tell: references, sums, protocols along a route."""
-    for check in (
-        _check_image,
-        _check_services,
-        _check_providers,
-        _check_routes,
-        _check_words,
-        _check_shift,
-        _check_verdict,
-        _check_records,
-    ):
+    sections = list(_check_sections(p))
+    yield from sections
+    if sections:  # what is checked next stands in them
+        return
+    common = (_check_services, _check_shift, _check_verdict, _check_records)
+    own = {
+        "appmesh": (_check_image, _check_backends, _check_providers, _check_routes, _check_words, _check_router),
+        "alb": (_check_rule, _check_groups, _check_dialled),
+    }
+    for check in (*common, *own[p.engine]):
         yield from check(p)
+
+
+# --- which engine's section it is -----------------------------------------------------
+
+
+def _check_sections(p: Parameters) -> Iterator[str]:
+    """Yield each section that the file's engine needs and lacks, and each that is another engine's."""
+    said = p.model_fields_set
+    for name in REQUIRED[p.engine]:
+        if name not in said:
+            yield f"{name}: expected, since engine is {p.engine}; found none"
+    for engine, names in OWN.items():
+        for name in names:
+            if engine != p.engine and name in said:
+                yield f"{name}: a section of engine {engine}; expected none, since engine is {p.engine}"
+    yield from _check_keys_of_services(p)
+
+
+def _check_keys_of_services(p: Parameters) -> Iterator[str]:
+    for name, service in p.services.items():
+        said = service.model_fields_set
+        if p.engine == "appmesh" and "hostname" not in said:
+            yield f"services.{name}.hostname: expected, since engine is appmesh; found none"
+        for key in OWN_OF_SERVICES:
+            if p.engine != "appmesh" and key in said:
+                yield f"services.{name}.{key}: a key of engine appmesh; expected none, since engine is {p.engine}"
+
+
+# --- the rule of a load balancer ------------------------------------------------------
+
+
+def _check_rule(p: Parameters) -> Iterator[str]:
+    _, _, _, region, account, _ = p.alb.rule.split(":", 5)
+    if (region, account) != (p.region, p.account_id):
+        yield (
+            f"alb.rule: expected one of account {p.account_id} in {p.region}, as the file says; "
+            f"found account {account}, {region}"
+        )
+
+
+def _check_groups(p: Parameters) -> Iterator[str]:
+    for name in p.alb.target_groups:
+        yield from _known("alb.target_groups", "service", name, p.services)
+    yield from _doubles("alb.target_groups", [p.target_group_of(name) for name in p.services])
+
+
+def _check_dialled(p: Parameters) -> Iterator[str]:
+    if p.protocol == "tcp":
+        yield "protocol: expected http, http2 or grpc: no rule of a load balancer divides tcp; found 'tcp'"
+    if p.shift.route is not None:
+        yield f"shift.route: a key of engine appmesh; expected none; found {p.shift.route!r}"
+    if p.shift.trial is not None:
+        yield "shift.trial: expected null: the runbook adds no rule to a listener that is not its own"
+    for name, service in p.services.items():
+        for backend in service.backends:
+            yield from _known(f"services.{name}.backends", "name", backend, [p.shift.name, *p.names])
+
+
+# --- what every file says -------------------------------------------------------------
 
 
 def _check_image(p: Parameters) -> Iterator[str]:
@@ -67,13 +136,17 @@ def _check_verdict(p: Parameters) -> Iterator[str]:
 def _check_services(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         where = f"services.{name}"
-        for backend in service.backends:
-            yield from _known(f"{where}.backends", "virtual service", backend, p.virtual_services)
         sized = p.launch_type_of(name) == "FARGATE" and (service.cpu or service.memory)
         if sized and service.memory not in FARGATE_SIZES.get(service.cpu or 0, ()):
             yield f"{where}: Fargate has no size of {service.cpu} CPU units with {service.memory} MiB; give both"
-    yield from _doubles("services.*.hostname", [s.hostname for s in p.services.values()])
+    yield from _doubles("services.*.hostname", [s.hostname for s in p.services.values() if s.hostname])
     yield from _doubles("services.*.ecs_service", [p.ecs_service_of(n) for n in p.services])
+
+
+def _check_backends(p: Parameters) -> Iterator[str]:
+    for name, service in p.services.items():
+        for backend in service.backends:
+            yield from _known(f"services.{name}.backends", "virtual service", backend, p.virtual_services)
 
 
 def _doubles(where: str, values: list[str]) -> Iterator[str]:
@@ -215,6 +288,15 @@ def _check_protocols(p: Parameters, where: str, protocol: str, route: Route) -> 
 
 
 def _check_shift(p: Parameters) -> Iterator[str]:
+    if p.shift.stable == p.shift.canary:
+        yield f"shift.canary: expected another service than shift.stable; found {p.shift.canary!r} twice"
+    for field in ("stable", "canary"):
+        if getattr(p.shift, field) not in p.services:
+            yield f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one of {list(p.services)}"
+
+
+def _check_router(p: Parameters) -> Iterator[str]:
+    """Yield where the shift's name and route are not among the routers'."""
     provider = p.virtual_services.get(p.shift.name)
     if provider is None or provider.router not in p.routers:
         routed = [n for n, v in p.virtual_services.items() if v.router]
@@ -223,11 +305,6 @@ def _check_shift(p: Parameters) -> Iterator[str]:
     routes = list(p.routers[provider.router].routes)
     if p.shift.route not in routes and not (p.shift.route is None and len(routes) == 1):
         yield f"shift.route: expected one of {routes}; found {p.shift.route!r}"
-    if p.shift.stable == p.shift.canary:
-        yield f"shift.canary: expected another service than shift.stable; found {p.shift.canary!r} twice"
-    for field in ("stable", "canary"):
-        if getattr(p.shift, field) not in p.services:
-            yield f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one of {list(p.services)}"
 
 
 def _known(where: str, kind: str, name: str, known: Collection[str]) -> Iterator[str]:

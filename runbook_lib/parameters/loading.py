@@ -156,7 +156,7 @@ def _refusal(file: str, given: Collection[str], problems: Iterable[str]) -> Para
     if more := len(named) - len(lines):
         lines.append(f"{file}: and {more} more")
     own = all(name in given for name, _ in named)
-    hint = "correct what was given; nothing was changed" if own else "mend the file, then `runbook lint` it"
+    hint = "correct what was given; nothing was changed" if own else "fix the file, then run `runbook lint` on it"
     return ParametersError("\n".join(lines), hint=hint)
 
 

@@ -61,6 +61,16 @@ HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
 UrlPath = Annotated[str, StringConstraints(pattern="^/")]
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 LaunchType = Literal["FARGATE", "EC2"]
+RuleArn = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener-rule/app(/[A-Za-z0-9-]{1,32}){4}$"
+    ),
+]
+TargetGroupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$")]
+
+OF_AN_ENGINE: Any = None
+"""The default of what one engine alone reads: it has its type, and is None under another engine."""
 
 
 class Strict(BaseModel):
@@ -82,6 +92,15 @@ class Mesh(Strict):
 
     name: Name = Field(description="name of the mesh")
     egress: Literal["DROP_ALL", "ALLOW_ALL"] = Field("DROP_ALL", description="what may leave the mesh")
+
+
+class Alb(Strict):
+    """An Application Load Balancer's rule that is there already, with the groups of both versions."""
+
+    rule: RuleArn = Field(description="ARN of the listener rule that forwards to both versions' target groups")
+    target_groups: dict[Name, TargetGroupName] = Field(
+        {}, description="names of target groups by service, where one is not called as its ECS service"
+    )
 
 
 class Envoy(Strict):
@@ -133,7 +152,9 @@ class Timeout(Strict):
 class Service(Strict):
     """One ECS service and the virtual node that stands for it."""
 
-    hostname: Dns = Field(description="DNS name the service is registered under")
+    hostname: Dns = Field(
+        OF_AN_ENGINE, description="DNS name the service is registered under; required under `appmesh`"
+    )
     task_definition: Name = Field(description="task definition family")
     ecs_service: Name | None = Field(None, description="name of the ECS service; null: as here")
     backends: list[Dns] = Field([], description="virtual services it may call")
@@ -228,7 +249,7 @@ class VerdictRule(Strict):
     detectable_increase: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="rise of the error rate a PASS rules out; at weight 100, twice that"
     )
-    power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would have shown")
+    power: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="chance that such a rise would be detected")
     ignored_increase: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="rise too small to roll back for")
     on_inconclusive: Literal["hold", "extend", "roll_back"] = Field(
         "hold", description="when the bake ends undecided; extend: up to three bakes, then hold"
@@ -269,7 +290,7 @@ class Approvals(Strict):
 class Shift(Strict):
     """The route that moves, and how."""
 
-    name: Dns = Field(description="the virtual service callers dial")
+    name: Dns = Field(description="the name callers dial; under `appmesh` a virtual service")
     route: Name | None = Field(None, description="its route, only where the router has several")
     stable: Name = Field(description="the service that carries the traffic now")
     canary: Name = Field(description="the new version")
@@ -348,32 +369,40 @@ class Approval(Strict):
 def _distinct(names: Any) -> Any:
     folded = [name.lower() for name in names] if isinstance(names, dict) else []
     if double := sorted({name for name in folded if folded.count(name) > 1}):
-        raise ValueError(f"{', '.join(double)} stands there twice, differing only by case")
+        raise ValueError(f"{', '.join(double)} is there twice, differing only by case")
     return names
 
 
 class Parameters(Strict):
-    """Everything one environment says. Values at this level are defaults for what does not say its own."""
+    """Everything one environment says. Values at this level are defaults for what does not say its own.
+
+    Each engine has sections of its own: `checks` requires them, and refuses another engine's.
+    """
 
     environment: EnvironmentName = Field(description="name of this environment; not `latest`")
     target: Literal["local", "aws"] = Field(description="the local mesh, or AWS itself")
-    engine: Literal["appmesh"] = Field("appmesh", description="what carries the weights")
+    engine: Literal["appmesh", "alb"] = Field("appmesh", description="what carries the weights")
     account_id: Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")] = Field(
         description="the only account acted on, quoted"
     )
     region: str = Field(description="AWS region")
     mode: Literal["plan", "apply"] = Field("plan", description="what the notebooks do when not told")
-    mesh: Mesh = Field(description="the mesh")
-    namespace: Dns = Field(description="Cloud Map namespace the services are registered in")
+    alb: Alb = Field(OF_AN_ENGINE, description="the load balancer's rule; required under `alb`, and only there")
+    mesh: Mesh = Field(OF_AN_ENGINE, description="the mesh; required under `appmesh`, and only there")
+    namespace: Dns = Field(
+        OF_AN_ENGINE, description="Cloud Map namespace the services are registered in; required under `appmesh`"
+    )
     cluster: Name = Field(description="ECS cluster")
-    port: Port = Field(description="default port of services and routers")
-    protocol: Protocol = Field(description="default protocol of services and routers")
+    port: Port = Field(OF_AN_ENGINE, description="default port of services and routers; required under `appmesh`")
+    protocol: Protocol = Field("http", description="default protocol of services and routers; required under `appmesh`")
     launch_type: LaunchType = Field("FARGATE", description="default launch type")
     envoy: Envoy = Field(Envoy(), description="the sidecar")
     iam: Iam = Field(Iam(), description="Envoy's permission")
-    services: Annotated[dict[Name, Service], Field(min_length=1)] = Field(description="services by virtual node name")
+    services: Annotated[dict[Name, Service], Field(min_length=1)] = Field(
+        description="services by name; under `appmesh` that of their virtual nodes"
+    )
     virtual_services: Annotated[dict[Dns, VirtualService], BeforeValidator(_distinct)] = Field(
-        description="names callers dial"
+        {}, description="names callers dial; required under `appmesh`"
     )
     routers: dict[Name, Router] = Field({}, description="routers by name")
     shift: Shift = Field(description="the shift")
@@ -401,12 +430,14 @@ class Parameters(Strict):
     @property
     def names(self) -> list[str]:
         """Every DNS name of the file, each once: those callers may dial, those services are registered under."""
-        hostnames = [service.hostname for service in self.services.values()]
+        hostnames = [service.hostname for service in self.services.values() if service.hostname]
         return list(dict.fromkeys([*self.virtual_services, *hostnames]))
 
     @property
     def carrier(self) -> str:
         """The name of what carries the weights: a lock, a run and a record belong to it."""
+        if self.engine == "alb":
+            return f"listener rule {self.alb.rule.partition('/')[2]}"
         return f"App Mesh {self.mesh.name}, route {self.router}/{self.route}"
 
     @property
@@ -427,6 +458,10 @@ class Parameters(Strict):
         """Return a service's protocol."""
         return self.services[service].protocol or self.protocol
 
+    def target_group_of(self, service: str) -> str:
+        """Return the name of a service's target group."""
+        return self.alb.target_groups.get(service) or self.ecs_service_of(service)
+
     def launch_type_of(self, service: str) -> str:
         """Return FARGATE or EC2 for a service."""
         return self.services[service].launch_type or self.launch_type
@@ -440,14 +475,21 @@ class Parameters(Strict):
         return {n for backend in self.services[service].backends for n in self.answering(backend)}
 
     def answering(self, name: str) -> set[str]:
-        """Return the services behind a virtual service."""
+        """Return the services behind a name that callers dial."""
+        if self.engine == "alb":
+            return self._registered_under(name)
         provider = self.virtual_services[name]
         if provider.node:
             return {provider.node}
         return {n for route in self.routers[provider.router or ""].routes.values() for n in route.names}
 
+    def _registered_under(self, name: str) -> set[str]:
+        if name == self.shift.name:
+            return {self.shift.stable, self.shift.canary}
+        return {n for n, service in self.services.items() if service.hostname == name}
+
     def callers_of(self, name: str) -> list[str]:
-        """Return the services that list a virtual service among their backends."""
+        """Return the services that list a name among their backends."""
         return [n for n, service in self.services.items() if name in service.backends]
 
 

@@ -178,7 +178,7 @@ class _Reader:
                 raise _refused(line, "expected a name before a colon", "something else")
             key = self._value(event, depth + 1)
             if (name := str(event.value)) in lines:
-                raise yaml.YAMLError(f"line {line}: {name!r:.60} stands there twice, first in line {lines[name]}")
+                raise yaml.YAMLError(f"line {line}: {name!r:.60} is there twice, first in line {lines[name]}")
             lines[name] = line
             value = self._value(self._next(), depth + 1)
             if key == MERGE and not event.style:

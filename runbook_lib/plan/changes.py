@@ -132,7 +132,7 @@ class Plan:
     """Ordered changes; `needs` names the evidence without which they may not be applied.
 
     `obstacle` says why there is no plan at all, where that is only to be shown; `kept` names what stays as it is
-    since the parameters do not speak of it.
+    since the parameters do not speak of it. What a run is about has ended with the plan that `ends` it.
     """
 
     title: str
@@ -141,6 +141,7 @@ class Plan:
     assumed: tuple[str, ...] = ()
     obstacle: str = ""
     kept: tuple[str, ...] = ()
+    ends: bool = False
 
     def __len__(self) -> int:
         return len(self.changes)

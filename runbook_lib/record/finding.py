@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -87,10 +87,22 @@ def _inside(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def open_or_join(environment: str, base: str | None = None, place: Place | None = None, **opened: Any) -> Run:
-    """Return the run that is under way in a place, or a new one where the last there has ended."""
+def open_or_join(
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    about: Collection[str] = (),
+    **opened: Any,
+) -> Run:
+    """Return the run that is under way in a place, or a new one where the last there has ended.
+
+    It has also ended where it moved traffic between other services than those it is to be `about`.
+    """
     run = latest(environment, base, place)
-    return start(environment, base, place, **opened) if run is None or run.closed else run
+    if run is None or run.closed or run.is_of_another_shift(about):
+        return start(environment, base, place, **opened)
+    return run
 
 
 def find(run: str, base: str | None = None) -> Run:

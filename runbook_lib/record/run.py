@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -57,6 +57,11 @@ class Run:
     def closed(self) -> bool:
         """Whether the run has ended for good: done or rolled back."""
         return any(line["event"] == "closed" for line in self.lines())
+
+    def is_of_another_shift(self, services: Collection[str]) -> bool:
+        """Say whether the run has moved traffic, and never between these services: theirs is another release."""
+        moved = [line["weights"] for line in self.lines() if line["event"] == "decision"]
+        return bool(services and moved) and not any({*services} <= weights.keys() for weights in moved)
 
     @property
     def world(self) -> str:

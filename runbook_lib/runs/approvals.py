@@ -58,6 +58,21 @@ def holds(run: Run) -> list[dict[str, Any]]:
     return [line for line in run.said() if line["event"] == "hold"]
 
 
+def unheeded(run: Run) -> list[dict[str, Any]]:
+    """Return the holds by which no shift was held yet, the earliest first.
+
+    Each counts from the run's beginning, whichever notebook was executed then. Whoever
+    starts a shift again that was held has settled those asked before.
+    """
+    heeded = [line["holds"] for line in run.lines() if line["event"] == "heeded"]
+    return holds(run)[heeded[-1] if heeded else 0 :]
+
+
+def heed(session: Session) -> None:
+    """Write down that a shift is held by every hold that was asked by now."""
+    session.note(lambda run: run.write("heeded", holds=len(holds(run))))
+
+
 def needs_approval(session: Session, weight: int, former: int = 100) -> bool:
     """Say whether a weight needs an approval: it does where one is listed above the step before it, up to its own.
 

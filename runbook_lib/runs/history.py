@@ -158,14 +158,17 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
     undone = [x["change"] for x in since if x["event"] == "intended" and x["change"]["no_inverse"] == TAKES_BACK]
     if not undone:
         return False
-    found = survey(session)
-    canary, carrier = session.parameters.shift.canary, asdict(found.split.reading)["call"]
-    return any(_lowers(engine_of(session), canary, change) for change in undone if change["reading"]["call"] == carrier)
+    p, engine = session.parameters, engine_of(session)
+    carrier = asdict(engine.split_reading(p))["call"]
+    of_weights = [change for change in undone if change["reading"]["call"] == carrier]
+    return any(_lowers(p, engine, change) for change in of_weights)
 
 
-def _lowers(engine: Engine, canary: str, change: Mapping[str, Any]) -> bool:
-    before, after = (engine.weights_of(change[key] or None).get(canary, 0) for key in ("expected", "wanted"))
-    return after < before
+def _lowers(p: Parameters, engine: Engine, change: Mapping[str, Any]) -> bool:
+    """Say whether a recorded change gave the canary less than it had."""
+    before = engine.weights_of(p, change["expected"] or None)
+    after = engine.weights_of(p, change["wanted"] or None)
+    return after.get(p.shift.canary, 0) < before.get(p.shift.canary, 0)
 
 
 def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from runbook_lib.plan import (
 )
 from runbook_lib.record import Run
 from runbook_lib.runs import undoable
+from runbook_lib.survey import Survey, survey
 
 __all__ = ["plan_undo"]
 
@@ -83,18 +84,45 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
     try:
         if run:
             run.require_whole(UNDO)
-            _require_ours(session, run)
-        made = _part(_made(run.lines() if run else ()), notebook)
+            _require_ours(survey(session), run)
+        every = _made(run.lines() if run else ())
+        made = _part(every, notebook)
         changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
     except (PlanError, RecordError) as error:
         if asked:
             raise
         return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
-    needs = dict.fromkeys(f"{m.notebook}{TAKEN_BACK}" for m in made if notebook not in ("", m.notebook))
+    later = [m.notebook for m in made if notebook not in ("", m.notebook)]
+    if notebook and asked:
+        later += _users(session, changes, every)
+    needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
     if run and changes:
         first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
         changes = (first, *changes[1:])
     return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+
+
+def _users(session: Session, changes: Sequence[Change], made: Sequence[Made]) -> list[str]:
+    """Return the notebooks that made what cannot be without what these changes delete: AWS would refuse to.
+
+    Raises PlanError where something uses it that this run did not make.
+    """
+    going = {change.name.partition(" ")[2] for change in changes if change.wanted is None}
+    if not going:
+        return []
+    notebooks = {m.name: m.notebook for m in made}
+    found: list[str] = []
+    for user, needs in engine_of(session).standing(session).items():
+        used = sorted(going.intersection(needs))
+        if user in going or not used:
+            continue
+        if user not in notebooks:
+            raise PlanError(
+                f"{used[0]}: {user} uses it, which this run did not make",
+                hint=f"take {user} away first, or undo the run that made it: runbook runs {session.file}",
+            )
+        found.append(notebooks[user])
+    return found
 
 
 def _newest(session: Session, notebook: str) -> Run | None:
@@ -129,11 +157,11 @@ def _part(made: Iterable[Made], notebook: str) -> list[Made]:
     return part
 
 
-def _require_ours(session: Session, run: Run) -> None:
+def _require_ours(found: Survey, run: Run) -> None:
     """Refuse a record that asks for what no planner could have asked for, by the line, before any call."""
     for number, line in enumerate(run.lines(), 1):
         try:
-            wrong = _obstacle(session, line)
+            wrong = _obstacle(found, line)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             wrong = f"it is no change of this product ({type(error).__name__}: {error})"
         if wrong:
@@ -143,13 +171,14 @@ def _require_ours(session: Session, run: Run) -> None:
             )
 
 
-def _obstacle(session: Session, line: Mapping[str, Any]) -> str:
+def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
     if line["event"] not in ("intended", "observed"):
         return ""
     change = _revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else _revived(line["inverse"])
-    own = engine_of(session).undoable
-    wrong = undoable.obstacle(session.parameters, own, inverse) if inverse else ""
+    own = found.engine.undoable
+    wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
+    wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
     if change and not wrong:
         readings = [change.reading, *(wait.reading for wait in (*change.ready, *change.waits))]
         obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
@@ -310,11 +339,11 @@ def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, 
     stable, canary = p.shift.stable, p.shift.canary
     if change.reading.call != engine.split_reading(p).call:
         return change, False
-    before, after = engine.weights_of(live), engine.weights_of(change.wanted)
+    before, after = engine.weights_of(p, live), engine.weights_of(p, change.wanted)
     if after.get(canary, 0) <= before.get(canary, 0) or (not before and stable not in after):
         return change, False
     if live is None:
-        return engine.all_on(change, stable), True
+        return engine.all_on(p, change, stable), True
     raise PlanError(
         f"{change.name}: it would raise {canary} from {before.get(canary, 0)} to {after[canary]} %, "
         "which undo never does: only 05 does, with its gates",

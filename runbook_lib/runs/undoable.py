@@ -6,11 +6,13 @@ for is refused by the number of its line, before any call. An engine adds its ow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from runbook_lib.aws.cloud_map import PLACEHOLDER
+from runbook_lib.aws.ecs import REGISTERED
 from runbook_lib.engines.protocol import Permitted, Undoable
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Inverse, Reading
@@ -22,9 +24,11 @@ Arguments = Mapping[str, Any]
 
 
 def _of_service(p: Parameters, given: Arguments) -> bool:
+    """A service that the file names; where it comes with a definition, that is one of a family that the file names."""
     named = {given.get("service"), given.get("serviceName")} - {None}
     own = {p.ecs_service_of(name) for name in p.services}
-    return given.get("cluster") == p.cluster and len(named) == 1 and named <= own
+    ours = given.get("cluster") == p.cluster and len(named) == 1 and named <= own
+    return ours and ("taskDefinition" not in given or _of_definition(p, given))
 
 
 def _of_scaling(p: Parameters, given: Arguments) -> bool:
@@ -34,26 +38,32 @@ def _of_scaling(p: Parameters, given: Arguments) -> bool:
 
 def _of_definition(p: Parameters, given: Arguments) -> bool:
     named = given.get("taskDefinition")
-    return isinstance(named, Answer) or _is_revision(named)
+    if isinstance(named, Answer):
+        return named.query == REGISTERED
+    return _is_revision(p, named)
 
 
-def _is_revision(named: Any) -> bool:
-    return isinstance(named, str) and ":task-definition/" in named and named.rsplit(":", 1)[-1].isdigit()
+def _is_revision(p: Parameters, named: Any) -> bool:
+    """Say whether this is the ARN of a revision, of a family that the file names."""
+    here = rf"arn:[\w-]+:ecs:{re.escape(p.region)}:{p.account_id}:task-definition/"
+    found = re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named) if isinstance(named, str) else None
+    return found is not None and found["family"] in {service.task_definition for service in p.services.values()}
 
 
 def _by_reference(p: Parameters, given: Any) -> bool:
     """A definition is registered again from AWS's own copy of a former revision, never from a record's text."""
-    if not isinstance(given, Reading):
+    if not isinstance(given, Reading) or not COPY.fullmatch(given.query):
         return False
     call = given.call
     named = call.arguments.get("taskDefinition") if isinstance(call.arguments, Mapping) else None
-    return call.operation == "describe_task_definition" and _is_revision(named)
+    return call.operation == "describe_task_definition" and _is_revision(p, named)
 
 
 def _of_placeholder(p: Parameters, given: Arguments) -> bool:
     return bool(given.get("InstanceId") == PLACEHOLDER)
 
 
+COPY = re.compile(r"merge\(taskDefinition, \{tags: tags(, \w+: `null`)*\}\)")
 WRITES: dict[tuple[str, str], Permitted] = {
     ("ecs", "create_service"): _of_service,
     ("ecs", "update_service"): _of_service,
@@ -87,6 +97,10 @@ def obstacle(p: Parameters, own: Undoable, inverse: Inverse) -> str:
     by_reference = isinstance(call.arguments, Reading)
     if by_reference != (rule is _by_reference) or not rule(p, call.arguments):
         return f"{what} is about something that {p.environment}'s file does not name"
+    if isinstance(call.arguments, Mapping) and _computed({**call.arguments, "taskDefinition": ""}):
+        return f"{what} would write what a record computes"
+    if inverse.renames and not (_is_revision(p, inverse.renames) and inverse.answer == REGISTERED):
+        return f"{what} would give {inverse.renames!r} a name that a record computes"
     if _masked(asdict(inverse)):
         return f"{what} would write text that was masked"
     readings = [inverse.reading, *(wait.reading for wait in (*inverse.ready, *inverse.waits))]
@@ -115,6 +129,15 @@ def _calls(value: Any) -> Iterator[Call]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _calls(inner)
+
+
+def _computed(value: Any) -> bool:
+    """Say whether a value is not all there, but is to be read or answered first: by a query that is a record's."""
+    if isinstance(value, Mapping):
+        return any(map(_computed, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_computed, value))
+    return isinstance(value, Reading | Answer)
 
 
 def _masked(value: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import RunbookError
+from runbook_lib.printable import counted
 from runbook_lib.record import Run
 from runbook_lib.redaction import redacted
 from runbook_lib.verdict import Judgement, Sample, judge_all
@@ -149,7 +150,7 @@ def _summary(run: Run) -> Iterator[Checked]:
     if summary and "shift" in summary:
         told = summary["shift"]
         same = steps_of(run.lines())[: len(told)] == told
-        found = f"{len(told)} step(s), as the journal has them"
+        found = f"{counted(len(told), 'step')}, as the journal has them"
         yield Checked("summary", same, found if same else "its steps are not the journal's")
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import tallies
 from runbook_lib.parameters.model import VerdictRule
-from runbook_lib.proof import Shares
 from runbook_lib.verdict import Sample, Tally
+from runbook_lib.verdict.share import Shares
 
 __all__ = ["LATE_PERIODS", "PICTURED", "Counts", "Span", "start_counting"]
 

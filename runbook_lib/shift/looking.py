@@ -15,8 +15,9 @@ from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.plan import Evidence
+from runbook_lib.printable import counted
 from runbook_lib.rollback import read_signature
-from runbook_lib.runs.approvals import holds
+from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
@@ -39,11 +40,6 @@ class Looking:
         self.session, self.shift = session, session.parameters.shift
         self.found = found  # when the shift began: its series stay the same
         self.judge, self.journal = judge, journal
-        self.earlier_holds = 0
-
-    def begin(self) -> None:
-        """Take every hold asked so far for settled."""
-        self.earlier_holds = len(_recorded(lambda: holds(self.session.join_run())))
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
@@ -77,10 +73,13 @@ class Looking:
         return found.split.oddity((self.shift.stable, self.shift.canary))
 
     def held_by(self) -> str:
-        """Return who said hold since the shift began; no AWS is needed to see it."""
+        """Return who said hold since the run began; "" once a shift was held by it.
+
+        No AWS is needed to see it.
+        """
         run = self.session.join_run()
         run.take_in()
-        new = _recorded(lambda: holds(run))[self.earlier_holds :]
+        new = _recorded(lambda: unheeded(run))
         return str(new[-1]["by"]) if new else ""
 
     def who_rolled_back(self, found: Survey) -> str:
@@ -121,7 +120,7 @@ class Looking:
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
         least = max(wanted, self.stable_at_first())
-        found = f"{stable} runs {running} of {least} task(s)"
+        found = f"{stable} runs {running} of {counted(least, 'task')}"
         hint = "it must be able to take everything back, until 06"
         return Evidence("a way back", 0 < least <= running, found, hint)
 

@@ -21,6 +21,7 @@ from runbook_lib.errors import (
     Refused,
     RollbackError,
     StalePlanError,
+    TargetError,
 )
 from runbook_lib.plan import Plan, as_command, clear
 from runbook_lib.shift.counts import Counts
@@ -53,9 +54,6 @@ class RollingBack:
         Raises RollbackError, with the command to do it by hand.
         """
         tries = 0
-        others = self._others_weights(step)  # of a shift that went blind, say
-        if others is not None:
-            return others
         while True:
             try:
                 if tries == 0 or not self._is_back():
@@ -90,7 +88,7 @@ class RollingBack:
                 newest = _newest_busy(look(), began)
                 if newest is not None and not newest.errors.canary_requests:
                     return f"traffic is back on {self.rule.stable}"
-        except CallError as error:
+        except (CallError, TargetError) as error:
             words = f"traffic could not be looked at: {error.message}"
         if newest is not None and newest.errors.canary_requests:
             raise self._not_followed(newest)

@@ -8,10 +8,10 @@ record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.applying import apply
@@ -19,7 +19,6 @@ from runbook_lib.aws.session import Session
 from runbook_lib.decision import Decision, write_down
 from runbook_lib.errors import (
     CallError,
-    CredentialsError,
     ForeignChangeError,
     GateError,
     Held,
@@ -29,13 +28,21 @@ from runbook_lib.errors import (
     RolledBack,
     RunbookError,
     StalePlanError,
+    TargetError,
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.printable import counted
 from runbook_lib.rollback import roll_back
-from runbook_lib.runs.approvals import approval_of, ran_out, require_approval
+from runbook_lib.runs.approvals import (
+    approval_of,
+    heed,
+    ran_out,
+    require_approval,
+    unheeded,
+)
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
@@ -51,6 +58,7 @@ from runbook_lib.shift.step import (
     RollBack,
     approval_expired,
     begin_step,
+    blind_to_others,
     cannot_look,
     clock_set,
     follow,
@@ -72,7 +80,7 @@ from runbook_lib.shift.steps import (
 from runbook_lib.shift.telling import counts_line, judgement_line, seen_at, settled
 from runbook_lib.survey import Survey, survey
 from runbook_lib.trial import end_trial, try_canary
-from runbook_lib.wording import counted, divided
+from runbook_lib.wording import divided
 
 __all__ = [
     "go_back",
@@ -85,6 +93,7 @@ __all__ = [
 
 # Reasons to roll back that are not the canary's fault.
 UNDECIDED = ("inconclusive", "approval")
+HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
 ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
 # What stops a step before its write; once a trial or a step was written it is a hold.
@@ -95,7 +104,7 @@ BEFORE_STEP = (
     ReadBackError,
     RecordError,
 )
-FIX = "mend the canary, then run 05 again: it starts at the first step"
+FIX = "fix the canary, then run 05 again: it starts at the first step"
 T = TypeVar("T")
 
 
@@ -200,10 +209,25 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     former = found.canary_weight
     plan = found.plan_step(step)
     require_approval(session, step, plan, former)
+    _require_no_hold(session, found.split.weights)
     apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
     now = dict(survey(session).split.weights)
     words = f"{former} → {step} %, read back"
     return write_down(session, Decision("written", step, now, words))
+
+
+def _require_no_hold(session: Session, weights: Mapping[str, int]) -> None:
+    """Raise Held where somebody said hold since the run began and nothing was held."""
+    asked: list[dict[str, Any]] = []
+    with suppress(RecordError):  # nothing is written either, where it cannot be read
+        asked = unheeded(session.join_run())
+    if asked:
+        heed(session)
+        stay = f"{divided(weights)} stays as it is"
+        words = f"before the next step: {held(str(asked[-1]['by'])).words}; {stay}"
+        back = f"`runbook rollback {session.named}`"
+        hint = f"agree with them, then run 05 again; or {back}"
+        raise Held(words, hint=hint, reason="hold")
 
 
 class _CannotLookError(Exception):
@@ -233,7 +257,6 @@ class _Shift:
         self.weight = self.journal[-1]["step"] if on_canary else 0
         self.standing = self.shift.weights_at(self.weight)
         if self.weight:
-            self.looking.begin()
             self.session.outlast = self._outlast
 
     # The way.
@@ -289,14 +312,18 @@ class _Shift:
             yield from steps
         except _CannotLookError as blind:
             yield from self._end_unseen(blind.move)
+        except TargetError as error:  # the credentials became another account's
+            if not self.weight:
+                raise
+            yield from self._end_unseen(Hold(error.reason, error.message, error.hint))
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         """Hold the environment; an interrupt leaves the weights, and says so."""
-        self.looking.begin()
         self.session.outlast = self._outlast
         try:
             with self.session.holding():
+                _require_no_hold(self.session, self.standing)
                 yield
         except KeyboardInterrupt:
             self._end_interrupted()
@@ -327,15 +354,16 @@ class _Shift:
             end_trial(self.session)
         kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
-        words = "the way back was written once at weight 0"
+        words = "the rollback was written once at weight 0"
         if kept:
-            words += f"; {stable} keeps at least {running} task(s)"
+            words += f"; {stable} keeps at least {counted(running, 'task')}"
         rehearsed = Decision("rehearsed", 0, none, words, tasks={stable: running})
         yield self._told(rehearsed)
 
     def _write(self, step: int) -> Iterator[Decision]:
         """Write a step once its gates and its approval are there."""
         former = survey(self.session).canary_weight
+        _require_no_hold(self.session, self.standing)
         expired = self._written(step, former)
         if expired:
             unwritten = Decision("watching", former, self.standing, "")
@@ -345,6 +373,7 @@ class _Shift:
         if not former:
             self.watch = start_watch(self.rule, now)
         self.watch = begin_step(self.watch, step, former, now, now, self.rule)
+        self.session.saw(self.shift.weights_at(step))
         words = f"{former} → {step} %, read back"
         if ending := credentials_end_first(self.session):
             words += f"; {ending}"
@@ -381,6 +410,7 @@ class _Shift:
         try:
             if evidence:
                 require_steps_passable(self.found, step)
+            self.weight = step  # may be in force from here on, whatever is answered
             apply(self.session, clear(plan, *evidence))
         except BEFORE_STEP as error:
             raise self._before_step(error) from None
@@ -493,8 +523,9 @@ class _Shift:
         raise _CannotLookError(too_long_blind(words, self.rule))
 
     def _require_healing(self, error: CallError) -> None:
-        target_gone = error.reason == "target"  # the local mesh is no more
-        if isinstance(error, CredentialsError) or target_gone or not self.weight:
+        # The local mesh is no more, and all traffic with it.
+        target_gone = error.reason == "target"
+        if target_gone or not self.weight:
             raise error
         if not error.heals:
             move = cannot_look(error.reason, error.message, error.hint)
@@ -502,6 +533,8 @@ class _Shift:
 
     def _end_unseen(self, move: Hold | RollBack) -> Iterator[Decision]:
         """End a shift that cannot look any more, with the weights it last saw."""
+        ours = (self.watch.step, self.weight)
+        move = blind_to_others(move, self.standing, ours, self.rule)
         at = self._time()
         last = Decision("watching", self.weight, self.standing, move.words, at=at)
         yield from self._carry_out(move, last)
@@ -525,6 +558,8 @@ class _Shift:
     # How it ends before its time.
 
     def _hold(self, move: Hold, decision: Decision) -> Iterator[Decision]:
+        if move.word == HELD_BY_SOMEBODY:
+            heed(self.session)
         self._tell_judgement(move.word)
         words = f"{move.word}: {move.words}"
         yield self._told(
@@ -557,6 +592,7 @@ class _Shift:
         last = self._told(settled(failed, words, self.watch.counts, self.rule))
         yield last
         words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"
+        self.session.finish("rolled_back")
         raise RolledBack(words, hint=FIX, reason=move.word)
 
     def _read_counts(self) -> Counts:
@@ -575,6 +611,7 @@ class _Shift:
             back = replace(decision, phase="rolled back", weights=self.standing)
             yield self._told(replace(back, words=words))
         words = f"{decision.step} %: {words}{self._incomplete()}"
+        self.session.finish("rolled_back")
         raise RolledBack(words, hint=FIX, reason="by_hand")
 
     def _end_interrupted(self) -> NoReturn:

@@ -22,9 +22,10 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge, judge_by
 from runbook_lib.parameters.model import Parameters, VerdictRule
 from runbook_lib.plan import Evidence
-from runbook_lib.proof import Seen, in_effect_from, seen_in, strayed
+from runbook_lib.printable import counted
 from runbook_lib.shift.counts import LATE_PERIODS, Counts, Span, start_counting
 from runbook_lib.verdict import Judgement
+from runbook_lib.verdict.share import Seen, in_effect_from, seen_in, strayed
 from runbook_lib.wording import divided
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Watch",
     "approval_expired",
     "begin_step",
+    "blind_to_others",
     "cannot_look",
     "clock_set",
     "follow",
@@ -360,10 +362,13 @@ def _tasks_are_gone(watch: Watch, look: Look, rule: Rule) -> Move | None:
     if not tasks.canary:
         return RollBack("canary_tasks", f"{canary} has no running task")
     if watch.stable_short >= SHORT_LOOKS:
-        found = f"{stable} runs {tasks.stable} of the {tasks.stable_at_first} task(s)"
+        had = counted(tasks.stable_at_first, "task")
+        found = f"{stable} runs {tasks.stable} of the {had}"
         return Hold("stable_tasks", f"{found} it had: too few to go back to")
     if watch.canary_short >= SHORT_LOOKS:
-        found = f"{canary} runs {tasks.canary} of {tasks.canary_wanted} task(s)"
+        found = (
+            f"{canary} runs {tasks.canary} of {counted(tasks.canary_wanted, 'task')}"
+        )
         return RollBack("canary_tasks", f"{found}, {tasks.canary_unhealthy} unhealthy")
     return None
 
@@ -411,7 +416,7 @@ def _not_confirmed(watch: Watch, look: Look, rule: Rule) -> Move | None:
     if first is not None:
         since = intervals[first].start
         shown = _share_since(watch, since)
-        words = f"{watch.step} % is real: the canary answers {shown.words}"
+        words = f"{watch.step} % is in effect: the canary answers {shown.words}"
         return InEffect(since, words)
     if look.at > watch.confirm_until:
         return Hold("unproved", _why_not_confirmed(watch, rule))
@@ -481,6 +486,19 @@ def too_long_blind(words: str, rule: Rule) -> Hold | RollBack:
     if rule.on_blind == "roll_back":
         return RollBack("blind", words)
     return Hold("blind", words)
+
+
+def blind_to_others(
+    move: Hold | RollBack, weights: Mapping[str, int], ours: Iterable[int], rule: Rule
+) -> Hold | RollBack:
+    """A shift that last saw somebody else's weights does not roll them back, but holds.
+
+    `ours` are the steps whose weights may be there: the one watched, one just written.
+    """
+    if any(weights == rule.weights_at(step) for step in ours):
+        return move
+    others = others_weights(weights, "", 0, rule)
+    return others if isinstance(others, Hold) else move
 
 
 def cannot_look(word: str, words: str, hint: str) -> Hold:

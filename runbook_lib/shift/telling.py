@@ -7,6 +7,7 @@ from typing import Any
 
 from runbook_lib.decision import Decision
 from runbook_lib.judging import settings_of
+from runbook_lib.printable import counted
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.step import Rule, Watch
 from runbook_lib.verdict import Sample
@@ -38,7 +39,7 @@ def seen_at(watch: Watch, rule: Rule, at: float) -> Decision:
 def settled(failed: Decision, words: str, counts: Counts, rule: Rule) -> Decision:
     """Return what came of a rollback, and how many requests the canary has harmed."""
     errors = counts.total("errors")
-    words += f", {errors.canary_errors} request(s) harmed"
+    words += f", {counted(errors.canary_errors, 'request')} failed"
     if limit := rule.verdict.slow_millis:
         slow = counts.total("slow").canary_errors
         words += f", {slow} slower than {limit} ms"

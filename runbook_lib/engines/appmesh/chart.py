@@ -124,17 +124,17 @@ def _answers(look: Look, router: str, route: str, plan: Plan) -> Iterator[Arrow]
         for node in targets:
             yield Arrow(key, f"virtual node {node}")
         return
-    after = _after(key, now, plan)
+    after = _after(look, now, plan)
     for node, weight in now.items():
         yield Arrow(key, f"virtual node {node}", weight, after.get(node))
 
 
-def _after(key: str, now: Mapping[str, int], plan: Plan) -> Mapping[str, int]:
-    """Return the weights that a plan leaves the route with."""
+def _after(look: Look, now: Mapping[str, int], plan: Plan) -> Mapping[str, int]:
+    """Return the weights that a plan leaves the route under shift with."""
     after = now
     for change in plan:
-        if change.name == key and change.wanted is not None:
-            after = weights_of(change.wanted)
+        if change.name == look.split.key and change.wanted is not None:
+            after = weights_of(look.parameters, change.wanted)
     return after
 
 

@@ -16,6 +16,7 @@ from runbook_lib.engines.appmesh.sidecars import DEPLOY_IT, sidecar
 from runbook_lib.engines.appmesh.spec import node_arn, quotas
 from runbook_lib.engines.protocol import Check, Finding, Look
 from runbook_lib.errors import RunbookError
+from runbook_lib.printable import counted
 from runbook_lib.task_definition import with_envoy
 from runbook_lib.task_form import same
 from runbook_lib.task_lint import lint
@@ -72,7 +73,7 @@ def _hostnames(look: Look) -> Iterator[Check]:
         tasks = (running.state or {}).get("runningCount", 0) if there else 0
         by_name = not p.services[service].cloud_map and name.endswith(f".{p.namespace}")
         if tasks and by_name and not own_instances(look.names[name]):
-            words = f"{service} runs {tasks} task(s), and none is registered under it"
+            words = f"{service} runs {counted(tasks, 'task')}, and none is registered under it"
             hint = f"correct services.{service}.hostname: the name its tasks are registered under"
             yield Check("FAIL", f"name {name}", words, hint)
 

@@ -8,6 +8,7 @@ from runbook_lib.engines.appmesh.chart import chart
 from runbook_lib.engines.appmesh.checks import checks, serves
 from runbook_lib.engines.appmesh.counts import counted, idle, path, series, unmatched
 from runbook_lib.engines.appmesh.gates import gates
+from runbook_lib.engines.appmesh.iam import foreign
 from runbook_lib.engines.appmesh.mesh import (
     NOTEBOOKS,
     plan_node_end,
@@ -16,6 +17,7 @@ from runbook_lib.engines.appmesh.mesh import (
     read_live,
     references,
     resources_of,
+    standing,
 )
 from runbook_lib.engines.appmesh.route import (
     all_on,
@@ -34,6 +36,7 @@ from runbook_lib.engines.appmesh.route import (
 )
 from runbook_lib.engines.appmesh.undoing import undoable
 from runbook_lib.engines.protocol import Fact, Facts, Hints, Look
+from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan
 
@@ -43,10 +46,10 @@ __all__ = [
     "checks",
     "counted",
     "facts",
+    "foreign",
     "gates",
     "hints",
     "idle",
-    "notebooks",
     "path",
     "plan_mark",
     "plan_permissions",
@@ -68,13 +71,15 @@ __all__ = [
     "series",
     "serves",
     "split_reading",
+    "standing",
+    "steps",
     "title",
     "undoable",
     "unmatched",
     "weights_of",
 ]
 
-notebooks = NOTEBOOKS
+steps = ("01", "02", "03", "04", "05", "06", "90")
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
     unheard="look at the callers' sidecars: they do not hear the change",
@@ -112,15 +117,27 @@ def plan_resources(look: Look, step: str) -> Plan:
 
 def plan_permissions(look: Look) -> Plan:
     """Plan what Envoys lack to sign their requests."""
+    _require_app_mesh(look)
     plan = iam.plan_credentials(look.parameters, look.lifecycle, iam.who_signs(look))
     return plan + _assumed(look, plan.title)
 
 
 def plan_sidecars(look: Look) -> Plan:
     """Plan the sidecars and the services' move to them."""
+    _require_app_mesh(look)
     roles = iam.role_arns(iam.who_signs(look))
     plan = sidecars.plan_sidecars(look.parameters, look.lifecycle, look.running, roles)
     return plan + _assumed(look, plan.title)
+
+
+def _require_app_mesh(look: Look) -> None:
+    """Refuse to put an Envoy beside tasks that another engine sends requests to."""
+    engine = look.parameters.engine
+    if engine != "appmesh":
+        raise PlanError(
+            f"04_register_task_definitions: only engine appmesh puts an Envoy beside each task; found engine {engine}",
+            hint="nothing is to be done here: go on with 05",
+        )
 
 
 def _assumed(look: Look, title: str) -> Plan:

@@ -15,6 +15,7 @@ from runbook_lib.engines.appmesh.counts import unmatched
 from runbook_lib.engines.protocol import Before, Finding, Gate, Look
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.plan import Plan
+from runbook_lib.printable import counted
 
 SERVICE = "ECS_SERVICE_NAME"  # how ECS marks the addresses of a service's tasks
 
@@ -63,7 +64,7 @@ def _led(hostnames: Mapping[str, str], look: Look) -> Finding:
     for service, (_, runs) in ecs.read_counts(look.session, list(hostnames)).items():
         name = hostnames[service]
         if runs and not _leads_somewhere(look, name):
-            lost.append(f"{name} has no address, while {service} runs {runs} task(s)")
+            lost.append(f"{name} has no address, while {service} runs {counted(runs, 'task')}")
     words = "; ".join(lost) or "each has an address, or its service runs no task yet"
     hint = "correct services.*.hostname: the name its tasks are registered under"
     return Finding(not lost, words, hint)

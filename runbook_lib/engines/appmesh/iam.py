@@ -54,14 +54,40 @@ def _who_signs(look: Look) -> list[Credentials]:
 
 
 def credentials_of_retired(look: Look) -> list[Credentials]:
-    """Read who signed for services that are gone, by the newest definition of their family."""
+    """Read who signed for services that are gone."""
+    return read_credentials(look.session, _last_definitions(look))
+
+
+def _last_definitions(look: Look) -> dict[str, Mapping[str, Any]]:
+    """Read, of each service that is gone, the newest definition of its family."""
     last = {}
     for name, found in look.running.items():
         family = look.parameters.services[name].task_definition
         definition = None if found.state else ecs.read_last_definition(look.session, family)
         if definition:
             last[name] = definition
-    return read_credentials(look.session, last)
+    return last
+
+
+def foreign(look: Look, inverse: Inverse) -> str:
+    """Say why an undo may not write to a role: no Envoy of the file's services signs with it; "" where it may."""
+    given = inverse.call.arguments
+    if inverse.call.service != "iam" or not isinstance(given, Mapping):
+        return ""
+    role = given.get("RoleName")
+    if role in look.once(_roles):
+        return ""
+    words = f"role {role!r} is neither in {look.parameters.environment}'s file nor that of a service it names"
+    return f"{words}; where it is right, name it as services.NAME.task_role"
+
+
+def _roles(look: Look) -> frozenset[str]:
+    """Read every role that an Envoy may sign with: those in the file, and those in its services' definitions."""
+    p, found = look.parameters, look.running
+    definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
+    definitions += _last_definitions(look).items()
+    named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
+    return frozenset(filter(None, [*named, *(task_role(p, *d) for d in definitions)]))
 
 
 def read_credentials(session: Reads, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
@@ -103,15 +129,20 @@ def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str,
     A task role always on Fargate and where EC2's metadata is blocked, else also the
     instance's.
     """
-    given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1]
-    task_role = given or p.services[name].task_role
-    if task_role:
-        return task_role, "task role"
+    given = task_role(p, name, definition)
+    if given:
+        return given, "task role"
     on_ec2 = p.launch_type_of(name) == "EC2"
     if on_ec2 and p.iam.instance_role and not p.iam.metadata_blocked:
         return p.iam.instance_role, "instance role"
     needs = "EC2 without an instance role it can reach" if on_ec2 else "Fargate"
     return "", f"none: {needs} needs a task role; name one as services.{name}.task_role"
+
+
+def task_role(p: Parameters, name: str, definition: Mapping[str, Any]) -> str:
+    """Return the name of a service's task role, as its definition says, else the file."""
+    given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1]
+    return given or p.services[name].task_role or ""
 
 
 def _inline_documents(session: Reads, role: str) -> dict[str, Any]:

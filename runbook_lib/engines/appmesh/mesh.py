@@ -146,10 +146,10 @@ def plan_node_end(p: Parameters, live: Live, service: str) -> Plan:
 def references(session: Reads, service: str) -> list[str]:
     """List what refers to a service's node: routes (a target of weight 0 is one), and virtual services."""
     node = f"virtual node {service}"
-    return [key for key, needs in _standing(session).items() if node in needs]
+    return [key for key, needs in standing(session).items() if node in needs]
 
 
-def _standing(session: Reads) -> dict[str, set[str]]:
+def standing(session: Reads) -> dict[str, set[str]]:
     """Read everything the mesh holds, whoever made it, by key: with the keys of what it cannot be without."""
     mesh = {"meshName": session.parameters.mesh.name}
     if session.read(reading("mesh", mesh)) is None:
@@ -201,7 +201,7 @@ def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...
     What somebody else made stays, and with it what that stands on: App Mesh would refuse to delete it.
     """
     known = {r.key: r for r in desired(session.parameters, Lifecycle())}
-    standing = _standing(session)
+    everything = standing(session)
     made: list[Change] = []
     stays: dict[str, str] = {}
 
@@ -212,7 +212,7 @@ def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...
         state = live.get(resource.key)
         if state is None:
             continue
-        users = [k for k, needs in standing.items() if resource.key in needs and is_foreign(k)]
+        users = [k for k, needs in everything.items() if resource.key in needs and is_foreign(k)]
         if users:
             stays[resource.key] = f"{', '.join(users)} stays, and needs it"
             continue

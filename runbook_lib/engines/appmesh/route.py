@@ -15,13 +15,14 @@ from runbook_lib.aws.naming import fitting, tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.changes import create, delete, reading, update
 from runbook_lib.engines.appmesh.spec import Resource, targets, targets_in, variant_of
-from runbook_lib.engines.protocol import Split, shares
+from runbook_lib.engines.protocol import Split, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, merged
 
 MOST_NAME = 255  # characters of a name in App Mesh
 MOST_TARGETS = 10  # of a route
+MOST_WEIGHT = 100  # of a target
 MOST_VALUE = 256  # characters of a tag
 RETIRED = "runbook:retired"
 ROLLED_BACK = "runbook:rolled-back"
@@ -61,7 +62,7 @@ def read_weights(session: Reads) -> Split:
     return split
 
 
-def weights_of(state: Mapping[str, Any] | None) -> dict[str, int]:
+def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
     """Return the weights that a state of the route under shift gives, in percent by service."""
     weights: dict[str, int] = {}
     for target in targets_in(state):
@@ -86,9 +87,7 @@ def _there(split: Split) -> Mapping[str, Any]:
 # --- the weights ----------------------------------------------------------------------
 
 
-def plan_split(
-    split: Split, weights: Mapping[str, int], *, title: str = "05_shift_traffic", rewrite: bool = False
-) -> Plan:
+def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
     """Plan the traffic's division, in percent by service; every other field of the route stays.
 
     With `rewrite` weights that are in force are written once more: the way back, rehearsed.
@@ -97,7 +96,7 @@ def plan_split(
     100, or one would lose its traffic that they do not name.
     """
     _there(split)
-    _require_percents(weights)
+    require_percents(weights, MOST_TARGETS)
     left_out = sorted(split.written.keys() - weights.keys() - split.retired)
     if left_out:
         raise PlanError(
@@ -105,15 +104,8 @@ def plan_split(
             hint=TAKE_OUT,
         )
     if dict(weights) == split.written and not rewrite:
-        return Plan(title)
-    return Plan(title, (_shifted(split, weights),))
-
-
-def _require_percents(weights: Mapping[str, int]) -> None:
-    whole = all(type(weight) is int and 0 <= weight <= 100 for weight in weights.values())
-    few = 1 <= len(weights) <= MOST_TARGETS
-    if not (whole and few and sum(weights.values()) == 100):
-        raise PlanError(f"weights: expected 1 to 10 whole percents that sum to 100; found {dict(weights)}")
+        return Plan("05_shift_traffic")
+    return Plan("05_shift_traffic", (_shifted(split, weights),))
 
 
 def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
@@ -130,20 +122,11 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
     Without changes where the canary has none.
     """
     _there(split)
-    written = split.written
-    nothing_to_move = not written.get(canary) and any(written.values())
-    if nothing_to_move:
-        return Plan("rollback")
-    both = written.get(stable, 0) + written.get(canary, 0)
-    moved = {**written, stable: both, canary: 0}
-    if not moved.keys() - {stable, canary}:
-        moved = {stable: 100, canary: 0}
-    elif max(moved.values()) > 100:  # no weight may be more
-        moved = shares(moved)
-    return Plan("rollback", (_shifted(split, moved),))
+    moved = split.moved_back(stable, canary, MOST_WEIGHT)
+    return Plan("rollback", (_shifted(split, moved),) if moved else ())
 
 
-def all_on(change: Change, service: str) -> Change:
+def all_on(p: Parameters, change: Change, service: str) -> Change:
     """Return a change that makes what carries the weights anew, with all of it on one service."""
     spec = deepcopy(dict(change.wanted["spec"]))
     for target in spec[variant_of(change.wanted)]["action"]["weightedTargets"]:

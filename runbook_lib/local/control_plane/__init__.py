@@ -6,6 +6,7 @@ it.
     converge(stop, troubles)    goes on taking steps, in a thread of the caller's
     launch_with(launcher)       real processes in place of tasks that come up by themselves
     answer_in_process(events)   boto3 clients that call it without a socket
+    check_with(checker)         real health checks of load balancers' targets
     attach(attachment)          somebody else who hears of tasks coming and going
 
 State is the process's own; `appmesh_backends[account][region].state` and
@@ -16,8 +17,8 @@ socket or starts a thread by itself.
 from __future__ import annotations
 
 from runbook_lib.local.control_plane.application import application
-from runbook_lib.local.control_plane.attachments import Attachment
-from runbook_lib.local.control_plane.ecs import attach, converge, launch_with, reconcile
+from runbook_lib.local.control_plane.attachments import Attachment, Standing
+from runbook_lib.local.control_plane.ecs import attach, check_with, converge, launch_with, reconcile
 from runbook_lib.local.control_plane.ecs_resources import Task, ecs_backends
 from runbook_lib.local.control_plane.in_process import answer_in_process
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher, TaskState
@@ -28,12 +29,14 @@ __all__ = [
     "Attachment",
     "InMemoryLauncher",
     "Launcher",
+    "Standing",
     "Task",
     "TaskState",
     "answer_in_process",
     "application",
     "appmesh_backends",
     "attach",
+    "check_with",
     "converge",
     "ecs_backends",
     "launch_with",

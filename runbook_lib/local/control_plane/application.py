@@ -7,6 +7,7 @@ takes. Calls take turns under one lock. Besides AWS it serves `GET /runbook/call
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
-from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, iam, metrics
+from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.local.control_plane.denials import denial
 from runbook_lib.local.control_plane.lock import LOCK
@@ -67,6 +68,7 @@ class Endpoint:
         request.environ[ACCOUNT] = target.account
         CALLS.add(target, request.headers.get("User-Agent", ""))
         iam.ensure_managed_policies(target)
+        elbv2.prepare(target)
         try:
             done = _engine(target, request, body)
         except ApiError as error:
@@ -92,10 +94,14 @@ def _services() -> Any:
 
     class Services(DomainDispatcherApplication):
         def get_backend_for_host(self, host: str | None) -> Any:
-            backend = super().get_backend_for_host(host)
+            backend = self._known(host)
             if backend in CLOSED:
                 raise _ClosedError(backend)
             return backend
+
+        @functools.lru_cache(maxsize=1024)  # noqa: B019 - it lives as long as the process
+        def _known(self, host: str | None) -> Any:
+            return super().get_backend_for_host(host)  # lists moto's folders each time
 
     return Services(create_backend_app)
 

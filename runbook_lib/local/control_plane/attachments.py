@@ -1,4 +1,4 @@
-"""What is told when a task of a service comes up or goes: Cloud Map now, load-balancer targets perhaps later.
+"""What is told when a task of a service comes up or goes, and what it says of a task in between.
 
 Convergence calls every attachment once for each start and stop and knows none of them. `CloudMapRegistration`
 writes to Cloud Map's store and nowhere else.
@@ -6,12 +6,22 @@ writes to Cloud Map's store and nowhere else.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from runbook_lib.local.control_plane import cloud_map
 from runbook_lib.local.control_plane.ecs_resources import Task
 
-__all__ = ["Attachment", "CloudMapRegistration"]
+__all__ = ["Attachment", "CloudMapRegistration", "Standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an attachment says of a task: it serves, it still finishes requests, it must be replaced because …."""
+
+    serves: bool = True
+    leaving: bool = False
+    trouble: str = ""
 
 
 class Attachment(Protocol):
@@ -22,6 +32,9 @@ class Attachment(Protocol):
 
     def stopped(self, task: Task) -> None:
         """Take note that a task is about to stop, or has stopped by itself."""
+
+    def standing(self, task: Task) -> Standing:
+        """Return how a task stands; asked at every step."""
 
 
 class CloudMapRegistration:
@@ -42,6 +55,10 @@ class CloudMapRegistration:
             service = store.services.get(registry["registryArn"].rsplit("/", 1)[-1])
             if service and any(instance.instance_id == task.id for instance in service.instances):
                 store.deregister_instance(service.id, task.id)
+
+    def standing(self, task: Task) -> Standing:
+        """Return that nothing speaks against it: a name is there as soon as its task runs."""
+        return Standing()
 
 
 def _attributes(task: Task, registry: dict[str, object]) -> dict[str, str]:

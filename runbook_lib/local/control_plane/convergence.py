@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.local.control_plane import addresses
-from runbook_lib.local.control_plane.attachments import Attachment
+from runbook_lib.local.control_plane.attachments import Attachment, Standing
 from runbook_lib.local.control_plane.deployments import begin_deployment, current_definition
 from runbook_lib.local.control_plane.ecs_resources import Deployment, EcsState, Service, Task
 from runbook_lib.local.control_plane.identity import hexadecimal
@@ -51,19 +51,27 @@ class Scheduler:
     # tasks
 
     def _observe(self, task: Task) -> bool:
-        before = (task.last, task.desired, dict(task.health))
+        before = (task.last, task.desired, task.told_to_stop, task.ready, dict(task.health))
         if task.desired == "STOPPED" and task.stopping is None:
             self._leave(task)
+        elif task.desired == "STOPPED" and not task.told_to_stop:
+            self._dismiss(task)
         seen = self.launcher.state(task)
         task.health = dict(seen["health"]) if seen["status"] != "STOPPED" else task.health
         if seen["status"] == "RUNNING" and task.last == "PENDING":
             self._arrive(task)
+        standings = self._standings(task)
+        task.serves = all(standing.serves for standing in standings)
         task.was_ready = task.was_ready or task.ready
         if seen["status"] == "STOPPED":
             self._end(task, dict(seen))
-        elif _sick(task):
-            self._stop(task, "ServiceSchedulerInitiated", "Task failed container health checks")
-        return before != (task.last, task.desired, task.health)
+        elif task.desired == "RUNNING" and (trouble := _trouble(task, standings)):
+            self._stop(task, "ServiceSchedulerInitiated", trouble)
+        return before != (task.last, task.desired, task.told_to_stop, task.ready, task.health)
+
+    def _standings(self, task: Task) -> list[Standing]:
+        """Return what each attachment says of a task that it has been told of."""
+        return [attachment.standing(task) for attachment in self.attachments] if task.attached else []
 
     def _arrive(self, task: Task) -> None:
         task.last, task.started = "RUNNING", time.time()
@@ -80,6 +88,14 @@ class Scheduler:
         """Take a task out of service first, then stop it: nobody is to be sent to one that is going."""
         task.stopping = time.time()
         self._detach(task)
+        self._dismiss(task)
+
+    def _dismiss(self, task: Task) -> None:
+        """Stop a task once it has finished its requests; StopTask waits for nobody."""
+        finishing = any(attachment.standing(task).leaving for attachment in self.attachments)
+        if finishing and task.stop_code != "UserInitiated":
+            return
+        task.told_to_stop = True
         self.launcher.stop(task)
 
     def _detach(self, task: Task) -> None:
@@ -119,6 +135,8 @@ class Scheduler:
             address=addresses.next_address(self.state, service.request),
             request={key: service.request[key] for key in OF_A_TASK if key in service.request},
             registries=list(service.request.get("serviceRegistries", [])),
+            load_balancers=list(service.request.get("loadBalancers", [])),
+            grace_seconds=service.request.get("healthCheckGracePeriodSeconds") or 0,
             created=time.time(),
             tags=_tags(service, definition.tags),
         )
@@ -228,9 +246,12 @@ class Scheduler:
                 task.deployment = made.id  # they run the right revision already
 
 
-def _sick(task: Task) -> bool:
+def _trouble(task: Task, standings: Sequence[Standing]) -> str:
+    """Return why a task must be replaced, empty where it may go on."""
     essential = {c["name"] for c in task.definition["containerDefinitions"] if c["essential"]}
-    return task.desired == "RUNNING" and any(task.health.get(name) == "UNHEALTHY" for name in essential)
+    if any(task.health.get(name) == "UNHEALTHY" for name in essential):
+        return "Task failed container health checks"
+    return next((standing.trouble for standing in standings if standing.trouble), "")
 
 
 def _percent(service: Service, name: str, default: int) -> int:

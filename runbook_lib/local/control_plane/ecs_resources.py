@@ -113,7 +113,11 @@ class Task:
     desired: Literal["RUNNING", "STOPPED"] = "RUNNING"
     last: Literal["PENDING", "RUNNING", "STOPPED"] = "PENDING"
     health: dict[str, str] = field(default_factory=dict)  # by container
+    load_balancers: list[Members] = field(default_factory=list)
+    grace_seconds: int = 0  # in which a load balancer's health checks do not end it
     attached: bool = False
+    serves: bool = True  # as far as whoever it is attached to can tell
+    told_to_stop: bool = False
     was_ready: bool = False
     exit_codes: dict[str, int] = field(default_factory=dict)
     stop_code: str = ""
@@ -140,8 +144,10 @@ class Task:
 
     @property
     def ready(self) -> bool:
-        """Say whether it runs and every container with a health check is healthy."""
-        return self.last == "RUNNING" and all(self.health.get(name) == "HEALTHY" for name in self.checked)
+        """Say whether it runs, is in service, and every container with a health check is healthy."""
+        return (
+            self.last == "RUNNING" and self.serves and all(self.health.get(name) == "HEALTHY" for name in self.checked)
+        )
 
     @property
     def healthy(self) -> str:

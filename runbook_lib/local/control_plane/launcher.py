@@ -50,6 +50,6 @@ class InMemoryLauncher:
 
     def state(self, task: Task) -> TaskState:
         """Return that it does what is wanted of it."""
-        if task.desired == "STOPPED":
+        if task.told_to_stop:
             return {"status": "STOPPED", "health": {}, "exit_codes": dict.fromkeys(task.containers, 0)}
         return {"status": "RUNNING", "health": dict.fromkeys(task.checked, "HEALTHY")}

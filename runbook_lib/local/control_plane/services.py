@@ -19,6 +19,7 @@ from runbook_lib.local.control_plane.ecs_resources import (
     Service,
     refusal,
 )
+from runbook_lib.local.control_plane.elbv2_registration import check_load_balancers
 from runbook_lib.local.control_plane.paging import page
 from runbook_lib.local.control_plane.service_documents import NOT_KEPT, document
 from runbook_lib.local.control_plane.task_definitions import usable
@@ -51,6 +52,7 @@ def _create(ecs: EcsBackend, members: Members) -> Members:
     definition = usable(ecs.state, members.get("taskDefinition", ""))
     _check_request(members, definition)
     _check_registries(ecs, members.get("serviceRegistries", []))
+    check_load_balancers(ecs.account_id, ecs.region_name, members, members, definition)
     desired = members.get("desiredCount", 0)
     request = {**_defaults(members), **deepcopy(members)}
     service = Service(arn, members["serviceName"], cluster, definition.arn, desired, request, time.time())
@@ -121,6 +123,7 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
     request = _merged(service.request, members)
     _check_request({**request, "desiredCount": members.get("desiredCount", 0)}, definition)
     _check_registries(ecs, members.get("serviceRegistries", []))
+    check_load_balancers(ecs.account_id, ecs.region_name, members, request, definition)
     rolls = members.get("forceNewDeployment") or _rolls(service, definition, request)
     service.definition, service.request = definition.arn, request
     service.desired = service.primary.desired = members.get("desiredCount", service.desired)

@@ -46,7 +46,9 @@ def document(task: Task, *, tags: bool = False) -> Members:
 
 def _last(task: Task) -> str:
     leaving = task.desired == "STOPPED" and task.last == "RUNNING"
-    return "DEPROVISIONING" if leaving else task.last
+    if not leaving:
+        return task.last
+    return "DEPROVISIONING" if task.told_to_stop else "DEACTIVATING"
 
 
 def _times(task: Task) -> Members:

@@ -1,26 +1,9 @@
-"""Lay a stake on the canary being worse than stable, and say what it has become and what it would take.
+"""Evidence that the canary is worse than stable, as e-values, and the requests it takes to detect that.
 
-Pure: counts in, numbers out. `verdict` lays stakes and puts what comes of them into words; `forecast` asks
-beforehand.
-
-The rule. In one interval the requests and the errors of both versions make a two by two table. While the
-canary's odds of error are no higher than stable's, its errors are, given the table's margins, at most
-hypergeometric. The members of the smallest margin are then *drawn* without replacement, and for every o > 1
-the mean of o^hits is at most that of drawing with replacement, (1 + (o - 1) * fraction)^draws (Hoeffding
-1963, Theorem 4). So o^hits / (1 + (o - 1) * fraction)^draws is an e-value at any rate of errors, and the
-product over the intervals from any one on, mixed over odds ratios o, is a test supermartingale.
-
-From when on. A canary that turns bad late must not first lose what its healthy past has won. So the product
-begins at every interval: one part of the stake is laid at the first, the rest bit by bit as requests come in,
-by shares that are fixed by the requests alone and add up to one. The sum, with what is not laid yet, is again
-a test supermartingale and reaches 1 / alpha with probability alpha at most, however often one looks (Ville
-1939; Grünwald, de Heide and Koolen 2024; Turner, Ly and Grünwald 2024; Lindon and Malek 2022 for rare errors;
-Shin, Ramdas and Rinaldo 2024 for the mixture over beginnings). Rate of errors and weight may change between.
-
-How intervals are cut. In the part laid first neither the order of intervals matters nor, while the share of
-requests is the same and errors are the smallest margin, how they are cut; in what is laid later both do, as
-late errors are what it looks for. An interval with no error, with nothing but errors, or with requests to one
-version only leaves the evidence as it was. Errors that come in bursts to one version only are not foreseen.
+Pure: counts in, numbers out. `judge` puts them into words; `forecast` asks beforehand. Each interval is a two
+by two table of requests and errors, tested given its margins; the product over the intervals, mixed over odds
+ratios and over the interval at which the canary turned bad, is a test supermartingale. docs/verdict.md has the
+rule in words, with its sources.
 
 Own code, as no library fits: savvi rests (2024), confseq compares no proportions, expectation still moves.
 """
@@ -39,8 +22,8 @@ __all__ = [
     "AT_FIRST",
     "CEILING",
     "REFERENCE",
+    "EValue",
     "Growth",
-    "Stake",
     "draws_of",
     "growth_alone",
     "growth_of",
@@ -54,43 +37,44 @@ _ODDS = (1.05, 1.2, 1.4, 2.0, 6.0, 25.0)
 _WEIGHTS = (0.01, 0.02, 0.03, 0.34, 0.29, 0.31)
 _LOG_ODDS = tuple(map(math.log, _ODDS))
 _NOTHING = (0.0,) * len(_ODDS)
-_MOST = 1e250  # that a stake can become: enough for any alpha, and then it rests
+_MOST = 1e250  # where an e-value stays: more than any alpha asks for
 
 # How alpha is shared: to the test against stable, to what stable showed, to the ceiling.
 AGAINST_STABLE, REFERENCE, CEILING = 0.98, 0.01, 0.01
-# What of a stake is laid at the first interval; of the rest 29 % once the clock shows `_SPREAD`, and 90 % at a
+# The part that begins at the first interval; of the rest 29 % once the clock shows `_SPREAD`, and 90 % at a
 # hundred times that. The clock counts canary requests times the increase to detect.
 AT_FIRST, _SPREAD = 0.8, 5.0
-# What of its stake the comparison has left after a healthy canary's earlier steps, as a rule; for forecasts.
+# The e-value of the comparison that is left after a healthy canary's earlier steps, as a rule; for forecasts.
 _CARRIED = 0.12
 
 
-class Stake:
-    """What a stake of 1 becomes that is laid on the canary being worse, at first and bit by bit.
+class EValue:
+    """The e-value against the canary, over the intervals taken in so far; it begins at 1.
 
-    `worth` is what it is now, `kept` what of it is not laid yet; `increase` is the canary's rate above the one
-    it is held against, since the stake was worth least: since it turned bad, if it did.
+    `reserve` is the part that has not begun yet. `increase` is the canary's rate above the one it is compared
+    with, since the value was lowest: since the canary turned bad, if it did.
     """
 
     def __init__(self) -> None:
-        self.laid, self.kept, self.clock = _NOTHING, 1.0, 0.0
-        self.worth = self.lowest = 1.0  # now, and ever
+        self.begun, self.reserve, self.clock = _NOTHING, 1.0, 0.0
+        self.value = self.lowest = 1.0  # now, and ever
         self.excess = self.weight = 0.0  # since the lowest: canary errors above those due, and what to divide them by
 
     def take(self, clock: float, drawn: tuple[float, float, float], excess: float = 0.0, weight: float = 0.0) -> None:
         """Settle one interval: what the clock went on, what `draws_of` returns, and the parts of the increase."""
         self.clock, self.excess, self.weight = self.clock + clock, self.excess + excess, self.weight + weight
-        if drawn[0] and self.worth < _MOST:  # with nothing drawn, what is due is laid with the next
-            self._lay(_log_ratios(*drawn))
-        if self.worth < self.lowest:
-            self.lowest, self.excess, self.weight = self.worth, 0.0, 0.0
+        if drawn[0] and self.value < _MOST:  # with nothing drawn, what is due begins with the next
+            self._multiply(_log_ratios(*drawn))
+        if self.value < self.lowest:
+            self.lowest, self.excess, self.weight = self.value, 0.0, 0.0
 
-    def _lay(self, log_ratios: Sequence[float]) -> None:
-        kept = (1 - AT_FIRST) / math.sqrt(1 + self.clock / _SPREAD)
-        due, self.kept = self.kept - kept, kept
-        parts = zip(self.laid, _WEIGHTS, log_ratios, strict=True)
-        self.laid = tuple([(laid + due * weight) * math.exp(min(ratio, 709.0)) for laid, weight, ratio in parts])
-        self.worth = min(_MOST, kept + sum(self.laid))
+    def _multiply(self, log_ratios: Sequence[float]) -> None:
+        reserve = (1 - AT_FIRST) / math.sqrt(1 + self.clock / _SPREAD)
+        begins = self.reserve - reserve
+        self.reserve = reserve
+        parts = zip(self.begun, _WEIGHTS, log_ratios, strict=True)
+        self.begun = tuple([(begun + begins * weight) * math.exp(min(ratio, 709.0)) for begun, weight, ratio in parts])
+        self.value = min(_MOST, reserve + sum(self.begun))
 
     @property
     def increase(self) -> float:
@@ -131,7 +115,7 @@ def upper_rate(requests: int, errors: int, alpha: float) -> float:
     return high
 
 
-# What would have shown.
+# What would be detected.
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +189,9 @@ def requests_to_show(
     """
     worse = min(1.0, stable_rate + increase)
     if 0 < share < 1:
-        growth, stake = growth_of((1 - share) / share, stable_rate, 1.0, worse), AGAINST_STABLE
+        growth, value = growth_of((1 - share) / share, stable_rate, 1.0, worse), AGAINST_STABLE
     else:
         growth = growth_alone(1.0, stable_rate + detectable_increase if share else 1.0, worse)
-        stake = AGAINST_STABLE * _CARRIED
-    times = growth.times_to(-math.log(AT_FIRST * stake * alpha), power)
+        value = AGAINST_STABLE * _CARRIED
+    times = growth.times_to(-math.log(AT_FIRST * value * alpha), power)
     return None if math.isinf(times) else math.ceil(times)

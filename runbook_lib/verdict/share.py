@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from runbook_lib.forecast import separable, share_band
-from runbook_lib.verdict import Sample
+from runbook_lib.verdict.forecast import separable, share_band
+from runbook_lib.verdict.judge import Sample
 
 __all__ = ["Seen", "Shares", "in_effect_from", "seen_in", "seen_of", "strayed"]
 

@@ -1,7 +1,7 @@
 """Judge a canary against stable by their counts of requests and errors: PASS, FAIL or INCONCLUSIVE.
 
 Pure: figures in, a frozen record out; no clock, no AWS, no word of what carries the weights. The statistics,
-and why they hold however often one looks, are in `stake`.
+and why they hold however often one looks, are in `evidence`.
 
 A `Tally` is what the intervals so far add up to: each is taken in once, and neither its size nor the time to judge
 it grows with their number. `judge` takes a list of intervals into one. Who watches for long keeps a tally, takes
@@ -29,13 +29,13 @@ from operator import add
 from typing import Literal
 
 from runbook_lib.errors import ParametersError
-from runbook_lib.stake import (
+from runbook_lib.verdict.evidence import (
     AGAINST_STABLE,
     AT_FIRST,
     CEILING,
     REFERENCE,
+    EValue,
     Growth,
-    Stake,
     draws_of,
     growth_alone,
     growth_of,
@@ -375,7 +375,7 @@ class Tally:
         self.beside = 0  # the canary's requests in intervals in which stable had some too
         self.by_share: dict[float, tuple[int, int]] = {}  # those intervals' requests, by the canary's share
         self.stable, self.canary, self.handover = _Presence(), _Presence(), _Handover()
-        self.together, self.by_itself, self.in_all = Stake(), Stake(), Stake()
+        self.together, self.by_itself, self.in_all = EValue(), EValue(), EValue()
 
     def copy(self) -> Tally:
         """Return another tally of the same intervals."""
@@ -474,11 +474,11 @@ class Tally:
 
     @property
     def against_stable(self) -> float:
-        return math.log(AGAINST_STABLE * self.together.worth) + math.log(self.by_itself.worth)
+        return math.log(AGAINST_STABLE * self.together.value) + math.log(self.by_itself.value)
 
     @property
     def against_ceiling(self) -> float:
-        return math.log(CEILING * self.in_all.worth) if self.rule.ceiling else -math.inf
+        return math.log(CEILING * self.in_all.value) if self.rule.ceiling else -math.inf
 
 
 def _marked(samples: Sequence[Sample], alone: int | None) -> Iterator[tuple[Sample, bool | None]]:
@@ -505,7 +505,7 @@ def _tests(seen: Tally) -> list[_Test]:
 
 def _test_increase(seen: Tally) -> _Test:
     """Return the test against stable; what the comparison won or lost, the canary alone starts with."""
-    increase = max(seen.together, seen.by_itself, key=lambda stake: stake.worth).increase
+    increase = max(seen.together, seen.by_itself, key=lambda evidence: evidence.value).increase
     counts, against = increase >= seen.rule.ignored_increase - 1e-12, ""  # floats add up to a little less
     if seen.alone:
         against = f"; alone {_count(seen.alone, seen.alone_errors)}, up to {_percent(seen.limit)} allowed"
@@ -514,18 +514,18 @@ def _test_increase(seen: Tally) -> _Test:
     return _Test(seen.against_stable, counts, against)
 
 
-# What would have shown.
+# What would have been detected.
 
 
 def _needed(seen: Tally) -> int | None:
     """Return the canary requests still needed at the shares seen; None where no number would do."""
-    rule, stake = seen.rule, AT_FIRST * AGAINST_STABLE
+    rule, begins_at = seen.rule, AT_FIRST * AGAINST_STABLE
     if seen.reference is None or not seen.counts[2]:
         return None
-    bar = -math.log(stake * rule.alpha)
+    bar = -math.log(begins_at * rule.alpha)
     if seen.is_alone:
         growth = growth_alone(1.0, seen.limit, min(1.0, seen.limit + rule.to_show))
-        had, most = seen.alone, growth.times_to(bar - math.log(seen.together.kept), rule.power)
+        had, most = seen.alone, growth.times_to(bar - math.log(seen.together.reserve), rule.power)
     else:
         growth = _growth_together(seen.by_share.values(), seen.reference, rule.to_show)
         had = seen.beside
@@ -546,7 +546,10 @@ def _verdict_on(seen: Tally, bake_over: bool, counted: str) -> Verdict:
     tests, needed = _tests(seen), _needed(seen)
     failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(seen.rule.alpha)]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
-    missing, would_show = _missing(seen, needed, bake_over), f"{_points(seen.to_show)} more would have shown"
+    missing, would_show = (
+        _missing(seen, needed, bake_over),
+        f"an increase of {_points(seen.to_show)} would have been detected",
+    )
     outcome: Outcome = "FAIL" if failed else "INCONCLUSIVE" if missing else "PASS"
     n1, y, n2, x = seen.counts
     return Verdict(
@@ -576,9 +579,9 @@ def _missing(seen: Tally, needed: int | None, bake_over: bool) -> str:
     if seen.stable.silent and not (seen.is_alone or seen.handover.happened):
         return f"no request to stable was seen in the {_newest(seen.stable.gap)}, and the canary did not take them over"
     if needed is None:
-        return f"at these rates no number of requests would show {to_show} more"
+        return f"at these rates no number of requests would detect an increase of {to_show}"
     if needed:
-        return f"{needed:,} more canary requests needed before {to_show} more would have shown"
+        return f"{needed:,} more canary requests needed to detect an increase of {to_show}"
     return "" if bake_over else "the bake is not over"
 
 
@@ -603,7 +606,7 @@ def _percent(rate: float) -> str:
 
 def _points(increase: float) -> str:
     points = f"{100 * increase:.3g}"
-    return f"{points} point" if points == "1" else f"{points} points"
+    return f"{points} percentage point" if points == "1" else f"{points} percentage points"
 
 
 def _odds(log_evidence: float) -> str:

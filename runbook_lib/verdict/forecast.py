@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 from runbook_lib.errors import GateError, ParametersError
-from runbook_lib.stake import requests_to_show
+from runbook_lib.verdict.evidence import requests_to_show
 
 __all__ = [
     "Forecast",

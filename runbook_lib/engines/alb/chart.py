@@ -1,0 +1,89 @@
+"""Map what a rule divides: callers, the name they dial, the rule, target groups, tasks.
+
+Pure but for the look it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook_lib.engines.alb.arns import load_balancer_dimension
+from runbook_lib.engines.alb.groups import health_words, read_groups
+from runbook_lib.engines.alb.rule import weights_of
+from runbook_lib.engines.protocol import ANSWERS, CALLERS, DIVIDES, FRAME, NAMES, TASKS, Arrow, Box, Chart, Look
+from runbook_lib.plan import Plan
+
+COLUMNS = ("calls", "name dialled", "listener rule", "target group", "tasks")
+OF_TASKS = {"service", "scaling", "revision"}  # the kinds of changes that are about tasks
+CALLER = "a caller"  # where the file names none
+
+
+def chart(look: Look, plan: Plan) -> Chart:
+    """Return the map of what was found, and what of it a plan would change."""
+    boxes = dict(_boxes(look))
+    touched = {change.name: frozenset(_touched(look, change.name, boxes)) for change in plan}
+    return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)), touched)
+
+
+def _frame(look: Look) -> str:
+    return f"load balancer {_load_balancer(look)}"
+
+
+def _load_balancer(look: Look) -> str:
+    return load_balancer_dimension(look.parameters.alb.rule).split("/")[1]
+
+
+def _left(look: Look) -> list[str]:
+    """Return who of the two has not been retired."""
+    shift = look.parameters.shift
+    return [name for name in (shift.stable, shift.canary) if name not in look.lifecycle.retired]
+
+
+def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
+    p, there = look.parameters, look.split.state is not None
+    callers = p.callers_of(p.shift.name) or [CALLER]
+    yield _frame(look), Box(FRAME, (_load_balancer(look),), there)
+    for caller in callers:
+        yield f"caller {caller}", Box(CALLERS, (caller,), True, called=caller)
+    yield f"name {p.shift.name}", Box(NAMES, (p.shift.name,), True, called=p.shift.name)
+    yield look.split.key, Box(DIVIDES, tuple(look.split.key.split("/")), there)
+    groups = look.once(read_groups)
+    for name in _left(look):
+        group = groups[name]
+        lines = (group.name, health_words(group.health))
+        yield f"target group {group.name}", Box(ANSWERS, lines, bool(group.said), called=group.name)
+        state = look.running[name].state
+        runs = f"{state['runningCount']} of {state['desiredCount']} run" if state else "no service"
+        yield f"service {name}", Box(TASKS, (name, runs), state is not None)
+
+
+def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
+    p = look.parameters
+    name = f"name {p.shift.name}"
+    for caller in p.callers_of(p.shift.name) or [CALLER]:
+        yield Arrow(f"caller {caller}", name)
+    yield Arrow(name, look.split.key)
+    now = look.split.weights
+    after = now
+    for change in plan:
+        if change.name == look.split.key:
+            after = weights_of(p, change.wanted)
+    for service in _left(look):
+        group = f"target group {p.target_group_of(service)}"
+        if service in now:
+            yield Arrow(look.split.key, group, now[service], after.get(service))
+        yield Arrow(group, f"service {service}")
+
+
+def _touched(look: Look, change: str, boxes: dict[str, Box]) -> Iterator[str]:
+    """Yield the boxes a change is about: its own, or that of the thing it is a part of."""
+    kind = change.split()[0]
+    if change in boxes:
+        yield change
+    elif kind == "mark":
+        yield look.split.key
+    elif kind in OF_TASKS:
+        words = set(change.replace(":", " ").replace("'s ", " ").split())
+        for name in _left(look):
+            if words & {name, look.parameters.services[name].task_definition}:
+                yield f"service {name}"

@@ -1,0 +1,68 @@
+"""Check what a load balancer needs before anything is changed: its part of notebook 00. It only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb.arns import key_of
+from runbook_lib.engines.alb.counts import NOBODYS
+from runbook_lib.engines.alb.gates import gates, read_tags
+from runbook_lib.engines.alb.groups import Group, read_groups
+from runbook_lib.engines.protocol import Check, Finding, Look
+from runbook_lib.errors import CallError
+
+TEMPLATES = ("aws:cloudformation:",)  # how the tags of those begin that write the weights again when next deployed
+LONG_SECONDS = 60  # of a deregistration delay
+
+
+def serves(session: Reads) -> Finding:
+    """Return whether Elastic Load Balancing answers now, and what it says."""
+    try:
+        state = session.read(elbv2.rule(session.parameters.alb.rule))
+    except CallError as error:
+        return Finding(False, error.message)
+    there = "" if state else ", and has no such rule"
+    return Finding(bool(state), f"Elastic Load Balancing serves{there}", "name a rule of this account in alb.rule")
+
+
+def checks(look: Look) -> Iterator[Check]:
+    """Yield every check of a load balancer's own."""
+    if look.lifecycle.retired:
+        yield Check("PASS", key_of(look.parameters.alb.rule), look.split.as_written)
+        return
+    for gate in gates(look, "shift"):
+        finding = gate.look(look)
+        if finding.holds is False:
+            yield Check("FAIL", gate.name, finding.found, finding.hint)
+        else:
+            yield Check("PASS", gate.name, finding.found)
+    for group in look.once(read_groups).values():
+        yield from _group(look, group)
+    yield from _owners(look)
+    if not look.parameters.shift.alarms:
+        hint = "name an alarm on HTTPCode_ELB_5XX_Count in shift.alarms"
+        yield Check("WARN", "load balancer's own answers", NOBODYS, hint)
+
+
+def _group(look: Look, group: Group) -> Iterator[Check]:
+    where = f"target group {group.name}"
+    if not group.said:
+        return
+    version = group.said.get("ProtocolVersion", "HTTP1")
+    if (version == "GRPC") != (look.parameters.protocol == "grpc"):
+        words = f"it speaks {version}; the file says protocol {look.parameters.protocol}"
+        yield Check("FAIL", where, words, "say in the file what it speaks: no 5XX counts what fails in gRPC")
+    if group.delay_seconds > LONG_SECONDS:
+        words = f"deregistration delay {group.delay_seconds} s: 06 and each deployment wait for it"
+        yield Check("WARN", where, words, "as long as the longest request is enough")
+
+
+def _owners(look: Look) -> Iterator[Check]:
+    templates = [key for key in read_tags(look) if key.startswith(TEMPLATES)]
+    if templates:
+        words = f"the rule carries {templates[0]}: its next deployment writes the weights of its template"
+        yield Check(
+            "WARN", "owner of the rule", words, "deploy nothing of it during the shift; then say the new weights"
+        )

@@ -1,0 +1,108 @@
+"""Say how the load balancer's API is read, and which of its calls change something.
+
+`read_rules` reads; all others are pure. This alone names calls of Elastic Load Balancing.
+
+The state of a rule is read as follows:
+`groups` has its targets in the order of their ARNs, each with its weight (1 where none is
+written, which is what AWS takes then); `actions`, `conditions` and `transforms` are as AWS
+has them, to be written back; `exact` is all of them as one text.
+
+The API gives a rule no version. A change expects `exact` as it was read, so that nothing at
+all may be different just before the write. What nobody can see: a write by somebody else
+between that last reading and our call, and one of theirs that leaves exactly our weights
+behind. The first is overwritten, in silence: AWS CloudTrail's ModifyRule shows it later.
+Somebody's write between our call and the reading after it is seen: it is not what was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from runbook_lib.aws.reads import Reads
+from runbook_lib.plan import Call, Reading
+
+RULE = (
+    "Rules[0].{arn: RuleArn, priority: Priority, default: IsDefault, "
+    "conditions: Conditions, transforms: Transforms, actions: Actions, "
+    "groups: sort_by(Actions[].ForwardConfig.TargetGroups[]"
+    ".{group: TargetGroupArn, weight: Weight || `1`}, &group), "
+    "exact: to_string([Conditions, Transforms, Actions])}"
+)
+NO_RULE = ("RuleNotFound", "ListenerNotFound", "LoadBalancerNotFound")
+NO_GROUP = ("TargetGroupNotFound",)
+HEALTH = "TargetHealthDescriptions[].TargetHealth.State"
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+def rule(arn: str) -> Reading:
+    """Return how a rule is read."""
+    return Reading(Call("elbv2", "describe_rules", {"RuleArns": [arn]}), RULE, NO_RULE)
+
+
+def tags(arn: str) -> Reading:
+    """Return how all tags of a thing are read."""
+    call = Call("elbv2", "describe_tags", {"ResourceArns": [arn]})
+    return Reading(call, "TagDescriptions[0].Tags", NO_RULE)
+
+
+def tag(arn: str, key: str) -> Reading:
+    """Return how one tag's value is read."""
+    call = Call("elbv2", "describe_tags", {"ResourceArns": [arn]})
+    return Reading(call, f"TagDescriptions[0].Tags[?Key=='{key}'].Value | [0]", NO_RULE)
+
+
+def group(name: str) -> Reading:
+    """Return how a target group is read by its name."""
+    call = Call("elbv2", "describe_target_groups", {"Names": [name]})
+    return Reading(call, "TargetGroups[0]", NO_GROUP)
+
+
+def attributes(arn: str) -> Reading:
+    """Return how a target group's attributes are read."""
+    call = Call("elbv2", "describe_target_group_attributes", {"TargetGroupArn": arn})
+    return Reading(call, "Attributes", NO_GROUP)
+
+
+def health(arn: str, query: str = HEALTH) -> Reading:
+    """Return how the states of a target group's targets are read."""
+    call = Call("elbv2", "describe_target_health", {"TargetGroupArn": arn})
+    return Reading(call, query, NO_GROUP)
+
+
+def read_rules(session: Reads, load_balancer: str) -> Iterator[dict[str, Any]]:
+    """Read every rule of a load balancer, the listeners' default ones too."""
+    for listener in session.pages("elbv2", "describe_listeners", "Listeners", LoadBalancerArn=load_balancer):
+        yield from session.pages("elbv2", "describe_rules", "Rules", ListenerArn=listener["ListenerArn"])
+
+
+def groups_of(rule: Mapping[str, Any]) -> set[str]:
+    """Return the ARNs of the target groups that a rule forwards to."""
+    found = set()
+    for action in rule["Actions"]:
+        weighted = (action.get("ForwardConfig") or {}).get("TargetGroups") or ()
+        found |= {group["TargetGroupArn"] for group in weighted}
+        if action.get("TargetGroupArn"):
+            found.add(action["TargetGroupArn"])
+    return found
+
+
+# --- changing -------------------------------------------------------------------------
+
+
+def modify(arn: str, actions: Sequence[Mapping[str, Any]]) -> Call:
+    """Return the call that gives a rule these actions; what it says beside them stays."""
+    return Call("elbv2", "modify_rule", {"RuleArn": arn, "Actions": list(actions)})
+
+
+def add_tag(arn: str, key: str, value: str) -> Call:
+    """Return the call that gives a thing one tag."""
+    said = [{"Key": key, "Value": value}]
+    return Call("elbv2", "add_tags", {"ResourceArns": [arn], "Tags": said})
+
+
+def remove_tag(arn: str, key: str) -> Call:
+    """Return the call that takes one tag from a thing."""
+    return Call("elbv2", "remove_tags", {"ResourceArns": [arn], "TagKeys": [key]})

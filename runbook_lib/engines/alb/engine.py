@@ -1,0 +1,201 @@
+"""An Application Load Balancer as an engine: each verb of `engines.protocol`, from the module that knows it.
+
+With a rule and target groups that are there already, notebooks 01 to 04 have nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from runbook_lib.aws import ecs
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb.arns import group_name, key_of, load_balancer_dimension
+from runbook_lib.engines.alb.chart import chart
+from runbook_lib.engines.alb.checks import checks, serves
+from runbook_lib.engines.alb.counts import counted, idle, path, series, unmatched
+from runbook_lib.engines.alb.gates import gates
+from runbook_lib.engines.alb.groups import health_words, read_groups
+from runbook_lib.engines.alb.rule import (
+    RETIRING,
+    SHIFTING,
+    all_on,
+    plan_last_target,
+    plan_mark,
+    plan_retired,
+    plan_rollback,
+    plan_split,
+    read_mark,
+    read_split,
+    read_weights,
+    split_reading,
+    weights_of,
+)
+from runbook_lib.engines.alb.undoing import foreign, undoable
+from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split
+from runbook_lib.errors import PlanError
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Plan, Wait
+
+__all__ = [
+    "all_on",
+    "chart",
+    "checks",
+    "counted",
+    "facts",
+    "foreign",
+    "gates",
+    "hints",
+    "idle",
+    "path",
+    "plan_mark",
+    "plan_removal",
+    "plan_resources",
+    "plan_retirement",
+    "plan_rollback",
+    "plan_split",
+    "plan_trial",
+    "plan_trial_end",
+    "read_live",
+    "read_mark",
+    "read_split",
+    "read_trial",
+    "read_weights",
+    "references",
+    "resources_of",
+    "series",
+    "serves",
+    "split_reading",
+    "standing",
+    "steps",
+    "title",
+    "undoable",
+    "unmatched",
+    "weights_of",
+]
+
+steps = ("05", "06")
+hints = Hints(
+    uncounted="metrics are missing, or nobody calls: see RequestCount of the load balancer",
+    unheard="requests reach the groups by another way: look for another rule that takes them first",
+    not_there="name a rule in alb.rule that forwards to the target groups of both versions",
+)
+
+
+def title(p: Parameters) -> str:
+    """Return the name of the load balancer."""
+    return load_balancer_dimension(p.alb.rule).split("/")[1]
+
+
+def facts(look: Look) -> tuple[Facts, ...]:
+    """Return each version's target group, and how its targets are."""
+    rows = []
+    for service, group in look.once(read_groups).items():
+        cells = {"service": service, "target group": group.name, "targets": health_words(group.health)}
+        rows.append(Fact(cells, "" if group.said else "FAIL"))
+    return (Facts("who is behind which target group", tuple(rows)),)
+
+
+# --- the trial: not at a rule that was there before ------------------------------------
+
+
+def read_trial(session: Reads) -> Mapping[str, Any] | None:
+    """Return nothing: no trial is made."""
+    return None
+
+
+def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
+    """Refuse a trial: it would take a rule of its own on a listener that is not the runbook's."""
+    raise PlanError(f"{split.key}: no trial can be made at a rule that was there before", hint="shift.trial: null")
+
+
+def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
+    """Plan nothing: there is no trial to end."""
+    return Plan("trial")
+
+
+# --- what is there --------------------------------------------------------------------
+
+
+def resources_of(p: Parameters, step: str) -> list[str]:
+    """Return nothing: 01 to 03 make nothing."""
+    return []
+
+
+def read_live(session: Reads) -> dict[str, Any]:
+    """Read the rule and each service's target group, by key."""
+    p = session.parameters
+    live = {key_of(p.alb.rule): session.read(split_reading(p))}
+    for service in (p.shift.stable, p.shift.canary):
+        name = p.target_group_of(service)
+        live[f"target group {name}"] = session.read(elbv2.group(name))
+    return live
+
+
+def plan_resources(look: Look, step: str) -> Plan:
+    """Plan nothing: the rule is there, or somebody else must make it."""
+    there = look.split.state is not None
+    missing = () if there else (f"{look.split.key} (alb.rule names none that is there)",)
+    return Plan(SHIFTING, assumed=missing)
+
+
+def standing(session: Reads) -> Mapping[str, Collection[str]]:
+    """Return nothing: the runbook makes nothing here that others could come to need."""
+    return {}
+
+
+def references(session: Reads, service: str) -> list[str]:
+    """List the keys of the rules that forward to a service's target group, on whatever listener."""
+    p = session.parameters
+    group = session.read(elbv2.group(p.target_group_of(service)))
+    if group is None:
+        return []
+    arn = group["TargetGroupArn"]
+    found = []
+    for load_balancer in dict.fromkeys(group.get("LoadBalancerArns") or ()):
+        for rule in elbv2.read_rules(session, load_balancer):
+            if arn in elbv2.groups_of(rule):
+                found.append(key_of(rule["RuleArn"]))
+    return found
+
+
+# --- the end --------------------------------------------------------------------------
+
+
+def plan_retirement(look: Look) -> Plan:
+    """Plan the stable service's end, in the order in which nobody notices, there and back.
+
+    Its target group leaves the rule last: on the way back the service must find it there,
+    since ECS makes no service whose group is behind no load balancer. The group itself
+    stays: its ARN is in the service that undo makes again.
+    """
+    p, stable = look.parameters, look.running[look.parameters.shift.stable]
+    plan = Plan(RETIRING, assumed=plan_resources(look, "06").assumed)
+    if look.split.state is not None:
+        plan += plan_retired(look.split, p.shift.stable)
+    revisions = ecs.read_own_revisions(look.session, stable, lambda definition: False)
+    plan += ecs.plan_end(p, stable, revisions, back=_healthy_again(look))
+    if look.split.state is not None:
+        plan += plan_last_target(look.split, p.shift.canary, p.shift.stable)
+    return plan
+
+
+def _healthy_again(look: Look) -> tuple[Wait, ...]:
+    """Wait until a task that has come back is healthy in its group: until then it gets no request."""
+    stable = look.parameters.shift.stable
+    group = look.once(read_groups)[stable]
+    if not group.arn:
+        return ()
+    healthy = elbv2.health(group.arn, f"length({elbv2.HEALTH}[?@=='healthy'])")
+    return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
+
+
+def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
+    """Plan nothing, and name what stays: the runbook made none of it."""
+    p = look.parameters
+    groups = [group_name(arn) for arn in elbv2.groups_of({"Actions": (look.split.state or {}).get("actions", ())})]
+    of_stable = p.target_group_of(p.shift.stable)
+    names = dict.fromkeys([*groups, of_stable])
+    kept = [f"{look.split.key}: it was there before", *(f"target group {n}: it was there before" for n in names)]
+    return Plan("90_remove_mesh"), tuple(kept)

@@ -1,0 +1,70 @@
+"""Read the target groups of the services under shift: what they are set to, and who is healthy in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.protocol import Look
+
+LEAVING = ("draining", "unused")  # states of a target that gets no request, and should get none
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One service's target group: as AWS describes it, its attributes, how many targets are in which state.
+
+    `said` is empty where there is no such group.
+    """
+
+    service: str
+    name: str
+    said: Mapping[str, Any]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    health: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def arn(self) -> str:
+        """Its ARN; "" where there is none."""
+        return str(self.said.get("TargetGroupArn", ""))
+
+    @property
+    def is_sticky(self) -> bool:
+        """Whether a caller is kept with one target."""
+        return self.attributes.get("stickiness.enabled") == "true"
+
+    @property
+    def delay_seconds(self) -> int:
+        """How long a target that leaves may go on answering."""
+        return int(self.attributes.get("deregistration_delay.timeout_seconds", 300))
+
+
+def read_groups(look: Look) -> dict[str, Group]:
+    """Read the target groups of stable and canary, by service."""
+    shift = look.parameters.shift
+    return {service: _read(look.session, service) for service in (shift.stable, shift.canary)}
+
+
+def _read(session: Reads, service: str) -> Group:
+    name = session.parameters.target_group_of(service)
+    said = session.read(elbv2.group(name))
+    if said is None:
+        return Group(service, name, {})
+    arn = said["TargetGroupArn"]
+    attributes = {each["Key"]: each["Value"] for each in session.read(elbv2.attributes(arn)) or ()}
+    return Group(service, name, said, attributes, read_health(session, arn))
+
+
+def read_health(session: Reads, arn: str) -> dict[str, int]:
+    """Read how many targets of a group are in which state."""
+    return dict(Counter(session.read(elbv2.health(arn)) or ()))
+
+
+def health_words(health: Mapping[str, int]) -> str:
+    """Return how many targets are in which state, to be read."""
+    states = [f"{count} {state}" for state, count in sorted(health.items())]
+    return ", ".join(states) or "no target"

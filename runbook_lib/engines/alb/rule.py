@@ -1,0 +1,283 @@
+"""Read how the rule under shift divides the traffic, and plan its weights and marks.
+
+`read_` functions read, `plan_` functions are pure. Source: the weights of a rule are whole
+numbers from 0 to 999, each group's share is its part of their sum, and a group at 0 stays
+in the rule and is checked for health (Application Load Balancer, listener rules).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb.arns import group_dimension, group_name, key_of, load_balancer_dimension
+from runbook_lib.engines.protocol import Split, Target, require_percents, shares
+from runbook_lib.errors import PlanError
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Change, Inverse, Plan, Reading, differences
+
+SHIFTING, RETIRING = "05_shift_traffic", "06_tear_down_service_b"
+MOST_TARGETS = 5  # of a rule
+MOST_WEIGHT = 999
+MOST_VALUE = 256  # characters of a tag
+RETIRED = "runbook:retired"
+ROLLED_BACK = "runbook:rolled-back"
+NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
+AT_ZERO = "the load balancer answers 503"
+TAKE_OUT = "it is not this shift's to move: take it out of the rule, or shift with a file that names it"
+FORWARDS = "let the rule forward to the target groups of both versions, the canary's with weight 0"
+NOT_STICKY = {"Enabled": False}
+OF_WEIGHTS = ("ForwardConfig", "TargetGroupArn")  # where an action says them
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+def split_reading(p: Parameters) -> Reading:
+    """Return how what carries the weights is read."""
+    return elbv2.rule(p.alb.rule)
+
+
+def read_split(session: Reads) -> Split:
+    """Read how the rule divides the traffic, and who has been retired from it.
+
+    The series of a version whose group is in the rule no more need its name too: it stays
+    until it is removed.
+    """
+    split = read_weights(session)
+    if split.state is None:
+        return split
+    p = session.parameters
+    retired = session.read(elbv2.tag(p.alb.rule, RETIRED))
+    ids = dict(split.ids)
+    for service in (p.shift.stable, p.shift.canary):
+        if service not in ids:
+            group = session.read(elbv2.group(p.target_group_of(service)))
+            ids |= {service: group_dimension(group["TargetGroupArn"])} if group else {}
+    return replace(split, retired=frozenset((retired or "").split()), ids=ids)
+
+
+def read_weights(session: Reads) -> Split:
+    """Read how the rule divides the traffic, by one call, and nothing of who was retired."""
+    p = session.parameters
+    reading = split_reading(p)
+    state = session.read(reading)
+    targets = targets_in(p, state)
+    ids = {"load balancer": load_balancer_dimension(p.alb.rule)}
+    for target, group in zip(targets, (state or {}).get("groups", ()), strict=True):
+        ids[target.service] = group_dimension(group["group"])
+    split = Split(key_of(p.alb.rule), reading, state, targets, at_zero=AT_ZERO, ids=ids)
+    session.saw(split.written)
+    return split
+
+
+def targets_in(p: Parameters, state: Mapping[str, Any] | None) -> tuple[Target, ...]:
+    """Return the targets of a rule in this state; what is nobody's of the file, by its group."""
+    services = {p.target_group_of(name): name for name in p.services}
+    found = []
+    for group in (state or {}).get("groups", ()):
+        name = group_name(group["group"])
+        found.append(Target(services.get(name, f"target group {name}"), group["weight"]))
+    return tuple(found)
+
+
+def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return the weights that a state of the rule gives, in percent by service."""
+    return shares({target.service: target.weight for target in targets_in(p, state)})
+
+
+def unfit(split: Split, services: Collection[str]) -> str:
+    """Say why this rule cannot divide the traffic between these services; "" where it can."""
+    return misshapen(split) or lacking(split, services) or split.oddity(services)
+
+
+def misshapen(split: Split) -> str:
+    """Say why this rule divides no traffic by weights; "" where it does."""
+    state = split.state
+    if state is None:
+        return f"{split.key} is not there"
+    if state["default"]:
+        return f"{split.key} is its listener's default rule, which ModifyRule cannot change"
+    kinds = [action["Type"] for action in state["actions"]]
+    if "forward" not in kinds:
+        return f"{split.key}: expected an action that forwards; found {', '.join(kinds)}"
+    if not split.targets:
+        return f"{split.key}: expected target groups with weights; found one without"
+    return ""
+
+
+def lacking(split: Split, services: Collection[str]) -> str:
+    """Say whose target group is not in the rule; "" where all are."""
+    absent = ", ".join(service for service in services if service not in split.written)
+    return f"{split.key}: the target group of {absent} is not in it: {split.as_written}" if absent else ""
+
+
+# --- the weights ----------------------------------------------------------------------
+
+
+def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
+    """Plan the traffic's division, in percent by service; all else that the rule says stays.
+
+    With `rewrite` weights that are in force are written once more: the rollback, rehearsed.
+
+    Raises PlanError where the rule cannot divide it, weights are not whole percents that
+    sum to 100, or one would lose its traffic that they do not name.
+    """
+    state = _there(split)
+    require_percents(weights, MOST_TARGETS)
+    left_out = sorted(split.written.keys() - weights.keys() - split.retired)
+    if left_out:
+        raise PlanError(f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}", hint=TAKE_OUT)
+    wrong = misshapen(split) or lacking(split, weights)
+    if wrong:
+        raise PlanError(wrong, hint=FORWARDS)
+    if dict(weights) == split.written and not rewrite:
+        return Plan(SHIFTING)
+    return Plan(SHIFTING, (_shifted(split, state, weights),))
+
+
+def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
+    """Plan that stable gets all that the canary has, in one write; other targets keep theirs.
+
+    Without changes where the canary has none.
+    """
+    state = _there(split)
+    wrong = misshapen(split) or lacking(split, (stable,))
+    if wrong:
+        raise PlanError(wrong, hint=FORWARDS)
+    moved = split.moved_back(stable, canary, MOST_WEIGHT)
+    return Plan("rollback", (_shifted(split, state, moved),) if moved else ())
+
+
+def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
+    """Plan the rule without the group of who is retired: its target group itself stays."""
+    state = _there(split)
+    gone = {retire, *split.retired}
+    left = {name: weight for name, weight in split.written.items() if name not in gone}
+    settled = left | {survivor: 100}
+    if settled == split.written:
+        return Plan(RETIRING)
+    return Plan(RETIRING, (_shifted(split, state, settled),))
+
+
+def all_on(p: Parameters, change: Change, service: str) -> Change:
+    """Refuse to make the rule anew: the runbook did not make it."""
+    raise PlanError(
+        f"{change.name}: it is not there any more, and the runbook did not make it",
+        hint=f"make it as it was, with all traffic on {service}, and name it in alb.rule",
+    )
+
+
+def _there(split: Split) -> Mapping[str, Any]:
+    if split.state is None:
+        raise PlanError(f"{split.key}: there is no such rule", hint="name one in alb.rule")
+    return split.state
+
+
+def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int]) -> Change:
+    """Return the change to these weights; a group of a service without one goes out of the rule."""
+    owners = {group["group"]: target.service for group, target in zip(state["groups"], split.targets, strict=True)}
+    before = {group["group"]: group["weight"] for group in state["groups"]}
+    after = {group: weights[service] for group, service in owners.items() if service in weights}
+    kept = _kept(state)
+    written = {name: split.written[name] for name in weights} | split.written  # as the file has them, to be read
+    return Change(
+        name=split.key,
+        verb="shift",
+        call=elbv2.modify(state["arn"], actions_with(state, after)),
+        reading=split.reading,
+        expected={**kept, "groups": state["groups"], "exact": state["exact"]},
+        wanted={**kept, "groups": _groups(after)},
+        inverse=Inverse(
+            "shift",
+            elbv2.modify(state["arn"], actions_with(state, before)),
+            wanted={**kept, "groups": _groups(before)},
+        ),
+        diff=differences(written, dict(weights)),
+    )
+
+
+def actions_with(state: Mapping[str, Any], weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return a rule's actions with these weights by the groups' ARNs, each written; all else stays.
+
+    A group that they do not name goes. AWS would take a weight that is left out for 1.
+    """
+    actions: list[dict[str, Any]] = deepcopy(list(state["actions"]))
+    for action in actions:
+        if action["Type"] == "forward":
+            action.pop("TargetGroupArn", None)  # AWS says a lone group twice
+            config = action["ForwardConfig"]
+            groups = [group for group in config["TargetGroups"] if group["TargetGroupArn"] in weights]
+            config["TargetGroups"] = [{**group, "Weight": weights[group["TargetGroupArn"]]} for group in groups]
+    return actions
+
+
+def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a change of the weights leaves as it is."""
+    same = ("arn", "priority", "conditions", "transforms")
+    return {**{key: state[key] for key in same}, "actions": beside_weights(state["actions"])}
+
+
+def beside_weights(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return actions without the groups they forward to; stickiness that is off is said by nobody."""
+    found = []
+    for action in actions:
+        kept = {key: value for key, value in action.items() if key not in OF_WEIGHTS}
+        config = action.get("ForwardConfig") or {}
+        said = {key: value for key, value in config.items() if key != "TargetGroups" and value != NOT_STICKY}
+        found.append({**kept, "ForwardConfig": said} if said else kept)
+    return found
+
+
+def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [{"group": group, "weight": weight} for group, weight in sorted(weights.items())]
+
+
+# --- marks on the rule ----------------------------------------------------------------
+
+
+def plan_mark(split: Split, before: str, words: str) -> Plan:
+    """Plan a mark on the rule that says who rolled back, for whoever watches elsewhere; `before` is the last one."""
+    arn = _there(split)["arn"]
+    value = NO_TAG.sub("-", words)[:MOST_VALUE]
+    mark = Change(
+        name=f"mark {split.key} as rolled back",
+        verb="tag",
+        call=elbv2.add_tag(arn, ROLLED_BACK, value),
+        reading=elbv2.tag(arn, ROLLED_BACK),
+        expected=before or None,
+        wanted=value,
+        no_inverse="it says who rolled back, and when",
+    )
+    return Plan("rollback", (mark,))
+
+
+def read_mark(session: Reads, split: Split) -> str:
+    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
+    return session.read(elbv2.tag(_there(split)["arn"], ROLLED_BACK)) or ""
+
+
+def plan_retired(split: Split, service: str) -> Plan:
+    """Plan the mark of who has been retired, with this service among them."""
+    if service in split.retired:
+        return Plan(RETIRING)
+    arn = _there(split)["arn"]
+    before = " ".join(sorted(split.retired)) or None
+    after = " ".join(sorted({*split.retired, service}))
+    back = elbv2.remove_tag(arn, RETIRED) if before is None else elbv2.add_tag(arn, RETIRED, before)
+    mark = Change(
+        name=f"mark {service} as retired",
+        verb="tag",
+        call=elbv2.add_tag(arn, RETIRED, after),
+        reading=elbv2.tag(arn, RETIRED),
+        expected=before,
+        wanted=after,
+        inverse=Inverse("untag", back, wanted=before),
+        diff=differences(before, after, RETIRED),
+    )
+    return Plan(RETIRING, (mark,))

@@ -1,0 +1,205 @@
+"""A load balancer of plain values: one rule, two target groups, and a session whose engine shifts it.
+
+It answers as AWS does where the engine depends on it: a lone group is said twice, a weight
+that is left out is 1, what a call does not name stays.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from runbook_lib import open_session, record, survey
+from runbook_lib.aws.session import Connection, Session
+from runbook_lib.survey import Survey
+from tests.mock_engine import ACCOUNT, Clock, Ecs, Metrics, Pages, Scaling, Sts
+
+OWN = f"arn:aws:elasticloadbalancing:eu-central-1:{ACCOUNT}"
+LISTENER = f"{OWN}:listener/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2"
+RULE = f"{OWN}:listener-rule/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"
+NUMBERS = itertools.count(1)
+
+FILE: dict[str, Any] = {
+    "environment": "shop",
+    "target": "aws",
+    "engine": "alb",
+    "account_id": ACCOUNT,
+    "region": "eu-central-1",
+    "mode": "apply",
+    "cluster": "shop",
+    "services": {"web": {"task_definition": "web"}, "web-v2": {"task_definition": "web-v2"}},
+    "alb": {"rule": RULE},
+    "shift": {"name": "shop.test", "stable": "web", "canary": "web-v2", "steps": [5, 25, 100], "bake_seconds": 600},
+}
+
+
+def group(name: str) -> str:
+    """Return the ARN of a target group."""
+    return f"{OWN}:targetgroup/{name}/{sum(map(ord, name)):016x}"
+
+
+def forward(stickiness: dict[str, Any] | None = None, **weights: int) -> dict[str, Any]:
+    """Return an action that forwards to groups by these weights; `web_v2` is the group web-v2."""
+    groups = [{"TargetGroupArn": group(name.replace("_", "-")), "Weight": w} for name, w in weights.items()]
+    config = {"TargetGroups": groups, "TargetGroupStickinessConfig": stickiness or {"Enabled": False}}
+    return {"Type": "forward", "Order": 1, "ForwardConfig": config}
+
+
+def not_found(what: str) -> ClientError:
+    return ClientError({"Error": {"Code": f"{what}NotFound", "Message": "One or more not found"}}, "Describe")
+
+
+@dataclass
+class Elb:
+    """What Elastic Load Balancing has; it answers calls as a client does."""
+
+    actions: list[dict[str, Any]] | None = None
+    conditions: list[dict[str, Any]] = field(default_factory=list)
+    transforms: list[dict[str, Any]] = field(default_factory=list)
+    default: bool = False
+    others: list[dict[str, Any]] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    groups: list[str] = field(default_factory=lambda: ["web", "web-v2"])
+    version: str = "HTTP1"
+    attributes: dict[str, str] = field(default_factory=lambda: {"deregistration_delay.timeout_seconds": "30"})
+    health: dict[str, list[str]] = field(default_factory=lambda: {"web": ["healthy"] * 2, "web-v2": ["healthy"] * 2})
+    calls: list[str] = field(default_factory=list)
+    after: Callable[[Elb], None] = lambda elb: None
+    """What somebody else does just after a write."""
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The weights by the groups' names."""
+        action = next(action for action in self.actions or () if action["Type"] == "forward")
+        groups = action["ForwardConfig"]["TargetGroups"]
+        return {each["TargetGroupArn"].split("/")[-2]: each["Weight"] for each in groups}
+
+    def rule(self) -> dict[str, Any]:
+        actions = deepcopy(self.actions)
+        return {
+            "RuleArn": RULE,
+            "Priority": "default" if self.default else "100",
+            "IsDefault": self.default,
+            "Conditions": deepcopy(self.conditions),
+            "Transforms": deepcopy(self.transforms),
+            "Actions": actions,
+        }
+
+    def describe_rules(self, RuleArns: list[str]) -> dict[str, Any]:
+        if self.actions is None or RuleArns != [RULE]:
+            raise not_found("Rule")
+        return {"Rules": [self.rule()]}
+
+    def modify_rule(self, RuleArn: str, Actions: list[dict[str, Any]]) -> dict[str, Any]:
+        self.calls.append("modify_rule")
+        self.actions = deepcopy(Actions)
+        for action in self.actions:
+            groups = action.get("ForwardConfig", {}).get("TargetGroups", [])
+            for each in groups:
+                each.setdefault("Weight", 1)
+            if len(groups) == 1:
+                action["TargetGroupArn"] = groups[0]["TargetGroupArn"]
+        answer = {"Rules": [self.rule()]}
+        self.after(self)
+        return answer
+
+    def describe_tags(self, ResourceArns: list[str]) -> dict[str, Any]:
+        tags = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        return {"TagDescriptions": [{"ResourceArn": ResourceArns[0], "Tags": tags}]}
+
+    def add_tags(self, ResourceArns: list[str], Tags: list[dict[str, str]]) -> dict[str, Any]:
+        self.calls.append("add_tags")
+        self.tags |= {tag["Key"]: tag["Value"] for tag in Tags}
+        return {}
+
+    def remove_tags(self, ResourceArns: list[str], TagKeys: list[str]) -> dict[str, Any]:
+        self.calls.append("remove_tags")
+        self.tags = {key: value for key, value in self.tags.items() if key not in TagKeys}
+        return {}
+
+    def describe_target_groups(self, Names: list[str]) -> dict[str, Any]:
+        if Names[0] not in self.groups:
+            raise not_found("TargetGroup")
+        load_balancer = f"{OWN}:loadbalancer/app/shop/50dc6c495c0c9188"
+        said = {"TargetGroupArn": group(Names[0]), "ProtocolVersion": self.version, "LoadBalancerArns": [load_balancer]}
+        return {"TargetGroups": [said]}
+
+    def describe_target_group_attributes(self, TargetGroupArn: str) -> dict[str, Any]:
+        return {"Attributes": [{"Key": key, "Value": value} for key, value in self.attributes.items()]}
+
+    def describe_target_health(self, TargetGroupArn: str) -> dict[str, Any]:
+        states = self.health[TargetGroupArn.split("/")[-2]]
+        return {"TargetHealthDescriptions": [{"TargetHealth": {"State": state}} for state in states]}
+
+    def get_paginator(self, operation: str) -> Pages:
+        if operation == "describe_listeners":
+            return Pages(lambda **_: {"Listeners": [{"ListenerArn": LISTENER}]})
+        return Pages(lambda **_: {"Rules": [self.rule(), *self.others]})
+
+
+@dataclass
+class Services(Ecs):
+    """ECS, whose two services register their tasks in the groups of their names."""
+
+    tasks: dict[str, int] = field(default_factory=lambda: {"web": 2, "web-v2": 2})
+    strategy: str = "ROLLING"
+    advanced: dict[str, Any] = field(default_factory=dict)
+
+    def _service(self, name: str) -> dict[str, Any]:
+        balancer = {"targetGroupArn": group(name), "containerName": "app", "containerPort": 8080}
+        if self.advanced:
+            balancer["advancedConfiguration"] = self.advanced
+        said = {
+            "desiredCount": self.wanted,
+            "loadBalancers": [balancer],
+            "deploymentConfiguration": {"strategy": self.strategy},
+        }
+        return {**super()._service(name), **said}
+
+
+@dataclass
+class Plain:
+    """A session that shifts the rule, with all that it finds."""
+
+    session: Session
+    elb: Elb
+    ecs: Services
+    metrics: Metrics
+    clock: Clock
+
+    def look(self) -> Survey:
+        """Take a fresh look."""
+        return survey(self.session)
+
+
+def open_alb(
+    elb: Elb | None = None, notebook: str = "05_shift_traffic", *, traffic: bool = False, **said: Any
+) -> Plain:
+    """Open a session on a rule, all of whose traffic goes to stable unless it says otherwise."""
+    elb = elb or Elb([forward(web=100, web_v2=0)])
+    ecs, metrics, clock = Services(), Metrics(), Clock()
+    records = record.root() / f"alb-{next(NUMBERS)}"
+    clients = {
+        "sts": Sts(),
+        "elbv2": elb,
+        "ecs": ecs,
+        "application-autoscaling": Scaling(),
+        "cloudwatch": metrics,
+    }
+    session = open_session(
+        {**FILE, "records": str(records), **said},
+        notebook,
+        connect=lambda p: Connection("http://127.0.0.1:9", carries_traffic=traffic),
+        sleep=clock.sleep,
+        clock=clock,
+        wall=clock,
+        clients=clients,
+    )
+    atexit.unregister(session.close)  # its records are gone by then
+    return Plain(session, elb, ecs, metrics, clock)
