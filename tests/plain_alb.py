@@ -63,6 +63,7 @@ class Elb:
     conditions: list[dict[str, Any]] = field(default_factory=list)
     transforms: list[dict[str, Any]] = field(default_factory=list)
     default: bool = False
+    priority: str = "100"
     others: list[dict[str, Any]] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     groups: list[str] = field(default_factory=lambda: ["web", "web-v2"])
@@ -84,7 +85,7 @@ class Elb:
         actions = deepcopy(self.actions)
         return {
             "RuleArn": RULE,
-            "Priority": "default" if self.default else "100",
+            "Priority": "default" if self.default else self.priority,
             "IsDefault": self.default,
             "Conditions": deepcopy(self.conditions),
             "Transforms": deepcopy(self.transforms),

@@ -244,9 +244,18 @@ def plain(folder: Path) -> Environment:
     return Environment.create(folder, "alone")
 
 
-@pytest.mark.parametrize(
-    "number", [n if n in ("00", "04", "05", "90") else pytest.param(n, marks=pytest.mark.soak) for n in NOTEBOOKS]
-)
+@every_notebook
+def test_plans_alone_on_a_plain_world(number: str, plain: Environment) -> None:
+    before = plain.writes()
+    done = plain.notebook(number, mode="plan")
+    assert not done.errors, done.first
+    assert "only plans" in done.shown
+    assert plain.writes() == before
+    if number in ("02", "03", "04", "05", "06"):
+        assert "assumed" in done.shown  # what earlier notebooks have not made yet, and named so
+
+
+@pytest.mark.parametrize("number", [n if n == "05" else pytest.param(n, marks=pytest.mark.soak) for n in NOTEBOOKS])
 def test_passes_papermill_alone_on_a_plain_world_in_plan_mode(number: str, plain: Environment, tmp_path: Path) -> None:
     before = plain.writes()
     code, said, book = papermill(number, tmp_path / "out.ipynb", "-p", "environment", plain.file, "-p", "mode", "plan")
