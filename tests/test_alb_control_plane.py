@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from runbook_lib import apply, check_environment, clear, evidence_for_shift, plan_undo, require_checks, survey
-from runbook_lib.errors import GateError, StalePlanError
+from runbook_lib.engines.alb import engine as alb
+from runbook_lib.errors import CallError, GateError, StalePlanError
 from runbook_lib.rollback import roll_back
 from runbook_lib.shift import shift_traffic
+from runbook_lib.trial import end_trial
 from tests.alb_scene import HOST, Front, again, open_front
+from tests.plain_alb import FILE
 from tests.scenes import Clock, settle, writes
 
 STABLE, QUARTER, ALL = ({"web": 100 - canary, "web-v2": canary} for canary in (0, 25, 100))
@@ -146,3 +149,54 @@ def test_06_drops_the_group_last_and_undo_brings_the_version_back_without_traffi
     back(front)
     assert (front.weights(), front.services()) == (ALL, ["web", "web-v2"])
     assert front.healthy("web") == 2
+
+
+# --- the trial ------------------------------------------------------------------------
+
+HEADER = "x-runbook-trial"
+TRIED = {**FILE["shift"], "trial": {"header": HEADER}}
+
+
+def begin_trial(front: Front, value: str = "run-1") -> None:
+    """Send requests with a header to the canary, as 05 does before users see it."""
+    p, found = front.session.parameters, survey(front.session)
+    apply(front.session, clear(alb.plan_trial(p, found.split, HEADER, value)))
+
+
+def rules(front: Front) -> dict[str, list[dict[str, Any]]]:
+    """Return the rules of the listener by their priority, each with its conditions."""
+    listener = front.rule.replace(":listener-rule/", ":listener/").rpartition("/")[0]
+    found = front.elbv2.describe_rules(ListenerArn=listener)["Rules"]
+    return {rule["Priority"]: rule["Conditions"] for rule in found}
+
+
+def test_a_trial_is_one_rule_before_the_others_and_ends_with_it() -> None:
+    front = open_front(login=True, shift=TRIED)
+    before = front.described()
+    begin_trial(front)
+    assert [condition["Field"] for condition in rules(front)["1"]] == ["host-header", "http-header"]
+    assert (front.weights(), front.described()) == (STABLE, before)
+    end_trial(front.session)
+    assert [*rules(front)] == ["100", "default"]
+
+
+def test_a_trial_that_a_crash_left_behind_is_ended_by_the_next_shift() -> None:
+    front = open_front(shift=TRIED)
+    begin_trial(front, "an earlier run")
+    end_trial(again(front).session)
+    assert "1" not in rules(front)
+
+
+def test_a_rule_of_somebody_elses_with_that_header_is_left_alone() -> None:
+    front = open_front(shift=TRIED)
+    theirs = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": HEADER, "Values": ["theirs"]}}
+    front.elbv2.create_rule(
+        ListenerArn=front.rule.replace(":listener-rule/", ":listener/").rpartition("/")[0],
+        Priority=1,
+        Conditions=[theirs],
+        Actions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}],
+    )
+    end_trial(front.session)
+    assert "1" in rules(front)
+    with pytest.raises(CallError, match=r"PriorityInUse(?s:.*)say shift\.trial: null"):
+        begin_trial(front)
