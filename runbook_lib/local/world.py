@@ -55,6 +55,8 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
             mesh.ask("/runbook/rule", asked, timeout=RULE_SECONDS)
         if new:
             create(p, new, client)
+        if p.engine == "alb" and new:  # a load balancer answers 503 until targets are healthy
+            _settle(p, new, client("ecs"))
         if p.engine == "alb" or p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
             mesh.ask("/runbook/traffic", {"environment": name, **_traffic(p)})
         if new:
@@ -144,14 +146,21 @@ def create(p: Parameters, names: Iterable[str], client: Client) -> None:
 
 
 def _settle(p: Parameters, names: Iterable[str], ecs: Any) -> None:
-    """Wait until new services run, as services that are there already do: a name resolves once its tasks run."""
+    """Wait until new services serve, as services that are there already do: a name resolves once its tasks run."""
     end = time.monotonic() + SETTLE_SECONDS
     waiting = [p.ecs_service_of(name) for name in names]
     while waiting and time.monotonic() < end:
         found = ecs.describe_services(cluster=p.cluster, services=waiting[:10])["services"]
-        done = {s["serviceName"] for s in found if s["runningCount"] >= s["desiredCount"]}
+        done = {s["serviceName"] for s in found if _serves(s)}
         waiting = [name for name in waiting if name not in done]
         time.sleep(0.1)
+
+
+def _serves(service: Mapping[str, Any]) -> bool:
+    """Say whether a service's tasks run, and are healthy where a load balancer asks for that."""
+    if service["loadBalancers"]:
+        return bool(service["deployments"][0]["rolloutState"] == "COMPLETED")
+    return bool(service["runningCount"] >= service["desiredCount"])
 
 
 def _missing(ecs: Any, cluster: str, service: str) -> bool:

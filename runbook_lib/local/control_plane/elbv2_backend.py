@@ -367,17 +367,26 @@ class LoadBalancers(ELBv2Backend):
     def expect(self, rule_arn: str) -> None:
         """Give the next load balancer, listener and rule made here the ids that a rule's ARN has in it.
 
-        So an environment's file finds the rule that it names.
+        So an environment's file finds the rule that it names. One that is there stays.
         """
-        _, _, name, *ids = rule_arn.rsplit(":", 1)[-1].split("/")
-        self._expected = dict(zip((f"load balancer/{name}", "listener", "rule"), ids, strict=True))
+        listeners = [each for balancer in self.load_balancers.values() for each in balancer.listeners.values()]
+        if any(rule_arn in each.rules for each in listeners):
+            return
+        listener, _, rule_id = rule_arn.replace(":listener-rule/", ":listener/").rpartition("/")
+        balancer, _, listener_id = listener.replace(":listener/", ":loadbalancer/").rpartition("/")
+        _, name, balancer_id = balancer.rsplit(":", 1)[-1].removeprefix("loadbalancer/").split("/")
+        self._expected |= {
+            f"load balancer/{name}": balancer_id,
+            f"listener/{balancer}": listener_id,
+            f"rule/{listener}": rule_id,
+        }
 
     @contextmanager
     def _named(self, kind: str, name: str) -> Iterator[None]:
         """Let moto give a new resource an id made from its name, not one by chance; the next of a name has another."""
         key = f"{kind}/{name}"
         made = identity.hexadecimal(16, self.account_id, self.region_name, key, self._made[key])
-        expected = self._expected.pop(key, "") or self._expected.pop(kind, "")
+        expected = self._expected.pop(key, "") or self._expected.pop(key.rpartition("/")[0], "")
         vars(mock_random)["get_random_hex"] = lambda length=16: expected or made
         try:
             yield
