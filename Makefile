@@ -2,7 +2,7 @@
 # Every target sets up `.venv` first, which costs nothing once it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test attacks soak bench lab record pictures check lock
+.PHONY: help setup run test quick attacks soak bench lab record pictures check lock
 
 # The first Python that fits; another one: make PYTHON=python3.12 run
 PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -21,6 +21,14 @@ run: setup ## run the whole runbook, unattended, on the local mesh
 
 test: setup ## every test once, the stored outputs of the notebooks included
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
+
+# Tests of plain values and of the tree, which need no local AWS and no kernel.
+QUICK := attacks cases configuration control_plane_mesh_rules door errors forecast hostile_parameters layers lock \
+	mesh_spec parameters peer_rules pictures plain_yaml plan printable project proof readme record redaction serving \
+	shift snapshot step task_definition verdict
+
+quick: check ## the pure tests, lint and types: about a minute
+	$(BIN)/pytest -q -n 2 $(QUICK:%=tests/test_%.py)
 
 attacks: setup ## the hostile cases of docs/attacks.md, counted by their numbers
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "attack and not soak" tests

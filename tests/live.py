@@ -460,9 +460,9 @@ def live(world: Path, **changes: Any) -> Iterator[Live]:
 
 
 @contextmanager
-def meshed(world: Path) -> Iterator[Live]:
+def meshed(world: Path, **changes: Any) -> Iterator[Live]:
     """Give a module a local mesh after notebook 04, with traffic that goes well."""
-    with live(world) as it:
+    with live(world, **changes) as it:
         for number in ("01", "02", "03", "04"):
             it.step(number)
         it.recovered()

@@ -258,9 +258,7 @@ class MockEngine:
 
     # What is counted
 
-    def series(self, p: Parameters, split: Split | None = None) -> SeriesOf:
-        if split is None:
-            raise TypeError("the mock's series need the name that exists only live")
+    def series(self, p: Parameters, split: Split) -> SeriesOf:
         return {name: self._series_of(name, split) for name in (p.shift.stable, p.shift.canary)}
 
     def _series_of(self, service: str, split: Split) -> dict[str, tuple[Series, ...]]:

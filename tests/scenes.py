@@ -141,14 +141,17 @@ def reopen(
     prepare: Callable[[Any], None] | None = None,
     alone: bool = False,
     clock: Clock | None = None,
+    shared: dict[str, Any] | None = None,
     **more: Any,
 ) -> Session:
     """Open a session as a notebook opened later does: by the values of another one, or given ones.
 
-    It uses the other one's clients, which are slow to make, unless it is to have some that are `alone` its own.
+    It uses the other one's clients, which are slow to make, or those that are `shared`, unless it is to have some
+    that are `alone` its own.
     """
     known = {"environment": "scene", **values.given} if isinstance(values, Session) else values
     clients = values.clients if isinstance(values, Session) and not (alone or prepare) else {}
+    clients = clients if shared is None else shared
     clock = clock or Clock()
     session = open_session(
         {**known, **more},

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import jmespath
 import pytest
 import yaml
 
@@ -19,14 +20,17 @@ from runbook_lib import (
     plan_undo,
     require_checks,
 )
+from runbook_lib.aws import cloudwatch
+from runbook_lib.aws.session import Session
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackError, StalePlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Evidence
+from runbook_lib.plan import Change, Evidence, Wait
 from runbook_lib.rollback import roll_back
+from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
 STABLE = {"web": 100, "web-v2": 0}
@@ -63,6 +67,11 @@ def only(opened: Plain, weight: int) -> Change:
     """Return the one change that a step plans."""
     (change,) = opened.look().plan_step(weight)
     return change
+
+
+def holds_after(session: Session, wait: Wait) -> bool:
+    """Say whether a wait would end well now."""
+    return bool(jmespath.search(wait.until, session.read(wait.reading)))
 
 
 def found_of(evidence: tuple[Evidence, ...], name: str) -> Evidence:
@@ -143,7 +152,7 @@ def test_app_mesh_still_requires_its_own_sections() -> None:
         ({"alb": {"rule": RULE, "target_groups": {"wbe": "x"}}}, r"no service 'wbe'; did you mean 'web'"),
         ({"alb": {"rule": RULE, "target_groups": {"web-v2": "web"}}}, r"expected distinct values; found 'web' 2 times"),
         ({"protocol": "tcp"}, r"protocol: expected http, http2 or grpc"),
-        ({"shift": {**FILE["shift"], "trial": {}}}, r"shift\.trial: expected null"),
+        ({"shift": {**FILE["shift"], "trial": {"header": "x" * 41}}}, r"shift\.trial\.header: a rule takes at most 40"),
         ({"shift": {**FILE["shift"], "route": "all"}}, r"shift\.route: a key of engine appmesh"),
         ({"shift": {**FILE["shift"], "canary": "web-v3"}}, r"shift\.canary: no service 'web-v3'"),
     ],
@@ -189,6 +198,52 @@ def test_a_group_that_left_the_rule_is_still_counted() -> None:
 def test_a_group_that_is_gone_has_no_series() -> None:
     opened = open_alb(Elb([forward(web_v2=100)], groups=["web-v2"]))
     assert opened.look().series["web"]["requests"] == ()
+
+
+# --- what is counted ------------------------------------------------------------------
+
+COUNTED = {("RequestCount", "web"): 900, ("RequestCount", "web-v2"): 100}
+
+
+def test_errors_are_those_of_targets_and_of_connections_together() -> None:
+    opened = open_alb(traffic=True)
+    failed = {("HTTPCode_Target_5XX_Count", "web-v2"): 7, ("TargetConnectionErrorCount", "web-v2"): 5}
+    opened.metrics.counts = {**COUNTED, **failed}
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.errors == Sample(900, 0, 100, 12)
+
+
+def test_more_failed_connections_than_requests_are_every_request() -> None:
+    opened = open_alb(traffic=True)
+    opened.metrics.counts = {**COUNTED, ("TargetConnectionErrorCount", "web-v2"): 400}
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.errors == Sample(900, 0, 100, 100)
+
+
+def test_slowness_is_asked_for_in_seconds() -> None:
+    opened = open_alb(traffic=True, shift={**FILE["shift"], "verdict": {"slow_millis": 250}})
+    opened.metrics.counts = {**COUNTED, ("TargetResponseTime", "web-v2"): 40}
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.slow == Sample(900, 0, 100, 40)
+    asked = {each["Stat"] for each in opened.metrics.asked if each["Metric"]["MetricName"] == "TargetResponseTime"}
+    assert asked == {"TC(0.25:)"}
+
+
+@pytest.mark.parametrize(("stable", "canary", "holds"), [(0, 100, True), (1, 100, False), (0, 0, False)])
+def test_stable_is_idle_once_only_the_canary_is_counted(stable: int, canary: int, holds: bool) -> None:
+    opened = open_alb(Elb([forward(web=0, web_v2=100)]), traffic=True)
+    opened.metrics.counts = {("RequestCount", "web"): stable, ("RequestCount", "web-v2"): canary}
+    assert found_of(evidence_for_retirement(opened.look()), "stable is idle").holds is holds
+
+
+def test_errors_of_grpc_need_an_alarm() -> None:
+    assert load(protocol="grpc").protocol == "grpc"
+    opened = open_alb(Elb([forward(web=100, web_v2=0)], version="GRPC"), protocol="grpc")
+    with pytest.raises(GateError, match="errors are counted: gRPC failures travel in trailers of HTTP 200"):
+        shift(opened, 25)
 
 
 # --- one write, and all else kept -----------------------------------------------------
@@ -498,6 +553,40 @@ def test_undo_of_a_forged_record_changes_no_more_than_weights() -> None:
     assert alb.foreign(opened.look(), change.inverse) == ""
 
 
+# --- the trial ------------------------------------------------------------------------
+
+TRIED = {**FILE["shift"], "trial": {"header": "x-runbook-trial"}}
+
+
+def trial_of(elb: Elb, value: str = "run-1") -> dict[str, Any]:
+    """Return the arguments of the call that makes a trial's rule."""
+    opened = open_alb(elb, shift=TRIED)
+    split = opened.look().split
+    (change,) = alb.plan_trial(opened.session.parameters, split, "x-runbook-trial", value)
+    assert isinstance(change.call.arguments, dict)
+    return change.call.arguments
+
+
+def test_a_trial_matches_what_the_rule_matches_and_its_header() -> None:
+    host = {**HOST, "Values": ["shop.test", "*.shop.test"]}  # which AWS says twice
+    last = {**forward(web=100, web_v2=0), "Order": 2}
+    said = trial_of(Elb([LOGIN, last], conditions=[host], transforms=[REWRITE]))
+    only = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-runbook-trial", "Values": ["run-1"]}}
+    assert (said["ListenerArn"], said["Priority"]) == (LISTENER, 1)
+    assert said["Conditions"] == [HOST, only]
+    assert said["Actions"] == [LOGIN, {**forward(web_v2=100), "Order": 2}]
+    assert said["Transforms"] == [REWRITE]
+    assert {"Key": "runbook:environment", "Value": "shop"} in said["Tags"]
+
+
+def test_a_trial_needs_a_place_before_the_rule_and_for_its_condition() -> None:
+    with pytest.raises(PlanError, match="it has priority 1, so no rule of a trial can come before it"):
+        trial_of(Elb([forward(web=100, web_v2=0)], priority="1"))
+    five = {**PATH, "PathPatternConfig": {"Values": [f"/{n}" for n in range(5)]}}
+    with pytest.raises(PlanError, match="its conditions have 5 values; a rule takes 5"):
+        trial_of(Elb([forward(web=100, web_v2=0)], conditions=[five]))
+
+
 # --- retirement -----------------------------------------------------------------------
 
 
@@ -511,10 +600,14 @@ def test_the_group_leaves_the_rule_last_and_stays() -> None:
 
 
 def test_what_comes_back_waits_until_it_is_healthy_in_its_group() -> None:
-    plan = open_alb(Elb([forward(web=0, web_v2=100)])).look().plan_retirement()
-    inverse = plan.changes[1].inverse
+    opened = open_alb(Elb([forward(web=0, web_v2=100)]))
+    inverse = opened.look().plan_retirement().changes[1].inverse
     assert inverse is not None
-    assert [wait.what for wait in inverse.waits] == ["2 task(s) of web running", "a healthy target of web"]
+    assert [wait.what for wait in inverse.waits] == ["2 tasks of web running", "a healthy target of web"]
+    last = inverse.waits[-1]
+    assert holds_after(opened.session, last)
+    opened.elb.health["web"] = ["initial", "draining"]
+    assert not holds_after(opened.session, last)
 
 
 def test_stable_must_be_idle_for_two_minutes_or_its_deregistration_delay() -> None:

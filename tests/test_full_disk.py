@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,17 @@ def full(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, LIMITS[1]))
 
 
+def read_only(folder: Path) -> None:
+    """Let the folder be on a file system that cannot be written, by root neither: `emptied` ends it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(["mount", "--bind", folder, folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this user, or this machine, lets nobody mount")
+    MOUNTED.append(folder)
+    subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+
+
+MOUNTED: list[Path] = []
 LIMITS = resource.getrlimit(resource.RLIMIT_FSIZE)
 
 
@@ -46,9 +58,11 @@ def emptied() -> Iterator[None]:
     """Let files grow again after each test."""
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, LIMITS)
+    while MOUNTED:
+        subprocess.run(["umount", MOUNTED.pop()], check=True)
 
 
-TROUBLES = pytest.mark.parametrize("trouble", [gone, replaced, full])
+TROUBLES = pytest.mark.parametrize("trouble", [gone, replaced, full, read_only])
 
 
 @TROUBLES

@@ -114,7 +114,7 @@ def test_status_names_every_task_and_sidecar(there: Live) -> None:
     assert f"logs of {STABLE} are in {found['tasks'][0]['log']}\n" in told
     assert f"ask its Envoy: curl --unix-socket {found['tasks'][0]['admin']} http://envoy/stats\n" in told
     assert re.search(r"^live makes \d+ calls a second now, counted in .*snapshot\.json$", told, re.MULTILINE)
-    assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 time\(s\)$", told, re.MULTILINE)
+    assert re.search(r"^  [\d,]+ sent, [\d,]+ answered, 0 failed, \d+ under way; .* 0 times$", told, re.MULTILINE)
 
 
 def test_everything_listens_on_loopback_only(there: Live) -> None:

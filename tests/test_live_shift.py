@@ -859,6 +859,15 @@ def test_a_shift_that_is_blind_too_long_is_held() -> None:
 
 
 @pytest.mark.attack(9)
+def test_weights_of_somebody_else_stay_though_the_shift_goes_blind_then_and_is_to_roll_back() -> None:
+    session, sky = under_sky(shift=quick(on_blind="roll_back"))
+    with away(session, sky, "ecs") as go:
+        caught = ending(session, Held, {"proved": lambda: (written(session, 60), go(1000))})
+    assert caught.reason == "foreign_change"
+    assert sky.weights() == {STABLE: 40, CANARY: 60}
+
+
+@pytest.mark.attack(9)
 def test_a_hold_is_heard_while_nothing_can_be_looked_at() -> None:
     session, sky = under_sky()
     with away(session, sky) as go:

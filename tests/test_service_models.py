@@ -51,7 +51,7 @@ def test_the_mesh_is_made_by_a_botocore_that_knows_app_mesh_no_longer(tmp_path: 
         "RUNBOOK_RUNS": str(tmp_path / "runs"),
     }
     try:
-        code, said = runbook("run", "local", "--through", "01", **own)
+        code, said = runbook("run", "local", "--from", "01", "--through", "01", **own)
     finally:
         supervisor.down(tmp_path / "state")
     assert (code, "outcome: done" in said) == (0, True), said

@@ -31,6 +31,7 @@ from runbook_lib.shift.step import (
     Watch,
     approval_expired,
     begin_step,
+    blind_to_others,
     cannot_look,
     clock_set,
     follow,
@@ -476,6 +477,15 @@ def test_a_clock_that_is_set_makes_no_bake_longer_or_shorter_and_loses_no_count(
 def test_a_shift_that_is_blind_too_long_does_as_the_file_says(rule_says: str) -> None:
     expected = {"hold": Hold("blind", "nothing"), "roll_back": RollBack("blind", "nothing")}
     assert too_long_blind("nothing", rule(on_blind=rule_says)) == expected[rule_says]
+
+
+def test_a_blind_shift_does_not_roll_back_what_somebody_else_wrote_before() -> None:
+    by, back = rule(on_blind="roll_back"), RollBack("blind", "nothing")
+    for ours in (by.weights_at(25), by.weights_at(100), {STABLE: 100, CANARY: 0}):
+        assert blind_to_others(back, ours, (25, 100), by) == back
+    theirs = blind_to_others(back, {STABLE: 40, CANARY: 60}, (25, 100), by)
+    assert isinstance(theirs, Hold)
+    assert theirs.word == "foreign_change"
 
 
 def test_what_time_does_not_heal_is_a_hold_whatever_the_file_says() -> None:

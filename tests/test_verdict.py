@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import random
 import time
 from collections.abc import Callable
@@ -15,7 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_lib.errors import ParametersError
-from runbook_lib.verdict import Sample, evidence, evidence_curve, judge, judge_all, share_of_alpha
+from runbook_lib.verdict import (
+    Sample,
+    Settings,
+    Tally,
+    evidence,
+    evidence_curve,
+    judge,
+    judge_all,
+    share_of_alpha,
+)
 from runbook_lib.verdict.evidence import AT_FIRST, requests_to_show
 
 ALPHA = 0.01
@@ -50,6 +60,44 @@ def most_false_alarms(runs: int, alpha: float, doubt: float = 1e-6) -> int:
         mass *= (runs - count) / (count + 1) * alpha / (1 - alpha)
         count += 1
     return count
+
+
+# What intervals add up to.
+
+
+@given(st.lists(samples(most=30), max_size=40), st.integers(0, 40), st.booleans(), st.sampled_from([None, 0, 7]))
+def test_judging_a_copy_with_the_newest_intervals_on_top_is_judging_all_of_them(
+    intervals: list[Sample], settled: int, bake_over: bool, alone: int | None
+) -> None:
+    tally = Tally(Settings(ceiling=0.5))
+    flags = [None if alone is None else left <= alone for left in range(len(intervals), 0, -1)]
+    for sample, by_itself in zip(intervals[:settled], flags, strict=False):
+        tally.take(sample, by_itself)
+    before = tally.verdict(bake_over=bake_over)
+    newest = tally.copy()
+    for sample, by_itself in zip(intervals[settled:], flags[settled:], strict=True):
+        newest.take(sample, by_itself)
+    assert newest.verdict(bake_over=bake_over) == judge(intervals, bake_over=bake_over, alone=alone, ceiling=0.5)
+    assert tally.verdict(bake_over=bake_over) == before  # the copy goes on by itself
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [Sample(300, 1, 100, 1), Sample(150, 0, 60, 0)],
+        [Sample(0, 0, 100, 1)],
+        [Sample(0, 0, 0, 0)],
+        [Sample(1, 0, 0, 0), *[Sample(0, 0, 0, 0)] * 50, Sample(0, 0, 1, 0)],
+    ],
+    ids=["busy", "canary only", "silent", "few"],
+)
+def test_what_a_tally_keeps_does_not_grow_with_the_intervals(kinds: list[Sample]) -> None:
+    tally = Tally(Settings())
+    sizes = []
+    for _ in range(3):
+        tally.take_all([kinds[n % len(kinds)] for n in range(2_500)], alone=0)
+        sizes.append(len(pickle.dumps(tally)))
+    assert sizes[2] < 1.05 * sizes[1] + 100
 
 
 # A sample is possible counts and nothing else.

@@ -485,6 +485,7 @@ KNOWN: dict[str, tuple[type[CallError], str]] = {
     **dict.fromkeys(AWAY, (UnreachableError, GO_ON)),
     **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), (CallError, DENIED)),
     "ResourceInUseException": (CallError, IN_USE),
+    "PriorityInUse": (CallError, "another rule has the place of the trial's: move it, or say shift.trial: null"),
     "LimitExceededException": (CallError, "a quota, not a rate: free some, or ask for more in Service Quotas"),
 }
 

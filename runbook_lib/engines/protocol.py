@@ -456,10 +456,10 @@ class Engine(Protocol):
 
     # What is counted
 
-    def series(self, p: Parameters, split: Split | None = None) -> SeriesOf:
+    def series(self, p: Parameters, split: Split) -> SeriesOf:
         """Return what counts requests, errors and slow requests of stable and canary.
 
-        `split` has the names that exist only live; None where the parameters have them all.
+        `split` has the names that exist only live.
         """
 
     def idle(self, look: Look) -> Idle:

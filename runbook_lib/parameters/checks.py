@@ -36,6 +36,7 @@ OWN: dict[str, tuple[str, ...]] = {
     "appmesh": ("mesh", "envoy", "iam", "virtual_services", "routers"),
     "alb": ("alb",),
 }
+MOST_HEADER = 40  # of a header's name in a rule
 OWN_OF_SERVICES = ("cloud_map", "task_role", "cpu", "memory", "health_check", "timeout")  # App Mesh's
 
 
@@ -103,8 +104,9 @@ def _check_dialled(p: Parameters) -> Iterator[str]:
         yield "protocol: expected http, http2 or grpc: no rule of a load balancer divides tcp; found 'tcp'"
     if p.shift.route is not None:
         yield f"shift.route: a key of engine appmesh; expected none; found {p.shift.route!r}"
-    if p.shift.trial is not None:
-        yield "shift.trial: expected null: the runbook adds no rule to a listener that is not its own"
+    trial = p.shift.trial
+    if trial is not None and len(trial.header) > MOST_HEADER:
+        yield f"shift.trial.header: a rule takes at most {MOST_HEADER} characters; found {len(trial.header)}"
     for name, service in p.services.items():
         for backend in service.backends:
             yield from _known(f"services.{name}.backends", "name", backend, [p.shift.name, *p.names])

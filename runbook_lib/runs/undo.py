@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import jmespath
@@ -213,14 +214,19 @@ def _revived(value: Any) -> Any:
         return value
     inner = {key: _revived(inner) for key, inner in value.items()}
     parts = (Answer, Call, Change, Inverse, Reading, Wait)
-    part: Any = next(
-        (part for part in parts if _required(part) <= inner.keys() <= {f.name for f in fields(part)}), dict
-    )
+    part: Any = next((part for part in parts if _required(part) <= inner.keys() <= _known(part)), dict)
     return part(**inner)
 
 
-def _required(part: type[Any]) -> set[str]:
-    return {f.name for f in fields(part) if f.default is MISSING and f.default_factory is MISSING}
+@cache
+def _known(part: Any) -> frozenset[str]:
+    return frozenset(f.name for f in fields(part))
+
+
+@cache
+def _required(part: Any) -> frozenset[str]:
+    optional = {f.name for f in fields(part) if f.default is not MISSING or f.default_factory is not MISSING}
+    return _known(part) - optional
 
 
 def _waits_for_answer(value: Any) -> bool:

@@ -64,7 +64,6 @@ class Counts:
     `open` are the intervals that the next look may change: it reads from `since` on.
     """
 
-    period_seconds: int
     since: float
     settled: Mapping[str, Tally]
     step_errors: Sample = NOTHING
@@ -186,9 +185,9 @@ class Counts:
         return (*self.pictured, *self.open)
 
 
-def start_counting(verdict: VerdictRule, period_seconds: int, since: float) -> Counts:
+def start_counting(verdict: VerdictRule, since: float) -> Counts:
     """Return counts to which nothing from `since` on was added yet."""
-    return Counts(period_seconds, since, tallies(verdict))
+    return Counts(since, tallies(verdict))
 
 
 def _take(into: Mapping[str, Tally], intervals: Iterable[Interval], span: Span) -> None:

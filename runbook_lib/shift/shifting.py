@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision, Phase, write_down
+from runbook_lib.decision import Decision, write_down
 from runbook_lib.errors import (
     CallError,
     ForeignChangeError,
@@ -31,7 +31,7 @@ from runbook_lib.errors import (
     TargetError,
 )
 from runbook_lib.gates import evidence_for_shift
-from runbook_lib.judging import error_judge, settings_of
+from runbook_lib.judging import error_judge
 from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import counted
@@ -58,6 +58,7 @@ from runbook_lib.shift.step import (
     RollBack,
     approval_expired,
     begin_step,
+    blind_to_others,
     cannot_look,
     clock_set,
     follow,
@@ -76,9 +77,9 @@ from runbook_lib.shift.steps import (
     steps_left,
     when_written,
 )
+from runbook_lib.shift.telling import counts_line, judgement_line, seen_at, settled
 from runbook_lib.survey import Survey, survey
 from runbook_lib.trial import end_trial, try_canary
-from runbook_lib.verdict import Sample
 from runbook_lib.wording import divided
 
 __all__ = [
@@ -349,9 +350,8 @@ class _Shift:
         if self.shift.trial:
             yield self._told(Decision("tried", 0, none, try_canary(self.session)))
         else:
-            end_trial(
-                self.session
-            )  # one that was killed while the file still asked for it
+            # One that was killed while the file still asked for it.
+            end_trial(self.session)
         kept = apply(self.session, clear(self.found.plan_capacity(running)))
         apply(self.session, cleared)
         words = "the rollback was written once at weight 0"
@@ -412,9 +412,7 @@ class _Shift:
                 require_steps_passable(self.found, step)
             self.weight = step  # may be in force from here on, whatever is answered
             apply(self.session, clear(plan, *evidence))
-        except (
-            BEFORE_STEP
-        ) as error:  # whatever was written before this step is no refusal any more
+        except BEFORE_STEP as error:
             raise self._before_step(error) from None
         return None
 
@@ -441,7 +439,8 @@ class _Shift:
             self.watch = follow(self.watch, move, look)
             self.untold = True
             self._record_counts()
-            yield from self._carry_out(move, self._decision())
+            seen = seen_at(self.watch, self.rule, self._time())
+            yield from self._carry_out(move, seen)
             if isinstance(move, Pass):
                 return
             self._wait_for_next_interval()
@@ -524,9 +523,8 @@ class _Shift:
         raise _CannotLookError(too_long_blind(words, self.rule))
 
     def _require_healing(self, error: CallError) -> None:
-        target_gone = (
-            error.reason == "target"
-        )  # the local mesh, and all traffic with it
+        # The local mesh is no more, and all traffic with it.
+        target_gone = error.reason == "target"
         if target_gone or not self.weight:
             raise error
         if not error.heals:
@@ -535,6 +533,8 @@ class _Shift:
 
     def _end_unseen(self, move: Hold | RollBack) -> Iterator[Decision]:
         """End a shift that cannot look any more, with the weights it last saw."""
+        ours = (self.watch.step, self.weight)
+        move = blind_to_others(move, self.standing, ours, self.rule)
         at = self._time()
         last = Decision("watching", self.weight, self.standing, move.words, at=at)
         yield from self._carry_out(move, last)
@@ -588,31 +588,12 @@ class _Shift:
             weights=self.shift.weights_at(0),
         )
         yield self._told(replace(failed, phase="rolled back", words=told))
-        settled = self._told(self._settled(failed, rolling_back))
-        yield settled
-        words = f"{decision.step} %: {told}; {settled.words}{self._incomplete()}"
+        words = rolling_back.wait_until_settled(self._time(), self._read_counts)
+        last = self._told(settled(failed, words, self.watch.counts, self.rule))
+        yield last
+        words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"
         self.session.finish("rolled_back")
         raise RolledBack(words, hint=FIX, reason=move.word)
-
-    def _settled(self, failed: Decision, rolling_back: RollingBack) -> Decision:
-        """Wait until traffic shows the rollback, and count the requests harmed."""
-        words = rolling_back.wait_until_settled(self._time(), self._read_counts)
-        counts = self.watch.counts
-        errors = counts.total("errors")
-        words += f", {counted(errors.canary_errors, 'request')} failed"
-        if limit := self.shift.verdict.slow_millis:
-            slow = counts.total("slow").canary_errors
-            words += f", {slow} slower than {limit} ms"
-        return replace(
-            failed,
-            phase="settled",
-            words=words,
-            share=None,
-            band=None,
-            requests=self._requests(errors),
-            errors=self._errors(errors),
-            seen=counts.picture,
-        )
 
     def _read_counts(self) -> Counts:
         """Read what was counted by now."""
@@ -645,35 +626,6 @@ class _Shift:
 
     # What is told, and written down.
 
-    def _decision(self) -> Decision:
-        """Return what the newest look saw, as it is told."""
-        watch, seen = self.watch, self.watch.seen
-        assert watch.judgement is not None
-        errors, slow = watch.counts.of_step(watch.span)
-        phase: Phase = "watching"
-        return Decision(
-            phase,
-            watch.step,
-            self.shift.weights_at(watch.step),
-            watch.judgement.reason,
-            requests=self._requests(errors),
-            errors=self._errors(errors),
-            slow=self._errors(slow) if self.shift.verdict.slow_millis else {},
-            share=seen.share,
-            band=seen.band,
-            verdict=watch.judgement.outcome,
-            at=self._time(),
-            seen=watch.counts.picture,
-        )
-
-    def _requests(self, sample: Sample) -> dict[str, int]:
-        stable, canary = self.shift.stable, self.shift.canary
-        return {stable: sample.stable_requests, canary: sample.canary_requests}
-
-    def _errors(self, sample: Sample) -> dict[str, int]:
-        stable, canary = self.shift.stable, self.shift.canary
-        return {stable: sample.stable_errors, canary: sample.canary_errors}
-
     def _told(self, decision: Decision) -> Decision:
         """Write a decision down, and return it."""
         told = write_down(self.session, replace(decision, at=self._time()))
@@ -686,36 +638,16 @@ class _Shift:
             return
         self.untold = False
         cause = "verdict" if word == "inconclusive" else word
-        line = self._judgement()
-        self.session.note(lambda run: run.write("judged", **line, cause=cause))
+        line = judgement_line(self.watch, self.rule, cause)
+        self.session.note(lambda run: run.write("judged", **line))
 
     def _record_counts(self) -> None:
-        """Write down older counts of a long bake: a judgement then holds the rest."""
+        """Write down the settled counts of a long bake, many at once."""
         counts = self.watch.counts
         if counts.fills_a_line:
-            line = {"after": counts.recorded, "samples": counts.unrecorded_samples}
+            line = counts_line(counts)
             self.session.note(lambda run: run.write("counted", **line))
             self.watch = replace(self.watch, counts=counts.written_down())
-
-    def _judgement(self) -> dict[str, Any]:
-        """Return the newest judgement with all that it takes to make it again."""
-        watch, counts = self.watch, self.watch.counts
-        assert watch.judgement is not None
-        settings = settings_of(
-            self.rule.verdict,
-            bake_over=watch.bake_over,
-            alone=watch.alone,
-            judge=self.rule.judge,
-        )
-        line: dict[str, Any] = {
-            "samples": counts.newest_samples,
-            "settings": settings,
-            "outcome": watch.judgement.outcome,
-            "reason": watch.judgement.reason,
-        }
-        if counts.recorded:  # the intervals before them have lines of their own
-            line["after"] = counts.recorded
-        return line
 
     def _began(self) -> float | None:
         """Return when this attempt wrote its first step, as the record has it."""

@@ -7,8 +7,9 @@ Pure: frozen records in, frozen records out; no AWS, no clock, no file.
     move = next_move(watch, look, rule)    what follows from it
     watch = follow(watch, move, look)      what that changes for the next look
 
-`ORDER` lists the rules; the first that applies decides. `shifting` looks, and carries
-the moves out.
+`ORDER`, below, lists the rules; the first that applies decides. `shifting` looks, and
+carries the moves out. Where AWS does not answer there is no look: see `nobody_looked`,
+`too_long_blind` and `cannot_look`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = [
     "Watch",
     "approval_expired",
     "begin_step",
+    "blind_to_others",
     "cannot_look",
     "clock_set",
     "follow",
@@ -164,7 +166,7 @@ class Watch:
 
 def start_watch(rule: Rule, since: float) -> Watch:
     """Return the watch of an attempt whose first step was written at a moment."""
-    return Watch(start_counting(rule.verdict, rule.period_seconds, since))
+    return Watch(start_counting(rule.verdict, since))
 
 
 def begin_step(
@@ -216,6 +218,7 @@ def observe(watch: Watch, look: Look, rule: Rule) -> Watch:
 
 
 def _bake_is_over(watch: Watch, look: Look, rule: Rule) -> bool:
+    """A bake lasts until there are figures for `bake_seconds` since it began."""
     if watch.confirmed_at is None:
         return False
     ends = watch.confirmed_at + watch.bakes * rule.bake_seconds
@@ -293,7 +296,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """All traffic goes back to stable, in one write; `word` is the reason's."""
+    """All traffic goes back to stable, in one write; `word` is the machine's reason."""
 
     word: str
     words: str
@@ -458,15 +461,15 @@ def _bake_ends(watch: Watch, look: Look, rule: Rule) -> Move | None:
 
 
 ORDER: tuple[Applies, ...] = (
-    _somebody_wrote,
-    _tasks_are_gone,
-    _alarm_rings,
-    _somebody_holds,
-    _canary_fails,
-    _alarm_is_mute,
-    _not_confirmed,
-    _share_strayed,
-    _bake_ends,
+    _somebody_wrote,  # hold; the end, where all traffic is back on stable
+    _tasks_are_gone,  # stable's: hold; the canary's: roll back
+    _alarm_rings,  # roll back
+    _somebody_holds,  # hold
+    _canary_fails,  # roll back
+    _alarm_is_mute,  # hold
+    _not_confirmed,  # the bake begins, or go on waiting; in the end hold
+    _share_strayed,  # hold
+    _bake_ends,  # pass, or what the file says: extend, hold, roll back
 )
 
 
@@ -475,7 +478,7 @@ def _in_state(look: Look, state: str) -> str:
     return ", ".join(name for name, found in look.alarms.items() if found == state)
 
 
-# What follows where nothing can be looked at, or an approval has expired.
+# What follows where nothing can be looked at.
 
 
 def too_long_blind(words: str, rule: Rule) -> Hold | RollBack:
@@ -483,6 +486,19 @@ def too_long_blind(words: str, rule: Rule) -> Hold | RollBack:
     if rule.on_blind == "roll_back":
         return RollBack("blind", words)
     return Hold("blind", words)
+
+
+def blind_to_others(
+    move: Hold | RollBack, weights: Mapping[str, int], ours: Iterable[int], rule: Rule
+) -> Hold | RollBack:
+    """A shift that last saw somebody else's weights does not roll them back, but holds.
+
+    `ours` are the steps whose weights may be there: the one watched, one just written.
+    """
+    if any(weights == rule.weights_at(step) for step in ours):
+        return move
+    others = others_weights(weights, "", 0, rule)
+    return others if isinstance(others, Hold) else move
 
 
 def cannot_look(word: str, words: str, hint: str) -> Hold:

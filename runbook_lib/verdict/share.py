@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runbook_lib.verdict.forecast import separable, share_band
 from runbook_lib.verdict.judge import Sample
@@ -90,7 +90,7 @@ def strayed(shares: Shares, weight: int) -> Seen | None:
     """
     for part in (shares.every, _as_one(shares.newest)):
         low, high = _possible(part)
-        seen = seen_in(part, _some(weight), LATER)
+        seen = _allowing(part, weight, LATER)
         if high < seen.band[0] or low > seen.band[1]:
             return seen
     return None
@@ -111,8 +111,15 @@ def _log_likelihood(sample: Sample, weight: int) -> float:
 
 
 def _fits(samples: Sequence[Sample], weight: int, confidence: float) -> bool:
-    seen = seen_of(samples, _some(weight), confidence)
+    seen = _allowing(_as_one(samples), weight, confidence)
     return seen.share is not None and seen.band[0] <= seen.share <= seen.band[1]
+
+
+def _allowing(sample: Sample, weight: int, confidence: float) -> Seen:
+    """Return what an interval shows of a weight; at 0 and 100 a few requests may stray, and none need to."""
+    seen = seen_in(sample, _some(weight), confidence)
+    low, high = seen.band
+    return replace(seen, band=(low if weight > 0 else 0.0, high if weight < 100 else 1.0))
 
 
 def _some(weight: int) -> float:

@@ -16,13 +16,11 @@ SETTLES_SECONDS = 120  # until requests begun before a weight of 0 have left the
 NOBODYS = "answers of 502, 503 and 504 that the load balancer makes by itself are counted for neither version"
 
 
-def series(p: Parameters, split: Split | None = None) -> SeriesOf:
+def series(p: Parameters, split: Split) -> SeriesOf:
     """Return what counts requests, errors and slow requests by service: the load balancer, by target group.
 
     Its names exist only live. A version whose target group is gone has no series.
     """
-    if split is None:
-        raise TypeError("the series of a load balancer need the names that exist only live")
     return {service: _series_of(p, split, service) for service in (p.shift.stable, p.shift.canary)}
 
 

@@ -22,11 +22,11 @@ from typing import Any
 from runbook_lib.aws.reads import Reads
 from runbook_lib.plan import Call, Reading
 
+GROUPS = "sort_by(Actions[].ForwardConfig.TargetGroups[].{group: TargetGroupArn, weight: Weight || `1`}, &group)"
 RULE = (
     "Rules[0].{arn: RuleArn, priority: Priority, default: IsDefault, "
     "conditions: Conditions, transforms: Transforms, actions: Actions, "
-    "groups: sort_by(Actions[].ForwardConfig.TargetGroups[]"
-    ".{group: TargetGroupArn, weight: Weight || `1`}, &group), "
+    f"groups: {GROUPS}, "
     "exact: to_string([Conditions, Transforms, Actions])}"
 )
 NO_RULE = ("RuleNotFound", "ListenerNotFound", "LoadBalancerNotFound")
@@ -40,6 +40,11 @@ HEALTH = "TargetHealthDescriptions[].TargetHealth.State"
 def rule(arn: str) -> Reading:
     """Return how a rule is read."""
     return Reading(Call("elbv2", "describe_rules", {"RuleArns": [arn]}), RULE, NO_RULE)
+
+
+def rules(listener: str, query: str) -> Reading:
+    """Return how something of a listener's rules is read."""
+    return Reading(Call("elbv2", "describe_rules", {"ListenerArn": listener}), query, NO_RULE)
 
 
 def tags(arn: str) -> Reading:
@@ -95,6 +100,16 @@ def groups_of(rule: Mapping[str, Any]) -> set[str]:
 def modify(arn: str, actions: Sequence[Mapping[str, Any]]) -> Call:
     """Return the call that gives a rule these actions; what it says beside them stays."""
     return Call("elbv2", "modify_rule", {"RuleArn": arn, "Actions": list(actions)})
+
+
+def create(said: Mapping[str, Any]) -> Call:
+    """Return the call that makes a rule."""
+    return Call("elbv2", "create_rule", said)
+
+
+def delete(arn: str) -> Call:
+    """Return the call that removes a rule."""
+    return Call("elbv2", "delete_rule", {"RuleArn": arn})
 
 
 def add_tag(arn: str, key: str, value: str) -> Call:

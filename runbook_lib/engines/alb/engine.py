@@ -32,9 +32,9 @@ from runbook_lib.engines.alb.rule import (
     split_reading,
     weights_of,
 )
+from runbook_lib.engines.alb.trial import plan_trial, plan_trial_end, read_trial
 from runbook_lib.engines.alb.undoing import foreign, undoable
-from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split
-from runbook_lib.errors import PlanError
+from runbook_lib.engines.protocol import Fact, Facts, Hints, Look
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, Wait
 
@@ -95,24 +95,6 @@ def facts(look: Look) -> tuple[Facts, ...]:
         cells = {"service": service, "target group": group.name, "targets": health_words(group.health)}
         rows.append(Fact(cells, "" if group.said else "FAIL"))
     return (Facts("who is behind which target group", tuple(rows)),)
-
-
-# --- the trial: not at a rule that was there before ------------------------------------
-
-
-def read_trial(session: Reads) -> Mapping[str, Any] | None:
-    """Return nothing: no trial is made."""
-    return None
-
-
-def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
-    """Refuse a trial: it would take a rule of its own on a listener that is not the runbook's."""
-    raise PlanError(f"{split.key}: no trial can be made at a rule that was there before", hint="shift.trial: null")
-
-
-def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
-    """Plan nothing: there is no trial to end."""
-    return Plan("trial")
 
 
 # --- what is there --------------------------------------------------------------------
@@ -187,7 +169,7 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
     group = look.once(read_groups)[stable]
     if not group.arn:
         return ()
-    healthy = elbv2.health(group.arn, f"length({elbv2.HEALTH}[?@=='healthy'])")
+    healthy = elbv2.health(group.arn, f"length({elbv2.HEALTH} | [?@=='healthy'])")
     return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
 
 

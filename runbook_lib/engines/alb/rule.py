@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_dimension, group_name, key_of, load_balancer_dimension
@@ -71,7 +72,7 @@ def read_weights(session: Reads) -> Split:
     ids = {"load balancer": load_balancer_dimension(p.alb.rule)}
     for target, group in zip(targets, (state or {}).get("groups", ()), strict=True):
         ids[target.service] = group_dimension(group["group"])
-    split = Split(key_of(p.alb.rule), reading, state, targets, at_zero=AT_ZERO, ids=ids)
+    split = Split(key_of(p.alb.rule), reading, state, targets, labels=tags(p), at_zero=AT_ZERO, ids=ids)
     session.saw(split.written)
     return split
 
@@ -133,9 +134,7 @@ def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = Fals
     left_out = sorted(split.written.keys() - weights.keys() - split.retired)
     if left_out:
         raise PlanError(f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}", hint=TAKE_OUT)
-    wrong = misshapen(split) or lacking(split, weights)
-    if wrong:
-        raise PlanError(wrong, hint=FORWARDS)
+    require_shape(split, weights)
     if dict(weights) == split.written and not rewrite:
         return Plan(SHIFTING)
     return Plan(SHIFTING, (_shifted(split, state, weights),))
@@ -146,10 +145,7 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 
     Without changes where the canary has none.
     """
-    state = _there(split)
-    wrong = misshapen(split) or lacking(split, (stable,))
-    if wrong:
-        raise PlanError(wrong, hint=FORWARDS)
+    state = require_shape(split, (stable,))
     moved = split.moved_back(stable, canary, MOST_WEIGHT)
     return Plan("rollback", (_shifted(split, state, moved),) if moved else ())
 
@@ -173,6 +169,26 @@ def all_on(p: Parameters, change: Change, service: str) -> Change:
     )
 
 
+def require_shape(split: Split, services: Collection[str]) -> Mapping[str, Any]:
+    """Return the rule's state; raise PlanError where it divides no traffic among these services."""
+    state = _there(split)
+    wrong = misshapen(split) or lacking(split, services)
+    if wrong:
+        raise PlanError(wrong, hint=FORWARDS)
+    return state
+
+
+def group_of(split: Split, state: Mapping[str, Any], service: str) -> str:
+    """Return the ARN of a service's target group in the rule."""
+    return next(group for group, owner in _owners(split, state).items() if owner == service)
+
+
+def _owners(split: Split, state: Mapping[str, Any]) -> dict[str, str]:
+    """Return whose each group of the rule is, by ARN."""
+    pairs = zip(state["groups"], split.targets, strict=True)
+    return {group["group"]: target.service for group, target in pairs}
+
+
 def _there(split: Split) -> Mapping[str, Any]:
     if split.state is None:
         raise PlanError(f"{split.key}: there is no such rule", hint="name one in alb.rule")
@@ -181,7 +197,7 @@ def _there(split: Split) -> Mapping[str, Any]:
 
 def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int]) -> Change:
     """Return the change to these weights; a group of a service without one goes out of the rule."""
-    owners = {group["group"]: target.service for group, target in zip(state["groups"], split.targets, strict=True)}
+    owners = _owners(split, state)
     before = {group["group"]: group["weight"] for group in state["groups"]}
     after = {group: weights[service] for group, service in owners.items() if service in weights}
     kept = _kept(state)

@@ -200,28 +200,25 @@ def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...
 
     What somebody else made stays, and with it what that stands on: App Mesh would refuse to delete it.
     """
-    known = {r.key: r for r in desired(session.parameters, Lifecycle())}
-    everything = standing(session)
+    known = {resource.key: resource for resource in desired(session.parameters, Lifecycle())}
+    children_first = sorted(known.values(), key=lambda resource: REMOVAL.index(resource.kind))
+    needs = standing(session)
+    staying = {key for key in needs if key not in known}
     made: list[Change] = []
-    stays: dict[str, str] = {}
-
-    def is_foreign(key: str) -> bool:
-        return key in stays or key not in known
-
-    for resource in sorted(known.values(), key=lambda r: REMOVAL.index(r.kind)):
+    kept_as_it_is: list[str] = []
+    for resource in children_first:
         state = live.get(resource.key)
         if state is None:
             continue
-        users = [k for k, needs in everything.items() if resource.key in needs and is_foreign(k)]
-        if users:
-            stays[resource.key] = f"{', '.join(users)} stays, and needs it"
+        users = [key for key in needs if key in staying and resource.key in needs[key]]
+        labels = {} if users else _labels(session, state["arn"])
+        if labels:
+            made.extend(delete(replace(resource, tags=labels), state))
             continue
-        labels = _labels(session, state["arn"])
-        if not labels:
-            stays[resource.key] = "does not carry the runbook's tag"
-            continue
-        made.extend(delete(replace(resource, tags=labels), state))
-    return Plan("90_remove_mesh", tuple(made)), tuple(f"{key}: {why}" for key, why in stays.items())
+        why = f"{', '.join(users)} stays, and needs it" if users else "does not carry the runbook's tag"
+        staying.add(resource.key)
+        kept_as_it_is.append(f"{resource.key}: {why}")
+    return Plan("90_remove_mesh", tuple(made)), tuple(kept_as_it_is)
 
 
 def _labels(session: Reads, arn: str) -> dict[str, str]:
