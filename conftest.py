@@ -27,8 +27,8 @@ GRACE_SECONDS = 10
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 # What takes a minute or more is begun first, so that no worker is left alone with it at the end.
-LONG = ("stored_outputs", "notebooks", "gates", "enumeration", "unattended", "kill", "live_mesh", "live_shift",
-        "second_scenario", "rehearsals", "browser", "cli")  # fmt: skip
+LONG = ("enumeration", "stored_outputs", "notebooks", "outcomes", "unattended", "gates", "undo", "live_mesh", "kill",
+        "live_shift", "browser", "gates_at_the_write", "cli", "rehearsals", "identity", "one_family")  # fmt: skip
 
 
 def private_environment(world: Path) -> dict[str, str]:

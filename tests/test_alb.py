@@ -29,7 +29,7 @@ from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackError, StalePlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Evidence, Wait
-from runbook_lib.rollback import roll_back
+from runbook_lib.shift.rollback import roll_back
 from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 

@@ -50,7 +50,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["locl"],
-            "no parameters file 'locl'; expected one of local, production, staging or a path\nNext: did you mean",
+            "expected one of local, local-alb, production, staging or a path\nNext: did you mean 'local'",
         ),
         (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),
         (["local", "-p", "acount_id", "123456789012"], "unknown key 'acount_id'; did you mean 'account_id'?"),

@@ -28,8 +28,8 @@ QUARTER = {STABLE: 75, CANARY: 25}
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Walk from nothing to the end of notebook 04, under traffic."""
-    with meshed(tmp_path_factory.mktemp("outcomes")) as it:
+    """Walk from nothing to the end of notebook 04, under as much traffic as a verdict needs."""
+    with meshed(tmp_path_factory.mktemp("outcomes"), traffic={"requests_per_second": 100}) as it:
         yield it
 
 

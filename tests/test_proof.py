@@ -50,6 +50,15 @@ def test_one_request_under_way_when_everything_moved_is_no_proof_against_it() ->
     assert drifted([*moved, Sample(1, 0, 299, 0), *moved], 100) is None
 
 
+@pytest.mark.parametrize(("former", "weight"), [(25, 100), (25, 0)])
+@pytest.mark.parametrize("requests", [1_000, 15_000, 50_000, 1_000_000])
+def test_that_no_request_strays_is_no_oddity_however_many_were_made(requests: int, former: int, weight: int) -> None:
+    before, moved = [interval(300, former / 100)] * 3, [interval(requests // 10, weight / 100)] * 10
+    assert in_effect_from([*before, *moved], former, weight) == 3
+    assert drifted(moved, weight) is None
+    assert in_effect_from([*before, interval(requests, weight / 100)], former, weight) == 3
+
+
 @pytest.mark.parametrize("share", [0.0, 0.125, 0.4])
 def test_a_share_that_is_not_the_weights_shows_in_the_bake_at_the_latest(share: float) -> None:
     """One of two callers that never heard the weight, for instance: half of it arrives."""
@@ -82,3 +91,10 @@ def test_what_is_seen_of_a_weight_has_its_share_and_its_band() -> None:
     assert (seen.requests, seen.share) == (300, 0.25)
     assert seen.band[0] < 0.25 < seen.band[1]
     assert seen_of([], 25).share is None
+
+
+def test_a_share_that_is_not_all_of_them_is_never_said_to_be() -> None:
+    few_elsewhere = seen_of([Sample(2, 0, 47_749, 0)], 100)
+    assert few_elsewhere.words == "99.996 % of 47,751 requests, all of them expected"
+    assert seen_of([Sample(0, 0, 47_751, 0)], 100).words.startswith("100.0 % of")
+    assert seen_of([Sample(47_749, 0, 2, 0)], 0).words == "0.004 % of 47,751 requests, none of them expected"

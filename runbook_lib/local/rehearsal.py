@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.local import control_plane
+from runbook_lib.local.data_plane.balancers import Balancers
+from runbook_lib.local.data_plane.member import Member
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
+from runbook_lib.local.data_plane.target_checks import TargetChecks
 from runbook_lib.local.data_plane.tasks import Fleet
 from runbook_lib.local.data_plane.traffic import Calls, Traffic
 from runbook_lib.local.troubles import Troubles
@@ -36,18 +39,24 @@ class Rehearsal:
         shutil.rmtree(folder / "tasks", ignore_errors=True)  # of the rehearsal before: its faults ended with it
         self.troubles = Troubles()
         self.fleet = Fleet(folder / "tasks", sockets, self.troubles)
-        self.publisher = Publisher(lambda: list(self.fleet.members.values()), self.troubles)
+        self.balancers = Balancers(folder / "balancers", sockets, self._members, self.fleet.limits_ms, self.troubles)
+        self.publisher = Publisher(self._members, self.troubles, self.balancers.all)
+        self.checks = TargetChecks(self._members)
         self.threads: list[threading.Thread] = []
         self.traffic: dict[str, Traffic] = {}
         self.data_plane = data_plane
         if data_plane:
             control_plane.launch_with(self.fleet)
+            control_plane.check_with(self.checks)
+
+    def _members(self) -> list[Member]:
+        return list(self.fleet.members.values())
 
     def run(self, stop: threading.Event) -> None:
         """Keep everything moving, each in a thread of its own, until `stop` is set."""
         work: list[Callable[[threading.Event], None]] = [lambda stop: control_plane.converge(stop, self.troubles)]
         if self.data_plane:
-            work += [self.fleet.run, self.publisher.run, self._supply]
+            work += [self.fleet.run, self.balancers.run, self.publisher.run, self._supply]
         self.threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in work]
         for thread in self.threads:
             thread.start()
@@ -58,14 +67,19 @@ class Rehearsal:
             thread.join(JOIN_SECONDS)
         for traffic in self.traffic.values():
             traffic.end()
+        self.checks.end()
+        self.balancers.end()
         self.fleet.end()
 
     def _supply(self, stop: threading.Event) -> None:
         while not stop.wait(0.02):
-            members = list(self.fleet.members.values())
+            members = self._members()
             for name, traffic in list(self.traffic.items()):
                 with self.troubles.of(f"traffic of {name}"):
-                    traffic.step(members)
+                    traffic.step(members, self._doors(traffic.calls))
+
+    def _doors(self, calls: Calls) -> dict[str, int]:
+        return self.balancers.doors(calls.account, calls.region, calls.port)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.last = time.monotonic()
@@ -83,13 +97,14 @@ class Rehearsal:
         if path == "/runbook/id":
             return {"id": self.id, "data_plane": self.data_plane}
         if path == "/runbook/tasks":
-            return {"tasks": self.fleet.rows(), "troubles": dict(self.troubles.now)}
+            rows = {"tasks": self.fleet.rows(), "load_balancers": self.balancers.rows()}
+            return {**rows, "troubles": dict(self.troubles.now)}
         if path == "/runbook/traffic" and method == "GET":
             return {name: traffic.snapshot() for name, traffic in self.traffic.items()}
         if path == "/runbook/probe":
             body = _body(environ)
-            members = list(self.fleet.members.values())
-            return self.traffic[body["environment"]].probe(members, body["headers"], body["count"])
+            traffic = self.traffic[body["environment"]]
+            return traffic.probe(self._members(), self._doors(traffic.calls), body["headers"], body["count"])
         if path == "/runbook/traffic":
             body = _body(environ)
             return self._call(body["environment"], Calls(**body["calls"]), Grain(**body["grain"]))

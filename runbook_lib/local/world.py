@@ -1,6 +1,7 @@
-"""Create the parameters file's services as they are before the mesh, on the local control plane.
+"""Create the parameters file's services as they are before the runbook, on the local control plane.
 
-For any file: network, cluster, namespace, roles, plain task definitions, ECS services registered in DNS.
+For any file: network, cluster, roles, plain task definitions, ECS services, registered in DNS or behind the
+load balancer whose rule the file names.
 What was created once is not created again, so that a service the runbook retired stays away.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from filelock import FileLock
@@ -16,6 +18,7 @@ from filelock import FileLock
 from runbook_lib.engines.appmesh.iam import policy
 from runbook_lib.errors import TargetError
 from runbook_lib.local.clients import clients
+from runbook_lib.local.front import CALLERS, LISTENER_PORT, container_port, create_callers, create_front
 from runbook_lib.local.keys import environment, past_proxies
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
@@ -26,6 +29,8 @@ __all__ = ["create", "ensure", "known", "variables"]
 NOTES = "worlds.json"
 ANEW = "end that local mesh and begin again: `runbook local down`"
 SETTLE_SECONDS = 60.0
+RULE_SECONDS = 30.0  # the first word about load balancers loads all of moto's EC2
+BLOCKS = (("10.0.0.0/20", "a"), ("10.0.16.0/20", "b"))  # subnets and their zones
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
@@ -45,9 +50,14 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
         world = worlds.setdefault(name, {"account": p.account_id, "region": p.region, "services": []})
         client = clients(mesh, p.account_id, p.region, retries={"mode": "standard", "total_max_attempts": 3})
         new = [service for service in p.services if service not in world["services"]]
+        if new and p.engine == "alb":
+            asked = {"account": p.account_id, "region": p.region, "rule": p.alb.rule}
+            mesh.ask("/runbook/rule", asked, timeout=RULE_SECONDS)
         if new:
             create(p, new, client)
-        if p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
+        if p.engine == "alb" and new:  # a load balancer answers 503 until targets are healthy
+            _settle(p, new, client("ecs"))
+        if p.engine == "alb" or p.callers_of(p.shift.name):  # 05 says it where nobody dials the name
             mesh.ask("/runbook/traffic", {"environment": name, **_traffic(p)})
         if new:
             _settle(p, new, client("ecs"))
@@ -91,67 +101,95 @@ def variables(mesh: LocalMesh, own: Mapping[str, str]) -> dict[str, Any]:
 
 def _traffic(p: Parameters) -> dict[str, Any]:
     """Return who calls whom in this environment, and how late its telemetry is."""
-    caller = p.callers_of(p.shift.name)[0]
+    callers = p.callers_of(p.shift.name)
+    door = (LISTENER_PORT, p.protocol) if p.engine == "alb" else _door(p)
     calls = {
         "account": p.account_id,
         "region": p.region,
         "cluster": p.cluster,
-        "service": p.ecs_service_of(caller),
+        "service": p.ecs_service_of(callers[0]) if callers else CALLERS,
         "name": p.shift.name,
-        "port": p.routers[p.router].port or p.port,
-        "protocol": p.routers[p.router].protocol or p.protocol,
+        "port": door[0],
+        "protocol": door[1],
         "requests_per_second": p.traffic.requests_per_second,
     }
     grain = {**p.telemetry.model_dump(), "slow_millis": p.shift.verdict.slow_millis}
     return {"calls": calls, "grain": grain}
 
 
+def _door(p: Parameters) -> tuple[int, str]:
+    """Return the port and the protocol of the router under shift."""
+    router = p.routers[p.router]
+    return router.port or p.port, router.protocol or p.protocol
+
+
 def create(p: Parameters, names: Iterable[str], client: Client) -> None:
     """Create services, and what they stand on where it is not there; can be repeated after a crash."""
-    ecs, iam, cloud_map = client("ecs"), client("iam"), client("servicediscovery")
-    subnet, group, namespace = _network(p, client("ec2"), cloud_map)
+    ecs, iam = client("ecs"), client("iam")
+    network = _network(p, client("ec2"))
+    namespace = _namespace(p, client("servicediscovery"), network.vpc) if p.namespace else ""
     ecs.create_cluster(clusterName=p.cluster)
     execution = _role(iam, f"{p.cluster}-execution")
     if p.iam.instance_role:
         _role(iam, p.iam.instance_role)
+    front = create_front(p, client, network.vpc, network.subnets, network.group) if p.engine == "alb" else None
     for name in names:
-        if _missing(ecs, p, name):
-            registry = _registry(p, name, cloud_map, namespace)
-            revision = ecs.register_task_definition(**_definition(p, name, execution, _task_role(p, name, iam)))
+        if _missing(ecs, p.cluster, p.ecs_service_of(name)):
+            role = _task_role(p, name, iam) if p.engine == "appmesh" else None
+            revision = ecs.register_task_definition(**_definition(p, name, execution, role))
             arn = revision["taskDefinition"]["taskDefinitionArn"]
-            ecs.create_service(**_service(p, name, arn, subnet, group, registry))
+            registry = _registry(p, name, client("servicediscovery"), namespace) if namespace else ""
+            behind = front.load_balancers_of(p, name) if front else []
+            ecs.create_service(**_service(p, name, arn, network, registry, behind))
+    if front and not p.callers_of(p.shift.name):
+        create_callers(p, ecs, network.subnets, network.group)
 
 
 def _settle(p: Parameters, names: Iterable[str], ecs: Any) -> None:
-    """Wait until new services run, as services that are there already do: a name resolves once its tasks run."""
+    """Wait until new services serve, as services that are there already do: a name resolves once its tasks run."""
     end = time.monotonic() + SETTLE_SECONDS
     waiting = [p.ecs_service_of(name) for name in names]
     while waiting and time.monotonic() < end:
         found = ecs.describe_services(cluster=p.cluster, services=waiting[:10])["services"]
-        done = {s["serviceName"] for s in found if s["runningCount"] >= s["desiredCount"]}
+        done = {s["serviceName"] for s in found if _serves(s)}
         waiting = [name for name in waiting if name not in done]
         time.sleep(0.1)
 
 
-def _missing(ecs: Any, p: Parameters, name: str) -> bool:
-    found = ecs.describe_services(cluster=p.cluster, services=[p.ecs_service_of(name)])["services"]
+def _serves(service: Mapping[str, Any]) -> bool:
+    """Say whether a service's tasks run, and are healthy where a load balancer asks for that."""
+    if service["loadBalancers"]:
+        return bool(service["deployments"][0]["rolloutState"] == "COMPLETED")
+    return bool(service["runningCount"] >= service["desiredCount"])
+
+
+def _missing(ecs: Any, cluster: str, service: str) -> bool:
+    found = ecs.describe_services(cluster=cluster, services=[service])["services"]
     return not any(service["status"] == "ACTIVE" for service in found)
 
 
-def _network(p: Parameters, ec2: Any, cloud_map: Any) -> tuple[str, str, str]:
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where services run: a VPC, its subnets, a security group."""
+
+    vpc: str
+    subnets: tuple[str, ...]
+    group: str
+
+
+def _network(p: Parameters, ec2: Any) -> Network:
+    """Create the cluster's VPC; a load balancer needs subnets in two zones."""
     label = [{"Name": "tag:Name", "Values": [p.cluster]}]
     vpcs = ec2.describe_vpcs(Filters=label)["Vpcs"]
-    vpc = vpcs[0] if vpcs else ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_named("vpc", p))["Vpc"]
-    subnets = ec2.describe_subnets(Filters=label)["Subnets"]
-    subnet = (
-        subnets[0]
-        if subnets
-        else ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/20", TagSpecifications=_named("subnet", p))[
-            "Subnet"
-        ]
-    )
-    groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["SecurityGroups"]
-    return subnet["SubnetId"], groups[0]["GroupId"], _namespace(p, cloud_map, vpc["VpcId"])
+    made = vpcs[0] if vpcs else ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_named("vpc", p))["Vpc"]
+    vpc = str(made["VpcId"])
+    there = {subnet["CidrBlock"]: subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=label)["Subnets"]}
+    for block, zone in BLOCKS[: 2 if p.engine == "alb" else 1]:
+        if block not in there:
+            where = {"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": p.region + zone}
+            there[block] = ec2.create_subnet(**where, TagSpecifications=_named("subnet", p))["Subnet"]["SubnetId"]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
+    return Network(vpc, tuple(there.values()), groups[0]["GroupId"])
 
 
 def _named(kind: str, p: Parameters) -> list[dict[str, Any]]:
@@ -198,7 +236,8 @@ def _task_role(p: Parameters, name: str, iam: Any) -> str | None:
 
 
 def _definition(p: Parameters, name: str, execution: str, role: str | None) -> dict[str, Any]:
-    ports = [{"containerPort": port, "protocol": "tcp"} for port in p.ports_of(name)]
+    known = [container_port(p, name)] if p.engine == "alb" else p.ports_of(name)
+    ports = [{"containerPort": port, "protocol": "tcp"} for port in known]
     container = {
         "name": "app",
         "image": f"{name.lower()}:1",
@@ -218,16 +257,19 @@ def _definition(p: Parameters, name: str, execution: str, role: str | None) -> d
     }
 
 
-def _service(p: Parameters, name: str, arn: str, subnet: str, group: str, registry: str) -> dict[str, Any]:
-    network = {"subnets": [subnet], "securityGroups": [group], "assignPublicIp": "DISABLED"}
+def _service(
+    p: Parameters, name: str, arn: str, network: Network, registry: str, load_balancers: list[dict[str, Any]]
+) -> dict[str, Any]:
+    where = {"subnets": list(network.subnets), "securityGroups": [network.group], "assignPublicIp": "DISABLED"}
     return {
         "cluster": p.cluster,
         "serviceName": p.ecs_service_of(name),
         "taskDefinition": arn,
         "desiredCount": p.services[name].desired_count,
         "launchType": p.launch_type_of(name),
-        "networkConfiguration": {"awsvpcConfiguration": network},
-        "serviceRegistries": [{"registryArn": registry}],
+        "networkConfiguration": {"awsvpcConfiguration": where},
+        **({"serviceRegistries": [{"registryArn": registry}]} if registry else {}),
+        **({"loadBalancers": load_balancers} if load_balancers else {}),
         "deploymentConfiguration": {
             "minimumHealthyPercent": 100,
             "maximumPercent": 200,

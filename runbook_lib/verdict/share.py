@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runbook_lib.verdict.forecast import separable, share_band
 from runbook_lib.verdict.judge import Sample
@@ -34,13 +34,22 @@ class Seen:
         """The share and what was expected, to be read."""
         if self.share is None:
             return "no request was counted"
-        return f"{100 * self.share:.1f} % of {self.requests:,} requests, {self.expected} expected"
+        return f"{_percent(self.share)} of {self.requests:,} requests, {self.expected} expected"
 
     @property
     def expected(self) -> str:
         """The band, to be read."""
         low, high = self.band
         return f"{100 * low:.1f} to {100 * high:.1f} %" if low < high else "all of them" if low else "none of them"
+
+
+def _percent(share: float) -> str:
+    """Return a share with one digit, with more where one would make it none or all of them."""
+    for digits in (1, 2, 3, 4):
+        text = f"{100 * share:.{digits}f}"
+        if share in (0.0, 1.0) or 0 < float(text) < 100:
+            break
+    return f"{text} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ def strayed(shares: Shares, weight: int) -> Seen | None:
     """
     for part in (shares.every, _as_one(shares.newest)):
         low, high = _possible(part)
-        seen = seen_in(part, _some(weight), LATER)
+        seen = _allowing(part, weight, LATER)
         if high < seen.band[0] or low > seen.band[1]:
             return seen
     return None
@@ -111,8 +120,15 @@ def _log_likelihood(sample: Sample, weight: int) -> float:
 
 
 def _fits(samples: Sequence[Sample], weight: int, confidence: float) -> bool:
-    seen = seen_of(samples, _some(weight), confidence)
+    seen = _allowing(_as_one(samples), weight, confidence)
     return seen.share is not None and seen.band[0] <= seen.share <= seen.band[1]
+
+
+def _allowing(sample: Sample, weight: int, confidence: float) -> Seen:
+    """Return what an interval shows of a weight; at 0 and 100 a few requests may stray, and none need to."""
+    seen = seen_in(sample, _some(weight), confidence)
+    low, high = seen.band
+    return replace(seen, band=(low if weight > 0 else 0.0, high if weight < 100 else 1.0))
 
 
 def _some(weight: int) -> float:

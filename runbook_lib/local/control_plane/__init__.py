@@ -20,6 +20,8 @@ from runbook_lib.local.control_plane.application import application
 from runbook_lib.local.control_plane.attachments import Attachment, Standing
 from runbook_lib.local.control_plane.ecs import attach, check_with, converge, launch_with, reconcile
 from runbook_lib.local.control_plane.ecs_resources import Task, ecs_backends
+from runbook_lib.local.control_plane.elbv2_checks import Probe
+from runbook_lib.local.control_plane.elbv2_targets import Outcome
 from runbook_lib.local.control_plane.in_process import answer_in_process
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher, TaskState
 from runbook_lib.local.control_plane.mesh_resources import appmesh_backends
@@ -29,6 +31,8 @@ __all__ = [
     "Attachment",
     "InMemoryLauncher",
     "Launcher",
+    "Outcome",
+    "Probe",
     "Standing",
     "Task",
     "TaskState",

@@ -1,4 +1,4 @@
-"""Addresses for tasks, as the VPC would give them: the next free one of the first subnet named.
+"""Addresses for tasks, as the VPC would give them: the next free one of the first subnet named; for load balancers too.
 
 They are invented: nothing listens there, and the data plane maps them to loopback ports. Reads moto's
 subnets.
@@ -6,14 +6,24 @@ subnets.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from runbook_lib.local.control_plane.ecs_resources import EcsState
 from runbook_lib.local.control_plane.identity import address
 
-__all__ = ["next_address"]
+__all__ = ["load_balancer_addresses", "next_address"]
 
 ANYWHERE = "10.0.0.0/16"  # for a subnet moto does not know, and for tasks outside awsvpc
+
+LAST = 64  # addresses of a subnet are for load balancers; tasks are given the first ones
+
+
+def load_balancer_addresses(balancer: Any) -> tuple[str, ...]:
+    """Return an address in each subnet of a load balancer of moto's."""
+    number = int(balancer.arn.rsplit("/", 1)[-1], 16) % LAST
+    networks = [ipaddress.IPv4Network(subnet.cidr_block) for subnet in balancer.subnets]
+    return tuple(str(network.broadcast_address - 1 - number) for network in networks)
 
 
 def next_address(state: EcsState, request: dict[str, Any]) -> str:

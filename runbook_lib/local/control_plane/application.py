@@ -1,8 +1,9 @@
 """The endpoint: one WSGI application that answers for every AWS service.
 
 It sees each call first, counts it, gives it to the engine of its service and leaves to moto what no engine
-takes. Calls take turns under one lock. Besides AWS it serves `GET /runbook/calls` and `POST
-/runbook/calls/reset`. It opens no socket and starts no thread.
+takes. Calls take turns under one lock. Besides AWS it serves `GET /runbook/calls`, `POST
+/runbook/calls/reset` and `POST /runbook/rule` (the ARN that a rule is to have).
+It opens no socket and starts no thread.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class Endpoint:
             return _json(CALLS.summary(request.args.get("account")))
         if request.path == "/runbook/calls/reset" and request.method == "POST":
             CALLS.reset()
+            return _json({})
+        if request.path == "/runbook/rule" and request.method == "POST":
+            asked = json.loads(request.get_data())
+            elbv2.store(asked["account"], asked["region"]).expect(asked["rule"])
             return _json({})
         return _json({"message": "No such page."}, 404) if request.path.startswith("/runbook/") else None
 

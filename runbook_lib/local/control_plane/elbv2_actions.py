@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.local.control_plane.elbv2_refusals import refusal
+from runbook_lib.local.control_plane.elbv2_weights import groups_of, weights_of
 
-__all__ = ["Group", "check", "groups_of", "normal", "weights_of"]
+__all__ = ["Group", "check", "normal"]
 
 Action = dict[str, Any]
 
@@ -52,20 +53,6 @@ def _normal(action: Action) -> Action:
     if len(config["TargetGroups"]) == 1:
         action.setdefault("TargetGroupArn", config["TargetGroups"][0]["TargetGroupArn"])
     return action
-
-
-def groups_of(actions: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the ARNs of the groups that actions name, each once, in their order."""
-    return list(dict.fromkeys(arn for action in actions for arn, _ in weights_of(action)))
-
-
-def weights_of(action: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Return each group of a forward action with its weight."""
-    config = action.get("ForwardConfig") or {}
-    named = config.get("TargetGroups") or []
-    if not named and action.get("TargetGroupArn"):
-        return [(action["TargetGroupArn"], 1)]
-    return [(group["TargetGroupArn"], int(group.get("Weight", 1))) for group in named]
 
 
 def check(

@@ -21,6 +21,7 @@ from moto.moto_api._internal import mock_random
 from runbook_lib.local.control_plane import elbv2_actions, elbv2_settings, identity
 from runbook_lib.local.control_plane.elbv2_refusals import refusal
 from runbook_lib.local.control_plane.elbv2_targets import GroupTargets, Health, Settings
+from runbook_lib.local.control_plane.elbv2_weights import groups_of
 
 __all__ = ["LoadBalancers", "install"]
 
@@ -53,6 +54,7 @@ class LoadBalancers(ELBv2Backend):
         self.targets: dict[str, GroupTargets] = {}  # by group's ARN
         self._asked: dict[str, Members] = {}  # what load balancers and groups were created with, by ARN
         self._made: Counter[str] = Counter()
+        self._expected: dict[str, str] = {}  # ids that the next resources are to have
 
     # load balancers
 
@@ -280,7 +282,7 @@ class LoadBalancers(ELBv2Backend):
         for balancer in self.load_balancers.values():
             for listener in balancer.listeners.values():
                 rules = [rule for rule in listener.rules.values() if rule.arn != but]
-                for arn in elbv2_actions.groups_of(action.data for rule in rules for action in rule.actions):
+                for arn in groups_of(action.data for rule in rules for action in rule.actions):
                     users = found.setdefault(arn, [])
                     users += [] if balancer.arn in users else [balancer.arn]
         return found
@@ -362,16 +364,34 @@ class LoadBalancers(ELBv2Backend):
             matcher=(group.matcher or {}).get("HttpCode", "200"),
         )
 
+    def expect(self, rule_arn: str) -> None:
+        """Give the next load balancer, listener and rule made here the ids that a rule's ARN has in it.
+
+        So an environment's file finds the rule that it names. One that is there stays.
+        """
+        listeners = [each for balancer in self.load_balancers.values() for each in balancer.listeners.values()]
+        if any(rule_arn in each.rules for each in listeners):
+            return
+        listener, _, rule_id = rule_arn.replace(":listener-rule/", ":listener/").rpartition("/")
+        balancer, _, listener_id = listener.replace(":listener/", ":loadbalancer/").rpartition("/")
+        _, name, balancer_id = balancer.rsplit(":", 1)[-1].removeprefix("loadbalancer/").split("/")
+        self._expected |= {
+            f"load balancer/{name}": balancer_id,
+            f"listener/{balancer}": listener_id,
+            f"rule/{listener}": rule_id,
+        }
+
     @contextmanager
     def _named(self, kind: str, name: str) -> Iterator[None]:
-        """Let moto draw a new resource's id from its name and not by chance; another of that name has another id."""
-        key = f"{self.account_id}/{self.region_name}/{kind}/{name}"
-        chance = mock_random.getstate()
-        mock_random.seed(f"{key}/{self._made[key]}")
+        """Let moto give a new resource an id made from its name, not one by chance; the next of a name has another."""
+        key = f"{kind}/{name}"
+        made = identity.hexadecimal(16, self.account_id, self.region_name, key, self._made[key])
+        expected = self._expected.pop(key, "") or self._expected.pop(key.rpartition("/")[0], "")
+        vars(mock_random)["get_random_hex"] = lambda length=16: expected or made
         try:
             yield
         finally:
-            mock_random.setstate(chance)
+            del vars(mock_random)["get_random_hex"]
         self._made[key] += 1
 
 

@@ -37,7 +37,7 @@ def egress_endpoints(mesh: Mesh, node: str, endpoints: Endpoints) -> dict[str, J
     A target without a running task has none: Envoy answers its share with 503.
     """
     return {
-        endpoints_file(name): {"@type": ASSIGNMENT, **_assignment(name, endpoints.get((place.node, place.port), ()))}
+        endpoints_file(name): {"@type": ASSIGNMENT, **assignment(name, endpoints.get((place.node, place.port), ()))}
         for name, place in _egress_targets(mesh, node).items()
     }
 
@@ -55,19 +55,19 @@ def _egress_targets(mesh: Mesh, node: str) -> dict[str, Target]:
 def ingress_cluster(place: Target, application: Address) -> Json:
     """Return the cluster of the application beside the sidecar; the listener's pool limits protect it."""
     name = place.cluster("ingress")
-    found = _cluster(name, place.protocol) | {"type": "STATIC", "load_assignment": _assignment(name, [application])}
+    found = cluster(name, place.protocol) | {"type": "STATIC", "load_assignment": assignment(name, [application])}
     pool = place.listener.get("connectionPool", {}).get(place.protocol, {})
-    return found | {"circuit_breakers": _breakers(pool)}
+    return found | {"circuit_breakers": breakers(pool)}
 
 
 def _egress(place: Target, name: str) -> Json:
-    found = _cluster(name, place.protocol) | {
+    found = cluster(name, place.protocol) | {
         "type": "EDS",
         # A cluster that held its endpoints would be made anew by each change of them, and forget its errors.
         "eds_cluster_config": {"eds_config": file_source(endpoints_file(name))},
         # Without it a task that has left is sent requests until it fails a health check.
         "ignore_health_on_host_removal": True,
-        "circuit_breakers": _breakers({}),
+        "circuit_breakers": breakers({}),
     }
     if "healthCheck" in place.listener:
         found["health_checks"] = [_health_check(place.listener["healthCheck"])]
@@ -79,7 +79,8 @@ def _egress(place: Target, name: str) -> Json:
     return found
 
 
-def _cluster(name: str, protocol: str) -> Json:
+def cluster(name: str, protocol: str) -> Json:
+    """Return the beginning of a cluster whose hosts speak a protocol."""
     http: Json = {"http_protocol_options": {}} if protocol == "http" else {"http2_protocol_options": {}}
     options = {"@type": f"type.googleapis.com/{PROTOCOL_OPTIONS}", "explicit_http_config": http}
     return {
@@ -90,7 +91,8 @@ def _cluster(name: str, protocol: str) -> Json:
     }
 
 
-def _assignment(cluster: str, addresses: Sequence[Address]) -> Json:
+def assignment(cluster: str, addresses: Sequence[Address]) -> Json:
+    """Return where a cluster's hosts are."""
     hosts = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
     return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": hosts}]}
 
@@ -108,7 +110,8 @@ def file_source(name: str) -> Json:
     return {"resource_api_version": "V3", "path_config_source": {"path": f"./{name}"}}
 
 
-def _breakers(pool: Resource) -> Json:
+def breakers(pool: Resource) -> Json:
+    """Return a pool's limits, none where it says none."""
     limits = {
         "max_connections": pool.get("maxConnections", UNLIMITED),
         "max_pending_requests": pool.get("maxPendingRequests", UNLIMITED),

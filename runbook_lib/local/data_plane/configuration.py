@@ -66,12 +66,12 @@ def sidecar_files(
     logs = access_logs(mesh.node_spec(node))
     listeners = [ingress_listener(places, ports.ingress, logs)] if places else []
     return {
-        "bootstrap.json": bootstrap(mesh.name, node, ports.admin, latency_limits_ms),
-        **{file: _resources(version, [each]) for file, each in egress_endpoints(mesh, node, endpoints).items()},
-        "cds.json": _resources(version, clusters),
-        EGRESS_FILE: _resources(version, [egress_routes(mesh, node, ports.egress)]),
-        **{ingress_file(place): _resources(version, [ingress_routes(place)]) for place in places},
-        "lds.json": _resources(version, [*listeners, egress_listener(ports.egress, logs)]),
+        "bootstrap.json": bootstrap(f"mesh/{mesh.name}/virtualNode/{node}", ports.admin, latency_limits_ms),
+        **{file: resource_file(version, [each]) for file, each in egress_endpoints(mesh, node, endpoints).items()},
+        "cds.json": resource_file(version, clusters),
+        EGRESS_FILE: resource_file(version, [egress_routes(mesh, node, ports.egress)]),
+        **{ingress_file(place): resource_file(version, [ingress_routes(place)]) for place in places},
+        "lds.json": resource_file(version, [*listeners, egress_listener(ports.egress, logs)]),
     }
 
 
@@ -94,9 +94,8 @@ def refuse_gateways(mesh: Mesh) -> None:
         raise PlanError(f"mesh {mesh.name!r} has virtual gateways ({names}); nothing local calls them")
 
 
-def bootstrap(mesh: str, node: str, admin: str, latency_limits_ms: Sequence[float] = ()) -> Json:
+def bootstrap(identity: str, admin: str, latency_limits_ms: Sequence[float] = ()) -> Json:
     """Return what Envoy starts from: who it is, its admin socket and the files it watches."""
-    identity = f"mesh/{mesh}/virtualNode/{node}"
     buckets = sorted({float(bound) for bound in (*BUCKETS_MS, *latency_limits_ms)})
     return {
         "node": {"id": identity, "cluster": identity},
@@ -108,5 +107,6 @@ def bootstrap(mesh: str, node: str, admin: str, latency_limits_ms: Sequence[floa
     }
 
 
-def _resources(version: str, resources: list[Json]) -> Json:
+def resource_file(version: str, resources: list[Json]) -> Json:
+    """Return the content of a file that Envoy follows; it reports the version once it has taken the file."""
     return {"version_info": version, "resources": resources}

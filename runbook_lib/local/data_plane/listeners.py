@@ -30,7 +30,7 @@ def ingress_file(place: Target) -> str:
 def egress_listener(port: int, logs: Sequence[Json]) -> Json:
     """Return the listener the application's own calls go through, under the name it has on AWS."""
     chains = [{"filters": [_manager("egress", EGRESS, EGRESS_FILE, logs)]}]
-    return _listener("lds_egress_0.0.0.0_15001", [port], chains, "OUTBOUND")
+    return listener("lds_egress_0.0.0.0_15001", [port], chains, "OUTBOUND")
 
 
 def ingress_listener(places: Sequence[Target], ports: Mapping[int, int], logs: Sequence[Json]) -> Json:
@@ -40,10 +40,11 @@ def ingress_listener(places: Sequence[Target], ports: Mapping[int, int], logs: S
         prefix = "ingress" if len(places) == 1 else f"ingress.{place.protocol}.{place.port}"
         manager = _manager(prefix, ingress_name(place), ingress_file(place), logs)
         chains.append({"filter_chain_match": {"destination_port": ports[place.port]}, "filters": [manager]})
-    return _listener("lds_ingress_0.0.0.0_15000", [ports[place.port] for place in places], chains, "INBOUND")
+    return listener("lds_ingress_0.0.0.0_15000", [ports[place.port] for place in places], chains, "INBOUND")
 
 
-def _listener(name: str, ports: Sequence[int], chains: list[Json], direction: str) -> Json:
+def listener(name: str, ports: Sequence[int], chains: list[Json], direction: str) -> Json:
+    """Return a listener on ports of loopback."""
     first, *others = [socket_address((LOOPBACK, port)) for port in ports]
     more = [{"address": address} for address in others]
     return {

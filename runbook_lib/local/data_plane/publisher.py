@@ -1,7 +1,7 @@
-"""Publish the sidecars' counters to CloudWatch under the names of App Mesh's metric extension.
+"""Publish what Envoys counted to CloudWatch: sidecars as App Mesh's metric extension does, load balancers as theirs.
 
-This alone writes metrics. Retries are in them: a try that was tried again counts, as does its error, so that a
-bad version cannot hide behind a retry policy. Data appear as late as the environment's file says.
+This alone writes metrics. A sidecar's retries are in them: a try that was tried again counts, as does its
+error, so that a bad version cannot hide behind a retry policy. Data appear as late as the environment's file says.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from runbook_lib.local.control_plane import metrics_backends
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.metrics import Series, Sum, key
 from runbook_lib.local.data_plane.admin import Counters
+from runbook_lib.local.data_plane.balancers import Balancer
+from runbook_lib.local.data_plane.load_balancer_series import Counted, series
 from runbook_lib.local.data_plane.member import Member
 from runbook_lib.local.data_plane.resources import Mesh, nodes_behind
 from runbook_lib.local.data_plane.view import look
@@ -37,11 +39,17 @@ class Grain:
 
 
 class Publisher:
-    """Reads every sidecar's counters each second and puts what was counted since the last reading."""
+    """Reads every Envoy's counters each second and puts what was counted since the last reading."""
 
-    def __init__(self, members: Callable[[], Iterable[Member]], troubles: Troubles) -> None:
-        self._members, self._troubles = members, troubles
+    def __init__(
+        self,
+        members: Callable[[], Iterable[Member]],
+        troubles: Troubles,
+        balancers: Callable[[], Iterable[Balancer]] = tuple,
+    ) -> None:
+        self._members, self._troubles, self._balancers = members, troubles, balancers
         self._before: dict[str, Mapping[str, Counters]] = {}
+        self._counted: dict[str, Counted] = {}  # by load balancer
         self._waiting: deque[tuple[float, str, str, Series, int, Sum]] = deque()
         self.grains: dict[tuple[str, str], Grain] = {}
 
@@ -59,6 +67,9 @@ class Publisher:
             if member.sidecar and member.identity and member.live and member.phase in ("running", "leaving"):
                 with self._troubles.of(f"metrics of task {id[:8]}"):
                     self._read(member, second)
+        for balancer in self._balancers():
+            with self._troubles.of(f"metrics of load balancer {balancer.state.name}"):
+                self._read_balancer(balancer, second)
         with self._troubles.of("metrics"):
             self._put(now)
 
@@ -70,21 +81,36 @@ class Publisher:
         self._before[member.task.id] = counters
         place = (member.task.account, member.task.region)
         grain = self.grains.get(place, Grain())
-        period = second - second % grain.period_seconds
-        due = period + grain.period_seconds + grain.delay_seconds
         mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
         for name, now in counters.items() if mesh else ():
-            for series, made in _data(mesh, member, name, before.get(name, Counters()), now, grain.namespace):  # type: ignore[arg-type]
-                self._waiting.append((due, *place, series, period, made))
+            for named, made in _data(mesh, member, name, before.get(name, Counters()), now, grain.namespace):  # type: ignore[arg-type]
+                self._hold(place, second, named, made)
+
+    def _read_balancer(self, balancer: Balancer, second: int) -> None:
+        counted = balancer.counted()
+        if counted is None:
+            return  # its Envoy starts, or has ended
+        state = balancer.state
+        before = self._counted.get(state.arn, Counted())
+        self._counted[state.arn] = counted
+        for named, made in series(state, counted.since(before)):
+            self._hold((state.account, state.region), second, named, made)
+
+    def _hold(self, place: tuple[str, str], second: int, named: Series, made: Sum) -> None:
+        """Keep what was counted in a second until its period is published."""
+        grain = self.grains.get(place, Grain())
+        period = second - second % grain.period_seconds
+        due = period + grain.period_seconds + grain.delay_seconds
+        self._waiting.append((due, *place, named, period, made))
 
     def _put(self, now: float) -> None:
         keep: list[Any] = []
         with LOCK:
             while self._waiting:
                 item = self._waiting.popleft()
-                due, account, region, series, second, made = item
+                due, account, region, named, second, made = item
                 if due <= now:
-                    metrics_backends[account][region].state.put(series, second, made)
+                    metrics_backends[account][region].state.put(named, second, made)
                 else:
                     keep.append(item)
         self._waiting.extend(keep)

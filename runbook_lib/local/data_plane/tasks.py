@@ -22,7 +22,7 @@ from runbook_lib.local.data_plane.resources import Address, Mesh, hostname
 from runbook_lib.local.data_plane.view import View, look
 from runbook_lib.local.troubles import Troubles
 
-__all__ = ["UNREACHABLE", "Fleet"]
+__all__ = ["UNREACHABLE", "Fleet", "reached_at"]
 
 GRACE_SECONDS = 1.5  # from leaving discovery until the end: callers keep a resolved name for a second
 DRAIN_SECONDS = 3.0
@@ -192,10 +192,11 @@ def _endpoints(mesh: Mesh, view: View, running: Iterable[Member]) -> Endpoints:
         for listener in node["spec"].get("listeners") or []:
             port = listener["portMapping"]["port"]
             addresses = view.addresses.get(hostname(node["spec"]).lower(), ())
-            found[(name, port)] = [_reached(by_address.get(address), port) for address in addresses]
+            found[(name, port)] = [reached_at(by_address.get(address), port) for address in addresses]
     return found
 
 
-def _reached(member: Member | None, port: int) -> Address:
+def reached_at(member: Member | None, port: int) -> Address:
+    """Return where on loopback a task's container port is; nowhere for a task that is not there."""
     inbound = member.inbound.get(port) if member else None
     return (LOOPBACK, inbound) if inbound else UNREACHABLE

@@ -58,11 +58,14 @@ class Traffic:
         self.starts = 0
         self._told: dict[str, Any] = {}
 
-    def step(self, members: Sequence[Member]) -> None:
-        """Tell the process what names resolve to and which way out it has; start it with its service's first task."""
+    def step(self, members: Sequence[Member], doors: Mapping[str, int]) -> None:
+        """Tell the process what names resolve to and which way out it has; start it with its service's first task.
+
+        `doors` are the loopback ports behind the addresses of load balancers.
+        """
         own = [m for m in members if self._is_own(m) and m.phase == "running"]
         if own:
-            self._tell(own[0], members)
+            self._tell(own[0], members, doors)
         if self._told and (self.process is None or self.process.poll() is not None):
             self._start()
 
@@ -75,17 +78,26 @@ class Traffic:
         found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
         return {**found, "restarts": self.starts - 1, "file": str(file)} if found else {}
 
-    def probe(self, members: Sequence[Member], headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
+    def probe(
+        self, members: Sequence[Member], doors: Mapping[str, int], headers: Mapping[str, str], count: int
+    ) -> list[tuple[str, str]]:
         """Make requests with headers as the service would, beside its own; return version and status of each."""
         calls = self.calls
-        own = next((m for m in members if self._is_own(m) and m.phase == "running" and m.ports), None)
+        own = next((m for m in members if self._is_own(m) and m.phase == "running"), None)
+        direct = self._direct(members, doors)
+
+        def way(addresses: Sequence[str]) -> Address:
+            if own is None:
+                return UNREACHABLE
+            return (LOOPBACK, own.ports.egress) if own.ports else (LOOPBACK, direct.get(addresses[0], 1))
+
         caller = Caller(
             calls.name,
             calls.port,
             calls.protocol,
             requests_per_second=0,
             resolve=lambda name: addresses(calls.account, calls.region).get(name, ()),
-            route_to=lambda addresses: (LOOPBACK, own.ports.egress) if own and own.ports else UNREACHABLE,
+            route_to=way,
         ).start()
         try:
             return caller.outcomes(headers.items(), count)
@@ -107,15 +119,20 @@ class Traffic:
         place = (member.task.account, member.task.region, member.task.cluster, member.task.service)
         return place == (calls.account, calls.region, calls.cluster, calls.service)
 
-    def _tell(self, own: Member, members: Sequence[Member]) -> None:
+    def _direct(self, members: Sequence[Member], doors: Mapping[str, int]) -> dict[str, int]:
+        """Return the loopback port behind each address that a name may resolve to: tasks', load balancers'."""
         calls = self.calls
         here = [m for m in members if (m.task.account, m.task.region) == (calls.account, calls.region)]
-        direct = {m.task.address: m.inbound[calls.port] for m in here if calls.port in m.inbound and m.phase != "ended"}
+        tasks = {m.task.address: m.inbound[calls.port] for m in here if calls.port in m.inbound and m.phase != "ended"}
+        return {**tasks, **doors}
+
+    def _tell(self, own: Member, members: Sequence[Member], doors: Mapping[str, int]) -> None:
+        calls = self.calls
         plan = {
             "calls": asdict(calls),
             "addresses": addresses(calls.account, calls.region).get(calls.name, ()),
             "via": own.ports.egress if own.ports else None,
-            "direct": direct,
+            "direct": self._direct(members, doors),
         }
         if plan != self._told:
             self._told = plan

@@ -1,4 +1,4 @@
-"""Read from the control plane what the data plane follows: meshes, and the addresses names resolve to.
+"""Read from the control plane what the data plane follows: meshes, load balancers, and the addresses of names.
 
 This alone looks into the control plane's stores on the data plane's behalf; it changes nothing.
 """
@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runbook_lib.local.control_plane import appmesh_backends, cloud_map
+from runbook_lib.local.control_plane import appmesh_backends, cloud_map, elbv2
+from runbook_lib.local.control_plane.addresses import load_balancer_addresses
+from runbook_lib.local.control_plane.aliases import aliases
+from runbook_lib.local.control_plane.elbv2_weights import groups_of
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.mesh_resources import MeshState, Resource
+from runbook_lib.local.data_plane.load_balancer import Group, Listener, LoadBalancer, Rule
 from runbook_lib.local.data_plane.resources import Mesh
 
-__all__ = ["View", "addresses", "look"]
+if TYPE_CHECKING:  # with moto's, it takes a second to load
+    from runbook_lib.local.control_plane.elbv2_backend import LoadBalancers
+
+__all__ = ["View", "addresses", "load_balancers", "look"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,14 @@ def _mesh(state: MeshState, mesh: Resource) -> Mesh:
 def addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
     """Return the addresses of each DNS name of an account in a region, in lower case."""
     with LOCK:
+        balancers = {each.dns_name: tuple(each.addresses) for each in load_balancers(account, region)}
+        named = {name: balancers[of] for name, of in aliases(account).items() if of in balancers}
+        return balancers | _registered(account, region) | named
+
+
+def _registered(account: str, region: str) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of each name in Cloud Map."""
+    with LOCK:
         store = cloud_map.store(account, region)
         spaces = {namespace.id: namespace.name for namespace in store.namespaces.values()}
         return {
@@ -64,6 +79,46 @@ def addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
             )
             for service in store.services.values()
         }
+
+
+def load_balancers(account: str = "", region: str = "") -> list[LoadBalancer]:
+    """Return the load balancers of an account in a region; those of all where none is named."""
+    with LOCK:
+        stores = [store for store in elbv2.stores() if account in ("", store.account_id)]
+        stores = [store for store in stores if region in ("", store.region_name)]
+        return [_load_balancer(store, balancer) for store in stores for balancer in store.load_balancers.values()]
+
+
+def _load_balancer(store: LoadBalancers, balancer: Any) -> LoadBalancer:
+    listeners = tuple(_listener(each) for each in balancer.listeners.values())
+    named = groups_of(action for each in listeners for rule in each.rules for action in rule.actions)
+    return LoadBalancer(
+        account=store.account_id,
+        region=store.region_name,
+        arn=balancer.arn,
+        dns_name=balancer.dns_name.lower(),
+        addresses=load_balancer_addresses(balancer),
+        idle_seconds=int(balancer.attrs["idle_timeout.timeout_seconds"]),
+        listeners=listeners,
+        groups=tuple(_group(store, arn) for arn in named),
+    )
+
+
+def _listener(listener: Any) -> Listener:
+    own = sorted((rule for rule in listener.rules.values() if not rule.is_default), key=lambda rule: int(rule.priority))
+    default = [rule for rule in listener.rules.values() if rule.is_default]
+    return Listener(int(listener.port), tuple(_rule(rule) for rule in [*own, *default]))
+
+
+def _rule(rule: Any) -> Rule:
+    return Rule(tuple(rule.conditions), tuple(action.data for action in rule.actions))
+
+
+def _group(store: LoadBalancers, arn: str) -> Group:
+    known = store.targets[arn]
+    serving = tuple((target.address, target.port) for target in known.serving())
+    states = [target.health.state for target in known.targets.values()]
+    return Group(arn, serving, healthy=states.count("healthy"), unhealthy=states.count("unhealthy"))
 
 
 def _namespace(service: Any) -> str:
