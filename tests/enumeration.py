@@ -51,7 +51,7 @@ from tests import snapshot
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 NOBODY = "http://127.0.0.1:9"  # the discard port: what misses the hook below is refused
 WORKERS = 2
-ONE_IN = 5
+ONE_IN = 10
 NAME = "serviceb"  # in Cloud Map, of the name callers dial
 
 
@@ -292,8 +292,8 @@ class Depth:
     """How far to go: whether runs that follow an end may end too, at each write; whether the way back is taken.
 
     `full` takes every fault everywhere, tells states apart by the record, and lets every run go to its own end. Short
-    of it a first run dies and meets every fault at each write; at each fifth read it dies, and meets one in its turn;
-    a run that follows an end meets one at each fifth write.
+    of it a first run dies and meets every fault at each write; at each tenth read it dies, and meets one in its turn;
+    a run that follows an end meets one at each tenth write.
     """
 
     again: bool = False
@@ -523,7 +523,7 @@ class Explorer:
                 return
 
     def _faults(self, operation: str) -> Sequence[Fault]:
-        """Return every fault, or one in its turn at each fifth call that only reads or is on the way from an end."""
+        """Return every fault, or one in its turn at each tenth call that only reads or is on the way from an end."""
         every = EVERY if self.first else LASTING
         if self.depth.full or (self.first and not is_read(operation)):
             return every

@@ -28,7 +28,6 @@ from runbook_lib.aws.applying import apply
 from runbook_lib.aws.cloudwatch import Series
 from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
-from runbook_lib.decision import Decision
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.engines.appmesh.counts import inbound
 from runbook_lib.local import control_plane, inject, supervisor
@@ -39,6 +38,7 @@ from runbook_lib.opening import open_session
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import clear
 from runbook_lib.shift import shift_traffic
+from runbook_lib.shift.decision import Decision
 from runbook_lib.survey import survey
 from tests import scenes
 

@@ -29,7 +29,7 @@ from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackError, StalePlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Evidence, Wait
-from runbook_lib.rollback import roll_back
+from runbook_lib.shift.rollback import roll_back
 from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
@@ -610,11 +610,10 @@ def test_what_comes_back_waits_until_it_is_healthy_in_its_group() -> None:
     assert not holds_after(opened.session, last)
 
 
-def test_stable_must_be_idle_for_two_minutes_or_its_deregistration_delay() -> None:
-    for delay, seconds in (("30", 120), ("300", 300)):
-        attributes = {"deregistration_delay.timeout_seconds": delay}
-        found = open_alb(Elb([forward(web=0, web_v2=100)], attributes=attributes)).look()
-        assert alb.idle(found).least_seconds == seconds
+@pytest.mark.parametrize(("target", "delay", "seconds"), [("aws", "30", 120), ("aws", "300", 300), ("local", "30", 30)])
+def test_stable_must_be_idle_for_two_minutes_or_its_deregistration_delay(target: str, delay: str, seconds: int) -> None:
+    elb = Elb([forward(web=0, web_v2=100)], attributes={"deregistration_delay.timeout_seconds": delay})
+    assert alb.idle(open_alb(elb, target=target).look()).least_seconds == seconds
 
 
 def test_another_rule_that_forwards_to_the_group_is_named() -> None:

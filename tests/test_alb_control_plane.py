@@ -11,9 +11,9 @@ import pytest
 from runbook_lib import apply, check_environment, clear, evidence_for_shift, plan_undo, require_checks, survey
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.errors import CallError, GateError, StalePlanError
-from runbook_lib.rollback import roll_back
 from runbook_lib.shift import shift_traffic
-from runbook_lib.trial import end_trial
+from runbook_lib.shift.rollback import roll_back
+from runbook_lib.shift.trial import end_trial
 from tests.alb_scene import HOST, Front, again, open_front
 from tests.plain_alb import FILE
 from tests.scenes import Clock, settle, writes

@@ -6,9 +6,9 @@ import pytest
 
 from runbook_lib import survey
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision
 from runbook_lib.errors import Held
 from runbook_lib.runs.approvals import approval_of, approve
+from runbook_lib.shift.decision import Decision
 from tests.live import CANARY, STABLE, Sky, ending, newest, quick, take, under_sky
 from tests.scenes import Clock, lines, open_at
 

@@ -29,11 +29,11 @@ from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Check, Engine, Finding, Gate, Split, Target
 from runbook_lib.errors import ForeignChangeError, GateError, Held, PlanError, StalePlanError
 from runbook_lib.gates import evidence_of_path
-from runbook_lib.outlook import look_ahead, measure_traffic, require_steps_passable
 from runbook_lib.plan import Call, Evidence, Inverse, Reading
-from runbook_lib.rollback import roll_back
+from runbook_lib.shift.outlook import look_ahead, measure_traffic, require_steps_passable
+from runbook_lib.shift.rollback import roll_back
+from runbook_lib.shift.trial import end_trial
 from runbook_lib.survey import Survey
-from runbook_lib.trial import end_trial
 from tests.mock_engine import READING, Mocked, MockEngine, open_mock
 
 PLAIN = {"serviceB": 100, "serviceBv2": 0}

@@ -10,8 +10,8 @@ from runbook_lib import survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines import protocol
 from runbook_lib.errors import Held
-from runbook_lib.rollback import roll_back
 from runbook_lib.shift import plan_steps, take_step
+from runbook_lib.shift.rollback import roll_back
 from tests.live import CANARY, STABLE, again, ending, quick, under_sky
 from tests.scenes import MESH, ROUTE, fact, route, somebody, writes
 

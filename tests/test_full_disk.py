@@ -14,7 +14,7 @@ import pytest
 from runbook_lib import apply, clear, survey
 from runbook_lib.errors import Held, RecordError, RolledBack
 from runbook_lib.record import Run
-from runbook_lib.rollback import roll_back
+from runbook_lib.shift.rollback import roll_back
 from tests.live import CANARY, STABLE, again, ending, newest, take, under_sky
 from tests.scenes import open_at, writes
 

@@ -18,7 +18,7 @@ from runbook_lib.display.show import outlook_tables
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.judging import error_judge
-from runbook_lib.outlook import look_ahead
+from runbook_lib.shift.outlook import look_ahead
 from tests.live import CANARY, STABLE, Sky, ended, quick, take
 from tests.notebook_runner import Environment, folder
 from tests.scenes import given, lines, load, open_at, open_local, settle, somebody, step

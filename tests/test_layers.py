@@ -64,20 +64,15 @@ ALLOWED: dict[str, set[str]] = {
         "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
         "redaction", "survey", "verdict",
     },
-    "watching": {"aws", "errors", "record", "runs", "survey"},
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
-    "trial": {"aws", "errors", "judging", "plan", "survey"},
-    "outlook": {"aws", "engines", "errors", "judging", "parameters", "survey", "verdict"},
-    "decision": {"aws"},
-    "rollback": {"aws", "decision", "engines", "errors", "plan", "printable", "record", "survey", "watching"},
     "shift": {
-        "aws", "decision", "errors", "gates", "judging", "outlook", "parameters", "plan", "printable",
-        "rollback", "runs", "survey", "trial", "verdict", "wording",
+        "aws", "engines", "errors", "gates", "judging", "parameters", "plan", "printable", "record", "runs",
+        "survey", "verdict", "wording",
     },
     "display": {
-        "aws", "decision", "engines", "errors", "outlook", "parameters", "plan", "printable", "record",
-        "redaction", "runs", "shift", "survey", "verdict", "watching", "wording",
+        "aws", "engines", "errors", "parameters", "plan", "printable", "record", "redaction", "runs", "shift",
+        "survey", "verdict", "wording",
     },
 }  # fmt: skip
 FACE = {"__init__", "command"}  # these may import anything below them

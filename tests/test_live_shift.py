@@ -24,7 +24,6 @@ from botocore.exceptions import EndpointConnectionError
 from runbook_lib import gates
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.engines.protocol import Target
 from runbook_lib.errors import CredentialsError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
@@ -34,6 +33,7 @@ from runbook_lib.plan import clear
 from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
+from runbook_lib.shift.decision import Decision
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all
 from tests.live import (

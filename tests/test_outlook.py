@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import outlook, survey
+from runbook_lib import survey
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.errors import CallError, GateError
-from runbook_lib.outlook import look_ahead, read_traffic, require_steps_passable
+from runbook_lib.shift import outlook
+from runbook_lib.shift.outlook import look_ahead, read_traffic, require_steps_passable
 from runbook_lib.survey import Survey
 from runbook_lib.verdict import Sample
 from tests.live import quick

@@ -91,3 +91,10 @@ def test_what_is_seen_of_a_weight_has_its_share_and_its_band() -> None:
     assert (seen.requests, seen.share) == (300, 0.25)
     assert seen.band[0] < 0.25 < seen.band[1]
     assert seen_of([], 25).share is None
+
+
+def test_a_share_that_is_not_all_of_them_is_never_said_to_be() -> None:
+    few_elsewhere = seen_of([Sample(2, 0, 47_749, 0)], 100)
+    assert few_elsewhere.words == "99.996 % of 47,751 requests, all of them expected"
+    assert seen_of([Sample(0, 0, 47_751, 0)], 100).words.startswith("100.0 % of")
+    assert seen_of([Sample(47_749, 0, 2, 0)], 0).words == "0.004 % of 47,751 requests, none of them expected"

@@ -15,7 +15,7 @@ from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
 from runbook_lib.errors import GateError, PrerequisiteError, RolledBack
-from runbook_lib.rollback import Back, roll_back
+from runbook_lib.shift.rollback import Back, roll_back
 from tests.live import CANARY, STABLE, Sky, again, ending, take, under_sky, until
 from tests.notebook_runner import Environment, folder, newest
 from tests.scenes import ROUTE, open_at, route, settle, somebody, writes

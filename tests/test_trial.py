@@ -10,7 +10,7 @@ import pytest
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.errors import CallError, Held
-from runbook_lib.trial import end_trial, try_canary
+from runbook_lib.shift.trial import end_trial, try_canary
 from tests.live import CANARY, STABLE, Sky, newest, quick, refusing, under_sky, with_probe
 from tests.scenes import ROUTE, open_at, route, somebody
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib import survey
-from runbook_lib.watching import unwatched
+from runbook_lib.shift.watching import unwatched
 from tests.live import again, take, under_sky
 
 pytestmark = pytest.mark.attack(9)

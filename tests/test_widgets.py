@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from runbook_lib import record
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision
 from runbook_lib.display import panel as widgets
 from runbook_lib.display import show, timeline
 from runbook_lib.display.panel import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
@@ -27,6 +26,7 @@ from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.approvals import approve, hold
 from runbook_lib.shift import shift_traffic, take_step
+from runbook_lib.shift.decision import Decision
 from runbook_lib.verdict import Sample
 from tests.live import again, take, under_sky
 from tests.scenes import (

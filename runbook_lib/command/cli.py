@@ -31,20 +31,20 @@ from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.opening import ignored, open_session, world_of
-from runbook_lib.outlook import harms_of, judge_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import counted, one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.redaction import scrubbed
-from runbook_lib.rollback import patiently, roll_back
 from runbook_lib.runs import approvals
 from runbook_lib.runs.undo import plan_undo
 from runbook_lib.runs.verify import verify as check_run
 from runbook_lib.shift import plan_steps
+from runbook_lib.shift.outlook import harms_of, judge_of
+from runbook_lib.shift.rollback import patiently, roll_back
+from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
-from runbook_lib.watching import unwatched
 from runbook_lib.wording import divided, fields_of, harm_words, title_of
 
 if TYPE_CHECKING:  # it loads papermill, which takes as long as a rollback may: each command loads it itself

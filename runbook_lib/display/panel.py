@@ -18,13 +18,11 @@ from IPython.display import display
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
 from runbook_lib.display.show import Table, Words, outlook_tables, plan_rows, show_drawing
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import RunbookError
-from runbook_lib.outlook import look_ahead
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped
 from runbook_lib.record import Run, holder
@@ -32,9 +30,11 @@ from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
 from runbook_lib.shift import go_back, steps_left, take_step, unpassed
+from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.outlook import look_ahead
+from runbook_lib.shift.watching import is_watched, unwatched
 from runbook_lib.survey import Survey, survey
 from runbook_lib.verdict.share import Seen
-from runbook_lib.watching import is_watched, unwatched
 
 __all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
 

@@ -17,19 +17,19 @@ from IPython.display import display
 
 from runbook_lib.aws.applying import Applied
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision
 from runbook_lib.display import pictures, timeline
 from runbook_lib.display.drawing import Drawing, percent
 from runbook_lib.display.traffic_map import mapped
-from runbook_lib.outlook import Outlook, credentials_end_first, look_ahead, read_traffic
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import counted, escaped, visible
 from runbook_lib.runs.history import History
 from runbook_lib.shift import plan_steps
+from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.outlook import Outlook, credentials_end_first, look_ahead, read_traffic
+from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import Survey
 from runbook_lib.verdict.forecast import Load
-from runbook_lib.watching import unwatched
 from runbook_lib.wording import fields_of, harm_words, lines_of, said_of, staged, text_of, title_of
 
 __all__ = [

@@ -16,9 +16,9 @@ from runbook_lib.errors import RecordError
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.plan import Evidence
 from runbook_lib.printable import counted
-from runbook_lib.rollback import read_signature
 from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.shift.rollback import read_signature
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
 

@@ -16,7 +16,6 @@ from typing import Any, NoReturn, TypeVar
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
-from runbook_lib.decision import Decision, write_down
 from runbook_lib.errors import (
     CallError,
     ForeignChangeError,
@@ -32,10 +31,8 @@ from runbook_lib.errors import (
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge
-from runbook_lib.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import counted
-from runbook_lib.rollback import roll_back
 from runbook_lib.runs.approvals import (
     approval_of,
     heed,
@@ -45,7 +42,10 @@ from runbook_lib.runs.approvals import (
 )
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.shift.counts import Counts
+from runbook_lib.shift.decision import Decision, write_down
 from runbook_lib.shift.looking import Looking
+from runbook_lib.shift.outlook import credentials_end_first, require_steps_passable
+from runbook_lib.shift.rollback import roll_back
 from runbook_lib.shift.rolling_back import RollingBack
 from runbook_lib.shift.step import (
     ExtendBake,
@@ -78,8 +78,8 @@ from runbook_lib.shift.steps import (
     when_written,
 )
 from runbook_lib.shift.telling import counts_line, judgement_line, seen_at, settled
+from runbook_lib.shift.trial import end_trial, try_canary
 from runbook_lib.survey import Survey, survey
-from runbook_lib.trial import end_trial, try_canary
 from runbook_lib.wording import divided
 
 __all__ = [

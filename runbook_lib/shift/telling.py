@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from runbook_lib.decision import Decision
 from runbook_lib.judging import settings_of
 from runbook_lib.printable import counted
 from runbook_lib.shift.counts import Counts
+from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.step import Rule, Watch
 from runbook_lib.verdict import Sample
 

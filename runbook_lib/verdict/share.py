@@ -34,13 +34,22 @@ class Seen:
         """The share and what was expected, to be read."""
         if self.share is None:
             return "no request was counted"
-        return f"{100 * self.share:.1f} % of {self.requests:,} requests, {self.expected} expected"
+        return f"{_percent(self.share)} of {self.requests:,} requests, {self.expected} expected"
 
     @property
     def expected(self) -> str:
         """The band, to be read."""
         low, high = self.band
         return f"{100 * low:.1f} to {100 * high:.1f} %" if low < high else "all of them" if low else "none of them"
+
+
+def _percent(share: float) -> str:
+    """Return a share with one digit, with more where one would make it none or all of them."""
+    for digits in (1, 2, 3, 4):
+        text = f"{100 * share:.{digits}f}"
+        if share in (0.0, 1.0) or 0 < float(text) < 100:
+            break
+    return f"{text} %"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,13 +42,14 @@ def _series_of(p: Parameters, split: Split, service: str) -> dict[str, tuple[Ser
 
 def idle(look: Look) -> Idle:
     """Return what shows that nobody is sent to the stable service any more; health checks are not counted."""
-    counted = series(look.parameters, look.split)
-    shift = look.parameters.shift
+    p = look.parameters
+    counted, shift = series(p, look.split), p.shift
     delay = look.once(read_groups)[shift.stable].delay_seconds
+    settles = 0 if p.rehearsed else SETTLES_SECONDS  # the local one has a weight at once
     return Idle(
         stable=counted[shift.stable]["requests"],
         witness=counted[shift.canary]["requests"],
-        least_seconds=max(SETTLES_SECONDS, delay),
+        least_seconds=max(settles, delay),
         uncounted_hint="metrics are missing, or nobody calls: see RequestCount of the load balancer",
         called_hint="find the rule that still sends it requests, in any listener of the load balancer",
     )

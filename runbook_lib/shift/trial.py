@@ -38,7 +38,10 @@ def try_canary(session: Session) -> str:
     try:
         if session.connection.probe:
             headers = {trial.header: value}
-            return _judged(session, _probed(session, session.connection.probe, headers, trial.requests))
+            return _judged(
+                session,
+                _probed(session, session.connection.probe, headers, trial.requests),
+            )
         return _awaited(session, trial.requests, trial.wait_seconds)
     finally:
         end_trial(session)
@@ -47,10 +50,17 @@ def try_canary(session: Session) -> str:
 def end_trial(session: Session) -> None:
     """End the trial, where one is under way."""
     found = survey(session)
-    apply(session, clear(found.engine.plan_trial_end(found.split, found.engine.read_trial(session))))
+    apply(
+        session,
+        clear(
+            found.engine.plan_trial_end(found.split, found.engine.read_trial(session))
+        ),
+    )
 
 
-def _probed(session: Session, probe: Probe, headers: Mapping[str, str], wanted: int) -> list[tuple[str, str]]:
+def _probed(
+    session: Session, probe: Probe, headers: Mapping[str, str], wanted: int
+) -> list[tuple[str, str]]:
     p = session.parameters
     stable, end = p.ecs_service_of(p.shift.stable), session.now() + HEARD_SECONDS
     while probe(headers, 1)[0][0] == stable and session.now() < end:
@@ -61,7 +71,11 @@ def _probed(session: Session, probe: Probe, headers: Mapping[str, str], wanted: 
 def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
     p = session.parameters
     good = p.ecs_service_of(p.shift.canary), "200"
-    bad = [f"{status} from {version or 'nobody'}" for version, status in answers if (version, status) != good]
+    bad = [
+        f"{status} from {version or 'nobody'}"
+        for version, status in answers
+        if (version, status) != good
+    ]
     if bad:
         raise Held(
             f"trial: {len(bad)} of {len(answers)} test requests failed: {', '.join(sorted(set(bad)))}",
@@ -76,10 +90,16 @@ def _awaited(session: Session, wanted: int, seconds: int) -> str:
     found = survey(session)
     judge = error_judge(p.shift, found.engine.counted(p))
     requests = 0
-    most, pause = seconds + p.telemetry.delay_seconds, min(p.telemetry.period_seconds, 5)
+    most, pause = (
+        seconds + p.telemetry.delay_seconds,
+        min(p.telemetry.period_seconds, 5),
+    )
     for _ in session.looks(f"{wanted} test requests that somebody sends", most, pause):
         seen = cloudwatch.read_intervals(
-            session, found.series, began, cloudwatch.complete_until(session, session.now())
+            session,
+            found.series,
+            began,
+            cloudwatch.complete_until(session, session.now()),
         )
         requests = sum(i.errors.canary_requests for i in seen)
         errors = sum(i.errors.canary_errors for i in seen)

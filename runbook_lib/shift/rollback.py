@@ -17,7 +17,6 @@ from runbook_lib import record
 from runbook_lib.aws import ecs
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session, opening
-from runbook_lib.decision import Decision, write_down
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import (
@@ -33,8 +32,9 @@ from runbook_lib.errors import (
 )
 from runbook_lib.plan import Plan, as_command, clear
 from runbook_lib.printable import counted
+from runbook_lib.shift.decision import Decision, write_down
+from runbook_lib.shift.watching import is_watched, unwatched_at
 from runbook_lib.survey import Survey, survey
-from runbook_lib.watching import is_watched, unwatched_at
 
 __all__ = ["Back", "patiently", "read_signature", "roll_back"]
 
@@ -57,7 +57,9 @@ class Back:
     notes: tuple[str, ...] = ()
 
 
-def roll_back(session: Session, told: Callable[[str], None], *, force: bool = False) -> Back:
+def roll_back(
+    session: Session, told: Callable[[str], None], *, force: bool = False
+) -> Back:
     """Give stable all that the canary has, in one write that is told as an `aws` command before it is made.
 
     Where nobody watched the canary, that is told first.
@@ -65,11 +67,15 @@ def roll_back(session: Session, told: Callable[[str], None], *, force: bool = Fa
     Raises PrerequisiteError where nothing divides the traffic, GateError where nobody would answer it (unless
     by `force`), RollbackError where it could not be written.
     """
-    split, plan = patiently(lambda: _planned(session), told, session.sleep, session.clock)
+    split, plan = patiently(
+        lambda: _planned(session), told, session.sleep, session.clock
+    )
     if not plan.changes or not session.applies:
         return Back(split.weights)
     former = split.weights.get(session.parameters.shift.canary, 0)
-    with suppress(RunbookError, OSError):  # a word about it, which is no reason not to roll back
+    with suppress(
+        RunbookError, OSError
+    ):  # a word about it, which is no reason not to roll back
         if words := unwatched_at(session, former):
             told(words)
     if not force:
@@ -77,9 +83,15 @@ def roll_back(session: Session, told: Callable[[str], None], *, force: bool = Fa
     own = session.run is None
     session.run = session.run or _own_run(session)
     now = _write(session, plan, told)
-    who = f"rolled back by {session.identity.arn} on {socket.gethostname()}, " if own else ""
+    who = (
+        f"rolled back by {session.identity.arn} on {socket.gethostname()}, "
+        if own
+        else ""
+    )
     words = f"by hand: {who}back to 0 % in one write"
-    decision = write_down(session, Decision("rolled back", former, now, words, at=session.now()))
+    decision = write_down(
+        session, Decision("rolled back", former, now, words, at=session.now())
+    )
     notes = tuple(_kept(_after(session)))
     if own:
         session.note(lambda run: _close(run, session, words))
@@ -89,7 +101,10 @@ def roll_back(session: Session, told: Callable[[str], None], *, force: bool = Fa
 
 
 def patiently(
-    do: Callable[[], T], told: Callable[[str], None], sleep: Callable[[float], None], clock: Callable[[], float]
+    do: Callable[[], T],
+    told: Callable[[str], None],
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
 ) -> T:
     """Return what `do` returns, tried again for two minutes while AWS throttles or is away."""
     end = clock() + PATIENCE_SECONDS
@@ -122,9 +137,16 @@ def _own_run(session: Session) -> record.Run:
     """Open a run of its own: another process may be writing the one under way."""
     p = session.parameters
     try:
-        return record.start(p.environment, p.records, session.place, **opening(p, session.file, session.given))
+        return record.start(
+            p.environment,
+            p.records,
+            session.place,
+            **opening(p, session.file, session.given),
+        )
     except RecordError:
-        return record.Run(record.root() / p.environment / "not-started")  # takes no line: each goes beside it
+        return record.Run(
+            record.root() / p.environment / "not-started"
+        )  # takes no line: each goes beside it
 
 
 def _planned(session: Session) -> tuple[Split, Plan]:
@@ -150,9 +172,15 @@ def _require_somebody(session: Session) -> None:
     if running:
         return
     if retired:
-        words, hint = f"{stable} is retired", f"runbook undo {p.environment} --notebook 06 brings it back"
+        words, hint = (
+            f"{stable} is retired",
+            f"runbook undo {p.environment} --notebook 06 brings it back",
+        )
     else:
-        words, hint = f"{stable} runs 0 of {counted(wanted, 'task')}", f"let ECS start some of {stable} first"
+        words, hint = (
+            f"{stable} runs 0 of {counted(wanted, 'task')}",
+            f"let ECS start some of {stable} first",
+        )
     raise GateError(
         f"rollback: {words}: nobody would answer; nothing was written",
         hint=f"{hint}; or `runbook rollback {session.named} --force` to write it all the same",
@@ -179,7 +207,9 @@ def _write(session: Session, plan: Plan, told: Callable[[str], None]) -> dict[st
         except BETWEEN as error:
             between += 1
             if between >= TRIES:
-                raise _failed(f"somebody else writes it all the time: {error.message}", shown) from error
+                raise _failed(
+                    f"somebody else writes it all the time: {error.message}", shown
+                ) from error
         except CallError as error:
             if not error.heals or session.clock() > end:
                 raise _failed(error.message, shown, error.hint) from error
@@ -188,18 +218,24 @@ def _write(session: Session, plan: Plan, told: Callable[[str], None]) -> dict[st
 
 
 def _command(session: Session, plan: Plan) -> str:
-    return "\n".join(as_command(change.call, session.parameters.region) for change in plan)
+    return "\n".join(
+        as_command(change.call, session.parameters.region) for change in plan
+    )
 
 
 def _failed(words: str, command: str, hint: str = "") -> RollbackError:
-    return RollbackError(f"the rollback failed: {words}\nby hand:\n{command}", hint=hint)
+    return RollbackError(
+        f"the rollback failed: {words}\nby hand:\n{command}", hint=hint
+    )
 
 
 def _after(session: Session) -> Iterator[str]:
     """Do what can wait: leave word of who did it, and end a trial that was left behind."""
     canary, engine = session.parameters.shift.canary, engine_of(session)
     split = engine.read_weights(session)
-    mark = engine.plan_mark(split, engine.read_mark(session, split), _signature(session))
+    mark = engine.plan_mark(
+        split, engine.read_mark(session, split), _signature(session)
+    )
     apply(session, clear(mark), urgent=True)
     if trial := engine.read_trial(session):
         apply(session, clear(engine.plan_trial_end(split, trial)), urgent=True)
@@ -219,4 +255,8 @@ def read_signature(found: Survey, since: float) -> str:
         at = datetime.strptime(when, MOMENT).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return ""
-    return f"rolled back by {who}, by `runbook rollback`, at {when}" if at >= since - 1 else ""
+    return (
+        f"rolled back by {who}, by `runbook rollback`, at {when}"
+        if at >= since - 1
+        else ""
+    )

@@ -43,7 +43,11 @@ def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) 
     shift = session.parameters.shift
     if weight == shift.steps[-1] and _passed(journal, weight):
         return ""
-    since = f"since {datetime.fromtimestamp(journal[-1]['at'], UTC):%Y-%m-%d %H:%M:%S} UTC" if journal else ""
+    since = (
+        f"since {datetime.fromtimestamp(journal[-1]['at'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if journal
+        else ""
+    )
     when = since or "and no record here says since when"
     return f"{shift.canary} has {weight} % of the traffic and nobody watches it, {when}"
 
@@ -66,4 +70,7 @@ def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, 
 
 
 def _passed(journal: Sequence[Mapping[str, Any]], weight: int) -> bool:
-    return bool(journal) and (journal[-1]["step"], journal[-1]["verdict"]) == (weight, "PASS")
+    return bool(journal) and (journal[-1]["step"], journal[-1]["verdict"]) == (
+        weight,
+        "PASS",
+    )

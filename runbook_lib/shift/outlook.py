@@ -78,14 +78,19 @@ class Outlook:
 
 def looked_back(found: Survey) -> int:
     """Return over how many seconds traffic is measured."""
-    return max(LOOKED_BACK_SECONDS, LOOKED_BACK_PERIODS * found.parameters.telemetry.period_seconds)
+    return max(
+        LOOKED_BACK_SECONDS,
+        LOOKED_BACK_PERIODS * found.parameters.telemetry.period_seconds,
+    )
 
 
 def measure_traffic(found: Survey) -> Traffic | None:
     """Read the traffic of late, None where no request was counted; raise CallError where it cannot be read."""
     session = found.session
     until = cloudwatch.complete_until(session, session.now())
-    seen = cloudwatch.read_intervals(session, found.series, until - looked_back(found), until)
+    seen = cloudwatch.read_intervals(
+        session, found.series, until - looked_back(found), until
+    )
     busy = [interval for interval in seen if interval.requests]
     if not busy:
         return None
@@ -114,7 +119,9 @@ def read_traffic(found: Survey) -> Traffic:
     return Traffic(rate, 0.0, 0.0, f"the parameters' rate, since {why}")
 
 
-def look_ahead(found: Survey, weight: int, traffic: Traffic | None = None, *, bakes: int = 1) -> Outlook:
+def look_ahead(
+    found: Survey, weight: int, traffic: Traffic | None = None, *, bakes: int = 1
+) -> Outlook:
     """Forecast a step to `weight` percent for the canary and so many bakes, at the traffic given or measured now."""
     p = found.parameters
     traffic = traffic or read_traffic(found)
@@ -178,7 +185,10 @@ def harms_of(
 def credentials_end_first(session: Session) -> str:
     """Say that the credentials run out before a bake begun now would end, with both times; "" where they do not."""
     now = datetime.fromtimestamp(session.wall(), UTC)
-    until, ends = now + timedelta(seconds=session.parameters.shift.bake_seconds), session.lifetime().ends
+    until, ends = (
+        now + timedelta(seconds=session.parameters.shift.bake_seconds),
+        session.lifetime().ends,
+    )
     if ends is None or ends >= until:
         return ""
     return f"the credentials run out at {utc(ends)}, before a bake begun now ends, at {utc(until)}: log in again first"
@@ -201,7 +211,9 @@ def require_steps_passable(found: Survey, *weights: int) -> None:
     if not found.canary_weight:
         _require_serving(shift.stable, traffic)
     for weight in weights:
-        for ahead in look_ahead(found, weight, traffic, bakes=shift.verdict.bakes).deciding:
+        for ahead in look_ahead(
+            found, weight, traffic, bakes=shift.verdict.bakes
+        ).deciding:
             require_passable(ahead, allow=shift.allow_unprovable)
 
 

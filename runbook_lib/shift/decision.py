@@ -11,7 +11,17 @@ from runbook_lib.aws.session import Session
 
 __all__ = ["Decision", "Phase", "write_down"]
 
-Phase = Literal["planned", "tried", "rehearsed", "written", "proved", "watching", "judged", "rolled back", "settled"]
+Phase = Literal[
+    "planned",
+    "tried",
+    "rehearsed",
+    "written",
+    "proved",
+    "watching",
+    "judged",
+    "rolled back",
+    "settled",
+]
 
 
 @dataclass(frozen=True, slots=True)
