@@ -52,6 +52,20 @@ def test_actions_alone_leave_the_conditions(front: Front) -> None:
     assert front.elbv2.describe_rules(RuleArns=[front.rule])["Rules"][0]["Conditions"] == before
 
 
+def test_transforms_stay_until_they_are_replaced(front: Front) -> None:
+    def transforms() -> Any:
+        return front.elbv2.describe_rules(RuleArns=[front.rule])["Rules"][0].get("Transforms", [])
+
+    rewrite = {"Regex": "^/a", "Replace": "/b"}
+    wanted = [{"Type": "url-rewrite", "UrlRewriteConfig": {"Rewrites": [rewrite]}}]
+    front.elbv2.modify_rule(RuleArn=front.rule, Transforms=wanted)
+    front.shift(stable=75, canary=25)
+    assert transforms() == wanted
+    front.elbv2.modify_rule(RuleArn=front.rule, ResetTransforms=True)
+    assert transforms() == []
+    assert [group["Weight"] for group in front.action()["ForwardConfig"]["TargetGroups"]] == [75, 25]
+
+
 def test_stickiness_is_echoed(front: Front) -> None:
     assert front.action()["ForwardConfig"]["TargetGroupStickinessConfig"] == {"Enabled": False}
     sticky = forward({front.stable: 75, front.canary: 25}, Enabled=True, DurationSeconds=60)
@@ -112,6 +126,23 @@ def test_refuses_a_priority_in_use(front: Front) -> None:
 def test_refuses_a_rule_without_conditions(front: Front) -> None:
     new = {"ListenerArn": front.listener, "Priority": 1, "Actions": forward({front.stable: 1})}
     assert refused(front.elbv2.create_rule, Conditions=[], **new)[0] == "ValidationError"
+
+
+def test_rules_change_places_in_one_call_and_take_no_others(front: Front) -> None:
+    new = {"ListenerArn": front.listener, "Conditions": PATHS, "Actions": forward({front.stable: 1})}
+    other = front.elbv2.create_rule(Priority=1, **new)["Rules"][0]["RuleArn"]
+
+    def moved(**priorities: int) -> list[dict[str, Any]]:
+        arns = {"rule": front.rule, "other": other}
+        return [{"RuleArn": arns[name], "Priority": priority} for name, priority in priorities.items()]
+
+    assert refused(front.elbv2.set_rule_priorities, RulePriorities=moved(rule=1))[0] == "PriorityInUse"
+    front.elbv2.set_rule_priorities(RulePriorities=moved(rule=1, other=100))
+    rules = front.elbv2.describe_rules(ListenerArn=front.listener)["Rules"]
+    assert {rule["RuleArn"]: rule["Priority"] for rule in rules if not rule["IsDefault"]} == {
+        front.rule: "1",
+        other: "100",
+    }
 
 
 def test_a_rule_goes_once_and_the_default_rule_never(front: Front) -> None:

@@ -92,6 +92,12 @@ def test_a_target_that_is_registered_again_while_it_drains_is_new() -> None:
     assert group.health_of("10.0.0.9", 80, in_use=True).state == "initial"
 
 
+def test_nobody_else_publishes_in_a_namespace_of_awss_own(front: Front, shared_clients: Aws) -> None:
+    data = [{"MetricName": "RequestCount", "Value": 1.0}]
+    put = shared_clients.cloudwatch.put_metric_data
+    assert refused(put, Namespace="AWS/ApplicationELB", MetricData=data)[0] == "InvalidParameterValue"
+
+
 # Services.
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,6 +66,17 @@ class There:
         )
         return list(found["MetricDataResults"][0]["Values"])
 
+    def pids(self, service: str) -> list[int]:
+        """Return the processes of a service's tasks."""
+        rows = self.mesh.ask("/runbook/tasks")["tasks"]
+        return [row["pid"] for row in rows if row["service"] == service and row["pid"]]
+
+    def healthy(self, service: str) -> int:
+        """Return how many targets of a service are healthy."""
+        told = self.elbv2.describe_target_health(TargetGroupArn=self.group(service))
+        states = [each["TargetHealth"]["State"] for each in told["TargetHealthDescriptions"]]
+        return states.count("healthy")
+
     def ledger(self) -> dict[str, Any]:
         """Return what callers saw."""
         found: dict[str, Any] = self.mesh.ask("/runbook/traffic")[self.p.environment]
@@ -109,3 +122,21 @@ def test_a_canary_with_errors_shows_in_its_own_series_alone(there: There) -> Non
     until(lambda: sum(there.counted("HTTPCode_Target_5XX_Count", CANARY, 10)) > 50, 20)
     assert there.counted("HTTPCode_Target_5XX_Count", STABLE, 10) == []
     assert there.counted("TargetConnectionErrorCount", CANARY, 10) == []
+
+
+def test_a_canary_that_dies_is_replaced_and_callers_get_the_load_balancers_own_codes(there: There) -> None:
+    inject(there.p, CANARY)
+    there.shift(50)
+    (dead,) = there.pids(CANARY)
+    os.kill(dead, signal.SIGKILL)
+    until(lambda: "" in there.ledger()["versions"], 20)
+    until(lambda: there.healthy(CANARY) == 1 and dead not in there.pids(CANARY), 30)
+    assert set(there.ledger()["versions"][""]["statuses"]) <= {"502", "503"}
+
+
+def test_a_load_balancer_that_is_killed_comes_back(there: There) -> None:
+    (killed,) = there.mesh.ask("/runbook/tasks")["load_balancers"]
+    os.kill(killed["pid"], signal.SIGKILL)
+    until(lambda: there.mesh.ask("/runbook/tasks")["load_balancers"][0]["pid"] not in (None, killed["pid"]), 20)
+    answered = there.ledger()["answered"]
+    until(lambda: there.ledger()["answered"] > answered + 100, 20)

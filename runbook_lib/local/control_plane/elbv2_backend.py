@@ -18,7 +18,7 @@ from moto.elbv2.models import ELBv2Backend, elbv2_backends
 from moto.elbv2.ssl_policies import SSL_POLICIES
 from moto.moto_api._internal import mock_random
 
-from runbook_lib.local.control_plane import elbv2_actions, elbv2_settings, identity
+from runbook_lib.local.control_plane import elbv2_actions, elbv2_settings, elbv2_transforms, identity
 from runbook_lib.local.control_plane.elbv2_refusals import refusal
 from runbook_lib.local.control_plane.elbv2_targets import GroupTargets, Health, Settings
 from runbook_lib.local.control_plane.elbv2_weights import groups_of
@@ -212,17 +212,20 @@ class LoadBalancers(ELBv2Backend):
         self._note_use()
         return made
 
-    def modify_rule(self, rule_arn: str, conditions: Any, actions: Any) -> Any:
-        """Replace the conditions or the actions of a rule, whichever are given."""
+    def modify_rule(self, rule_arn: str, conditions: Any, actions: Any, transforms: Any = None) -> Any:
+        """Replace the conditions, the actions or the transforms of a rule, whichever are given."""
         listener, rule = self._rule(rule_arn)
         if rule.is_default:
             raise refusal("OperationNotPermitted", f"Default rule '{rule_arn}' cannot be modified")  # [inferred]
         wanted = elbv2_actions.normal(actions)
         if wanted:
             self._check_actions(wanted, listener.protocol, listener.load_balancer_arn, but=rule_arn)
-        changed = super().modify_rule(rule_arn, conditions, wanted)
+        if wanted or conditions or transforms is None:
+            super().modify_rule(rule_arn, conditions, wanted)
+        if transforms is not None:
+            rule.transforms = transforms
         self._note_use()
-        return changed
+        return rule
 
     def delete_rule(self, arn: str) -> None:
         """Delete a rule that is there and is not its listener's default."""
@@ -398,3 +401,4 @@ class LoadBalancers(ELBv2Backend):
 def install() -> None:
     """Let moto make these from now on."""
     elbv2_backends.backend = LoadBalancers
+    elbv2_transforms.install()

@@ -15,7 +15,7 @@ from typing import Any
 
 from moto.core.base_backend import BackendDict, BaseBackend
 
-from runbook_lib.local.control_plane.wire import Target
+from runbook_lib.local.control_plane.wire import ApiError, Target
 
 __all__ = ["MetricsBackend", "metrics_backends", "perform"]
 
@@ -99,6 +99,8 @@ def perform(target: Target, members: Members) -> Members | None:
 
 
 def _put(state: MetricsState, members: Members) -> Members:
+    if members["Namespace"].startswith("AWS/"):
+        raise ApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid.")
     for datum in members.get("MetricData", []):
         series = key(members["Namespace"], datum["MetricName"], datum.get("Dimensions", []))
         state.put(series, int(_seconds(datum.get("Timestamp"))), _sum(datum))
