@@ -535,6 +535,14 @@ def test_undo_writes_the_former_weights_in_one_call() -> None:
     assert (opened.elb.actions or [])[0] == COGNITO
 
 
+def test_undo_shows_whose_weight_comes_back_and_nothing_else() -> None:
+    opened = open_alb(Elb([LOGIN, {**forward(web=100, web_v2=0), "Order": 2}]))
+    shift(opened, 25)
+    (change,) = plan_undo(opened.session)
+    told = {d.field: (d.before, d.after) for d in change.diff}
+    assert told == {f"groups[{group('web')}].weight": (75, 100), f"groups[{group('web-v2')}].weight": (25, 0)}
+
+
 def test_undo_stops_at_somebody_elses_edit() -> None:
     opened = open_alb()
     shift(opened, 25)

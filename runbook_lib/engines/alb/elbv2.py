@@ -4,8 +4,9 @@
 
 The state of a rule is read as follows:
 `groups` has its targets in the order of their ARNs, each with its weight (1 where none is
-written, which is what AWS takes then); `actions`, `conditions` and `transforms` are as AWS
-has them, to be written back; `exact` is all of them as one text.
+written, which is what AWS takes then); `others` is what its actions say beside groups;
+`actions`, `conditions` and `transforms` are as AWS has them, to be written back; `exact` is
+all of them as one text.
 
 The API gives a rule no version. A change expects `exact` as it was read, so that nothing at
 all may be different just before the write. What nobody can see: a write by somebody else
@@ -23,10 +24,15 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.plan import Call, Reading
 
 GROUPS = "sort_by(Actions[].ForwardConfig.TargetGroups[].{group: TargetGroupArn, weight: Weight || `1`}, &group)"
+OTHERS = (
+    "Actions[].{type: Type, order: Order, "
+    "login: AuthenticateOidcConfig.{issuer: Issuer, client: ClientId}, pool: AuthenticateCognitoConfig, "
+    "token: JwtValidationConfig, redirect: RedirectConfig, answer: FixedResponseConfig}"
+)
 RULE = (
     "Rules[0].{arn: RuleArn, priority: Priority, default: IsDefault, "
     "conditions: Conditions, transforms: Transforms, actions: Actions, "
-    f"groups: {GROUPS}, "
+    f"groups: {GROUPS}, others: {OTHERS}, "
     "exact: to_string([Conditions, Transforms, Actions])}"
 )
 NO_RULE = ("RuleNotFound", "ListenerNotFound", "LoadBalancerNotFound")

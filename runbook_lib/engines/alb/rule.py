@@ -244,8 +244,7 @@ def asks_for_secret(action: Mapping[str, Any]) -> bool:
 
 def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a change of the weights leaves as it is."""
-    same = ("arn", "priority", "conditions", "transforms")
-    return {**{key: state[key] for key in same}, "actions": beside_weights(state["actions"])}
+    return {key: state[key] for key in ("arn", "priority", "conditions", "transforms", "others")}
 
 
 def beside_weights(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
