@@ -148,6 +148,7 @@ class Elb:
 class Services(Ecs):
     """ECS, whose two services register their tasks in the groups of their names."""
 
+    elb: Elb = field(default_factory=Elb)
     tasks: dict[str, int] = field(default_factory=lambda: {"web": 2, "web-v2": 2})
     strategy: str = "ROLLING"
     advanced: dict[str, Any] = field(default_factory=dict)
@@ -156,12 +157,43 @@ class Services(Ecs):
         balancer = {"targetGroupArn": group(name), "containerName": "app", "containerPort": 8080}
         if self.advanced:
             balancer["advancedConfiguration"] = self.advanced
+        revision = f"arn:aws:ecs:eu-central-1:{ACCOUNT}:task-definition/{name}:1"
         said = {
-            "desiredCount": self.wanted,
+            "deployments": [{"status": "PRIMARY", "taskDefinition": revision, "rolloutState": "COMPLETED"}],
+            "desiredCount": self.tasks[name],
             "loadBalancers": [balancer],
             "deploymentConfiguration": {"strategy": self.strategy},
         }
         return {**super()._service(name), **said}
+
+    def describe_task_definition(self, taskDefinition: str, **_: Any) -> dict[str, Any]:
+        family = taskDefinition.rsplit("/", 1)[-1].split(":")[0]
+        return {"taskDefinition": {"taskDefinitionArn": taskDefinition, "family": family}}
+
+    def update_service(self, cluster: str, service: str, desiredCount: int) -> dict[str, Any]:
+        self.elb.calls.append("update_service")
+        self.tasks[service] = desiredCount
+        self.elb.health[service] = ["healthy"] * desiredCount
+        return {}
+
+    def delete_service(self, cluster: str, service: str) -> dict[str, Any]:
+        self.elb.calls.append("delete_service")
+        del self.tasks[service]
+        return {}
+
+    def create_service(self, serviceName: str, loadBalancers: list[dict[str, Any]], **_: Any) -> dict[str, Any]:
+        self.elb.calls.append("create_service")
+        if loadBalancers[0]["targetGroupArn"].split("/")[-2] not in self.elb.weights:
+            words = "The target group does not have an associated load balancer."
+            raise ClientError({"Error": {"Code": "InvalidParameterException", "Message": words}}, "CreateService")
+        self.tasks[serviceName] = 0
+        return {}
+
+    def list_tasks(self, cluster: str, serviceName: str) -> dict[str, Any]:
+        return {"taskArns": [f"{serviceName}/{number}" for number in range(self.tasks[serviceName])]}
+
+    def describe_tasks(self, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        return {"tasks": [{"taskArn": task, "lastStatus": "RUNNING"} for task in tasks]}
 
 
 @dataclass
@@ -198,16 +230,25 @@ class Plain:
 
 
 def open_alb(
-    elb: Elb | None = None, notebook: str = "05_shift_traffic", *, traffic: bool = False, **said: Any
+    elb: Elb | None = None,
+    notebook: str = "05_shift_traffic",
+    *,
+    traffic: bool = False,
+    ecs: Services | None = None,
+    around: Callable[[Any], Any] = lambda client: client,
+    **said: Any,
 ) -> Plain:
-    """Open a session on a rule, all of whose traffic goes to stable unless it says otherwise."""
+    """Open a session on a rule, all of whose traffic goes to stable unless it says otherwise.
+
+    What is `around` each client of the load balancer and of ECS sees its calls first.
+    """
     elb = elb or Elb([forward(web=100, web_v2=0)])
-    ecs, metrics, clock = Services(), GroupMetrics(), Clock()
+    ecs, metrics, clock = ecs or Services(elb=elb), GroupMetrics(), Clock()
     records = record.root() / f"alb-{next(NUMBERS)}"
     clients = {
         "sts": Sts(),
-        "elbv2": elb,
-        "ecs": ecs,
+        "elbv2": around(elb),
+        "ecs": around(ecs),
         "application-autoscaling": Scaling(),
         "cloudwatch": metrics,
     }

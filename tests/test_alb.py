@@ -40,8 +40,9 @@ ALL = {"web": 0, "web-v2": 100}
 LOGIN = {
     "Type": "authenticate-oidc",
     "Order": 1,
-    "AuthenticateOidcConfig": {"Issuer": "https://login.test", "ClientId": "shop", "UseExistingClientSecret": True},
+    "AuthenticateOidcConfig": {"Issuer": "https://login.test", "ClientId": "shop"},
 }
+COGNITO = {"Type": "authenticate-cognito", "Order": 1, "AuthenticateCognitoConfig": {"UserPoolClientId": "shop"}}
 HOST = {"Field": "host-header", "HostHeaderConfig": {"Values": ["shop.test", "*.shop.test"]}}
 PATH = {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}
 REWRITE = {"Type": "url-rewrite", "UrlRewriteConfig": {"Rewrites": [{"Regex": "^/old", "Replace": "/new"}]}}
@@ -269,11 +270,21 @@ def test_what_is_in_force_is_not_written_again() -> None:
 
 def test_every_foreign_part_of_the_rule_is_kept() -> None:
     last = {**forward(web=100, web_v2=0), "Order": 2}
-    elb = Elb([LOGIN, last], conditions=[HOST, PATH], transforms=[REWRITE], tags={"team": "shop"})
+    elb = Elb([COGNITO, last], conditions=[HOST, PATH], transforms=[REWRITE], tags={"team": "shop"})
     opened = open_alb(elb)
     shift(opened, 25)
-    assert elb.actions == [LOGIN, {**forward(web=75, web_v2=25), "Order": 2}]
+    assert elb.actions == [COGNITO, {**forward(web=75, web_v2=25), "Order": 2}]
     assert (elb.conditions, elb.transforms, elb.tags) == ([HOST, PATH], [REWRITE], {"team": "shop"})
+
+
+def test_a_login_goes_on_with_its_client_secret_which_aws_does_not_tell() -> None:
+    elb = Elb([LOGIN, {**forward(web=100, web_v2=0), "Order": 2}])
+    opened = open_alb(elb)
+    shift(opened, 25)
+    written = (elb.actions or [])[0]["AuthenticateOidcConfig"]
+    assert written == {**LOGIN["AuthenticateOidcConfig"], "UseExistingClientSecret": True}
+    back(opened)
+    assert elb.weights == STABLE
 
 
 def test_unknown_words_of_a_group_and_of_its_config_are_kept() -> None:
@@ -517,11 +528,11 @@ def back(opened: Plain, notebook: str = "") -> list[Any]:
 
 
 def test_undo_writes_the_former_weights_in_one_call() -> None:
-    opened = open_alb(Elb([{**LOGIN}, {**forward(web=100, web_v2=0), "Order": 2}]))
+    opened = open_alb(Elb([COGNITO, {**forward(web=100, web_v2=0), "Order": 2}]))
     shift(opened, 5), shift(opened, 25)
     back(opened)
     assert (opened.elb.calls, opened.elb.weights) == (["modify_rule"] * 3, STABLE)
-    assert (opened.elb.actions or [])[0] == LOGIN
+    assert (opened.elb.actions or [])[0] == COGNITO
 
 
 def test_undo_stops_at_somebody_elses_edit() -> None:
@@ -570,11 +581,11 @@ def trial_of(elb: Elb, value: str = "run-1") -> dict[str, Any]:
 def test_a_trial_matches_what_the_rule_matches_and_its_header() -> None:
     host = {**HOST, "Values": ["shop.test", "*.shop.test"]}  # which AWS says twice
     last = {**forward(web=100, web_v2=0), "Order": 2}
-    said = trial_of(Elb([LOGIN, last], conditions=[host], transforms=[REWRITE]))
+    said = trial_of(Elb([COGNITO, last], conditions=[host], transforms=[REWRITE]))
     only = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "x-runbook-trial", "Values": ["run-1"]}}
     assert (said["ListenerArn"], said["Priority"]) == (LISTENER, 1)
     assert said["Conditions"] == [HOST, only]
-    assert said["Actions"] == [LOGIN, {**forward(web_v2=100), "Order": 2}]
+    assert said["Actions"] == [COGNITO, {**forward(web_v2=100), "Order": 2}]
     assert said["Transforms"] == [REWRITE]
     assert {"Key": "runbook:environment", "Value": "shop"} in said["Tags"]
 
@@ -583,6 +594,8 @@ def test_a_trial_needs_a_place_before_the_rule_and_for_its_condition() -> None:
     with pytest.raises(PlanError, match="it has priority 1, so no rule of a trial can come before it"):
         trial_of(Elb([forward(web=100, web_v2=0)], priority="1"))
     five = {**PATH, "PathPatternConfig": {"Values": [f"/{n}" for n in range(5)]}}
+    with pytest.raises(PlanError, match="it logs callers in by a client secret, which AWS does not tell"):
+        trial_of(Elb([LOGIN, {**forward(web=100, web_v2=0), "Order": 2}]))
     with pytest.raises(PlanError, match="its conditions have 5 values; a rule takes 5"):
         trial_of(Elb([forward(web=100, web_v2=0)], conditions=[five]))
 

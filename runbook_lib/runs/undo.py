@@ -279,15 +279,22 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
     """Yield changes in the order of their undoing, with updates in a row of the same kind on one thing as one."""
     kept: list[Made] = []
     for m in made:
-        later = next((k for k in kept if (k.thing, k.name) == (m.thing, m.name)), None)
+        later = next((k for k in reversed(kept) if (k.thing, k.name) == (m.thing, m.name)), None)
         if later and later is kept[-1] and later.after is None and m.before is None:
             kept.pop()  # made and removed with nothing in between: nobody is to see it again
             continue
-        if later and not later.renames and None not in (later.before, later.after, m.before, m.after):
+        is_update = later and not later.renames and None not in (later.before, later.after, m.before, m.after)
+        if later and is_update and _in_a_row(kept, later):
             kept.remove(later)
             m = replace(m, after=later.after)
         kept.append(m)
     yield from kept
+
+
+def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
+    """Say whether nothing is undone in between: what came in between may need the thing as it was then."""
+    between = kept[kept.index(later) + 1 :]
+    return not any(m.inverse for m in between)
 
 
 def _changes(session: Session, made: list[Made]) -> Iterator[Change]:

@@ -32,6 +32,7 @@ NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
 AT_ZERO = "the load balancer answers 503"
 TAKE_OUT = "it is not this shift's to move: take it out of the rule, or shift with a file that names it"
 FORWARDS = "let the rule forward to the target groups of both versions, the canary's with weight 0"
+LOGIN = "AuthenticateOidcConfig"  # where an action says how callers log in
 NOT_STICKY = {"Enabled": False}
 OF_WEIGHTS = ("ForwardConfig", "TargetGroupArn")  # where an action says them
 
@@ -221,7 +222,8 @@ def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int])
 def actions_with(state: Mapping[str, Any], weights: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return a rule's actions with these weights by the groups' ARNs, each written; all else stays.
 
-    A group that they do not name goes. AWS would take a weight that is left out for 1.
+    A group that they do not name goes. AWS would take a weight that is left out for 1, and
+    tells no client secret of a login: it is told to go on with the one it has.
     """
     actions: list[dict[str, Any]] = deepcopy(list(state["actions"]))
     for action in actions:
@@ -230,7 +232,14 @@ def actions_with(state: Mapping[str, Any], weights: Mapping[str, int]) -> list[d
             config = action["ForwardConfig"]
             groups = [group for group in config["TargetGroups"] if group["TargetGroupArn"] in weights]
             config["TargetGroups"] = [{**group, "Weight": weights[group["TargetGroupArn"]]} for group in groups]
+        elif asks_for_secret(action):
+            action[LOGIN]["UseExistingClientSecret"] = True
     return actions
+
+
+def asks_for_secret(action: Mapping[str, Any]) -> bool:
+    """Say whether an action logs in by a client secret, which AWS does not tell."""
+    return LOGIN in action and "ClientSecret" not in action[LOGIN]
 
 
 def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +255,12 @@ def beside_weights(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         kept = {key: value for key, value in action.items() if key not in OF_WEIGHTS}
         config = action.get("ForwardConfig") or {}
         said = {key: value for key, value in config.items() if key != "TargetGroups" and value != NOT_STICKY}
-        found.append({**kept, "ForwardConfig": said} if said else kept)
+        if said:
+            kept["ForwardConfig"] = said
+        if LOGIN in kept:
+            login = kept[LOGIN]
+            kept[LOGIN] = {key: value for key, value in login.items() if key != "UseExistingClientSecret"}
+        found.append(kept)
     return found
 
 

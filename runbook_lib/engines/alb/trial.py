@@ -15,7 +15,7 @@ from typing import Any
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import listener_of
-from runbook_lib.engines.alb.rule import actions_with, group_of, require_shape
+from runbook_lib.engines.alb.rule import actions_with, asks_for_secret, group_of, require_shape
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
@@ -44,12 +44,18 @@ def read_trial(session: Reads) -> Mapping[str, Any] | None:
 def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     """Plan a rule before the others that sends requests with one header to the canary alone.
 
-    Raises PlanError where there is no place before the rule, or for one more condition.
+    Raises PlanError where there is no place before the rule or for one more condition, or
+    where its login cannot be copied.
     """
     state = require_shape(split, (p.shift.canary,))
     if state["priority"] == str(FIRST):
         raise PlanError(
             f"{split.key}: it has priority {FIRST}, so no rule of a trial can come before it", hint=NO_TRIAL
+        )
+    if any(map(asks_for_secret, state["actions"])):
+        raise PlanError(
+            f"{split.key}: it logs callers in by a client secret, which AWS does not tell: no other rule can do so",
+            hint=NO_TRIAL,
         )
     values = sum(map(_values_of, state["conditions"]))
     if values >= MOST_CONDITIONS:
