@@ -245,3 +245,55 @@ def test_the_aws_cli_carries_out_the_tutorial_and_its_undoing(aws_cli: Cli) -> N
     _register(aws_cli)
     _retire(aws_cli)
     _remove(aws_cli)
+
+
+def _elbv2(aws_cli: Cli, command: str, *options: str, **request: Any) -> Any:
+    return aws_cli("elbv2", command, *options, request=request or None)
+
+
+def test_the_aws_cli_makes_a_load_balancer_moves_its_weights_and_takes_it_down(aws_cli: Cli) -> None:
+    """As facts/alb.md 3 has it: load balancer, groups, listener, rule; the shift; everything gone, users first."""
+    vpc = aws_cli("ec2", "create-vpc", "--cidr-block", "10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        aws_cli("ec2", "create-subnet", request={"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": zone})
+        for block, zone in (("10.0.0.0/24", "us-west-2a"), ("10.0.1.0/24", "us-west-2b"))
+    ]
+    named = {"Name": "apps", "Scheme": "internal", "Subnets": [each["Subnet"]["SubnetId"] for each in subnets]}
+    balancer = _elbv2(aws_cli, "create-load-balancer", **named)["LoadBalancers"][0]["LoadBalancerArn"]
+    protected = [{"Key": "deletion_protection.enabled", "Value": "true"}]
+    _elbv2(aws_cli, "modify-load-balancer-attributes", LoadBalancerArn=balancer, Attributes=protected)
+    group = {"Protocol": "HTTP", "Port": 9080, "VpcId": vpc, "TargetType": "ip"}
+    stable, canary = (
+        _elbv2(aws_cli, "create-target-group", Name=name, **group)["TargetGroups"][0]["TargetGroupArn"]
+        for name in ("serviceB", "serviceBv2")
+    )
+    fixed = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}]
+    listening = {"LoadBalancerArn": balancer, "Protocol": "HTTP", "Port": 80, "DefaultActions": fixed}
+    listener = _elbv2(aws_cli, "create-listener", **listening)["Listeners"][0]["ListenerArn"]
+    every = [{"Field": "path-pattern", "Values": ["/*"]}]
+    made = {"ListenerArn": listener, "Priority": 100, "Conditions": every, "Actions": _forward(stable, 100, canary, 0)}
+    rule = _elbv2(aws_cli, "create-rule", **made)["Rules"][0]["RuleArn"]
+
+    weights = _elbv2(aws_cli, "modify-rule", RuleArn=rule, Actions=_forward(stable, 75, canary, 25))
+    assert weights["Rules"][0]["Actions"] == _elbv2(aws_cli, "describe-rules", RuleArns=[rule])["Rules"][0]["Actions"]
+    target = ("--target-group-arn", canary, "--targets", "Id=10.0.0.9,Port=9080")
+    aws_cli.run("elbv2", "register-targets", *target)
+    told = _elbv2(aws_cli, "describe-target-health", "--target-group-arn", canary)
+    assert told["TargetHealthDescriptions"][0]["TargetHealth"]["State"] == "initial"
+
+    assert "PriorityInUse" in aws_cli.refused("elbv2", "create-rule", "--cli-input-json", json.dumps(made))
+    assert "ResourceInUse" in aws_cli.refused("elbv2", "delete-target-group", "--target-group-arn", canary)
+    delete = ("elbv2", "delete-load-balancer", "--load-balancer-arn", balancer)
+    assert "deletion protection is enabled" in aws_cli.refused(*delete)
+    protected[0]["Value"] = "false"
+    _elbv2(aws_cli, "modify-load-balancer-attributes", LoadBalancerArn=balancer, Attributes=protected)
+    for command in (("delete-rule", "--rule-arn", rule), ("delete-listener", "--listener-arn", listener), delete[1:]):
+        assert aws_cli.run("elbv2", *command).returncode == 0
+    for arn in (stable, canary):
+        assert aws_cli.run("elbv2", "delete-target-group", "--target-group-arn", arn).returncode == 0
+    assert _elbv2(aws_cli, "describe-target-groups")["TargetGroups"] == []
+
+
+def _forward(stable: str, first: int, canary: str, second: int) -> list[dict[str, Any]]:
+    groups = [{"TargetGroupArn": stable, "Weight": first}, {"TargetGroupArn": canary, "Weight": second}]
+    return [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]

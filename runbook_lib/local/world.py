@@ -30,7 +30,7 @@ NOTES = "worlds.json"
 ANEW = "end that local mesh and begin again: `runbook local down`"
 SETTLE_SECONDS = 60.0
 RULE_SECONDS = 30.0  # the first word about load balancers loads all of moto's EC2
-BLOCKS = (("10.0.0.0/20", "a"), ("10.0.16.0/20", "b"))  # subnets and their zones
+BLOCKS = ("10.0.0.0/20", "10.0.16.0/20")  # of subnets, each in a zone of its own
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
@@ -184,9 +184,11 @@ def _network(p: Parameters, ec2: Any) -> Network:
     made = vpcs[0] if vpcs else ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=_named("vpc", p))["Vpc"]
     vpc = str(made["VpcId"])
     there = {subnet["CidrBlock"]: subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=label)["Subnets"]}
-    for block, zone in BLOCKS[: 2 if p.engine == "alb" else 1]:
+    zones = ec2.describe_availability_zones()["AvailabilityZones"]
+    blocks = BLOCKS if p.engine == "alb" else BLOCKS[:1]
+    for block, zone in zip(blocks, zones, strict=False):
         if block not in there:
-            where = {"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": p.region + zone}
+            where = {"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": zone["ZoneName"]}
             there[block] = ec2.create_subnet(**where, TagSpecifications=_named("subnet", p))["Subnet"]["SubnetId"]
     groups = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
     return Network(vpc, tuple(there.values()), groups[0]["GroupId"])
