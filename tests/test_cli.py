@@ -61,7 +61,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: expected a valid boolean; found 'false'"),
         (["local", "-p", "mesh"], "-p: expected a name and a value"),
         (["local", "-p", "mesh", "{name: apps"], "-p mesh: not YAML"),
-        (["local", "-p", "mesh", "{name: apps, name: other}"], "'name' stands there twice"),
+        (["local", "-p", "mesh", "{name: apps, name: other}"], "'name' is there twice"),
         (["local", "-p", "mode", "plan", "-p", "mode", "apply"], "-p: mode is given more than once"),
         (
             ["local", "--mode", "aply"],

@@ -270,7 +270,7 @@ def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> Non
         load(file, {"mode": False})
     assert "given: mode: expected" in str(caught.value)
     assert "mine.yaml: port: expected greater than or equal to 1; found 0" in str(caught.value)
-    assert caught.value.hint.startswith("mend the file")
+    assert caught.value.hint.startswith("fix the file")
 
 
 def test_a_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
