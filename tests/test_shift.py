@@ -133,6 +133,17 @@ def test_by_hand_a_run_is_done_once_stable_is_retired_and_the_next_change_opens_
     assert plan_undo(reopen(session), notebook="06_tear_down_service_b").changes
 
 
+def test_by_hand_a_run_goes_on_once_a_part_of_it_was_undone() -> None:
+    session = open_at("meshed")
+    list(shift_traffic(session, fact()))
+    run = session.join_run()
+    step(session, "06")
+    back = reopen(session)
+    change(back, plan_undo(back, notebook="06_tear_down_service_b"))
+    assert not run.closed
+    assert reopen(session).join_run() == run
+
+
 def test_by_hand_a_run_is_done_once_everything_is_removed() -> None:
     session = open_at("shifted", "90_remove_mesh")
     run = session.join_run()

@@ -55,8 +55,9 @@ class Run:
 
     @property
     def closed(self) -> bool:
-        """Whether the run has ended for good: done or rolled back."""
-        return any(line["event"] == "closed" for line in self.lines())
+        """Whether the run has ended: done or rolled back, and nothing of it was undone by hand since."""
+        ends = [line["event"] for line in self.lines() if line["event"] in ("closed", "reopened")]
+        return ends[-1:] == ["closed"]
 
     def is_of_another_shift(self, services: Collection[str]) -> bool:
         """Say whether the run has moved traffic, and never between these services: theirs is another release."""
