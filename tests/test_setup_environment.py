@@ -58,10 +58,10 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "a folder"
-        for name in ("tools", "runbook_lib"):
+        for name in ("tools", "runbook_lib/command"):
             (self.root / name).mkdir(parents=True)
         shutil.copy(SCRIPT, self.root / "tools")
-        (self.root / "runbook_lib" / "cli.py").write_text(CLI)
+        (self.root / "runbook_lib" / "command" / "cli.py").write_text(CLI)
         self.wheel = make_wheel(folder)
         self.lock(hashlib.sha256(self.wheel.read_bytes()).hexdigest())
 

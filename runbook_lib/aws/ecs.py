@@ -136,6 +136,11 @@ def _revisions(session: Reads, family: str) -> list[str]:
     return [arn for arn in found if _family(arn) == family]
 
 
+def read_active_definitions(session: Reads, family: str) -> list[Mapping[str, Any]]:
+    """Read every active revision of a family."""
+    return [session.read(_definition(arn)) for arn in _revisions(session, family)]
+
+
 def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | None:
     """Read a family's newest revision, whether it is active or has been deregistered; None where it has none."""
     listed = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="INACTIVE")

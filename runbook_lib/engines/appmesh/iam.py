@@ -82,10 +82,16 @@ def foreign(look: Look, inverse: Inverse) -> str:
 
 
 def _roles(look: Look) -> frozenset[str]:
-    """Read every role that an Envoy may sign with: those in the file, and those in its services' definitions."""
+    """Read every role that an Envoy may sign with: those in the file, and those in its services' definitions.
+
+    The newest definition of a service that is gone may be another's, where both share a family.
+    """
     p, found = look.parameters, look.running
     definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
     definitions += _last_definitions(look).items()
+    for name in (name for name, r in found.items() if not r.state):
+        family = p.services[name].task_definition
+        definitions += [(name, d) for d in ecs.read_active_definitions(look.session, family)]
     named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
     return frozenset(filter(None, [*named, *(task_role(p, *d) for d in definitions)]))
 
