@@ -73,7 +73,6 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
         with nullcontext() if urgent else session.holding():
             try:
                 _require_still_holding(cleared)
-                _reopen(session)
                 for change in cleared.plan.changes:
                     done[change.name] = _make(session, change, done, urgent=urgent)
             except Refused as error:
@@ -83,12 +82,6 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
         if cleared.plan.ends:
             session.finish("done")
     return list(done.values())
-
-
-def _reopen(session: Session) -> None:
-    """Let a run that had ended go on: an undo of a part of it is made there, and what follows belongs to it."""
-    if session.run is not None and session.run.closed:
-        session.note(lambda run: run.write("reopened"))
 
 
 def keep_or_put_back(session: Session, made: Sequence[Applied], *evidence: Evidence) -> None:

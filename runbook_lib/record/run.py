@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import RecordError
-from runbook_lib.plan import Change, fingerprint, holds
+from runbook_lib.plan import TAKES_BACK, Change, fingerprint, holds
 from runbook_lib.private import replace_privately
 from runbook_lib.record import chain
 from runbook_lib.record.paths import user_state, writing
@@ -55,9 +55,14 @@ class Run:
 
     @property
     def closed(self) -> bool:
-        """Whether the run has ended: done or rolled back, and nothing of it was undone by hand since."""
-        ends = [line["event"] for line in self.lines() if line["event"] in ("closed", "reopened")]
-        return ends[-1:] == ["closed"]
+        """Whether the run has ended: done or rolled back, and no part of it was undone since."""
+        closed = False
+        for line in self.lines():
+            if line["event"] == "closed":
+                closed = True
+            elif _undoes(line):
+                closed = False
+        return closed
 
     def is_of_another_shift(self, services: Collection[str]) -> bool:
         """Say whether the run has moved traffic, and never between these services: theirs is another release."""
@@ -240,6 +245,12 @@ class Run:
         if not isinstance(said, dict):
             raise RecordError(f"the summary in {file} is no summary", hint=_see(self.id))
         return said
+
+
+def _undoes(line: Mapping[str, Any]) -> bool:
+    """Say whether a line is the intention to undo a change."""
+    change = line.get("change")
+    return line["event"] == "intended" and isinstance(change, Mapping) and change.get("no_inverse") == TAKES_BACK
 
 
 def _see(run: str) -> str:
