@@ -45,7 +45,7 @@ MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # in a mark
 PATIENCE_SECONDS = 120  # in which AWS may throttle, or be away
 AGAIN_SECONDS = 1.0
 TRIES = 5  # where somebody else writes the same thing in between
-BETWEEN = (StalePlanError, ForeignChangeError, ReadBackError)
+WRITTEN_BETWEEN = (StalePlanError, ForeignChangeError, ReadBackError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def _write(session: Session, plan: Plan, told: Callable[[str], None]) -> dict[st
             split, plan = _planned(session)
             if not plan.changes:
                 return dict(split.weights)
-        except BETWEEN as error:
+        except WRITTEN_BETWEEN as error:
             between += 1
             if between >= TRIES:
                 raise _failed(

@@ -16,16 +16,14 @@ from runbook_lib.aws.session import Session
 from runbook_lib.errors import (
     CallError,
     Failed,
-    ForeignChangeError,
-    ReadBackError,
     Refused,
     RollbackError,
-    StalePlanError,
     TargetError,
 )
 from runbook_lib.plan import Plan, as_command, clear
 from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
+from runbook_lib.shift.rollback import WRITTEN_BETWEEN
 from runbook_lib.shift.step import Hold, RolledBackElsewhere, Rule, others_weights
 from runbook_lib.survey import Survey, survey
 
@@ -33,7 +31,6 @@ __all__ = ["RollingBack"]
 
 TRIES = 3  # after the first, where somebody else writes the same thing in between
 PAUSE_SECONDS = 1.0  # between two tries while AWS does not answer
-WRITTEN_BETWEEN = (StalePlanError, ForeignChangeError, ReadBackError)
 
 
 class RollingBack:

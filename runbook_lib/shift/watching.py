@@ -13,6 +13,7 @@ from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.shift.steps import has_passed
 from runbook_lib.survey import Survey
 
 __all__ = ["is_watched", "unwatched", "unwatched_at"]
@@ -41,7 +42,7 @@ def _stands_alone(session: Session, weight: int) -> bool:
 
 def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) -> str:
     shift = session.parameters.shift
-    if weight == shift.steps[-1] and _passed(journal, weight):
+    if weight == shift.steps[-1] and has_passed(journal, weight):
         return ""
     since = (
         f"since {datetime.fromtimestamp(journal[-1]['at'], UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -67,10 +68,3 @@ def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, 
         return read_attempt(session, ended=ended)
     except RecordError:
         return ()
-
-
-def _passed(journal: Sequence[Mapping[str, Any]], weight: int) -> bool:
-    return bool(journal) and (journal[-1]["step"], journal[-1]["verdict"]) == (
-        weight,
-        "PASS",
-    )
