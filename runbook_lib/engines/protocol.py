@@ -167,6 +167,12 @@ class Split:
             return {stable: 100, canary: 0}
         return shares(moved) if max(moved.values()) > most else moved
 
+    def settled(self, survivor: str, retire: str) -> dict[str, int]:
+        """Return the weights once a service is retired: the survivor has all, other targets keep theirs."""
+        gone = {retire, *self.retired}
+        left = {name: weight for name, weight in self.written.items() if name not in gone}
+        return left | {survivor: 100}
+
     @property
     def as_written(self) -> str:
         """The weights as they are written, with the shares they come to."""

@@ -18,6 +18,7 @@ Somebody's write between our call and the reading after it is seen: it is not wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.aws.reads import Reads
@@ -57,12 +58,6 @@ def tags(arn: str) -> Reading:
     """Return how all tags of a thing are read."""
     call = Call("elbv2", "describe_tags", {"ResourceArns": [arn]})
     return Reading(call, "TagDescriptions[0].Tags", NO_RULE)
-
-
-def tag(arn: str, key: str) -> Reading:
-    """Return how one tag's value is read."""
-    call = Call("elbv2", "describe_tags", {"ResourceArns": [arn]})
-    return Reading(call, f"TagDescriptions[0].Tags[?Key=='{key}'].Value | [0]", NO_RULE)
 
 
 def group(name: str) -> Reading:
@@ -118,12 +113,22 @@ def delete(arn: str) -> Call:
     return Call("elbv2", "delete_rule", {"RuleArn": arn})
 
 
-def add_tag(arn: str, key: str, value: str) -> Call:
-    """Return the call that gives a thing one tag."""
-    said = [{"Key": key, "Value": value}]
-    return Call("elbv2", "add_tags", {"ResourceArns": [arn], "Tags": said})
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags of one thing, as `marks` uses them."""
 
+    arn: str
 
-def remove_tag(arn: str, key: str) -> Call:
-    """Return the call that takes one tag from a thing."""
-    return Call("elbv2", "remove_tags", {"ResourceArns": [arn], "TagKeys": [key]})
+    def reading(self, key: str) -> Reading:
+        """Return how one tag's value is read."""
+        call = Call("elbv2", "describe_tags", {"ResourceArns": [self.arn]})
+        return Reading(call, f"TagDescriptions[0].Tags[?Key=='{key}'].Value | [0]", NO_RULE)
+
+    def add(self, key: str, value: str) -> Call:
+        """Return the call that gives the thing one tag."""
+        said = [{"Key": key, "Value": value}]
+        return Call("elbv2", "add_tags", {"ResourceArns": [self.arn], "Tags": said})
+
+    def remove(self, key: str) -> Call:
+        """Return the call that takes one tag from the thing."""
+        return Call("elbv2", "remove_tags", {"ResourceArns": [self.arn], "TagKeys": [key]})

@@ -7,7 +7,6 @@ in the rule and is checked for health (Application Load Balancer, listener rules
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
+from runbook_lib.engines import marks
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_dimension, group_name, key_of, load_balancer_dimension
 from runbook_lib.engines.protocol import Split, Target, require_percents, shares
@@ -25,10 +25,6 @@ from runbook_lib.plan import Change, Inverse, Plan, Reading, differences
 SHIFTING, RETIRING = "05_shift_traffic", "06_tear_down_service_b"
 MOST_TARGETS = 5  # of a rule
 MOST_WEIGHT = 999
-MOST_VALUE = 256  # characters of a tag
-RETIRED = "runbook:retired"
-ROLLED_BACK = "runbook:rolled-back"
-NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
 AT_ZERO = "the load balancer answers 503"
 TAKE_OUT = "it is not this shift's to move: take it out of the rule, or shift with a file that names it"
 FORWARDS = "let the rule forward to the target groups of both versions, the canary's with weight 0"
@@ -55,13 +51,13 @@ def read_split(session: Reads) -> Split:
     if split.state is None:
         return split
     p = session.parameters
-    retired = session.read(elbv2.tag(p.alb.rule, RETIRED))
+    retired = marks.read_retired(session, elbv2.Tags(p.alb.rule))
     ids = dict(split.ids)
     for service in (p.shift.stable, p.shift.canary):
         if service not in ids:
             group = session.read(elbv2.group(p.target_group_of(service)))
             ids |= {service: group_dimension(group["TargetGroupArn"])} if group else {}
-    return replace(split, retired=frozenset((retired or "").split()), ids=ids)
+    return replace(split, retired=retired, ids=ids)
 
 
 def read_weights(session: Reads) -> Split:
@@ -154,9 +150,7 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the rule without the group of who is retired: its target group itself stays."""
     state = _there(split)
-    gone = {retire, *split.retired}
-    left = {name: weight for name, weight in split.written.items() if name not in gone}
-    settled = left | {survivor: 100}
+    settled = split.settled(survivor, retire)
     if settled == split.written:
         return Plan(RETIRING)
     return Plan(RETIRING, (_shifted(split, state, settled),))
@@ -271,42 +265,18 @@ def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def plan_mark(split: Split, before: str, words: str) -> Plan:
-    """Plan a mark on the rule that says who rolled back, for whoever watches elsewhere; `before` is the last one."""
-    arn = _there(split)["arn"]
-    value = NO_TAG.sub("-", words)[:MOST_VALUE]
-    mark = Change(
-        name=f"mark {split.key} as rolled back",
-        verb="tag",
-        call=elbv2.add_tag(arn, ROLLED_BACK, value),
-        reading=elbv2.tag(arn, ROLLED_BACK),
-        expected=before or None,
-        wanted=value,
-        no_inverse="it says who rolled back, and when",
-    )
-    return Plan("rollback", (mark,))
+    """Plan a mark on the rule that says who rolled back; `before` is the last one."""
+    return marks.plan_rolled_back(split, elbv2.Tags(_there(split)["arn"]), before, words)
 
 
 def read_mark(session: Reads, split: Split) -> str:
     """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
-    return session.read(elbv2.tag(_there(split)["arn"], ROLLED_BACK)) or ""
+    return marks.read_rolled_back(session, elbv2.Tags(_there(split)["arn"]))
 
 
 def plan_retired(split: Split, service: str) -> Plan:
     """Plan the mark of who has been retired, with this service among them."""
     if service in split.retired:
         return Plan(RETIRING)
-    arn = _there(split)["arn"]
-    before = " ".join(sorted(split.retired)) or None
-    after = " ".join(sorted({*split.retired, service}))
-    back = elbv2.remove_tag(arn, RETIRED) if before is None else elbv2.add_tag(arn, RETIRED, before)
-    mark = Change(
-        name=f"mark {service} as retired",
-        verb="tag",
-        call=elbv2.add_tag(arn, RETIRED, after),
-        reading=elbv2.tag(arn, RETIRED),
-        expected=before,
-        wanted=after,
-        inverse=Inverse("untag", back, wanted=before),
-        diff=differences(before, after, RETIRED),
-    )
-    return Plan(RETIRING, (mark,))
+    tags = elbv2.Tags(_there(split)["arn"])
+    return Plan(RETIRING, (marks.mark_retired(split, tags, service),))

@@ -7,7 +7,8 @@ from typing import Any
 
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.elbv2 import groups_of
-from runbook_lib.engines.alb.rule import RETIRED, ROLLED_BACK, beside_weights
+from runbook_lib.engines.alb.rule import beside_weights
+from runbook_lib.engines.marks import RETIRED, ROLLED_BACK
 from runbook_lib.engines.protocol import Look, Undoable
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Inverse

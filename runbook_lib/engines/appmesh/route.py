@@ -5,28 +5,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib.aws.naming import fitting, tags
 from runbook_lib.aws.reads import Reads
+from runbook_lib.engines import marks
 from runbook_lib.engines.appmesh.changes import create, delete, reading, update
 from runbook_lib.engines.appmesh.spec import Resource, targets, targets_in, variant_of
 from runbook_lib.engines.protocol import Split, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, merged
+from runbook_lib.plan import Call, Change, Plan, Reading, differences, merged
 
 MOST_NAME = 255  # characters of a name in App Mesh
 MOST_TARGETS = 10  # of a route
 MOST_WEIGHT = 100  # of a target
-MOST_VALUE = 256  # characters of a tag
-RETIRED = "runbook:retired"
-ROLLED_BACK = "runbook:rolled-back"
-NO_TAG = re.compile(r"[^\w\s.:/=+@-]")  # what a tag's value may not have
 TAKE_OUT = "it is not this shift's to move: take it out of the route, or shift with a file that names it"
 AT_ZERO = "Envoy keeps the weights it had before"
 
@@ -48,8 +44,7 @@ def read_split(session: Reads) -> Split:
     split = read_weights(session)
     if split.state is None:
         return split
-    retired = session.read(_tag_reading(split.state["arn"], RETIRED))
-    return replace(split, retired=frozenset((retired or "").split()))
+    return replace(split, retired=marks.read_retired(session, _Tags(split.state["arn"])))
 
 
 def read_weights(session: Reads) -> Split:
@@ -144,67 +139,48 @@ def all_on(p: Parameters, change: Change, service: str) -> Change:
 # --- marks on the route ---------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """The tags of one resource of App Mesh, as `marks` uses them."""
+
+    arn: str
+
+    def reading(self, key: str) -> Reading:
+        call = Call("appmesh", "list_tags_for_resource", {"resourceArn": self.arn})
+        return Reading(call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",))
+
+    def add(self, key: str, value: str) -> Call:
+        said = [{"key": key, "value": value}]
+        return Call("appmesh", "tag_resource", {"resourceArn": self.arn, "tags": said})
+
+    def remove(self, key: str) -> Call:
+        return Call("appmesh", "untag_resource", {"resourceArn": self.arn, "tagKeys": [key]})
+
+
+def _tags_of(split: Split) -> _Tags:
+    return _Tags(_there(split)["arn"])
+
+
 def plan_mark(split: Split, before: str, words: str) -> Plan:
-    """Plan a mark on the route that says who rolled back, for whoever watches elsewhere; `before` is the last one."""
-    arn = _there(split)["arn"]
-    value = NO_TAG.sub("-", words)[:MOST_VALUE]
-    mark = Change(
-        name=f"mark {split.key} as rolled back",
-        verb="tag",
-        call=_tag(arn, ROLLED_BACK, value),
-        reading=_tag_reading(arn, ROLLED_BACK),
-        expected=before or None,
-        wanted=value,
-        no_inverse="it says who rolled back, and when",
-    )
-    return Plan("rollback", (mark,))
+    """Plan a mark on the route that says who rolled back; `before` is the last one."""
+    return marks.plan_rolled_back(split, _tags_of(split), before, words)
 
 
 def read_mark(session: Reads, split: Split) -> str:
     """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
-    return session.read(_tag_reading(_there(split)["arn"], ROLLED_BACK)) or ""
+    return marks.read_rolled_back(session, _tags_of(split))
 
 
 def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the route with one target left, and the mark of who was retired."""
-    gone = {retire, *split.retired}
-    left = {name: weight for name, weight in split.written.items() if name not in gone}
-    settled = left | {survivor: 100}
+    settled = split.settled(survivor, retire)
     title = "06_tear_down_service_b"
     plan = Plan(title)
     if settled != split.written:
         plan += Plan(title, (_shifted(split, settled),))
     if retire not in split.retired:
-        plan += Plan(title, (_retired(split, retire),))
+        plan += Plan(title, (marks.mark_retired(split, _tags_of(split), retire),))
     return plan
-
-
-def _retired(split: Split, service: str) -> Change:
-    """Return the mark of who has been retired, with this service among them."""
-    arn = _there(split)["arn"]
-    before = " ".join(sorted(split.retired)) or None
-    after = " ".join(sorted({*split.retired, service}))
-    untag = Call("appmesh", "untag_resource", {"resourceArn": arn, "tagKeys": [RETIRED]})
-    back = untag if before is None else _tag(arn, RETIRED, before)
-    return Change(
-        name=f"mark {service} as retired",
-        verb="tag",
-        call=_tag(arn, RETIRED, after),
-        reading=_tag_reading(arn, RETIRED),
-        expected=before,
-        wanted=after,
-        inverse=Inverse("untag", back, wanted=before),
-        diff=differences(before, after, RETIRED),
-    )
-
-
-def _tag(arn: str, key: str, value: str) -> Call:
-    return Call("appmesh", "tag_resource", {"resourceArn": arn, "tags": [{"key": key, "value": value}]})
-
-
-def _tag_reading(arn: str, key: str) -> Reading:
-    call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
-    return Reading(call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",))
 
 
 # --- the trial ------------------------------------------------------------------------
