@@ -130,26 +130,26 @@ def _definition(name: str) -> Reading:
     return Reading(call, "merge(taskDefinition, {tags: tags || `[]`})", absent=("ClientException",))
 
 
-def _revisions(session: Reads, family: str) -> list[str]:
-    """List a family's active revisions. The filter is on the whole name here: `taskB` is not `taskBv2`."""
-    found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="ACTIVE")
+def _revisions(session: Reads, family: str, status: str = "ACTIVE") -> list[str]:
+    """List a family's revisions of a status. The filter is on the whole name here: `taskB` is not `taskBv2`."""
+    found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status=status)
     return [arn for arn in found if _family(arn) == family]
-
-
-def read_active_definitions(session: Reads, family: str) -> list[Mapping[str, Any]]:
-    """Read every active revision of a family."""
-    return [session.read(_definition(arn)) for arn in _revisions(session, family)]
 
 
 def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | None:
     """Read a family's newest revision, whether it is active or has been deregistered; None where it has none."""
-    listed = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status="INACTIVE")
-    inactive = [arn for arn in listed if _family(arn) == family]
-    every = [*_revisions(session, family), *inactive]
+    every = [*_revisions(session, family), *_revisions(session, family, "INACTIVE")]
     if not every:
         return None
     found: Mapping[str, Any] | None = session.read(_definition(max(every, key=_number)))
     return found
+
+
+def read_definitions(session: Reads, family: str) -> list[Mapping[str, Any]]:
+    """Read a family's active revisions, and its newest one where that has been deregistered."""
+    active = _revisions(session, family)
+    newest = sorted([*active, *_revisions(session, family, "INACTIVE")], key=_number)[-1:]
+    return [session.read(_definition(arn)) for arn in dict.fromkeys([*active, *newest])]
 
 
 def _number(arn: str) -> int:

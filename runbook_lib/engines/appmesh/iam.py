@@ -88,10 +88,9 @@ def _roles(look: Look) -> frozenset[str]:
     """
     p, found = look.parameters, look.running
     definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
-    definitions += _last_definitions(look).items()
     for name in (name for name, r in found.items() if not r.state):
         family = p.services[name].task_definition
-        definitions += [(name, d) for d in ecs.read_active_definitions(look.session, family)]
+        definitions += [(name, d) for d in ecs.read_definitions(look.session, family)]
     named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
     return frozenset(filter(None, [*named, *(task_role(p, *d) for d in definitions)]))
 
