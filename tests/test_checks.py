@@ -218,7 +218,7 @@ def test_a_definition_meshed_by_hand_is_told_what_04_mends() -> None:
     revision = ecs.register_task_definition(**form)["taskDefinition"]["taskDefinitionArn"]
     found = one_of(service(session, taskDefinition=revision), "taskB: containerDefinitions[envoy].environment", "WARN")
     assert found.message.startswith("as it runs now: APPMESH_VIRTUAL_NODE_NAME is, from Envoy 1.15.0 on,")
-    assert found.hint == "04 mends it"
+    assert found.hint == "04 fixes it"
 
 
 def test_a_port_the_application_does_not_have_is_found() -> None:

@@ -78,7 +78,7 @@ def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
     """Plan an address under the dialled name that outlives the stable version's tasks.
 
     It is for an engine whose callers must resolve the name though none of them connects to
-    the address. It is taken back only once there is another one, and what comes next waits
+    the address. It is undone only once there is another one, and what comes next waits
     until no resolver sends anybody to it any more.
     """
     needed = registered.service_id and PLACEHOLDER not in registered.instances

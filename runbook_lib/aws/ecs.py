@@ -359,7 +359,7 @@ def _filled(p: Parameters, name: str, count: int) -> Wait:
 def plan_end(p: Parameters, found: Running, revisions: Sequence[str], *, back: tuple[Wait, ...] = ()) -> Plan:
     """Plan the end of one service: no more scaling, no tasks, no service, none of these `revisions` active.
 
-    Scaling to zero can be taken back in a moment, which waits for `back` too; deletion by
+    Scaling to zero can be undone in a moment, which waits for `back` too; deletion by
     creating the service again. PlanError: a service that cannot be scaled, or that ECS
     would not create again as it was.
     """

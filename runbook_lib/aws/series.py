@@ -14,7 +14,7 @@ class Series:
     """One CloudWatch metric by its name and dimensions.
 
     `namespace` is where it is published, "" for the one the parameters name; `stat` is
-    the statistic that makes a count of it, "" where nothing is to be read.
+    the statistic that makes a count of it, "" where nothing is read.
     """
 
     metric: str

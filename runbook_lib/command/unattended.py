@@ -165,7 +165,7 @@ def notebooks(first: str = "00", last: str = "06", steps: Collection[str] | None
     needed = [name for name in found if steps is None or name[:2] in ("00", *steps)]
     if not needed:
         raise ParametersError(
-            f"--from {first} --through {last}: nothing is to be done there by this file's engine",
+            f"--from {first} --through {last}: this file's engine has nothing to do there",
             hint=f"its notebooks are 00, {', '.join(steps or ())}",
         )
     return needed

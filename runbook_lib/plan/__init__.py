@@ -1,4 +1,4 @@
-"""What is wanted and what is there, turned into ordered changes that can be checked and taken back. Pure."""
+"""What is wanted and what is there, turned into ordered changes that can be checked and undone. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes as data: what is called, what was read before, what is wanted, and how it is taken back.
+"""Changes as data: what is called, what was read before, what is wanted, and how it is undone.
 
 Pure, and it knows no resource. A reader says what is there, a builder what is wanted; the two become a
 `Plan`, and `clear` alone makes a plan ready for `apply`.

@@ -97,7 +97,7 @@ def open_or_join(
 ) -> Run:
     """Return the run that is under way in a place, or a new one where the last there has ended.
 
-    It has also ended where it moved traffic between other services than those it is to be `about`.
+    It has also ended where it moved traffic between other services than those it is `about`.
     """
     run = latest(environment, base, place)
     if run is None or run.closed or run.is_of_another_shift(about):

@@ -1,6 +1,6 @@
-"""Plan the way back of a run, or of one notebook of it, from its record and what is there now.
+"""Plan the undo of a run, or of one notebook of it, from its record and what is there now.
 
-It only reads and plans; the way back goes through `apply` like any other plan.
+It only reads and plans; the undo goes through `apply` like any other plan.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def references(session: Reads, service: str) -> list[str]:
 def plan_retirement(look: Look) -> Plan:
     """Plan the stable service's end, in the order in which nobody notices, there and back.
 
-    Its target group leaves the rule last: on the way back the service must find it there,
+    Its target group leaves the rule last: an undo of the service must find it there,
     since ECS makes no service whose group is behind no load balancer. The group itself
     stays: its ARN is in the service that undo makes again.
     """

@@ -126,7 +126,7 @@ def _definition(look: Look, running: Running, definition: Mapping[str, Any], whe
         yield Check(finding.level, finding.where, finding.message, finding.hint)
     for finding in linted(definition):
         if finding not in findings:
-            yield Check("WARN", finding.where, f"as it runs now: {finding.message}", "04 mends it")
+            yield Check("WARN", finding.where, f"as it runs now: {finding.message}", "04 fixes it")
     if not findings:
         yield Check("PASS", where, "takes the sidecar without a finding")
 

@@ -136,7 +136,7 @@ def _require_app_mesh(look: Look) -> None:
     if engine != "appmesh":
         raise PlanError(
             f"04_register_task_definitions: only engine appmesh puts an Envoy beside each task; found engine {engine}",
-            hint="nothing is to be done here: go on with 05",
+            hint="nothing to do here: go on with 05",
         )
 
 
@@ -150,7 +150,7 @@ def _assumed(look: Look, title: str) -> Plan:
 def plan_retirement(look: Look) -> Plan:
     """Plan the stable service's end, in the order in which nobody notices, there and back.
 
-    Its node goes last: a sidecar without its node lets no task start, so on the way back it
+    Its node goes last: a sidecar without its node lets no task start, so in an undo it
     must come first. The placeholder outlives the tasks, and goes only once those that come
     back are there: callers' applications resolve the name before their Envoy sees the
     request, and any address that is not loopback will do (App Mesh user guide, virtual

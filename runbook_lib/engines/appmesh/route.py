@@ -85,7 +85,7 @@ def _there(split: Split) -> Mapping[str, Any]:
 def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
     """Plan the traffic's division, in percent by service; every other field of the route stays.
 
-    With `rewrite` weights that are in force are written once more: the way back, rehearsed.
+    With `rewrite` weights that are in force are written once more: the rollback, rehearsed.
 
     Raises PlanError where there is no route, weights are not whole percents that sum to
     100, or one would lose its traffic that they do not name.
