@@ -417,13 +417,17 @@ class Metrics:
     def _page(self, MetricDataQueries: list[dict[str, Any]], StartTime: Any, EndTime: Any, **_: Any) -> dict[str, Any]:
         results = []
         for query in MetricDataQueries:
-            metric = query["MetricStat"]["Metric"]
-            self.asked.append(metric)
-            dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
-            count = self.counts.get((metric["MetricName"], dimensions["Service"]), 0)
+            count = self._count(query["MetricStat"])
             values = [float(count)] if count and EndTime > StartTime else []
             results.append({"Id": query["Id"], "Timestamps": [StartTime] * len(values), "Values": values})
         return {"MetricDataResults": results}
+
+    def _count(self, stat: dict[str, Any]) -> int:
+        """Return what one series counted in a period."""
+        metric = stat["Metric"]
+        self.asked.append(metric)
+        dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+        return self.counts.get((metric["MetricName"], dimensions["Service"]), 0)
 
     def describe_alarms(self, **_: Any) -> dict[str, Any]:
         return {"MetricAlarms": [], "CompositeAlarms": []}

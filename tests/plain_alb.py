@@ -200,18 +200,13 @@ class Services(Ecs):
 class GroupMetrics(Metrics):
     """What was counted in each period, by metric and target group, of this load balancer alone."""
 
-    def _page(self, MetricDataQueries: list[dict[str, Any]], StartTime: Any, EndTime: Any, **_: Any) -> dict[str, Any]:
-        results = []
-        for query in MetricDataQueries:
-            metric = query["MetricStat"]["Metric"]
-            self.asked.append(query["MetricStat"])
-            said = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
-            name = said["TargetGroup"].split("/")[1]
-            known = metric["Namespace"] == "AWS/ApplicationELB" and said["LoadBalancer"] == "app/shop/50dc6c495c0c9188"
-            count = self.counts.get((metric["MetricName"], name), 0) if known else 0
-            values = [float(count)] if count and EndTime > StartTime else []
-            results.append({"Id": query["Id"], "Timestamps": [StartTime] * len(values), "Values": values})
-        return {"MetricDataResults": results}
+    def _count(self, stat: dict[str, Any]) -> int:
+        metric = stat["Metric"]
+        self.asked.append(stat)
+        said = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+        name = said["TargetGroup"].split("/")[1]
+        known = metric["Namespace"] == "AWS/ApplicationELB" and said["LoadBalancer"] == "app/shop/50dc6c495c0c9188"
+        return self.counts.get((metric["MetricName"], name), 0) if known else 0
 
 
 @dataclass

@@ -42,20 +42,6 @@ from runbook_lib.verdict.evidence import (
     upper_rate,
 )
 
-__all__ = [
-    "Judgement",
-    "Sample",
-    "Settings",
-    "Tally",
-    "Verdict",
-    "evidence_curve",
-    "judge",
-    "judge_all",
-    "judge_tallies",
-    "share_of_alpha",
-    "tallies_of",
-]
-
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 _MISSED = 10  # requests, and intervals looked back at, that make silence
