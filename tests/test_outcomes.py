@@ -150,7 +150,7 @@ def test_a_bad_canary_is_rolled_back_though_the_runs_are_gone(mesh: Live) -> Non
     assert mesh.weights() == {STABLE: 100, CANARY: 0}
     assert "the record is incomplete (" in said
     assert "outcome: rolled_back" in said
-    assert "runbook_lib/" not in said  # no traceback of ours; a kernel that ends on a busy machine may leave zmq's
+    assert "Traceback" not in said
 
 
 def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:
