@@ -1,10 +1,10 @@
 """The words a notebook may use.
 
-A notebook opens a session, surveys, plans, clears, applies, and looks again; what it shows starts with
-`show_`. Everything that changes AWS goes through `apply`.
+A notebook opens a session, surveys, plans, clears, applies, and looks again; what it
+shows starts with `show_`. Everything that changes AWS goes through `apply`.
 
-A word is loaded when it is first used: a command that must be fast, and the local mesh's own processes,
-pay for what they use alone.
+A word is loaded when it is first used: a command that must be fast, and the local
+mesh's own processes, pay for what they use alone.
 """
 
 import sys
@@ -58,7 +58,9 @@ __all__ = sorted(HOME_OF)
 
 
 class _Words(ModuleType):
-    """This package: `apply` and `survey` are words here, though modules have the same names."""
+    """This package: `apply` and `survey` are words here, though modules
+    have the same names.
+    """
 
     def __getattr__(self, word: str) -> Any:
         if word not in HOME_OF:
@@ -68,7 +70,8 @@ class _Words(ModuleType):
         return found
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in HOME_OF and isinstance(value, ModuleType)):  # an import puts a module under its own name
+        # an import puts a module under its own name
+        if not (name in HOME_OF and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

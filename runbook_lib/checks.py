@@ -1,7 +1,9 @@
-"""Look an environment over before anything is changed: target, services, names, quotas, definitions.
+"""Look an environment over before anything is changed: target, services, names,
+quotas, definitions.
 
-It only reads, and judges nothing but PASS, WARN or FAIL with what to do next. A FAIL is what a later notebook
-would break on; what may be meant, or cannot be known from here, is a WARN.
+It only reads, and judges nothing but PASS, WARN or FAIL with what to do next. A
+FAIL is what a later notebook would break on; what may be meant, or cannot be known
+from here, is a WARN.
 """
 
 from __future__ import annotations
@@ -43,15 +45,27 @@ def require_checks(checks: Iterable[Check]) -> None:
 
 def _target(found: Survey) -> Iterator[Check]:
     p, identity = found.parameters, found.session.identity
-    yield Check("PASS", "account", f"{identity.account}, as the file says; caller {identity.arn.rsplit(':', 1)[-1]}")
+    yield Check(
+        "PASS",
+        "account",
+        f"{identity.account}, as the file says; caller "
+        f"{identity.arn.rsplit(':', 1)[-1]}",
+    )
     if p.rehearsed:
-        yield Check("PASS", "endpoint", "the local mesh on this machine: a rehearsal, nothing reaches AWS")
+        yield Check(
+            "PASS",
+            "endpoint",
+            "the local mesh on this machine: a rehearsal, nothing reaches AWS",
+        )
         return
     answer = found.engine.serves(found.session)
     if answer.holds:
         yield Check("PASS", "endpoint", answer.found, answer.hint)
     else:
-        hint = f"planning and every rehearsal still work: runbook run {found.session.named} --rehearse"
+        hint = (
+            "planning and every rehearsal still work: runbook run "
+            f"{found.session.named} --rehearse"
+        )
         yield Check("FAIL", "endpoint", answer.found, hint)
 
 
@@ -60,12 +74,21 @@ def _credentials(found: Survey) -> Iterator[Check]:
     if p.rehearsed:
         return
     if words := ignored(p):
-        yield Check("WARN", "settings", words, "unset them; to call another endpoint is what a rehearsal is for")
+        yield Check(
+            "WARN",
+            "settings",
+            words,
+            "unset them; to call another endpoint is what a rehearsal is for",
+        )
     lasting = found.session.lifetime()
     if lasting.kind == "permanent":
         yield Check("PASS", "credentials", "they do not run out by themselves")
     elif lasting.kind == "renewed":
-        yield Check("PASS", "credentials", f"they are renewed while they are used ({lasting.source})")
+        yield Check(
+            "PASS",
+            "credentials",
+            f"they are renewed while they are used ({lasting.source})",
+        )
     else:
         yield _running_out(found, lasting.ends)
 
@@ -76,11 +99,21 @@ def _running_out(found: Survey, ends: datetime | None) -> Check:
     baking = timedelta(seconds=len(shift.steps) * shift.bake_seconds)
     hint = "log in again just before 05"
     if ends is None:
-        words = f"temporary, and when they run out is not known; this file's bakes take {baking}"
+        words = (
+            "temporary, and when they run out is not known; this file's "
+            f"bakes take {baking}"
+        )
         return Check("WARN", "credentials", words, hint)
     until = datetime.fromtimestamp(found.session.wall(), UTC) + baking
-    words = f"they run out at {utc(ends)}; this file's bakes, begun now, end at {utc(until)}"
-    return Check("WARN", "credentials", words, hint) if ends < until else Check("PASS", "credentials", words)
+    words = (
+        f"they run out at {utc(ends)}; this file's bakes, begun now, end "
+        f"at {utc(until)}"
+    )
+    return (
+        Check("WARN", "credentials", words, hint)
+        if ends < until
+        else Check("PASS", "credentials", words)
+    )
 
 
 def _notes(found: Survey) -> Iterator[Check]:
@@ -93,8 +126,16 @@ def _counted(found: Survey) -> Iterator[Check]:
     """A shift whose errors nobody counts is refused by 05."""
     p = found.parameters
     judge = error_judge(p.shift, found.engine.counted(p))
-    level: dict[str, Literal["PASS", "WARN", "FAIL"]] = {"counts": "PASS", "alarms": "WARN", "nobody": "FAIL"}
-    hint = judge.hint or ("" if judge.by == "counts" else "see that these alarms ring when the canary fails")
+    level: dict[str, Literal["PASS", "WARN", "FAIL"]] = {
+        "counts": "PASS",
+        "alarms": "WARN",
+        "nobody": "FAIL",
+    }
+    hint = judge.hint or (
+        ""
+        if judge.by == "counts"
+        else "see that these alarms ring when the canary fails"
+    )
     yield Check(level[judge.by], "errors", judge.words, hint)
 
 
@@ -105,7 +146,12 @@ def _services(found: Survey) -> Iterator[Check]:
         if name in found.lifecycle.retired:
             yield Check("PASS", where, "retired")
         elif running.state is None:
-            yield Check("WARN", where, f"not found in cluster {p.cluster}", "01 to 03 work without it, 04 does not")
+            yield Check(
+                "WARN",
+                where,
+                f"not found in cluster {p.cluster}",
+                "01 to 03 work without it, 04 does not",
+            )
         else:
             yield _count(where, running)
             yield from _room(where, running)
@@ -114,27 +160,49 @@ def _services(found: Survey) -> Iterator[Check]:
 def _count(where: str, running: Running) -> Check:
     state = running.state or {}
     wanted, there = state["desiredCount"], state["runningCount"]
-    words = f"runs {there} of {counted(wanted, 'task')} of {running.arn.rsplit('/', 1)[-1] or 'no task definition'}"
+    words = (
+        f"runs {there} of {counted(wanted, 'task')} of "
+        f"{running.arn.rsplit('/', 1)[-1] or 'no task definition'}"
+    )
     if 0 < wanted <= there:
         return Check("PASS", where, words)
     return Check("WARN", where, words, "wait for its tasks before 04")
 
 
 def _room(where: str, running: Running) -> Iterator[Check]:
-    """A rolling update needs room: with one task, 100 % minimum and 150 % maximum it never starts."""
+    """A rolling update needs room: with one task, 100 % minimum and 150 %
+    maximum it never starts.
+    """
     if running.is_daemon:
-        yield Check("WARN", where, "schedulingStrategy DAEMON: 06 cannot retire it", "end it by hand once 05 is done")
+        yield Check(
+            "WARN",
+            where,
+            "schedulingStrategy DAEMON: 06 cannot retire it",
+            "end it by hand once 05 is done",
+        )
     if running.controller != "ECS":
         yield Check(
-            "WARN", where, f"deployed by {running.controller}: 06 cannot retire it", "end it by what deploys it"
+            "WARN",
+            where,
+            f"deployed by {running.controller}: 06 cannot retire it",
+            "end it by what deploys it",
         )
         return
     state = running.state or {}
     settings = state["settings"].get("deploymentConfiguration") or {}
     wanted, most = state["desiredCount"], settings.get("maximumPercent", 200)
-    if wanted and wanted * most // 100 <= wanted and settings.get("minimumHealthyPercent", 100) >= 100:
+    if (
+        wanted
+        and wanted * most // 100 <= wanted
+        and settings.get("minimumHealthyPercent", 100) >= 100
+    ):
         yield Check(
-            "FAIL", where, f"no room to roll: {counted(wanted, 'task')}, at most {most} %", "raise maximumPercent"
+            "FAIL",
+            where,
+            f"no room to roll: {counted(wanted, 'task')}, at most {most} %",
+            "raise maximumPercent",
         )
     if not (settings.get("deploymentCircuitBreaker") or {}).get("enable"):
-        yield Check("WARN", where, "no deployment circuit breaker", "enable it with rollback")
+        yield Check(
+            "WARN", where, "no deployment circuit breaker", "enable it with rollback"
+        )

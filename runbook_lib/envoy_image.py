@@ -20,7 +20,8 @@ __all__ = [
     "tag_version",
 ]
 
-# Registry accounts: the tutorial's table, and aws-app-mesh-roadmap #500, #507, #513 for the last four.
+# Registry accounts: the tutorial's table, and aws-app-mesh-roadmap #500, #507, #513 for
+# the last four.
 DEFAULT_ENVOY_ACCOUNT = "840364872350"
 ENVOY_ACCOUNTS = {
     "me-south-1": "772975370895",
@@ -35,8 +36,11 @@ ENVOY_ACCOUNTS = {
     "cn-northwest-1": "919830735681",
 }
 
-# botocore 1.44.5, data/endpoints.json, service "appmesh", all partitions; a test compares.
-FIPS_REGIONS = frozenset({"ca-central-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2"})
+# botocore 1.44.5, data/endpoints.json, service "appmesh", all partitions; a test
+# compares.
+FIPS_REGIONS = frozenset(
+    {"ca-central-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2"}
+)
 REGIONS = (
     FIPS_REGIONS
     | frozenset(ENVOY_ACCOUNTS)
@@ -56,38 +60,58 @@ REGIONS = (
     }
 )
 
-# "Starting from June 30, 2023 only v1.17.2.0-prod or later is compatible" (App Mesh user guide, envoy).
+# "Starting from June 30, 2023 only v1.17.2.0-prod or later is compatible" (App Mesh
+# user guide, envoy).
 OLDEST = (1, 17, 2, 0)
 _TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)\.(\d+)(?:-prod)?")
 
 
 def tag_version(tag: str) -> tuple[int, ...] | None:
-    """Return the four numbers of an image tag, FIPS build or not, or None where it is not a version."""
+    """Return the four numbers of an image tag, FIPS build or not, or None where
+    it is not a version.
+    """
     found = _TAG.fullmatch(tag.removesuffix("-fips"))
     return tuple(int(part) for part in found.groups()) if found else None
 
 
 def image_problems(region: str, tag: str, *, fips: bool) -> Iterator[str]:
-    """Yield what App Mesh does not serve of a file's region and image, by where it stands in the file."""
+    """Yield what App Mesh does not serve of a file's region and image, by where it
+    stands in the file.
+    """
     if region not in REGIONS:
         near = get_close_matches(region, sorted(REGIONS), n=1)
-        instead = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(REGIONS))}"
+        instead = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"one of {', '.join(sorted(REGIONS))}"
+        )
         yield f"region: expected one that App Mesh serves, found {region!r}; {instead}"
     version = tag_version(tag)
     if tag.endswith("-fips"):
-        yield f"envoy.image_tag: expected the tag without its FIPS suffix, found {tag!r}; `fips: true` asks for FIPS"
+        yield (
+            "envoy.image_tag: expected the tag without its FIPS suffix, found "
+            f"{tag!r}; `fips: true` asks for FIPS"
+        )
     elif version is None or version < OLDEST:
-        yield f"envoy.image_tag: expected v1.17.2.0-prod or later, found {tag!r}; the last is v1.39.1.0-prod"
+        yield (
+            f"envoy.image_tag: expected v1.17.2.0-prod or later, found {tag!r}; the "
+            "last is v1.39.1.0-prod"
+        )
     if fips and region not in FIPS_REGIONS:
         known = ", ".join(sorted(FIPS_REGIONS))
-        yield f"envoy.fips: expected a region with an App Mesh FIPS endpoint, one of {known}; found {region!r}"
+        yield (
+            "envoy.fips: expected a region with an App Mesh FIPS endpoint, one of "
+            f"{known}; found {region!r}"
+        )
 
 
-def envoy_image(region: str, tag: str, *, fips: bool = False, public: bool = False) -> str:
+def envoy_image(
+    region: str, tag: str, *, fips: bool = False, public: bool = False
+) -> str:
     """Return the URI of App Mesh's Envoy image for a region.
 
-    `tag` is for example `v1.39.1.0-prod`. `public` takes the image from public ECR, FIPS build included;
-    that one too needs the region's FIPS endpoint.
+    `tag` is for example `v1.39.1.0-prod`. `public` takes the image from public ECR,
+    FIPS build included; that one too needs the region's FIPS endpoint.
     """
     full = f"{tag}-fips" if fips else tag
     if public:

@@ -1,7 +1,7 @@
 """Every error the runbook raises on purpose.
 
     RunbookError
-    ├── Refused                 not even begun; after a write: failed      exit 2
+    ├── Refused                 not even begun; after a write: failed (exit 2)
     │   ├── ParametersError     the file, or a value given beside it
     │   ├── TargetError         the wrong account, region or endpoint
     │   ├── PrerequisiteError   an earlier step has not been applied
@@ -9,20 +9,21 @@
     │   ├── GateError           evidence is missing or does not hold
     │   ├── StalePlanError      somebody changed it since it was planned
     │   └── LockError           another run is at work here
-    ├── Failed                  something was attempted and did not end well   exit 1
+    ├── Failed                  was attempted and did not end well (exit 1)
     │   ├── CallError           AWS refused or could not be reached
     │   │   ├── ThrottledError      too many calls
-    │   │   ├── UnreachableError    no answer, or one that AWS cannot serve just now
+    │   │   ├── UnreachableError    no answer, or AWS cannot serve just now
     │   │   └── CredentialsError    they have run out
-    │   ├── ForeignChangeError  another writer was there between our write and our reading
+    │   ├── ForeignChangeError  somebody wrote between our write and our reading
     │   ├── ReadBackError       AWS does not show what was written
-    │   ├── WaitError           a wait came to its end
-    │   ├── RecordError         the run's record cannot be written, or is not whole
-    │   └── RollbackError       the way back to stable could not be made, or traffic does not show it
-    ├── Held                    traffic stays where it is, somebody is to decide   exit 3
-    └── RolledBack              traffic is back on the stable service              exit 4
+    │   ├── WaitError           a wait timed out
+    │   ├── RecordError         the record cannot be written, or is not whole
+    │   └── RollbackError       the rollback could not be made, or is not in effect
+    ├── Held                    traffic stays, someone must decide (exit 3)
+    └── RolledBack              all traffic is on the stable service (exit 4)
 
-A message says what, where, expected and found; `hint` says what to do next. Neither keeps a secret.
+A message says what, where, expected and found; `hint` says what to do next.
+Neither keeps a secret.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ __all__ = [
 
 
 class RunbookError(Exception):
-    """The root. `reason` is one machine-readable word, of the kind or of the case; `exit_code` the command's."""
+    """The root. `reason` is one machine-readable word, of the kind or of the case;
+    `exit_code` the command's.
+    """
 
     reason: str = "error"
     exit_code: int = 1

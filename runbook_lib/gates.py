@@ -1,8 +1,8 @@
 """Look into the claims a plan needs before it may be applied.
 
-Each gate takes one look at the environment and returns `Evidence`; none of them changes or decides
-anything: `clear` does, and refuses. What protects traffic is looked at again by `apply`, with a fresh survey.
-What only an engine can know, its own gates say.
+Each gate takes one look at the environment and returns `Evidence`; none of them changes
+or decides anything: `clear` does, and refuses. What protects traffic is looked at again
+by `apply`, with a fresh survey. What only an engine can know, its own gates say.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ __all__ = [
 ]
 
 Claim = Callable[[Survey], Evidence]
-"""One condition that must hold before a write, as a function of a look at the environment."""
+"""One condition that must hold before a write, as a function of a look
+at the environment.
+"""
 
 
 # --- before each notebook -------------------------------------------------------------
 
 
 def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether the earlier notebooks have been applied, and whether callers will be led to somebody.
+    """Return whether the earlier notebooks have been applied, and whether callers will
+    be led to somebody.
 
     In plan mode earlier notebooks are assumed to be applied.
     """
@@ -45,12 +48,16 @@ def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
 
 
 def evidence_for_services(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether services could run behind the engine, and callers would be answered there."""
+    """Return whether services could run behind the engine, and callers
+    would be answered there.
+    """
     return (_earlier(found, plan.assumed), *_engines_own(found, "services", plan))
 
 
 def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether a weight would have the effect it says, and somebody counts what comes of it."""
+    """Return whether a weight would have the effect it says, and somebody
+    counts what comes of it.
+    """
     canary = found.parameters.shift.canary
     ready = partial(_ready, service=canary, name="canary ready")
     still_ready = partial(_runs, service=canary, name="canary ready")
@@ -69,7 +76,13 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
     still_quiet = partial(_quiet, waits=False)
     own = found.engine.gates(found, "retirement")
     claims: list[Claim] = [_carries_nothing, _proven, _quiet, _unreferenced, carries]
-    again: list[Claim] = [_carries_nothing, _proven, still_quiet, _unreferenced, still_carries]
+    again: list[Claim] = [
+        _carries_nothing,
+        _proven,
+        still_quiet,
+        _unreferenced,
+        still_carries,
+    ]
     return _looked(
         found,
         [*claims, *map(_claim_of, own)],
@@ -78,7 +91,9 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
 
 
 def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether callers can do without the engine: each name they dial leads to tasks that can carry it all."""
+    """Return whether callers can do without the engine: each name they dial leads to
+    tasks that can carry it all.
+    """
     own = found.engine.gates(found, "removal")
     return _looked(
         found,
@@ -87,8 +102,12 @@ def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
     )
 
 
-def _looked(found: Survey, claims: Sequence[Claim], *, again: Sequence[Claim]) -> tuple[Evidence, ...]:
-    """Look into claims now; `again` are those that protect traffic, which `apply` looks into once more."""
+def _looked(
+    found: Survey, claims: Sequence[Claim], *, again: Sequence[Claim]
+) -> tuple[Evidence, ...]:
+    """Look into claims now; `again` are those that protect traffic, which `apply`
+    looks into once more.
+    """
 
     def look_again() -> tuple[Evidence, ...]:
         fresh = survey(found.session)
@@ -101,7 +120,9 @@ def _looked(found: Survey, claims: Sequence[Claim], *, again: Sequence[Claim]) -
 
 
 def _engines_own(found: Survey, before: Before, plan: Plan) -> tuple[Evidence, ...]:
-    """Look into the engine's own gates; each that protects traffic is looked at again by itself."""
+    """Look into the engine's own gates; each that protects traffic is
+    looked at again by itself.
+    """
     evidence: list[Evidence] = []
     for gate in found.engine.gates(found, before, plan):
         claim = _claim_of(gate)
@@ -133,7 +154,9 @@ def _claim_of(gate: Gate) -> Claim:
 
 
 def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evidence:
-    """In plan mode an earlier step that is missing is assumed applied, and said to be."""
+    """In plan mode an earlier step that is missing is assumed
+    applied, and said to be.
+    """
     if not holds and not found.session.applies:
         return Evidence(name, True, f"assumed, since {words}")
     return Evidence(name, holds, words, "" if holds else hint)
@@ -141,7 +164,9 @@ def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evid
 
 def _earlier(found: Survey, missing: tuple[str, ...]) -> Evidence:
     what = f"missing: {', '.join(missing)}" if missing else "all of them are applied"
-    return _claim(found, "earlier steps", not missing, what, "run the notebooks named there first")
+    return _claim(
+        found, "earlier steps", not missing, what, "run the notebooks named there first"
+    )
 
 
 def _counted(found: Survey) -> Evidence:
@@ -165,7 +190,12 @@ def _runs(found: Survey, service: str, name: str) -> Evidence:
 
 def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
     words = f"{service} runs {running} of {counted(wanted, 'task')}"
-    return Evidence(name, 0 < wanted <= running, words, "wait for its tasks, or look at the service's events")
+    return Evidence(
+        name,
+        0 < wanted <= running,
+        words,
+        "wait for its tasks, or look at the service's events",
+    )
 
 
 def _carries_nothing(found: Survey) -> Evidence:
@@ -173,13 +203,17 @@ def _carries_nothing(found: Survey) -> Evidence:
     stable, canary = weights.get(shift.stable, 0), weights.get(shift.canary, 0)
     divided = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
     gone = (stable, canary) == (0, 100)
-    return _claim(found, "stable carries nothing", gone, divided, "finish the shift first")
+    return _claim(
+        found, "stable carries nothing", gone, divided, "finish the shift first"
+    )
 
 
 def _unreferenced(found: Survey) -> Evidence:
     others = ", ".join(key for key in found.references if key != found.split.key)
     words = others or f"only its own {found.split.kind}"
-    return Evidence("nothing else refers to it", not others, words, "take it out of those first")
+    return Evidence(
+        "nothing else refers to it", not others, words, "take it out of those first"
+    )
 
 
 def _not_retired(found: Survey) -> Evidence:
@@ -189,36 +223,48 @@ def _not_retired(found: Survey) -> Evidence:
 
 
 def _proven(found: Survey) -> Evidence:
-    """The canary was judged at the last step: that it carries everything is no proof that it does so well."""
+    """The canary was judged at the last step: that it carries everything is no proof
+    that it does so well.
+    """
     session, p, name = found.session, found.parameters, "canary proven"
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to judge by")
     words = doubt(session)
     passed = not words
-    hint = "run 05 until it has, from the first step if need be; or say in the file that you know better: "
+    hint = (
+        "run 05 until it has, from the first step if need be; or say in the file that "
+        "you know better: "
+    )
     hint += "retirement: {allow_unjudged: true}"
     if p.retirement.allow_unjudged and not passed:
         return Evidence(name, True, f"{words}, and the file allows it")
-    return _claim(found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint)
+    return _claim(
+        found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint
+    )
 
 
 def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
-    """Nobody sends the stable service anything any more, as far back as requests are known to be counted.
+    """Nobody sends the stable service anything any more, as far back as requests are
+    known to be counted.
 
-    That this is no mere lack of metrics is shown by a witness, the canary's requests, which
-    are counted in the same window and in the same way.
+    That this is no mere lack of metrics is shown by a witness, the canary's requests,
+    which are counted in the same window and in the same way.
     """
     session, p, name = found.session, found.parameters, "stable is idle"
     stable, canary = p.shift.stable, p.shift.canary
     if not session.connection.carries_traffic:
         return Evidence(name, True, "there is no traffic here to look at")
-    if found.running[stable].state is None:  # this notebook was cut short behind its end
+    # this notebook was cut short behind its end
+    if found.running[stable].state is None:
         return Evidence(name, True, f"{stable} has no ECS service any more")
     idle = found.engine.idle(found)
     seconds = max(p.retirement.quiet_seconds, idle.least_seconds)
     requests, witnessed = _awaited_silence(found, idle, seconds, waits=waits)
     if not witnessed:
-        words = f"nothing is counted: {canary} had no request in the last {seconds} s either"
+        words = (
+            f"nothing is counted: {canary} had no request in the last "
+            f"{seconds} s either"
+        )
         return _claim(found, name, False, words, idle.uncounted_hint)
     if idle.blind:
         return _claim(found, name, False, idle.blind, idle.blind_hint)
@@ -227,14 +273,23 @@ def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
     return _claim(found, name, requests == 0, words, idle.called_hint)
 
 
-def _awaited_silence(found: Survey, idle: Idle, seconds: int, *, waits: bool) -> tuple[int, int]:
-    """Wait until stable is silent, and return its requests and the witness's of the last seconds."""
+def _awaited_silence(
+    found: Survey, idle: Idle, seconds: int, *, waits: bool
+) -> tuple[int, int]:
+    """Wait until stable is silent, and return its requests and the
+    witness's of the last seconds.
+    """
     session, p = found.session, found.parameters
     stable = p.shift.stable
     most = seconds + p.telemetry.delay_seconds + 3 * p.telemetry.period_seconds
     still_carries = bool(found.split.weights.get(stable, 0))  # then waiting cannot help
-    for _ in session.looks(f"{stable} to be idle for {seconds} s", most, min(p.telemetry.period_seconds, 5)):
-        requests, witnessed = _recent(found, idle.stable, seconds), _recent(found, idle.witness, seconds)
+    for _ in session.looks(
+        f"{stable} to be idle for {seconds} s", most, min(p.telemetry.period_seconds, 5)
+    ):
+        requests, witnessed = (
+            _recent(found, idle.stable, seconds),
+            _recent(found, idle.witness, seconds),
+        )
         silent = witnessed and not requests
         if silent or still_carries or not session.applies or not waits:
             break
@@ -245,29 +300,43 @@ def _recent(found: Survey, series: Iterable[Series], seconds: int) -> int:
     """Count the requests of the last seconds that are complete by now."""
     session = found.session
     until = cloudwatch.complete_until(session, session.now())
-    return sum(cloudwatch.read_requests(session, one, until - seconds, until) for one in series)
+    return sum(
+        cloudwatch.read_requests(session, one, until - seconds, until) for one in series
+    )
 
 
 def evidence_of_path(found: Survey) -> Evidence:
-    """Return whether calls take the engine's way now: each who counts on it counts some."""
+    """Return whether calls take the engine's way now: each who counts
+    on it counts some.
+    """
     session, p, path = found.session, found.parameters, found.engine.path(found)
     if not session.connection.carries_traffic:
         return Evidence(path.name, True, "there is no traffic here to look at")
     began, period = session.now(), p.telemetry.period_seconds
     counts: dict[str, int] = {}
-    for _ in session.looks(path.name, p.telemetry.delay_seconds + 3 * period + 10, min(period, 5)):
+    for _ in session.looks(
+        path.name, p.telemetry.delay_seconds + 3 * period + 10, min(period, 5)
+    ):
         until = cloudwatch.complete_until(session, session.now())
         for who, series in path.counted.items():
-            counts[who] = sum(cloudwatch.read_requests(session, one, began, until) for one in series)
+            counts[who] = sum(
+                cloudwatch.read_requests(session, one, began, until) for one in series
+            )
         if all(counts.values()):
             break
     good = all(counts.values())
-    seen = path.good if good else ", ".join(f"{who} {count}" for who, count in counts.items())
+    seen = (
+        path.good
+        if good
+        else ", ".join(f"{who} {count}" for who, count in counts.items())
+    )
     return Evidence(path.name, good, seen, path.hint)
 
 
 def _can_carry_all(found: Survey) -> Evidence:
-    """Without the mesh nobody divides the traffic: what the canary carries goes to stable in one go."""
+    """Without the mesh nobody divides the traffic: what the canary carries goes
+    to stable in one go.
+    """
     p, name = found.parameters, "stable can carry all"
     stable, canary, weight = p.shift.stable, p.shift.canary, found.canary_weight
     if not weight or found.retired:

@@ -1,7 +1,8 @@
-"""Say what the parameters file has judged, and how: which counts, by which settings, and the evidence over time.
+"""Say what the parameters file has judged, and how: which counts, by which settings,
+and the evidence over time.
 
-Pure. `shift` judges by it, `outlook` looks ahead by it, pictures draw by it, and `verify` judges again by the
-settings it has written down.
+Pure. `shift` judges by it, `outlook` looks ahead by it, pictures draw by it, and
+`verify` judges again by the settings it has written down.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ ACCEPT = "shift: {alarms: [NAME], verdict: {errors_by_alarm: true}}"
 
 @dataclass(frozen=True, slots=True)
 class ErrorJudge:
-    """Who judges a canary's errors: the counts, the file's alarms alone, or nobody; and the same in words."""
+    """Who judges a canary's errors: the counts, the file's alarms alone, or nobody; and
+    the same in words.
+    """
 
     by: Literal["counts", "alarms", "nobody"]
     words: str
@@ -48,16 +51,26 @@ class ErrorJudge:
 
 
 def error_judge(shift: Shift, counted: Counted) -> ErrorJudge:
-    """Return who judges a shift's errors, by what is counted of it and what the file accepts."""
+    """Return who judges a shift's errors, by what is counted of it and
+    what the file accepts.
+    """
     if counted.errors and "errors" in shift.verdict.muted:
-        return ErrorJudge("counts", f"{counted.words}, and never decide: the file mutes them")
+        return ErrorJudge(
+            "counts", f"{counted.words}, and never decide: the file mutes them"
+        )
     if counted.errors:
         return ErrorJudge("counts", counted.words)
     if not counted.requests:
-        return ErrorJudge("nobody", counted.words, "shift http, http2 or grpc, with an Envoy that counts")
+        return ErrorJudge(
+            "nobody",
+            counted.words,
+            "shift http, http2 or grpc, with an Envoy that counts",
+        )
     if shift.alarms and shift.verdict.errors_by_alarm:
         return ErrorJudge("alarms", _by_alarms(shift))
-    return ErrorJudge("nobody", counted.words, f"accept alarms as the only judge of errors: {ACCEPT}")
+    return ErrorJudge(
+        "nobody", counted.words, f"accept alarms as the only judge of errors: {ACCEPT}"
+    )
 
 
 def _by_alarms(shift: Shift) -> str:
@@ -67,7 +80,9 @@ def _by_alarms(shift: Shift) -> str:
 
 
 def judged(rule: VerdictRule) -> tuple[str, ...]:
-    """Return the names of the metrics that get a verdict; each is one of an interval's counts."""
+    """Return the names of the metrics that get a verdict; each is one of an
+    interval's counts.
+    """
     return ("errors", "slow") if rule.slow_millis else ("errors",)
 
 
@@ -83,7 +98,9 @@ def alpha_of(rule: VerdictRule) -> float:
 
 def counts_of(rule: VerdictRule, seen: Sequence[Interval]) -> dict[str, list[Sample]]:
     """Return the counts of each metric that gets a verdict, interval by interval."""
-    return {name: [getattr(interval, name) for interval in seen] for name in judged(rule)}
+    return {
+        name: [getattr(interval, name) for interval in seen] for name in judged(rule)
+    }
 
 
 def tallies(rule: VerdictRule) -> dict[str, Tally]:
@@ -99,14 +116,26 @@ def tallies(rule: VerdictRule) -> dict[str, Tally]:
     )
 
 
-def judge_by(rule: VerdictRule, tallies: Mapping[str, Tally], *, bake_over: bool, judge: ErrorJudge) -> Judgement:
+def judge_by(
+    rule: VerdictRule,
+    tallies: Mapping[str, Tally],
+    *,
+    bake_over: bool,
+    judge: ErrorJudge,
+) -> Judgement:
     """Judge what the intervals of each metric add up to."""
     counted = _counted(rule, judge)
-    return judge_tallies(tallies, muted=_muted(rule), counted=counted, bake_over=bake_over)
+    return judge_tallies(
+        tallies, muted=_muted(rule), counted=counted, bake_over=bake_over
+    )
 
 
-def settings_of(rule: VerdictRule, *, bake_over: bool, alone: int, judge: ErrorJudge) -> dict[str, Any]:
-    """Return the arguments of `judge_all` beside the counts, as they can be written down."""
+def settings_of(
+    rule: VerdictRule, *, bake_over: bool, alone: int, judge: ErrorJudge
+) -> dict[str, Any]:
+    """Return the arguments of `judge_all` beside the counts, as they
+    can be written down.
+    """
     return {
         "alpha": rule.alpha,
         "detectable_increase": rule.detectable_increase,
@@ -138,8 +167,11 @@ def _ceilings(rule: VerdictRule) -> dict[str, float]:
     return {"errors": rule.ceiling} if rule.ceiling else {}
 
 
-def evidence_over(rule: VerdictRule, seen: Sequence[Interval], alone: int) -> list[float]:
-    """Return after each interval the log evidence of the metric that speaks most against the canary.
+def evidence_over(
+    rule: VerdictRule, seen: Sequence[Interval], alone: int
+) -> list[float]:
+    """Return after each interval the log evidence of the metric that speaks most
+    against the canary.
 
     In the newest `alone` of them it had all the traffic.
     """
@@ -149,5 +181,8 @@ def evidence_over(rule: VerdictRule, seen: Sequence[Interval], alone: int) -> li
         "alone": alone,
     }
     counts, ceilings = counts_of(rule, seen), {"errors": rule.ceiling}
-    curves = [evidence_curve(counts[name], ceiling=ceilings.get(name), **settings) for name in deciding(rule)]
+    curves = [
+        evidence_curve(counts[name], ceiling=ceilings.get(name), **settings)
+        for name in deciding(rule)
+    ]
     return list(map(max, zip(*curves, strict=True)))

@@ -1,4 +1,6 @@
-"""Say where the application stands on its way from the stable version to the canary. Pure."""
+"""Say where the application stands on its way from the stable version
+to the canary. Pure.
+"""
 
 from __future__ import annotations
 

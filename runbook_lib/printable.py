@@ -1,7 +1,8 @@
 """Show what cannot be printed as what it is, at the door to every screen and page.
 
-Pure. Names, AWS's messages and people's words may hold escape sequences, which a terminal obeys, and marks that turn
-a line around; both come out as the text of their numbers.
+Pure. Names, AWS's messages and people's words may hold escape sequences,
+which a terminal obeys, and marks that turn a line around; both come out as
+the text of their numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ KEPT = "\n\t"
 
 
 def visible(text: str) -> str:
-    r"""Return text whose control characters and invisible marks are spelled out: `\x1b`, `\u202e`."""
+    r"""Return text whose control characters and invisible marks are spelled
+    out: `\x1b`, `\u202e`.
+    """
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -25,16 +28,24 @@ def counted(number: int, thing: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text without line breaks, which would look like lines of the runbook's own."""
+    """Return text without line breaks, which would look like lines of
+    the runbook's own.
+    """
     return " ".join(text.split())
 
 
 def escaped(text: str) -> str:
-    """Return text as it may stand in a page of HTML, within an element or an attribute."""
+    """Return text as it may stand in a page of HTML, within an
+    element or an attribute.
+    """
     return html.escape(visible(text))
 
 
 def _visible(character: str) -> str:
-    if character in KEPT or character.isprintable() or unicodedata.category(character) == "Zs":
+    if (
+        character in KEPT
+        or character.isprintable()
+        or unicodedata.category(character) == "Zs"
+    ):
         return character
     return character.encode("unicode_escape").decode()

@@ -1,7 +1,8 @@
-"""Mask what is shaped like a secret, before it reaches a screen, a notebook, a record or a log.
+"""Mask what is shaped like a secret, before it reaches a screen, a
+notebook, a record or a log.
 
-Pure. Masking text may never be undone, so nothing that must be used again (an inverse, say) relies on
-text that went through here.
+Pure. Masking text may never be undone, so nothing that must be used again (an inverse,
+say) relies on text that went through here.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ MASK = "****"
 SHAPES = (
     re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),  # access key id
     re.compile(r"\b(?:IQoJ|FwoG|FQoG)[A-Za-z0-9/+=]{60,}"),  # session token
-    # secret access key: forty of these, of all three kinds, standing alone (a part of an ARN or path does not)
+    # secret access key: forty of these, of all three kinds, standing alone (a part of
+    # an ARN or path does not)
     re.compile(
         r"(?<![A-Za-z0-9/+:._-])(?=[A-Za-z0-9/+]*[a-z])(?=[A-Za-z0-9/+]*[A-Z])(?=[A-Za-z0-9/+]*[0-9])"
         r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+:._-])"
     ),
-    re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"),  # user:password@ in an address
+    # user:password@ in an address
+    re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"),
     re.compile(r"(?i)(?<=password=)[^\s\"',;&]+"),
 )
 NAMES = re.compile(r"(?i)password|passwd|secret|token|api_?key|private_?key|credential")
@@ -31,11 +34,15 @@ OWN = re.compile(r"APPMESH_|ENVOY_|ENABLE_ENVOY_|AWS_XRAY_DAEMON_ADDRESS$|XRAY_"
 
 
 def shown_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task definition as it may be shown: what may hold a secret is masked as a whole, whatever its name.
+    """Return a task definition as it may be shown: what may hold a secret is masked as
+    a whole, whatever its name.
 
-    Values of variables, secrets, labels, log options, and commands; Envoy's own settings are shown.
+    Values of variables, secrets, labels, log options, and commands; Envoy's own
+    settings are shown.
     """
-    containers = [_shown_container(c) for c in definition.get("containerDefinitions") or []]
+    containers = [
+        _shown_container(c) for c in definition.get("containerDefinitions") or []
+    ]
     shown = {**definition, "containerDefinitions": containers}
     if definition.get("tags"):
         shown["tags"] = [_shown_pair("key", tag) for tag in definition["tags"]]
@@ -44,7 +51,10 @@ def shown_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown_container(container: Mapping[str, Any]) -> dict[str, Any]:
     shown = dict(container)
-    own = any(str(e.get("name")).startswith("APPMESH_") for e in container.get("environment") or [])
+    own = any(
+        str(e.get("name")).startswith("APPMESH_")
+        for e in container.get("environment") or []
+    )
     for key in ("environment", "secrets"):
         if shown.get(key):
             shown[key] = [_shown_pair("name", pair) for pair in shown[key]]
@@ -55,12 +65,17 @@ def _shown_container(container: Mapping[str, Any]) -> dict[str, Any]:
     if (check := shown.get("healthCheck")) and check.get("command") and not own:
         shown["healthCheck"] = {**check, "command": [MASK for _ in check["command"]]}
     if (log := shown.get("logConfiguration")) and log.get("options"):
-        shown["logConfiguration"] = {**log, "options": dict.fromkeys(log["options"], MASK)}
+        shown["logConfiguration"] = {
+            **log,
+            "options": dict.fromkeys(log["options"], MASK),
+        }
     return shown
 
 
 def _shown_pair(name: str, pair: Mapping[str, Any]) -> dict[str, Any]:
-    own = OWN.match(str(pair.get(name, ""))) or str(pair.get(name, "")).startswith("runbook")
+    own = OWN.match(str(pair.get(name, ""))) or str(pair.get(name, "")).startswith(
+        "runbook"
+    )
     return {key: value if key == name or own else MASK for key, value in pair.items()}
 
 
@@ -74,12 +89,17 @@ def scrubbed(text: str) -> str:
 def redacted(value: Any) -> Any:
     """Return a copy of a JSON-like value with secret-shaped text masked.
 
-    An environment variable (`{"name": …, "value": …}`) is masked by its name too; a picture, by its MIME type, is
-    left as it is.
+    An environment variable (`{"name": …, "value": …}`) is masked by its name too; a
+    picture, by its MIME type, is left as it is.
     """
     if isinstance(value, Mapping):
-        out = {key: inner if _is_picture(key, inner) else redacted(inner) for key, inner in value.items()}
-        if isinstance(value.get("value"), str) and NAMES.search(str(value.get("name", ""))):
+        out = {
+            key: inner if _is_picture(key, inner) else redacted(inner)
+            for key, inner in value.items()
+        }
+        if isinstance(value.get("value"), str) and NAMES.search(
+            str(value.get("name", ""))
+        ):
             out["value"] = MASK
         return out
     if isinstance(value, list | tuple):

@@ -1,4 +1,5 @@
-"""Read what a notebook needs to know about an environment, each part once and only when asked for.
+"""Read what a notebook needs to know about an environment, each part once and
+only when asked for.
 
 This only reads: it composes the readers, decides nothing, and is thrown away after use.
 """
@@ -74,14 +75,21 @@ class Survey:
 
     @property
     def retired(self) -> frozenset[str]:
-        """Who of the two services under shift has been retired; an earlier shift's stable is none of them."""
-        return self.lifecycle.retired & {self.parameters.shift.stable, self.parameters.shift.canary}
+        """Who of the two services under shift has been retired; an earlier shift's
+        stable is none of them.
+        """
+        return self.lifecycle.retired & {
+            self.parameters.shift.stable,
+            self.parameters.shift.canary,
+        }
 
     @property
     def stage(self) -> str:
         """Plain, routed, shifting, shifted or retired."""
         shift = self.parameters.shift
-        return Lifecycle(self.split.weights, self.retired).stage(shift.canary, shift.steps[-1])
+        return Lifecycle(self.split.weights, self.retired).stage(
+            shift.canary, shift.steps[-1]
+        )
 
     @cached_property
     def running(self) -> dict[str, Running]:
@@ -118,7 +126,9 @@ class Survey:
         return self.engine.plan_resources(self, step)
 
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
-        """Plan the traffic's division, in percent by service; more of it for the canary needs evidence, less none."""
+        """Plan the traffic's division, in percent by service; more of it for the canary
+        needs evidence, less none.
+        """
         plan = self.engine.plan_split(self.split, weights)
         rises = weights.get(self.parameters.shift.canary, 0) > self.canary_weight
         if not rises:
@@ -126,7 +136,13 @@ class Survey:
         own = self._gate_names("shift")
         return replace(
             plan,
-            needs=("earlier steps", *own, "canary ready", "not retired", "errors are counted"),
+            needs=(
+                "earlier steps",
+                *own,
+                "canary ready",
+                "not retired",
+                "errors are counted",
+            ),
         )
 
     def plan_step(self, weight: int) -> Plan:
@@ -134,12 +150,16 @@ class Survey:
         return self.plan_weights(self.parameters.shift.weights_at(weight))
 
     def plan_capacity(self, least: int) -> Plan:
-        """Plan that stable's scaling keeps at least so many tasks, which can take everything back."""
+        """Plan that stable's scaling keeps at least so many tasks, which can
+        take everything back.
+        """
         stable = self.running[self.parameters.shift.stable]
         return ecs.plan_capacity(self.parameters, stable, least)
 
     def plan_retirement(self) -> Plan:
-        """Plan the stable service's end, in the order in which nobody notices, there and back."""
+        """Plan the stable service's end, in the order in which nobody
+        notices, there and back.
+        """
         needs = (
             "stable carries nothing",
             "canary proven",
@@ -151,7 +171,9 @@ class Survey:
         return replace(self.engine.plan_retirement(self), needs=needs, ends=True)
 
     def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
-        """Plan the end of everything the runbook made; also name what stays, and why."""
+        """Plan the end of everything the runbook made; also name
+        what stays, and why.
+        """
         plan, kept = self.engine.plan_removal(self)
         needs = (*self._gate_names("removal"), "stable can carry all", *plan.needs)
         return replace(plan, needs=needs, ends=True), kept

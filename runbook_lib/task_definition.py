@@ -1,8 +1,10 @@
-"""Put the Envoy sidecar into an ECS task definition, take it out again, say who a definition is meshed as.
+"""Put the Envoy sidecar into an ECS task definition, take it out again, say who a
+definition is meshed as.
 
-Pure: definitions in, new definitions out, in RegisterTaskDefinition's own form. Registers nothing, knows no
-role. How definitions are read and compared is in `task_form`, the way back in `task_memory`, the image table
-in `envoy_image`, what ECS would refuse or break on in `task_lint`.
+Pure: definitions in, new definitions out, in RegisterTaskDefinition's own form.
+Registers nothing, knows no role. How definitions are read and compared is in
+`task_form`, the way back in `task_memory`, the image table in `envoy_image`, what ECS
+would refuse or break on in `task_lint`.
 """
 
 from __future__ import annotations
@@ -30,13 +32,25 @@ from runbook_lib.task_form import (
     split,
     variables,
 )
-from runbook_lib.task_memory import OWN_VARIABLES, guess, recall, remember, restore, strip
+from runbook_lib.task_memory import (
+    OWN_VARIABLES,
+    guess,
+    recall,
+    remember,
+    restore,
+    strip,
+)
 
 __all__ = ["Meshed", "Sidecar", "sidecar_of", "with_envoy", "without_envoy"]
 
 _HEALTH_CHECK = {
-    "command": ["CMD-SHELL", "curl -s http://localhost:9901/server_info | grep state | grep -q LIVE"],
-    "startPeriod": 90,  # not the documentation's 10: Envoy was seen to take 70 s to start (aws/eks-charts#604)
+    "command": [
+        "CMD-SHELL",
+        "curl -s http://localhost:9901/server_info | grep state | grep -q LIVE",
+    ],
+    # not the documentation's 10: Envoy was seen to take 70 s to start (aws/eks-
+    # charts#604)
+    "startPeriod": 90,
     "interval": 5,
     "timeout": 2,
     "retries": 3,
@@ -49,16 +63,20 @@ _DAEMON = {  # as the tutorial has it
     "memoryReservation": 256,
     "portMappings": [{"containerPort": 2000, "protocol": "udp"}],
 }
-_NODE = re.compile(r"(?:arn:aws[\w-]*:appmesh:[\w-]+:\d{12}:)?mesh/([^/]+)/virtualNode/([^/]+)")
+_NODE = re.compile(
+    r"(?:arn:aws[\w-]*:appmesh:[\w-]+:\d{12}:)?mesh/([^/]+)/virtualNode/([^/]+)"
+)
 _EFS_PORT = 2049
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """Everything needed to add Envoy to a task. What is None is left as the definition has it.
+    """Everything needed to add Envoy to a task. What is None is left as the
+    definition has it.
 
-    Ports are TCP; `app_ports` are the node's listener ports. `ignored_ips` come on top of the two metadata
-    addresses. `task_cpu` (CPU units) and `task_memory` (MiB) resize the task.
+    Ports are TCP; `app_ports` are the node's listener ports. `ignored_ips` come on
+    top of the two metadata addresses. `task_cpu` (CPU units) and `task_memory`
+    (MiB) resize the task.
     """
 
     image: str
@@ -77,7 +95,9 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class Meshed:
-    """Who a definition is meshed as, read from itself; names are "" where the variable holds none."""
+    """Who a definition is meshed as, read from itself; names are "" where the
+    variable holds none.
+    """
 
     container: str
     mesh: str
@@ -86,41 +106,55 @@ class Meshed:
 
 
 def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
-    """Return the register_task_definition input for `definition` with the Envoy sidecar in it.
+    """Return the register_task_definition input for `definition` with the
+    Envoy sidecar in it.
 
-    Idempotent; fields it was not asked to change are kept, those of an Envoy already there included, but the
-    proxy configuration is the sidecar's alone. Port 2049 is left to EFS where the task mounts one (App Mesh
-    user guide, troubleshooting-connectivity). PlanError: a network mode other than awsvpc, a launch type the
-    definition excludes, a container named `envoy` that is not App Mesh's, over 15 ignored ports, one in which
-    it is unclear which container is Envoy, or that has no application.
+    Idempotent; fields it was not asked to change are kept, those of an Envoy
+    already there included, but the proxy configuration is the sidecar's alone. Port
+    2049 is left to EFS where the task mounts one (App Mesh user guide,
+    troubleshooting-connectivity). PlanError: a network mode other than awsvpc, a
+    launch type the definition excludes, a container named `envoy` that is not App
+    Mesh's, over 15 ignored ports, one in which it is unclear which container is
+    Envoy, or that has no application.
     """
     now = register_input(definition)
-    before = now if recall(now) is None else without_envoy(now)  # an earlier sidecar leaves nothing behind
+    # an earlier sidecar leaves nothing behind
+    before = now if recall(now) is None else without_envoy(now)
     _check_can_mesh(before, sidecar)
     name = str((envoy_of(before) or {"name": "envoy"})["name"])
     task = {**copy.deepcopy(before), **_task_fields(before, sidecar, name)}
     envoy = _envoy(_named(before, name) or _beside(_named(now, name)), sidecar, name)
-    if not (task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")):
+    if not (
+        task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")
+    ):
         envoy["memory"] = 500  # ECS needs one of the three
     _put(task, envoy)
     if sidecar.xray:
         daemon = next((c for c in containers_of(now) if is_daemon(c)), _DAEMON)
         _put(task, {**copy.deepcopy(daemon), "user": sidecar.user})
     for container in app_containers(task):
-        waits = [d for d in container.get("dependsOn") or [] if d["containerName"] != name]
-        container["dependsOn"] = [*waits, {"containerName": name, "condition": "HEALTHY"}]
+        waits = [
+            d for d in container.get("dependsOn") or [] if d["containerName"] != name
+        ]
+        container["dependsOn"] = [
+            *waits,
+            {"containerName": name, "condition": "HEALTHY"},
+        ]
     remember(before, task, name)
     return _keeping(now, task)
 
 
 def without_envoy(definition: Mapping[str, Any]) -> Json:
-    """Return the register_task_definition input for the definition `with_envoy` was given.
+    """Return the register_task_definition input for the definition
+    `with_envoy` was given.
 
-    The former values of what `with_envoy` changes are in a Docker label of the Envoy container, which goes
-    with the revision and with the sidecar (`task_memory`); other edits made since are kept, which a stored
-    original would undo. A definition meshed by other hands has no such label: its Envoy, traced X-Ray daemon,
-    dependencies and proxy configuration go, its roles and sizes stay, since nothing says whose they are. One
-    without Envoy comes back as it is. PlanError: the label is not readable, or takes an application away; it is
+    The former values of what `with_envoy` changes are in a Docker label of the
+    Envoy container, which goes with the revision and with the sidecar
+    (`task_memory`); other edits made since are kept, which a stored original would
+    undo. A definition meshed by other hands has no such label: its Envoy, traced
+    X-Ray daemon, dependencies and proxy configuration go, its roles and sizes stay,
+    since nothing says whose they are. One without Envoy comes back as it is.
+    PlanError: the label is not readable, or takes an application away; it is
     unclear which container is Envoy; there is no application.
     """
     task = register_input(definition)
@@ -131,13 +165,16 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
     for container in containers_of(task):
         strip(container, proxy["name"], *memory["added"])
         restore(container, memory["containers"].get(container["name"], {}))
-    task["containerDefinitions"] = [c for c in containers_of(task) if c["name"] not in memory["added"]]
+    task["containerDefinitions"] = [
+        c for c in containers_of(task) if c["name"] not in memory["added"]
+    ]
     restore(task, memory["task"])
     return _keeping(now, task)
 
 
 def sidecar_of(definition: Mapping[str, Any]) -> Meshed | None:
-    """Return who a definition is meshed as, or None where no App Mesh Envoy in it says which node it is.
+    """Return who a definition is meshed as, or None where no App Mesh Envoy in it
+    says which node it is.
 
     PlanError: it is unclear which container is Envoy.
     """
@@ -149,26 +186,40 @@ def sidecar_of(definition: Mapping[str, Any]) -> Meshed | None:
     node = _NODE.fullmatch(identity)
     mesh, virtual_node = node.groups() if node else ("", "")
     ports = split(proxy_properties(definition).get("AppPorts"))
-    return Meshed(proxy["name"], mesh, virtual_node, tuple(int(port) for port in ports if port.isdigit()))
+    return Meshed(
+        proxy["name"],
+        mesh,
+        virtual_node,
+        tuple(int(port) for port in ports if port.isdigit()),
+    )
 
 
 def _keeping(before: Json, after: Json) -> Json:
-    """Return a definition that was made of another; raise PlanError unless it runs the same applications.
+    """Return a definition that was made of another; raise PlanError unless it runs the
+    same applications.
 
-    Whatever a definition says, none comes out of here without its applications, or with another image of one.
+    Whatever a definition says, none comes out of here without its applications, or with
+    another image of one.
     """
-    wanted, made = ({c["name"]: c.get("image") for c in applications(each)} for each in (before, after))
+    wanted, made = (
+        {c["name"]: c.get("image") for c in applications(each)}
+        for each in (before, after)
+    )
     where = f"task definition {before.get('family', '?')}"
     if not wanted:
         raise PlanError(
-            f"{where}: expected an application beside Envoy and the X-Ray daemon, found {_named_all(before)}",
-            hint="give the service's own task definition; one that is Envoy alone is a virtual gateway",
+            f"{where}: expected an application beside Envoy and the X-Ray daemon, "
+            f"found {_named_all(before)}",
+            hint="give the service's own task definition; one that is Envoy alone is "
+            "a virtual gateway",
         )
     if made != wanted:
         raise PlanError(
-            f"{where}: expected its applications to stay {_listed(wanted)}; with this change they would be "
+            f"{where}: expected its applications to stay {_listed(wanted)}; with "
+            "this change they would be "
             f"{_listed(made)}",
-            hint="register the revision the service ran before it was meshed, and run again",
+            hint="register the revision the service ran before it was "
+            "meshed, and run again",
         )
     return after
 
@@ -178,27 +229,37 @@ def _listed(images: Mapping[str, Any]) -> str:
 
 
 def _named_all(definition: Json) -> str:
-    return ", ".join(repr(c["name"]) for c in containers_of(definition)) or "no container"
+    return (
+        ", ".join(repr(c["name"]) for c in containers_of(definition)) or "no container"
+    )
 
 
 def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
-    family, mode = definition.get("family", "?"), definition.get("networkMode", "bridge")
+    family, mode = (
+        definition.get("family", "?"),
+        definition.get("networkMode", "bridge"),
+    )
     if mode != "awsvpc":
         raise PlanError(
             f"task definition {family}: networkMode: expected awsvpc, found {mode}",
-            hint="App Mesh's proxy works in awsvpc only; move the service to it first, with its own network",
+            hint="App Mesh's proxy works in awsvpc only; move the service to it "
+            "first, with its own network",
         )
     accepts = definition.get("requiresCompatibilities") or [sidecar.launch_type]
     if sidecar.launch_type not in accepts:
         raise PlanError(
-            f"task definition {family}: requiresCompatibilities: expected {sidecar.launch_type}, "
+            f"task definition {family}: requiresCompatibilities: expected "
+            f"{sidecar.launch_type}, "
             f"found {', '.join(accepts)}",
-            hint="set the service's launch_type in the parameters file to what the definition runs on",
+            hint="set the service's launch_type in the parameters file to what the "
+            "definition runs on",
         )
     if envoy_of(definition) is None and _named(definition, "envoy"):
         raise PlanError(
-            f"task definition {family}: expected no container named 'envoy' but App Mesh's, found another",
-            hint="rename that container first; replacing it would take your own proxy away",
+            f"task definition {family}: expected no container named 'envoy' but App "
+            "Mesh's, found another",
+            hint="rename that container first; replacing it would take "
+            "your own proxy away",
         )
 
 
@@ -222,14 +283,20 @@ def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
         "containerName": name,
         "properties": [{"name": k, "value": v} for k, v in properties.items() if v],
     }
-    return {"proxyConfiguration": proxy, **{k: v for k, v in asked.items() if v is not None}}
+    return {
+        "proxyConfiguration": proxy,
+        **{k: v for k, v in asked.items() if v is not None},
+    }
 
 
 def _ignored_ports(before: Json, sidecar: Sidecar) -> tuple[int, ...]:
-    ports = dict.fromkeys((*sidecar.ignored_ports, *([_EFS_PORT] if mounts_efs(before) else [])))
+    ports = dict.fromkeys(
+        (*sidecar.ignored_ports, *([_EFS_PORT] if mounts_efs(before) else []))
+    )
     if len(ports) > MAX_IGNORED_PORTS:
         raise PlanError(
-            f"task definition {before.get('family', '?')}: EgressIgnoredPorts: expected at most 15, "
+            f"task definition {before.get('family', '?')}: EgressIgnoredPorts: "
+            "expected at most 15, "
             f"found {len(ports)} with 2049 for its EFS volumes",
             hint="ignore one port fewer in the parameters file",
         )
@@ -241,7 +308,9 @@ def _joined(values: tuple[object, ...]) -> str:
 
 
 def _envoy(found: Json, sidecar: Sidecar, name: str) -> Json:
-    """Return the Envoy container: what the one found has beside, and the sidecar's fields."""
+    """Return the Envoy container: what the one found has beside, and
+    the sidecar's fields.
+    """
     switches = {
         "APPMESH_RESOURCE_ARN": sidecar.node_arn,
         "APPMESH_RESOURCE_CLUSTER": sidecar.resource_cluster,
@@ -250,8 +319,12 @@ def _envoy(found: Json, sidecar: Sidecar, name: str) -> Json:
         "ENABLE_ENVOY_XRAY_TRACING": "1" if sidecar.xray else None,
     }
     own = {name: value for name, value in switches.items() if value}
-    others = [e for e in found.get("environment") or [] if e["name"] not in {*own, *IDENTITY}]
-    limits = [limit for limit in found.get("ulimits") or [] if limit["name"] != "nofile"]
+    others = [
+        e for e in found.get("environment") or [] if e["name"] not in {*own, *IDENTITY}
+    ]
+    limits = [
+        limit for limit in found.get("ulimits") or [] if limit["name"] != "nofile"
+    ]
     return {
         **found,
         "name": name,
@@ -260,14 +333,24 @@ def _envoy(found: Json, sidecar: Sidecar, name: str) -> Json:
         "user": sidecar.user,
         "environment": [*others, *({"name": n, "value": v} for n, v in own.items())],
         "healthCheck": copy.deepcopy(_HEALTH_CHECK),
-        "ulimits": [*limits, {"name": "nofile", "softLimit": 15000, "hardLimit": 15000}],
+        "ulimits": [
+            *limits,
+            {"name": "nofile", "softLimit": 15000, "hardLimit": 15000},
+        ],
     }
 
 
 def _beside(envoy: Json) -> Json:
-    """Return what somebody gave to an earlier sidecar's Envoy, so that none of ours outlives its parameter."""
+    """Return what somebody gave to an earlier sidecar's Envoy, so that none of ours
+    outlives its parameter.
+    """
     kept = {key: value for key, value in envoy.items() if key not in ("cpu", "memory")}
-    return {**kept, "environment": [e for e in envoy.get("environment") or [] if e["name"] not in OWN_VARIABLES]}
+    return {
+        **kept,
+        "environment": [
+            e for e in envoy.get("environment") or [] if e["name"] not in OWN_VARIABLES
+        ],
+    }
 
 
 def _named(definition: Json, name: str) -> Json:
@@ -279,4 +362,8 @@ def _put(task: Json, container: Json) -> None:
     containers = containers_of(task)
     names = [c["name"] for c in containers]
     place = names.index(container["name"]) if container["name"] in names else len(names)
-    task["containerDefinitions"] = [*containers[:place], container, *containers[place + 1 :]]
+    task["containerDefinitions"] = [
+        *containers[:place],
+        container,
+        *containers[place + 1 :],
+    ]

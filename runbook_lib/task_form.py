@@ -1,6 +1,8 @@
-"""Read a task definition: what can be registered of it, its comparison form, its proxy, its containers.
+"""Read a task definition: what can be registered of it, its comparison form, its
+proxy, its containers.
 
-Pure: dicts in, new dicts out, with the ECS API's own keys. Never changes what it is given.
+Pure: dicts in, new dicts out, with the ECS API's own keys. Never
+changes what it is given.
 """
 
 from __future__ import annotations
@@ -38,18 +40,25 @@ __all__ = [
 
 Json = dict[str, Any]
 
-# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take (botocore's two shapes; a test
-# compares).
+# What DescribeTaskDefinition answers and RegisterTaskDefinition does not take
+# (botocore's two shapes; a test compares).
 READ_ONLY = frozenset(
     {"taskDefinitionArn", "revision", "status", "requiresAttributes", "compatibilities"}
     | {"registeredAt", "registeredBy", "deregisteredAt", "deleteRequestedAt"}
 )
-IDENTITY = ("APPMESH_RESOURCE_ARN", "APPMESH_RESOURCE_NAME", "APPMESH_VIRTUAL_NODE_NAME")  # the agent's order
+# the agent's order
+IDENTITY = (
+    "APPMESH_RESOURCE_ARN",
+    "APPMESH_RESOURCE_NAME",
+    "APPMESH_VIRTUAL_NODE_NAME",
+)
 LABEL = "appmesh-runbook.before"  # on the Envoy container: what was there before it
-METADATA_IPS = ("169.254.170.2", "169.254.169.254")  # task credentials and metadata, EC2 metadata
+# task credentials and metadata, EC2 metadata
+METADATA_IPS = ("169.254.170.2", "169.254.169.254")
 MAX_IGNORED_PORTS = 15  # the tutorial, "EgressIgnoredPorts"; 22 is always ignored
 
-_FREE_TEXT = frozenset({"dockerLabels", "options", "driverOpts", "labels"})  # "" is a value in these
+# "" is a value in these
+_FREE_TEXT = frozenset({"dockerLabels", "options", "driverOpts", "labels"})
 _ORDERED = frozenset({"environmentFiles"})  # the first file that names a variable wins
 _PORT_SETS = frozenset({"AppPorts", "EgressIgnoredPorts", "EgressIgnoredIPs"})
 _DEFAULTS: dict[str, Json] = {
@@ -62,17 +71,28 @@ _DEFAULTS: dict[str, Json] = {
 
 
 def register_input(definition: Mapping[str, Any]) -> Json:
-    """Return what RegisterTaskDefinition takes of a described definition, as a deep copy.
+    """Return what RegisterTaskDefinition takes of a described
+    definition, as a deep copy.
 
-    Takes a `taskDefinition`, a whole DescribeTaskDefinition answer (its tags come along) or a register call.
-    Drops read-only keys, empty `inferenceAccelerators`, tags reserved to AWS (`aws:`), and proxy properties
-    without a value ("ProxyConfiguration properties value cannot be null").
+    Takes a `taskDefinition`, a whole DescribeTaskDefinition answer (its tags come
+    along) or a register call. Drops read-only keys, empty `inferenceAccelerators`, tags
+    reserved to AWS (`aws:`), and proxy properties without a value ("ProxyConfiguration
+    properties value cannot be null").
     """
     if "taskDefinition" in definition:
-        definition = {**definition["taskDefinition"], "tags": definition.get("tags", [])}
-    result = {key: copy.deepcopy(value) for key, value in definition.items() if key not in READ_ONLY}
+        definition = {
+            **definition["taskDefinition"],
+            "tags": definition.get("tags", []),
+        }
+    result = {
+        key: copy.deepcopy(value)
+        for key, value in definition.items()
+        if key not in READ_ONLY
+    }
     if "tags" in result:
-        result["tags"] = [tag for tag in result["tags"] or [] if not tag["key"].startswith("aws:")]
+        result["tags"] = [
+            tag for tag in result["tags"] or [] if not tag["key"].startswith("aws:")
+        ]
     for key in ("tags", "inferenceAccelerators"):
         if not result.get(key):
             result.pop(key, None)
@@ -90,8 +110,8 @@ def same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def normalise(definition: Mapping[str, Any]) -> Json:
     """Return the comparison form of a definition; not for registering.
 
-    "0.5 vCPU" is "512" and "1 GB" is "1024"; empties, nulls and the values ECS fills in are absent; lists of
-    records are sorted, and so is what is a set.
+    "0.5 vCPU" is "512" and "1 GB" is "1024"; empties, nulls and the values ECS fills in
+    are absent; lists of records are sorted, and so is what is a set.
     """
     task = register_input(definition)
     for key in ("cpu", "memory"):
@@ -109,7 +129,9 @@ def normalise(definition: Mapping[str, Any]) -> Json:
 
 
 def task_units(value: object) -> int | None:
-    """Return a task-level cpu in CPU units or memory in MiB, or None where it is neither form of number."""
+    """Return a task-level cpu in CPU units or memory in MiB, or None where it is
+    neither form of number.
+    """
     found = re.fullmatch(r"(\d*\.?\d+)\s*(vcpu|gb)?", str(value).strip(), re.IGNORECASE)
     if not found:
         return None
@@ -133,7 +155,9 @@ def variables(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def proxy_properties(definition: Mapping[str, Any]) -> dict[str, str]:
-    """Return the proxy configuration's properties, name to value, null-valued ones left out."""
+    """Return the proxy configuration's properties, name to value,
+    null-valued ones left out.
+    """
     properties = (definition.get("proxyConfiguration") or {}).get("properties") or []
     return {p["name"]: p["value"] for p in properties if p.get("value") is not None}
 
@@ -141,7 +165,8 @@ def proxy_properties(definition: Mapping[str, Any]) -> dict[str, str]:
 def tcp_ports(container: Mapping[str, Any]) -> set[int]:
     """Return the TCP ports of a container's port mappings, those of a range one by one.
 
-    In awsvpc a mapping documents a port and opens none: an application may listen without one.
+    In awsvpc a mapping documents a port and opens none: an application may
+    listen without one.
     """
     ports: set[int] = set()
     for mapping in container.get("portMappings") or []:
@@ -151,7 +176,9 @@ def tcp_ports(container: Mapping[str, Any]) -> set[int]:
 
 
 def _mapped(mapping: Mapping[str, Any]) -> set[int]:
-    stated = str(mapping.get("containerPortRange") or mapping.get("containerPort") or "")
+    stated = str(
+        mapping.get("containerPortRange") or mapping.get("containerPort") or ""
+    )
     found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", stated)
     if found is None:
         return set()
@@ -161,44 +188,74 @@ def _mapped(mapping: Mapping[str, Any]) -> set[int]:
 
 def mounts_efs(definition: Mapping[str, Any]) -> bool:
     """Tell whether a task mounts an EFS volume."""
-    return any(volume.get("efsVolumeConfiguration") for volume in definition.get("volumes") or [])
+    return any(
+        volume.get("efsVolumeConfiguration")
+        for volume in definition.get("volumes") or []
+    )
 
 
 def envoy_of(definition: Mapping[str, Any]) -> Json | None:
-    """Return the App Mesh Envoy container, or None; raise PlanError where it is unclear which one that is.
+    """Return the App Mesh Envoy container, or None; raise PlanError where it is unclear
+    which one that is.
 
-    It runs App Mesh's image, or a copy of it whose repository's name ends alike, or carries this runbook's own
-    label. The proxy configuration has to name that very container. A container that merely carries a variable of
-    Envoy's is an application, and one merely called `envoy` is somebody's own proxy.
+    It runs App Mesh's image, or a copy of it whose repository's name ends alike, or
+    carries this runbook's own label. The proxy configuration has to name that very
+    container. A container that merely carries a variable of Envoy's is an application,
+    and one merely called `envoy` is somebody's own proxy.
     """
     for doubt in doubts(definition):
         raise PlanError(
-            f"task definition {definition.get('family', '?')}: it is unclear which container is Envoy: {doubt}",
-            hint="let the proxy configuration name the one container that runs aws-appmesh-envoy, register that "
+            f"task definition {definition.get('family', '?')}: it is unclear which "
+            f"container is Envoy: {doubt}",
+            hint="let the proxy configuration name the one container that runs "
+            "aws-appmesh-envoy, register that "
             "revision, and run again",
         )
     return next(iter(_envoys(definition)), None)
 
 
 def doubts(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Yield, in words, what makes it unclear which container of a definition is Envoy."""
+    """Yield, in words, what makes it unclear which container of a
+    definition is Envoy.
+    """
     containers = containers_of(definition)
     by_name = {c["name"]: c for c in containers}
     if len(by_name) < len(containers):
-        yield f"expected each container to have a name of its own, found {_names(containers)}"
+        yield (
+            "expected each container to have a name of its own, found "
+            f"{_names(containers)}"
+        )
         return
-    named, envoys = (definition.get("proxyConfiguration") or {}).get("containerName"), _envoys(definition)
+    named, envoys = (
+        (definition.get("proxyConfiguration") or {}).get("containerName"),
+        _envoys(definition),
+    )
     if len(envoys) > 1:
-        yield f"expected one container that runs App Mesh's image, found {_names(envoys)}"
+        yield (
+            f"expected one container that runs App Mesh's image, found {_names(envoys)}"
+        )
     elif named and named not in by_name:
-        yield f"the proxy configuration names {named!r}, expected one of {_names(containers)}"
+        yield (
+            f"the proxy configuration names {named!r}, expected one of "
+            f"{_names(containers)}"
+        )
     elif named and named not in [c["name"] for c in envoys]:
         image = by_name[named].get("image")
-        found = f"{_names(envoys)} does" if envoys else f"expected aws-appmesh-envoy, found {image!r}"
-        yield f"the proxy configuration names {named!r}, which does not run App Mesh's image: {found}"
+        found = (
+            f"{_names(envoys)} does"
+            if envoys
+            else f"expected aws-appmesh-envoy, found {image!r}"
+        )
+        yield (
+            f"the proxy configuration names {named!r}, which does not run App "
+            f"Mesh's image: {found}"
+        )
     elif not envoys and (copies := [c for c in containers if _may_be_envoy(c)]):
         image = copies[0].get("image")
-        yield f"{_names(copies)} says which node it is and runs {image!r}: expected aws-appmesh-envoy"
+        yield (
+            f"{_names(copies)} says which node it is and runs {image!r}: expected "
+            "aws-appmesh-envoy"
+        )
 
 
 def _envoys(definition: Mapping[str, Any]) -> list[Json]:
@@ -211,7 +268,9 @@ def _is_envoy(container: Mapping[str, Any]) -> bool:
 
 
 def _may_be_envoy(container: Mapping[str, Any]) -> bool:
-    """Tell whether a container is perhaps a copy of App Mesh's Envoy under another name."""
+    """Tell whether a container is perhaps a copy of App Mesh's Envoy
+    under another name.
+    """
     says_node = not set(IDENTITY).isdisjoint(variables(container))
     return says_node and "envoy" in _repository(container)
 
@@ -222,30 +281,43 @@ def _names(containers: list[Json]) -> str:
 
 def applications(definition: Mapping[str, Any]) -> list[Json]:
     """Return the containers that are neither Envoy nor an X-Ray daemon."""
-    return [c for c in containers_of(definition) if not _is_envoy(c) and not is_daemon(c)]
+    return [
+        c for c in containers_of(definition) if not _is_envoy(c) and not is_daemon(c)
+    ]
 
 
 def is_daemon(container: Mapping[str, Any]) -> bool:
     """Tell whether a container is an X-Ray daemon."""
-    return container.get("name") == "xray-daemon" or _repository(container) == "aws-xray-daemon"
+    return (
+        container.get("name") == "xray-daemon"
+        or _repository(container) == "aws-xray-daemon"
+    )
 
 
 def app_containers(definition: Mapping[str, Any]) -> list[Json]:
-    """Return the containers that must wait for Envoy: not X-Ray, nor what Envoy waits for itself."""
+    """Return the containers that must wait for Envoy: not X-Ray, nor what
+    Envoy waits for itself.
+    """
     containers = {c["name"]: c for c in containers_of(definition)}
     proxy = envoy_of(definition)
     first = _awaited(proxy, containers, set()) if proxy else set()
-    return [c for c in containers.values() if c["name"] not in first and not is_daemon(c)]
+    return [
+        c for c in containers.values() if c["name"] not in first and not is_daemon(c)
+    ]
 
 
 def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> set[str]:
-    """Return the names of a container and of all it waits for; a log router counts (ECS starts it first)."""
+    """Return the names of a container and of all it waits for; a log router counts
+    (ECS starts it first).
+    """
     if container["name"] in seen:
         return seen
     seen.add(container["name"])
     names = [d.get("containerName") for d in container.get("dependsOn") or []]
     if (container.get("logConfiguration") or {}).get("logDriver") == "awsfirelens":
-        names += [c["name"] for c in containers.values() if c.get("firelensConfiguration")]
+        names += [
+            c["name"] for c in containers.values() if c.get("firelensConfiguration")
+        ]
     for name in names:
         if name in containers:
             _awaited(containers[name], containers, seen)
@@ -253,7 +325,9 @@ def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> se
 
 
 def _repository(container: Mapping[str, Any]) -> str:
-    """Return the last part of an image's repository, without its registry, tag and digest."""
+    """Return the last part of an image's repository, without its
+    registry, tag and digest.
+    """
     image = str(container.get("image") or "")
     return image.split("@")[0].split("/")[-1].split(":")[0]
 
@@ -266,16 +340,24 @@ def _drop_equal_host_ports(task: Json) -> None:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """Return a value without what is empty or a default, its records in a fixed order; `key` holds it."""
+    """Return a value without what is empty or a default, its records in a fixed
+    order; `key` holds it.
+    """
     if key in _FREE_TEXT:
         return value
     if isinstance(value, dict):
         plain = {k: _plain(v, k) for k, v in value.items()}
         defaults = _DEFAULTS.get(key, {})
-        return {k: v for k, v in plain.items() if not _absent(v, k) and (k not in defaults or defaults[k] != v)}
+        return {
+            k: v
+            for k, v in plain.items()
+            if not _absent(v, k) and (k not in defaults or defaults[k] != v)
+        }
     if isinstance(value, list):
         plain_list = [_plain(item, key) for item in value]
-        records = all(isinstance(item, dict) for item in plain_list) and key not in _ORDERED
+        records = (
+            all(isinstance(item, dict) for item in plain_list) and key not in _ORDERED
+        )
         return sorted(plain_list, key=_sort_key) if records else plain_list
     return value
 

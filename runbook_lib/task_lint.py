@@ -1,6 +1,8 @@
-"""Say what ECS refuses only late, or accepts and then breaks, in a task definition that is or will be meshed.
+"""Say what ECS refuses only late, or accepts and then breaks, in a task definition that
+is or will be meshed.
 
-Pure: reads a definition, returns findings. Never repeats a variable's value but the node's name.
+Pure: reads a definition, returns findings. Never repeats a variable's value
+but the node's name.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ __all__ = ["FARGATE_SIZES", "RULES", "Finding", "lint"]
 
 Level = Literal["FAIL", "WARN"]
 
-# CPU units -> MiB: RegisterTaskDefinition's documentation of `memory` (botocore 1.44.5, Linux).
+# CPU units -> MiB: RegisterTaskDefinition's documentation of `memory` (botocore 1.44.5,
+# Linux).
 FARGATE_SIZES: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),
     512: range(1024, 4096 + 1, 1024),
@@ -53,106 +56,238 @@ FARGATE_SIZES: Mapping[int, Sequence[int]] = {
     16384: range(32768, 122880 + 1, 8192),
 }
 
-# rule: (level, message, hint). One rule, one pair of lines: read as a table, hence not left to the formatter.
-# fmt: off
+# rule: (level, message, hint)
 RULES: Mapping[str, tuple[Level, str, str]] = {
     # what ECS asks of every task that is to be meshed
-    "fargate-needs-size": ("FAIL", "Fargate requires cpu and memory at the task level",
-        'for example "1024" and "2048"'),
-    "fargate-size": ("FAIL", "Fargate has no size of {cpu} CPU units with {memory} MiB",
-        "sizes there are: {sizes}"),
-    "host-port": ("FAIL", "hostPort {found} is not containerPort {expected}; in awsvpc they must match",
-        "drop hostPort"),
-    "cpu-sum": ("FAIL", "the containers ask for {total} CPU units, the task has {limit}",
-        "raise the task's cpu or lower a container's"),
-    "memory-sum": ("FAIL", "the containers reserve {total} of the task's {limit} MiB; {others} gets none",
-        "raise the task's memory; what is reserved must stay below it"),
-    "memory-hard": ("FAIL", "{found} MiB is more than the task's {limit}",
-        "raise the task's memory or lower the container's"),
-    "memory-missing": ("FAIL", "needs memory or memoryReservation, since the task has no memory of its own",
-        "set one of them, or the task's memory"),
-    "depends-on": ("FAIL", "waits for {name}, {problem}",
-        "see ContainerDependency in the ECS API reference"),
-    "execution-role": ("FAIL", "Fargate pulls images from ECR with it, the regional Envoy image included",
-        "set an execution role with ECR pull permission"),
-    "secret": ("WARN", "{name} looks like a secret in plain text",
-        "move it to `secrets`: everybody who may describe the definition can read it"),
-    "which-envoy": ("FAIL", "it is unclear which container is Envoy: {doubt}",
-        "let the proxy configuration name the one container that runs aws-appmesh-envoy"),
+    "fargate-needs-size": (
+        "FAIL",
+        "Fargate requires cpu and memory at the task level",
+        'for example "1024" and "2048"',
+    ),
+    "fargate-size": (
+        "FAIL",
+        "Fargate has no size of {cpu} CPU units with {memory} MiB",
+        "sizes there are: {sizes}",
+    ),
+    "host-port": (
+        "FAIL",
+        "hostPort {found} is not containerPort {expected}; in awsvpc they must match",
+        "drop hostPort",
+    ),
+    "cpu-sum": (
+        "FAIL",
+        "the containers ask for {total} CPU units, the task has {limit}",
+        "raise the task's cpu or lower a container's",
+    ),
+    "memory-sum": (
+        "FAIL",
+        "the containers reserve {total} of the task's {limit} MiB; {others} gets none",
+        "raise the task's memory; what is reserved must stay below it",
+    ),
+    "memory-hard": (
+        "FAIL",
+        "{found} MiB is more than the task's {limit}",
+        "raise the task's memory or lower the container's",
+    ),
+    "memory-missing": (
+        "FAIL",
+        "needs memory or memoryReservation, since the task has no memory of its own",
+        "set one of them, or the task's memory",
+    ),
+    "depends-on": (
+        "FAIL",
+        "waits for {name}, {problem}",
+        "see ContainerDependency in the ECS API reference",
+    ),
+    "execution-role": (
+        "FAIL",
+        "Fargate pulls images from ECR with it, the regional Envoy image included",
+        "set an execution role with ECR pull permission",
+    ),
+    "secret": (
+        "WARN",
+        "{name} looks like a secret in plain text",
+        "move it to `secrets`: everybody who may describe the definition can read it",
+    ),
+    "which-envoy": (
+        "FAIL",
+        "it is unclear which container is Envoy: {doubt}",
+        "let the proxy configuration name the one container that runs "
+        "aws-appmesh-envoy",
+    ),
     # what App Mesh asks of one that is meshed
-    "no-proxy": ("FAIL", "no APPMESH proxy configuration that names a container: nothing goes through Envoy",
-        "register it with the sidecar"),
-    "null-property": ("FAIL", "has no value; registering it answers 'properties value cannot be null'",
-        "drop the property or fill it"),
-    "property": ("FAIL", "required, and absent",
-        "15000 for ingress, 15001 for egress, the node's listener ports for AppPorts"),
-    "ignored-uid": ("FAIL", "expected Envoy's user {expected}, found {found}: Envoy would proxy itself",
-        "make the two equal; 1337 by custom"),
-    "app-user": ("FAIL", "runs as Envoy's user {found}: its calls pass the proxy by, weights have no effect",
-        "run it as another user"),
-    "app-ports": ("FAIL", "no container maps TCP {found}, and each application maps others",
-        "AppPorts are the ports the application listens on"),
-    "unmapped-ports": ("WARN", "no container maps TCP {found}; in awsvpc one may listen there all the same",
-        "make sure that the application listens there; a port mapping would document it"),
-    "open-port": ("WARN", "container ports {found} are not among them: reached past Envoy (roadmap#166)",
-        "add them, with listeners for them, if they carry mesh traffic"),
-    "listener-ports": ("FAIL", "expected the node's listener ports {expected}, found {found}",
-        "listener ports, AppPorts and container ports are one and the same"),
-    "low-port": ("WARN", "{found}: the tutorial asks for ports above 1024 on Fargate; the user guide "
-        "(troubleshooting-setup) says so of virtual gateways only, where Envoy binds the port",
-        "fine where the application can bind it; a port above 1024 is the safe choice"),
-    "ignored-ports": ("FAIL", "expected at most 15, found {found}",
-        "drop some"),
-    "efs-port": ("FAIL", "2049 is missing, and the task mounts EFS: ResourceInitializationError",
-        "add 2049"),
-    "metadata-ips": ("FAIL", "{found} missing: the application gets no credentials through the proxy",
-        "set both metadata addresses, then what else is to be left alone"),
-    "identity": ("FAIL", "APPMESH_RESOURCE_ARN is not set: Envoy does not know which node it is",
-        "set it to the node's ARN"),
-    "old-identity": ("WARN", "{found} is, from Envoy 1.15.0 on, supported for existing meshes only",
-        "set APPMESH_RESOURCE_ARN to the node's full ARN instead"),
-    "other-node": ("FAIL", "expected {expected}, found {found}: Envoy gets another node's configuration",
-        "set the ARN of this service's own node"),
-    "image-unknown": ("WARN", "{found}: no version to be read, so its age cannot be judged",
-        "pin App Mesh's image to a version"),
-    "image-old": ("FAIL", "{found}: App Mesh serves v1.17.2.0-prod and later (user guide, envoy)",
-        "take a later image"),
-    "image-metrics": ("WARN", "{found}: the metric extension needs v1.19.1.1 or later",
-        "take a later image"),
-    "image-account": ("WARN", "App Mesh's registry in {region} is {expected}, found {found}",
-        "right only for a mirror of your own"),
-    "image-fips": ("FAIL", "a FIPS build in {region}, which has no App Mesh FIPS endpoint: it never connects",
-        "take the standard image there"),
-    "envoy-essential": ("FAIL", "Envoy is not essential: the task would live on without its traffic",
-        "make it essential"),
-    "envoy-health": ("FAIL", "no health check: Envoy never becomes HEALTHY, nor starts what waits for it",
-        "add the check of server_info"),
-    "wait-for-envoy": ("FAIL", "does not wait for {expected} to be HEALTHY: its first calls are lost",
-        "add it to dependsOn; that also stops Envoy last"),
-    "open-files": ("WARN", "nofile below 15000: Envoy crashes under load (troubleshooting-scaling)",
-        "set its soft and hard limit to 15000"),
-    "envoy-cpu": ("WARN", "512 CPU units are advised for Envoy alone, the whole task has {found}",
-        "give the task 1024 or more"),
-    "envoy-memory": ("WARN", "at least 64 MiB are advised for Envoy, {found} can be had",
-        "raise the task's memory"),
-    "no-daemon": ("WARN", "tracing is on, and no X-Ray daemon is in the task",
-        "add the daemon"),
-    "daemon-user": ("FAIL", "expected Envoy's user {expected}, found {found}: its own calls would be proxied",
-        "run it as Envoy's user"),
-    "task-role": ("FAIL", "Envoy has nothing to sign with (appmesh:StreamAggregatedResources)",
-        "set a task role that allows it on this node's ARN"),
-    "instance-role": ("WARN", "without one Envoy signs with the instance's role, if it can reach it",
-        "prefer a task role"),
+    "no-proxy": (
+        "FAIL",
+        "no APPMESH proxy configuration that names a container: nothing "
+        "goes through Envoy",
+        "register it with the sidecar",
+    ),
+    "null-property": (
+        "FAIL",
+        "has no value; registering it answers 'properties value cannot be null'",
+        "drop the property or fill it",
+    ),
+    "property": (
+        "FAIL",
+        "required, and absent",
+        "15000 for ingress, 15001 for egress, the node's listener ports for AppPorts",
+    ),
+    "ignored-uid": (
+        "FAIL",
+        "expected Envoy's user {expected}, found {found}: Envoy would proxy itself",
+        "make the two equal; 1337 by custom",
+    ),
+    "app-user": (
+        "FAIL",
+        "runs as Envoy's user {found}: its calls pass the proxy by, "
+        "weights have no effect",
+        "run it as another user",
+    ),
+    "app-ports": (
+        "FAIL",
+        "no container maps TCP {found}, and each application maps others",
+        "AppPorts are the ports the application listens on",
+    ),
+    "unmapped-ports": (
+        "WARN",
+        "no container maps TCP {found}; in awsvpc one may listen there all the same",
+        "make sure that the application listens there; a port mapping "
+        "would document it",
+    ),
+    "open-port": (
+        "WARN",
+        "container ports {found} are not among them: reached past Envoy (roadmap#166)",
+        "add them, with listeners for them, if they carry mesh traffic",
+    ),
+    "listener-ports": (
+        "FAIL",
+        "expected the node's listener ports {expected}, found {found}",
+        "listener ports, AppPorts and container ports are one and the same",
+    ),
+    "low-port": (
+        "WARN",
+        "{found}: the tutorial asks for ports above 1024 on Fargate; the user guide "
+        "(troubleshooting-setup) says so of virtual gateways only, where "
+        "Envoy binds the port",
+        "fine where the application can bind it; a port above 1024 is the safe choice",
+    ),
+    "ignored-ports": ("FAIL", "expected at most 15, found {found}", "drop some"),
+    "efs-port": (
+        "FAIL",
+        "2049 is missing, and the task mounts EFS: ResourceInitializationError",
+        "add 2049",
+    ),
+    "metadata-ips": (
+        "FAIL",
+        "{found} missing: the application gets no credentials through the proxy",
+        "set both metadata addresses, then what else is to be left alone",
+    ),
+    "identity": (
+        "FAIL",
+        "APPMESH_RESOURCE_ARN is not set: Envoy does not know which node it is",
+        "set it to the node's ARN",
+    ),
+    "old-identity": (
+        "WARN",
+        "{found} is, from Envoy 1.15.0 on, supported for existing meshes only",
+        "set APPMESH_RESOURCE_ARN to the node's full ARN instead",
+    ),
+    "other-node": (
+        "FAIL",
+        "expected {expected}, found {found}: Envoy gets another node's configuration",
+        "set the ARN of this service's own node",
+    ),
+    "image-unknown": (
+        "WARN",
+        "{found}: no version to be read, so its age cannot be judged",
+        "pin App Mesh's image to a version",
+    ),
+    "image-old": (
+        "FAIL",
+        "{found}: App Mesh serves v1.17.2.0-prod and later (user guide, envoy)",
+        "take a later image",
+    ),
+    "image-metrics": (
+        "WARN",
+        "{found}: the metric extension needs v1.19.1.1 or later",
+        "take a later image",
+    ),
+    "image-account": (
+        "WARN",
+        "App Mesh's registry in {region} is {expected}, found {found}",
+        "right only for a mirror of your own",
+    ),
+    "image-fips": (
+        "FAIL",
+        "a FIPS build in {region}, which has no App Mesh FIPS endpoint: "
+        "it never connects",
+        "take the standard image there",
+    ),
+    "envoy-essential": (
+        "FAIL",
+        "Envoy is not essential: the task would live on without its traffic",
+        "make it essential",
+    ),
+    "envoy-health": (
+        "FAIL",
+        "no health check: Envoy never becomes HEALTHY, nor starts what waits for it",
+        "add the check of server_info",
+    ),
+    "wait-for-envoy": (
+        "FAIL",
+        "does not wait for {expected} to be HEALTHY: its first calls are lost",
+        "add it to dependsOn; that also stops Envoy last",
+    ),
+    "open-files": (
+        "WARN",
+        "nofile below 15000: Envoy crashes under load (troubleshooting-scaling)",
+        "set its soft and hard limit to 15000",
+    ),
+    "envoy-cpu": (
+        "WARN",
+        "512 CPU units are advised for Envoy alone, the whole task has {found}",
+        "give the task 1024 or more",
+    ),
+    "envoy-memory": (
+        "WARN",
+        "at least 64 MiB are advised for Envoy, {found} can be had",
+        "raise the task's memory",
+    ),
+    "no-daemon": (
+        "WARN",
+        "tracing is on, and no X-Ray daemon is in the task",
+        "add the daemon",
+    ),
+    "daemon-user": (
+        "FAIL",
+        "expected Envoy's user {expected}, found {found}: its own calls "
+        "would be proxied",
+        "run it as Envoy's user",
+    ),
+    "task-role": (
+        "FAIL",
+        "Envoy has nothing to sign with (appmesh:StreamAggregatedResources)",
+        "set a task role that allows it on this node's ARN",
+    ),
+    "instance-role": (
+        "WARN",
+        "without one Envoy signs with the instance's role, if it can reach it",
+        "prefer a task role",
+    ),
 }
-# fmt: on
 
-_SECRET = re.compile(r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET = re.compile(
+    r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL",
+    re.IGNORECASE,
+)
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong: FAIL will not work, WARN may not be what is meant. `rule` is its key in RULES."""
+    """One thing wrong: FAIL will not work, WARN may not be what is meant.
+    `rule` is its key in RULES.
+    """
 
     level: Level
     where: str
@@ -163,7 +298,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A definition as the checks read it: `raw` as it was written, `task` in comparison form."""
+    """A definition as the checks read it: `raw` as it was written, `task`
+    in comparison form.
+    """
 
     raw: Mapping[str, Any]
     task: Json
@@ -178,10 +315,14 @@ class _View:
     all_map_ports: bool
 
     def finding(self, rule: str, where: str, **named: object) -> Finding:
-        """Return what a rule has to say of a place, with what its message and hint name."""
+        """Return what a rule has to say of a place, with what its
+        message and hint name.
+        """
         level, message, hint = RULES[rule]
         where = f"{self.task.get('family', '?')}: {where}"
-        return Finding(level, where, message.format(**named), hint.format(**named), rule)
+        return Finding(
+            level, where, message.format(**named), hint.format(**named), rule
+        )
 
 
 def lint(
@@ -191,10 +332,12 @@ def lint(
     node_arn: str | None = None,
     listener_ports: Collection[int] = (),
 ) -> tuple[Finding, ...]:
-    """Return what is wrong with a definition, failures first; one without Envoy gets the ECS checks alone.
+    """Return what is wrong with a definition, failures first; one without Envoy gets
+    the ECS checks alone.
 
-    `node_arn` and `listener_ports` are the virtual node's it should be, compared where given. `where` is
-    `family: path`. Sources: RegisterTaskDefinition's documentation and the App Mesh user guide.
+    `node_arn` and `listener_ports` are the virtual node's it should be, compared where
+    given. `where` is `family: path`. Sources: RegisterTaskDefinition's documentation
+    and the App Mesh user guide.
     """
     task = normalise(definition)
     unclear = list(doubts(task))
@@ -215,7 +358,11 @@ def lint(
         all_map_ports=all(mapped),
     )
     proxied = not unclear and (proxy or task.get("proxyConfiguration"))
-    checks = (*_ECS_CHECKS, *(_PROXY_CHECKS if proxied else ()), *(_MESH_CHECKS if proxy else ()))
+    checks = (
+        *_ECS_CHECKS,
+        *(_PROXY_CHECKS if proxied else ()),
+        *(_MESH_CHECKS if proxy else ()),
+    )
     findings = (finding for check in checks for finding in check(view))
     return tuple(sorted(findings, key=lambda finding: finding.level))
 
@@ -233,8 +380,14 @@ def _ports(ports: Collection[str]) -> str:
             rows[-1].append(number)
         else:
             rows.append([number])
-    words = [f"{row[0]}-{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows]
-    return ", ".join([*words, *sorted(port for port in ports if not port.isdecimal())]) or "(none)"
+    words = [
+        f"{row[0]}-{row[-1]}" if len(row) > 2 else ", ".join(map(str, row))
+        for row in rows
+    ]
+    return (
+        ", ".join([*words, *sorted(port for port in ports if not port.isdecimal())])
+        or "(none)"
+    )
 
 
 def _reserved(container: Mapping[str, Any]) -> int:
@@ -247,15 +400,24 @@ def _fargate_size(view: _View) -> Iterator[Finding]:
         yield view.finding("fargate-needs-size", "cpu, memory")
     elif view.fargate and memory not in FARGATE_SIZES.get(cpu or 0, ()):
         near = FARGATE_SIZES.get(cpu or 0)
-        sizes = f"{near[0]}-{near[-1]} MiB with {cpu}" if near else f"{list(FARGATE_SIZES)} CPU units"
-        yield view.finding("fargate-size", "cpu, memory", cpu=cpu, memory=memory, sizes=sizes)
+        sizes = (
+            f"{near[0]}-{near[-1]} MiB with {cpu}"
+            if near
+            else f"{list(FARGATE_SIZES)} CPU units"
+        )
+        yield view.finding(
+            "fargate-size", "cpu, memory", cpu=cpu, memory=memory, sizes=sizes
+        )
 
 
 def _container_fields(view: _View) -> Iterator[Finding]:
     for container in view.containers:
         for port in container.get("portMappings", []):
             if "hostPort" in port and view.task.get("networkMode") == "awsvpc":
-                ports = {"found": port["hostPort"], "expected": port.get("containerPort")}
+                ports = {
+                    "found": port["hostPort"],
+                    "expected": port.get("containerPort"),
+                }
                 yield view.finding("host-port", _at(container, "portMappings"), **ports)
         for name, value in variables(container).items():
             if value and _SECRET.search(name):
@@ -263,7 +425,10 @@ def _container_fields(view: _View) -> Iterator[Finding]:
 
 
 def _cpu_sum(view: _View) -> Iterator[Finding]:
-    total, limit = sum(c.get("cpu", 0) for c in view.containers), task_units(view.task.get("cpu"))
+    total, limit = (
+        sum(c.get("cpu", 0) for c in view.containers),
+        task_units(view.task.get("cpu")),
+    )
     if limit is not None and total > limit:
         yield view.finding("cpu-sum", "cpu", total=total, limit=limit)
 
@@ -273,14 +438,25 @@ def _memory(view: _View) -> Iterator[Finding]:
     without = [c for c in view.containers if not _reserved(c)]
     total = sum(map(_reserved, view.containers))
     if limit is None:
-        yield from (view.finding("memory-missing", _at(c, "memory")) for c in without if not view.fargate)
+        yield from (
+            view.finding("memory-missing", _at(c, "memory"))
+            for c in without
+            if not view.fargate
+        )
         return
     if total > limit or (total == limit and without):
         others = ", ".join(c["name"] for c in without) or "anything else"
-        yield view.finding("memory-sum", "memory", total=total, limit=limit, others=others)
+        yield view.finding(
+            "memory-sum", "memory", total=total, limit=limit, others=others
+        )
     for container in view.containers:
         if container.get("memory", 0) > limit:
-            yield view.finding("memory-hard", _at(container, "memory"), found=container["memory"], limit=limit)
+            yield view.finding(
+                "memory-hard",
+                _at(container, "memory"),
+                found=container["memory"],
+                limit=limit,
+            )
 
 
 def _dependencies(view: _View) -> Iterator[Finding]:
@@ -289,7 +465,9 @@ def _dependencies(view: _View) -> Iterator[Finding]:
         for wait in container.get("dependsOn", []):
             if problem := _problem(wait, by_name.get(wait["containerName"])):
                 where = _at(container, "dependsOn")
-                yield view.finding("depends-on", where, name=wait["containerName"], problem=problem)
+                yield view.finding(
+                    "depends-on", where, name=wait["containerName"], problem=problem
+                )
 
 
 def _problem(wait: Json, target: Json | None) -> str:
@@ -314,8 +492,14 @@ def _execution_role(view: _View) -> Iterator[Finding]:
 
 
 def _proxy_configuration(view: _View) -> Iterator[Finding]:
-    proxy, names = view.task.get("proxyConfiguration", {}), [c["name"] for c in view.containers]
-    if proxy.get("type", "APPMESH") != "APPMESH" or proxy.get("containerName") not in names:
+    proxy, names = (
+        view.task.get("proxyConfiguration", {}),
+        [c["name"] for c in view.containers],
+    )
+    if (
+        proxy.get("type", "APPMESH") != "APPMESH"
+        or proxy.get("containerName") not in names
+    ):
         yield view.finding("no-proxy", "proxyConfiguration")
     for given in (view.raw.get("proxyConfiguration") or {}).get("properties") or []:
         if given.get("value") is None:
@@ -333,20 +517,36 @@ def _listeners(view: _View) -> Iterator[Finding]:
     if beside := view.container_ports - view.app_ports:
         yield view.finding("open-port", where, found=_ports(beside))
     if view.listener_ports not in (set(), view.app_ports):
-        yield view.finding("listener-ports", where, expected=_ports(view.listener_ports), found=_ports(view.app_ports))
-    low = {port for port in view.app_ports | view.container_ports if port.isdigit() and int(port) <= 1024}
+        yield view.finding(
+            "listener-ports",
+            where,
+            expected=_ports(view.listener_ports),
+            found=_ports(view.app_ports),
+        )
+    low = {
+        port
+        for port in view.app_ports | view.container_ports
+        if port.isdigit() and int(port) <= 1024
+    }
     if view.fargate and low:
         yield view.finding("low-port", where, found=_ports(low))
 
 
 def _ignored(view: _View) -> Iterator[Finding]:
-    ports, ips = (split(view.properties.get(key)) for key in ("EgressIgnoredPorts", "EgressIgnoredIPs"))
+    ports, ips = (
+        split(view.properties.get(key))
+        for key in ("EgressIgnoredPorts", "EgressIgnoredIPs")
+    )
     if len(ports) > MAX_IGNORED_PORTS:
-        yield view.finding("ignored-ports", "proxyConfiguration.EgressIgnoredPorts", found=len(ports))
+        yield view.finding(
+            "ignored-ports", "proxyConfiguration.EgressIgnoredPorts", found=len(ports)
+        )
     if mounts_efs(view.task) and "2049" not in ports:
         yield view.finding("efs-port", "proxyConfiguration.EgressIgnoredPorts")
     if missing := set(METADATA_IPS) - set(ips):
-        yield view.finding("metadata-ips", "proxyConfiguration.EgressIgnoredIPs", found=_ports(missing))
+        yield view.finding(
+            "metadata-ips", "proxyConfiguration.EgressIgnoredIPs", found=_ports(missing)
+        )
 
 
 def _users(view: _View) -> Iterator[Finding]:
@@ -385,13 +585,17 @@ def _image(view: _View) -> Iterator[Finding]:
         yield view.finding("image-unknown", where, found=image)
     elif version < OLDEST:
         yield view.finding("image-old", where, found=tag)
-    elif version < (1, 19, 1, 1) and "APPMESH_METRIC_EXTENSION_VERSION" in variables(view.proxy):
+    elif version < (1, 19, 1, 1) and "APPMESH_METRIC_EXTENSION_VERSION" in variables(
+        view.proxy
+    ):
         yield view.finding("image-metrics", where, found=tag)
     ecr = _ECR.fullmatch(repository)
     if ecr and ecr[2] in REGIONS and ecr[3] == "aws-appmesh-envoy":
         expected = ENVOY_ACCOUNTS.get(ecr[2], DEFAULT_ENVOY_ACCOUNT)
         if ecr[1] != expected:
-            yield view.finding("image-account", where, region=ecr[2], expected=expected, found=ecr[1])
+            yield view.finding(
+                "image-account", where, region=ecr[2], expected=expected, found=ecr[1]
+            )
         if tag.endswith("-fips") and ecr[2] not in FIPS_REGIONS:
             yield view.finding("image-fips", where, region=ecr[2])
 
@@ -401,20 +605,32 @@ def _envoy(view: _View) -> Iterator[Finding]:
         yield view.finding("envoy-essential", _at(view.proxy, "essential"))
     if not view.proxy.get("healthCheck"):
         yield view.finding("envoy-health", _at(view.proxy, "healthCheck"))
-    if not any(u["name"] == "nofile" and u["softLimit"] >= 15000 for u in view.proxy.get("ulimits", [])):
+    if not any(
+        u["name"] == "nofile" and u["softLimit"] >= 15000
+        for u in view.proxy.get("ulimits", [])
+    ):
         yield view.finding("open-files", _at(view.proxy, "ulimits"))
     wait = {"containerName": view.proxy["name"], "condition": "HEALTHY"}
     for container in app_containers(view.task):
         if wait not in container.get("dependsOn", []):
-            yield view.finding("wait-for-envoy", _at(container, "dependsOn"), expected=view.proxy["name"])
+            yield view.finding(
+                "wait-for-envoy",
+                _at(container, "dependsOn"),
+                expected=view.proxy["name"],
+            )
 
 
 def _envoy_size(view: _View) -> Iterator[Finding]:
     cpu, memory = task_units(view.task.get("cpu")), task_units(view.task.get("memory"))
     if view.fargate and cpu is not None and cpu <= 512:
         yield view.finding("envoy-cpu", "cpu", found=cpu)
-    others = sum(_reserved(c) for c in view.containers if c["name"] != view.proxy["name"])
-    bounds = [view.proxy.get("memory"), None if memory is None else max(memory - others, 0)]
+    others = sum(
+        _reserved(c) for c in view.containers if c["name"] != view.proxy["name"]
+    )
+    bounds = [
+        view.proxy.get("memory"),
+        None if memory is None else max(memory - others, 0),
+    ]
     if found := [bound for bound in bounds if bound is not None and bound < 64]:
         yield view.finding("envoy-memory", "memory", found=min(found))
 
@@ -427,13 +643,18 @@ def _daemons(view: _View) -> Iterator[Finding]:
         yield view.finding("no-daemon", _at(view.proxy, "environment"))
     for daemon in daemons:
         if _user(daemon) != _user(view.proxy):
-            named = {"expected": _user(view.proxy) or "(none)", "found": _user(daemon) or "(none)"}
+            named = {
+                "expected": _user(view.proxy) or "(none)",
+                "found": _user(daemon) or "(none)",
+            }
             yield view.finding("daemon-user", _at(daemon, "user"), **named)
 
 
 def _task_role(view: _View) -> Iterator[Finding]:
     if not view.task.get("taskRoleArn"):
-        yield view.finding("task-role" if view.fargate else "instance-role", "taskRoleArn")
+        yield view.finding(
+            "task-role" if view.fargate else "instance-role", "taskRoleArn"
+        )
 
 
 Checks = tuple[Callable[[_View], Iterator[Finding]], ...]
@@ -447,4 +668,13 @@ _ECS_CHECKS: Checks = (
     _which_envoy,
 )
 _PROXY_CHECKS: Checks = (_proxy_configuration, _listeners)
-_MESH_CHECKS: Checks = (_identity, _ignored, _users, _image, _envoy, _envoy_size, _daemons, _task_role)
+_MESH_CHECKS: Checks = (
+    _identity,
+    _ignored,
+    _users,
+    _image,
+    _envoy,
+    _envoy_size,
+    _daemons,
+    _task_role,
+)

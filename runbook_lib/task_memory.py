@@ -1,8 +1,10 @@
-"""Remember on the Envoy container what a task definition was before it, and put that back.
+"""Remember on the Envoy container what a task definition was before it,
+and put that back.
 
-Pure. The memory is JSON in one Docker label: it goes with the revision and with the sidecar, needs no tag
-permission and has no length limit (a tag's value has 256 characters). It holds no environment value but App
-Mesh's own, so nothing secret is copied into it.
+Pure. The memory is JSON in one Docker label: it goes with the revision and with
+the sidecar, needs no tag permission and has no length limit (a tag's value has
+256 characters). It holds no environment value but App Mesh's own, so nothing
+secret is copied into it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ import json
 from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_form import IDENTITY, LABEL, Json, containers_of, envoy_of, is_daemon, variables
+from runbook_lib.task_form import (
+    IDENTITY,
+    LABEL,
+    Json,
+    containers_of,
+    envoy_of,
+    is_daemon,
+    variables,
+)
 
 __all__ = ["LABEL", "OWN_VARIABLES", "guess", "recall", "remember", "restore", "strip"]
 
@@ -31,9 +41,13 @@ def remember(before: Json, task: Json, name: str) -> None:
     stripped = copy.deepcopy(containers_of(task))
     for container in stripped:
         strip(container, name)
-    formers = {c["name"]: _former(then[c["name"]], c) for c in stripped if c["name"] in then}
+    formers = {
+        c["name"]: _former(then[c["name"]], c) for c in stripped if c["name"] in then
+    }
     memory = {
-        "task": _former(before, {k: v for k, v in task.items() if k != "containerDefinitions"}),
+        "task": _former(
+            before, {k: v for k, v in task.items() if k != "containerDefinitions"}
+        ),
         "containers": {n: former for n, former in formers.items() if former},
         "added": [c["name"] for c in stripped if c["name"] not in then],
     }
@@ -43,33 +57,59 @@ def remember(before: Json, task: Json, name: str) -> None:
 
 
 def _former(before: Json, after: Json) -> Json:
-    """Return the earlier value of each field that differs, null for one that was not there."""
+    """Return the earlier value of each field that differs, null for one
+    that was not there.
+    """
     keys = (before.keys() | after.keys()) - {"containerDefinitions"}
     former = {key: before.get(key) for key in keys if before.get(key) != after.get(key)}
     if entries := former.get("environment"):
         own = {e["name"]: e for e in entries if e["name"] in OWN_VARIABLES}
-        former["environment"] = [own.get(e["name"], {"name": e["name"]}) for e in entries]
+        former["environment"] = [
+            own.get(e["name"], {"name": e["name"]}) for e in entries
+        ]
     return former
 
 
 def restore(record: Json, former: Json) -> None:
-    """Give a definition or container its earlier values; variables that are not App Mesh's keep today's."""
-    today = {e["name"]: e for e in record.get("environment") or [] if e["name"] not in OWN_VARIABLES}
+    """Give a definition or container its earlier values; variables that are not App
+    Mesh's keep today's.
+    """
+    today = {
+        e["name"]: e
+        for e in record.get("environment") or []
+        if e["name"] not in OWN_VARIABLES
+    }
     for key, value in former.items():
         record.pop(key, None)
         if value is not None:
             record[key] = copy.deepcopy(value)
     if entries := former.get("environment"):
-        earlier = [today.pop(e["name"], e) for e in entries if e["name"] in OWN_VARIABLES | today.keys()]
+        earlier = [
+            today.pop(e["name"], e)
+            for e in entries
+            if e["name"] in OWN_VARIABLES | today.keys()
+        ]
         record["environment"] = [*earlier, *today.values()]
 
 
 def strip(container: Json, *names: str) -> None:
-    """Take out of a container the label, and each reference to one of these containers: waits, volumes, links."""
-    labels = {k: v for k, v in (container.get("dockerLabels") or {}).items() if k != LABEL}
-    waits = [d for d in container.get("dependsOn") or [] if d["containerName"] not in names]
-    volumes = [v for v in container.get("volumesFrom") or [] if v.get("sourceContainer") not in names]
-    links = [link for link in container.get("links") or [] if link.split(":")[0] not in names]
+    """Take out of a container the label, and each reference to one of these containers:
+    waits, volumes, links.
+    """
+    labels = {
+        k: v for k, v in (container.get("dockerLabels") or {}).items() if k != LABEL
+    }
+    waits = [
+        d for d in container.get("dependsOn") or [] if d["containerName"] not in names
+    ]
+    volumes = [
+        v
+        for v in container.get("volumesFrom") or []
+        if v.get("sourceContainer") not in names
+    ]
+    links = [
+        link for link in container.get("links") or [] if link.split(":")[0] not in names
+    ]
     for key, rest in (("dependsOn", waits), ("dockerLabels", labels)):
         container.pop(key, None)
         if rest:
@@ -90,30 +130,42 @@ def recall(task: Json) -> Json | None:
         said = None
     if not _is_memory(said):
         raise PlanError(
-            f"task definition {task.get('family', '?')}: label {LABEL}: expected what was there before, "
+            f"task definition {task.get('family', '?')}: label {LABEL}: expected "
+            "what was there before, "
             "found something unreadable",
-            hint="register the revision the service ran before it was meshed, or remove the label",
+            hint="register the revision the service ran before it was meshed, or "
+            "remove the label",
         )
     return {key: said[key] for key in ("task", "containers", "added")}
 
 
 def _is_memory(said: Any) -> bool:
-    """Tell whether a label says what `remember` writes; whoever may register a revision may write anything."""
+    """Tell whether a label says what `remember` writes; whoever may register a revision
+    may write anything.
+    """
     if not isinstance(said, dict) or not said.keys() >= {"task", "containers", "added"}:
         return False
     if not isinstance(said["containers"], dict) or not isinstance(said["added"], list):
         return False
     formers = [said["task"], *said["containers"].values()]
-    return all(map(_is_former, formers)) and all(isinstance(name, str) for name in said["added"])
+    return all(map(_is_former, formers)) and all(
+        isinstance(name, str) for name in said["added"]
+    )
 
 
 def _is_former(said: Any) -> bool:
     entries = said.get("environment") or [] if isinstance(said, dict) else None
-    return isinstance(entries, list) and all(isinstance(e, dict) and "name" in e for e in entries)
+    return isinstance(entries, list) and all(
+        isinstance(e, dict) and "name" in e for e in entries
+    )
 
 
 def guess(task: Json, proxy: Json) -> Json:
     """Return what to take out of a definition that was meshed by other hands."""
     traced = variables(proxy).get("ENABLE_ENVOY_XRAY_TRACING") == "1"
     daemons = [c["name"] for c in containers_of(task) if traced and is_daemon(c)]
-    return {"task": {"proxyConfiguration": None}, "containers": {}, "added": [proxy["name"], *daemons]}
+    return {
+        "task": {"proxyConfiguration": None},
+        "containers": {},
+        "added": [proxy["name"], *daemons],
+    }

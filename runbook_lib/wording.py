@@ -1,4 +1,5 @@
-"""Say values, differences and changes so that they are read at a glance; the record keeps them in full.
+"""Say values, differences and changes so that they are read at a glance; the record
+keeps them in full.
 
 Pure. Nothing secret gets through: an environment variable is only ever named.
 """
@@ -13,7 +14,16 @@ from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
 from runbook_lib.verdict.forecast import Harm
 
-__all__ = ["divided", "fields_of", "harm_words", "lines_of", "said_of", "staged", "text_of", "title_of"]
+__all__ = [
+    "divided",
+    "fields_of",
+    "harm_words",
+    "lines_of",
+    "said_of",
+    "staged",
+    "text_of",
+    "title_of",
+]
 
 MOST = 12  # fields of one change
 SIZE = ("image", "cpu", "memory", "memoryReservation")
@@ -35,9 +45,17 @@ def text_of(value: Any) -> str:
     """Return a value as one line of words, without what is shaped like a secret."""
     if isinstance(value, Answer):
         revision = value.query.startswith("taskDefinition.")
-        return "(the revision registered above)" if revision else f"(known once there is {value.change})"
+        return (
+            "(the revision registered above)"
+            if revision
+            else f"(known once there is {value.change})"
+        )
     if isinstance(value, Mapping):
-        return _pair(redacted(value)) or _container(value) or f"{{{', '.join(lines_of(redacted(value)))}}}"
+        return (
+            _pair(redacted(value))
+            or _container(value)
+            or f"{{{', '.join(lines_of(redacted(value)))}}}"
+        )
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(text_of, value))}]"
     return "–" if value is None else REVISION.sub("", str(redacted(value)))
@@ -45,7 +63,11 @@ def text_of(value: Any) -> str:
 
 def lines_of(state: Mapping[str, Any]) -> list[str]:
     """Return a state's fields as `path: value`, as far down as a path has no fork."""
-    return [f"{path}: {text_of(inner)}" for path, inner in (_straight(k, v) for k, v in state.items()) if _said(inner)]
+    return [
+        f"{path}: {text_of(inner)}"
+        for path, inner in (_straight(k, v) for k, v in state.items())
+        if _said(inner)
+    ]
 
 
 def _said(value: Any) -> bool:
@@ -54,7 +76,11 @@ def _said(value: Any) -> bool:
 
 def _straight(path: str, value: Any) -> tuple[str, Any]:
     while True:
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        if (
+            isinstance(value, list)
+            and len(value) == 1
+            and isinstance(value[0], Mapping)
+        ):
             (value,) = value
         elif isinstance(value, Mapping) and len(value) == 1 and "image" not in value:
             ((key, value),) = value.items()
@@ -80,18 +106,28 @@ def _is_weighed(record: Any) -> bool:
 
 
 def _container(form: Mapping[str, Any]) -> str:
-    """Return a container definition's image and size, and what else it says by name alone; "" where it is none."""
+    """Return a container definition's image and size, and what else it says by name
+    alone; "" where it is none.
+    """
     if "image" not in form:
         return ""
     told = [f"{key} {form[key]}" for key in SIZE if form.get(key)]
     named = [variable["name"] for variable in form.get("environment") or []]
     told += [f"environment {', '.join(named)}"] if named else []
-    more = [key for key, value in form.items() if _said(value) and key not in ("name", "environment", *SIZE)]
-    return str(redacted("; ".join(told) + (f"; with {', '.join(more)}" if more else "")))
+    more = [
+        key
+        for key, value in form.items()
+        if _said(value) and key not in ("name", "environment", *SIZE)
+    ]
+    return str(
+        redacted("; ".join(told) + (f"; with {', '.join(more)}" if more else ""))
+    )
 
 
 def title_of(change: Change) -> str:
-    """Return what a change does to what; the way back of another change is named by what it does."""
+    """Return what a change does to what; the way back of another change is
+    named by what it does.
+    """
     return change.name if change.verb == "undo" else f"{change.verb} {change.name}"
 
 
@@ -103,10 +139,17 @@ def fields_of(change: Change) -> list[str]:
 
 
 def _lines(change: Change, found: Difference) -> Iterator[str]:
-    """Yield a difference; one of something with many fields that comes or goes field by field."""
+    """Yield a difference; one of something with many fields that comes or
+    goes field by field.
+    """
     before, after = found.before, found.after
     whole = before if after is None else after
-    if isinstance(whole, Mapping) and (before is None or after is None) and not _pair(whole) and "image" not in whole:
+    if (
+        isinstance(whole, Mapping)
+        and (before is None or after is None)
+        and not _pair(whole)
+        and "image" not in whole
+    ):
         inner = differences(said_of(before), said_of(after), found.field)
         if len(inner) > 2 or not found.field:
             for each in inner:
@@ -133,13 +176,21 @@ def said_of(state: Any) -> dict[str, Any]:
 
 
 def harm_words(harm: Harm, gentler: Harm | None = None) -> str:
-    """Return what a bad canary costs until its verdict, and what a smaller first step would cost."""
+    """Return what a bad canary costs until its verdict, and what a smaller
+    first step would cost.
+    """
     if harm.failed_requests is None or harm.seconds is None:
         return "never detected"
-    words = f"about {_about(harm.failed_requests)} failed requests until the verdict, after {harm.seconds:,.0f} s"
+    words = (
+        f"about {_about(harm.failed_requests)} failed requests until the verdict, "
+        f"after {harm.seconds:,.0f} s"
+    )
     if gentler is None or gentler.failed_requests is None:
         return words
-    return f"{words}; with a first step of {gentler.weight} % about {_about(gentler.failed_requests)}"
+    return (
+        f"{words}; with a first step of {gentler.weight} % about "
+        f"{_about(gentler.failed_requests)}"
+    )
 
 
 def _about(number: int) -> str:

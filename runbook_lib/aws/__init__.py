@@ -1,1 +1,3 @@
-"""The only door to AWS: the session that calls, `apply` that writes, and one module for each service."""
+"""The only door to AWS: the session that calls, `apply` that writes, and one
+module for each service.
+"""

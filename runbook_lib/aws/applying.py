@@ -1,7 +1,8 @@
 """Apply a cleared plan: the only door through which the runbook changes AWS.
 
-For each change: wait for what must be ready, read and compare with what was planned, write down the
-intention, call, read back, write down what was seen, wait where the change asks for it. It knows no resource.
+For each change: wait for what must be ready, read and compare with what was planned,
+write down the intention, call, read back, write down what was seen, wait where the
+change asks for it. It knows no resource.
 """
 
 from __future__ import annotations
@@ -56,18 +57,25 @@ class Applied:
     answer: Any
 
 
-def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> list[Applied]:
+def apply(
+    session: Session, cleared: ClearedPlan, *, urgent: bool = False
+) -> list[Applied]:
     """Make a cleared plan's changes in order and return what was read after each.
 
-    What is `urgent`, a rollback, asks for no lock, and no disk can stop it: it is recorded as well as it can be.
+    What is `urgent`, a rollback, asks for no lock, and no disk can stop it: it is
+    recorded as well as it can be.
 
-    Raises GateError before the first write where evidence that protects traffic no longer
-    holds, StalePlanError before a change whose thing is no longer as planned, ForeignChangeError or
-    ReadBackError where the reading after it is not what was written, WaitError where a wait fails; what was
-    done until then is in the record. In plan mode nothing is applied.
+    Raises GateError before the first write where evidence that protects traffic no
+    longer holds, StalePlanError before a change whose thing is no longer as planned,
+    ForeignChangeError or ReadBackError where the reading after it is not what was
+    written, WaitError where a wait fails; what was done until then is in the record. In
+    plan mode nothing is applied.
     """
     if not isinstance(cleared, ClearedPlan):
-        raise TypeError(f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, *evidence) makes one")
+        raise TypeError(
+            f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, "
+            "*evidence) makes one"
+        )
     done: dict[str, Applied] = {}
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
@@ -84,7 +92,9 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> li
     return list(done.values())
 
 
-def keep_or_put_back(session: Session, made: Sequence[Applied], *evidence: Evidence) -> None:
+def keep_or_put_back(
+    session: Session, made: Sequence[Applied], *evidence: Evidence
+) -> None:
     """Keep changes whose checks hold; put them back, last first, where one does not.
 
     Raises ReadBackError where they were put back, Held where there is nothing to put
@@ -96,14 +106,20 @@ def keep_or_put_back(session: Session, made: Sequence[Applied], *evidence: Evide
     words = "; ".join(f"{e.name}: {e.found}" for e in failing)
     hint = "; ".join(e.hint for e in failing if e.hint)
     if not made:
-        again = f"`runbook undo {session.join_run().id} --notebook {session.notebook[:2]}` takes it back"
+        again = (
+            f"`runbook undo {session.join_run().id} --notebook "
+            f"{session.notebook[:2]}` takes it back"
+        )
         raise Held(words, hint=f"{hint}; {again}" if hint else again, reason="check")
     with session.holding():
         for applied in reversed(made):
             inverse = applied.change.inverse
-            if inverse and not inverse.reading:  # a revision that nobody runs any more does no harm
+            # a revision that nobody runs any more does no harm
+            if inverse and not inverse.reading:
                 _go_back(session, applied.change, inverse)
-    raise ReadBackError(f"{words}; {_put_back_words(made)} put back as before", hint=hint)
+    raise ReadBackError(
+        f"{words}; {_put_back_words(made)} put back as before", hint=hint
+    )
 
 
 def _put_back_words(made: Sequence[Applied]) -> str:
@@ -112,11 +128,13 @@ def _put_back_words(made: Sequence[Applied]) -> str:
 
 
 def _require_still_holding(cleared: ClearedPlan) -> None:
-    """Look once more at the evidence that protects traffic, each kind in one look; raise GateError where some fails.
+    """Look once more at the evidence that protects traffic, each kind in one look;
+    raise GateError where some fails.
 
     A rollback has no evidence, so nothing can stop it here.
     """
-    before = {e.name: e for e in cleared.evidence}  # of two looks at one claim the later counts
+    # of two looks at one claim the later counts
+    before = {e.name: e for e in cleared.evidence}
     looks = dict.fromkeys(e.again for e in before.values() if e.again)
     failing = [e for look in looks for e in look() if not e.holds]
     if not failing:
@@ -134,7 +152,13 @@ def _compared(now: Evidence, before: Evidence) -> str:
     return f"{now.name}: {now.found}{former}"
 
 
-def _make(session: Session, change: Change, done: Mapping[str, Applied], *, urgent: bool = False) -> Applied:
+def _make(
+    session: Session,
+    change: Change,
+    done: Mapping[str, Applied],
+    *,
+    urgent: bool = False,
+) -> Applied:
     change = _filled(change, {name: applied.answer for name, applied in done.items()})
     asked, change = change, replace(change, call=_resolved(session, change.call))
     for wait in change.ready:
@@ -149,7 +173,9 @@ def _make(session: Session, change: Change, done: Mapping[str, Applied], *, urge
     try:
         answer = session.write(change.call)
         made = _filled(change, {change.name: answer})
-        state = _read_back(session, made, before, answer, READ_AGAIN_URGENT if urgent else READ_AGAIN)
+        state = _read_back(
+            session, made, before, answer, READ_AGAIN_URGENT if urgent else READ_AGAIN
+        )
     except RunbookError as error:
         _note_failure(session, change, error)
         raise
@@ -163,8 +189,12 @@ def _note_failure(session: Session, change: Change, error: RunbookError) -> None
     session.note(lambda run: run.write("failed", **said))
 
 
-def _read_back(session: Session, change: Change, before: Any, answer: Any, tries: int) -> Any:
-    """Return the state after a change; a fresh thing may take some seconds until every reader sees it."""
+def _read_back(
+    session: Session, change: Change, before: Any, answer: Any, tries: int
+) -> Any:
+    """Return the state after a change; a fresh thing may take some seconds until
+    every reader sees it.
+    """
     state = session.read(change.reading)
     for _ in range(tries):
         if holds(state, change.wanted):
@@ -173,38 +203,65 @@ def _read_back(session: Session, change: Change, before: Any, answer: Any, tries
         state = session.read(change.reading)
     else:
         raise ReadBackError(
-            f"{change.name}: AWS does not show what was written:\n{_shown(change.wanted, state)}",
-            hint="somebody else may be changing it; run the notebook again to see where things stand",
+            f"{change.name}: AWS does not show what was "
+            f"written:\n{_shown(change.wanted, state)}",
+            hint="somebody else may be changing it; run the notebook again to see "
+            "where things stand",
         )
-    _refuse_foreign(change, before, jmespath.search(change.reading.query, answer), state)
+    _refuse_foreign(
+        change, before, jmespath.search(change.reading.query, answer), state
+    )
     return state
 
 
 def _refuse_foreign(change: Change, before: Any, answered: Any, state: Any) -> None:
-    """The version must have risen by exactly one, in the answer and in the reading after it."""
-    if not (isinstance(before, Mapping) and "version" in before and isinstance(state, Mapping)):
+    """The version must have risen by exactly one, in the answer and in
+    the reading after it.
+    """
+    if not (
+        isinstance(before, Mapping)
+        and "version" in before
+        and isinstance(state, Mapping)
+    ):
         return
-    versions = [s["version"] for s in (answered, state) if isinstance(s, Mapping) and s.get("version") is not None]
-    if state.get("uid") == before.get("uid") and any(v != before["version"] + 1 for v in versions):
+    versions = [
+        s["version"]
+        for s in (answered, state)
+        if isinstance(s, Mapping) and s.get("version") is not None
+    ]
+    if state.get("uid") == before.get("uid") and any(
+        v != before["version"] + 1 for v in versions
+    ):
         raise ForeignChangeError(
-            f"{change.name}: somebody else changed it at the same moment: version {before['version']} became "
+            f"{change.name}: somebody else changed it at the same moment: version "
+            f"{before['version']} became "
             f"{versions[-1]}, expected {before['version'] + 1}",
-            hint="agree with them, then run the notebook again: it plans from what is there",
+            hint="agree with them, then run the notebook again: it plans "
+            "from what is there",
         )
 
 
 def _await(session: Session, change: Change) -> None:
-    """Wait as the change asks; what was wanted must still be there then (a circuit breaker also ends stable)."""
+    """Wait as the change asks; what was wanted must still be there then (a circuit
+    breaker also ends stable).
+    """
     try:
         for wait in change.waits:
             session.wait_for(wait)
-        if change.waits and not holds(found := session.read(change.reading), change.wanted):
-            raise ReadBackError(f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}")
+        if change.waits and not holds(
+            found := session.read(change.reading), change.wanted
+        ):
+            raise ReadBackError(
+                f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}"
+            )
     except Failed as error:
         _note_failure(session, change, error)
         if change.back_on_failure and change.inverse:
             _go_back(session, change, change.inverse)
-            raise type(error)(f"{error.message}\n{change.name} was put back as it was", hint=error.hint) from error
+            raise type(error)(
+                f"{error.message}\n{change.name} was put back as it was",
+                hint=error.hint,
+            ) from error
         raise
 
 
@@ -231,11 +288,16 @@ def _resolved(session: Session, call: Call) -> Call:
     if not isinstance(call.arguments, Reading):
         return call
     found = session.read(call.arguments) or {}
-    return replace(call, arguments={key: value for key, value in found.items() if value is not None})
+    return replace(
+        call,
+        arguments={key: value for key, value in found.items() if value is not None},
+    )
 
 
 def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
-    """Return a change with each `Answer` in it replaced by what its change was answered, if it was made by now."""
+    """Return a change with each `Answer` in it replaced by what its change was
+    answered, if it was made by now.
+    """
 
     def end(value: Any) -> Any:
         made = isinstance(value, Answer) and value.change in answers
@@ -247,11 +309,15 @@ def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
 
 def _stale(change: Change, found: Any) -> StalePlanError:
     return StalePlanError(
-        f"{change.name}: it is no longer what was planned against:\n{_shown(change.expected, found)}",
-        hint="look at the difference, then run the notebook again: it plans from what is there",
+        f"{change.name}: it is no longer what was planned "
+        f"against:\n{_shown(change.expected, found)}",
+        hint="look at the difference, then run the notebook again: it plans "
+        "from what is there",
     )
 
 
 def _shown(said: Any, found: Any) -> str:
-    """Return where what was found is not what was said, in words; more than was said is no difference."""
+    """Return where what was found is not what was said, in words; more than was
+    said is no difference.
+    """
     return told(differences(said, spoken(found, said)))

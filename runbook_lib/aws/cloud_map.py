@@ -1,4 +1,5 @@
-"""Read AWS Cloud Map, where the names callers dial are registered, and plan the placeholder that keeps one alive.
+"""Read AWS Cloud Map, where the names callers dial are registered, and plan the
+placeholder that keeps one alive.
 
 The only caller of the Cloud Map client. `read_` reads, `plan_` functions are pure.
 """
@@ -11,9 +12,25 @@ from typing import Any
 
 from runbook_lib.aws.reads import Reads
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, Wait, differences, turned
+from runbook_lib.plan import (
+    Call,
+    Change,
+    Inverse,
+    Plan,
+    Reading,
+    Wait,
+    differences,
+    turned,
+)
 
-__all__ = ["PLACEHOLDER", "Registered", "own_instances", "plan_placeholder", "plan_placeholder_end", "read_names"]
+__all__ = [
+    "PLACEHOLDER",
+    "Registered",
+    "own_instances",
+    "plan_placeholder",
+    "plan_placeholder_end",
+    "read_names",
+]
 
 PLACEHOLDER = "runbook-placeholder"
 ADDRESS = "AWS_INSTANCE_IPV4"
@@ -21,7 +38,8 @@ ADDRESS = "AWS_INSTANCE_IPV4"
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One DNS name as Cloud Map has it: the service's id ("" where there is none) and its instances.
+    """One DNS name as Cloud Map has it: the service's id ("" where there is none)
+    and its instances.
 
     Resolvers keep an answer for `ttl_seconds`.
     """
@@ -39,18 +57,27 @@ class Registered:
 
 def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
     """Return what is registered under a name beside the placeholder."""
-    return {name: attributes for name, attributes in registered.instances.items() if name != PLACEHOLDER}
+    return {
+        name: attributes
+        for name, attributes in registered.instances.items()
+        if name != PLACEHOLDER
+    }
 
 
 def read_names(session: Reads) -> dict[str, Registered]:
-    """Read every name of the parameters that callers may dial: hostnames and virtual services."""
+    """Read every name of the parameters that callers may dial: hostnames
+    and virtual services.
+    """
     services = _services(session)
     names = session.parameters.names
     return {name: _registered(session, name, services.get(name, {})) for name in names}
 
 
 def _registered(session: Reads, name: str, service: Mapping[str, Any]) -> Registered:
-    records, service_id = service.get("DnsConfig", {}).get("DnsRecords", []), service.get("Id", "")
+    records, service_id = (
+        service.get("DnsConfig", {}).get("DnsRecords", []),
+        service.get("Id", ""),
+    )
     ttl = max((record["TTL"] for record in records), default=0)
     return Registered(name, service_id, _instances(session, service_id), ttl)
 
@@ -63,26 +90,34 @@ def _services(session: Reads) -> dict[str, dict[str, Any]]:
     if not own:
         return {}
     filters = [{"Name": "NAMESPACE_ID", "Values": own[:1], "Condition": "EQ"}]
-    found = session.pages("servicediscovery", "list_services", "Services", Filters=filters)
+    found = session.pages(
+        "servicediscovery", "list_services", "Services", Filters=filters
+    )
     return {f"{service['Name'].lower()}.{p.namespace}": service for service in found}
 
 
 def _instances(session: Reads, service_id: str) -> dict[str, dict[str, str]]:
     if not service_id:
         return {}
-    found = session.pages("servicediscovery", "list_instances", "Instances", ServiceId=service_id)
+    found = session.pages(
+        "servicediscovery", "list_instances", "Instances", ServiceId=service_id
+    )
     return {instance["Id"]: instance.get("Attributes", {}) for instance in found}
 
 
 def plan_placeholder(p: Parameters, registered: Registered) -> Plan:
     """Plan an address under the dialled name that outlives the stable version's tasks.
 
-    It is for an engine whose callers must resolve the name though none of them connects to
-    the address. It is undone only once there is another one, and what comes next waits
-    until no resolver sends anybody to it any more.
+    It is for an engine whose callers must resolve the name though none of them connects
+    to the address. It is undone only once there is another one, and what comes next
+    waits until no resolver sends anybody to it any more.
     """
     needed = registered.service_id and PLACEHOLDER not in registered.instances
-    changes = [_registration(registered, {ADDRESS: p.retirement.placeholder_ip})] if needed else []
+    changes = (
+        [_registration(registered, {ADDRESS: p.retirement.placeholder_ip})]
+        if needed
+        else []
+    )
     return Plan("06_tear_down_service_b", tuple(changes))
 
 
@@ -99,7 +134,9 @@ def _registration(registered: Registered, attributes: Mapping[str, str]) -> Chan
     return Change(
         name=f"address of {registered.name}",
         verb="register",
-        call=Call("servicediscovery", "register_instance", {**where, "Attributes": attributes}),
+        call=Call(
+            "servicediscovery", "register_instance", {**where, "Attributes": attributes}
+        ),
         reading=Reading(read, "Instance.Attributes", absent=("InstanceNotFound",)),
         expected=None,
         wanted=attributes,
@@ -117,7 +154,9 @@ def _registration(registered: Registered, attributes: Mapping[str, str]) -> Chan
 
 def _another(registered: Registered) -> Wait:
     """Wait until the name has an address beside the placeholder."""
-    others = _addresses(registered, f"length(Instances[?Id!='{PLACEHOLDER}' && Attributes.{ADDRESS}])")
+    others = _addresses(
+        registered, f"length(Instances[?Id!='{PLACEHOLDER}' && Attributes.{ADDRESS}])"
+    )
     return Wait(f"another address of {registered.name}", others, "@ > `0`")
 
 
@@ -129,4 +168,9 @@ def _forgotten(registered: Registered) -> Wait:
 
 
 def _addresses(registered: Registered, query: str) -> Reading:
-    return Reading(Call("servicediscovery", "list_instances", {"ServiceId": registered.service_id}), query)
+    return Reading(
+        Call(
+            "servicediscovery", "list_instances", {"ServiceId": registered.service_id}
+        ),
+        query,
+    )

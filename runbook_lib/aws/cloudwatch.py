@@ -1,7 +1,8 @@
-"""Read what CloudWatch counted: requests, errors and slow requests by service and period, and alarms.
+"""Read what CloudWatch counted: requests, errors and slow requests by service and
+period, and alarms.
 
-The only caller of the CloudWatch client, and it only reads. The local mesh publishes the same series, so there
-is one path for both.
+The only caller of the CloudWatch client, and it only reads. The local mesh publishes
+the same series, so there is one path for both.
 """
 
 from __future__ import annotations
@@ -17,16 +18,28 @@ from runbook_lib.aws.session import Session
 from runbook_lib.plan import Call, Reading
 from runbook_lib.verdict import Sample
 
-__all__ = ["Counted", "Interval", "Series", "complete_until", "pause", "read_alarms", "read_intervals", "read_requests"]
+__all__ = [
+    "Counted",
+    "Interval",
+    "Series",
+    "complete_until",
+    "pause",
+    "read_alarms",
+    "read_intervals",
+    "read_requests",
+]
 
 SETTLE_SECONDS = 0.3  # after a period's end, until it has been put
 QUERIES = 400  # a call takes 500
-KINDS = ("requests", "errors", "latency")  # of series, by whose names an engine gives them
+# of series, by whose names an engine gives them
+KINDS = ("requests", "errors", "latency")
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One period: when it began (seconds since 1970), and its requests judged by errors and by slowness."""
+    """One period: when it began (seconds since 1970), and its requests judged by
+    errors and by slowness.
+    """
 
     start: int
     errors: Sample
@@ -39,11 +52,13 @@ class Interval:
 
 
 def complete_until(session: Session, now: float) -> int:
-    """Return the end of the last period that CloudWatch must have by `now`, in seconds since 1970."""
+    """Return the end of the last period that CloudWatch must have by `now`, in
+    seconds since 1970.
+    """
     telemetry = session.parameters.telemetry
-    return math.floor((now - telemetry.delay_seconds - SETTLE_SECONDS) / telemetry.period_seconds) * (
-        telemetry.period_seconds
-    )
+    return math.floor(
+        (now - telemetry.delay_seconds - SETTLE_SECONDS) / telemetry.period_seconds
+    ) * (telemetry.period_seconds)
 
 
 def pause(session: Session) -> float:
@@ -57,9 +72,11 @@ def read_intervals(
     since: float,
     until: float,
 ) -> list[Interval]:
-    """Read every whole period that begins within [since, until); one without data has no requests.
+    """Read every whole period that begins within [since, until); one without
+    data has no requests.
 
-    `series` gives stable's and canary's `requests`, `errors` and `latency`, by their names in the parameters.
+    `series` gives stable's and canary's `requests`, `errors` and `latency`, by their
+    names in the parameters.
     """
     p = session.parameters
     period = p.telemetry.period_seconds
@@ -73,14 +90,23 @@ def read_intervals(
         for one in series[name][kind]
         if one.stat
     ]
-    counts: dict[tuple[str, str], Counter[int]] = {(name, kind): Counter() for name, kind, _ in wanted}
-    for (name, kind, _), found in zip(wanted, _read(session, wanted, first, until), strict=True):
+    counts: dict[tuple[str, str], Counter[int]] = {
+        (name, kind): Counter() for name, kind, _ in wanted
+    }
+    for (name, kind, _), found in zip(
+        wanted, _read(session, wanted, first, until), strict=True
+    ):
         counts[(name, kind)].update(found)
-    return [_interval(start, p.shift.stable, p.shift.canary, counts) for start in range(first, int(until), period)]
+    return [
+        _interval(start, p.shift.stable, p.shift.canary, counts)
+        for start in range(first, int(until), period)
+    ]
 
 
 def read_requests(session: Session, series: Series, since: float, until: float) -> int:
-    """Return how many requests one series counted in the whole periods within [since, until)."""
+    """Return how many requests one series counted in the whole periods
+    within [since, until).
+    """
     period = session.parameters.telemetry.period_seconds
     first = math.ceil(since / period) * period
     if first >= until:
@@ -90,13 +116,18 @@ def read_requests(session: Session, series: Series, since: float, until: float) 
 
 
 def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
-    """Return the state of each named alarm: OK, ALARM, INSUFFICIENT_DATA, or MISSING."""
+    """Return the state of each named alarm: OK, ALARM,
+    INSUFFICIENT_DATA, or MISSING.
+    """
     wanted = list(names)
     if not wanted:
         return {}
-    both = {"AlarmNames": wanted, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}  # without, only metric alarms come
+    # without, only metric alarms come
+    both = {"AlarmNames": wanted, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
     query = "[MetricAlarms, CompositeAlarms][][].{name: AlarmName, state: StateValue}"
-    found = session.read(Reading(Call("cloudwatch", "describe_alarms", both), query)) or []
+    found = (
+        session.read(Reading(Call("cloudwatch", "describe_alarms", both), query)) or []
+    )
     states = {alarm["name"]: alarm["state"] for alarm in found}
     return {name: states.get(name, "MISSING") for name in wanted}
 
@@ -104,7 +135,9 @@ def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
 Query = tuple[str, str, Series]
 
 
-def _read(session: Session, wanted: list[Query], since: int, until: float) -> list[dict[int, int]]:
+def _read(
+    session: Session, wanted: list[Query], since: int, until: float
+) -> list[dict[int, int]]:
     telemetry = session.parameters.telemetry
     queries = [
         {
@@ -113,7 +146,9 @@ def _read(session: Session, wanted: list[Query], since: int, until: float) -> li
                 "Metric": {
                     "Namespace": series.namespace or telemetry.namespace,
                     "MetricName": series.metric,
-                    "Dimensions": [{"Name": k, "Value": v} for k, v in series.dimensions.items()],
+                    "Dimensions": [
+                        {"Name": k, "Value": v} for k, v in series.dimensions.items()
+                    ],
                 },
                 "Period": telemetry.period_seconds,
                 "Stat": series.stat,
@@ -121,7 +156,11 @@ def _read(session: Session, wanted: list[Query], since: int, until: float) -> li
         }
         for index, (_, _, series) in enumerate(wanted)
     ]
-    window = {"StartTime": _moment(since), "EndTime": _moment(until), "ScanBy": "TimestampAscending"}
+    window = {
+        "StartTime": _moment(since),
+        "EndTime": _moment(until),
+        "ScanBy": "TimestampAscending",
+    }
     results = [
         result
         for begin in range(0, len(queries), QUERIES)
@@ -144,9 +183,14 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _interval(start: int, stable: str, canary: str, counts: Mapping[tuple[str, str], Counter[int]]) -> Interval:
+def _interval(
+    start: int, stable: str, canary: str, counts: Mapping[tuple[str, str], Counter[int]]
+) -> Interval:
     def sample(kind: str) -> Sample:
-        n1, n2 = counts[(stable, "requests")][start], counts[(canary, "requests")][start]
+        n1, n2 = (
+            counts[(stable, "requests")][start],
+            counts[(canary, "requests")][start],
+        )
         bad = [counts.get((name, kind), Counter())[start] for name in (stable, canary)]
         return Sample(n1, min(bad[0], n1), n2, min(bad[1], n2))
 

@@ -1,6 +1,7 @@
 """Read ECS services and task definitions, and plan their changes.
 
-The only caller of the ECS and Application Auto Scaling clients. `read_` reads, `plan_` functions are pure.
+The only caller of the ECS and Application Auto Scaling clients. `read_` reads, `plan_`
+functions are pure.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Answer, Call, Change, Inverse, Plan, Reading, Wait, differences, ordered
+from runbook_lib.plan import (
+    Answer,
+    Call,
+    Change,
+    Inverse,
+    Plan,
+    Reading,
+    Wait,
+    differences,
+    ordered,
+)
 from runbook_lib.printable import counted
 from runbook_lib.redaction import shown_definition
 from runbook_lib.task_form import READ_ONLY, normalise, same
@@ -56,13 +67,16 @@ SETTINGS = [
     "tags",
 ]
 STATE = (
-    "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, runningCount: runningCount, "
-    "taskDefinition: [deployments, taskSets][] | [?status=='PRIMARY'].taskDefinition | [0], "
+    "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, "
+    "runningCount: runningCount, "
+    "taskDefinition: [deployments, taskSets][] | "
+    "[?status=='PRIMARY'].taskDefinition | [0], "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
 )
 ROLLOUT = (
-    "services[0].{desired: desiredCount, running: runningCount, deployments: length(deployments), "
+    "services[0].{desired: desiredCount, running: runningCount, deployments: "
+    "length(deployments), "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
@@ -72,7 +86,8 @@ STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One ECS service as found: its state and the definition it runs; both None where there is no service.
+    """One ECS service as found: its state and the definition it runs; both None where
+    there is no service.
 
     `newest` is its family's newest active revision, `revisions` all the active ones.
     """
@@ -98,7 +113,9 @@ class Running:
     @property
     def is_daemon(self) -> bool:
         """Whether ECS runs one task of it on each instance, as many as there are."""
-        return ((self.state or {}).get("settings") or {}).get("schedulingStrategy") == "DAEMON"
+        return ((self.state or {}).get("settings") or {}).get(
+            "schedulingStrategy"
+        ) == "DAEMON"
 
 
 def read_running(session: Reads) -> dict[str, Running]:
@@ -113,7 +130,9 @@ def _read_one(session: Reads, name: str) -> Running:
     return Running(
         name,
         state,
-        session.read(_definition(state["taskDefinition"])) if state and state["taskDefinition"] else None,
+        session.read(_definition(state["taskDefinition"]))
+        if state and state["taskDefinition"]
+        else None,
         session.read(_definition(family)),
         tuple(_revisions(session, family)),
         session.read(_scalable(p, name)),
@@ -121,23 +140,45 @@ def _read_one(session: Reads, name: str) -> Running:
 
 
 def _service(p: Parameters, name: str, query: str = STATE) -> Reading:
-    arguments = {"cluster": p.cluster, "services": [p.ecs_service_of(name)], "include": ["TAGS"]}
-    return Reading(Call("ecs", "describe_services", arguments), query, ("ClusterNotFoundException",))
+    arguments = {
+        "cluster": p.cluster,
+        "services": [p.ecs_service_of(name)],
+        "include": ["TAGS"],
+    }
+    return Reading(
+        Call("ecs", "describe_services", arguments),
+        query,
+        ("ClusterNotFoundException",),
+    )
 
 
 def _definition(name: str) -> Reading:
-    call = Call("ecs", "describe_task_definition", {"taskDefinition": name, "include": ["TAGS"]})
-    return Reading(call, "merge(taskDefinition, {tags: tags || `[]`})", absent=("ClientException",))
+    call = Call(
+        "ecs", "describe_task_definition", {"taskDefinition": name, "include": ["TAGS"]}
+    )
+    return Reading(
+        call, "merge(taskDefinition, {tags: tags || `[]`})", absent=("ClientException",)
+    )
 
 
 def _revisions(session: Reads, family: str, status: str = "ACTIVE") -> list[str]:
-    """List a family's revisions of a status. The filter is on the whole name here: `taskB` is not `taskBv2`."""
-    found = session.pages("ecs", "list_task_definitions", "taskDefinitionArns", familyPrefix=family, status=status)
+    """List a family's revisions of a status. The filter is on the whole name here:
+    `taskB` is not `taskBv2`.
+    """
+    found = session.pages(
+        "ecs",
+        "list_task_definitions",
+        "taskDefinitionArns",
+        familyPrefix=family,
+        status=status,
+    )
     return [arn for arn in found if _family(arn) == family]
 
 
 def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | None:
-    """Read a family's newest revision, whether it is active or has been deregistered; None where it has none."""
+    """Read a family's newest revision, whether it is active or has been deregistered;
+    None where it has none.
+    """
     every = [*_revisions(session, family), *_revisions(session, family, "INACTIVE")]
     if not every:
         return None
@@ -146,9 +187,13 @@ def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | Non
 
 
 def read_definitions(session: Reads, family: str) -> list[Mapping[str, Any]]:
-    """Read a family's active revisions, and its newest one where that has been deregistered."""
+    """Read a family's active revisions, and its newest one where that has
+    been deregistered.
+    """
     active = _revisions(session, family)
-    newest = sorted([*active, *_revisions(session, family, "INACTIVE")], key=_number)[-1:]
+    newest = sorted([*active, *_revisions(session, family, "INACTIVE")], key=_number)[
+        -1:
+    ]
     return [session.read(_definition(arn)) for arn in dict.fromkeys([*active, *newest])]
 
 
@@ -156,12 +201,15 @@ def _number(arn: str) -> int:
     return int(arn.rsplit(":", 1)[-1])
 
 
-def read_own_revisions(session: Reads, found: Running, is_own: Callable[[Mapping[str, Any]], bool]) -> tuple[str, ...]:
-    """Return the active revisions that end with a service: those of its family that are nobody else's.
+def read_own_revisions(
+    session: Reads, found: Running, is_own: Callable[[Mapping[str, Any]], bool]
+) -> tuple[str, ...]:
+    """Return the active revisions that end with a service: those of its family that
+    are nobody else's.
 
-    No other service of the cluster runs one of them or is being moved to or from it. In a
-    family that others run too, only the revision that it runs is its own, and those of
-    which `is_own` says so; of the rest nobody can tell.
+    No other service of the cluster runs one of them or is being moved to or from it. In
+    a family that others run too, only the revision that it runs is its own, and those
+    of which `is_own` says so; of the rest nobody can tell.
     """
     if not found.revisions:
         return ()
@@ -183,11 +231,17 @@ def _used_by_others(session: Reads, name: str) -> set[str]:
     own = p.ecs_service_of(name)
     arns = session.pages("ecs", "list_services", "serviceArns", cluster=p.cluster)
     others = [arn for arn in arns if _short(arn) != own]
-    query = "services[].[taskDefinition, deployments[].taskDefinition, taskSets[].taskDefinition][][]"
+    query = (
+        "services[].[taskDefinition, deployments[].taskDefinition, "
+        "taskSets[].taskDefinition][][]"
+    )
     used: set[str] = set()
     for first in range(0, len(others), 10):  # DescribeServices takes ten
         arguments = {"cluster": p.cluster, "services": others[first : first + 10]}
-        used.update(session.read(Reading(Call("ecs", "describe_services", arguments), query)) or ())
+        used.update(
+            session.read(Reading(Call("ecs", "describe_services", arguments), query))
+            or ()
+        )
     return used - {None}
 
 
@@ -196,20 +250,40 @@ def _family(arn: str) -> str:
 
 
 def _scalable(p: Parameters, name: str) -> Reading:
-    arguments = {"ServiceNamespace": "ecs", "ResourceIds": [f"service/{p.cluster}/{p.ecs_service_of(name)}"]}
-    query = "ScalableTargets[0].{ServiceNamespace: ServiceNamespace, ResourceId: ResourceId, "
-    query += "ScalableDimension: ScalableDimension, MinCapacity: MinCapacity, MaxCapacity: MaxCapacity}"
-    return Reading(Call("application-autoscaling", "describe_scalable_targets", arguments), query)
+    arguments = {
+        "ServiceNamespace": "ecs",
+        "ResourceIds": [f"service/{p.cluster}/{p.ecs_service_of(name)}"],
+    }
+    query = (
+        "ScalableTargets[0].{ServiceNamespace: ServiceNamespace, "
+        "ResourceId: ResourceId, "
+    )
+    query += (
+        "ScalableDimension: ScalableDimension, MinCapacity: MinCapacity, "
+        "MaxCapacity: MaxCapacity}"
+    )
+    return Reading(
+        Call("application-autoscaling", "describe_scalable_targets", arguments), query
+    )
 
 
 def read_tasks(session: Reads) -> list[dict[str, Any]]:
-    """Read the running tasks of every service: service, revision, each container's health."""
+    """Read the running tasks of every service: service, revision, each
+    container's health.
+    """
     p = session.parameters
     containers = "containers[].{name: name, health: healthStatus}"
-    query = f"tasks[].{{task: taskArn, revision: taskDefinitionArn, containers: {containers}}}"
+    query = (
+        "tasks[].{task: taskArn, revision: taskDefinitionArn, "
+        f"containers: {containers}}}"
+    )
     rows = []
     for name in p.services:
-        found = session.read(reading_of_tasks(p, name, query)) if session.read(_service(p, name)) else None
+        found = (
+            session.read(reading_of_tasks(p, name, query))
+            if session.read(_service(p, name))
+            else None
+        )
         rows += [{"service": name, **task} for task in found or []]
     return rows
 
@@ -217,16 +291,34 @@ def read_tasks(session: Reads) -> list[dict[str, Any]]:
 def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:
     """Return how a query on a service's tasks is read."""
     wanted = {"cluster": p.cluster, "serviceName": p.ecs_service_of(name)}
-    absent = ("ServiceNotFoundException", "ServiceNotActiveException", "ClusterNotFoundException")
+    absent = (
+        "ServiceNotFoundException",
+        "ServiceNotActiveException",
+        "ClusterNotFoundException",
+    )
     arns = Reading(Call("ecs", "list_tasks", wanted), "taskArns", absent)
-    return Reading(Call("ecs", "describe_tasks", {"cluster": p.cluster, "tasks": arns}), query, absent)
+    return Reading(
+        Call("ecs", "describe_tasks", {"cluster": p.cluster, "tasks": arns}),
+        query,
+        absent,
+    )
 
 
 def read_counts(session: Reads, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Read how many tasks each service wants and runs; none of both where there is no service."""
-    query = "services[?status=='ACTIVE'] | [0].{desired: desiredCount, running: runningCount}"
-    found = {name: session.read(_service(session.parameters, name, query)) for name in names}
-    return {name: (state["desired"], state["running"]) if state else (0, 0) for name, state in found.items()}
+    """Read how many tasks each service wants and runs; none of both where
+    there is no service.
+    """
+    query = (
+        "services[?status=='ACTIVE'] | [0].{desired: desiredCount, "
+        "running: runningCount}"
+    )
+    found = {
+        name: session.read(_service(session.parameters, name, query)) for name in names
+    }
+    return {
+        name: (state["desired"], state["running"]) if state else (0, 0)
+        for name, state in found.items()
+    }
 
 
 def read_unhealthy(session: Reads, name: str) -> int:
@@ -235,7 +327,8 @@ def read_unhealthy(session: Reads, name: str) -> int:
     return session.read(reading_of_tasks(session.parameters, name, query)) or 0
 
 
-# --- a service's move to another definition ------------------------------------------------------------------
+# --- a service's move to another definition
+# ------------------------------------------------------------------
 
 
 def deployment_order(p: Parameters, names: Sequence[str]) -> list[str]:
@@ -252,7 +345,8 @@ def moved(
     waits: tuple[Wait, ...] = (),
     hint: str = "",
 ) -> list[Change]:
-    """Return what brings a service to a definition: its registration unless it exists, and the update.
+    """Return what brings a service to a definition: its registration unless it
+    exists, and the update.
 
     A move that a crash left under way is asked for once more, which begins nothing, and
     waited for. `planned` are the changes before: one of them may register a revision of
@@ -277,7 +371,8 @@ def not_ours(p: Parameters, found: Running, hint: str = "") -> PlanError:
     """Return what to raise of a service that cannot be moved to another definition."""
     kind = "no task definition" if found.controller == "ECS" else found.controller
     return PlanError(
-        f"ECS service {p.ecs_service_of(found.service)}: expected one that ECS deploys (deploymentController ECS), "
+        f"ECS service {p.ecs_service_of(found.service)}: expected one that ECS "
+        "deploys (deploymentController ECS), "
         f"found {kind}: UpdateService cannot give it a task definition",
         hint=hint,
     )
@@ -288,8 +383,13 @@ def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
     return [t for t in form.get("tags") or [] if t["key"] not in tags(p)] + own
 
 
-def _register(found: Running, form: Mapping[str, Any], planned: Sequence[Change]) -> Change:
-    family, name = str(form["family"]), f"definition {form['family']} of {found.service}"
+def _register(
+    found: Running, form: Mapping[str, Any], planned: Sequence[Change]
+) -> Change:
+    family, name = (
+        str(form["family"]),
+        f"definition {form['family']} of {found.service}",
+    )
     revision, reading = Answer(name, REGISTERED), _definition(family)
     newest = found.newest["taskDefinitionArn"] if found.newest else None
     earlier = [c.name for c in planned if c.name.startswith(f"definition {family} of ")]
@@ -312,14 +412,22 @@ def _register(found: Running, form: Mapping[str, Any], planned: Sequence[Change]
 
 
 def _shown(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a definition for comparison on a screen: in its normal form, without what may be secret."""
+    """Return a definition for comparison on a screen: in its normal form, without
+    what may be secret.
+    """
     return normalise(shown_definition(definition))
 
 
-def _deploy(p: Parameters, found: Running, revision: str | Answer, waits: tuple[Wait, ...]) -> Change:
+def _deploy(
+    p: Parameters, found: Running, revision: str | Answer, waits: tuple[Wait, ...]
+) -> Change:
     name, state = found.service, found.state or {}
     before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
-    after = "the revision registered above" if isinstance(revision, Answer) else _short(revision)
+    after = (
+        "the revision registered above"
+        if isinstance(revision, Answer)
+        else _short(revision)
+    )
     return Change(
         name=f"service {name}",
         verb="deploy",
@@ -327,7 +435,9 @@ def _deploy(p: Parameters, found: Running, revision: str | Answer, waits: tuple[
         reading=_service(p, name),
         expected={"arn": state["arn"], **before},
         wanted={"taskDefinition": revision},
-        inverse=Inverse("deploy", _update(p, name, **before), wanted=before, waits=(stable,)),
+        inverse=Inverse(
+            "deploy", _update(p, name, **before), wanted=before, waits=(stable,)
+        ),
         diff=differences(_short(state["taskDefinition"]), after),
         waits=(stable, *waits),
         back_on_failure=True,
@@ -335,7 +445,11 @@ def _deploy(p: Parameters, found: Running, revision: str | Answer, waits: tuple[
 
 
 def _update(p: Parameters, name: str, **wanted: Any) -> Call:
-    return Call("ecs", "update_service", {"cluster": p.cluster, "service": p.ecs_service_of(name), **wanted})
+    return Call(
+        "ecs",
+        "update_service",
+        {"cluster": p.cluster, "service": p.ecs_service_of(name), **wanted},
+    )
 
 
 def _short(arn: str) -> str:
@@ -344,20 +458,38 @@ def _short(arn: str) -> str:
 
 def _stable(p: Parameters, name: str) -> Wait:
     what = f"service {name} stable on the wanted revision"
-    return Wait(what, _service(p, name, ROLLOUT), STABLE, failed="rollout == 'FAILED'", timeout_seconds=900)
+    return Wait(
+        what,
+        _service(p, name, ROLLOUT),
+        STABLE,
+        failed="rollout == 'FAILED'",
+        timeout_seconds=900,
+    )
 
 
 def _filled(p: Parameters, name: str, count: int) -> Wait:
-    """Wait for tasks that are to stay: a service's own count still has those that are just being stopped."""
+    """Wait for tasks that are to stay: a service's own count still has those that are
+    just being stopped.
+    """
     running = reading_of_tasks(p, name, "length(tasks[?lastStatus=='RUNNING'])")
-    return Wait(f"{counted(count, 'task')} of {name} running", running, f"@ >= `{count}`")
+    return Wait(
+        f"{counted(count, 'task')} of {name} running", running, f"@ >= `{count}`"
+    )
 
 
-# --- the end of a service -------------------------------------------------------------------------------------
+# --- the end of a service
+# -------------------------------------------------------------------------------------
 
 
-def plan_end(p: Parameters, found: Running, revisions: Sequence[str], *, back: tuple[Wait, ...] = ()) -> Plan:
-    """Plan the end of one service: no more scaling, no tasks, no service, none of these `revisions` active.
+def plan_end(
+    p: Parameters,
+    found: Running,
+    revisions: Sequence[str],
+    *,
+    back: tuple[Wait, ...] = (),
+) -> Plan:
+    """Plan the end of one service: no more scaling, no tasks, no service, none of these
+    `revisions` active.
 
     Scaling to zero can be undone in a moment, which waits for `back` too; deletion by
     creating the service again. PlanError: a service that cannot be scaled, or that ECS
@@ -377,20 +509,31 @@ def plan_end(p: Parameters, found: Running, revisions: Sequence[str], *, back: t
 def _refuse_to_end(p: Parameters, found: Running) -> None:
     if found.controller == "ECS" and not found.is_daemon:
         return
-    kind = "schedulingStrategy DAEMON" if found.is_daemon else f"deploymentController {found.controller}"
+    kind = (
+        "schedulingStrategy DAEMON"
+        if found.is_daemon
+        else f"deploymentController {found.controller}"
+    )
     raise PlanError(
-        f"ECS service {p.ecs_service_of(found.service)}: expected a REPLICA service that ECS deploys, found {kind}: "
+        f"ECS service {p.ecs_service_of(found.service)}: expected a REPLICA service "
+        f"that ECS deploys, found {kind}: "
         "it could not be drained, and not be brought back as it was",
         hint="end it by what deploys it, once no request reaches it",
     )
 
 
 def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
-    """Plan that a service's scaling never goes below `least` tasks; nothing where it does not scale by itself."""
+    """Plan that a service's scaling never goes below `least` tasks; nothing where it
+    does not scale by itself.
+    """
     target = found.scalable
     if not target or target["MinCapacity"] >= least:
         return Plan("05_shift_traffic")
-    wanted = {**target, "MinCapacity": least, "MaxCapacity": max(least, target["MaxCapacity"])}
+    wanted = {
+        **target,
+        "MinCapacity": least,
+        "MaxCapacity": max(least, target["MaxCapacity"]),
+    }
     write = ("application-autoscaling", "register_scalable_target")
     change = Change(
         name=f"scaling of {found.service}",
@@ -406,7 +549,10 @@ def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
 
 
 def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
-    own = {key: target[key] for key in ("ServiceNamespace", "ResourceId", "ScalableDimension")}
+    own = {
+        key: target[key]
+        for key in ("ServiceNamespace", "ResourceId", "ScalableDimension")
+    }
     return Change(
         name=f"scaling of {name}",
         verb="delete",
@@ -414,13 +560,19 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
         reading=_scalable(p, name),
         expected=target,
         wanted=None,
-        inverse=Inverse("create", Call("application-autoscaling", "register_scalable_target", target), wanted=target),
+        inverse=Inverse(
+            "create",
+            Call("application-autoscaling", "register_scalable_target", target),
+            wanted=target,
+        ),
         diff=differences(target, {}),
         note="its policies go with it, and do not come back by undo",
     )
 
 
-def _drain(p: Parameters, found: Running, state: Mapping[str, Any], back: tuple[Wait, ...]) -> Change:
+def _drain(
+    p: Parameters, found: Running, state: Mapping[str, Any], back: tuple[Wait, ...]
+) -> Change:
     name, count = found.service, state["desiredCount"]
     again = _update(p, name, desiredCount=count)
     return Change(
@@ -430,29 +582,59 @@ def _drain(p: Parameters, found: Running, state: Mapping[str, Any], back: tuple[
         reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": count},
         wanted={"desiredCount": 0},
-        inverse=Inverse("scale", again, wanted={"desiredCount": count}, waits=(_filled(p, name, count), *back)),
+        inverse=Inverse(
+            "scale",
+            again,
+            wanted={"desiredCount": count},
+            waits=(_filled(p, name, count), *back),
+        ),
         diff=differences(count, 0, "desiredCount"),
-        waits=(Wait(f"no task of {name}", _service(p, name, ROLLOUT), "running == `0`"),),
+        waits=(
+            Wait(f"no task of {name}", _service(p, name, ROLLOUT), "running == `0`"),
+        ),
     )
 
 
 def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
-    settings = {key: value for key, value in state["settings"].items() if value not in (None, [], {})}
+    settings = {
+        key: value
+        for key, value in state["settings"].items()
+        if value not in (None, [], {})
+    }
     labels = [tag["key"] for tag in settings.pop("tags", [])]
-    lost = f"its tags are not recorded, and do not come back by undo: {', '.join(labels)}" if labels else ""
-    again = {"cluster": p.cluster, **settings, "taskDefinition": state["taskDefinition"], "desiredCount": 0}
+    lost = (
+        f"its tags are not recorded, and do not come back by undo: {', '.join(labels)}"
+        if labels
+        else ""
+    )
+    again = {
+        "cluster": p.cluster,
+        **settings,
+        "taskDefinition": state["taskDefinition"],
+        "desiredCount": 0,
+    }
     status = _service(p, name, "{status: services[0].status}")
     return Change(
         name=f"service {name}",
         verb="delete",
-        call=Call("ecs", "delete_service", {"cluster": p.cluster, "service": p.ecs_service_of(name)}),
+        call=Call(
+            "ecs",
+            "delete_service",
+            {"cluster": p.cluster, "service": p.ecs_service_of(name)},
+        ),
         reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": 0},
         wanted=None,
-        inverse=Inverse("create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}),
+        inverse=Inverse(
+            "create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}
+        ),
         diff=differences(p.ecs_service_of(name), None, "service"),
         note=lost,
-        waits=(Wait(f"service {name} gone", status, "status == null || status == 'INACTIVE'"),),
+        waits=(
+            Wait(
+                f"service {name} gone", status, "status == null || status == 'INACTIVE'"
+            ),
+        ),
     )
 
 
@@ -462,9 +644,15 @@ def _status(revision: str | Answer) -> Reading:
 
 
 def _deregister(arn: str) -> Change:
-    """Return the end of one revision. Registering it again makes a new one: revision numbers are never reused."""
-    left_out = ", ".join(f"{key}: `null`" for key in sorted(READ_ONLY | {"inferenceAccelerators"}))
-    form = Reading(_definition(arn).call, f"merge(taskDefinition, {{tags: tags, {left_out}}})")
+    """Return the end of one revision. Registering it again makes a new one: revision
+    numbers are never reused.
+    """
+    left_out = ", ".join(
+        f"{key}: `null`" for key in sorted(READ_ONLY | {"inferenceAccelerators"})
+    )
+    form = Reading(
+        _definition(arn).call, f"merge(taskDefinition, {{tags: tags, {left_out}}})"
+    )
     again = Call("ecs", "register_task_definition", form)
     return Change(
         name=f"revision {_short(arn)}",
@@ -473,6 +661,8 @@ def _deregister(arn: str) -> Change:
         reading=_status(arn),
         expected="ACTIVE",
         wanted="INACTIVE",
-        inverse=Inverse("register", again, wanted="INACTIVE", renames=arn, answer=REGISTERED),
+        inverse=Inverse(
+            "register", again, wanted="INACTIVE", renames=arn, answer=REGISTERED
+        ),
         diff=differences("ACTIVE", "INACTIVE", "status"),
     )

@@ -1,8 +1,10 @@
-"""Find the credentials of this machine, say who they are and how long they last, and where calls may not go.
+"""Find the credentials of this machine, say who they are and how long they last, and
+where calls may not go.
 
-This alone opens botocore sessions. A session here obeys no configured endpoint and no model but `loader`'s,
-whatever made the client: the runbook, or botocore for an assumed role or single sign-on. Proxies and
-certificate bundles stay the user's: they carry calls to AWS, and lead none elsewhere.
+This alone opens botocore sessions. A session here obeys no configured endpoint and no
+model but `loader`'s, whatever made the client: the runbook, or botocore for an assumed
+role or single sign-on. Proxies and certificate bundles stay the user's: they carry
+calls to AWS, and lead none elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from botocore.credentials import AssumeRoleProvider, ProcessProvider, RefreshableCredentials
+from botocore.credentials import (
+    AssumeRoleProvider,
+    ProcessProvider,
+    RefreshableCredentials,
+)
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -44,10 +50,21 @@ __all__ = [
     "utc",
 ]
 
-# Whatever fails while credentials are looked for or renewed: botocore's errors, a `credential_process` that is
-# not there or answers nonsense, a question for a one-time code that nobody can answer here.
-TROUBLES = (BotoCoreError, ClientError, OSError, ValueError, RuntimeError, TypeError, AttributeError, LookupError)
-PROCESS_SECONDS = 60.0  # in which a `credential_process` must answer: time enough for a login in a browser
+# Whatever fails while credentials are looked for or renewed: botocore's errors, a
+# `credential_process` that is not there or answers nonsense, a question for a one-time
+# code that nobody can answer here.
+TROUBLES = (
+    BotoCoreError,
+    ClientError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    LookupError,
+)
+# in which a `credential_process` must answer: time enough for a login in a browser
+PROCESS_SECONDS = 60.0
 NOWHERE: dict[str, tuple[Any, ...]] = {
     "profile": (None, [], None, None),
     "ca_bundle": (None, [], None, None),
@@ -67,7 +84,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keys:
-    """Credentials that change no more: an access key, its secret, and its token where it has one."""
+    """Credentials that change no more: an access key, its secret, and its
+    token where it has one.
+    """
 
     access_key: str
     secret_key: str
@@ -76,7 +95,9 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long credentials last: `ends` is there where they end and nothing renews them by itself."""
+    """How long credentials last: `ends` is there where they end and nothing
+    renews them by itself.
+    """
 
     kind: Literal["permanent", "renewed", "ends", "unknown"]
     source: str
@@ -89,7 +110,9 @@ def utc(time: datetime) -> str:
 
 
 def aws_session() -> Botocore:
-    """Return a session with this machine's credentials and settings, but no endpoint and no model of theirs."""
+    """Return a session with this machine's credentials and settings, but no endpoint
+    and no model of theirs.
+    """
     session = Botocore()
     session.register_component("data_loader", loader())
     session.set_config_variable("ignore_configured_endpoint_urls", True)
@@ -98,14 +121,18 @@ def aws_session() -> Botocore:
 
 
 def local_session() -> Botocore:
-    """Return a session that reads nothing of this machine's AWS settings: the local mesh needs none."""
+    """Return a session that reads nothing of this machine's AWS settings: the
+    local mesh needs none.
+    """
     session = Botocore(session_vars=NOWHERE)
     session.register_component("data_loader", loader())
     return session
 
 
 def present(session: Botocore) -> Keys:
-    """Return the credentials as they are now, renewed where they had to be; raise CredentialsError where none are."""
+    """Return the credentials as they are now, renewed where they had to be; raise
+    CredentialsError where none are.
+    """
     try:
         _limit_processes(session)
         found = session.get_credentials()
@@ -114,30 +141,50 @@ def present(session: Botocore) -> Keys:
         frozen = found.get_frozen_credentials()
     except ProfileNotFound as error:
         name = error.kwargs["profile"]
-        hint = "name a profile that exists (`aws configure list-profiles`) in AWS_PROFILE, or unset it"
-        raise CredentialsError(f"AWS_PROFILE: there is no profile {name!r} on this machine", hint=hint) from error
+        hint = (
+            "name a profile that exists (`aws configure list-profiles`) in "
+            "AWS_PROFILE, or unset it"
+        )
+        raise CredentialsError(
+            f"AWS_PROFILE: there is no profile {name!r} on this machine", hint=hint
+        ) from error
     except (ConnectionError, HTTPClientError) as error:
         hint = "check the connection, then run again"
-        raise UnreachableError(f"credentials could not be renewed: {error}", hint=hint) from error
+        raise UnreachableError(
+            f"credentials could not be renewed: {error}", hint=hint
+        ) from error
     except TROUBLES as error:
-        raise CredentialsError(f"no credentials: {error}", hint="log in, then run again") from error
+        raise CredentialsError(
+            f"no credentials: {error}", hint="log in, then run again"
+        ) from error
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
 
 class _Process(subprocess.Popen[bytes]):
-    """A `credential_process` that must answer in time: botocore would wait for ever, and nobody watch meanwhile."""
+    """A `credential_process` that must answer in time: botocore would wait for ever,
+    and nobody watch meanwhile.
+    """
 
-    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """Return what it writes; raise CredentialRetrievalError, the process killed, where that takes too long."""
+    def communicate(
+        self, input: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes, bytes]:
+        """Return what it writes; raise CredentialRetrievalError, the process killed,
+        where that takes too long.
+        """
         try:
-            return super().communicate(input, PROCESS_SECONDS if timeout is None else timeout)
+            return super().communicate(
+                input, PROCESS_SECONDS if timeout is None else timeout
+            )
         except subprocess.TimeoutExpired:
             self.kill()
             self.wait()
-            for stream in filter(None, (self.stdout, self.stderr)):  # whoever it started may hold the other end
+            # whoever it started may hold the other end
+            for stream in filter(None, (self.stdout, self.stderr)):
                 stream.close()
             words = f"it gave no answer in {PROCESS_SECONDS:g} s, and was ended"
-            raise CredentialRetrievalError(provider="credential_process", error_msg=words) from None
+            raise CredentialRetrievalError(
+                provider="credential_process", error_msg=words
+            ) from None
 
 
 def _limit_processes(session: Botocore) -> None:
@@ -148,7 +195,10 @@ def _limit_processes(session: Botocore) -> None:
     for provider in session.get_component("credential_provider").providers:
         if isinstance(provider, ProcessProvider):
             provider._popen = _Process
-        elif isinstance(provider, AssumeRoleProvider) and provider._profile_provider_builder:
+        elif (
+            isinstance(provider, AssumeRoleProvider)
+            and provider._profile_provider_builder
+        ):
             builder = provider._profile_provider_builder
             builder._create_process_provider = lambda name: ProcessProvider(
                 name, lambda: session.full_config, popen=_Process
@@ -157,21 +207,36 @@ def _limit_processes(session: Botocore) -> None:
 
 def keys_of(named: Mapping[str, str]) -> Keys:
     """Return credentials that are given as boto3 names them."""
-    return Keys(named["aws_access_key_id"], named["aws_secret_access_key"], named.get("aws_session_token"))
+    return Keys(
+        named["aws_access_key_id"],
+        named["aws_secret_access_key"],
+        named.get("aws_session_token"),
+    )
 
 
 def ignored_settings(environ: Mapping[str, str]) -> list[str]:
-    """Name every setting that would lead calls to AWS elsewhere, and is ignored: variables, then the config file's."""
-    names = sorted(name for name in environ if name.startswith("AWS_ENDPOINT_URL") or name == "AWS_DATA_PATH")
+    """Name every setting that would lead calls to AWS elsewhere, and is ignored:
+    variables, then the config file's.
+    """
+    names = sorted(
+        name
+        for name in environ
+        if name.startswith("AWS_ENDPOINT_URL") or name == "AWS_DATA_PATH"
+    )
     return [*names, *_configured()]
 
 
 def _configured() -> Iterator[str]:
-    """Yield the endpoints that the config file gives this profile, each with its section."""
+    """Yield the endpoints that the config file gives this profile,
+    each with its section.
+    """
     session = Botocore()
     try:
         profile = session.get_config_variable("profile") or "default"
-        scoped, every = session.get_scoped_config(), session.full_config.get("services", {})
+        scoped, every = (
+            session.get_scoped_config(),
+            session.full_config.get("services", {}),
+        )
     except BotoCoreError:  # there is no such profile or file: `present` says so
         return
     if "endpoint_url" in scoped:
@@ -183,7 +248,9 @@ def _configured() -> Iterator[str]:
 
 
 def lifetime_of(session: Botocore) -> Lifetime:
-    """Say how long the present credentials last; what renews itself as long as it is allowed to does not end."""
+    """Say how long the present credentials last; what renews itself as long as it is
+    allowed to does not end.
+    """
     found = session.get_credentials()
     source = str(found.method)
     if not isinstance(found, RefreshableCredentials):
@@ -198,8 +265,12 @@ def lifetime_of(session: Botocore) -> Lifetime:
 
 
 def _login_ends(profile: Mapping[str, str]) -> datetime | None:
-    """Return when a single sign-on without a session, which nothing renews, runs out."""
-    tokens = SSOTokenLoader(cache=JSONFileCache(str(Path.home() / ".aws" / "sso" / "cache")))
+    """Return when a single sign-on without a session, which
+    nothing renews, runs out.
+    """
+    tokens = SSOTokenLoader(
+        cache=JSONFileCache(str(Path.home() / ".aws" / "sso" / "cache"))
+    )
     try:
         token = tokens(profile["sso_start_url"])
         return datetime.fromisoformat(token["expiresAt"].replace("UTC", "+00:00"))

@@ -1,4 +1,6 @@
-"""Name what the runbook makes: its tags, names that fit, the partition of its ARNs. Pure."""
+"""Name what the runbook makes: its tags, names that fit, the partition
+of its ARNs. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ HASH_DIGITS = 16
 
 
 def fitting(name: str, most: int) -> str:
-    """Return a name of at most so many characters; one that is cut off is told apart by a hash."""
+    """Return a name of at most so many characters; one that is cut off is
+    told apart by a hash.
+    """
     if len(name) <= most:
         return name
     told_apart = hashlib.sha256(name.encode()).hexdigest()[:HASH_DIGITS]

@@ -1,4 +1,6 @@
-"""Say what whoever only reads may use of a session: nothing in it writes, waits or decides."""
+"""Say what whoever only reads may use of a session: nothing in it
+writes, waits or decides.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ class Reads(Protocol):
     def read(self, reading: Reading) -> Any:
         """Return the state a reading shows, ABSENT where the thing is not there."""
 
-    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+    def pages(
+        self, service: str, operation: str, key: str, **arguments: Any
+    ) -> list[Any]:
         """Return every item of a paginated list call."""
 
     def saw(self, weights: Mapping[str, int]) -> None:
-        """Keep how traffic is divided now, for an error after which nobody can look any more."""
+        """Keep how traffic is divided now, for an error after which nobody
+        can look any more.
+        """

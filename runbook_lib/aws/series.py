@@ -25,7 +25,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Whether a shift's requests and their errors are counted at all, and in words what is counted or why not."""
+    """Whether a shift's requests and their errors are counted at all, and in words what
+    is counted or why not.
+    """
 
     requests: bool
     errors: bool

@@ -1,7 +1,8 @@
-"""Find the models of AWS's services: App Mesh's in this package, every other one in botocore.
+"""Find the models of AWS's services: App Mesh's in this package, every
+other one in botocore.
 
-Where else botocore would look (`AWS_DATA_PATH`, `~/.aws/models`) is never looked at: a model says where its
-service's calls go, and with what.
+Where else botocore would look (`AWS_DATA_PATH`, `~/.aws/models`) is never looked at: a
+model says where its service's calls go, and with what.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""One environment that is open: its parameters, the guard, the clients, the clock, the record.
+"""One environment that is open: its parameters, the guard, the clients, the
+clock, the record.
 
-This alone makes AWS clients. Every call goes through here, so that it is counted, its errors become
-sentences once, and nothing reaches an account that the parameters file does not name: a call signs with
-credentials that STS has named, and with no others.
+This alone makes AWS clients. Every call goes through here, so that it is counted, its
+errors become sentences once, and nothing reaches an account that the parameters file
+does not name: a call signs with credentials that STS has named, and with no others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from typing import Any, TypeVar, cast
 
 import jmespath
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+)
 from botocore.parsers import ResponseParserError
 from filelock import FileLock
 
@@ -56,33 +62,46 @@ from runbook_lib.record.place import Place, place_of
 
 __all__ = ["Connection", "Session", "opening"]
 
-READS = ("describe", "list", "get", "discover")  # how the names of calls begin that only read
-SKEW_SECONDS = 5.0  # that AWS's time may differ from what is known of it; a Date has whole seconds
+# how the names of calls begin that only read
+READS = ("describe", "list", "get", "discover")
+# that AWS's time may differ from what is known of it; a Date has whole seconds
+SKEW_SECONDS = 5.0
 ASKED = "runbook_asked"
 LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
-CALL_ERRORS = ClientError, BotoCoreError, ResponseParserError  # the last: what answered was not AWS
+# the last: what answered was not AWS
+CALL_ERRORS = ClientError, BotoCoreError, ResponseParserError
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 NO_VARIANTS = {"use_fips_endpoint": False, "use_dualstack_endpoint": False}
 NOT_ENDING = Lifetime("permanent", "the local mesh")
 UNKNOWN = Identity("", "")
-NOBODY = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "aws_session_token": "testing"}
+NOBODY = {
+    "aws_access_key_id": "testing",
+    "aws_secret_access_key": "testing",
+    "aws_session_token": "testing",
+}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Where calls go: AWS's own endpoints, or one endpoint with credentials that are worth nothing elsewhere."""
+    """Where calls go: AWS's own endpoints, or one endpoint with credentials that are
+    worth nothing elsewhere.
+    """
 
     endpoint: str | None = None
     prepare: Callable[[Any], None] = lambda session: None
     carries_traffic: bool = True
     probe: Callable[[Mapping[str, str], int], list[tuple[str, str]]] | None = None
-    """Makes test requests with headers as the caller would: (version, status) of each answer."""
+    """Makes test requests with headers as the caller would: (version,
+    status) of each answer.
+    """
     world: str = ""
     """Tells a local mesh from any before it, with which its runs end."""
     credentials: Mapping[str, str] = field(default_factory=lambda: NOBODY, repr=False)
-    """What calls to one endpoint are signed with, as boto3 names it; the user's own never are."""
+    """What calls to one endpoint are signed with, as boto3 names it; the
+    user's own never are.
+    """
     lifetime: Lifetime = NOT_ENDING
     """How long those last."""
 
@@ -91,7 +110,8 @@ class Connection:
 class Session:
     """An environment that has been opened and proved to be the one meant.
 
-    `applies` says whether cells may change anything. Nothing here is remembered about AWS but clients.
+    `applies` says whether cells may change anything. Nothing here is remembered
+    about AWS but clients.
     """
 
     parameters: Parameters
@@ -104,30 +124,44 @@ class Session:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     waiting: Callable[[str, float, float], None] = lambda what, passed, most: None
-    """Told at each look of a wait: what for, for how many seconds by now, how many at most; no word once it ended."""
+    """Told at each look of a wait: what for, for how many seconds by now, how many at
+    most; no word once it ended.
+    """
     calls: Counter[str] = field(default_factory=Counter)
     identity: Identity = UNKNOWN
     signing: Keys | None = None
     """The credentials that were proved, with which `clients` sign."""
     clients: dict[str, Any] = field(default_factory=dict)
     written: int = 0
-    """How many calls that change something were made; after one no error of this notebook is a refusal."""
+    """How many calls that change something were made; after one no error of this
+    notebook is a refusal.
+    """
     refusal: str = ""
     """Why nothing is called any more: the credentials became another account's."""
     traffic: str = ""
-    """How traffic was divided when it was last read, in words: whoever must stop says it."""
+    """How traffic was divided when it was last read, in words: whoever
+    must stop says it.
+    """
     ahead: float | None = None
-    """How far AWS's time is ahead of the monotonic clock; None until somebody asks for the time."""
+    """How far AWS's time is ahead of the monotonic clock; None until somebody
+    asks for the time.
+    """
     moved: float = 0.0
-    """By how many seconds in all AWS's time was found to be another than this machine's clock had said."""
+    """By how many seconds in all AWS's time was found to be another than this
+    machine's clock had said.
+    """
     outlast: Callable[[Callable[[], Any], CallError], Any] | None = None
-    """Asks again what a call that reads failed at, and returns the answer, or raises; None: it fails."""
+    """Asks again what a call that reads failed at, and returns the answer, or
+    raises; None: it fails.
+    """
     run: record.Run | None = None
     finished: record.Run | None = None
     """The run that ended in this session; what is begun next opens another one."""
     lock: FileLock | None = None
     engine: object = None
-    """What carries the weights, where it was handed in; which it is by the parameters, `survey` knows."""
+    """What carries the weights, where it was handed in; which it is by the
+    parameters, `survey` knows.
+    """
     spare: record.Spare = field(default_factory=record.Spare)
 
     @property
@@ -138,20 +172,25 @@ class Session:
     @property
     def named(self) -> str:
         """How a command names this environment, its rehearsal as such."""
-        return shlex.quote(self.file) + (" --rehearse" if self.given.get("target") == "local" else "")
+        return shlex.quote(self.file) + (
+            " --rehearse" if self.given.get("target") == "local" else ""
+        )
 
     def now(self) -> float:
         """Return the time at AWS, in seconds since 1970.
 
-        It begins with this machine's clock and goes on with the monotonic one: whoever sets the machine's clock moves
-        no bake and no approval. An answer's Date that is far off sets it right (a machine that was asleep, or wrong).
+        It begins with this machine's clock and goes on with the monotonic one: whoever
+        sets the machine's clock moves no bake and no approval. An answer's Date that is
+        far off sets it right (a machine that was asleep, or wrong).
         """
         if self.ahead is None:
             self.ahead = self.wall() - self.clock()
         return self.clock() + self.ahead
 
     def hear(self, at: float, asked: float) -> None:
-        """Hear the time at AWS, whole seconds since 1970, in an answer to what was asked at a moment of the clock."""
+        """Hear the time at AWS, whole seconds since 1970, in an answer to what was
+        asked at a moment of the clock.
+        """
         now, ahead = self.now(), self.now() - self.clock()
         early, late = asked + ahead - SKEW_SECONDS, now + SKEW_SECONDS
         if not early <= at <= late:
@@ -171,19 +210,26 @@ class Session:
                 answer = self._call(reading.call, arguments)
             except CallError as error:
                 cause = error.__cause__
-                if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in reading.absent:
+                if (
+                    isinstance(cause, ClientError)
+                    and cause.response["Error"]["Code"] in reading.absent
+                ):
                     return None
                 raise
             return jmespath.search(reading.query, answer)
 
         return self._outlasting(ask)
 
-    def pages(self, service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+    def pages(
+        self, service: str, operation: str, key: str, **arguments: Any
+    ) -> list[Any]:
         """Return every item of a paginated list call."""
 
         def ask() -> list[Any]:
             try:
-                pages = self._client(service).get_paginator(operation).paginate(**arguments)
+                pages = (
+                    self._client(service).get_paginator(operation).paginate(**arguments)
+                )
                 return [item for page in pages for item in page.get(key, [])]
             except CALL_ERRORS as error:
                 raise self._error(Call(service, operation, arguments), error) from error
@@ -200,30 +246,46 @@ class Session:
             return cast("T", self.outlast(ask, error))
 
     def write(self, call: Call) -> Any:
-        """Make one call that changes something. Only `apply` may use this, and `archive` for its copies."""
+        """Make one call that changes something. Only `apply` may use this, and
+        `archive` for its copies.
+        """
         answer = self._call(call, self._resolved(call.arguments))
         self.written += 1
         return answer
 
     def wait_for(self, wait: Wait) -> Any:
-        """Read until `wait` ends well and return the last state; raise WaitError with it where it does not."""
+        """Read until `wait` ends well and return the last state; raise WaitError with
+        it where it does not.
+        """
         after, since = f" after {wait.timeout_seconds} s", None
-        for _ in self.looks(wait.what, wait.timeout_seconds, 0.1 if self.parameters.rehearsed else 6.0):
+        for _ in self.looks(
+            wait.what, wait.timeout_seconds, 0.1 if self.parameters.rehearsed else 6.0
+        ):
             state = self.read(wait.reading)
             if not jmespath.search(wait.until, state):
                 since = None
-            elif self.clock() - (since := self.clock() if since is None else since) >= wait.lasting_seconds:
+            elif (
+                self.clock() - (since := self.clock() if since is None else since)
+                >= wait.lasting_seconds
+            ):
                 return state
             if jmespath.search(wait.failed, state):
                 after = ""
                 break
         raise WaitError(
-            f"{wait.what}: did not come about{after}; last seen {state}", hint="look at the service's events"
+            f"{wait.what}: did not come about{after}; last seen {state}",
+            hint="look at the service's events",
         )
 
     def looks(self, what: str, most: float, interval: float) -> Iterator[None]:
-        """Yield, and again every `interval` seconds until `most` have passed; whoever watches is told what for."""
-        began, since, told = self.clock(), datetime.now(UTC).isoformat(timespec="seconds"), False
+        """Yield, and again every `interval` seconds until `most` have passed; whoever
+        watches is told what for.
+        """
+        began, since, told = (
+            self.clock(),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            False,
+        )
         try:
             while True:
                 yield
@@ -231,8 +293,14 @@ class Session:
                     return
                 self.waiting(what, passed, most)
                 if not told and passed >= LONG_SECONDS and (run := _executing()):
-                    said = {"notebook": self.notebook, "what": what, "since": since, "most": round(most)}
-                    with suppress(RecordError):  # nothing but a word to whoever looks on
+                    said = {
+                        "notebook": self.notebook,
+                        "what": what,
+                        "since": since,
+                        "most": round(most),
+                    }
+                    # nothing but a word to whoever looks on
+                    with suppress(RecordError):
                         run.write("waiting", **said)
                     told = True
                 self.sleep(interval)
@@ -240,7 +308,9 @@ class Session:
             self.waiting("", self.clock() - began, most)
 
     def saw(self, weights: Mapping[str, int]) -> None:
-        """Keep in words how traffic is divided now, for an error after which nobody can look any more."""
+        """Keep in words how traffic is divided now, for an error after which nobody
+        can look any more.
+        """
         at = utc(datetime.fromtimestamp(self.wall(), UTC))
         shares = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
         self.traffic = f"{shares} ({at})" if weights else ""
@@ -252,19 +322,25 @@ class Session:
 
     @property
     def place(self) -> Place:
-        """Where the session is: the file's own place, in the local mesh that it reached."""
+        """Where the session is: the file's own place, in the local
+        mesh that it reached.
+        """
         return place_of(self.parameters, self.connection.world)
 
     @cached_property
     def core(self) -> Any:
-        """The botocore session that every client is made by, and that knows this machine's credentials."""
+        """The botocore session that every client is made by, and that knows this
+        machine's credentials.
+        """
         return local_session() if self.connection.endpoint else aws_session()
 
     def prove(self) -> Keys:
-        """Return the credentials as they are now; whose another access key is STS says before anything signs with it.
+        """Return the credentials as they are now; whose another access key is STS says
+        before anything signs with it.
 
-        Raises TargetError where the account is not the file's, then and ever after, CredentialsError where there
-        are none any more, CallError where STS does not answer: the call that was to be made is not made then.
+        Raises TargetError where the account is not the file's, then and ever after,
+        CredentialsError where there are none any more, CallError where STS does not
+        answer: the call that was to be made is not made then.
         """
         if self.refusal:
             raise TargetError(self.refusal, hint=self._anew)
@@ -280,7 +356,11 @@ class Session:
 
     def lifetime(self) -> Lifetime:
         """Say how long the credentials last that calls sign with now."""
-        return self.connection.lifetime if self.connection.endpoint else lifetime_of(self.core)
+        return (
+            self.connection.lifetime
+            if self.connection.endpoint
+            else lifetime_of(self.core)
+        )
 
     def _present(self) -> Keys:
         if self.connection.endpoint:
@@ -291,8 +371,11 @@ class Session:
             raise self._standing(error) from error.__cause__
 
     def _identify(self, now: Keys) -> None:
-        """Ask STS whose these credentials are, signed with exactly them; refuse any account but the file's."""
-        known = self.clients.get("sts") if self.signing is None else None  # given with others of the same credentials
+        """Ask STS whose these credentials are, signed with exactly them; refuse any
+        account but the file's.
+        """
+        # given with others of the same credentials
+        known = self.clients.get("sts") if self.signing is None else None
         p = self.parameters
         try:
             sts = known or _client(self, "sts", now)
@@ -300,21 +383,36 @@ class Session:
         except CALL_ERRORS as error:
             raise self._error(Call("sts", "get_caller_identity"), error) from error
         if answer["Account"] != p.account_id:
-            words = f"account: {p.environment} is account {p.account_id}; these credentials are for {answer['Account']}"
+            words = (
+                f"account: {p.environment} is account {p.account_id}; these "
+                f"credentials are for {answer['Account']}"
+            )
             if self.signing is None:
-                raise TargetError(words, hint="log in to the file's account; nothing was changed")
-            self.refusal = f"{words}, and were for {self.identity.account} before: nothing more is called{self.stood}"
+                raise TargetError(
+                    words, hint="log in to the file's account; nothing was changed"
+                )
+            self.refusal = (
+                f"{words}, and were for {self.identity.account} before: nothing more "
+                f"is called{self.stood}"
+            )
             raise TargetError(self.refusal, hint=self._anew)
         self.identity = Identity(answer["Account"], answer["Arn"])
 
     @property
     def _anew(self) -> str:
-        return f"log in to the file's account, see `runbook status {self.named}`, then start the notebook anew"
+        return (
+            f"log in to the file's account, see `runbook status {self.named}`, then "
+            "start the notebook anew"
+        )
 
     @property
     def stood(self) -> str:
-        """Where traffic stood when it was last read, as the end of a sentence; "" where nobody read it."""
-        return f"; when last read, traffic was at {self.traffic}" if self.traffic else ""
+        """Where traffic stood when it was last read, as the end of a sentence; ""
+        where nobody read it.
+        """
+        return (
+            f"; when last read, traffic was at {self.traffic}" if self.traffic else ""
+        )
 
     def _standing(self, error: CallError) -> CallError:
         """Add to an error after which nothing more can be done where traffic stands."""
@@ -326,13 +424,16 @@ class Session:
             p, place = self.parameters, self.place
             opened = opening(p, self.file, self.given)
             about = (p.shift.stable, p.shift.canary)
-            self.run = _executing() or record.open_or_join(p.environment, p.records, place, about=about, **opened)
+            self.run = _executing() or record.open_or_join(
+                p.environment, p.records, place, about=about, **opened
+            )
             if place.world and not self.run.world:
                 self.run.write("joined", world=place.world)
         return self.run
 
     def finish(self, outcome: str) -> None:
-        """Close the run, since what it was about has ended; one that executes notebooks is closed by who executes them.
+        """Close the run, since what it was about has ended; one that executes notebooks
+        is closed by who executes them.
 
         Where its record takes no line it stays open, which costs nothing.
         """
@@ -344,7 +445,8 @@ class Session:
         self.finished, self.run = self.run, None
 
     def note(self, write: Callable[[record.Run], None]) -> None:
-        """Let `write` put a line into the run, or beside it where its folder takes none: no disk stops what is watched.
+        """Let `write` put a line into the run, or beside it where its folder takes
+        none: no disk stops what is watched.
 
         What then is missing in the record, and where it is, `spare` says.
         """
@@ -355,7 +457,9 @@ class Session:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Hold the environment against every other run on this machine; raise LockError where one holds it."""
+        """Hold the environment against every other run on this machine; raise LockError
+        where one holds it.
+        """
         run = self.join_run()
         self.lock = self.lock or record.lock_of(run)
         with record.held(run, self.lock, self.identity.arn):
@@ -365,7 +469,10 @@ class Session:
     def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:
         if isinstance(arguments, Reading):
             raise TypeError("a reading's arguments cannot be a reading as a whole")
-        return {k: self.read(v) if isinstance(v, Reading) else v for k, v in arguments.items()}
+        return {
+            k: self.read(v) if isinstance(v, Reading) else v
+            for k, v in arguments.items()
+        }
 
     def _call(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         try:
@@ -392,23 +499,33 @@ class Session:
 
     def _hear(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
         said = getattr(http_response, "headers", {}).get("Date")
-        with suppress(TypeError, ValueError):  # no date, or none that can be read, tells nothing
+        # no date, or none that can be read, tells nothing
+        with suppress(TypeError, ValueError):
             self.hear(parsedate_to_datetime(said or "").timestamp(), context[ASKED])
 
     def counts(self) -> dict[str, int]:
         """Return how many calls read and how many wrote."""
-        read = sum(n for name, n in self.calls.items() if name.split(".")[1].lower().startswith(READS))
+        read = sum(
+            n
+            for name, n in self.calls.items()
+            if name.split(".")[1].lower().startswith(READS)
+        )
         return {"read": read, "write": sum(self.calls.values()) - read}
 
     def ended(self, error: RunbookError) -> None:
-        """Leave the word of the error that ended a notebook in the run that executes it, where one does."""
+        """Leave the word of the error that ended a notebook in the run that executes
+        it, where one does.
+        """
         if run := _executing():
-            by = os.environ.get("RUNBOOK_PID")  # another process may have taken the run over
+            # another process may have taken the run over
+            by = os.environ.get("RUNBOOK_PID")
             with suppress(RecordError):  # the error itself says it too
                 run.write("ended", word=error.reason, error=type(error).__name__, by=by)
 
     def close(self) -> None:
-        """Leave the counts of this session's calls in the run, where one is under way and its folder still there."""
+        """Leave the counts of this session's calls in the run, where one is under way
+        and its folder still there.
+        """
         run = _executing() or self.run or self.finished
         if run and run.folder.is_dir():
             with suppress(RecordError):
@@ -422,19 +539,22 @@ def _executing() -> record.Run | None:
 
 
 def opening(p: Parameters, file: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's first line says, beside its place: enough to come back to it from any folder."""
+    """Return what a run's first line says, beside its place: enough to come back to
+    it from any folder.
+    """
     return {"file": files.located(file), "given": dict(given), "target": p.target}
 
 
 def _client(session: Session, service: str, keys: Keys) -> Any:
     connection = session.connection
     local = connection.endpoint is not None
+    run = Path(os.environ.get("RUNBOOK_RUN") or "by-hand")
     config = Config(
         region_name=session.parameters.region,
         retries={"mode": "standard", "total_max_attempts": 5},
         connect_timeout=3,
         read_timeout=10,
-        user_agent_extra=f"runbook/{Path(os.environ.get('RUNBOOK_RUN') or 'by-hand').name}",
+        user_agent_extra=f"runbook/{run.name}",
         inject_host_prefix=not local,
         proxies={} if local else None,
         **(NO_VARIANTS if local else {}),
@@ -454,8 +574,12 @@ def _client(session: Session, service: str, keys: Keys) -> Any:
     return client
 
 
-def _not_again(operation: Any, response: Any, caught_exception: Exception | None, **_: Any) -> None:
-    """End a call that has no token to be known by where it may have been done: trying again could do it twice."""
+def _not_again(
+    operation: Any, response: Any, caught_exception: Exception | None, **_: Any
+) -> None:
+    """End a call that has no token to be known by where it may have been done: trying
+    again could do it twice.
+    """
     if caught_exception:
         raise caught_exception
     if response[0].status_code >= 500:
@@ -464,7 +588,12 @@ def _not_again(operation: Any, response: Any, caught_exception: Exception | None
 
 GO_ON = "run again: it goes on from where AWS stands"
 OUT = CredentialsError, f"log in again and {GO_ON}"
-EXPIRED = "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"
+EXPIRED = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+)
 DENIED = "this identity lacks a permission; docs/iam.md lists what is needed"
 IN_USE = "undo what uses it first: the later notebooks, last one first"
 THROTTLED = ThrottledError, "throttled; nothing is half done, run again in a minute"
@@ -479,24 +608,52 @@ AWAY = (
 KNOWN: dict[str, tuple[type[CallError], str]] = {
     **dict.fromkeys(EXPIRED, OUT),
     **dict.fromkeys(
-        ("Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException"),
+        (
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestLimitExceeded",
+            "TooManyRequestsException",
+        ),
         THROTTLED,
     ),
     **dict.fromkeys(AWAY, (UnreachableError, GO_ON)),
-    **dict.fromkeys(("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"), (CallError, DENIED)),
+    **dict.fromkeys(
+        ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"),
+        (CallError, DENIED),
+    ),
     "ResourceInUseException": (CallError, IN_USE),
-    "PriorityInUse": (CallError, "another rule has the place of the trial's: move it, or say shift.trial: null"),
-    "LimitExceededException": (CallError, "a quota, not a rate: free some, or ask for more in Service Quotas"),
+    "PriorityInUse": (
+        CallError,
+        "another rule has the place of the trial's: move it, or say shift.trial: null",
+    ),
+    "LimitExceededException": (
+        CallError,
+        "a quota, not a rate: free some, or ask for more in Service Quotas",
+    ),
 }
 
 
 def _call_error(call: Call, error: Exception) -> CallError:
     where = f"{call.service} {call.operation}"
     if isinstance(error, ClientError):
-        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        code, message = (
+            error.response["Error"]["Code"],
+            error.response["Error"].get("Message", ""),
+        )
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        unknown = THROTTLED if status == 429 else (UnreachableError if status >= 500 else CallError, GO_ON)
+        unknown = (
+            THROTTLED
+            if status == 429
+            else (UnreachableError if status >= 500 else CallError, GO_ON)
+        )
         kind, advice = KNOWN.get(code, unknown)
         return kind(one_line(f"{where}: {code}: {message}"), hint=advice)
-    kind = UnreachableError if isinstance(error, (ConnectionError, HTTPClientError, ResponseParserError)) else CallError
-    return kind(one_line(f"{where}: {error}"), hint="check the connection, then run again")
+    kind = (
+        UnreachableError
+        if isinstance(error, (ConnectionError, HTTPClientError, ResponseParserError))
+        else CallError
+    )
+    return kind(
+        one_line(f"{where}: {error}"), hint="check the connection, then run again"
+    )

@@ -1,1 +1,3 @@
-"""What a user types: the `runbook` command, unattended runs, and what both show while they last."""
+"""What a user types: the `runbook` command, unattended runs, and what both
+show while they last.
+"""

@@ -1,4 +1,5 @@
-"""Turn SIGINT, SIGTERM and SIGHUP into an interrupt of the cell that runs: a run always ends by summing itself up.
+"""Turn SIGINT, SIGTERM and SIGHUP into an interrupt of the cell that runs: a run always
+ends by summing itself up.
 
 It knows one process, the kernel; nothing of notebooks or AWS.
 """
@@ -19,9 +20,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupts:
     """The signals that come while it is entered.
 
-    The first interrupts the kernel's cell; where none runs, the next one is not begun. The second kills the kernel
-    and raises KeyboardInterrupt here; from then on signals do what they did before. A SIGHUP that is ignored, by
-    `nohup`, stays so.
+    The first interrupts the kernel's cell; where none runs, the next one is not begun.
+    The second kills the kernel and raises KeyboardInterrupt here; from then on signals
+    do what they did before. A SIGHUP that is ignored, by `nohup`, stays so.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,11 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
-        heeded = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        heeded = [
+            n
+            for n in SIGNALS
+            if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN
+        ]
         self._before = {number: signal.signal(number, self._take) for number in heeded}
         return self
 
@@ -42,7 +47,9 @@ class Interrupts:
 
     @contextmanager
     def reaching(self, kernel: int) -> Iterator[None]:
-        """Let signals reach a kernel, by its pid, while it runs a cell; KeyboardInterrupt where one came before."""
+        """Let signals reach a kernel, by its pid, while it runs a cell;
+        KeyboardInterrupt where one came before.
+        """
         if self.came:
             raise KeyboardInterrupt
         self._kernel = kernel
@@ -62,7 +69,9 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _leave_terminal(self) -> None:
-        """Write nowhere where the terminal was: it is gone, and each word to it would be an error."""
+        """Write nowhere where the terminal was: it is gone, and each word to it
+        would be an error.
+        """
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in self._terminals:
             os.dup2(nowhere, number)

@@ -1,4 +1,5 @@
-"""Tell how a run comes along: on a terminal a bar for each notebook, elsewhere plain lines as things happen.
+"""Tell how a run comes along: on a terminal a bar for each notebook, elsewhere plain
+lines as things happen.
 
 It is told of cells and of the record's lines, and only prints.
 """
@@ -12,7 +13,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from runbook_lib.errors import RecordError
 from runbook_lib.record import Run
@@ -56,7 +64,10 @@ class Bars(Told):
     def line(self, line: Mapping[str, Any]) -> None:
         """Show a wait until something else is written down."""
         if self.now:
-            self.progress.update(self.tasks[self.now], wait=waited(line) if line["event"] == "waiting" else "")
+            self.progress.update(
+                self.tasks[self.now],
+                wait=waited(line) if line["event"] == "waiting" else "",
+            )
 
 
 class Lines(Told):
@@ -90,7 +101,10 @@ def waited(line: Mapping[str, Any]) -> str:
     """Return in words what is waited for, since when, and until when at most."""
     since = datetime.fromisoformat(line["since"]).astimezone()
     until = since + timedelta(seconds=line["most"])
-    return f"waiting for {line['what']} since {since:%H:%M:%S}, until {until:%H:%M:%S} at most"
+    return (
+        f"waiting for {line['what']} since {since:%H:%M:%S}, until "
+        f"{until:%H:%M:%S} at most"
+    )
 
 
 @contextmanager
@@ -99,8 +113,15 @@ def telling(console: Console) -> Iterator[Told]:
     if not console.is_terminal:
         yield Lines(console)
         return
-    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("{task.fields[wait]}"), console=console) as progress:
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, TextColumn("{task.fields[wait]}"), console=console
+    ) as progress:
         yield Bars(progress)
 
 

@@ -1,4 +1,5 @@
-"""Execute the notebooks in order through papermill, into the run's folder, and sum the run up.
+"""Execute the notebooks in order through papermill, into the run's folder,
+and sum the run up.
 
 It changes nothing itself: the notebooks do, in the way they do under a hand.
 """
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# For notebooks' schema, jsonschema would compile the grammar of IRIs: a second of each command. It does without.
+# For notebooks' schema, jsonschema would compile the grammar of IRIs: a second of each
+# command. It does without.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import nbformat
@@ -45,10 +47,15 @@ __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
-ON_THIS_MACHINE = ("local", "local-alb")  # environments where nothing is lost by going on to the end
+# environments where nothing is lost by going on to the end
+ON_THIS_MACHINE = ("local", "local-alb")
 SHIFTED = "05"  # a run that ends before it goes on
-EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}  # the command's exit code for each outcome
-INTERRUPTED = "interrupted: nothing more was done, and what was changed is in the record\nNext: run again to go on"
+# the command's exit code for each outcome
+EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+INTERRUPTED = (
+    "interrupted: nothing more was done, and what was changed is in the record\nNext: "
+    "run again to go on"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +71,38 @@ class Failure:
 
 @dataclass
 class Kept:
-    """An executed notebook on the disk, without secrets: as it was when the disk last took it."""
+    """An executed notebook on the disk, without secrets: as it was when the
+    disk last took it.
+    """
 
     file: Path
     notebook: Any = None
     trouble: str = ""
 
     def save(self) -> None:
-        """Write the notebook as it is now. A cell that watches traffic must not end because a file cannot be."""
+        """Write the notebook as it is now. A cell that watches traffic must not end
+        because a file cannot be.
+        """
         if self.notebook is None:
             return
         text: str = nbformat.writes(self.notebook)  # type: ignore[no-untyped-call]
         try:
-            replace_privately(self.file, json.dumps(_masked(json.loads(text)), indent=1, ensure_ascii=False) + "\n")
+            replace_privately(
+                self.file,
+                json.dumps(_masked(json.loads(text)), indent=1, ensure_ascii=False)
+                + "\n",
+            )
             self.trouble = ""
         except OSError as error:
-            self.trouble = f"{self.file.name} cannot be written: {error.strerror or error}"
+            self.trouble = (
+                f"{self.file.name} cannot be written: {error.strerror or error}"
+            )
 
 
 def _masked(book: Any) -> Any:
-    """Return a notebook without secret-shaped text, and without values given under names that nothing knows."""
+    """Return a notebook without secret-shaped text, and without values given under
+    names that nothing knows.
+    """
     book = redacted(book)
     given = book["metadata"].get("papermill", {}).get("parameters", {})
     unknown = [name for name in given if name not in parameters.parameter_names()]
@@ -95,19 +114,27 @@ def _masked(book: Any) -> Any:
 
 
 def _without_values(source: str, names: Sequence[str]) -> str:
-    """Return papermill's injected cell with these names' values masked; each assignment is one line."""
+    """Return papermill's injected cell with these names' values masked; each
+    assignment is one line.
+    """
     lines = [(line, line.partition(" = ")[0]) for line in source.splitlines()]
-    return "\n".join(f'{name} = "{MASK}"' if name in names else line for line, name in lines)
+    return "\n".join(
+        f'{name} = "{MASK}"' if name in names else line for line, name in lines
+    )
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships no types
-    """Papermill's own client, whose kernel a signal interrupts, and which tells after each cell."""
+    """Papermill's own client, whose kernel a signal interrupts, and which
+    tells after each cell.
+    """
 
     interrupts: Interrupts
     tell: Callable[[int, int], None]
 
     def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
-        """Execute a cell, within reach of signals; then tell how many are done, of how many."""
+        """Execute a cell, within reach of signals; then tell how many are
+        done, of how many.
+        """
         with self.interrupts.reaching(self.km.provisioner.pid):
             done = super().execute_cell(cell, cell_index, **options)
         self.tell(cell_index + 1, len(self.nb.cells))
@@ -115,7 +142,9 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill ships 
 
 
 class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
-    """Papermill's engine with this client, and with files that a full disk does not end a cell by."""
+    """Papermill's engine with this client, and with files that a full disk does
+    not end a cell by.
+    """
 
     @classmethod
     def execute_managed_notebook(
@@ -131,7 +160,13 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
         kept.notebook = nb_man.nb
         nb_man.nb.metadata.papermill["output_path"] = str(kept.file)
         nb_man.save = lambda **_: kept.save()
-        client = Client(nb_man, kernel_name=kernel_name, timeout=None, startup_timeout=60, log=logger)
+        client = Client(
+            nb_man,
+            kernel_name=kernel_name,
+            timeout=None,
+            startup_timeout=60,
+            log=logger,
+        )
         client.interrupts, client.tell = interrupts, tell
         tell(0, len(nb_man.nb.cells))
         client.execute()
@@ -142,30 +177,43 @@ papermill_engines.register("watched", Watched)
 
 def notebook(number: str, option: str) -> str:
     """Return a notebook's name by its number, which was given with `option`."""
-    names = {path.stem[:2]: path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
+    names = {
+        path.stem[:2]: path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+    }
     if number not in names:
         meant = number.zfill(2)
         hint = f"{option} {meant}" if meant in names else f"{option} with one of these"
-        raise ParametersError(f"notebook: no {number!r}; expected one of {', '.join(names)}", hint=hint)
+        raise ParametersError(
+            f"notebook: no {number!r}; expected one of {', '.join(names)}", hint=hint
+        )
     return names[number]
 
 
-def notebooks(first: str = "00", last: str = "06", steps: Collection[str] | None = None) -> list[str]:
-    """Return the names of the notebooks from `first` through `last`, by their numbers; 90 only where it is named.
+def notebooks(
+    first: str = "00", last: str = "06", steps: Collection[str] | None = None
+) -> list[str]:
+    """Return the names of the notebooks from `first` through `last`, by their numbers;
+    90 only where it is named.
 
     Beside 00, only those of `steps`; None for all.
     """
     names = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
     notebook(first, "--from"), notebook(last, "--through")
-    found = [name for name in names if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)]
+    found = [
+        name
+        for name in names
+        if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)
+    ]
     if not found:
         raise ParametersError(
-            f"--from {first} --through {last}: no notebook lies between", hint=f"say --through {first}"
+            f"--from {first} --through {last}: no notebook lies between",
+            hint=f"say --through {first}",
         )
     needed = [name for name in found if steps is None or name[:2] in ("00", *steps)]
     if not needed:
         raise ParametersError(
-            f"--from {first} --through {last}: this file's engine has nothing to do there",
+            f"--from {first} --through {last}: this file's engine has "
+            "nothing to do there",
             hint=f"its notebooks are 00, {', '.join(steps or ())}",
         )
     return needed
@@ -179,31 +227,51 @@ def run(
     last: str | None = None,
     told: Told | None = None,
 ) -> tuple[record.Run, dict[str, Any], Failure | None]:
-    """Execute an environment's notebooks in order, stopping at the first failure; return run, summary, failure.
+    """Execute an environment's notebooks in order, stopping at the first failure;
+    return run, summary, failure.
 
-    SIGINT, SIGTERM and SIGHUP interrupt the cell that runs: what was executed and the summary are written then too.
-    Raises ParametersError before anything is executed where file, values or range are wrong.
+    SIGINT, SIGTERM and SIGHUP interrupt the cell that runs: what was executed and the
+    summary are written then too. Raises ParametersError before anything is executed
+    where file, values or range are wrong.
     """
     p, told = parameters.load(environment, given), told or Told()
-    names = notebooks(first, last or _end(p.environment, first), ENGINES[p.engine].steps)
-    opened, place = {"mode": p.mode, **opening(p, environment, given)}, place_of(p, world_of(p))
+    names = notebooks(
+        first, last or _end(p.environment, first), ENGINES[p.engine].steps
+    )
+    opened, place = (
+        {"mode": p.mode, **opening(p, environment, given)},
+        place_of(p, world_of(p)),
+    )
     if p.mode == "apply":
         about = (p.shift.stable, p.shift.canary)
-        this = record.open_or_join(p.environment, p.records, place, about=about, **opened)
+        this = record.open_or_join(
+            p.environment, p.records, place, about=about, **opened
+        )
     else:
         this = record.start(p.environment, p.records, place, **opened)
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
-        own = {"RUNBOOK_RUN": str(this.folder.resolve()), "RUNBOOK_HOLDER": this.id, "RUNBOOK_PID": str(os.getpid())}
+        own = {
+            "RUNBOOK_RUN": str(this.folder.resolve()),
+            "RUNBOOK_HOLDER": this.id,
+            "RUNBOOK_PID": str(os.getpid()),
+        }
         with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
             with following(this, told.line):
-                executed, failure = _execute_all(this, names, given, p.mode, told, interrupts)
+                executed, failure = _execute_all(
+                    this, names, given, p.mode, told, interrupts
+                )
         summary = _summary(this, p, executed, failure, since)
         try:
-            this.write("summed up", outcome=summary["outcome"], reason=summary["reason"])
-            this.summarise(summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done")
-        except RecordError as error:  # the outcome stands all the same, and the command says it
+            this.write(
+                "summed up", outcome=summary["outcome"], reason=summary["reason"]
+            )
+            this.summarise(
+                summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done"
+            )
+        # the outcome stands all the same, and the command says it
+        except RecordError as error:
             told.word(f"no summary of this run: {error.message}")
         if words := archive(this, p, given):
             told.word(words)
@@ -211,19 +279,31 @@ def run(
 
 
 def _end(environment: str, first: str) -> str:
-    """Return where a run ends that was not told: with what it begins with where that is later, but never with 90."""
+    """Return where a run ends that was not told: with what it begins with where that is
+    later, but never with 90.
+    """
     end = "06" if environment in ON_THIS_MACHINE else SHIFTED
     return max(end, first) if first < "90" else end
 
 
 def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
-    return record.held(this, record.lock_of(this), getpass.getuser()) if p.mode == "apply" else nullcontext()
+    return (
+        record.held(this, record.lock_of(this), getpass.getuser())
+        if p.mode == "apply"
+        else nullcontext()
+    )
 
 
 def _execute_all(
-    this: record.Run, names: list[str], given: Mapping[str, Any], mode: str, told: Told, interrupts: Interrupts
+    this: record.Run,
+    names: list[str],
+    given: Mapping[str, Any],
+    mode: str,
+    told: Told,
+    interrupts: Interrupts,
 ) -> tuple[list[dict[str, Any]], Failure | None]:
-    """Execute notebooks until one fails; return how each ended and how many seconds it took, and the failure.
+    """Execute notebooks until one fails; return how each ended and how many seconds it
+    took, and the failure.
 
     In plan mode what 00 refuses ends nothing.
     """
@@ -233,19 +313,29 @@ def _execute_all(
         failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
         wrote = _wrote(_lines(this)[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
-        executed.append({"name": name, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
+        executed.append(
+            {
+                "name": name,
+                "outcome": outcome,
+                "seconds": round(time.monotonic() - began, 1),
+            }
+        )
         if failure and not _goes_on(name, outcome, names, mode):
             return executed, failure
     return executed, None
 
 
 def _goes_on(name: str, outcome: str, names: list[str], mode: str) -> bool:
-    """Say whether a run that only plans goes on: what 00 found is reported, and nothing will be written."""
+    """Say whether a run that only plans goes on: what 00 found is reported, and
+    nothing will be written.
+    """
     checked = name == names[0] and name.startswith("00") and outcome == "refused"
     return checked and mode == "plan" and len(names) > 1
 
 
-def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts) -> Failure | None:
+def _execute(
+    output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts
+) -> Failure | None:
     name, kept = output.stem, Kept(output)
     try:
         papermill.execute_notebook(
@@ -265,9 +355,21 @@ def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Int
     except KeyboardInterrupt:  # a signal between two cells, or a second one
         return Failure(name, 0, "", "KeyboardInterrupt", INTERRUPTED)
     except RuntimeError:  # nbclient's DeadKernelError, or the kernel never came up
-        return Failure(name, 0, "", "DeadKernelError", "the kernel died; what it had changed is in the record")
+        return Failure(
+            name,
+            0,
+            "",
+            "DeadKernelError",
+            "the kernel died; what it had changed is in the record",
+        )
     except OSError as error:  # of the kernel's own files
-        return Failure(name, 0, "", "DeadKernelError", f"no kernel could be started: {error.strerror or error}")
+        return Failure(
+            name,
+            0,
+            "",
+            "DeadKernelError",
+            f"no kernel could be started: {error.strerror or error}",
+        )
     finally:
         kept.save()
         if kept.trouble:
@@ -276,12 +378,19 @@ def _execute(output: Path, given: Mapping[str, Any], told: Told, interrupts: Int
 
 
 def _wrote(lines: Sequence[Mapping[str, Any]], notebook: str) -> bool:
-    """Say whether a notebook has begun to change anything, by its own lines of the record."""
-    return any(line["event"] == "intended" and line.get("notebook") == notebook for line in lines)
+    """Say whether a notebook has begun to change anything, by its own
+    lines of the record.
+    """
+    return any(
+        line["event"] == "intended" and line.get("notebook") == notebook
+        for line in lines
+    )
 
 
 def _outcome(error: str, *, wrote: bool = False) -> tuple[str, str]:
-    """Return the outcome and the one-word reason of an error, by its name; who has written has not refused."""
+    """Return the outcome and the one-word reason of an error, by its name; who has
+    written has not refused.
+    """
     if error == "KeyboardInterrupt":
         return "held", "interrupted"
     kind = getattr(errors, error, None)
@@ -292,15 +401,39 @@ def _outcome(error: str, *, wrote: bool = False) -> tuple[str, str]:
 
 
 def _summary(
-    this: record.Run, p: Parameters, executed: list[dict[str, Any]], failure: Failure | None, since: int
+    this: record.Run,
+    p: Parameters,
+    executed: list[dict[str, Any]],
+    failure: Failure | None,
+    since: int,
 ) -> dict[str, Any]:
-    """Sum up the whole run; its reason is this invocation's own: of its kernels, in lines from `since` on."""
+    """Sum up the whole run; its reason is this invocation's own: of its kernels, in
+    lines from `since` on.
+    """
     lines = _lines(this)
-    outcome, word = executed[-1]["outcome"], _outcome(failure.error)[1] if failure else "done"
-    message = failure.message if failure else f"{executed[-1]['name']} was reached in mode {p.mode}"
+    outcome, word = (
+        executed[-1]["outcome"],
+        _outcome(failure.error)[1] if failure else "done",
+    )
+    message = (
+        failure.message
+        if failure
+        else f"{executed[-1]['name']} was reached in mode {p.mode}"
+    )
     if failure:
-        ended = [line for line in lines[since:] if line["event"] == "ended" and line.get("by") == str(os.getpid())]
-        word = next((line["word"] for line in reversed(ended) if line["error"] == failure.error), word)
+        ended = [
+            line
+            for line in lines[since:]
+            if line["event"] == "ended" and line.get("by") == str(os.getpid())
+        ]
+        word = next(
+            (
+                line["word"]
+                for line in reversed(ended)
+                if line["error"] == failure.error
+            ),
+            word,
+        )
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
@@ -310,7 +443,9 @@ def _summary(
         "reason": _reason(word, message),
         "notebooks": executed,
         "changes": sum(line["event"] == "observed" for line in lines),
-        "api_calls": {kind: sum(line[kind] for line in calls) for kind in ("read", "write")},
+        "api_calls": {
+            kind: sum(line[kind] for line in calls) for kind in ("read", "write")
+        },
         "shift": steps_of(lines),
     }
 
@@ -324,10 +459,13 @@ def _lines(this: record.Run) -> list[dict[str, Any]]:
 
 
 def _reason(word: str, message: str) -> str:
-    """Return one word and one sentence: a message in one line, without that word again and what to do next."""
+    """Return one word and one sentence: a message in one line, without that word again
+    and what to do next.
+    """
     sentence, *others = message.partition("\nNext: ")[0].splitlines() or [""]
     for line in others:
-        sentence += f"{' ' if sentence.endswith((':', ',', 'since')) else '; '}{line.strip().removeprefix('- ')}"
+        joint = " " if sentence.endswith((":", ",", "since")) else "; "
+        sentence += joint + line.strip().removeprefix("- ")
     return f"{word}: " + re.sub(rf"^(\d+ %: )?{re.escape(word)}: ", r"\1", sentence)
 
 

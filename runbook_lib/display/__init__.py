@@ -1,1 +1,3 @@
-"""What is shown: tables, the traffic map, the timeline of a shift, and the panel with its sliders."""
+"""What is shown: tables, the traffic map, the timeline of a shift, and the
+panel with its sliders.
+"""

@@ -1,6 +1,8 @@
-"""Say what a picture is made of, once; a page shows it as SVG, and `pictures` makes it a PNG.
+"""Say what a picture is made of, once; a page shows it as SVG, and
+`pictures` makes it a PNG.
 
-Pure. Words without a colour have the page's; those with one stand on a PNG's white ground.
+Pure. Words without a colour have the page's; those with one stand on a
+PNG's white ground.
 """
 
 from __future__ import annotations
@@ -10,7 +12,19 @@ from dataclasses import dataclass
 
 from runbook_lib.printable import escaped
 
-__all__ = ["BAD", "GOOD", "WARN", "Area", "Dots", "Drawing", "Line", "Points", "Shape", "Text", "percent"]
+__all__ = [
+    "BAD",
+    "GOOD",
+    "WARN",
+    "Area",
+    "Dots",
+    "Drawing",
+    "Line",
+    "Points",
+    "Shape",
+    "Text",
+    "percent",
+]
 
 BAD, GOOD, WARN = "#cf222e", "#1a7f37", "#9a6700"  # 4.5 to one on white
 INK = "currentColor"  # whatever the page writes with
@@ -21,7 +35,9 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line through points; widths and `dashes` in pixels; without a colour it has that of the page's text."""
+    """A line through points; widths and `dashes` in pixels; without a colour it has
+    that of the page's text.
+    """
 
     points: Points
     colour: str = ""
@@ -31,9 +47,15 @@ class Line:
 
     def svg(self) -> str:
         """Return the line as an element of SVG."""
-        dashes = f" stroke-dasharray='{' '.join(map(str, self.dashes))}'" if self.dashes else ""
+        dashes = (
+            f" stroke-dasharray='{' '.join(map(str, self.dashes))}'"
+            if self.dashes
+            else ""
+        )
         faint = " stroke-opacity='.45'" if self.faint else ""
-        pen = f"stroke='{self.colour or INK}' stroke-width='{self.width}'{dashes}{faint}"
+        pen = (
+            f"stroke='{self.colour or INK}' stroke-width='{self.width}'{dashes}{faint}"
+        )
         return f"<polyline points='{_path(self.points)}' fill='none' {pen}/>"
 
 
@@ -60,7 +82,10 @@ class Dots:
     def svg(self) -> str:
         """Return all of them as one element of SVG."""
         path = "".join(f"M{x:.1f},{y:.1f}h0" for x, y in self.points)
-        return f"<path d='{path}' stroke='{self.colour}' stroke-width='4.4' stroke-linecap='round'/>"
+        return (
+            f"<path d='{path}' stroke='{self.colour}' stroke-width='4.4' "
+            "stroke-linecap='round'/>"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +101,9 @@ class Text:
 
     def svg(self) -> str:
         """Return the words as an element of SVG."""
-        pen = (" font-weight='600'" if self.bold else "") + (f" fill='{self.colour}'" if self.colour else "")
+        pen = (" font-weight='600'" if self.bold else "") + (
+            f" fill='{self.colour}'" if self.colour else ""
+        )
         where = f"x='{self.x:.1f}' y='{self.y:.1f}' text-anchor='{self.anchor}'"
         return f"<text {where}{pen}>{escaped(self.words)}</text>"
 
@@ -86,7 +113,9 @@ Shape = Line | Area | Dots | Text
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Shapes on a paper of this size in pixels, the origin at its upper left, and the same in words."""
+    """Shapes on a paper of this size in pixels, the origin at its upper left, and
+    the same in words.
+    """
 
     width: float
     height: float
@@ -94,12 +123,16 @@ class Drawing:
     words: str
 
     def svg(self) -> str:
-        """Return the drawing as SVG in the colours of the page it stands in; "" where there is nothing to draw."""
+        """Return the drawing as SVG in the colours of the page it stands in; "" where
+        there is nothing to draw.
+        """
         if not self.shapes:
             return ""
         return (
-            f"<svg viewBox='0 0 {self.width} {self.height}' width='100%' style='max-width:{self.width}px' role='img' "
-            f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' aria-label='{escaped(self.words)}'>"
+            f"<svg viewBox='0 0 {self.width} {self.height}' width='100%' "
+            f"style='max-width:{self.width}px' role='img' "
+            f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' "
+            f"aria-label='{escaped(self.words)}'>"
             f"{''.join(shape.svg() for shape in self.shapes)}</svg>"
         )
 

@@ -1,7 +1,9 @@
-"""Widgets that propose and show; they call the same functions a plain cell calls and decide nothing.
+"""Widgets that propose and show; they call the same functions a plain cell calls
+and decide nothing.
 
-This alone imports ipywidgets. A callback shows its success or its whole error, since a button swallows
-exceptions; a disabled button still fires on `.click()`, so each callback guards itself.
+This alone imports ipywidgets. A callback shows its success or its whole error, since a
+button swallows exceptions; a disabled button still fires on `.click()`, so each
+callback guards itself.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.show import Table, Words, outlook_tables, plan_rows, show_drawing
+from runbook_lib.display.show import (
+    Table,
+    Words,
+    outlook_tables,
+    plan_rows,
+    show_drawing,
+)
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import RunbookError
 from runbook_lib.plan import Evidence, Plan
@@ -36,16 +44,30 @@ from runbook_lib.shift.watching import is_watched, unwatched
 from runbook_lib.survey import Survey, survey
 from runbook_lib.verdict.share import Seen
 
-__all__ = ["Live", "Progress", "WeightsPanel", "balanced", "follow_shift", "show_progress", "weights_panel"]
+__all__ = [
+    "Live",
+    "Progress",
+    "WeightsPanel",
+    "balanced",
+    "follow_shift",
+    "show_progress",
+    "weights_panel",
+]
 
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
 NO_SHIFT = "no shift was under way at the last look: move a weight to look again"
-PANELS: WeakSet[WeightsPanel] = WeakSet()  # what looks again when a shift begins or ends in this process
-NOTHING, NOT_PLANNED = Plan("nothing yet"), "there is no plan yet: move a weight to make it again"
+# what looks again when a shift begins or ends in this process
+PANELS: WeakSet[WeightsPanel] = WeakSet()
+NOTHING, NOT_PLANNED = (
+    Plan("nothing yet"),
+    "there is no plan yet: move a weight to make it again",
+)
 
 TOOLTIPS = {
-    "Apply this step": "write the weights shown above, through the same gate as the cells",
+    "Apply this step": (
+        "write the weights shown above, through the same gate as the cells"
+    ),
     "Approve": "write an approval of exactly this plan into the run's record",
     "Hold": "let the shift under way stop at its next look; weights stay as they are",
     "Roll back": "put all traffic back on the stable version in one write",
@@ -53,15 +75,21 @@ TOOLTIPS = {
 
 
 def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
-    """Return weights that sum to 100 with `moved` at `value`, the rest shared as it was before.
+    """Return weights that sum to 100 with `moved` at `value`, the rest
+    shared as it was before.
 
     One alone stays at 100, and one without weight gets none while others have some.
     """
     value = max(0, min(100, value)) if len(weights) > 1 else 100
     others = {name: weight for name, weight in weights.items() if name != moved}
     left, total = 100 - value, sum(others.values())
-    shares = {n: left * w // total if total else left // len(others) for n, w in others.items()}
-    for name in [n for n in others if others[n] or not total][: left - sum(shares.values())]:
+    shares = {
+        n: left * w // total if total else left // len(others)
+        for n, w in others.items()
+    }
+    for name in [n for n in others if others[n] or not total][
+        : left - sum(shares.values())
+    ]:
         shares[name] += 1
     return {name: value if name == moved else shares[name] for name in weights}
 
@@ -76,10 +104,11 @@ class Deed:
 
 
 class WeightsPanel:
-    """Linked sliders, the plan as it would be written, its forecast, and buttons that do what the cells do.
+    """Linked sliders, the plan as it would be written, its forecast, and buttons that
+    do what the cells do.
 
-    It opens at the next step, which writes nothing. `evidence` is what the cells gathered; without it the panel
-    shows and plans but applies nothing.
+    It opens at the next step, which writes nothing. `evidence` is what the cells
+    gathered; without it the panel shows and plans but applies nothing.
     """
 
     def __init__(self, session: Session, evidence: Sequence[Evidence] = ()) -> None:
@@ -87,22 +116,46 @@ class WeightsPanel:
         self.shift, self.shown = session.parameters.shift, NOTHING
         found = survey(session)
         weights, self.former = found.split.weights, found.canary_weight
-        first = [name for name in (self.shift.stable, self.shift.canary) if name in weights]
+        first = [
+            name for name in (self.shift.stable, self.shift.canary) if name in weights
+        ]
         if len(first) == 2 and (left := steps_left(self.shift.steps, self.former)):
             weights = balanced(weights, self.shift.canary, left[0])
         self._moving = False
-        self.sliders = {name: self._slider(name, weights[name]) for name in dict.fromkeys([*first, *weights])}
-        self.numbers = {name: self._number(name, slider.value) for name, slider in self.sliders.items()}
-        self.standing, self.plan_view, self.forecast_view, self.reasons, self.message = (ipw.HTML() for _ in range(5))
+        self.sliders = {
+            name: self._slider(name, weights[name])
+            for name in dict.fromkeys([*first, *weights])
+        }
+        self.numbers = {
+            name: self._number(name, slider.value)
+            for name, slider in self.sliders.items()
+        }
+        (
+            self.standing,
+            self.plan_view,
+            self.forecast_view,
+            self.reasons,
+            self.message,
+        ) = (ipw.HTML() for _ in range(5))
         self.deeds = {
-            "Apply this step": Deed(self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")),
+            "Apply this step": Deed(
+                self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")
+            ),
             "Approve": Deed(self.approve, self._obstacle_to_approval, ipw.Button()),
             "Hold": Deed(self.hold, self._obstacle_to_hold, ipw.Button()),
-            "Roll back": Deed(self.roll_back, self._obstacle_to_return, ipw.Button(button_style="danger")),
+            "Roll back": Deed(
+                self.roll_back,
+                self._obstacle_to_return,
+                ipw.Button(button_style="danger"),
+            ),
         }
         for name, deed in self.deeds.items():
             deed.button.description, deed.button.tooltip = name, TOOLTIPS[name]
-            deed.button.on_click(lambda button: self._guarded(lambda: self._do(self.deeds[button.description])))
+            deed.button.on_click(
+                lambda button: self._guarded(
+                    lambda: self._do(self.deeds[button.description])
+                )
+            )
         self._guarded(self.refresh)
         PANELS.add(self)
 
@@ -126,21 +179,27 @@ class WeightsPanel:
         return "; ".join(f"{e.name}: {e.found}" for e in self.evidence if not e.holds)
 
     def refresh(self) -> None:
-        """Show the plan as it would be written, what it promises, and what each button lacks."""
+        """Show the plan as it would be written, what it promises, and what
+        each button lacks.
+        """
         self.shown, self.plan_view.value, self.forecast_view.value = NOTHING, "", ""
         try:
             found = survey(self.session)
             self.standing.value = _alert(unwatched(found))
             self.shown = found.plan_weights(self.weights)
             self.former = found.split.weights.get(self.shift.canary, 0)
-            self.plan_view.value = _dense(Table("as it would be written", plan_rows(self.shown))._repr_html_())
+            self.plan_view.value = _dense(
+                Table("as it would be written", plan_rows(self.shown))._repr_html_()
+            )
             self.say(self.obstacle or ("" if self.shown.changes else IN_FORCE))
             self.forecast_view.value = self._forecast(found)
         finally:
             self.enable()
 
     def apply(self) -> str:
-        """Write the step that is shown as the cells do, trial and gates included; the cell below watches it."""
+        """Write the step that is shown as the cells do, trial and gates included; the
+        cell below watches it.
+        """
         for decision in take_step(self.session, self.step, self.shown, *self.evidence):
             self.say(f"{decision.phase}: {decision.words}")
         return f"{decision.words}; run the cell below to watch it"
@@ -148,28 +207,50 @@ class WeightsPanel:
     def approve(self) -> str:
         """Write an approval of the plan that is shown into the run's record."""
         given = approve(self.session, self.session.join_run(), self.shown)
-        return f"plan {given['plan']} approved by {given['approver']} until {given['until']}"
+        return (
+            f"plan {given['plan']} approved by {given['approver']} until "
+            f"{given['until']}"
+        )
 
     def hold(self) -> str:
         """Write down that the shift under way is to hold; it stops at its next look."""
         hold(self.session.join_run(), self.session.identity.arn)
-        return "hold is written down: the shift under way stops at its next look, weights stay; run 05 again to go on"
+        return (
+            "hold is written down: the shift under way stops at its next look, "
+            "weights stay; run 05 again to go on"
+        )
 
     def roll_back(self) -> str:
-        """Put all traffic back on stable in one write, which needs the plan and its own check alone."""
+        """Put all traffic back on stable in one write, which needs the plan and
+        its own check alone.
+        """
         made = go_back(self.session)
-        self._put({name: 100 if name == self.shift.stable else 0 for name in self.sliders})
-        return f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
+        self._put(
+            {name: 100 if name == self.shift.stable else 0 for name in self.sliders}
+        )
+        return (
+            f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
+        )
 
     def say(self, text: str, kind: str = "") -> None:
-        """Show one sentence under the buttons; screen readers speak it, at once where something is wrong."""
+        """Show one sentence under the buttons; screen readers speak it, at once where
+        something is wrong.
+        """
         words = Words(text, kind)._repr_html_() if text else ""
-        self.message.value = f"<div role='{'alert' if kind in ('WARN', 'NOT DONE') else 'status'}'>{words}</div>"
+        role = "alert" if kind in ("WARN", "NOT DONE") else "status"
+        self.message.value = f"<div role='{role}'>{words}</div>"
 
-    # what each button lacks: said without a call, and what takes traffic back is never out of reach
+    # what each button lacks: said without a call, and what takes traffic back is never
+    # out of reach
 
     def _unplanned(self) -> str:
-        return "" if self.shown.changes else NOT_PLANNED if self.shown is NOTHING else IN_FORCE
+        return (
+            ""
+            if self.shown.changes
+            else NOT_PLANNED
+            if self.shown is NOTHING
+            else IN_FORCE
+        )
 
     def _obstacle_to_step(self) -> str:
         if lacking := self.obstacle or self._unplanned():
@@ -183,7 +264,9 @@ class WeightsPanel:
             return lacking
         if not needs_approval(self.session, self.step, self.former):
             return f"a step to {self.step} % needs no approval"
-        return self._no_run() or ("" if self._wants_approval() else "this plan has its approval")
+        return self._no_run() or (
+            "" if self._wants_approval() else "this plan has its approval"
+        )
 
     def _no_run(self) -> str:
         run = self.session.run or self.session.latest_run()
@@ -197,13 +280,22 @@ class WeightsPanel:
         if not self.session.applies:
             return PLANS
         gone = self.shift.stable not in self.sliders
-        return f"{self.shift.stable} is retired: see the undo of its notebook" if gone else ""
+        return (
+            f"{self.shift.stable} is retired: see the undo of its notebook"
+            if gone
+            else ""
+        )
 
     def _wants_approval(self) -> bool:
-        return needs_approval(self.session, self.step, self.former) and approval_of(self.session, self.shown) is None
+        return (
+            needs_approval(self.session, self.step, self.former)
+            and approval_of(self.session, self.shown) is None
+        )
 
     def enable(self) -> None:
-        """Enable each button that can do something; say of the others what they lack."""
+        """Enable each button that can do something; say of the
+        others what they lack.
+        """
         items = ""
         if self.standing.value and is_watched(self.session):
             self.standing.value = ""
@@ -211,9 +303,15 @@ class WeightsPanel:
             lacking = deed.obstacle()
             deed.button.disabled = bool(lacking)
             items += f"<li>{name}: {escaped(lacking)}</li>" if lacking else ""
-        for widget in (*(deed.button for deed in self.deeds.values()), *self.sliders.values(), *self.numbers.values()):
+        for widget in (
+            *(deed.button for deed in self.deeds.values()),
+            *self.sliders.values(),
+            *self.numbers.values(),
+        ):
             _hear_at_once(widget)
-        self.reasons.value = f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
+        self.reasons.value = (
+            f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
+        )
 
     def _forecast(self, found: Survey) -> str:
         if not self.step:
@@ -228,16 +326,22 @@ class WeightsPanel:
 
     def _slider(self, name: str, weight: int) -> ipw.IntSlider:
         slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
-        slider.layout.width, slider.tooltip = "20em", f"weight of {name}, percent; arrow keys move it"
+        slider.layout.width, slider.tooltip = (
+            "20em",
+            f"weight of {name}, percent; arrow keys move it",
+        )
         slider.observe(lambda change: self._moved(name, change["new"]), names="value")
         return slider
 
     def _number(self, name: str, weight: int) -> ipw.Text:
         """The number before each slider, which alone has a name for screen readers.
 
-        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all once it is emptied.
+        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all
+        once it is emptied.
         """
-        number = ipw.Text(str(weight), continuous_update=False, description=f"{name}, percent")
+        number = ipw.Text(
+            str(weight), continuous_update=False, description=f"{name}, percent"
+        )
         number.style.description_width, number.layout.width = "11em", "17em"
         number.tooltip = f"weight of {name}, percent, 0 to 100"
         number.observe(lambda change: self._typed(name, change["new"]), names="value")
@@ -251,7 +355,11 @@ class WeightsPanel:
             self._moved(name, int(text))
         else:
             self._put(self.weights)
-            self.say(f"{name}: {text!r} is no weight; expected 0 to 100, whole percent; nothing was moved", "WARN")
+            self.say(
+                f"{name}: {text!r} is no weight; expected 0 to 100, whole percent; "
+                "nothing was moved",
+                "WARN",
+            )
 
     def _moved(self, name: str, value: int) -> None:
         """Let every weight follow the one that somebody moved."""
@@ -271,7 +379,9 @@ class WeightsPanel:
     # callbacks
 
     def _do(self, deed: Deed) -> None:
-        """Do what a button is for, unless something is missing: a disabled button fires on `.click()` too."""
+        """Do what a button is for, unless something is missing: a disabled button fires
+        on `.click()` too.
+        """
         lacking = deed.obstacle()
         if lacking:
             self.say(lacking, "NOT DONE")
@@ -284,7 +394,9 @@ class WeightsPanel:
         self.say(done, "DONE")
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do the work of a callback; its failure is shown, since nobody else would hear of it."""
+        """Do the work of a callback; its failure is shown, since nobody
+        else would hear of it.
+        """
         try:
             work()
         except RunbookError as error:
@@ -294,35 +406,65 @@ class WeightsPanel:
 
     def box(self) -> ipw.VBox:
         """Return the panel as one widget."""
-        rows = [ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders]
+        rows = [
+            ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders
+        ]
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
         buttons.layout.flex_flow = "row wrap"
-        return ipw.VBox([self.standing, *rows, self.plan_view, self.forecast_view, buttons, self.message, self.reasons])
+        return ipw.VBox(
+            [
+                self.standing,
+                *rows,
+                self.plan_view,
+                self.forecast_view,
+                buttons,
+                self.message,
+                self.reasons,
+            ]
+        )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
         weights = f"<p><b>weights shown</b>: {escaped(words)}</p>"
-        shown = f"{self.standing.value}{weights}{self.plan_view.value}{self.message.value}"
-        return _bundle(self.box(), f"weights shown: {words}", shown + self.reasons.value, options)
+        shown = (
+            f"{self.standing.value}{weights}{self.plan_view.value}{self.message.value}"
+        )
+        return _bundle(
+            self.box(), f"weights shown: {words}", shown + self.reasons.value, options
+        )
 
 
-def _bundle(widget: ipw.Widget, words: str, shown: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a live widget, and beside it what a reader without one sees, as text and as HTML."""
-    return {**(widget._repr_mimebundle_(**options) or {}), "text/plain": words, "text/html": shown}
+def _bundle(
+    widget: ipw.Widget, words: str, shown: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a live widget, and beside it what a reader without one sees,
+    as text and as HTML.
+    """
+    return {
+        **(widget._repr_mimebundle_(**options) or {}),
+        "text/plain": words,
+        "text/html": shown,
+    }
 
 
 def _hear_at_once(widget: ipw.Widget) -> None:
-    """Let a hand on a widget be heard while a cell runs, in the subshell the front end chose for it.
+    """Let a hand on a widget be heard while a cell runs, in the subshell the
+    front end chose for it.
 
-    ipykernel (7.4) sends it to where the widget was last written from, which for a panel just made is the very
-    cell queue that the shift keeps busy: a Hold would wait for the end of what it is to hold.
+    ipykernel (7.4) sends it to where the widget was last written from, which for a
+    panel just made is the very cell queue that the shift keeps busy: a Hold would wait
+    for the end of what it is to hold.
     """
     vars(widget.comm).pop("_reply_subshell_id", None)
 
 
 def _alert(text: str) -> str:
-    """Return a sentence that a screen reader speaks at once; nothing where there is none."""
-    return f"<div role='alert'>{Words(text, 'WARN')._repr_html_()}</div>" if text else ""
+    """Return a sentence that a screen reader speaks at once; nothing
+    where there is none.
+    """
+    return (
+        f"<div role='alert'>{Words(text, 'WARN')._repr_html_()}</div>" if text else ""
+    )
 
 
 def _dense(shown: str) -> str:
@@ -331,15 +473,18 @@ def _dense(shown: str) -> str:
 
 
 class Live:
-    """What follows a shift while it moves: numbers at each interval, a picture as often as its cost allows.
+    """What follows a shift while it moves: numbers at each interval, a picture as often
+    as its cost allows.
 
-    It shows the intervals that the verdict is made of, and the events of the record; it calls nothing.
+    It shows the intervals that the verdict is made of, and the events of the
+    record; it calls nothing.
     """
 
     def __init__(self, session: Session) -> None:
         self.numbers, self.picture = ipw.HTML(), ipw.HTML()
         self.session, self.decisions = session, list[Decision]()
-        self.earlier = read_attempt(session)  # what a shift that goes on was told before
+        # what a shift that goes on was told before
+        self.earlier = read_attempt(session)
         self.seen: Sequence[Interval] = ()
         self.spent = 0.0  # seconds of a core, for all drawing
         self._opened, self._next, self._phase = session.now(), 0.0, ""
@@ -367,9 +512,17 @@ class Live:
 
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
-        told = [*self.earlier, *map(asdict, (replace(d, seen=()) for d in self.decisions))]
-        told += [*read_events(self._run, self._opened), *self._elsewhere({(d["phase"], d["at"]) for d in told})]
-        return seen_as(self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"]))
+        told = [
+            *self.earlier,
+            *map(asdict, (replace(d, seen=()) for d in self.decisions)),
+        ]
+        told += [
+            *read_events(self._run, self._opened),
+            *self._elsewhere({(d["phase"], d["at"]) for d in told}),
+        ]
+        return seen_as(
+            self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"])
+        )
 
     @property
     def _run(self) -> Run | None:
@@ -377,34 +530,73 @@ class Live:
         return self.session.run or self.session.finished
 
     def _elsewhere(self, told: set[tuple[str, float]]) -> list[dict[str, Any]]:
-        """Return what else was decided since this view was opened: by the panel, or by another process of the run."""
+        """Return what else was decided since this view was opened: by the panel, or by
+        another process of the run.
+        """
         lines = self._run.lines() if self._run else ()
-        since = (line for line in lines if line["event"] == "decision" and line["at"] >= self._opened)
+        since = (
+            line
+            for line in lines
+            if line["event"] == "decision" and line["at"] >= self._opened
+        )
         return [line for line in since if (line["phase"], line["at"]) not in told]
 
     def _numbers(self, decision: Decision) -> str:
-        rows = [self._row(decision, name, f"{weight} %") for name, weight in decision.weights.items()]
-        share = "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
-        share += f", {Seen(0, decision.share, decision.band).expected} expected" if share and decision.band else ""
-        table = Table(f"{decision.step} % · {decision.phase}{share}", rows)._repr_html_()
-        said = Words(decision.words, decision.verdict if decision.verdict in ("PASS", "FAIL") else "")._repr_html_()
-        spoken = " role='status'" if decision.phase != self._phase else ""  # not again each second
+        rows = [
+            self._row(decision, name, f"{weight} %")
+            for name, weight in decision.weights.items()
+        ]
+        share = (
+            "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
+        )
+        share += (
+            f", {Seen(0, decision.share, decision.band).expected} expected"
+            if share and decision.band
+            else ""
+        )
+        table = Table(
+            f"{decision.step} % · {decision.phase}{share}", rows
+        )._repr_html_()
+        said = Words(
+            decision.words,
+            decision.verdict if decision.verdict in ("PASS", "FAIL") else "",
+        )._repr_html_()
+        # not again each second
+        spoken = " role='status'" if decision.phase != self._phase else ""
         self._phase = decision.phase
         return _dense(f"{table}<div{spoken}>{said}</div>")
 
     def _row(self, decision: Decision, name: str, weight: str) -> dict[str, str]:
-        requests, errors, slow = (told.get(name, 0) for told in (decision.requests, decision.errors, decision.slow))
-        row = {"version": name, "weight": weight, "requests": f"{requests:,}", "errors": f"{errors:,}"}
+        requests, errors, slow = (
+            told.get(name, 0)
+            for told in (decision.requests, decision.errors, decision.slow)
+        )
+        row = {
+            "version": name,
+            "weight": weight,
+            "requests": f"{requests:,}",
+            "errors": f"{errors:,}",
+        }
         row["error rate"] = _rate(errors, requests)
         return {**row, "slow": _rate(slow, requests)} if decision.slow else row
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = "the shift as it moves: requests, share and verdict stand here while it lasts"
-        return _bundle(ipw.VBox([self.numbers, self.picture]), words, self.numbers.value or f"<p>{words}</p>", options)
+        words = (
+            "the shift as it moves: requests, share and verdict stand "
+            "here while it lasts"
+        )
+        return _bundle(
+            ipw.VBox([self.numbers, self.picture]),
+            words,
+            self.numbers.value or f"<p>{words}</p>",
+            options,
+        )
 
 
 def _look_again(session: Session) -> None:
-    """Let the session's panels say anew what each button lacks: a shift has begun, moved or ended."""
+    """Let the session's panels say anew what each button lacks: a shift has
+    begun, moved or ended.
+    """
     for panel in [panel for panel in PANELS if panel.session is session]:
         panel.enable()
 
@@ -414,18 +606,24 @@ def _rate(errors: int, requests: int) -> str:
 
 
 def follow_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
-    """Take a shift's decisions as they come, with a view that follows them; then show them, and a still picture."""
+    """Take a shift's decisions as they come, with a view that follows them; then show
+    them, and a still picture.
+    """
     live = Live(session)
     show_progress(session)
     display(live)
     try:
         live.follow(decisions)
-    except KeyboardInterrupt as interrupt:  # between two decisions: the shift itself is to end, and say where
+    # between two decisions: the shift itself is to end, and say where
+    except KeyboardInterrupt as interrupt:
         decisions.throw(interrupt)
     finally:
         decisions.close()
         _look_again(session)
-        rows = [{"phase": d.phase, "step": percent(d.step / 100), "words": d.words} for d in live.decisions]
+        rows = [
+            {"phase": d.phase, "step": percent(d.step / 100), "words": d.words}
+            for d in live.decisions
+        ]
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
@@ -433,7 +631,9 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
 
 
 class Progress:
-    """A line that says what is waited for, since when, and until when at most, in UTC as the pictures are."""
+    """A line that says what is waited for, since when, and until when at most, in UTC
+    as the pictures are.
+    """
 
     WORDS = "long waits are shown here: what for, since when, and until when"
 
@@ -443,7 +643,10 @@ class Progress:
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
         now = datetime.now(UTC)
-        since, until = now - timedelta(seconds=passed), now + timedelta(seconds=most - passed)
+        since, until = (
+            now - timedelta(seconds=passed),
+            now + timedelta(seconds=most - passed),
+        )
         span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
         words = f"waiting for {what}: {passed:.0f} s so far, {span}"
         done = f"no wait now; the last one took {passed:.0f} s"
@@ -454,14 +657,20 @@ class Progress:
 
 
 def show_progress(session: Session) -> None:
-    """Show a line that tells of every wait of this session from now on; a cell that waits long has one of its own."""
+    """Show a line that tells of every wait of this session from now on; a cell that
+    waits long has one of its own.
+    """
     progress = Progress()
     session.waiting = progress.tell
     display(progress)
 
 
-def weights_panel(session: Session, evidence: Sequence[Evidence] = ()) -> WeightsPanel | Words:
-    """Return the panel for the traffic's division, or a sentence where there is none to divide."""
+def weights_panel(
+    session: Session, evidence: Sequence[Evidence] = ()
+) -> WeightsPanel | Words:
+    """Return the panel for the traffic's division, or a sentence where
+    there is none to divide.
+    """
     if survey(session).split.state is None:
         return Words(engine_of(session).hints.not_there, "WARN")
     return WeightsPanel(session, evidence)

@@ -1,4 +1,5 @@
-"""Make a drawing a PNG, which every reader shows: trusted or not, printed, on a code host.
+"""Make a drawing a PNG, which every reader shows: trusted or not,
+printed, on a code host.
 
 This alone imports matplotlib. Values in, bytes out, the same for the same values.
 """
@@ -20,10 +21,17 @@ COLOURS = 64
 
 
 def png(drawing: Drawing) -> bytes:
-    """Return a drawing as a PNG on a ground of its own, as readable on a dark page as on a light one."""
-    from matplotlib.figure import Figure  # here: half a second that only a picture is worth
+    """Return a drawing as a PNG on a ground of its own, as readable on a dark page
+    as on a light one.
+    """
+    # here: half a second that only a picture is worth
+    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(drawing.width / INCH, drawing.height / INCH), dpi=SCALE * INCH, facecolor=GROUND)
+    figure = Figure(
+        figsize=(drawing.width / INCH, drawing.height / INCH),
+        dpi=SCALE * INCH,
+        facecolor=GROUND,
+    )
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, drawing.width)
@@ -39,7 +47,11 @@ def _small(figure: Any) -> bytes:
 
     drawn, out = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
-    few = Image.open(drawn).convert("RGB").quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
+    few = (
+        Image.open(drawn)
+        .convert("RGB")
+        .quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
+    )
     few.save(out, format="png", optimize=True)
     return out.getvalue()
 
@@ -47,14 +59,31 @@ def _small(figure: Any) -> bytes:
 def _put(axes: Any, shape: Shape) -> None:
     match shape:
         case Line(points, colour, dashes, width, faint):
-            style = (0, [dash / width for dash in dashes]) if dashes else "-"  # it counts in widths
-            pen = {"lw": width * POINT, "alpha": 0.6 if faint else 1, "solid_capstyle": "butt"}
+            # it counts in widths
+            style = (0, [dash / width for dash in dashes]) if dashes else "-"
+            pen = {
+                "lw": width * POINT,
+                "alpha": 0.6 if faint else 1,
+                "solid_capstyle": "butt",
+            }
             axes.plot(*zip(*points, strict=True), color=colour or INK, ls=style, **pen)
         case Area(points, faint):
-            axes.fill(*zip(*points, strict=True), color=INK, alpha=0.25 if faint else 1, lw=0)
+            axes.fill(
+                *zip(*points, strict=True), color=INK, alpha=0.25 if faint else 1, lw=0
+            )
         case Dots(points, colour):
-            axes.plot(*zip(*points, strict=True), "o", ms=4.4 * POINT, mew=0, color=colour)
+            axes.plot(
+                *zip(*points, strict=True), "o", ms=4.4 * POINT, mew=0, color=colour
+            )
         case Text(x, y, words, anchor, bold, colour):
             aligned = {"start": "left", "middle": "center", "end": "right"}[anchor]
             weight = "bold" if bold else "normal"
-            axes.text(x, y, words, ha=aligned, color=colour or INK, fontsize=PIXELS * POINT, weight=weight)
+            axes.text(
+                x,
+                y,
+                words,
+                ha=aligned,
+                color=colour or INK,
+                fontsize=PIXELS * POINT,
+                weight=weight,
+            )

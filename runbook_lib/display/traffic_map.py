@@ -1,6 +1,8 @@
-"""Map an environment: who calls whom, through what, on which tasks, and what a plan would change of it.
+"""Map an environment: who calls whom, through what, on which tasks, and what a plan
+would change of it.
 
-Pure but for the look it is given. The picture and the words are made of the same boxes and arrows.
+Pure but for the look it is given. The picture and the words are made of the
+same boxes and arrows.
 """
 
 from __future__ import annotations
@@ -9,14 +11,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from runbook_lib.display.drawing import BAD, GOOD, WARN, Area, Drawing, Line, Shape, Text, percent
-from runbook_lib.engines.protocol import ANSWERS, CALLERS, DIVIDES, NAMES, TASKS, Arrow, Box
+from runbook_lib.display.drawing import (
+    BAD,
+    GOOD,
+    WARN,
+    Area,
+    Drawing,
+    Line,
+    Shape,
+    Text,
+    percent,
+)
+from runbook_lib.engines.protocol import (
+    ANSWERS,
+    CALLERS,
+    DIVIDES,
+    NAMES,
+    TASKS,
+    Arrow,
+    Box,
+)
 from runbook_lib.plan import Change, Plan
 from runbook_lib.survey import Survey
 
 __all__ = ["Edge", "Topology", "mapped"]
 
-LEFTS = (16, 198, 380, 626, 808)  # of the columns; the weights stand before those who answer
+# of the columns; the weights stand before those who answer
+LEFTS = (16, 198, 380, 626, 808)
 WIDTH, WIDE, HIGH, PITCH, TOP, LINE, LETTER = 960, 136, 50, 72, 64, 14, 6.6
 MARGIN = 12  # of the frame around its columns
 GAP = 3  # between a box and an arrow
@@ -24,8 +45,18 @@ TIP = 5  # of an arrow, over which its line does not reach
 HEAD = (8, 4)  # how long and how wide to each side an arrow's head is
 THIN, BOLD, PEN = 1.0, 2.6, 1.2
 DASHES = (4, 3)
-LEGEND = "dashed: not there yet · thick, with a verb: what the plan changes · +n: and n changes more"
-VERBS = {"create": GOOD, "register": GOOD, "attach": GOOD, "delete": BAD, "deregister": BAD, "detach": BAD}
+LEGEND = (
+    "dashed: not there yet · thick, with a verb: what the plan changes · +n: "
+    "and n changes more"
+)
+VERBS = {
+    "create": GOOD,
+    "register": GOOD,
+    "attach": GOOD,
+    "delete": BAD,
+    "deregister": BAD,
+    "detach": BAD,
+}
 
 Point = tuple[float, float]
 
@@ -40,10 +71,11 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The boxes of an environment, by their names in plans, and the arrows between them.
+    """The boxes of an environment, by their names in plans, and the
+    arrows between them.
 
-    `frame` is the box around most of them. `changes` are a plan's, in its order, by their
-    verbs and names.
+    `frame` is the box around most of them. `changes` are a plan's, in its order, by
+    their verbs and names.
     """
 
     boxes: Mapping[str, Box]
@@ -75,7 +107,9 @@ class Topology:
         return self._said(edge.end) + weight
 
     def _said(self, key: str) -> str:
-        """Return a box's name, with how its tasks are and whether it is there at all."""
+        """Return a box's name, with how its tasks are and whether
+        it is there at all.
+        """
         box = self.boxes[key]
         state = list(box.lines[1:]) if box.column == TASKS else []
         if not box.there:
@@ -90,7 +124,9 @@ class Topology:
         for left, caption in zip(LEFTS, self.columns, strict=True):
             shapes.append(Text(left + WIDE / 2, 13, caption, "middle", bold=True))
         frame = Place(LEFTS[NAMES] - MARGIN, 22, LEFTS[ANSWERS] + WIDE + MARGIN, bottom)
-        shapes += _outlined(frame, self.boxes[self.frame], self.frame, (frame.right - 8, 37))
+        shapes += _outlined(
+            frame, self.boxes[self.frame], self.frame, (frame.right - 8, 37)
+        )
         shapes += [Text(frame.left + 8, 37, self.frame), Text(16, bottom + 18, LEGEND)]
         for edge in self.edges:
             shapes += _arrow(self, places, edge)
@@ -108,7 +144,9 @@ def _called(key: str, box: Box) -> str:
 
 
 def mapped(found: Survey, plan: Plan | None = None) -> Topology:
-    """Return the map of what was found, with what a plan would change, the weights it would write among it."""
+    """Return the map of what was found, with what a plan would change, the weights it
+    would write among it.
+    """
     plan = plan or Plan("nothing")
     chart = found.engine.chart(found, plan)
     changes: dict[str, list[str]] = {}  # by the box that they are about
@@ -157,7 +195,9 @@ class Place(NamedTuple):
 
 
 def _places(shown: Topology) -> tuple[dict[str, Place], int]:
-    """Return where each box stands, and how many rows there are; arrows past what divides have a row of their own."""
+    """Return where each box stands, and how many rows there are; arrows past what
+    divides have a row of their own.
+    """
     stacks: list[list[str]] = [[] for _ in LEFTS]
     stacks[DIVIDES] = [_past(edge) for edge in shown.edges if _passes(shown, edge)]
     for key, box in shown.boxes.items():
@@ -175,7 +215,10 @@ def _places(shown: Topology) -> tuple[dict[str, Place], int]:
 
 def _passes(shown: Topology, edge: Edge) -> bool:
     """Say whether an arrow leads from a name to who answers it, past what divides."""
-    return shown.boxes[edge.start].column == NAMES and shown.boxes[edge.end].column == ANSWERS
+    return (
+        shown.boxes[edge.start].column == NAMES
+        and shown.boxes[edge.end].column == ANSWERS
+    )
 
 
 def _past(edge: Edge) -> str:
@@ -184,7 +227,9 @@ def _past(edge: Edge) -> str:
 
 
 def _arrow(shown: Topology, places: Mapping[str, Place], edge: Edge) -> Iterator[Shape]:
-    """Yield an arrow, its line broken where words stand on it, dashed where it leads from or to nothing yet."""
+    """Yield an arrow, its line broken where words stand on it, dashed where it leads
+    from or to nothing yet.
+    """
     both_there = shown.boxes[edge.start].there and shown.boxes[edge.end].there
     dashes = () if both_there else DASHES
     start, end = places[edge.start], places[edge.end]
@@ -238,7 +283,9 @@ def _outlined(place: Place, box: Box, key: str, verb: Point) -> Iterator[Shape]:
 
 
 def _done(key: str, changes: tuple[str, ...]) -> str:
-    """Return what happens to a thing itself, else to which part of it; and how much more."""
+    """Return what happens to a thing itself, else to which part of it;
+    and how much more.
+    """
     if not changes:
         return ""
     verb, thing, *_ = changes[0].split()

@@ -1,4 +1,5 @@
-"""Marks that the runbook leaves as tags on what divides the traffic: who is retired, who rolled back.
+"""Marks that the runbook leaves as tags on what divides the traffic: who is
+retired, who rolled back.
 
 Whoever looks from another machine, where this one's record is not, reads them.
 `read_` functions read, all others are pure.

@@ -13,10 +13,15 @@ ENGINES: Mapping[str, Engine] = {"appmesh": appmesh, "alb": alb}
 
 
 def engine_of(session: Session) -> Engine:
-    """Return what carries the weights: what was handed in, else what the parameters name."""
+    """Return what carries the weights: what was handed in, else what
+    the parameters name.
+    """
     handed_in = session.engine
     if handed_in is None:
         return ENGINES[session.parameters.engine]
     if not isinstance(handed_in, Engine):
-        raise TypeError(f"expected an Engine, found {type(handed_in).__name__}: it lacks a verb of the protocol")
+        raise TypeError(
+            f"expected an Engine, found {type(handed_in).__name__}: it lacks a "
+            "verb of the protocol"
+        )
     return handed_in

@@ -1,12 +1,12 @@
 """Say what the runbook asks of an engine: of whatever carries the weights.
 
-An engine is a module or an object with these verbs. `read_` verbs and `references` read,
-by `Reads`, which cannot write; all others are pure, or ask a `Look` for what they need.
-An engine never writes, waits, shows or raises a weight by itself: it hands out plans, and
-`apply` alone makes them.
+An engine is a module or an object with these verbs. `read_` verbs and `references`
+read, by `Reads`, which cannot write; all others are pure, or ask a `Look` for what they
+need. An engine never writes, waits, shows or raises a weight by itself: it hands out
+plans, and `apply` alone makes them.
 
-Everything an engine's own words appear in comes from here: what is shown of it, the hints,
-the names of its gates. No other module knows what a route or a target group is.
+Everything an engine's own words appear in comes from here: what is shown of it, the
+hints, the names of its gates. No other module knows what a route or a target group is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ Permitted = Callable[[Parameters, Any], bool]
 
 
 class Look(Protocol):
-    """One look at an environment; each part is read once, when it is first asked for."""
+    """One look at an environment; each part is read once, when it
+    is first asked for.
+    """
 
     @property
     def session(self) -> Reads:
@@ -97,11 +99,11 @@ class Target:
 class Split:
     """How the traffic is divided now, with what a change of it must find unchanged.
 
-    `key` is what it is called in plans. `state` is None where nothing divides the traffic
-    yet. `targets` are as they are written there, a service as often as it stands there.
-    `labels` are the tags of what is made beside it. `at_zero` says what comes of it where
-    every weight is 0. `ids` are names that exist only live, where an engine's series need
-    them.
+    `key` is what it is called in plans. `state` is None where nothing divides the
+    traffic yet. `targets` are as they are written there, a service as often as it
+    stands there. `labels` are the tags of what is made beside it. `at_zero` says what
+    comes of it where every weight is 0. `ids` are names that exist only live, where an
+    engine's series need them.
     """
 
     key: str
@@ -132,11 +134,16 @@ class Split:
         return shares(self.written)
 
     def oddity(self, names: Collection[str]) -> str:
-        """Say why these weights cannot be a shift's between two services; "" where they can."""
+        """Say why these weights cannot be a shift's between two services;
+        "" where they can.
+        """
         services = [target.service for target in self.targets]
         others = sorted({*services} - {*names})
         if others:
-            return f"{', '.join(others)} is a target too, and no part of this shift: {self.as_written}"
+            return (
+                f"{', '.join(others)} is a target too, and no part of this shift: "
+                f"{self.as_written}"
+            )
         if len(services) > len({*services}):
             return f"a service is a target twice: {self.as_written}"
         if self.state is None or sum(self.written.values()) == 100:
@@ -150,10 +157,14 @@ class Split:
         all_but_one = sorted(self.written.values())[:-1]
         if not any(all_but_one):  # 1 and 0: all of it for one, by whatever number
             return ""
-        return f"the weights do not sum to 100 but to {total}, so nobody meant percents: {self.as_written}"
+        return (
+            f"the weights do not sum to 100 but to {total}, so nobody meant percents: "
+            f"{self.as_written}"
+        )
 
     def moved_back(self, stable: str, canary: str, most: int) -> dict[str, int]:
-        """Return the weights of a rollback: stable has all that the canary had, others keep theirs.
+        """Return the weights of a rollback: stable has all that the canary had,
+        others keep theirs.
 
         No weight may be above `most`. Empty where the canary has none.
         """
@@ -168,9 +179,13 @@ class Split:
         return shares(moved) if max(moved.values()) > most else moved
 
     def settled(self, survivor: str, retire: str) -> dict[str, int]:
-        """Return the weights once a service is retired: the survivor has all, other targets keep theirs."""
+        """Return the weights once a service is retired: the survivor has all, other
+        targets keep theirs.
+        """
         gone = {retire, *self.retired}
-        left = {name: weight for name, weight in self.written.items() if name not in gone}
+        left = {
+            name: weight for name, weight in self.written.items() if name not in gone
+        }
         return left | {survivor: 100}
 
     @property
@@ -181,7 +196,9 @@ class Split:
         weights = ", ".join(f"{name} {weight}" for name, weight in written.items())
         if total in (0, 100):
             return weights
-        percents = ", ".join(f"{100 * weight / total:.4g} %" for weight in written.values())
+        percents = ", ".join(
+            f"{100 * weight / total:.4g} %" for weight in written.values()
+        )
         return f"{weights} (shares of {percents})"
 
 
@@ -207,11 +224,18 @@ def shares(weights: Mapping[str, int]) -> dict[str, int]:
 
 
 def require_percents(weights: Mapping[str, int], most: int) -> None:
-    """Raise PlanError where weights are not 1 to `most` whole percents that sum to 100."""
-    whole = all(type(weight) is int and 0 <= weight <= 100 for weight in weights.values())
+    """Raise PlanError where weights are not 1 to `most` whole
+    percents that sum to 100.
+    """
+    whole = all(
+        type(weight) is int and 0 <= weight <= 100 for weight in weights.values()
+    )
     few = 1 <= len(weights) <= most
     if not (whole and few and sum(weights.values()) == 100):
-        raise PlanError(f"weights: expected 1 to {most} whole percents that sum to 100; found {dict(weights)}")
+        raise PlanError(
+            f"weights: expected 1 to {most} whole percents that sum to 100; found "
+            f"{dict(weights)}"
+        )
 
 
 # --- what must hold -------------------------------------------------------------------
@@ -219,7 +243,8 @@ def require_percents(weights: Mapping[str, int], most: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at a gate showed: whether it holds, what was found, what to do next.
+    """What one look at a gate showed: whether it holds, what was
+    found, what to do next.
 
     `holds` is None where it cannot be verified here: that stops nobody, and is said.
     """
@@ -233,8 +258,9 @@ class Finding:
 class Gate:
     """One condition of an engine's own that must hold before a write.
 
-    What `protects` traffic is looked at again by `apply`, just before its first write. One
-    that is not `assumable` is not taken for granted in plan mode, where earlier steps are.
+    What `protects` traffic is looked at again by `apply`, just before its first
+    write. One that is not `assumable` is not taken for granted in plan mode, where
+    earlier steps are.
     """
 
     name: str
@@ -245,7 +271,9 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `where` names it, `hint` says what to do where it is not PASS."""
+    """One thing looked at; `where` names it, `hint` says what to do
+    where it is not PASS.
+    """
 
     level: Literal["PASS", "WARN", "FAIL"]
     where: str
@@ -257,11 +285,12 @@ class Check:
 class Idle:
     """What shows that the stable version gets no request any more.
 
-    `witness` is counted in the same way and by the same as `stable`, and gets traffic: that
-    it is counted shows that `stable`'s silence is no lack of metrics. `blind` says why
-    `stable` would miss requests, "" where it counts them all. Stable must be silent for
-    `least_seconds`, where that is longer than the parameters say. Each `_hint` is for the
-    case that is named: nothing is counted at all, it is blind, it is still called.
+    `witness` is counted in the same way and by the same as `stable`, and gets
+    traffic: that it is counted shows that `stable`'s silence is no lack of metrics.
+    `blind` says why `stable` would miss requests, "" where it counts them all.
+    Stable must be silent for `least_seconds`, where that is longer than the
+    parameters say. Each `_hint` is for the case that is named: nothing is counted
+    at all, it is blind, it is still called.
     """
 
     stable: tuple[Series, ...]
@@ -277,8 +306,8 @@ class Idle:
 class Path:
     """What shows that calls take the engine's way to the stable version.
 
-    `counted` are series by the words for who counts; each must count a request. `name` is
-    the gate's, `good` what is said where all count.
+    `counted` are series by the words for who counts; each must count a request. `name`
+    is the gate's, `good` what is said where all count.
     """
 
     name: str
@@ -289,10 +318,11 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What to do next, in an engine's own words, where neutral code has found the trouble.
+    """What to do next, in an engine's own words, where neutral code has
+    found the trouble.
 
-    `uncounted`: no request is counted before a shift. `unheard`: a weight was written and
-    callers go on as before. `not_there`: nothing divides the traffic yet.
+    `uncounted`: no request is counted before a shift. `unheard`: a weight was written
+    and callers go on as before. `not_there`: nothing divides the traffic yet.
     """
 
     uncounted: str
@@ -302,7 +332,9 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class Undoable:
-    """Which of an engine's calls an undo may make, and which readings: a record is only data."""
+    """Which of an engine's calls an undo may make, and which readings: a
+    record is only data.
+    """
 
     writes: Mapping[tuple[str, str], Permitted]
     reads: frozenset[tuple[str, str]]
@@ -330,7 +362,9 @@ class Facts:
 # --- the map --------------------------------------------------------------------------
 
 CALLERS, NAMES, DIVIDES, ANSWERS, TASKS = range(5)
-"""The columns of the map, from left to right; FRAME is around all but callers and tasks."""
+"""The columns of the map, from left to right; FRAME is around all but
+callers and tasks.
+"""
 FRAME = -1
 
 
@@ -338,8 +372,8 @@ FRAME = -1
 class Box:
     """One thing on the map: its column and lines, and whether it is there.
 
-    `called` is its name in words, "" where that is its key. `changes` are those that a plan
-    would make of it, by their names.
+    `called` is its name in words, "" where that is its key. `changes` are those that a
+    plan would make of it, by their names.
     """
 
     column: int
@@ -353,8 +387,8 @@ class Box:
 class Arrow:
     """One thing leads to another, by their keys.
 
-    `weight` is what goes there now, in percent, None where that is not said; `after` what a
-    plan would make of it, None for nothing any more.
+    `weight` is what goes there now, in percent, None where that is not said; `after`
+    what a plan would make of it, None for nothing any more.
     """
 
     start: str
@@ -367,8 +401,8 @@ class Arrow:
 class Chart:
     """Who calls whom, through what, and on which tasks.
 
-    `columns` are captions, `frame` is the key of the box around it all. `touched` has for
-    each change of the plan, by its name, the keys of the boxes it is about.
+    `columns` are captions, `frame` is the key of the box around it all. `touched` has
+    for each change of the plan, by its name, the keys of the boxes it is about.
     """
 
     columns: tuple[str, str, str, str, str]
@@ -393,7 +427,9 @@ class Engine(Protocol):
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The numbers of the notebooks that have something to change: a run leaves out the others, but 00."""
+        """The numbers of the notebooks that have something to change: a run leaves out
+        the others, but 00.
+        """
 
     @property
     def hints(self) -> Hints:
@@ -407,21 +443,32 @@ class Engine(Protocol):
         """Return the keys of the resources that one of notebooks 01 to 03 makes."""
 
     def counted(self, p: Parameters) -> Counted:
-        """Return what its series can show: a canary whose errors nobody counts is refused."""
+        """Return what its series can show: a canary whose errors nobody
+        counts is refused.
+        """
 
     def unmatched(self, p: Parameters) -> list[str]:
-        """Return a sentence for each kind of request that nobody would answer by this file."""
+        """Return a sentence for each kind of request that nobody would
+        answer by this file.
+        """
 
     # How the traffic is divided: 05
 
     def split_reading(self, p: Parameters) -> Reading:
-        """Return how the state is read: by it a recorded change is known to be of the weights."""
+        """Return how the state is read: by it a recorded change is known to
+        be of the weights.
+        """
 
-    def weights_of(self, p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
-        """Return the weights that a state of it gives: undo and history compare recorded ones."""
+    def weights_of(
+        self, p: Parameters, state: Mapping[str, Any] | None
+    ) -> dict[str, int]:
+        """Return the weights that a state of it gives: undo and history
+        compare recorded ones.
+        """
 
     def all_on(self, p: Parameters, change: Change, service: str) -> Change:
-        """Return a change that makes it anew, with all traffic on one service: undo never raises.
+        """Return a change that makes it anew, with all traffic on one service:
+        undo never raises.
 
         Raises PlanError where the runbook did not make it.
         """
@@ -430,29 +477,42 @@ class Engine(Protocol):
         """Read how the traffic is divided, and who has been retired."""
 
     def read_weights(self, session: Reads) -> Split:
-        """Read the same by as few calls as can be, without who was retired: for a rollback."""
+        """Read the same by as few calls as can be, without who was
+        retired: for a rollback.
+        """
 
-    def plan_split(self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
-        """Plan these weights, by one change that keeps all else; none where they are in force.
+    def plan_split(
+        self, split: Split, weights: Mapping[str, int], *, rewrite: bool = False
+    ) -> Plan:
+        """Plan these weights, by one change that keeps all else; none where
+        they are in force.
 
         With `rewrite` they are written all the same: the rollback, rehearsed. Raises
-        PlanError where nothing divides the traffic, where they are no whole percents that
-        sum to 100, or where a target would lose its traffic that they do not name.
+        PlanError where nothing divides the traffic, where they are no whole percents
+        that sum to 100, or where a target would lose its traffic that they do not name.
         """
 
     def plan_rollback(self, split: Split, stable: str, canary: str) -> Plan:
-        """Plan that stable gets all that the canary has, in one write; other targets keep theirs."""
+        """Plan that stable gets all that the canary has, in one write; other
+        targets keep theirs.
+        """
 
     def read_mark(self, session: Reads, split: Split) -> str:
-        """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody did."""
+        """Read who rolled back last, and when, as `plan_mark` wrote it;
+        "" where nobody did.
+        """
 
     def plan_mark(self, split: Split, before: str, words: str) -> Plan:
-        """Plan a mark beside the weights that says who rolled back: whoever watches elsewhere reads it."""
+        """Plan a mark beside the weights that says who rolled back: whoever watches
+        elsewhere reads it.
+        """
 
     # The trial: 05, before users see the canary
 
     def read_trial(self, session: Reads) -> Mapping[str, Any] | None:
-        """Read what sends the trial's requests to the canary; None where there is none."""
+        """Read what sends the trial's requests to the canary; None
+        where there is none.
+        """
 
     def plan_trial(self, p: Parameters, split: Split, header: str, value: str) -> Plan:
         """Plan that requests with one header, and they alone, go to the canary."""
@@ -469,17 +529,25 @@ class Engine(Protocol):
         """
 
     def idle(self, look: Look) -> Idle:
-        """Return what shows that nobody calls the stable version any more: before it is retired."""
+        """Return what shows that nobody calls the stable version any more:
+        before it is retired.
+        """
 
     def path(self, look: Look) -> Path:
-        """Return what shows that calls take the engine's way: after services were moved behind it."""
+        """Return what shows that calls take the engine's way: after services
+        were moved behind it.
+        """
 
     # What must hold, and what is looked at before
 
-    def gates(self, look: Look, before: Before, plan: Plan | None = None) -> tuple[Gate, ...]:
-        """Return its own conditions for what is about to be applied, in the order they are shown.
+    def gates(
+        self, look: Look, before: Before, plan: Plan | None = None
+    ) -> tuple[Gate, ...]:
+        """Return its own conditions for what is about to be applied, in the
+        order they are shown.
 
-        The names of those before a shift, a retirement and a removal are needs of the plan.
+        The names of those before a shift, a retirement and a removal are
+        needs of the plan.
         """
 
     def checks(self, look: Look) -> Iterator[Check]:
@@ -489,13 +557,19 @@ class Engine(Protocol):
         """Return whether its API answers now, and what it says; asked of AWS alone."""
 
     def references(self, session: Reads, service: str) -> list[str]:
-        """List the keys of what still refers to a service: it would fail once that is gone."""
+        """List the keys of what still refers to a service: it would fail
+        once that is gone.
+        """
 
     def standing(self, session: Reads) -> Mapping[str, Collection[str]]:
-        """Read all that stands there, whoever made it, by key: with the keys of what it needs to be there."""
+        """Read all that stands there, whoever made it, by key: with the keys of what it
+        needs to be there.
+        """
 
     def foreign(self, look: Look, inverse: Inverse) -> str:
-        """Say why an undo may not make a call of the engine's own, where a look must tell; "" where it may."""
+        """Say why an undo may not make a call of the engine's own, where a look must
+        tell; "" where it may.
+        """
 
     # What is shown
 
@@ -511,13 +585,19 @@ class Engine(Protocol):
     # What is made and removed: 01 to 04, 06, 90
 
     def read_live(self, session: Reads) -> dict[str, Any]:
-        """Read every resource that the parameters speak of, retired ones too, by key."""
+        """Read every resource that the parameters speak of,
+        retired ones too, by key.
+        """
 
     def plan_resources(self, look: Look, step: str) -> Plan:
-        """Plan the resources of one of notebooks 01 to 03; for 04, what of them is missing."""
+        """Plan the resources of one of notebooks 01 to 03; for 04, what
+        of them is missing.
+        """
 
     def plan_retirement(self, look: Look) -> Plan:
-        """Plan the stable service's end in the engine's own order: nobody notices, there and back."""
+        """Plan the stable service's end in the engine's own order: nobody
+        notices, there and back.
+        """
 
     def plan_removal(self, look: Look) -> tuple[Plan, tuple[str, ...]]:
         """Plan the end of everything the runbook made, and name what stays and why."""

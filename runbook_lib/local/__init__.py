@@ -1,4 +1,5 @@
-"""The local mesh: what a laptop can run of AWS, so that any environment's file can be rehearsed.
+"""The local mesh: what a laptop can run of AWS, so that any environment's
+file can be rehearsed.
 
 `connect` is all the rest of the runbook asks of it.
 """
@@ -19,10 +20,11 @@ PROBE_SECONDS = 60.0  # a caller waits for an answer up to twenty
 
 
 def connect(parameters: Parameters) -> Connection:
-    """Return the way to the local mesh, started and holding the environment's services where it did not yet.
+    """Return the way to the local mesh, started and holding the environment's services
+    where it did not yet.
 
-    Raises TargetError where the process that held a rehearsal has died: in one sentence, once. A call that
-    finds it dead says the same, and is not tried again.
+    Raises TargetError where the process that held a rehearsal has died: in one
+    sentence, once. A call that finds it dead says the same, and is not tried again.
     """
     from runbook_lib.aws.session import Connection
     from runbook_lib.errors import CallError
@@ -34,11 +36,20 @@ def connect(parameters: Parameters) -> Connection:
 
     def probe(headers: Mapping[str, str], count: int) -> list[tuple[str, str]]:
         asked = {"environment": name, "headers": dict(headers), "count": count}
-        return [(version, status) for version, status in mesh.ask("/runbook/probe", asked, timeout=PROBE_SECONDS)]
+        return [
+            (version, status)
+            for version, status in mesh.ask(
+                "/runbook/probe", asked, timeout=PROBE_SECONDS
+            )
+        ]
 
     def mourn(exception: Exception | None, **_: Any) -> None:
         if exception and supervisor.ended(mesh):
-            raise CallError(f"the local mesh: {supervisor.GONE}", hint=supervisor.AGAIN, reason="target")
+            raise CallError(
+                f"the local mesh: {supervisor.GONE}",
+                hint=supervisor.AGAIN,
+                reason="target",
+            )
 
     return Connection(
         mesh.endpoint,
@@ -51,7 +62,9 @@ def connect(parameters: Parameters) -> Connection:
 
 
 def identity() -> str:
-    """Return what tells the local mesh that runs here from any before it; "" where none does."""
+    """Return what tells the local mesh that runs here from any before it;
+    "" where none does.
+    """
     from runbook_lib.local import supervisor
 
     mesh = supervisor.there()
@@ -59,9 +72,11 @@ def identity() -> str:
 
 
 def inject(parameters: Parameters, service: str, **faults: Any) -> None:
-    """Let a service's application fail from now on, by the names of `Faults`; nothing given mends it.
+    """Let a service's application fail from now on, by the names of `Faults`;
+    nothing given mends it.
 
-    Raises ParametersError for a fault there is not, and TargetError where no local mesh runs.
+    Raises ParametersError for a fault there is not, and TargetError where
+    no local mesh runs.
     """
     from runbook_lib.errors import ParametersError, TargetError
     from runbook_lib.local import supervisor
@@ -74,9 +89,14 @@ def inject(parameters: Parameters, service: str, **faults: Any) -> None:
     except ValueError as error:
         raise ParametersError(f"fault of {service}: {error}") from error
     if supervisor.there() is None:
-        raise TargetError(f"fault of {service}: no local mesh is running here", hint="start it: `runbook local up`")
+        raise TargetError(
+            f"fault of {service}: no local mesh is running here",
+            hint="start it: `runbook local up`",
+        )
     tasks = supervisor.state_folder() / "tasks"
     p = parameters
     folder = private_folder(cluster_folder(tasks, p.account_id, p.region, p.cluster))
     file = faults_file(folder, p.ecs_service_of(service))
-    replace_privately(file, json.dumps({name: value for name, value in faults.items() if value}))
+    replace_privately(
+        file, json.dumps({name: value for name, value in faults.items() if value})
+    )

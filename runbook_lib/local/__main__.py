@@ -1,4 +1,6 @@
-"""The local mesh's own process: `python -m runbook_lib.local FOLDER`; `supervisor.ensure` starts it."""
+"""The local mesh's own process: `python -m runbook_lib.local FOLDER`;
+`supervisor.ensure` starts it.
+"""
 
 import sys
 from pathlib import Path

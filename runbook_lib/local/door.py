@@ -1,8 +1,10 @@
-"""Let in only this user's own clients: nothing of a request is used before its key, host and origin are right.
+"""Let in only this user's own clients: nothing of a request is used before its key,
+host and origin are right.
 
-`Door` is a WSGI application around another one; it alone decides who is let in. An AWS call shows its account's
-access key, by header or by presigned query; the local mesh's own pages (`/runbook/...`) show the key itself.
-Signatures are not checked: whoever knows a key can read it in the state folder.
+`Door` is a WSGI application around another one; it alone decides who is let in. An AWS
+call shows its account's access key, by header or by presigned query; the local mesh's
+own pages (`/runbook/...`) show the key itself. Signatures are not checked: whoever
+knows a key can read it in the state folder.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Door"]
 
 OWN = "/runbook/"
-ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"  # is not heard from outside: the key tells the account
+# is not heard from outside: the key tells the account
+ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"
 HOSTS = ("127.0.0.1", "localhost")
 PAGES = ("Origin", "Sec-Fetch-Site")  # what browsers send, and nobody else
-UNREAD_BYTES = 1 << 20  # of a refused body are taken, so that its sender reads the answer
+# of a refused body are taken, so that its sender reads the answer
+UNREAD_BYTES = 1 << 20
 
 Application = Callable[[Any, Any], Iterable[bytes]]
 
@@ -38,7 +42,9 @@ class Door:
     def __init__(self, application: Application, key: str) -> None:
         self._application, self._key = application, key
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         request = Request(environ)
         refusal = foreign(request) or self._stranger(request)
         if refusal is None:
@@ -47,11 +53,17 @@ class Door:
         return refusal(environ, start_response)
 
     def _stranger(self, request: Request) -> Response | None:
-        """Return the answer to one who does not know the key; let an AWS call act in its key's account only."""
+        """Return the answer to one who does not know the key; let an AWS call act in
+        its key's account only.
+        """
         request.environ.pop(ACCOUNT, None)
         if request.path.startswith(OWN):
             known = is_key(self._key, request.headers.get(KEY_HEADER, ""))
-            return None if known else _forbidden("this page is for the local mesh's own user")
+            return (
+                None
+                if known
+                else _forbidden("this page is for the local mesh's own user")
+            )
         shown = credential(request)
         if shown is None or account_of(self._key, shown.key) is None:
             return denial(request)
@@ -59,7 +71,9 @@ class Door:
 
 
 def foreign(request: Request) -> Response | None:
-    """Return the answer to a request that a web page made, or that was meant for another host; None for the rest."""
+    """Return the answer to a request that a web page made, or that was meant for
+    another host; None for the rest.
+    """
     if any(header in request.headers for header in PAGES):
         return _forbidden("no web page is served here")
     hosts = [f"{host}:{request.environ['SERVER_PORT']}" for host in HOSTS]
@@ -69,7 +83,9 @@ def foreign(request: Request) -> Response | None:
 
 
 def _forbidden(message: str) -> Response:
-    return Response(json.dumps({"message": message}), status=403, content_type="application/json")
+    return Response(
+        json.dumps({"message": message}), status=403, content_type="application/json"
+    )
 
 
 def _take_rest(environ: WSGIEnvironment) -> None:

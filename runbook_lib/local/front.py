@@ -1,8 +1,9 @@
-"""Create what an environment with a load balancer's rule has already, on the local control plane.
+"""Create what an environment with a load balancer's rule has already, on the
+local control plane.
 
-Most ECS teams have it: an internal load balancer, a listener, a rule over both versions' target
-groups at 100/0, and a name that callers dial. It has the ARNs that the file says. Can be
-repeated after a crash.
+Most ECS teams have it: an internal load balancer, a listener, a rule over both
+versions' target groups at 100/0, and a name that callers dial. It has the ARNs that the
+file says. Can be repeated after a crash.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from runbook_lib.engines.alb.arns import RULE
 from runbook_lib.errors import TargetError
 from runbook_lib.parameters import Parameters
 
-__all__ = ["CALLERS", "LISTENER_PORT", "Front", "container_port", "create_callers", "create_front"]
+__all__ = [
+    "CALLERS",
+    "LISTENER_PORT",
+    "Front",
+    "container_port",
+    "create_callers",
+    "create_front",
+]
 
 Client = Callable[[str], Any]
 
@@ -36,26 +44,38 @@ class Front:
     groups: dict[str, str]
 
     def load_balancers_of(self, p: Parameters, service: str) -> list[dict[str, Any]]:
-        """Return `loadBalancers` of an ECS service; none for one that is in no group."""
+        """Return `loadBalancers` of an ECS service; none for one
+        that is in no group.
+        """
         if service not in self.groups:
             return []
         port = container_port(p, service)
-        return [{"targetGroupArn": self.groups[service], "containerName": "app", "containerPort": port}]
+        return [
+            {
+                "targetGroupArn": self.groups[service],
+                "containerName": "app",
+                "containerPort": port,
+            }
+        ]
 
 
 def container_port(p: Parameters, service: str) -> int:
-    """Return the port of a service's application; where the file names none, any does."""
+    """Return the port of a service's application; where the file
+    names none, any does.
+    """
     own = p.services[service].ports
     if own:
         return own[0]
     return p.port if "port" in p.model_fields_set else PLAIN_PORT
 
 
-def create_front(p: Parameters, client: Client, vpc: str, subnets: Sequence[str], group: str) -> Front:
+def create_front(
+    p: Parameters, client: Client, vpc: str, subnets: Sequence[str], group: str
+) -> Front:
     """Create the load balancer of the file's rule, and all that belongs to it.
 
-    The control plane has been told which ARN the rule is to have. Raises TargetError for what
-    the local AWS does not carry.
+    The control plane has been told which ARN the rule is to have. Raises TargetError
+    for what the local AWS does not carry.
     """
     if p.protocol != "http":
         raise TargetError(
@@ -65,9 +85,16 @@ def create_front(p: Parameters, client: Client, vpc: str, subnets: Sequence[str]
     elbv2 = client("elbv2")
     name = p.alb.rule.partition(RULE)[2].split("/")[1]
     balancer = elbv2.create_load_balancer(
-        Name=name, Scheme="internal", Type="application", Subnets=list(subnets), SecurityGroups=[group]
+        Name=name,
+        Scheme="internal",
+        Type="application",
+        Subnets=list(subnets),
+        SecurityGroups=[group],
     )["LoadBalancers"][0]
-    groups = {service: _group(p, elbv2, service, vpc) for service in (p.shift.stable, p.shift.canary)}
+    groups = {
+        service: _group(p, elbv2, service, vpc)
+        for service in (p.shift.stable, p.shift.canary)
+    }
     listener = _listener(elbv2, balancer["LoadBalancerArn"])
     _rule(elbv2, listener, [groups[p.shift.stable], groups[p.shift.canary]])
     _name(p, client("route53"), vpc, balancer)
@@ -96,7 +123,12 @@ def _group(p: Parameters, elbv2: Any, service: str, vpc: str) -> str:
 def _listener(elbv2: Any, balancer: str) -> str:
     there = elbv2.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
     if not there:
-        new = {"LoadBalancerArn": balancer, "Protocol": "HTTP", "Port": LISTENER_PORT, "DefaultActions": NOT_FOUND}
+        new = {
+            "LoadBalancerArn": balancer,
+            "Protocol": "HTTP",
+            "Port": LISTENER_PORT,
+            "DefaultActions": NOT_FOUND,
+        }
         there = elbv2.create_listener(**new)["Listeners"]
     return str(there[0]["ListenerArn"])
 
@@ -106,18 +138,34 @@ def _rule(elbv2: Any, listener: str, groups: Sequence[str]) -> None:
     rules = elbv2.describe_rules(ListenerArn=listener)["Rules"]
     if any(rule["Priority"] == str(PRIORITY) for rule in rules):
         return
-    weights = [{"TargetGroupArn": arn, "Weight": 0 if index else 100} for index, arn in enumerate(groups)]
+    weights = [
+        {"TargetGroupArn": arn, "Weight": 0 if index else 100}
+        for index, arn in enumerate(groups)
+    ]
     action = {"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": weights}}
-    elbv2.create_rule(ListenerArn=listener, Priority=PRIORITY, Conditions=EVERY_PATH, Actions=[action])
+    elbv2.create_rule(
+        ListenerArn=listener, Priority=PRIORITY, Conditions=EVERY_PATH, Actions=[action]
+    )
 
 
 def _name(p: Parameters, route53: Any, vpc: str, balancer: dict[str, Any]) -> None:
-    """Let the name that callers dial lead to the load balancer, in a private zone of its own."""
+    """Let the name that callers dial lead to the load balancer, in a
+    private zone of its own.
+    """
     dialled = f"{p.shift.name}."
-    there = [zone for zone in route53.list_hosted_zones()["HostedZones"] if zone["Name"] == dialled]
+    there = [
+        zone
+        for zone in route53.list_hosted_zones()["HostedZones"]
+        if zone["Name"] == dialled
+    ]
     if not there:
         where = {"VPCRegion": p.region, "VPCId": vpc}
-        new = {"Name": dialled, "CallerReference": dialled, "VPC": where, "HostedZoneConfig": {"PrivateZone": True}}
+        new = {
+            "Name": dialled,
+            "CallerReference": dialled,
+            "VPC": where,
+            "HostedZoneConfig": {"PrivateZone": True},
+        }
         there = [route53.create_hosted_zone(**new)["HostedZone"]]
     target = {
         "HostedZoneId": balancer["CanonicalHostedZoneId"],
@@ -126,7 +174,9 @@ def _name(p: Parameters, route53: Any, vpc: str, balancer: dict[str, Any]) -> No
     }
     record = {"Name": dialled, "Type": "A", "AliasTarget": target}
     changes = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
-    route53.change_resource_record_sets(HostedZoneId=there[0]["Id"], ChangeBatch=changes)
+    route53.change_resource_record_sets(
+        HostedZoneId=there[0]["Id"], ChangeBatch=changes
+    )
 
 
 def create_callers(p: Parameters, ecs: Any, subnets: Sequence[str], group: str) -> None:
@@ -140,7 +190,11 @@ def create_callers(p: Parameters, ecs: Any, subnets: Sequence[str], group: str) 
         memory="512",
         containerDefinitions=[container],
     )["taskDefinition"]["taskDefinitionArn"]
-    where = {"subnets": list(subnets), "securityGroups": [group], "assignPublicIp": "DISABLED"}
+    where = {
+        "subnets": list(subnets),
+        "securityGroups": [group],
+        "assignPublicIp": "DISABLED",
+    }
     ecs.create_service(
         cluster=p.cluster,
         serviceName=CALLERS,

@@ -1,7 +1,8 @@
 """Names of files and folders for what AWS names as it likes. Pure.
 
-A name is kept where it is short and made of harmless letters; of any other, what is harmless is kept and a hash
-tells it apart. So no name leads out of its folder, and none is longer than a file system takes.
+A name is kept where it is short and made of harmless letters; of any other, what is
+harmless is kept and a hash tells it apart. So no name leads out of its folder, and none
+is longer than a file system takes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ KEPT = 100
 
 
 def file_name(name: str) -> str:
-    """Return what a file or a folder is called that stands for a name; different names have different ones."""
+    """Return what a file or a folder is called that stands for a name; different names
+    have different ones.
+    """
     if HARMLESS.fullmatch(name):
         return name
     kept = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:KEPT]
@@ -30,5 +33,7 @@ def cluster_folder(tasks: Path, account: str, region: str, cluster: str) -> Path
 
 
 def faults_file(folder: Path, service: str) -> Path:
-    """Return the file in a cluster's folder that says how a service's application fails."""
+    """Return the file in a cluster's folder that says how a service's
+    application fails.
+    """
     return folder / f"{file_name(service)}.faults.json"

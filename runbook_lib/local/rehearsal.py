@@ -1,7 +1,8 @@
-"""Put the parts of the local mesh together in one process: control plane, tasks, traffic, telemetry.
+"""Put the parts of the local mesh together in one process: control plane, tasks,
+traffic, telemetry.
 
-This alone knows them all. `Rehearsal` is a WSGI application beside the AWS endpoint: it answers for what the
-local mesh is (`/runbook/...`), and passes everything else on.
+This alone knows them all. `Rehearsal` is a WSGI application beside the AWS endpoint: it
+answers for what the local mesh is (`/runbook/...`), and passes everything else on.
 """
 
 from __future__ import annotations
@@ -33,13 +34,22 @@ JOIN_SECONDS = 5.0
 class Rehearsal:
     """Everything that runs; `last` is when somebody last asked for something."""
 
-    def __init__(self, folder: Path, id: str, sockets: Path, *, data_plane: bool = True) -> None:
+    def __init__(
+        self, folder: Path, id: str, sockets: Path, *, data_plane: bool = True
+    ) -> None:
         self.id, self.folder, self.last = id, folder, time.monotonic()
         self.aws = control_plane.application()
-        shutil.rmtree(folder / "tasks", ignore_errors=True)  # of the rehearsal before: its faults ended with it
+        # of the rehearsal before: its faults ended with it
+        shutil.rmtree(folder / "tasks", ignore_errors=True)
         self.troubles = Troubles()
         self.fleet = Fleet(folder / "tasks", sockets, self.troubles)
-        self.balancers = Balancers(folder / "balancers", sockets, self._members, self.fleet.limits_ms, self.troubles)
+        self.balancers = Balancers(
+            folder / "balancers",
+            sockets,
+            self._members,
+            self.fleet.limits_ms,
+            self.troubles,
+        )
         self.publisher = Publisher(self._members, self.troubles, self.balancers.all)
         self.checks = TargetChecks(self._members)
         self.threads: list[threading.Thread] = []
@@ -54,10 +64,19 @@ class Rehearsal:
 
     def run(self, stop: threading.Event) -> None:
         """Keep everything moving, each in a thread of its own, until `stop` is set."""
-        work: list[Callable[[threading.Event], None]] = [lambda stop: control_plane.converge(stop, self.troubles)]
+        work: list[Callable[[threading.Event], None]] = [
+            lambda stop: control_plane.converge(stop, self.troubles)
+        ]
         if self.data_plane:
-            work += [self.fleet.run, self.balancers.run, self.publisher.run, self._supply]
-        self.threads = [threading.Thread(target=each, args=(stop,), daemon=True) for each in work]
+            work += [
+                self.fleet.run,
+                self.balancers.run,
+                self.publisher.run,
+                self._supply,
+            ]
+        self.threads = [
+            threading.Thread(target=each, args=(stop,), daemon=True) for each in work
+        ]
         for thread in self.threads:
             thread.start()
 
@@ -81,14 +100,17 @@ class Rehearsal:
     def _doors(self, calls: Calls) -> dict[str, int]:
         return self.balancers.doors(calls.account, calls.region, calls.port)
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         self.last = time.monotonic()
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         own = self._own(path, method, environ)
         if own is None:
             answer: Iterable[bytes] = self.aws(environ, start_response)
             if method != "GET" and path.startswith(MESH_PATH):
-                self.fleet.changed.set()  # sidecars hear of it now, not at the next look
+                # sidecars hear of it now, not at the next look
+                self.fleet.changed.set()
             return answer
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(own, default=str).encode()]
@@ -104,24 +126,37 @@ class Rehearsal:
         if path == "/runbook/probe":
             body = _body(environ)
             traffic = self.traffic[body["environment"]]
-            return traffic.probe(self._members(), self._doors(traffic.calls), body["headers"], body["count"])
+            return traffic.probe(
+                self._members(),
+                self._doors(traffic.calls),
+                body["headers"],
+                body["count"],
+            )
         if path == "/runbook/traffic":
             body = _body(environ)
-            return self._call(body["environment"], Calls(**body["calls"]), Grain(**body["grain"]))
+            return self._call(
+                body["environment"], Calls(**body["calls"]), Grain(**body["grain"])
+            )
         return None
 
     def _call(self, environment: str, calls: Calls, grain: Grain) -> dict[str, Any]:
-        """Let a service call, and its counts be published, as the parameters say; a later word changes the pace."""
+        """Let a service call, and its counts be published, as the parameters say; a
+        later word changes the pace.
+        """
         place = (calls.account, calls.region)
         self.publisher.grains[place] = grain
         self.fleet.limits_ms[place] = (grain.slow_millis,) if grain.slow_millis else ()
         known = self.traffic.get(environment)
         if known:
-            known.calls = replace(known.calls, requests_per_second=calls.requests_per_second)
+            known.calls = replace(
+                known.calls, requests_per_second=calls.requests_per_second
+            )
         elif self.data_plane and calls.requests_per_second:
             self.traffic[environment] = Traffic(calls, self.folder / "tasks")
         return {"calls": environment in self.traffic}
 
 
 def _body(environ: dict[str, Any]) -> Any:
-    return json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+    return json.loads(
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    )

@@ -1,7 +1,9 @@
-"""Serve a WSGI application on loopback, over connections that stay open between requests.
+"""Serve a WSGI application on loopback, over connections that stay
+open between requests.
 
-Werkzeug's own handler ends every connection after one answer, since it cannot tell where a request's body ends.
-Connecting costs more than most answers do: this one knows, and keeps the connection wherever it was read to there.
+Werkzeug's own handler ends every connection after one answer, since it cannot tell
+where a request's body ends. Connecting costs more than most answers do: this one knows,
+and keeps the connection wherever it was read to there.
 """
 
 from __future__ import annotations
@@ -16,9 +18,13 @@ from werkzeug.test import run_wsgi_app
 
 __all__ = ["server_of"]
 
-UNREAD_BYTES = 10_000_000  # of a body nobody wanted are taken, so that its sender reads the answer
+# of a body nobody wanted are taken, so that its sender reads the answer
+UNREAD_BYTES = 10_000_000
 UNREAD_SECONDS = 0.5  # without any of it are waited for
-BROKEN = [("Content-Type", "text/plain; charset=utf-8")], b"The local mesh failed at this request; see its log.\n"
+BROKEN = (
+    [("Content-Type", "text/plain; charset=utf-8")],
+    b"The local mesh failed at this request; see its log.\n",
+)
 
 
 class _Body(io.RawIOBase):
@@ -41,7 +47,8 @@ class _Handler(WSGIRequestHandler):
     """Answers one request after another on a connection."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or an answer's last part waits for the client to acknowledge its first
+    # or an answer's last part waits for the client to acknowledge its first
+    disable_nagle_algorithm = True
     wbufsize = -1  # an answer goes out in one piece
 
     def run_wsgi(self) -> None:
@@ -49,7 +56,9 @@ class _Handler(WSGIRequestHandler):
         environ = self.make_environ()
         body = self._bounded(environ)
         try:
-            parts, status, fields = run_wsgi_app(self.server.app, environ, buffered=True)
+            parts, status, fields = run_wsgi_app(
+                self.server.app, environ, buffered=True
+            )
             headers, content = list(fields), b"".join(parts)
         except Exception:  # noqa: BLE001 - whatever it is, the next request is answered
             self.log("error", "%s", traceback.format_exc())
@@ -60,9 +69,15 @@ class _Handler(WSGIRequestHandler):
         self._take_rest(body)
 
     def _bounded(self, environ: Any) -> _Body:
-        """Put a body that ends in the place of the connection; where its length is not said, nothing follows it."""
+        """Put a body that ends in the place of the connection; where its length is not
+        said, nothing follows it.
+        """
         length = environ.get("CONTENT_LENGTH") or "0"
-        is_known = length.isascii() and length.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ
+        is_known = (
+            length.isascii()
+            and length.isdecimal()
+            and "HTTP_TRANSFER_ENCODING" not in environ
+        )
         body = _Body(self.rfile, int(length) if is_known else UNREAD_BYTES)
         if not is_known:
             self.close_connection = True
@@ -70,7 +85,9 @@ class _Handler(WSGIRequestHandler):
             environ["wsgi.input"] = body
         return body
 
-    def _send(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
+    def _send(
+        self, status: str, headers: list[tuple[str, str]], content: bytes
+    ) -> None:
         code, _, reason = status.partition(" ")
         self.send_response(int(code), reason)
         for name, value in headers:
@@ -84,7 +101,9 @@ class _Handler(WSGIRequestHandler):
         self.wfile.flush()
 
     def _take_rest(self, body: _Body) -> None:
-        """Read on for a while where a body was left unread: closing at once would take the answer back."""
+        """Read on for a while where a body was left unread: closing at once would
+        take the answer back.
+        """
         if not body.left:
             return
         most = UNREAD_BYTES
@@ -98,5 +117,9 @@ class _Handler(WSGIRequestHandler):
 
 
 def server_of(application: Any) -> BaseWSGIServer:
-    """Return a server of an application on a free port of 127.0.0.1, each connection in a thread of its own."""
-    return make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Handler)
+    """Return a server of an application on a free port of 127.0.0.1, each connection in
+    a thread of its own.
+    """
+    return make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=_Handler
+    )

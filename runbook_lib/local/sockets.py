@@ -1,6 +1,8 @@
-"""Where this user's Envoys answer their administrator: Unix sockets in a private folder with a short path.
+"""Where this user's Envoys answer their administrator: Unix sockets in a private folder
+with a short path.
 
-The path of a socket may be 103 bytes long (107 on Linux), and a state folder's may be longer than that.
+The path of a socket may be 103 bytes long (107 on Linux), and a state folder's may
+be longer than that.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ NAME_BYTES = 32  # of what is made here: the folder's own name, and a socket's i
 
 
 def socket_folder() -> Path:
-    """Create a folder that nobody else can enter, under a name that nobody can foresee; return it."""
+    """Create a folder that nobody else can enter, under a name that nobody can
+    foresee; return it.
+    """
     return Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short(_candidates())))
 
 
@@ -36,7 +40,9 @@ def _candidates() -> list[str]:
 def _short(folders: list[str]) -> str:
     """Return the first folder whose path leaves room; the last where none does."""
     room = LONGEST_PATH - NAME_BYTES - 2
-    return next((folder for folder in folders if len(os.fsencode(folder)) <= room), folders[-1])
+    return next(
+        (folder for folder in folders if len(os.fsencode(folder)) <= room), folders[-1]
+    )
 
 
 def _is_private(folder: str) -> bool:
@@ -44,4 +50,8 @@ def _is_private(folder: str) -> bool:
         found = Path(folder).stat()
     except (OSError, ValueError):
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.getuid()
+        and stat.S_IMODE(found.st_mode) == 0o700
+    )

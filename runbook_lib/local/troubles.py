@@ -1,4 +1,6 @@
-"""What went wrong in the local mesh's own threads: noted and shown, and the thread goes on with what is next."""
+"""What went wrong in the local mesh's own threads: noted and shown, and the thread goes
+on with what is next.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,18 @@ __all__ = ["Troubles"]
 
 
 class Troubles:
-    """The errors there are now, in words, by what was being done; one that passes is forgotten."""
+    """The errors there are now, in words, by what was being done; one that
+    passes is forgotten.
+    """
 
     def __init__(self) -> None:
         self.now: dict[str, str] = {}
 
     @contextmanager
     def of(self, what: str) -> Iterator[None]:
-        """Note an error instead of raising it; its traceback goes to stderr once, not at every turn."""
+        """Note an error instead of raising it; its traceback goes to stderr once,
+        not at every turn.
+        """
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a thread that ended would freeze everything, and nobody would know

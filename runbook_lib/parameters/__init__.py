@@ -1,6 +1,7 @@
 """What one environment's parameters file says: read, checked, and typed.
 
-`load` is the only door: `Parameters` are made nowhere else. Pure but for reading the file.
+`load` is the only door: `Parameters` are made nowhere else. Pure but
+for reading the file.
 """
 
 from __future__ import annotations
@@ -10,4 +11,12 @@ from runbook_lib.parameters.model import Parameters
 from runbook_lib.parameters.plain_yaml import read_yaml
 from runbook_lib.parameters.spelling import nearest
 
-__all__ = ["FOLDER", "Parameters", "load", "located", "nearest", "parameter_names", "read_yaml"]
+__all__ = [
+    "FOLDER",
+    "Parameters",
+    "load",
+    "located",
+    "nearest",
+    "parameter_names",
+    "read_yaml",
+]

@@ -1,6 +1,8 @@
-"""Check what a parameters file's single fields cannot tell: references, sums, protocols along a route.
+"""Check what a parameters file's single fields cannot tell: references, sums,
+protocols along a route.
 
-Pure: it reads parsed parameters and yields a sentence for each thing that must be mended.
+Pure: it reads parsed parameters and yields a sentence for each thing
+that must be mended.
 """
 
 from __future__ import annotations
@@ -37,18 +39,28 @@ OWN: dict[str, tuple[str, ...]] = {
     "alb": ("alb",),
 }
 MOST_HEADER = 40  # of a header's name in a rule
-OWN_OF_SERVICES = ("cloud_map", "task_role", "cpu", "memory", "health_check", "timeout")  # App Mesh's
+# App Mesh's
+OWN_OF_SERVICES = ("cloud_map", "task_role", "cpu", "memory", "health_check", "timeout")
 
 
 def problems(p: Parameters) -> Iterator[str]:
-    """Yield what single fields cannot tell: references, sums, protocols along a route."""
+    """Yield what single fields cannot tell: references, sums,
+    protocols along a route.
+    """
     sections = list(_check_sections(p))
     yield from sections
     if sections:  # what is checked next stands in them
         return
     common = (_check_services, _check_shift, _check_verdict, _check_records)
     own = {
-        "appmesh": (_check_image, _check_backends, _check_providers, _check_routes, _check_words, _check_router),
+        "appmesh": (
+            _check_image,
+            _check_backends,
+            _check_providers,
+            _check_routes,
+            _check_words,
+            _check_router,
+        ),
         "alb": (_check_rule, _check_groups, _check_dialled),
     }
     for check in (*common, *own[p.engine]):
@@ -59,7 +71,9 @@ def problems(p: Parameters) -> Iterator[str]:
 
 
 def _check_sections(p: Parameters) -> Iterator[str]:
-    """Yield each section that the file's engine needs and lacks, and each that is another engine's."""
+    """Yield each section that the file's engine needs and lacks, and each that
+    is another engine's.
+    """
     said = p.model_fields_set
     for name in REQUIRED[p.engine]:
         if name not in said:
@@ -67,7 +81,10 @@ def _check_sections(p: Parameters) -> Iterator[str]:
     for engine, names in OWN.items():
         for name in names:
             if engine != p.engine and name in said:
-                yield f"{name}: a section of engine {engine}; expected none, since engine is {p.engine}"
+                yield (
+                    f"{name}: a section of engine {engine}; expected none, since "
+                    f"engine is {p.engine}"
+                )
     yield from _check_keys_of_services(p)
 
 
@@ -75,10 +92,16 @@ def _check_keys_of_services(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         said = service.model_fields_set
         if p.engine == "appmesh" and "hostname" not in said:
-            yield f"services.{name}.hostname: expected, since engine is appmesh; found none"
+            yield (
+                f"services.{name}.hostname: expected, since engine is "
+                "appmesh; found none"
+            )
         for key in OWN_OF_SERVICES:
             if p.engine != "appmesh" and key in said:
-                yield f"services.{name}.{key}: a key of engine appmesh; expected none, since engine is {p.engine}"
+                yield (
+                    f"services.{name}.{key}: a key of engine appmesh; expected none, "
+                    f"since engine is {p.engine}"
+                )
 
 
 # --- the rule of a load balancer ------------------------------------------------------
@@ -88,7 +111,8 @@ def _check_rule(p: Parameters) -> Iterator[str]:
     _, _, _, region, account, _ = p.alb.rule.split(":", 5)
     if (region, account) != (p.region, p.account_id):
         yield (
-            f"alb.rule: expected one of account {p.account_id} in {p.region}, as the file says; "
+            f"alb.rule: expected one of account {p.account_id} in "
+            f"{p.region}, as the file says; "
             f"found account {account}, {region}"
         )
 
@@ -96,20 +120,33 @@ def _check_rule(p: Parameters) -> Iterator[str]:
 def _check_groups(p: Parameters) -> Iterator[str]:
     for name in p.alb.target_groups:
         yield from _known("alb.target_groups", "service", name, p.services)
-    yield from _doubles("alb.target_groups", [p.target_group_of(name) for name in p.services])
+    yield from _doubles(
+        "alb.target_groups", [p.target_group_of(name) for name in p.services]
+    )
 
 
 def _check_dialled(p: Parameters) -> Iterator[str]:
     if p.protocol == "tcp":
-        yield "protocol: expected http, http2 or grpc: no rule of a load balancer divides tcp; found 'tcp'"
+        yield (
+            "protocol: expected http, http2 or grpc: no rule of a load balancer "
+            "divides tcp; found 'tcp'"
+        )
     if p.shift.route is not None:
-        yield f"shift.route: a key of engine appmesh; expected none; found {p.shift.route!r}"
+        yield (
+            "shift.route: a key of engine appmesh; expected none; found "
+            f"{p.shift.route!r}"
+        )
     trial = p.shift.trial
     if trial is not None and len(trial.header) > MOST_HEADER:
-        yield f"shift.trial.header: a rule takes at most {MOST_HEADER} characters; found {len(trial.header)}"
+        yield (
+            f"shift.trial.header: a rule takes at most {MOST_HEADER} characters; "
+            f"found {len(trial.header)}"
+        )
     for name, service in p.services.items():
         for backend in service.backends:
-            yield from _known(f"services.{name}.backends", "name", backend, [p.shift.name, *p.names])
+            yield from _known(
+                f"services.{name}.backends", "name", backend, [p.shift.name, *p.names]
+            )
 
 
 # --- what every file says -------------------------------------------------------------
@@ -118,7 +155,10 @@ def _check_dialled(p: Parameters) -> Iterator[str]:
 def _check_image(p: Parameters) -> Iterator[str]:
     yield from image_problems(p.region, p.envoy.image_tag, fips=p.envoy.fips)
     if p.envoy.ignored_uid not in (None, p.envoy.user):
-        yield f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found {p.envoy.ignored_uid!r}"
+        yield (
+            f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found "
+            f"{p.envoy.ignored_uid!r}"
+        )
 
 
 def _check_records(p: Parameters) -> Iterator[str]:
@@ -130,9 +170,15 @@ def _check_records(p: Parameters) -> Iterator[str]:
 def _check_verdict(p: Parameters) -> Iterator[str]:
     rule = p.shift.verdict
     if {"errors", *(["slow"] if rule.slow_millis else [])} <= {*rule.muted}:
-        yield f"shift.verdict.muted: expected a metric that decides; found all of them muted: {', '.join(rule.muted)}"
+        yield (
+            "shift.verdict.muted: expected a metric that decides; found all of them "
+            f"muted: {', '.join(rule.muted)}"
+        )
     if rule.errors_by_alarm and not p.shift.alarms:
-        yield "shift.verdict.errors_by_alarm: expected at least one alarm in shift.alarms; found none"
+        yield (
+            "shift.verdict.errors_by_alarm: expected at least one alarm in "
+            "shift.alarms; found none"
+        )
 
 
 def _check_services(p: Parameters) -> Iterator[str]:
@@ -140,61 +186,98 @@ def _check_services(p: Parameters) -> Iterator[str]:
         where = f"services.{name}"
         sized = p.launch_type_of(name) == "FARGATE" and (service.cpu or service.memory)
         if sized and service.memory not in FARGATE_SIZES.get(service.cpu or 0, ()):
-            yield f"{where}: Fargate has no size of {service.cpu} CPU units with {service.memory} MiB; give both"
-    yield from _doubles("services.*.hostname", [s.hostname for s in p.services.values() if s.hostname])
-    yield from _doubles("services.*.ecs_service", [p.ecs_service_of(n) for n in p.services])
+            yield (
+                f"{where}: Fargate has no size of {service.cpu} CPU units with "
+                f"{service.memory} MiB; give both"
+            )
+    yield from _doubles(
+        "services.*.hostname", [s.hostname for s in p.services.values() if s.hostname]
+    )
+    yield from _doubles(
+        "services.*.ecs_service", [p.ecs_service_of(n) for n in p.services]
+    )
 
 
 def _check_backends(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         for backend in service.backends:
-            yield from _known(f"services.{name}.backends", "virtual service", backend, p.virtual_services)
+            yield from _known(
+                f"services.{name}.backends",
+                "virtual service",
+                backend,
+                p.virtual_services,
+            )
 
 
 def _doubles(where: str, values: list[str]) -> Iterator[str]:
     for value in sorted({v for v in values if values.count(v) > 1}):
-        yield f"{where}: expected distinct values; found {value!r} {values.count(value)} times"
+        yield (
+            f"{where}: expected distinct values; found {value!r} "
+            f"{values.count(value)} times"
+        )
 
 
 def _check_providers(p: Parameters) -> Iterator[str]:
     for name, provider in p.virtual_services.items():
         if provider.node:
-            yield from _known(f"virtual_services.{name}", "service", provider.node, p.services)
+            yield from _known(
+                f"virtual_services.{name}", "service", provider.node, p.services
+            )
         elif provider.router:
-            yield from _known(f"virtual_services.{name}", "router", provider.router, p.routers)
+            yield from _known(
+                f"virtual_services.{name}", "router", provider.router, p.routers
+            )
 
 
 def _check_routes(p: Parameters) -> Iterator[str]:
     for router_name, router in p.routers.items():
         for name, route in router.routes.items():
             where = f"routers.{router_name}.routes.{name}.targets"
-            yield from _check_targets(p, where, route, under_shift=_under_shift(p, router_name, name))
+            yield from _check_targets(
+                p, where, route, under_shift=_under_shift(p, router_name, name)
+            )
             yield from _check_protocols(p, where, router.protocol or p.protocol, route)
 
 
 def _check_words(p: Parameters) -> Iterator[str]:
-    """Yield each word that the protocol it stands under cannot use: left out in silence it would mean everything."""
+    """Yield each word that the protocol it stands under cannot use: left out in silence
+    it would mean everything.
+    """
     for name, service in p.services.items():
-        yield from _check_service_words(f"services.{name}", p.protocol_of(name), service)
+        yield from _check_service_words(
+            f"services.{name}", p.protocol_of(name), service
+        )
     for router_name, router in p.routers.items():
         for name, route in router.routes.items():
-            where, protocol = f"routers.{router_name}.routes.{name}", router.protocol or p.protocol
+            where, protocol = (
+                f"routers.{router_name}.routes.{name}",
+                router.protocol or p.protocol,
+            )
             yield from _check_match(f"{where}.match", protocol, route.match)
             yield from _check_retry(f"{where}.retry", protocol, route)
-            yield from _check_limits(p, f"{where}.timeout.per_request_seconds", protocol, route)
+            yield from _check_limits(
+                p, f"{where}.timeout.per_request_seconds", protocol, route
+            )
 
 
 def _check_service_words(where: str, protocol: str, service: Service) -> Iterator[str]:
     if service.health_check and service.health_check.path and protocol not in HTTP:
         yield _not_for(f"{where}.health_check.path", protocol, HTTP)
-    if service.timeout and service.timeout.per_request_seconds is not None and protocol == "tcp":
-        yield _not_for(f"{where}.timeout.per_request_seconds", protocol, (*HTTP, "grpc"))
+    if (
+        service.timeout
+        and service.timeout.per_request_seconds is not None
+        and protocol == "tcp"
+    ):
+        yield _not_for(
+            f"{where}.timeout.per_request_seconds", protocol, (*HTTP, "grpc")
+        )
 
 
 def _check_match(where: str, protocol: str, match: Match) -> Iterator[str]:
     for word, protocols in MATCH_WORDS.items():
         value = getattr(match, word)
-        everything = word == "prefix" and value == "/"  # says nothing, under any protocol
+        # says nothing, under any protocol
+        everything = word == "prefix" and value == "/"
         if value and not everything and protocol not in protocols:
             yield _not_for(f"{where}.{word}", protocol, protocols)
     if match.prefix and match.path:
@@ -212,15 +295,30 @@ def _check_retry(where: str, protocol: str, route: Route) -> Iterator[str]:
         if own:
             yield _not_for(where, protocol, (*HTTP, "grpc"))
         return
-    if protocol in HTTP and "grpc_events" in retry.model_fields_set and retry.grpc_events:
+    if (
+        protocol in HTTP
+        and "grpc_events" in retry.model_fields_set
+        and retry.grpc_events
+    ):
         yield _not_for(f"{where}.grpc_events", protocol, ("grpc",))
-    kinds = [retry.http_events, retry.tcp_events, *([retry.grpc_events] if protocol == "grpc" else [])]
+    kinds = [
+        retry.http_events,
+        retry.tcp_events,
+        *([retry.grpc_events] if protocol == "grpc" else []),
+    ]
     if not any(kinds):
-        yield f"{where}: expected at least one event; found none; to try nothing again say max_retries: 0"
+        yield (
+            f"{where}: expected at least one event; found none; to try nothing again "
+            "say max_retries: 0"
+        )
 
 
-def _check_limits(p: Parameters, where: str, protocol: str, route: Route) -> Iterator[str]:
-    """A listener without a limit of its own cuts after 15 s, whatever the route allows."""
+def _check_limits(
+    p: Parameters, where: str, protocol: str, route: Route
+) -> Iterator[str]:
+    """A listener without a limit of its own cuts after 15 s,
+    whatever the route allows.
+    """
     limit = route.timeout.per_request_seconds
     if protocol == "tcp":
         if limit is not None and "timeout" in route.model_fields_set:
@@ -229,22 +327,34 @@ def _check_limits(p: Parameters, where: str, protocol: str, route: Route) -> Ite
     if limit and limit > HIDDEN_SECONDS:
         for name, cut in _cuts_before(p, route, limit):
             at = f"services.{name}.timeout.per_request_seconds"
-            yield f"{where}: {limit} s on the route, but {name} cuts a request at {cut} s; expected as much at {at}"
+            yield (
+                f"{where}: {limit} s on the route, but {name} cuts a request at {cut} "
+                f"s; expected as much at {at}"
+            )
 
 
 def notes(p: Parameters) -> Iterator[str]:
-    """Yield what is legal and may surprise: a route without a time limit whose targets have one."""
+    """Yield what is legal and may surprise: a route without a time limit
+    whose targets have one.
+    """
     for router_name, router in p.routers.items():
         for name, route in router.routes.items():
             where = f"routers.{router_name}.routes.{name}.timeout.per_request_seconds"
             if route.timeout.per_request_seconds == 0:
                 for target, cut in _cuts_before(p, route, math.inf):
                     at = f"services.{target}.timeout.per_request_seconds: 0"
-                    yield f"{where}: no limit on the route, but {target} cuts a request at {cut} s without {at}"
+                    yield (
+                        f"{where}: no limit on the route, but {target} cuts a request "
+                        f"at {cut} s without {at}"
+                    )
 
 
-def _cuts_before(p: Parameters, route: Route, limit: float) -> Iterator[tuple[str, int]]:
-    """Yield each target whose listener ends a request sooner than `limit` seconds, and after how many."""
+def _cuts_before(
+    p: Parameters, route: Route, limit: float
+) -> Iterator[tuple[str, int]]:
+    """Yield each target whose listener ends a request sooner than `limit` seconds,
+    and after how many.
+    """
     for name in route.names:
         timeout = p.services[name].timeout if name in p.services else None
         own = timeout.per_request_seconds if timeout else None
@@ -254,16 +364,25 @@ def _cuts_before(p: Parameters, route: Route, limit: float) -> Iterator[tuple[st
 
 
 def _not_for(where: str, protocol: str, protocols: Collection[str]) -> str:
-    return f"{where}: applies to {', '.join(protocols)} only; the protocol here is {protocol}"
+    return (
+        f"{where}: applies to {', '.join(protocols)} only; the protocol "
+        f"here is {protocol}"
+    )
 
 
 def _under_shift(p: Parameters, router: str, route: str) -> bool:
     provider = p.virtual_services.get(p.shift.name)
     routes = p.routers[router].routes
-    return provider is not None and provider.router == router and (p.shift.route == route or len(routes) == 1)
+    return (
+        provider is not None
+        and provider.router == router
+        and (p.shift.route == route or len(routes) == 1)
+    )
 
 
-def _check_targets(p: Parameters, where: str, route: Route, *, under_shift: bool) -> Iterator[str]:
+def _check_targets(
+    p: Parameters, where: str, route: Route, *, under_shift: bool
+) -> Iterator[str]:
     names = route.names
     if not 1 <= len(names) <= 10:
         yield f"{where}: expected 1 to 10 targets; found {len(names)}"
@@ -272,29 +391,52 @@ def _check_targets(p: Parameters, where: str, route: Route, *, under_shift: bool
         yield from _known(where, "service", name, p.services)
     if under_shift:
         if isinstance(route.targets, dict):
-            yield f"{where}: expected names only, since `shift` moves these weights; found weights"
+            yield (
+                f"{where}: expected names only, since `shift` moves these "
+                "weights; found weights"
+            )
         if set(names) != {p.shift.stable, p.shift.canary}:
-            yield f"{where}: expected the shift's {[p.shift.stable, p.shift.canary]}; found {names}"
+            yield (
+                f"{where}: expected the shift's "
+                f"{[p.shift.stable, p.shift.canary]}; found {names}"
+            )
     elif isinstance(route.targets, dict):
         if sum(route.targets.values()) != 100:
-            yield f"{where}: expected weights that sum to 100; found {sum(route.targets.values())}"
+            yield (
+                f"{where}: expected weights that sum to 100; found "
+                f"{sum(route.targets.values())}"
+            )
     elif len(names) > 1:
-        yield f"{where}: expected a weight for each, since this route is not under shift; found names only"
+        yield (
+            f"{where}: expected a weight for each, since this route is not under "
+            "shift; found names only"
+        )
 
 
-def _check_protocols(p: Parameters, where: str, protocol: str, route: Route) -> Iterator[str]:
+def _check_protocols(
+    p: Parameters, where: str, protocol: str, route: Route
+) -> Iterator[str]:
     for name in route.names:
         own = p.protocol_of(name) if name in p.services else protocol
         if own != protocol:
-            yield f"{where}: expected one protocol along a route, the router's {protocol}; {name} has {own}"
+            yield (
+                f"{where}: expected one protocol along a route, the router's "
+                f"{protocol}; {name} has {own}"
+            )
 
 
 def _check_shift(p: Parameters) -> Iterator[str]:
     if p.shift.stable == p.shift.canary:
-        yield f"shift.canary: expected another service than shift.stable; found {p.shift.canary!r} twice"
+        yield (
+            "shift.canary: expected another service than shift.stable; found "
+            f"{p.shift.canary!r} twice"
+        )
     for field in ("stable", "canary"):
         if getattr(p.shift, field) not in p.services:
-            yield f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one of {list(p.services)}"
+            yield (
+                f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one "
+                f"of {list(p.services)}"
+            )
 
 
 def _check_router(p: Parameters) -> Iterator[str]:
@@ -302,7 +444,10 @@ def _check_router(p: Parameters) -> Iterator[str]:
     provider = p.virtual_services.get(p.shift.name)
     if provider is None or provider.router not in p.routers:
         routed = [n for n, v in p.virtual_services.items() if v.router]
-        yield f"shift.name: expected a virtual service with a router, one of {routed}; found {p.shift.name!r}"
+        yield (
+            f"shift.name: expected a virtual service with a router, one of {routed}; "
+            f"found {p.shift.name!r}"
+        )
         return
     routes = list(p.routers[provider.router].routes)
     if p.shift.route not in routes and not (p.shift.route is None and len(routes) == 1):
@@ -311,4 +456,7 @@ def _check_router(p: Parameters) -> Iterator[str]:
 
 def _known(where: str, kind: str, name: str, known: Collection[str]) -> Iterator[str]:
     if name not in known:
-        yield f"{where}: no {kind} {name!r}; {nearest(name, [*known]) or f'expected one of {[*known]}'}"
+        yield (
+            f"{where}: no {kind} {name!r}; "
+            f"{nearest(name, [*known]) or f'expected one of {[*known]}'}"
+        )

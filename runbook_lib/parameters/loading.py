@@ -1,7 +1,9 @@
-"""Read one environment's parameters file, and what is given beside it, into checked parameters.
+"""Read one environment's parameters file, and what is given beside it, into
+checked parameters.
 
-This is the only door for parameters: a file, and values given beside it (papermill's, the command
-line's), are checked here, once, before anything is touched. Nothing else reads `parameters/`.
+This is the only door for parameters: a file, and values given beside it (papermill's,
+the command line's), are checked here, once, before anything is touched. Nothing else
+reads `parameters/`.
 """
 
 from __future__ import annotations
@@ -21,31 +23,40 @@ from runbook_lib.parameters.model import Parameters
 from runbook_lib.parameters.plain_yaml import MOST_BYTES, plain, read_yaml
 from runbook_lib.parameters.spelling import nearest
 
-SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")  # how pydantic begins
+# how pydantic begins
+SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")
 MOST_PROBLEMS = 20  # of one file, in one refusal
 FOLDER = Path(__file__).resolve().parents[2] / "parameters"
 
 
 def parameter_names() -> list[str]:
-    """Return every name a notebook may be given: the file's own top-level names, and `undo`."""
+    """Return every name a notebook may be given: the file's own top-level
+    names, and `undo`.
+    """
     return [*Parameters.model_fields, "undo"]
 
 
 def located(environment: str) -> str:
-    """Return an environment as it is found from any folder: its name, or its file's whole path."""
+    """Return an environment as it is found from any folder: its name, or its
+    file's whole path.
+    """
     file = _file_of(environment)
     return environment if file is None or file.parent == FOLDER else str(file.resolve())
 
 
 def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
-    """Read and check an environment, by name or file, with `given` top-level values in place of the file's.
+    """Read and check an environment, by name or file, with `given` top-level values in
+    place of the file's.
 
     Raises ParametersError naming what, where, expected, found and what to do.
     """
-    given = _plain({k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")})
+    given = _plain(
+        {k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")}
+    )
     file, data = _read(environment, given)
     data |= {k: v for k, v in given.items() if k != "environment"}
-    beside = set(given) if _file_of(environment) else set()  # what stands in place of a file is called by its name
+    # what stands in place of a file is called by its name
+    beside = set(given) if _file_of(environment) else set()
     if unquoted := list(_unquoted(data)):
         raise _refusal(file, beside, unquoted)
     try:
@@ -68,52 +79,76 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
         found = _what_is(environment) or f"no parameters file {environment!r:.80}"
         raise ParametersError(
             f"environment: {found}; expected one of {', '.join(known)} or a path",
-            hint=nearest(environment, known) or "name an environment of parameters/, or give a file's path",
+            hint=nearest(environment, known)
+            or "name an environment of parameters/, or give a file's path",
         )
     try:
         data = read_yaml(_text_of(path))
     except yaml.YAMLError as error:
-        raise ParametersError(f"{path.name}: not YAML: {error}", hint="fix the line it names") from None
+        raise ParametersError(
+            f"{path.name}: not YAML: {error}", hint="fix the line it names"
+        ) from None
     if not isinstance(data, dict):
         raise ParametersError(
-            f"{path.name}: expected names and values, found {type(data).__name__}", hint="see docs/parameters.md"
+            f"{path.name}: expected names and values, found {type(data).__name__}",
+            hint="see docs/parameters.md",
         )
     return path.name, data
 
 
 def _text_of(file: Path) -> str:
-    """Return a file's text; raise ParametersError where it cannot be read, is too long or not in UTF-8."""
+    """Return a file's text; raise ParametersError where it cannot be read, is too
+    long or not in UTF-8.
+    """
     try:
         with file.open("rb") as opened:
             said = opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ParametersError(f"{file.name}: {error.strerror}", hint="give a file that you may read") from None
+        raise ParametersError(
+            f"{file.name}: {error.strerror}", hint="give a file that you may read"
+        ) from None
     if len(said) > MOST_BYTES:
         raise ParametersError(
-            f"{file.name}: expected at most {MOST_BYTES:,} bytes; found more", hint="give a parameters file"
+            f"{file.name}: expected at most {MOST_BYTES:,} bytes; found more",
+            hint="give a parameters file",
         )
     try:
         return said.decode()
     except UnicodeDecodeError as error:
         line = said.count(b"\n", 0, error.start) + 1
-        found = f"line {line}: expected text in UTF-8; found the byte {said[error.start]:#04x}"
-        raise ParametersError(f"{file.name}: not YAML: {found}", hint="save it as UTF-8") from None
+        found = (
+            f"line {line}: expected text in UTF-8; found the byte "
+            f"{said[error.start]:#04x}"
+        )
+        raise ParametersError(
+            f"{file.name}: not YAML: {found}", hint="save it as UTF-8"
+        ) from None
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given beside a file as YAML would have given it; raise ParametersError where it is none."""
+    """Return what was given beside a file as YAML would have given it; raise
+    ParametersError where it is none.
+    """
     try:
         return {name: plain(value, name) for name, value in given.items()}
     except ValueError as error:
         raise ParametersError(
-            f"given: {_short(str(error))}", hint="correct what was given; nothing was changed"
+            f"given: {_short(str(error))}",
+            hint="correct what was given; nothing was changed",
         ) from None
 
 
 def _file_of(environment: str) -> Path | None:
     """Return an environment's file, by its name in `parameters/` or by its path."""
     try:
-        return next((file for file in (FOLDER / f"{environment}.yaml", Path(environment)) if file.is_file()), None)
+        return next(
+            (
+                file
+                for file in (FOLDER / f"{environment}.yaml", Path(environment))
+                if file.is_file()
+            ),
+            None,
+        )
     except OSError:  # a name no file can have
         return None
 
@@ -124,39 +159,68 @@ def _what_is(path: str) -> str:
         there, folder = Path(path).exists(), Path(path).is_dir()
     except (OSError, ValueError):  # a name no file can have
         return ""
-    return f"{path!r:.80} is {'a folder' if folder else 'no regular file'}" if there and path else ""
+    return (
+        f"{path!r:.80} is {'a folder' if folder else 'no regular file'}"
+        if there and path
+        else ""
+    )
 
 
 def _unquoted(data: Any, where: str = "") -> Iterator[str]:
-    """Yield the keys that YAML did not read as text: an unquoted `NO` is False, 1.10 a number."""
+    """Yield the keys that YAML did not read as text: an unquoted `NO` is
+    False, 1.10 a number.
+    """
     for key, value in data.items() if isinstance(data, dict) else ():
         if not isinstance(key, str):
-            yield f"{where or 'file'}: expected names that are text; found {key!r}: put it in quotes"
+            yield (
+                f"{where or 'file'}: expected names that are text; found {key!r}: "
+                "put it in quotes"
+            )
         yield from _unquoted(value, f"{where}.{key}".lstrip("."))
 
 
 def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
     """Yield what was read otherwise than it was said: names of DNS, in lower case."""
     if isinstance(said, str) and isinstance(read, str) and said != read:
-        yield f"{where}: {said!r} was read as {read!r}: DNS ignores case, App Mesh does not"
+        yield (
+            f"{where}: {said!r} was read as {read!r}: DNS ignores case, "
+            "App Mesh does not"
+        )
     elif isinstance(said, list):
         for one, other in zip(said, read, strict=True):
             yield from _notes(one, other, where)
     elif isinstance(said, dict):
         for key, value in said.items():
-            at, known = f"{where}.{key}".lstrip("."), key if key in read else key.lower()
+            at, known = (
+                f"{where}.{key}".lstrip("."),
+                key if key in read else key.lower(),
+            )
             yield from _notes(key, known, at)
             yield from _notes(value, read[known], at)
 
 
-def _refusal(file: str, given: Collection[str], problems: Iterable[str]) -> ParametersError:
-    """Return what to raise: each problem is the file's, or of what was given beside it, by the name it begins with."""
-    named = [(re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem) for problem in problems]
-    lines = [f"{'given' if name in given else file}: {_short(problem)}" for name, problem in named[:MOST_PROBLEMS]]
+def _refusal(
+    file: str, given: Collection[str], problems: Iterable[str]
+) -> ParametersError:
+    """Return what to raise: each problem is the file's, or of what was given beside it,
+    by the name it begins with.
+    """
+    named = [
+        (re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem)
+        for problem in problems
+    ]
+    lines = [
+        f"{'given' if name in given else file}: {_short(problem)}"
+        for name, problem in named[:MOST_PROBLEMS]
+    ]
     if more := len(named) - len(lines):
         lines.append(f"{file}: and {more} more")
     own = all(name in given for name, _ in named)
-    hint = "correct what was given; nothing was changed" if own else "fix the file, then run `runbook lint` on it"
+    hint = (
+        "correct what was given; nothing was changed"
+        if own
+        else "fix the file, then run `runbook lint` on it"
+    )
     return ParametersError("\n".join(lines), hint=hint)
 
 
@@ -165,7 +229,11 @@ def _short(problem: str, most: int = 600) -> str:
 
 
 def _sentence(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("dict[", "list[", "constrained-")))
+    where = ".".join(
+        str(part)
+        for part in error["loc"]
+        if not str(part).startswith(("dict[", "list[", "constrained-"))
+    )
     message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"

@@ -1,8 +1,10 @@
-"""Read YAML that holds names, values and nothing else, in bounded time and size; judge values that came otherwise.
+"""Read YAML that holds names, values and nothing else, in bounded time and size; judge
+values that came otherwise.
 
-Pure. Whoever wrote a text, reading it runs no code, ends soon, and gives null, booleans, numbers, text, lists and
-mappings alone. A value is what YAML 1.1 makes of it, but dates and numbers that do not begin with their first digit
-(octal, hexadecimal, minutes with seconds) stay the text they are.
+Pure. Whoever wrote a text, reading it runs no code, ends soon, and gives null,
+booleans, numbers, text, lists and mappings alone. A value is what YAML 1.1 makes of it,
+but dates and numbers that do not begin with their first digit (octal, hexadecimal,
+minutes with seconds) stay the text they are.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ MOST_DEPTH: Final = 30
 MOST_VALUES: Final = 20_000  # aliases counted as what they stand for
 MOST_DIGITS: Final = 18
 
-LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # its parser alone is used; C's is ten times faster
+# its parser alone is used; C's is ten times faster
+LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 BOOLEANS: Final = {
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(
+        ("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True
+    ),
+    **dict.fromkeys(
+        ("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False
+    ),
 }
 INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 FRACTION: Final = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
@@ -36,14 +43,18 @@ UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\ud
 def read_yaml(text: str) -> Any:
     """Return what a YAML text says.
 
-    Raises yaml.YAMLError with one sentence, which names the line: a text that is no YAML, says a key twice or asks
-    for more than plain values, within bounds.
+    Raises yaml.YAMLError with one sentence, which names the line: a text that is no
+    YAML, says a key twice or asks for more than plain values, within bounds.
     """
     if len(text) > MOST_BYTES:
-        raise yaml.YAMLError(f"expected at most {MOST_BYTES:,} characters; found {len(text):,}")
+        raise yaml.YAMLError(
+            f"expected at most {MOST_BYTES:,} characters; found {len(text):,}"
+        )
     if found := UNPRINTABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        raise _refused(line, "expected text that can be printed", _unprintable(found[0]))
+        raise _refused(
+            line, "expected text that can be printed", _unprintable(found[0])
+        )
     loader = LOADER(text)
     try:
         return _Reader(loader).document()
@@ -58,16 +69,20 @@ def read_yaml(text: str) -> Any:
 
 
 def plain(value: Any, where: str) -> Any:
-    """Return a value that Python holds as plain YAML would have given it: dates as text, tuples as lists.
+    """Return a value that Python holds as plain YAML would have given it: dates as
+    text, tuples as lists.
 
-    Raises ValueError with one sentence, which begins with `where`, for anything beyond that and beyond its bounds.
+    Raises ValueError with one sentence, which begins with `where`, for anything beyond
+    that and beyond its bounds.
     """
     return _Copier().copy(value, where, 0)
 
 
 @dataclass
 class _Copier:
-    """Copies a value part by part, so that one which holds itself, or very much, ends soon."""
+    """Copies a value part by part, so that one which holds itself, or
+    very much, ends soon.
+    """
 
     count: int = 0
 
@@ -76,9 +91,15 @@ class _Copier:
         self.count += 1
         if depth > MOST_DEPTH or self.count > MOST_VALUES:
             top = where.split(".")[0]
-            raise ValueError(f"{top}: expected at most {MOST_DEPTH} levels and {MOST_VALUES:,} values; found more")
+            raise ValueError(
+                f"{top}: expected at most {MOST_DEPTH} levels and {MOST_VALUES:,} "
+                "values; found more"
+            )
         if isinstance(value, Mapping):
-            return {_key(key, where): self.copy(inner, f"{where}.{key}", depth + 1) for key, inner in value.items()}
+            return {
+                _key(key, where): self.copy(inner, f"{where}.{key}", depth + 1)
+                for key, inner in value.items()
+            }
         if isinstance(value, list | tuple):
             return [self.copy(inner, where, depth + 1) for inner in value]
         return _single(value, where)
@@ -86,7 +107,9 @@ class _Copier:
 
 def _key(key: Any, where: str) -> Any:
     if isinstance(key, Mapping | list | tuple):
-        raise ValueError(f"{where}: expected names that are text; found {type(key).__name__}")
+        raise ValueError(
+            f"{where}: expected names that are text; found {type(key).__name__}"
+        )
     return _single(key, where)
 
 
@@ -97,17 +120,27 @@ def _single(value: Any, where: str) -> Any:
         return value.isoformat()
     if isinstance(value, str):
         if found := _unprintable(value):
-            raise ValueError(f"{where}: expected text that can be printed; found {found}")
+            raise ValueError(
+                f"{where}: expected text that can be printed; found {found}"
+            )
         return value
     if isinstance(value, int | float):
         if not abs(value) < 10**MOST_DIGITS:
-            raise ValueError(f"{where}: expected a number of at most {MOST_DIGITS} digits; found a longer one")
+            raise ValueError(
+                f"{where}: expected a number of at most {MOST_DIGITS} digits; "
+                "found a longer one"
+            )
         return value
-    raise ValueError(f"{where}: expected text, a number, a list or names with values; found {type(value).__name__}")
+    raise ValueError(
+        f"{where}: expected text, a number, a list or names with values; found "
+        f"{type(value).__name__}"
+    )
 
 
 def _unprintable(text: str) -> str:
-    """Return the first control character of a text, or half of a character, by its number; "" where there is none."""
+    """Return the first control character of a text, or half of a character, by its
+    number; "" where there is none.
+    """
     found = UNPRINTABLE.search(text)
     return f"U+{ord(found[0]):04X}" if found else ""
 
@@ -118,7 +151,9 @@ def _refused(line: int, expected: str, found: str) -> yaml.YAMLError:
 
 @dataclass
 class _Reader:
-    """Builds values from the parser's events, which come one by one, so that what is too much is never read."""
+    """Builds values from the parser's events, which come one by one, so that what is
+    too much is never read.
+    """
 
     loader: Any
     count: int = 0
@@ -178,7 +213,10 @@ class _Reader:
                 raise _refused(line, "expected a name before a colon", "something else")
             key = self._value(event, depth + 1)
             if (name := str(event.value)) in lines:
-                raise yaml.YAMLError(f"line {line}: {name!r:.60} is there twice, first in line {lines[name]}")
+                raise yaml.YAMLError(
+                    f"line {line}: {name!r:.60} is there twice, first in "
+                    f"line {lines[name]}"
+                )
             lines[name] = line
             value = self._value(self._next(), depth + 1)
             if key == MERGE and not event.style:
@@ -189,7 +227,9 @@ class _Reader:
 
     def _alias(self, event: Any, line: int) -> Any:
         if event.anchor in self.open:
-            raise _refused(line, "expected a value that ends", f"*{event.anchor:.60} within itself")
+            raise _refused(
+                line, "expected a value that ends", f"*{event.anchor:.60} within itself"
+            )
         if event.anchor not in self.anchors:
             raise _refused(line, f"expected &{event.anchor:.60} before its use", "none")
         value, count = self.anchors[event.anchor]
@@ -226,7 +266,11 @@ def _scalar(event: Any, line: int) -> Any:
     if not INTEGER.fullmatch(text) and not FRACTION.fullmatch(text):
         return text
     if len(text) > MOST_DIGITS + 2:
-        raise _refused(line, f"expected a number of at most {MOST_DIGITS} digits", f"{len(text):,} characters")
+        raise _refused(
+            line,
+            f"expected a number of at most {MOST_DIGITS} digits",
+            f"{len(text):,} characters",
+        )
     return int(text) if INTEGER.fullmatch(text) else float(text)
 
 

@@ -1,4 +1,6 @@
-"""What is wanted and what is there, turned into ordered changes that can be checked and undone. Pure."""
+"""What is wanted and what is there, turned into ordered changes that can be
+checked and undone. Pure.
+"""
 
 from __future__ import annotations
 

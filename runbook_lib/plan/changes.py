@@ -1,7 +1,8 @@
-"""Changes as data: what is called, what was read before, what is wanted, and how it is undone.
+"""Changes as data: what is called, what was read before, what is wanted,
+and how it is undone.
 
-Pure, and it knows no resource. A reader says what is there, a builder what is wanted; the two become a
-`Plan`, and `clear` alone makes a plan ready for `apply`.
+Pure, and it knows no resource. A reader says what is there, a builder what is wanted;
+the two become a `Plan`, and `clear` alone makes a plan ready for `apply`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from runbook_lib.plan.states import ABSENT, Difference
 
 TAKES_BACK: Final = "it takes back a change"
 """Why a change that takes one back has no inverse of its own."""
-TAKEN_BACK: Final = " taken back first"  # how a need ends that is another notebook's undo
+# how a need ends that is another notebook's undo
+TAKEN_BACK: Final = " taken back first"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of an AWS API, by boto3's names.
 
-    `arguments` may hold `Answer`s and `Reading`s in place of values, or be a `Reading` as a whole.
+    `arguments` may hold `Answer`s and `Reading`s in place of values, or be a
+    `Reading` as a whole.
     """
 
     service: str
@@ -35,7 +38,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How one thing is read: a call, a JMESPath query for the state that counts, the errors that mean absent."""
+    """How one thing is read: a call, a JMESPath query for the state that counts, the
+    errors that mean absent.
+    """
 
     call: Call
     query: str
@@ -44,7 +49,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A value nobody knows before another change of the same plan was made: a query on its answer."""
+    """A value nobody knows before another change of the same plan was made: a
+    query on its answer.
+    """
 
     change: str
     query: str
@@ -52,9 +59,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something to wait for before or after a change: JMESPath conditions on what `reading` shows.
+    """Something to wait for before or after a change: JMESPath conditions on
+    what `reading` shows.
 
-    Ends well when `until` has been true for `lasting_seconds`, badly when `failed` is or after `timeout_seconds`.
+    Ends well when `until` has been true for `lasting_seconds`, badly when `failed` is
+    or after `timeout_seconds`.
     """
 
     what: str
@@ -67,11 +76,13 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Inverse:
-    """The call that takes a change back, and the state it leads to; `ready` is waited for before it.
+    """The call that takes a change back, and the state it leads to; `ready` is
+    waited for before it.
 
-    Where it is read otherwise than the change, `reading` says how and `expected` what is there before it.
-    Where the thing comes back under another name (a task definition's next revision), `renames` is the
-    former name and `answer` the query for the new one.
+    Where it is read otherwise than the change, `reading` says how and
+    `expected` what is there before it. Where the thing comes back under another
+    name (a task definition's next revision), `renames` is the former name and
+    `answer` the query for the new one.
     """
 
     verb: str
@@ -108,11 +119,15 @@ class Change:
 
     def __post_init__(self) -> None:
         if (self.inverse is None) == (not self.no_inverse):
-            raise ValueError(f"{self.name}: expected an inverse or the reason there is none")
+            raise ValueError(
+                f"{self.name}: expected an inverse or the reason there is none"
+            )
 
 
 def turned(making: Change) -> Change:
-    """Return the change that removes what `making` makes, and whose inverse makes it again."""
+    """Return the change that removes what `making` makes, and whose
+    inverse makes it again.
+    """
     if making.inverse is None:
         raise ValueError(f"{making.name}: it has no inverse to be turned into")
     return replace(
@@ -129,10 +144,12 @@ def turned(making: Change) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered changes; `needs` names the evidence without which they may not be applied.
+    """Ordered changes; `needs` names the evidence without which they
+    may not be applied.
 
-    `obstacle` says why there is no plan at all, where that is only to be shown; `kept` names what stays as it is
-    since the parameters do not speak of it. What a run is about has ended with the plan that `ends` it.
+    `obstacle` says why there is no plan at all, where that is only to be shown; `kept`
+    names what stays as it is since the parameters do not speak of it. What a run is
+    about has ended with the plan that `ends` it.
     """
 
     title: str
@@ -160,18 +177,24 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits that name exactly these changes against exactly this state.
+        """Twelve hexadecimal digits that name exactly these changes against
+        exactly this state.
 
-        Version counters are left out: writing the same state once more makes it no other plan.
+        Version counters are left out: writing the same state once more
+        makes it no other plan.
         """
-        text = json.dumps([_uncounted(asdict(c)) for c in self.changes], sort_keys=True, default=str)
+        text = json.dumps(
+            [_uncounted(asdict(c)) for c in self.changes], sort_keys=True, default=str
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _uncounted(change: dict[str, Any]) -> dict[str, Any]:
     expected = change["expected"]
     if isinstance(expected, Mapping):
-        change["expected"] = {key: value for key, value in expected.items() if key != "version"}
+        change["expected"] = {
+            key: value for key, value in expected.items() if key != "version"
+        }
     return change
 
 
@@ -187,7 +210,9 @@ class Evidence:
     holds: bool
     found: str
     hint: str = ""
-    again: Callable[[], tuple[Evidence, ...]] | None = field(default=None, repr=False, compare=False)
+    again: Callable[[], tuple[Evidence, ...]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
 
 _KEY: Final = object()
@@ -195,7 +220,9 @@ _KEY: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ClearedPlan:
-    """A plan whose evidence holds. Only `clear` makes one, and only this can be applied."""
+    """A plan whose evidence holds. Only `clear` makes one, and only
+    this can be applied.
+    """
 
     plan: Plan
     evidence: tuple[Evidence, ...]
@@ -207,7 +234,8 @@ class ClearedPlan:
 
 
 def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
-    """Return the plan ready for `apply`; raise GateError where evidence is missing or does not hold.
+    """Return the plan ready for `apply`; raise GateError where evidence is
+    missing or does not hold.
 
     A plan without changes needs no evidence.
     """
@@ -219,34 +247,55 @@ def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
         missing = sorted(set(plan.needs) - {e.name for e in evidence})
         if missing:
             first = [need for need in missing if need.endswith(TAKEN_BACK)]
-            hint = f"undo {first[0].removesuffix(TAKEN_BACK)} first" if first else "run the cells above again"
-            raise GateError(f"{plan.title}: no evidence of: {', '.join(missing)}", hint=hint)
+            hint = (
+                f"undo {first[0].removesuffix(TAKEN_BACK)} first"
+                if first
+                else "run the cells above again"
+            )
+            raise GateError(
+                f"{plan.title}: no evidence of: {', '.join(missing)}", hint=hint
+            )
         failing = [e for e in evidence if not e.holds]
         if failing:
             found = "\n".join(f"- {e.name}: {e.found}" for e in failing)
-            raise GateError(f"{plan.title}: refused, since\n{found}", hint="; ".join(e.hint for e in failing if e.hint))
+            raise GateError(
+                f"{plan.title}: refused, since\n{found}",
+                hint="; ".join(e.hint for e in failing if e.hint),
+            )
     return ClearedPlan(plan, evidence, _KEY)
 
 
 def as_command(call: Call, region: str) -> str:
-    """Return a call as the AWS CLI's command line, for somebody who must make it by hand."""
+    """Return a call as the AWS CLI's command line, for somebody who
+    must make it by hand.
+    """
     arguments = shlex.quote(json.dumps(call.arguments, default=str))
-    return f"aws {call.service} {call.operation.replace('_', '-')} --region {region} --cli-input-json {arguments}"
+    return (
+        f"aws {call.service} {call.operation.replace('_', '-')} --region {region} "
+        f"--cli-input-json {arguments}"
+    )
 
 
 def mapped(value: Any, end: Callable[[Any], Any]) -> Any:
-    """Return a value, or a part of a plan, with `end` applied to each value and `Answer` at its ends."""
+    """Return a value, or a part of a plan, with `end` applied to each value and
+    `Answer` at its ends.
+    """
     if isinstance(value, Mapping):
         return {key: mapped(inner, end) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(mapped(inner, end) for inner in value)
     if is_dataclass(value) and not isinstance(value, type | Answer):
-        return replace(value, **{f.name: mapped(getattr(value, f.name), end) for f in fields(value)})
+        return replace(
+            value,
+            **{f.name: mapped(getattr(value, f.name), end) for f in fields(value)},
+        )
     return end(value)
 
 
 def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return names so that each comes behind those it refers to; a circle is broken where it is met."""
+    """Return names so that each comes behind those it refers to; a circle is
+    broken where it is met.
+    """
     out: list[str] = []
     names = list(names)
 

@@ -1,4 +1,5 @@
-"""States as AWS tells them, compared: what one contains, what two put together give, where two differ.
+"""States as AWS tells them, compared: what one contains, what two put together
+give, where two differ.
 
 Pure: nested dicts, lists and values, in the API's own keys.
 """
@@ -25,7 +26,8 @@ class Difference:
 
 
 def fingerprint(state: Any) -> str:
-    """Return sixteen hexadecimal digits that name exactly this state; "" for what is not there.
+    """Return sixteen hexadecimal digits that name exactly this state; "" for
+    what is not there.
 
     A state with an identity and a version is named by these and what it specifies.
     """
@@ -33,7 +35,9 @@ def fingerprint(state: Any) -> str:
         return ""
     if isinstance(state, Mapping) and "uid" in state:
         state = {key: state.get(key) for key in ("uid", "version", "spec")}
-    return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps(state, sort_keys=True, default=str).encode()
+    ).hexdigest()[:16]
 
 
 def empty(value: Any) -> bool:
@@ -44,14 +48,17 @@ def empty(value: Any) -> bool:
 def holds(state: Any, wanted: Any) -> bool:
     """Return whether `state` contains all that `wanted` says.
 
-    Absent is only ever equal to absent; inside a state empties are equal and more fields are allowed.
+    Absent is only ever equal to absent; inside a state empties are equal and more
+    fields are allowed.
     """
     return (state is ABSENT) == (wanted is ABSENT) and _contains(state, wanted)
 
 
 def _contains(state: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping) and (empty(state) or isinstance(state, Mapping)):
-        return all(_contains((state or {}).get(key), value) for key, value in wanted.items())
+        return all(
+            _contains((state or {}).get(key), value) for key, value in wanted.items()
+        )
     if isinstance(wanted, list) and isinstance(state, list):
         return len(wanted) == len(state) and all(map(_contains, state, wanted))
     return bool(state == wanted) or (empty(state) and empty(wanted))
@@ -59,7 +66,9 @@ def _contains(state: Any, wanted: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """A value that nobody asked for: it is written where nothing is there yet, and what is there is kept."""
+    """A value that nobody asked for: it is written where nothing is there yet, and
+    what is there is kept.
+    """
 
     value: Any
 
@@ -67,8 +76,9 @@ class Default:
 def merged(live: Any, desired: Any) -> Any:
     """Return `live` with what `desired` says put in.
 
-    Fields that `desired` does not speak of are kept, and so is what it has a `Default` for; None takes one out.
-    Records in lists are matched by the first field they name; items that are not wanted go.
+    Fields that `desired` does not speak of are kept, and so is what it has a `Default`
+    for; None takes one out. Records in lists are matched by the first field they name;
+    items that are not wanted go.
     """
     if isinstance(desired, Default):
         return live
@@ -88,14 +98,22 @@ def merged(live: Any, desired: Any) -> Any:
 
 
 def kept(live: Any, desired: Any, where: str = "") -> tuple[Difference, ...]:
-    """Return what `merged` leaves as it is although `desired` has another `Default` for it: from the default, to it."""
+    """Return what `merged` leaves as it is although `desired` has another `Default` for
+    it: from the default, to it.
+    """
     if isinstance(desired, Default):
         return differences(stated(desired), live, where) if not empty(live) else ()
     if isinstance(live, Mapping) and isinstance(desired, Mapping):
-        pairs = [(f"{where}.{key}".lstrip("."), live.get(key), value) for key, value in desired.items()]
+        pairs = [
+            (f"{where}.{key}".lstrip("."), live.get(key), value)
+            for key, value in desired.items()
+        ]
     elif isinstance(live, list) and isinstance(desired, list):
         left = [record for record in live if isinstance(record, Mapping)]
-        pairs = [(f"{where}[{n}]", _taken_twin(item, left), item) for n, item in enumerate(desired)]
+        pairs = [
+            (f"{where}[{n}]", _taken_twin(item, left), item)
+            for n, item in enumerate(desired)
+        ]
     else:
         return ()
     return tuple(d for path, found, value in pairs for d in kept(found, value, path))
@@ -113,20 +131,28 @@ def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
 
 
 def stated(desired: Any) -> Any:
-    """Return `desired` as it is made from nothing: with its defaults, without the fields it wants out."""
+    """Return `desired` as it is made from nothing: with its defaults, without the
+    fields it wants out.
+    """
     if isinstance(desired, Default):
         return stated(desired.value)
     if isinstance(desired, Mapping):
         fields = {key: stated(value) for key, value in desired.items()}
         return {key: value for key, value in fields.items() if value is not None}
-    return [stated(value) for value in desired] if isinstance(desired, list) else desired
+    return (
+        [stated(value) for value in desired] if isinstance(desired, list) else desired
+    )
 
 
 def without(before: Any, after: Any) -> Any:
-    """Return `after` with None for each field that `before` has and it has not: so that `holds` sees what is left."""
+    """Return `after` with None for each field that `before` has and it has not: so that
+    `holds` sees what is left.
+    """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         gone = dict.fromkeys(key for key in before if key not in after)
-        return gone | {key: without(before.get(key), value) for key, value in after.items()}
+        return gone | {
+            key: without(before.get(key), value) for key, value in after.items()
+        }
     if isinstance(before, list) and isinstance(after, list):
         left = [record for record in before if isinstance(record, Mapping)]
         return [without(_taken_twin(item, left), item) for item in after]
@@ -134,16 +160,26 @@ def without(before: Any, after: Any) -> Any:
 
 
 def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, ...]:
-    """Return the fields in which two states differ, as readable paths; empties are equal.
+    """Return the fields in which two states differ, as readable paths;
+    empties are equal.
 
-    Records in lists are told apart by their first field where that names them, else by their place.
+    Records in lists are told apart by their first field where that names them,
+    else by their place.
     """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         keys = [*before, *(k for k in after if k not in before)]
-        pairs = [(f"{where}.{k}".lstrip("."), before.get(k), after.get(k)) for k in keys]
+        pairs = [
+            (f"{where}.{k}".lstrip("."), before.get(k), after.get(k)) for k in keys
+        ]
     elif isinstance(before, list) and isinstance(after, list) and before and after:
-        one, other = _named(before, after) or (dict(enumerate(before)), dict(enumerate(after)))
-        pairs = [(f"{where}[{key}]", one.get(key), other.get(key)) for key in {**one, **other}]
+        one, other = _named(before, after) or (
+            dict(enumerate(before)),
+            dict(enumerate(after)),
+        )
+        pairs = [
+            (f"{where}[{key}]", one.get(key), other.get(key))
+            for key in {**one, **other}
+        ]
     elif before == after or (empty(before) and empty(after)):
         return ()
     else:
@@ -151,8 +187,11 @@ def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, .
     return tuple(d for path, a, b in pairs for d in differences(a, b, path))
 
 
-def _named(before: list[Any], after: list[Any]) -> tuple[dict[Any, Any], dict[Any, Any]] | None:
-    """Return two lists' records by their first field, where that names each of them; None where it does not.
+def _named(
+    before: list[Any], after: list[Any]
+) -> tuple[dict[Any, Any], dict[Any, Any]] | None:
+    """Return two lists' records by their first field, where that names each of them;
+    None where it does not.
 
     Where the order alone differs names would hide it.
     """
@@ -160,15 +199,27 @@ def _named(before: list[Any], after: list[Any]) -> tuple[dict[Any, Any], dict[An
     if not all(isinstance(record, Mapping) and record for record in records):
         return None
     name = next(iter(before[0]))
-    one, other = ({r[name]: r for r in part if isinstance(r.get(name), str)} for part in (before, after))
+    one, other = (
+        {r[name]: r for r in part if isinstance(r.get(name), str)}
+        for part in (before, after)
+    )
     unique = next(iter(after[0])) == name and len(one) + len(other) == len(records)
-    in_order = [key for key in one if key in other] == [key for key in other if key in one]
+    in_order = [key for key in one if key in other] == [
+        key for key in other if key in one
+    ]
     return (one, other) if unique and in_order else None
 
 
 def told(found: Sequence[Difference]) -> str:
     """Return the first eight differences, each in a line of its own."""
-    said = ((d.field or "it", json.dumps(d.before, default=str), json.dumps(d.after, default=str)) for d in found[:8])
+    said = (
+        (
+            d.field or "it",
+            json.dumps(d.before, default=str),
+            json.dumps(d.after, default=str),
+        )
+        for d in found[:8]
+    )
     return "\n".join(f"  {where}: {before} → {after}" for where, before, after in said)
 
 

@@ -5,7 +5,17 @@ This alone touches `runs/`.
 
 from __future__ import annotations
 
-from runbook_lib.record.finding import ID, called, environments, find, is_path, latest, open_or_join, runs, start
+from runbook_lib.record.finding import (
+    ID,
+    called,
+    environments,
+    find,
+    is_path,
+    latest,
+    open_or_join,
+    runs,
+    start,
+)
 from runbook_lib.record.lock import held, holder, lock_of
 from runbook_lib.record.paths import root
 from runbook_lib.record.run import UNRECORDED, Run, Spare

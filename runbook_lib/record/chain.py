@@ -1,7 +1,8 @@
 """Chain the lines of a record: each carries the hash of the one before it.
 
-Pure. Whoever can write the file can write the whole chain anew: it shows an edit only to somebody who has the
-last line's hash from elsewhere. Without that it shows mistakes, damage and edits made by hand.
+Pure. Whoever can write the file can write the whole chain anew: it shows an edit only
+to somebody who has the last line's hash from elsewhere. Without that it shows mistakes,
+damage and edits made by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a record: its number, its bytes, and what it says; None where that is not whole."""
+    """One line of a record: its number, its bytes, and what it says; None where
+    that is not whole.
+    """
 
     number: int
     text: bytes
@@ -27,7 +30,9 @@ class Line:
 
 
 def digest(text: bytes) -> str:
-    """Return the hash by which the next line names this one; "" for what comes before the first."""
+    """Return the hash by which the next line names this one; "" for what
+    comes before the first.
+    """
     return hashlib.sha256(text).hexdigest() if text else ""
 
 
@@ -37,7 +42,13 @@ def parsed(text: bytes) -> dict[str, Any] | None:
         said = json.loads(text)
     except (ValueError, RecursionError):  # no JSON, or bytes that are no UTF-8
         return None
-    return said if isinstance(said, dict) and isinstance(said.get("event"), str) and "at" in said else None
+    return (
+        said
+        if isinstance(said, dict)
+        and isinstance(said.get("event"), str)
+        and "at" in said
+        else None
+    )
 
 
 def read_lines(raw: bytes) -> list[Line]:
@@ -47,13 +58,17 @@ def read_lines(raw: bytes) -> list[Line]:
 
 
 def faults(lines: list[Line]) -> Iterator[tuple[int, str, bool]]:
-    """Yield what is wrong with a chain: the line's number, what is wrong in words, whether a crash explains it."""
+    """Yield what is wrong with a chain: the line's number, what is wrong in words,
+    whether a crash explains it.
+    """
     before = b""
     for line in lines:
         last = line is lines[-1]
         following = lines[line.number].said if not last else None
         if line.said is None:
-            crashed = last or bool(following and following.get("prev") == digest(line.text))
+            crashed = last or bool(
+                following and following.get("prev") == digest(line.text)
+            )
             what = "was cut off by a crash" if crashed else "cannot be read"
             yield line.number, f"line {line.number} {what}", crashed
         elif line.said.get("prev") != digest(before):
@@ -64,4 +79,7 @@ def faults(lines: list[Line]) -> Iterator[tuple[int, str, bool]]:
 def _broken(number: int) -> str:
     if number == 1:
         return "line 1 is not the first line that was written"
-    return f"line {number - 1} was changed, or lines between it and line {number} are missing"
+    return (
+        f"line {number - 1} was changed, or lines between it and line "
+        f"{number} are missing"
+    )

@@ -22,8 +22,11 @@ from runbook_lib.record.run import Run
 ID = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z-[0-9a-f]{6}")
 
 
-def start(environment: str, base: str | None = None, place: Place | None = None, **opened: Any) -> Run:
-    """Create a run's folder, and point `latest` at it; `opened` goes into the journal's first line.
+def start(
+    environment: str, base: str | None = None, place: Place | None = None, **opened: Any
+) -> Run:
+    """Create a run's folder, and point `latest` at it; `opened` goes into the
+    journal's first line.
 
     Raises RecordError where that cannot be done.
     """
@@ -31,18 +34,25 @@ def start(environment: str, base: str | None = None, place: Place | None = None,
     folder = base_of(base) / environment / name
     with writing(folder):
         private_folder(folder)
-        if base_of(base).resolve() != root().resolve():  # a run kept elsewhere is found by its id too
+        # a run kept elsewhere is found by its id too
+        if base_of(base).resolve() != root().resolve():
             private_folder(root() / environment)
             (root() / environment / name).symlink_to(folder.resolve())
         _point_at(folder)
     run = Run(folder)
-    said = {"environment": environment, "mode": "apply", "place": asdict(place) if place else None}
+    said = {
+        "environment": environment,
+        "mode": "apply",
+        "place": asdict(place) if place else None,
+    }
     run.write("opened", **{"format": chain.FORMAT, **said, **opened})
     return run
 
 
 def _point_at(folder: Path) -> None:
-    """Let `latest` name a run; where somebody put a folder there it stays, since nothing depends on the pointer."""
+    """Let `latest` name a run; where somebody put a folder there it stays, since
+    nothing depends on the pointer.
+    """
     link = folder.parent / f".latest-{folder.name}"
     link.symlink_to(folder.name)
     try:
@@ -52,23 +62,36 @@ def _point_at(folder: Path) -> None:
 
 
 def latest(
-    environment: str, base: str | None = None, place: Place | None = None, *, whenever: bool = False
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    whenever: bool = False,
 ) -> Run | None:
-    """Return an environment's newest run that applies (of `place`, where one is said), if it has one."""
+    """Return an environment's newest run that applies (of `place`, where one is
+    said), if it has one.
+    """
     return next(runs(environment, base, place, whenever=whenever), None)
 
 
 def runs(
-    environment: str, base: str | None = None, place: Place | None = None, *, whenever: bool = False
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    whenever: bool = False,
 ) -> Iterator[Run]:
-    """Yield an environment's runs that apply, the newest first; of one place where that is said.
+    """Yield an environment's runs that apply, the newest first; of one place
+    where that is said.
 
-    With `whenever` a run of a local mesh that is gone is of that place too. What has no readable record is
-    passed over.
+    With `whenever` a run of a local mesh that is gone is of that place too. What has no
+    readable record is passed over.
     """
     for run in _every(base_of(base) / environment):
         with suppress(RecordError):
-            if run.opened.get("mode") == "apply" and (place is None or _is_of(run, place, whenever)):
+            if run.opened.get("mode") == "apply" and (
+                place is None or _is_of(run, place, whenever)
+            ):
                 yield run
 
 
@@ -79,7 +102,9 @@ def _is_of(run: Run, place: Place, whenever: bool) -> bool:
 
 def _every(folder: Path) -> list[Run]:
     """Return every run in an environment's folder, the newest first."""
-    paths = sorted((path for path in _inside(folder) if ID.fullmatch(path.name)), reverse=True)
+    paths = sorted(
+        (path for path in _inside(folder) if ID.fullmatch(path.name)), reverse=True
+    )
     return [Run(path.readlink() if path.is_symlink() else path) for path in paths]
 
 
@@ -95,9 +120,11 @@ def open_or_join(
     about: Collection[str] = (),
     **opened: Any,
 ) -> Run:
-    """Return the run that is under way in a place, or a new one where the last there has ended.
+    """Return the run that is under way in a place, or a new one where the
+    last there has ended.
 
-    It has also ended where it moved traffic between other services than those it is `about`.
+    It has also ended where it moved traffic between other services than
+    those it is `about`.
     """
     run = latest(environment, base, place)
     if run is None or run.closed or run.is_of_another_shift(about):
@@ -106,32 +133,57 @@ def open_or_join(
 
 
 def find(run: str, base: str | None = None) -> Run:
-    """Return a run by its id, or its folder's path; raise ParametersError where there is none, or several.
+    """Return a run by its id, or its folder's path; raise ParametersError where there
+    is none, or several.
 
-    A name is exact, and a folder is taken only as a path: with a separator in it, or a dot before it.
+    A name is exact, and a folder is taken only as a path: with a separator in it,
+    or a dot before it.
     """
     if is_path(run):
         if not (Path(run) / "record.jsonl").exists():
-            raise ParametersError(f"run: there is no record in {run}", hint="runbook runs")
+            raise ParametersError(
+                f"run: there is no record in {run}", hint="runbook runs"
+            )
         return Run(Path(run).resolve())
-    hits = {path.resolve() for folder in _inside(base_of(base)) for path in _inside(folder) if path.name == run}
+    hits = {
+        path.resolve()
+        for folder in _inside(base_of(base))
+        for path in _inside(folder)
+        if path.name == run
+    }
     hits = {path for path in hits if ID.fullmatch(run)}
     if len(hits) == 1:
         return Run(hits.pop())
     if hits:
         found = ", ".join(str(path) for path in sorted(hits))
-        raise ParametersError(f"run: {run} is there several times: {found}", hint="name one by its folder's path")
-    raise ParametersError(f"run: nothing is recorded under {run!r} in {base_of(base).name}/", hint="runbook runs")
+        raise ParametersError(
+            f"run: {run} is there several times: {found}",
+            hint="name one by its folder's path",
+        )
+    raise ParametersError(
+        f"run: nothing is recorded under {run!r} in {base_of(base).name}/",
+        hint="runbook runs",
+    )
 
 
 def environments(base: str | None = None) -> list[str]:
     """Return the names under which runs are recorded."""
-    return sorted(folder.name for folder in _inside(base_of(base)) if folder.is_dir() and _every(folder))
+    return sorted(
+        folder.name
+        for folder in _inside(base_of(base))
+        if folder.is_dir() and _every(folder)
+    )
 
 
 def called(environment: str, base: str | None = None) -> list[Run]:
-    """Return every run recorded under exactly this environment's name, the newest first."""
-    exact = [folder for folder in _inside(base_of(base)) if folder.name == environment and not folder.is_symlink()]
+    """Return every run recorded under exactly this environment's
+    name, the newest first.
+    """
+    exact = [
+        folder
+        for folder in _inside(base_of(base))
+        if folder.name == environment and not folder.is_symlink()
+    ]
     return [run for folder in exact for run in _every(folder)]
 
 

@@ -23,13 +23,17 @@ from runbook_lib.redaction import redacted
 
 @contextmanager
 def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
-    """Keep every other run of this user on this machine from changing the same thing meanwhile.
+    """Keep every other run of this user on this machine from changing the
+    same thing meanwhile.
 
-    Raises LockError where one does. The system lets go of a dead holder's lock by itself. A live one is passed only
-    by naming its run (RUNBOOK_TAKE_OVER), or by being part of it (RUNBOOK_HOLDER, which `unattended` gives its
-    kernels). Other users and machines are not seen here: against them stands the version check of each write.
+    Raises LockError where one does. The system lets go of a dead holder's lock by
+    itself. A live one is passed only by naming its run (RUNBOOK_TAKE_OVER), or by being
+    part of it (RUNBOOK_HOLDER, which `unattended` gives its kernels). Other users and
+    machines are not seen here: against them stands the version check of each write.
     """
-    passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")} - {None}
+    passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")} - {
+        None
+    }
     outermost = not lock.is_locked
     try:
         with writing(Path(lock.lock_file).parent, but=Timeout):
@@ -40,9 +44,12 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
             yield
             return
         raise LockError(
-            f"{run.environment}: {found.get('who', 'somebody')} is at work here since {found.get('since', '?')}, "
-            f"run {found.get('run', '?')}, pid {found.get('pid', '?')} on {found.get('host', '?')}",
-            hint=f"wait, or take over by naming it: --take-over {found.get('run', 'RUN')}",
+            f"{run.environment}: {found.get('who', 'somebody')} is at work here "
+            f"since {found.get('since', '?')}, "
+            f"run {found.get('run', '?')}, pid {found.get('pid', '?')} on "
+            f"{found.get('host', '?')}",
+            hint="wait, or take over by naming it: --take-over "
+            f"{found.get('run', 'RUN')}",
         ) from None
     try:
         if outermost:
@@ -51,15 +58,18 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
         yield
     finally:
         if outermost:
-            with suppress(OSError):  # its folder may be gone; whoever looks at it looks at the lock too
+            # its folder may be gone; whoever looks at it looks at the lock too
+            with suppress(OSError):
                 _note(lock).unlink(missing_ok=True)
         lock.release()
 
 
 def holder(run: Run) -> dict[str, Any] | None:
-    """Return who changes what this run is about just now: `run`, `who`, `since`, `pid`, `host`; None where nobody does.
+    """Return who changes what this run is about just now: `run`, `who`, `since`, `pid`,
+    `host`; None where nobody does.
 
-    It may be another run than this one. The lock is not kept, and not even tried where nobody left a note.
+    It may be another run than this one. The lock is not kept, and not even tried where
+    nobody left a note.
     """
     lock = lock_of(run)
     if not _note(lock).is_file():
@@ -73,13 +83,19 @@ def holder(run: Run) -> dict[str, Any] | None:
 
 
 def lock_of(run: Run) -> FileLock:
-    """Return the lock of what a run is about; one that is held may be acquired again by its holder.
+    """Return the lock of what a run is about; one that is held may be acquired
+    again by its holder.
 
-    It is one for each place, whatever the checkout: that of a place on AWS is in this user's own folder, that of
-    a local mesh beside what the mesh keeps. Its name is of one length, however long the place's names are.
+    It is one for each place, whatever the checkout: that of a place on AWS is in this
+    user's own folder, that of a local mesh beside what the mesh keeps. Its name is of
+    one length, however long the place's names are.
     """
     place = run.place
-    key = place.key if place else f"unplaced-{chain.digest(str(run.folder.parent).encode())[:16]}"
+    key = (
+        place.key
+        if place
+        else f"unplaced-{chain.digest(str(run.folder.parent).encode())[:16]}"
+    )
     folder = local_state() if place is None or place.target == "local" else user_state()
     file = folder / "locks" / f"{key}.lock"
     with writing(file.parent):
@@ -93,7 +109,13 @@ def _note(lock: FileLock) -> Path:
 
 def _write_note(lock: FileLock, run: Run, who: str) -> None:
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    said = {"run": run.id, "who": who, "since": since, "pid": os.getpid(), "host": socket.gethostname()}
+    said = {
+        "run": run.id,
+        "who": who,
+        "since": since,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+    }
     with writing(Path(lock.lock_file).parent):
         replace_privately(_note(lock), json.dumps(redacted(said)))
 

@@ -15,18 +15,24 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 def root() -> Path:
     """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout.
 
-    A relative RUNBOOK_RUNS stays so in the runs started or joined there: a copied process writes to its own copy.
+    A relative RUNBOOK_RUNS stays so in the runs started or joined there: a copied
+    process writes to its own copy.
     """
     return Path(os.environ.get("RUNBOOK_RUNS") or CHECKOUT / "runs")
 
 
 def base_of(base: str | None) -> Path:
-    """Return the folder runs are kept in; a relative one is this checkout's, wherever the caller stands."""
+    """Return the folder runs are kept in; a relative one is this checkout's, wherever
+    the caller stands.
+    """
     return CHECKOUT / base if base and "://" not in base else root()
 
 
 def user_state() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "runbook"
+    return (
+        Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        / "runbook"
+    )
 
 
 def local_state() -> Path:
@@ -35,7 +41,9 @@ def local_state() -> Path:
 
 @contextmanager
 def writing(folder: Path, *, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what a disk, or whoever took the folder away, does to a writer into one sentence."""
+    """Turn what a disk, or whoever took the folder away, does to a writer
+    into one sentence.
+    """
     try:
         yield
     except but:
@@ -43,5 +51,6 @@ def writing(folder: Path, *, but: type[OSError] | tuple[()] = ()) -> Iterator[No
     except OSError as error:
         raise RecordError(
             f"the record in {folder} cannot be written: {error.strerror or error}",
-            hint="free the disk or give the folder back, then run again: it goes on from where AWS stands",
+            hint="free the disk or give the folder back, then run again: it goes on "
+            "from where AWS stands",
         ) from error

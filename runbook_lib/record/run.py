@@ -1,8 +1,9 @@
 """Write and read one run: its journal of changes, its requests, its summary.
 
-The journal is evidence and the source of undo; nothing's correctness depends on it, since where things
-stand is always read from AWS. Whoever is at work on a run writes its journal; what others have to say to
-it (an approval, a hold) waits in its `requests/` until the writer takes it in.
+The journal is evidence and the source of undo; nothing's correctness depends on it,
+since where things stand is always read from AWS. Whoever is at work on a run writes its
+journal; what others have to say to it (an approval, a hold) waits in its `requests/`
+until the writer takes it in.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from runbook_lib.redaction import redacted
 
 ASKED = ("approved", "hold")  # what others may ask of a run
 UNRECORDED = "its inverse holds what may not be recorded"
-DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))  # whose arguments may hold anything
+# whose arguments may hold anything
+DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,16 @@ class Run:
 
     @property
     def opened(self) -> dict[str, Any]:
-        """The journal's first line: format, place, environment, mode, what was given beside the file."""
+        """The journal's first line: format, place, environment, mode, what was
+        given beside the file.
+        """
         return next((line for line in self.lines() if line["event"] == "opened"), {})
 
     @property
     def closed(self) -> bool:
-        """Whether the run has ended: done or rolled back, and no part of it was undone since."""
+        """Whether the run has ended: done or rolled back, and no part
+        of it was undone since.
+        """
         closed = False
         for line in self.lines():
             if line["event"] == "closed":
@@ -65,20 +71,30 @@ class Run:
         return closed
 
     def is_of_another_shift(self, services: Collection[str]) -> bool:
-        """Say whether the run has moved traffic, and never between these services: theirs is another release."""
-        moved = [line["weights"] for line in self.lines() if line["event"] == "decision"]
-        return bool(services and moved) and not any({*services} <= weights.keys() for weights in moved)
+        """Say whether the run has moved traffic, and never between these services:
+        theirs is another release.
+        """
+        moved = [
+            line["weights"] for line in self.lines() if line["event"] == "decision"
+        ]
+        return bool(services and moved) and not any(
+            {*services} <= weights.keys() for weights in moved
+        )
 
     @property
     def world(self) -> str:
         """The local mesh the run is about; "" for AWS."""
         place = place_in(self.opened)
         named = place.world if place else ""
-        return named or next((line["world"] for line in self.lines() if line["event"] == "joined"), "")
+        return named or next(
+            (line["world"] for line in self.lines() if line["event"] == "joined"), ""
+        )
 
     @property
     def place(self) -> Place | None:
-        """The place the run belongs to; None where its record is of the former format."""
+        """The place the run belongs to; None where its record is of
+        the former format.
+        """
         place = place_in(self.opened)
         return replace(place, world=self.world) if place else None
 
@@ -88,7 +104,9 @@ class Run:
         return self.folder / "record.jsonl"
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append one line to the journal and force it to the disk; raise RecordError where that cannot be done."""
+        """Append one line to the journal and force it to the disk; raise RecordError
+        where that cannot be done.
+        """
         line = {
             "event": event,
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -98,18 +116,28 @@ class Run:
             _append(self.file, line)
 
     def intended(self, notebook: str, change: Change, before: Any = None) -> None:
-        """Write down what is about to be done to what was read `before`, and how it would be taken back."""
-        self.write("intended", notebook=notebook, change=_recorded(change), before=fingerprint(before))
+        """Write down what is about to be done to what was read `before`, and how it
+        would be taken back.
+        """
+        self.write(
+            "intended",
+            notebook=notebook,
+            change=_recorded(change),
+            before=fingerprint(before),
+        )
 
     def observed(self, notebook: str, change: Change, state: Any, answer: Any) -> None:
-        """Write down what was read after a change, and its inverse with what only the answer could tell."""
+        """Write down what was read after a change, and its inverse with what only the
+        answer could tell.
+        """
         back = _recorded(change)["inverse"]
         told = {"state": _state(state), "answer": _answer(answer)}
         seen = {**told, "inverse": back, "after": fingerprint(state)}
         self.write("observed", notebook=notebook, name=change.name, **seen)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the journal's whole lines; those that are not are left out, and `faults` names them.
+        """Yield the journal's whole lines; those that are not are left out, and
+        `faults` names them.
 
         Raises RecordError where there is a journal that cannot be read.
         """
@@ -118,7 +146,9 @@ class Run:
                 yield dict(line.said)
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the journal, in words; a line that a crash cut off is not."""
+        """Return what is wrong with the journal, in words; a line that a
+        crash cut off is not.
+        """
         found = chain.faults(chain.read_lines(self._read()))
         return [words for _, words, crashed in found if not crashed]
 
@@ -129,44 +159,64 @@ class Run:
 
     def digest_of(self, number: Any) -> str:
         """Return the hash of a line by its number; "" where there is none."""
-        texts = [line.text for line in chain.read_lines(self._read()) if line.number == number]
+        texts = [
+            line.text
+            for line in chain.read_lines(self._read())
+            if line.number == number
+        ]
         return chain.digest(texts[0]) if texts else ""
 
     def head(self) -> dict[str, Any]:
-        """Return how many lines the journal has, and the hash of the last, which the chain ends with."""
+        """Return how many lines the journal has, and the hash of the last, which
+        the chain ends with.
+        """
         lines = chain.read_lines(self._read())
-        return {"lines": len(lines), "head": chain.digest(lines[-1].text) if lines else ""}
+        return {
+            "lines": len(lines),
+            "head": chain.digest(lines[-1].text) if lines else "",
+        }
 
     def require_format(self, why: str) -> None:
         """Raise RecordError where the journal is of the former format."""
         opened = self.opened
         if opened and opened.get("format") != chain.FORMAT:
             raise RecordError(
-                f"{why}: run {self.id} was recorded in a former format, which says neither its place nor "
+                f"{why}: run {self.id} was recorded in a former format, which says "
+                "neither its place nor "
                 "whether it is whole",
-                hint="runbook status says where things stand; undo it with the version that recorded it, or by hand",
+                hint="runbook status says where things stand; undo it with the "
+                "version that recorded it, or by hand",
             )
 
     def require_whole(self, why: str) -> None:
-        """Raise RecordError where the journal is of the former format, or is not as it was written."""
+        """Raise RecordError where the journal is of the former format, or is
+        not as it was written.
+        """
         self.require_format(why)
         if not self.opened:
-            raise RecordError(f"{why}: the record of run {self.id} has no first line that says what it is of")
+            raise RecordError(
+                f"{why}: the record of run {self.id} has no first line that "
+                "says what it is of"
+            )
         if wrong := self.faults():
             raise RecordError(
-                f"{why}: the record of run {self.id} is not as it was written: {wrong[0]}",
+                f"{why}: the record of run {self.id} is not as it was "
+                f"written: {wrong[0]}",
                 hint=f"runbook verify {self.id} names every such line",
             )
 
     def kept(self, mark: str, live: Any) -> bool:
-        """Say whether what `mark` named is what is there now, or became it by this run's own writes alone."""
+        """Say whether what `mark` named is what is there now, or became it by this
+        run's own writes alone.
+        """
         ours, pending = {mark}, dict[str, Any]()
         for line in self.lines():
             if line["event"] == "intended" and line.get("before") in ours:
                 pending[line["change"]["name"]] = line["change"]
             elif line["event"] == "observed" and pending.pop(line["name"], None):
                 ours.add(str(line.get("after")))
-        made = any(_was_made(change, live) for change in pending.values())  # and a crash came before it was observed
+        # and a crash came before it was observed
+        made = any(_was_made(change, live) for change in pending.values())
         return bool(mark) and (fingerprint(live) in ours or made)
 
     def _read(self) -> bytes:
@@ -176,16 +226,23 @@ class Run:
             return b""
         except OSError as error:
             raise RecordError(
-                f"the record in {self.folder} cannot be read: {error.strerror or error}",
+                f"the record in {self.folder} cannot be read: "
+                f"{error.strerror or error}",
                 hint="runbook runs lists the others",
             ) from error
 
     # what others ask of it
 
     def ask(self, event: str, **fields: Any) -> None:
-        """Leave a request for whoever writes the journal; raise RecordError where that cannot be done."""
+        """Leave a request for whoever writes the journal; raise RecordError where
+        that cannot be done.
+        """
         now = datetime.now(UTC)
-        said = {"event": event, "at": now.isoformat(timespec="milliseconds"), **redacted(fields)}
+        said = {
+            "event": event,
+            "at": now.isoformat(timespec="milliseconds"),
+            **redacted(fields),
+        }
         folder = self.folder / "requests"
         name = f"{now:%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
         with writing(self.folder):
@@ -193,25 +250,38 @@ class Run:
             replace_privately(folder / name, json.dumps(said, default=str))
 
     def asked(self) -> list[dict[str, Any]]:
-        """Return the requests nobody has taken in yet, the earliest first, each with its file's name."""
+        """Return the requests nobody has taken in yet, the earliest first, each
+        with its file's name.
+        """
         with suppress(RecordError):
             taken = {line.get("request") for line in self.lines()}
-            return [said for said in map(_request, self._requests()) if said and said["request"] not in taken]
+            return [
+                said
+                for said in map(_request, self._requests())
+                if said and said["request"] not in taken
+            ]
         return []
 
     def said(self) -> Iterator[dict[str, Any]]:
-        """Yield the journal's lines, and behind them what is asked and not taken in yet."""
+        """Yield the journal's lines, and behind them what is asked
+        and not taken in yet.
+        """
         yield from self.lines()
         yield from self.asked()
 
     def take_in(self) -> None:
-        """Write what is asked of the run into its journal. Only whoever is at work on the run does.
+        """Write what is asked of the run into its journal. Only whoever is at
+        work on the run does.
 
         What cannot be written stays asked, and counts all the same.
         """
         with suppress(RecordError):
             for said in self.asked():
-                fields = {key: value for key, value in said.items() if key not in ("event", "at")}
+                fields = {
+                    key: value
+                    for key, value in said.items()
+                    if key not in ("event", "at")
+                }
                 self.write(said["event"], asked=said["at"], **fields)
             for file in self._requests():
                 if _request(file):
@@ -223,34 +293,49 @@ class Run:
     # its end
 
     def summarise(self, summary: dict[str, Any], *, closes: bool = True) -> None:
-        """Close the run where its outcome ends it (and `closes` says so), and write summary.json by rename.
+        """Close the run where its outcome ends it (and `closes` says so), and write
+        summary.json by rename.
 
-        It carries the journal's head as it is then. Raises RecordError where it cannot be written.
+        It carries the journal's head as it is then. Raises RecordError where it
+        cannot be written.
         """
         if closes and summary["outcome"] in ("done", "rolled_back") and not self.closed:
             self.write("closed", outcome=summary["outcome"])
         told = redacted({**summary, "record": self.head()})
         with writing(self.folder):
-            replace_privately(self.folder / "summary.json", json.dumps(told, indent=2, default=str) + "\n")
+            replace_privately(
+                self.folder / "summary.json",
+                json.dumps(told, indent=2, default=str) + "\n",
+            )
 
     def summary(self) -> dict[str, Any] | None:
-        """Return the summary, where there is one; raise RecordError where it is not whole."""
+        """Return the summary, where there is one; raise RecordError
+        where it is not whole.
+        """
         file = self.folder / "summary.json"
         try:
             said = json.loads(file.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            raise RecordError(f"the summary in {file} cannot be read: {error}", hint=_see(self.id)) from None
+            raise RecordError(
+                f"the summary in {file} cannot be read: {error}", hint=_see(self.id)
+            ) from None
         if not isinstance(said, dict):
-            raise RecordError(f"the summary in {file} is no summary", hint=_see(self.id))
+            raise RecordError(
+                f"the summary in {file} is no summary", hint=_see(self.id)
+            )
         return said
 
 
 def _undoes(line: Mapping[str, Any]) -> bool:
     """Say whether a line is the intention to undo a change."""
     change = line.get("change")
-    return line["event"] == "intended" and isinstance(change, Mapping) and change.get("no_inverse") == TAKES_BACK
+    return (
+        line["event"] == "intended"
+        and isinstance(change, Mapping)
+        and change.get("no_inverse") == TAKES_BACK
+    )
 
 
 def _see(run: str) -> str:
@@ -258,7 +343,9 @@ def _see(run: str) -> str:
 
 
 def _recorded(change: Change) -> dict[str, Any]:
-    """Return a change as it may be recorded: a definition by a hash, an inverse exactly or not at all."""
+    """Return a change as it may be recorded: a definition by a hash, an inverse
+    exactly or not at all.
+    """
     said = asdict(change)
     said["expected"], said["wanted"] = _state(said["expected"]), _state(said["wanted"])
     if (change.call.service, change.call.operation) in DEFINITIONS:
@@ -270,28 +357,48 @@ def _recorded(change: Change) -> dict[str, Any]:
 
 
 def _named(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what names the arguments of a definition: its family or service, and a hash."""
-    names = {key: arguments[key] for key in ("family", "cluster", "serviceName") if key in arguments}
+    """Return what names the arguments of a definition: its family or
+    service, and a hash.
+    """
+    names = {
+        key: arguments[key]
+        for key in ("family", "cluster", "serviceName")
+        if key in arguments
+    }
     return {**names, "sha256": fingerprint(arguments)}
 
 
 def _state(state: Any) -> Any:
-    """Return of a state what a record needs: not the settings by which a service could be made again."""
-    return {k: v for k, v in state.items() if k != "settings"} if isinstance(state, Mapping) else state
+    """Return of a state what a record needs: not the settings by which a service
+    could be made again.
+    """
+    return (
+        {k: v for k, v in state.items() if k != "settings"}
+        if isinstance(state, Mapping)
+        else state
+    )
 
 
 def _answer(answer: Any) -> dict[str, Any]:
-    """Return of an answer what an inverse may need later: the name of the revision that was made."""
+    """Return of an answer what an inverse may need later: the name of the
+    revision that was made.
+    """
     made = answer.get("taskDefinition") if isinstance(answer, Mapping) else None
     arn = made.get("taskDefinitionArn") if isinstance(made, Mapping) else None
     return {"taskDefinition": {"taskDefinitionArn": arn}} if arn else {}
 
 
 def _was_made(change: Any, live: Any) -> bool:
-    """Say whether a versioned state is exactly what a change that nobody observed would have made of it."""
+    """Say whether a versioned state is exactly what a change that nobody observed
+    would have made of it.
+    """
     before = change.get("expected")
     both = isinstance(before, dict) and isinstance(live, dict) and "version" in before
-    return both and live.get("version") == before["version"] + 1 and holds(live, change.get("wanted"))
+    return (
+        both
+        and live.get("version") == before["version"] + 1
+        and holds(live, change.get("wanted"))
+    )
 
 
 @dataclass
@@ -306,13 +413,17 @@ class Spare:
     lost: int = 0
 
     def keep(self, write: Callable[[Run], None], error: RecordError) -> None:
-        """Let `write` put a line where there is room for it: in the state folder, or among temporary files."""
+        """Let `write` put a line where there is room for it: in the state folder, or
+        among temporary files.
+        """
         self.why = str(error.__cause__ or error.message)
         for folder in (user_state(), Path(tempfile.gettempdir())):
             with suppress(OSError, RecordError):
                 if self.kept is None:
                     folder.mkdir(parents=True, exist_ok=True)
-                    self.kept = Run(Path(tempfile.mkdtemp(prefix="runbook-unrecorded-", dir=folder)))
+                    self.kept = Run(
+                        Path(tempfile.mkdtemp(prefix="runbook-unrecorded-", dir=folder))
+                    )
                 write(self.kept)
                 return
             self.kept = None
@@ -320,20 +431,29 @@ class Spare:
 
     @property
     def words(self) -> str:
-        """Say that the record is incomplete and where the rest is; "" where it is not."""
+        """Say that the record is incomplete and where the rest is;
+        "" where it is not.
+        """
         if not self.why:
             return ""
-        where = f"what is missing is in {self.kept.folder}" if self.kept else "what is missing could be kept nowhere"
+        where = (
+            f"what is missing is in {self.kept.folder}"
+            if self.kept
+            else "what is missing could be kept nowhere"
+        )
         return f"the record is incomplete ({self.why}): {where}"
 
 
 def _append(file: Path, line: dict[str, Any]) -> None:
-    """Append a line that carries the hash of the one before it; whoever else appends waits."""
+    """Append a line that carries the hash of the one before it; whoever
+    else appends waits.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     with os.fdopen(os.open(file, flags, 0o600), "rb+", buffering=0) as journal:
         fcntl.flock(journal, fcntl.LOCK_EX)
         before = _last_line(journal)
-        parting = b"\n" if before and not before.endswith(b"\n") else b""  # what a crash cut off stays as it is
+        # what a crash cut off stays as it is
+        parting = b"\n" if before and not before.endswith(b"\n") else b""
         chained = {**line, "prev": chain.digest(before.removesuffix(b"\n"))}
         left = parting + json.dumps(chained, default=str).encode() + b"\n"
         while left:
@@ -356,5 +476,7 @@ def _request(file: Path) -> dict[str, Any] | None:
     """Return what a file asks; None where it is no request."""
     with suppress(OSError):
         said = chain.parsed(file.read_bytes())
-        return {**said, "request": file.name} if said and said["event"] in ASKED else None
+        return (
+            {**said, "request": file.name} if said and said["event"] in ASKED else None
+        )
     return None

@@ -1,6 +1,8 @@
-"""Approvals as data: who approved which plan, until when, and what happens once that has passed.
+"""Approvals as data: who approved which plan, until when, and what happens
+once that has passed.
 
-An approval stands in the parameters or in a run's record. A widget or a command may write one; none is one.
+An approval stands in the parameters or in a run's record. A widget or a command may
+write one; none is one.
 """
 
 from __future__ import annotations
@@ -14,21 +16,38 @@ from runbook_lib.errors import Held, ParametersError
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
 
-__all__ = ["ENDED", "approval_of", "approve", "hold", "holds", "needs_approval", "ran_out", "require_approval"]
+__all__ = [
+    "ENDED",
+    "approval_of",
+    "approve",
+    "hold",
+    "holds",
+    "needs_approval",
+    "ran_out",
+    "require_approval",
+]
 
-ENDED = ("rolled back", "settled")  # the decisions with which an attempt ends where it fails
+# the decisions with which an attempt ends where it fails
+ENDED = ("rolled back", "settled")
 
 
-def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> dict[str, Any]:
-    """Ask a run to take in an approval of exactly this plan, and return it; it counts from now on.
+def approve(
+    session: Session, run: Run, plan: Plan, *, approver: str = ""
+) -> dict[str, Any]:
+    """Ask a run to take in an approval of exactly this plan, and return it; it
+    counts from now on.
 
-    It is for what carries the weights as it is now, and holds only while that is only changed by the run itself.
+    It is for what carries the weights as it is now, and holds only while that is only
+    changed by the run itself.
 
-    Raises ParametersError where nobody would read it there: the run has ended, or is not the newest.
+    Raises ParametersError where nobody would read it there: the run has ended, or
+    is not the newest.
     """
     _require_under_way(session, run)
     rule = session.parameters.shift.approvals
-    until = datetime.fromtimestamp(session.now(), UTC) + timedelta(minutes=rule.valid_minutes)
+    until = datetime.fromtimestamp(session.now(), UTC) + timedelta(
+        minutes=rule.valid_minutes
+    )
     given = {
         "approver": approver or session.identity.arn,
         "plan": plan.hash,
@@ -41,15 +60,21 @@ def approve(session: Session, run: Run, plan: Plan, *, approver: str = "") -> di
 
 
 def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
-    """Return the approval of exactly this plan that holds now, None where there is none; only reads.
+    """Return the approval of exactly this plan that holds now, None where there
+    is none; only reads.
 
     Now is the time at AWS: it was given on one machine, and is looked at on another.
     """
-    return next((a for a in _given(session, plan) if _until(a).timestamp() > session.now()), None)
+    return next(
+        (a for a in _given(session, plan) if _until(a).timestamp() > session.now()),
+        None,
+    )
 
 
 def hold(run: Run, by: str) -> None:
-    """Ask the shift to hold: whoever follows it stops at the next look, and weights stay."""
+    """Ask the shift to hold: whoever follows it stops at the next
+    look, and weights stay.
+    """
     run.ask("hold", by=by)
 
 
@@ -74,19 +99,29 @@ def heed(session: Session) -> None:
 
 
 def needs_approval(session: Session, weight: int, former: int = 100) -> bool:
-    """Say whether a weight needs an approval: it does where one is listed above the step before it, up to its own.
+    """Say whether a weight needs an approval: it does where one is listed above the
+    step before it, up to its own.
 
-    So 99 % needs what is listed for 100 %; what lies above the last step needs what that does, and 0 nothing. From
-    a `former` weight below the step before it, it also needs what is listed for the steps left out.
+    So 99 % needs what is listed for 100 %; what lies above the last step needs what
+    that does, and 0 nothing. From a `former` weight below the step before it, it also
+    needs what is listed for the steps left out.
     """
     shift = session.parameters.shift
-    below = max((step for step in shift.steps if step < min(weight, shift.steps[-1])), default=0)
+    below = max(
+        (step for step in shift.steps if step < min(weight, shift.steps[-1])), default=0
+    )
     own = next((step for step in shift.steps if step >= weight), 100)
-    return weight > 0 and any(min(below, former) < listed <= own for listed in shift.approvals.steps)
+    return weight > 0 and any(
+        min(below, former) < listed <= own for listed in shift.approvals.steps
+    )
 
 
-def require_approval(session: Session, step: int, plan: Plan, former: int = 100) -> None:
-    """Return where this weight needs no approval or has one that holds; raise Held where it has none."""
+def require_approval(
+    session: Session, step: int, plan: Plan, former: int = 100
+) -> None:
+    """Return where this weight needs no approval or has one that holds; raise Held
+    where it has none.
+    """
     if not needs_approval(session, step, former) or approval_of(session, plan):
         return
     run, given = session.join_run(), _given(session, plan)
@@ -99,16 +134,24 @@ def require_approval(session: Session, step: int, plan: Plan, former: int = 100)
 
 
 def ran_out(session: Session, step: int, plan: Plan) -> str:
-    """Return in words the approval of this step that ran out, where it says to go back then; "" if none.
+    """Return in words the approval of this step that ran out, where it says to go
+    back then; "" if none.
 
-    What it says was settled when it was given; one among the parameters says what they say.
+    What it says was settled when it was given; one among the parameters
+    says what they say.
     """
     given = _given(session, plan)
     if not given or not needs_approval(session, step) or approval_of(session, plan):
         return ""
-    if given[-1].get("on_expiry", session.parameters.shift.approvals.on_expiry) == "hold":
+    if (
+        given[-1].get("on_expiry", session.parameters.shift.approvals.on_expiry)
+        == "hold"
+    ):
         return ""
-    return f"the approval of {step} % by {given[-1]['approver']} ran out at {given[-1]['until']}"
+    return (
+        f"the approval of {step} % by {given[-1]['approver']} ran out at "
+        f"{given[-1]['until']}"
+    )
 
 
 def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
@@ -120,7 +163,9 @@ def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _recorded(run: Run, plan: Plan) -> list[dict[str, Any]]:
-    """Return the approvals of the attempt under way whose plan still is about what they were given for."""
+    """Return the approvals of the attempt under way whose plan still is about what
+    they were given for.
+    """
     found: list[dict[str, Any]] = []
     for line in run.said():
         if line["event"] == "approved":
@@ -128,11 +173,17 @@ def _recorded(run: Run, plan: Plan) -> list[dict[str, Any]]:
         elif line["event"] == "decision" and line["phase"] in ENDED:
             found = []
     live = plan.changes[0].expected if plan.changes else None
-    return [line for line in found if not plan.changes or run.kept(line.get("carried", ""), live)]
+    return [
+        line
+        for line in found
+        if not plan.changes or run.kept(line.get("carried", ""), live)
+    ]
 
 
 def _carried(plan: Plan) -> str:
-    """Return what names the state that a plan's first change is made against: that of what carries the weights."""
+    """Return what names the state that a plan's first change is made against: that of
+    what carries the weights.
+    """
     return fingerprint(plan.changes[0].expected) if plan.changes else ""
 
 
@@ -140,12 +191,14 @@ def _require_under_way(session: Session, run: Run) -> None:
     newest = session.latest_run()
     if run.closed:
         raise ParametersError(
-            f"approve: run {run.id} has ended; what is run next opens another one, and has nothing to approve yet",
+            f"approve: run {run.id} has ended; what is run next opens another one, "
+            "and has nothing to approve yet",
             hint=f"runbook run {session.named}, then approve the run it names",
         )
     if newest and newest.id != run.id:
         raise ParametersError(
-            f"approve: run {run.id} is not the newest of {run.environment}", hint=f"runbook approve {newest.id}"
+            f"approve: run {run.id} is not the newest of {run.environment}",
+            hint=f"runbook approve {newest.id}",
         )
 
 

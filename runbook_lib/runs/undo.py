@@ -1,4 +1,5 @@
-"""Plan the undo of a run, or of one notebook of it, from its record and what is there now.
+"""Plan the undo of a run, or of one notebook of it, from its record and
+what is there now.
 
 It only reads and plans; the undo goes through `apply` like any other plan.
 """
@@ -39,13 +40,15 @@ from runbook_lib.survey import Survey, survey
 __all__ = ["plan_undo"]
 
 UNDO = "undo"
-BY_ITSELF = ("runningCount", "rollout")  # what changes in a state though nobody changes it
+# what changes in a state though nobody changes it
+BY_ITSELF = ("runningCount", "rollout")
 LEFT_OUT = (*BY_ITSELF, "version", "uid", "arn", "settings")
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A change that the record says a notebook made: what was there before, what after, and its inverse.
+    """A change that the record says a notebook made: what was there before, what
+    after, and its inverse.
 
     It is not `sure` where a crash came between intending and observing it.
     """
@@ -71,12 +74,16 @@ class Made:
         return f"{self.reading.call}{self.reading.query}"
 
 
-def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, asked: bool = True) -> Plan:
-    """Plan back what a run changed (only `notebook`'s part where one is named), last change first.
+def plan_undo(
+    session: Session, run: Run | None = None, notebook: str = "", *, asked: bool = True
+) -> Plan:
+    """Plan back what a run changed (only `notebook`'s part where one is named),
+    last change first.
 
-    Without `run` it is the newest that changed something there, undone or not. What has been undone already stays
-    so. Raises PlanError where something is no longer as the run left it: that is somebody else's change; where
-    nobody `asked` for it to be taken, the plan says so instead. Where a later notebook has changed the same thing,
+    Without `run` it is the newest that changed something there, undone or not. What has
+    been undone already stays so. Raises PlanError where something is no longer as the
+    run left it: that is somebody else's change; where nobody `asked` for it to be
+    taken, the plan says so instead. Where a later notebook has changed the same thing,
     the plan needs that notebook taken back first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
@@ -88,7 +95,9 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
             _require_ours(survey(session), run)
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
-        changes = tuple(_changes(session, list(_net(reversed(list(_happened(session, made)))))))
+        changes = tuple(
+            _changes(session, list(_net(reversed(list(_happened(session, made))))))
+        )
     except (PlanError, RecordError) as error:
         if asked:
             raise
@@ -98,17 +107,24 @@ def plan_undo(session: Session, run: Run | None = None, notebook: str = "", *, a
         later += _users(session, changes, every)
     needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
     if run and changes:
-        first = replace(changes[0], ready=(*_unfinished(session, run), *changes[0].ready))
+        first = replace(
+            changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
+        )
         changes = (first, *changes[1:])
     return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
 
 
-def _users(session: Session, changes: Sequence[Change], made: Sequence[Made]) -> list[str]:
-    """Return the notebooks that made what cannot be without what these changes delete: AWS would refuse to.
+def _users(
+    session: Session, changes: Sequence[Change], made: Sequence[Made]
+) -> list[str]:
+    """Return the notebooks that made what cannot be without what these changes delete:
+    AWS would refuse to.
 
     Raises PlanError where something uses it that this run did not make.
     """
-    going = {change.name.partition(" ")[2] for change in changes if change.wanted is None}
+    going = {
+        change.name.partition(" ")[2] for change in changes if change.wanted is None
+    }
     if not going:
         return []
     notebooks = {m.name: m.notebook for m in made}
@@ -120,7 +136,8 @@ def _users(session: Session, changes: Sequence[Change], made: Sequence[Made]) ->
         if user not in notebooks:
             raise PlanError(
                 f"{used[0]}: {user} uses it, which this run did not make",
-                hint=f"take {user} away first, or undo the run that made it: runbook runs {session.file}",
+                hint=f"take {user} away first, or undo the run that made it: runbook "
+                f"runs {session.file}",
             )
         found.append(notebooks[user])
     return found
@@ -129,7 +146,10 @@ def _users(session: Session, changes: Sequence[Change], made: Sequence[Made]) ->
 def _newest(session: Session, notebook: str) -> Run | None:
     p = session.parameters
     runs = record.runs(p.environment, p.records, session.place)
-    return next((run for run in runs if any(_part(_intended(run), notebook))), None) or session.latest_run()
+    return (
+        next((run for run in runs if any(_part(_intended(run), notebook))), None)
+        or session.latest_run()
+    )
 
 
 def _intended(run: Run) -> Iterator[Made]:
@@ -137,20 +157,28 @@ def _intended(run: Run) -> Iterator[Made]:
     for line in run.lines():
         if line["event"] == "intended" and line["change"]["no_inverse"] != TAKES_BACK:
             change = _revived(line["change"])
-            yield _one(line["notebook"], change, change.wanted, change.inverse, sure=False)
+            yield _one(
+                line["notebook"], change, change.wanted, change.inverse, sure=False
+            )
 
 
 def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
-    """Return what the way back still waits for where it was cut short behind its last call."""
+    """Return what the way back still waits for where it was cut short
+    behind its last call.
+    """
     intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
     for last in map(_revived, intended[-1:]):
-        if last.no_inverse == TAKES_BACK and holds(session.read(last.reading), last.wanted):
+        if last.no_inverse == TAKES_BACK and holds(
+            session.read(last.reading), last.wanted
+        ):
             return tuple(last.waits)
     return ()
 
 
 def _part(made: Iterable[Made], notebook: str) -> list[Made]:
-    """Return one notebook's changes with the later ones that stand on them; everything where none is named."""
+    """Return one notebook's changes with the later ones that stand on them; everything
+    where none is named.
+    """
     part: list[Made] = []
     for m in made:
         if notebook in ("", m.notebook) or any(own.thing == m.thing for own in part):
@@ -159,7 +187,9 @@ def _part(made: Iterable[Made], notebook: str) -> list[Made]:
 
 
 def _require_ours(found: Survey, run: Run) -> None:
-    """Refuse a record that asks for what no planner could have asked for, by the line, before any call."""
+    """Refuse a record that asks for what no planner could have asked for, by the
+    line, before any call.
+    """
     for number, line in enumerate(run.lines(), 1):
         try:
             wrong = _obstacle(found, line)
@@ -181,40 +211,60 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
     wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
     wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
     if change and not wrong:
-        readings = [change.reading, *(wait.reading for wait in (*change.ready, *change.waits))]
+        readings = [
+            change.reading,
+            *(wait.reading for wait in (*change.ready, *change.waits)),
+        ]
         obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
         wrong = next(filter(None, obstacles), "")
     return wrong
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
-    """Return each change in its order, those a crash left open too, without those undone."""
+    """Return each change in its order, those a crash left open too,
+    without those undone.
+    """
     made: list[Made] = []
     pending: dict[str, tuple[Change, Made]] = {}
     for line in lines:
         if line["event"] == "intended":
             change = _revived(line["change"])
-            intended = _one(line["notebook"], change, change.wanted, change.inverse, sure=False)
-            if change.no_inverse != TAKES_BACK and not _waits_for_answer(line["change"]["inverse"]):
+            intended = _one(
+                line["notebook"], change, change.wanted, change.inverse, sure=False
+            )
+            if change.no_inverse != TAKES_BACK and not _waits_for_answer(
+                line["change"]["inverse"]
+            ):
                 made.append(intended)
             pending[change.name] = (change, intended)
         elif line["event"] == "observed" and line["name"] in pending:
             change, intended = pending.pop(line["name"])
-            seen = _one(line["notebook"], change, line["state"], _revived(line["inverse"]))
+            seen = _one(
+                line["notebook"], change, line["state"], _revived(line["inverse"])
+            )
             made = [m for m in made if m is not intended]
-            made = _left(made, seen, line["answer"]) if change.no_inverse == TAKES_BACK else [*made, seen]
+            made = (
+                _left(made, seen, line["answer"])
+                if change.no_inverse == TAKES_BACK
+                else [*made, seen]
+            )
     return made
 
 
 def _revived(value: Any) -> Any:
-    """Return a value of the journal with the parts of a plan in it as they were before they were written down."""
+    """Return a value of the journal with the parts of a plan in it as they were before
+    they were written down.
+    """
     if isinstance(value, list):
         return [_revived(inner) for inner in value]
     if not isinstance(value, Mapping):
         return value
     inner = {key: _revived(inner) for key, inner in value.items()}
     parts = (Answer, Call, Change, Inverse, Reading, Wait)
-    part: Any = next((part for part in parts if _required(part) <= inner.keys() <= _known(part)), dict)
+    part: Any = next(
+        (part for part in parts if _required(part) <= inner.keys() <= _known(part)),
+        dict,
+    )
     return part(**inner)
 
 
@@ -225,22 +275,31 @@ def _known(part: Any) -> frozenset[str]:
 
 @cache
 def _required(part: Any) -> frozenset[str]:
-    optional = {f.name for f in fields(part) if f.default is not MISSING or f.default_factory is not MISSING}
+    optional = {
+        f.name
+        for f in fields(part)
+        if f.default is not MISSING or f.default_factory is not MISSING
+    }
     return _known(part) - optional
 
 
 def _waits_for_answer(value: Any) -> bool:
-    """Tell whether a value still holds an `Answer`: nobody saw the name of what the call made, if it made it.
+    """Tell whether a value still holds an `Answer`: nobody saw the name of what the
+    call made, if it made it.
 
-    That is a task definition's revision, which the next run takes up, and which does no harm.
+    That is a task definition's revision, which the next run takes up, and
+    which does no harm.
     """
     if isinstance(value, Mapping):
-        return set(value) == {"change", "query"} or any(map(_waits_for_answer, value.values()))
+        return set(value) == {"change", "query"} or any(
+            map(_waits_for_answer, value.values())
+        )
     return isinstance(value, list) and any(map(_waits_for_answer, value))
 
 
 def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
-    """Return changes without those that a recorded way back has taken back, back to the state it reached.
+    """Return changes without those that a recorded way back has taken back, back to
+    the state it reached.
 
     What came back under another name is called by that from there on.
     """
@@ -257,17 +316,45 @@ def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
     return left
 
 
-def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None, *, sure: bool = True) -> Made:
+def _one(
+    notebook: str,
+    change: Change,
+    after: Any,
+    inverse: Inverse | None,
+    *,
+    sure: bool = True,
+) -> Made:
     if inverse and inverse.reading:
-        return Made(notebook, change.name, inverse.reading, inverse.wanted, inverse.expected, inverse, sure)
+        return Made(
+            notebook,
+            change.name,
+            inverse.reading,
+            inverse.wanted,
+            inverse.expected,
+            inverse,
+            sure,
+        )
     why = change.no_inverse if change.no_inverse == record.UNRECORDED else ""
-    return Made(notebook, change.name, change.reading, change.expected, after, inverse, sure, why)
+    return Made(
+        notebook,
+        change.name,
+        change.reading,
+        change.expected,
+        after,
+        inverse,
+        sure,
+        why,
+    )
 
 
 def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
-    """Yield changes without those a crash left open of which what came next, or is there now, shows nothing."""
+    """Yield changes without those a crash left open of which what came next, or is
+    there now, shows nothing.
+    """
     for n, m in enumerate(made):
-        following = next((later for later in made[n + 1 :] if later.thing == m.thing), None)
+        following = next(
+            (later for later in made[n + 1 :] if later.thing == m.thing), None
+        )
         if not m.sure:
             state = following.before if following else session.read(m.reading)
             if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
@@ -276,14 +363,23 @@ def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
 
 
 def _net(made: Iterable[Made]) -> Iterator[Made]:
-    """Yield changes in the order of their undoing, with updates in a row of the same kind on one thing as one."""
+    """Yield changes in the order of their undoing, with updates in a row of the same
+    kind on one thing as one.
+    """
     kept: list[Made] = []
     for m in made:
-        later = next((k for k in reversed(kept) if (k.thing, k.name) == (m.thing, m.name)), None)
+        later = next(
+            (k for k in reversed(kept) if (k.thing, k.name) == (m.thing, m.name)), None
+        )
         if later and later is kept[-1] and later.after is None and m.before is None:
-            kept.pop()  # made and removed with nothing in between: nobody is to see it again
+            # made and removed with nothing in between: nobody is to see it again
+            kept.pop()
             continue
-        is_update = later and not later.renames and None not in (later.before, later.after, m.before, m.after)
+        is_update = (
+            later
+            and not later.renames
+            and None not in (later.before, later.after, m.before, m.after)
+        )
         if later and is_update and _in_a_row(kept, later):
             kept.remove(later)
             m = replace(m, after=later.after)
@@ -292,20 +388,28 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
 
 
 def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
-    """Say whether nothing is undone in between: what came in between may need the thing as it was then."""
+    """Say whether nothing is undone in between: what came in between may need the
+    thing as it was then.
+    """
     between = kept[kept.index(later) + 1 :]
     return not any(m.inverse for m in between)
 
 
 def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
-    """Yield the inverses of what is still as the run left it; what is as it was before needs none."""
+    """Yield the inverses of what is still as the run left it; what is as it was
+    before needs none.
+    """
     now: dict[str, Any] = {}
     settled: set[str] = set()  # what comes back with other weights than it had
     renamed: dict[str, Answer] = {}
     for m in made:
         fresh = m.thing not in now
         live = session.read(m.reading) if fresh else now[m.thing]
-        if fresh and holds(live, _lasting(m.before)) and not holds(live, _lasting(m.after)):
+        if (
+            fresh
+            and holds(live, _lasting(m.before))
+            and not holds(live, _lasting(m.after))
+        ):
             continue
         if m.inverse is None:
             _require_none(m, live, fresh=fresh)
@@ -317,7 +421,8 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
         reading, back = _renamed(m.reading, renamed), _renamed(m.inverse, renamed)
         now[m.thing] = back.wanted
         diff = differences(spoken(m.after, back.wanted), back.wanted)
-        if fresh and not diff and not m.renames:  # there and back again, as a rollback leaves it
+        # there and back again, as a rollback leaves it
+        if fresh and not diff and not m.renames:
             continue
         name = f"{back.verb} {m.name}"
         expected = _without(BY_ITSELF, live) if reading == m.reading else m.after
@@ -343,49 +448,68 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
 
 
 def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, bool]:
-    """Return a change that gives the canary no more than it has, and whether it had to be altered for that.
+    """Return a change that gives the canary no more than it has, and whether it had to
+    be altered for that.
 
-    Raises PlanError where it would raise the canary's weight. What comes back from nothing comes with all
-    traffic on stable; where stable is retired, on the survivor.
+    Raises PlanError where it would raise the canary's weight. What comes back from
+    nothing comes with all traffic on stable; where stable is retired, on the survivor.
     """
     p, engine = session.parameters, engine_of(session)
     stable, canary = p.shift.stable, p.shift.canary
     if change.reading.call != engine.split_reading(p).call:
         return change, False
     before, after = engine.weights_of(p, live), engine.weights_of(p, change.wanted)
-    if after.get(canary, 0) <= before.get(canary, 0) or (not before and stable not in after):
+    if after.get(canary, 0) <= before.get(canary, 0) or (
+        not before and stable not in after
+    ):
         return change, False
     if live is None:
         return engine.all_on(p, change, stable), True
     raise PlanError(
-        f"{change.name}: it would raise {canary} from {before.get(canary, 0)} to {after[canary]} %, "
+        f"{change.name}: it would raise {canary} from {before.get(canary, 0)} to "
+        f"{after[canary]} %, "
         "which undo never does: only 05 does, with its gates",
         hint="run 05, or name another notebook: --notebook",
     )
 
 
 def _require_none(m: Made, live: Any, *, fresh: bool) -> None:
-    """Refuse where a change that has no inverse would have to be taken back; say why it has none."""
+    """Refuse where a change that has no inverse would have to be taken back;
+    say why it has none.
+    """
     if m.why and not (fresh and holds(live, _lasting(m.before))):
-        raise PlanError(f"{m.name}: it has no inverse: {m.why}", hint="put it back by hand, then undo the rest")
+        raise PlanError(
+            f"{m.name}: it has no inverse: {m.why}",
+            hint="put it back by hand, then undo the rest",
+        )
 
 
 def _foreign(m: Made, live: Any) -> PlanError:
     said = _lasting(m.after)
     return PlanError(
-        f"{m.name}: somebody has changed it since:\n{told(differences(said, spoken(_lasting(live), said)))}",
-        hint="undo stops here and has changed nothing; settle it with them, or put it back by hand",
+        f"{m.name}: somebody has changed it "
+        f"since:\n{told(differences(said, spoken(_lasting(live), said)))}",
+        hint="undo stops here and has changed nothing; settle it with them, or "
+        "put it back by hand",
     )
 
 
 def _lasting(state: Any) -> Any:
-    """Return a state without what changes by itself, or with each write: versions, running counts, rollouts."""
+    """Return a state without what changes by itself, or with each write: versions,
+    running counts, rollouts.
+    """
     return _without(LEFT_OUT, state)
 
 
 def _without(fields: Sequence[str], state: Any) -> Any:
-    return {k: v for k, v in state.items() if k not in fields} if isinstance(state, Mapping) else state
+    return (
+        {k: v for k, v in state.items() if k not in fields}
+        if isinstance(state, Mapping)
+        else state
+    )
 
 
 def _renamed(value: Any, names: Mapping[str, Answer | str]) -> Any:
-    return mapped(value, lambda end: names.get(end, end) if isinstance(end, str) else end)
+    return mapped(
+        value, lambda end: names.get(end, end) if isinstance(end, str) else end
+    )

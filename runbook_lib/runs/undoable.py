@@ -1,7 +1,9 @@
-"""Say which calls an undo may make: those that this product's own planners plan, on what the file names.
+"""Say which calls an undo may make: those that this product's own planners plan, on
+what the file names.
 
-Pure. A record is data and may have been written by anybody: what it asks for that no planner could have asked
-for is refused by the number of its line, before any call. An engine adds its own part.
+Pure. A record is data and may have been written by anybody: what it asks for that no
+planner could have asked for is refused by the number of its line, before any call. An
+engine adds its own part.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ Arguments = Mapping[str, Any]
 
 
 def _of_service(p: Parameters, given: Arguments) -> bool:
-    """A service that the file names; where it comes with a definition, that is one of a family that the file names."""
+    """A service that the file names; where it comes with a definition, that is one of a
+    family that the file names.
+    """
     named = {given.get("service"), given.get("serviceName")} - {None}
     own = {p.ecs_service_of(name) for name in p.services}
     ours = given.get("cluster") == p.cluster and len(named) == 1 and named <= own
@@ -46,16 +50,28 @@ def _of_definition(p: Parameters, given: Arguments) -> bool:
 def _is_revision(p: Parameters, named: Any) -> bool:
     """Say whether this is the ARN of a revision, of a family that the file names."""
     here = rf"arn:[\w-]+:ecs:{re.escape(p.region)}:{p.account_id}:task-definition/"
-    found = re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named) if isinstance(named, str) else None
-    return found is not None and found["family"] in {service.task_definition for service in p.services.values()}
+    found = (
+        re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named)
+        if isinstance(named, str)
+        else None
+    )
+    return found is not None and found["family"] in {
+        service.task_definition for service in p.services.values()
+    }
 
 
 def _by_reference(p: Parameters, given: Any) -> bool:
-    """A definition is registered again from AWS's own copy of a former revision, never from a record's text."""
+    """A definition is registered again from AWS's own copy of a former revision, never
+    from a record's text.
+    """
     if not isinstance(given, Reading) or not COPY.fullmatch(given.query):
         return False
     call = given.call
-    named = call.arguments.get("taskDefinition") if isinstance(call.arguments, Mapping) else None
+    named = (
+        call.arguments.get("taskDefinition")
+        if isinstance(call.arguments, Mapping)
+        else None
+    )
     return call.operation == "describe_task_definition" and _is_revision(p, named)
 
 
@@ -87,7 +103,9 @@ READS = {
 
 
 def obstacle(p: Parameters, own: Undoable, inverse: Inverse) -> str:
-    """Say why an inverse may not be applied; "" where it may. `own` is the engine's part."""
+    """Say why an inverse may not be applied; "" where it may. `own` is
+    the engine's part.
+    """
     call = inverse.call
     what = f"{call.service} {call.operation}"
     writes = {**WRITES, **own.writes}
@@ -97,13 +115,20 @@ def obstacle(p: Parameters, own: Undoable, inverse: Inverse) -> str:
     by_reference = isinstance(call.arguments, Reading)
     if by_reference != (rule is _by_reference) or not rule(p, call.arguments):
         return f"{what} is about something that {p.environment}'s file does not name"
-    if isinstance(call.arguments, Mapping) and _computed({**call.arguments, "taskDefinition": ""}):
+    if isinstance(call.arguments, Mapping) and _computed(
+        {**call.arguments, "taskDefinition": ""}
+    ):
         return f"{what} would write what a record computes"
-    if inverse.renames and not (_is_revision(p, inverse.renames) and inverse.answer == REGISTERED):
+    if inverse.renames and not (
+        _is_revision(p, inverse.renames) and inverse.answer == REGISTERED
+    ):
         return f"{what} would give {inverse.renames!r} a name that a record computes"
     if _masked(asdict(inverse)):
         return f"{what} would write text that was masked"
-    readings = [inverse.reading, *(wait.reading for wait in (*inverse.ready, *inverse.waits))]
+    readings = [
+        inverse.reading,
+        *(wait.reading for wait in (*inverse.ready, *inverse.waits)),
+    ]
     obstacles = (obstacle_to_reading(own, reading) for reading in readings if reading)
     return next(filter(None, obstacles), "")
 
@@ -117,7 +142,9 @@ def obstacle_to_reading(own: Undoable, reading: Reading) -> str:
 
 
 def _calls(value: Any) -> Iterator[Call]:
-    """Yield each call by which a reading, or what it takes its arguments from, is made."""
+    """Yield each call by which a reading, or what it takes its
+    arguments from, is made.
+    """
     if isinstance(value, Reading):
         yield from _calls(value.call)
     elif isinstance(value, Call):
@@ -132,7 +159,9 @@ def _calls(value: Any) -> Iterator[Call]:
 
 
 def _computed(value: Any) -> bool:
-    """Say whether a value is not all there, but is to be read or answered first: by a query that is a record's."""
+    """Say whether a value is not all there, but is to be read or answered first: by a
+    query that is a record's.
+    """
     if isinstance(value, Mapping):
         return any(map(_computed, value.values()))
     if isinstance(value, list | tuple):

@@ -1,7 +1,9 @@
-"""Check a run's record against itself: its chain, verdicts from stored counts, decisions from verdicts, no secrets.
+"""Check a run's record against itself: its chain, verdicts from stored counts,
+decisions from verdicts, no secrets.
 
-It only reads files; nothing is asked of AWS. Whoever can write the files can write all of it anew, chain and
-summary: against that stands the head alone, where it was kept elsewhere.
+It only reads files; nothing is asked of AWS. Whoever can write the files can
+write all of it anew, chain and summary: against that stands the head alone,
+where it was kept elsewhere.
 """
 
 from __future__ import annotations
@@ -22,8 +24,16 @@ __all__ = ["Checked", "rejudged", "steps_of", "verify"]
 
 ENDS = ("judged", "rolled back")  # the decisions that end a step
 CLOSING = ("done", "rolled_back")  # the outcomes that end a run for good
-HELD, BACK, UNDECIDED = ("judged", "INCONCLUSIVE"), ("rolled back", "FAIL"), ("rolled back", "INCONCLUSIVE")
-MAY_END = {"PASS": {("judged", "PASS")}, "FAIL": {BACK}, "INCONCLUSIVE": {HELD, UNDECIDED}}
+HELD, BACK, UNDECIDED = (
+    ("judged", "INCONCLUSIVE"),
+    ("rolled back", "FAIL"),
+    ("rolled back", "INCONCLUSIVE"),
+)
+MAY_END = {
+    "PASS": {("judged", "PASS")},
+    "FAIL": {BACK},
+    "INCONCLUSIVE": {HELD, UNDECIDED},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +46,37 @@ class Checked:
 
 
 def verify(run: Run) -> list[Checked]:
-    """Return what came of checking each verdict, decision and file of a run, and its summary."""
-    return [*_chain(run), *_verdicts(run), *_decisions(run), *_summary(run), *_outcome(run), *_files(run)]
+    """Return what came of checking each verdict, decision and file of a
+    run, and its summary.
+    """
+    return [
+        *_chain(run),
+        *_verdicts(run),
+        *_decisions(run),
+        *_summary(run),
+        *_outcome(run),
+        *_files(run),
+    ]
 
 
 def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return how each step ended, as `summary.json` has it, of a journal's lines."""
     kept = ("weights", "requests", "errors", "share", "band", "verdict")
-    ends = (line for line in lines if line["event"] == "decision" and line["phase"] in ENDS)
-    return [{**{key: line[key] for key in kept}, "reason": line["words"]} for line in ends]
+    ends = (
+        line for line in lines if line["event"] == "decision" and line["phase"] in ENDS
+    )
+    return [
+        {**{key: line[key] for key in kept}, "reason": line["words"]} for line in ends
+    ]
 
 
-def rejudged(line: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()) -> Judgement:
+def rejudged(
+    line: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()
+) -> Judgement:
     """Judge again what a `judged` line of the journal holds: samples and settings.
 
-    Of a long bake it holds the newest samples; `counted` lines among those `before` it hold the others. Raises
-    ValueError where one is missing.
+    Of a long bake it holds the newest samples; `counted` lines among those `before` it
+    hold the others. Raises ValueError where one is missing.
     """
     parts = [*_counted_before(line, before), line]
     samples: dict[str, list[Sample]] = {name: [] for name in line["samples"]}
@@ -61,14 +86,21 @@ def rejudged(line: Mapping[str, Any], before: Sequence[Mapping[str, Any]] = ()) 
     return judge_all(samples, **line["settings"])
 
 
-def _counted_before(line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the `counted` lines whose intervals precede those of a `judged` line, in their order."""
+def _counted_before(
+    line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return the `counted` lines whose intervals precede those of a `judged`
+    line, in their order.
+    """
     found: list[Mapping[str, Any]] = []
     missing = line.get("after", 0)  # how many intervals came before
     for earlier in reversed(before):
         if not missing:
             break
-        if earlier["event"] == "counted" and earlier["after"] + _intervals_in(earlier) == missing:
+        if (
+            earlier["event"] == "counted"
+            and earlier["after"] + _intervals_in(earlier) == missing
+        ):
             found.insert(0, earlier)
             missing = earlier["after"]
     if missing:
@@ -81,10 +113,14 @@ def _intervals_in(line: Mapping[str, Any]) -> int:
 
 
 def _chain(run: Run) -> Iterator[Checked]:
-    """Check that each line follows from the one before, and that the line the summary ends with is still there."""
+    """Check that each line follows from the one before, and that the line the summary
+    ends with is still there.
+    """
     head = run.head()
     if not run.opened:
-        yield Checked("record", False, "it has no first line" if head["lines"] else "it is empty")
+        yield Checked(
+            "record", False, "it has no first line" if head["lines"] else "it is empty"
+        )
         return
     wrong, cut = run.faults(), run.cuts()
     found = f"{head['lines']} lines, head {head['head'][:12]}"
@@ -93,7 +129,13 @@ def _chain(run: Run) -> Iterator[Checked]:
     if isinstance(said, Mapping):
         same = run.digest_of(said.get("lines")) == said.get("head")
         words = f"line {said.get('lines')} is the one the summary ends with"
-        yield Checked("head", same, words if same else f"line {said.get('lines')} is not the one the summary ends with")
+        yield Checked(
+            "head",
+            same,
+            words
+            if same
+            else f"line {said.get('lines')} is not the one the summary ends with",
+        )
 
 
 def _verdicts(run: Run) -> Iterator[Checked]:
@@ -105,17 +147,26 @@ def _verdicts(run: Run) -> Iterator[Checked]:
         try:
             again = rejudged(line, lines[:index])
         except (KeyError, TypeError, ValueError, AttributeError, RunbookError):
-            yield Checked(f"verdict {number}", False, "its samples and settings are no verdict's")
+            yield Checked(
+                f"verdict {number}", False, "its samples and settings are no verdict's"
+            )
             continue
         holds = (again.outcome, again.reason) == (line["outcome"], line["reason"])
-        count = sum(map(len, line["samples"].values())) + line.get("after", 0) * len(line["samples"])
+        count = sum(map(len, line["samples"].values())) + line.get("after", 0) * len(
+            line["samples"]
+        )
         found = f"{line['outcome']} from {count} intervals"
-        otherwise = f"{found}; judged again: {again.outcome}, {again.reason}; recorded: {line['reason']}"
+        otherwise = (
+            f"{found}; judged again: {again.outcome}, {again.reason}; recorded: "
+            f"{line['reason']}"
+        )
         yield Checked(f"verdict {number}", holds, found if holds else otherwise)
 
 
 def _decisions(run: Run) -> Iterator[Checked]:
-    """Check that each step ended as the verdict just before says; nothing else may end one."""
+    """Check that each step ended as the verdict just before says;
+    nothing else may end one.
+    """
     judged: Mapping[str, Any] | None = None
     number = 0
     for line in run.lines():
@@ -124,14 +175,20 @@ def _decisions(run: Run) -> Iterator[Checked]:
         elif line["event"] == "decision" and line["phase"] in ENDS:
             number += 1
             wrong = _unlike(line, judged)
-            yield Checked(f"decision {number}", not wrong, wrong or f"{line['phase']} as the verdict says")
+            yield Checked(
+                f"decision {number}",
+                not wrong,
+                wrong or f"{line['phase']} as the verdict says",
+            )
             judged = None
 
 
 def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> str:
-    """Return how a decision differs from its verdict: it must name what ended it, and end no better than judged.
+    """Return how a decision differs from its verdict: it must name what ended it, and
+    end no better than judged.
 
-    Where nothing was counted (somebody went back by hand, an approval had run out) there is nothing to judge.
+    Where nothing was counted (somebody went back by hand, an approval had run out)
+    there is nothing to judge.
     """
     if not decision["requests"] and decision["verdict"] != "PASS":
         return ""
@@ -139,39 +196,65 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
         return f"{decision['verdict']} without a verdict"
     cause = judged.get("cause", "verdict").removeprefix("verdict")
     may = {HELD, BACK, UNDECIDED} if cause else MAY_END.get(judged["outcome"], set())
-    if (decision["phase"], decision["verdict"]) in may and (cause or judged["reason"]) in decision["words"]:
+    if (decision["phase"], decision["verdict"]) in may and (
+        cause or judged["reason"]
+    ) in decision["words"]:
         return ""
-    return f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, {cause or judged['reason']}"
+    return (
+        f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, "
+        f"{cause or judged['reason']}"
+    )
 
 
 def _summary(run: Run) -> Iterator[Checked]:
-    """Check that the summary tells the steps that the journal has; later ones may have followed it."""
+    """Check that the summary tells the steps that the journal has; later ones
+    may have followed it.
+    """
     summary = run.summary()
     if summary and "shift" in summary:
         told = summary["shift"]
         same = steps_of(run.lines())[: len(told)] == told
         found = f"{counted(len(told), 'step')}, as the journal has them"
-        yield Checked("summary", same, found if same else "its steps are not the journal's")
+        yield Checked(
+            "summary", same, found if same else "its steps are not the journal's"
+        )
 
 
 def _outcome(run: Run) -> Iterator[Checked]:
-    """Check that the summary ends as was written down when it was summed up, or as the run was closed."""
+    """Check that the summary ends as was written down when it was summed up, or as
+    the run was closed.
+    """
     summary, lines = run.summary() or {}, list(run.lines())
-    closed = [x for x in lines if x["event"] == "closed" and summary.get("outcome") in CLOSING]
+    closed = [
+        x for x in lines if x["event"] == "closed" and summary.get("outcome") in CLOSING
+    ]
     for end in ([x for x in lines if x["event"] == "summed up"] or closed)[-1:]:
-        told, own = ([x.get(key) for key in ("outcome", "reason") if key in end] for x in (summary, end))
-        found = f"{', '.join(map(str, told))}; the journal has {', '.join(map(str, own))}"
+        told, own = (
+            [x.get(key) for key in ("outcome", "reason") if key in end]
+            for x in (summary, end)
+        )
+        found = (
+            f"{', '.join(map(str, told))}; the journal has {', '.join(map(str, own))}"
+        )
         yield Checked("outcome", told == own, end["outcome"] if told == own else found)
 
 
 def _files(run: Run) -> Iterator[Checked]:
-    for file in sorted(path for path in run.folder.iterdir() if path.suffix in (".jsonl", ".json", ".ipynb")):
+    for file in sorted(
+        path
+        for path in run.folder.iterdir()
+        if path.suffix in (".jsonl", ".json", ".ipynb")
+    ):
         clean = all(redacted(document) == document for document in _documents(file))
-        yield Checked(file.name, clean, "nothing secret-shaped" if clean else "secret-shaped text")
+        yield Checked(
+            file.name, clean, "nothing secret-shaped" if clean else "secret-shaped text"
+        )
 
 
 def _documents(file: Path) -> Iterator[Any]:
-    """Yield what a file holds, without pictures: each line of a journal, else the whole."""
+    """Yield what a file holds, without pictures: each line of a
+    journal, else the whole.
+    """
     whole = file.read_text(errors="replace")
     for text in whole.splitlines() if file.suffix == ".jsonl" else [whole]:
         try:
@@ -182,5 +265,9 @@ def _documents(file: Path) -> Iterator[Any]:
 
 def _without_pictures(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {k: _without_pictures(v) for k, v in value.items() if not str(k).startswith("image/")}
+        return {
+            k: _without_pictures(v)
+            for k, v in value.items()
+            if not str(k).startswith("image/")
+        }
     return [_without_pictures(v) for v in value] if isinstance(value, list) else value

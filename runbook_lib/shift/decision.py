@@ -26,12 +26,14 @@ Phase = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided or seen at one moment; weights in percent, `share` the canary's, as a fraction.
+    """What was decided or seen at one moment; weights in percent, `share` the
+    canary's, as a fraction.
 
-    `requests`, `errors` and `slow` (where that is judged) are by service, since the step was written; share and
-    band since it was real. `tasks` are those that ran when the attempt began;
-    `carried` names what carried the weights when a verdict passed. `seen` are the intervals the verdict
-    was made of, since the first step; they are not written down.
+    `requests`, `errors` and `slow` (where that is judged) are by service, since the
+    step was written; share and band since it was real. `tasks` are those that ran
+    when the attempt began; `carried` names what carried the weights when a verdict
+    passed. `seen` are the intervals the verdict was made of, since the first step;
+    they are not written down.
     """
 
     phase: Phase

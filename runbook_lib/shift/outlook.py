@@ -1,4 +1,5 @@
-"""Look ahead at a step with today's traffic: what it can show, what it risks, whether the canary carries it.
+"""Look ahead at a step with today's traffic: what it can show, what it risks, whether
+the canary carries it.
 
 It only reads: the last minute's requests, and the tasks. The figures are `forecast`'s.
 """
@@ -43,12 +44,14 @@ __all__ = [
 
 OUTAGE = 0.5  # of stable's requests: a shift does not begin while more of them fail
 LOOKED_BACK_SECONDS = 60
-LOOKED_BACK_PERIODS = 3  # at the least: where CloudWatch's grain is coarse a minute may hold no whole period
+# at the least: where CloudWatch's grain is coarse a minute may hold no whole period
+LOOKED_BACK_PERIODS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests per second of both versions, stable's rates of errors and of slow requests, and where that is from.
+    """Requests per second of both versions, stable's rates of errors and of slow
+    requests, and where that is from.
 
     Rates are fractions of 1.
     """
@@ -63,8 +66,9 @@ class Traffic:
 class Outlook:
     """What one weight promises, with the traffic it was reckoned for.
 
-    `deciding` holds the forecast of each metric that decides, `forecast` being that of errors.
-    `harm` is what a bad canary costs, `gentler` the same of a smaller first step, where one costs less.
+    `deciding` holds the forecast of each metric that decides, `forecast` being that of
+    errors. `harm` is what a bad canary costs, `gentler` the same of a smaller first
+    step, where one costs less.
     """
 
     forecast: Forecast
@@ -85,7 +89,9 @@ def looked_back(found: Survey) -> int:
 
 
 def measure_traffic(found: Survey) -> Traffic | None:
-    """Read the traffic of late, None where no request was counted; raise CallError where it cannot be read."""
+    """Read the traffic of late, None where no request was counted; raise CallError
+    where it cannot be read.
+    """
     session = found.session
     until = cloudwatch.complete_until(session, session.now())
     seen = cloudwatch.read_intervals(
@@ -105,7 +111,9 @@ def measure_traffic(found: Survey) -> Traffic | None:
 
 
 def read_traffic(found: Survey) -> Traffic:
-    """Read the traffic of late; where there is none, return the rate the parameters state, and say so."""
+    """Read the traffic of late; where there is none, return the rate the parameters
+    state, and say so.
+    """
     why = f"no request was counted in the last {looked_back(found)} s"
     if not found.session.connection.carries_traffic:
         why = "nothing carries traffic here"
@@ -122,7 +130,9 @@ def read_traffic(found: Survey) -> Traffic:
 def look_ahead(
     found: Survey, weight: int, traffic: Traffic | None = None, *, bakes: int = 1
 ) -> Outlook:
-    """Forecast a step to `weight` percent for the canary and so many bakes, at the traffic given or measured now."""
+    """Forecast a step to `weight` percent for the canary and so many bakes, at the
+    traffic given or measured now.
+    """
     p = found.parameters
     traffic = traffic or read_traffic(found)
     rule = p.shift.verdict
@@ -168,7 +178,9 @@ def judge_of(p: Parameters, engine: Engine) -> ErrorJudge:
 def harms_of(
     p: Parameters, weight: int, requests_per_second: float, error_rate: float = 0.0
 ) -> tuple[Harm, Harm | None]:
-    """Forecast what a canary that fails half costs at a weight, and at a smaller one, where that costs less."""
+    """Forecast what a canary that fails half costs at a weight, and at a smaller one,
+    where that costs less.
+    """
     rule, grain = p.shift.verdict, p.telemetry
     settings: dict[str, Any] = {
         "period_seconds": grain.period_seconds,
@@ -183,7 +195,9 @@ def harms_of(
 
 
 def credentials_end_first(session: Session) -> str:
-    """Say that the credentials run out before a bake begun now would end, with both times; "" where they do not."""
+    """Say that the credentials run out before a bake begun now would end, with both
+    times; "" where they do not.
+    """
     now = datetime.fromtimestamp(session.wall(), UTC)
     until, ends = (
         now + timedelta(seconds=session.parameters.shift.bake_seconds),
@@ -191,20 +205,26 @@ def credentials_end_first(session: Session) -> str:
     )
     if ends is None or ends >= until:
         return ""
-    return f"the credentials run out at {utc(ends)}, before a bake begun now ends, at {utc(until)}: log in again first"
+    return (
+        f"the credentials run out at {utc(ends)}, before a bake begun now ends, at "
+        f"{utc(until)}: log in again first"
+    )
 
 
 def require_steps_passable(found: Survey, *weights: int) -> None:
-    """Wait for the first figures of traffic, and refuse steps whose bakes could never make them PASS.
+    """Wait for the first figures of traffic, and refuse steps whose bakes could
+    never make them PASS.
 
-    Raises Held where no request is counted, GateError for a bake too short (the parameters may allow that one),
-    and before the first step where more than half of stable's requests fail: a shift does not begin in an outage.
+    Raises Held where no request is counted, GateError for a bake too short (the
+    parameters may allow that one), and before the first step where more than half of
+    stable's requests fail: a shift does not begin in an outage.
     """
     shift = found.parameters.shift
     traffic = _awaited(found)
     if traffic is None:
         raise Held(
-            f"no request to {shift.name} was counted in the last {looked_back(found)} s",
+            f"no request to {shift.name} was counted in the last "
+            f"{looked_back(found)} s",
             hint=found.engine.hints.uncounted,
             reason="no_metrics",
         )
@@ -220,7 +240,8 @@ def require_steps_passable(found: Survey, *weights: int) -> None:
 def _require_serving(stable: str, traffic: Traffic) -> None:
     if traffic.error_rate > OUTAGE:
         raise GateError(
-            f"{stable} is failing: {100 * traffic.error_rate:.0f} % of its requests, {traffic.source}; "
+            f"{stable} is failing: {100 * traffic.error_rate:.0f} % of its requests, "
+            f"{traffic.source}; "
             f"a shift does not begin while more than {100 * OUTAGE:.0f} % of them fail",
             hint=f"let {stable} serve again, then run 05 again",
         )

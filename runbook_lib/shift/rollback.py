@@ -1,7 +1,8 @@
 """Put all traffic back on stable in one write, whatever else runs or is broken.
 
-It needs the file, the permission and the live split, and nothing else: no record, no lock, no metric, no room on
-a disk. Whoever watches the shift sees what was written, by whom, and stops.
+It needs the file, the permission and the live split, and nothing else: no record,
+no lock, no metric, no room on a disk. Whoever watches the shift sees what was
+written, by whom, and stops.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ WRITTEN_BETWEEN = (StalePlanError, ForeignChangeError, ReadBackError)
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """What came of a rollback: the weights now, what was decided (None where nothing was left to write), what else."""
+    """What came of a rollback: the weights now, what was decided (None where nothing
+    was left to write), what else.
+    """
 
     weights: Mapping[str, int]
     decision: Decision | None = None
@@ -60,12 +63,13 @@ class Back:
 def roll_back(
     session: Session, told: Callable[[str], None], *, force: bool = False
 ) -> Back:
-    """Give stable all that the canary has, in one write that is told as an `aws` command before it is made.
+    """Give stable all that the canary has, in one write that is told as an `aws`
+    command before it is made.
 
     Where nobody watched the canary, that is told first.
 
-    Raises PrerequisiteError where nothing divides the traffic, GateError where nobody would answer it (unless
-    by `force`), RollbackError where it could not be written.
+    Raises PrerequisiteError where nothing divides the traffic, GateError where nobody
+    would answer it (unless by `force`), RollbackError where it could not be written.
     """
     split, plan = patiently(
         lambda: _planned(session), told, session.sleep, session.clock
@@ -106,7 +110,9 @@ def patiently(
     sleep: Callable[[float], None],
     clock: Callable[[], float],
 ) -> T:
-    """Return what `do` returns, tried again for two minutes while AWS throttles or is away."""
+    """Return what `do` returns, tried again for two minutes while AWS
+    throttles or is away.
+    """
     end = clock() + PATIENCE_SECONDS
     while True:
         try:
@@ -126,7 +132,9 @@ def _close(run: record.Run, session: Session, words: str) -> None:
 
 
 def _kept(notes: Iterator[str]) -> Iterator[str]:
-    """Yield notes; what comes after a rollback that was made is no reason to call it failed."""
+    """Yield notes; what comes after a rollback that was made is no reason
+    to call it failed.
+    """
     try:
         yield from notes
     except RunbookError as error:
@@ -155,14 +163,17 @@ def _planned(session: Session) -> tuple[Split, Plan]:
     split = engine.read_weights(session)
     if split.state is None:
         raise PrerequisiteError(
-            f"rollback: nothing divides the traffic of {shift.name} yet, so there is nothing to roll back",
+            f"rollback: nothing divides the traffic of {shift.name} yet, so there is "
+            "nothing to roll back",
             hint=f"runbook status {session.named}",
         )
     return split, engine.plan_rollback(split, shift.stable, shift.canary)
 
 
 def _require_somebody(session: Session) -> None:
-    """Refuse to send users to a service that runs nothing; what cannot be read refuses nothing."""
+    """Refuse to send users to a service that runs nothing; what cannot be
+    read refuses nothing.
+    """
     p, stable = session.parameters, session.parameters.shift.stable
     try:
         wanted, running = ecs.read_counts(session, (stable,))[stable]
@@ -183,14 +194,16 @@ def _require_somebody(session: Session) -> None:
         )
     raise GateError(
         f"rollback: {words}: nobody would answer; nothing was written",
-        hint=f"{hint}; or `runbook rollback {session.named} --force` to write it all the same",
+        hint=f"{hint}; or `runbook rollback {session.named} --force` to "
+        "write it all the same",
     )
 
 
 def _write(session: Session, plan: Plan, told: Callable[[str], None]) -> dict[str, int]:
     """Write it and return the weights after it.
 
-    It is planned again where somebody else wrote in between, and tried again while AWS is away.
+    It is planned again where somebody else wrote in between, and tried again
+    while AWS is away.
     """
     shown, end, between = "", session.clock() + PATIENCE_SECONDS, 0
     while True:
@@ -230,7 +243,9 @@ def _failed(words: str, command: str, hint: str = "") -> RollbackError:
 
 
 def _after(session: Session) -> Iterator[str]:
-    """Do what can wait: leave word of who did it, and end a trial that was left behind."""
+    """Do what can wait: leave word of who did it, and end a trial
+    that was left behind.
+    """
     canary, engine = session.parameters.shift.canary, engine_of(session)
     split = engine.read_weights(session)
     mark = engine.plan_mark(
@@ -239,17 +254,24 @@ def _after(session: Session) -> Iterator[str]:
     apply(session, clear(mark), urgent=True)
     if trial := engine.read_trial(session):
         apply(session, clear(engine.plan_trial_end(split, trial)), urgent=True)
-        yield f"a trial was under way or left behind, and is ended: its requests still reached {canary}"
+        yield (
+            "a trial was under way or left behind, and is ended: its requests still "
+            f"reached {canary}"
+        )
 
 
 def _signature(session: Session) -> str:
-    """Return who rolls back, from where and when, in words that a mark at AWS may have."""
+    """Return who rolls back, from where and when, in words that a
+    mark at AWS may have.
+    """
     when = datetime.fromtimestamp(session.now(), UTC).strftime(MOMENT)
     return f"{when} {session.identity.arn} on {socket.gethostname()}"
 
 
 def read_signature(found: Survey, since: float) -> str:
-    """Return in words who rolled back since a moment, in epoch seconds, as the mark at AWS says; "" for nobody."""
+    """Return in words who rolled back since a moment, in epoch seconds, as the mark at
+    AWS says; "" for nobody.
+    """
     when, _, who = found.engine.read_mark(found.session, found.split).partition(" ")
     try:
         at = datetime.strptime(when, MOMENT).replace(tzinfo=UTC).timestamp()

@@ -1,7 +1,7 @@
 """Try the canary with test requests of its own before users see it.
 
-For as long as it lasts, requests that carry one header go to the canary alone; it is ended again, whatever
-came of them.
+For as long as it lasts, requests that carry one header go to the canary alone; it is
+ended again, whatever came of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Probe = Callable[[Mapping[str, str], int], list[tuple[str, str]]]
 
 
 def try_canary(session: Session) -> str:
-    """Send the canary its test requests and return what came of them in words; raise Held where one failed.
+    """Send the canary its test requests and return what came of them in words; raise
+    Held where one failed.
 
     Where the runbook cannot make requests itself, it waits for somebody to send them.
     """
@@ -78,11 +79,15 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
     ]
     if bad:
         raise Held(
-            f"trial: {len(bad)} of {len(answers)} test requests failed: {', '.join(sorted(set(bad)))}",
+            f"trial: {len(bad)} of {len(answers)} test requests failed: "
+            f"{', '.join(sorted(set(bad)))}",
             hint="users have not seen the canary; fix it, then run 05 again",
             reason="trial",
         )
-    return f"{len(answers)} of {len(answers)} test requests were answered well by {p.shift.canary}"
+    return (
+        f"{len(answers)} of {len(answers)} test requests were answered well by "
+        f"{p.shift.canary}"
+    )
 
 
 def _awaited(session: Session, wanted: int, seconds: int) -> str:

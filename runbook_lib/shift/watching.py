@@ -1,6 +1,8 @@
-"""Say whether a canary stands unwatched: its weight is live, and nobody is at work there.
+"""Say whether a canary stands unwatched: its weight is live, and
+nobody is at work there.
 
-It only reads. A watcher that was killed leaves its weights; so does a step by hand that nobody follows.
+It only reads. A watcher that was killed leaves its weights; so does a step by hand
+that nobody follows.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ __all__ = ["is_watched", "unwatched", "unwatched_at"]
 
 
 def unwatched(found: Survey) -> str:
-    """Return in words that a canary has traffic and nobody watches it, since when; "" where that is not so."""
+    """Return in words that a canary has traffic and nobody watches it, since when; ""
+    where that is not so.
+    """
     session, weight = found.session, found.canary_weight
     if not _stands_alone(session, weight) or found.retired:
         return ""
@@ -28,7 +32,9 @@ def unwatched(found: Survey) -> str:
 
 
 def unwatched_at(session: Session, weight: int) -> str:
-    """Return the same of a weight that was just read, by this machine's record alone: no call is made for it."""
+    """Return the same of a weight that was just read, by this machine's record alone:
+    no call is made for it.
+    """
     if not _stands_alone(session, weight):
         return ""
     journal = _attempt(session, ended=True)

@@ -1,4 +1,6 @@
-"""May the shift go on: the sequential test of errors, the share that traffic shows, the forecast of a step. Pure."""
+"""May the shift go on: the sequential test of errors, the share that traffic shows, the
+forecast of a step. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Say beforehand what a step can show, what it risks, and whether the canary's tasks can carry it.
+"""Say beforehand what a step can show, what it risks, and whether the canary's
+tasks can carry it.
 
-Pure: traffic and settings in, frozen records out. The figures are those of the verdict's own rule, so that what
-is forecast to show is what `judge` shows.
+Pure: traffic and settings in, frozen records out. The figures are those of the
+verdict's own rule, so that what is forecast to show is what `judge` shows.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ SMALL_STEPS = (1, 2, 5, 10)  # percent, of which a first step may be proposed
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What it takes to see one increase of the error rate; None where no time would do."""
+    """What it takes to see one increase of the error rate; None
+    where no time would do.
+    """
 
     increase: float  # fraction of 1
     canary_requests: int | None
@@ -63,14 +66,19 @@ class Forecast:
     @property
     def can_pass(self) -> bool:
         """Return whether this bake sees enough requests for a PASS."""
-        return self.requests_to_pass is not None and self.requests_to_pass <= self.requests_at_risk
+        return (
+            self.requests_to_pass is not None
+            and self.requests_to_pass <= self.requests_at_risk
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """What a bad canary costs users until its verdict, at one weight and one grain of the metrics.
+    """What a bad canary costs users until its verdict, at one weight and one
+    grain of the metrics.
 
-    `increase` is how much worse it is, a fraction of 1; None where no time would show that.
+    `increase` is how much worse it is, a fraction of 1; None where no
+    time would show that.
     """
 
     weight: int  # percent
@@ -81,7 +89,9 @@ class Harm:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests per second on each task of the canary after a step, and what it can carry."""
+    """Requests per second on each task of the canary after a step, and
+    what it can carry.
+    """
 
     weight: int
     stable_now: float | None  # requests per second on each of stable's tasks now
@@ -108,10 +118,12 @@ def forecast(
     power: float = 0.95,
     increases: tuple[float, ...] = INCREASES,
 ) -> Forecast:
-    """Forecast a step to `weight` percent at this traffic of both versions and stable's rate of errors.
+    """Forecast a step to `weight` percent at this traffic of both versions and
+    stable's rate of errors.
 
-    Raises ParametersError for traffic, weight or rate out of range. At weight 100 the canary is judged alone,
-    against stable's rate plus `detectable_increase`, and smaller increases cannot be seen.
+    Raises ParametersError for traffic, weight or rate out of range. At weight 100 the
+    canary is judged alone, against stable's rate plus `detectable_increase`, and
+    smaller increases cannot be seen.
     """
     _refuse_impossible(requests_per_second, weight, error_rate, bake_seconds)
     canary_per_minute = 60 * requests_per_second * weight / 100
@@ -134,7 +146,10 @@ def forecast(
         weight=weight,
         error_rate=error_rate,
         bake_minutes=bake_seconds / 60,
-        sights=tuple(_sight(increase, needed(increase), canary_per_minute, in_bake) for increase in increases),
+        sights=tuple(
+            _sight(increase, needed(increase), canary_per_minute, in_bake)
+            for increase in increases
+        ),
         requests_at_risk=in_bake,
         requests_to_pass=to_pass,
         minutes_to_pass=_minutes(to_pass, canary_per_minute),
@@ -143,7 +158,8 @@ def forecast(
 
 
 def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
-    """Return the forecast, or refuse a bake too short ever to PASS, unless `allow` says to go on.
+    """Return the forecast, or refuse a bake too short ever to PASS, unless
+    `allow` says to go on.
 
     Raises GateError, which says how long the bake would have to be.
     """
@@ -152,11 +168,18 @@ def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
     needs = "no number of requests would do"
     if step.requests_to_pass is not None:
         needs = f"{step.requests_to_pass:,} are needed for a PASS"
-    minutes = "" if step.minutes_to_pass is None else f"bake at least {math.ceil(60 * step.minutes_to_pass)} seconds, "
+    minutes = (
+        ""
+        if step.minutes_to_pass is None
+        else f"bake at least {math.ceil(60 * step.minutes_to_pass)} seconds, "
+    )
     raise GateError(
-        f"this bake could never pass: at {step.weight} % of {step.requests_per_second:g} requests per second "
-        f"the canary gets {step.requests_at_risk:,} of them in {60 * step.bake_minutes:g} s, and {needs}",
-        hint=f"{minutes}raise the weight or detectable_increase, or allow a bake that cannot pass",
+        f"this bake could never pass: at {step.weight} % of "
+        f"{step.requests_per_second:g} requests per second "
+        f"the canary gets {step.requests_at_risk:,} of them in "
+        f"{60 * step.bake_minutes:g} s, and {needs}",
+        hint=f"{minutes}raise the weight or detectable_increase, or allow a bake "
+        "that cannot pass",
     )
 
 
@@ -172,7 +195,8 @@ def forecast_harm(
     detectable_increase: float = 0.01,
     power: float = 0.95,
 ) -> Harm:
-    """Forecast how many requests a canary that is worse by `increase` fails until its verdict.
+    """Forecast how many requests a canary that is worse by `increase` fails
+    until its verdict.
 
     A weight is written within a period; the periods after it that hold enough requests
     are read once the last of them is complete, `delay_seconds` after its end. What
@@ -191,36 +215,59 @@ def forecast_harm(
 
 
 def gentler_step(
-    first: Harm, bake_seconds: float, requests_per_second: float, error_rate: float, **settings: Any
+    first: Harm,
+    bake_seconds: float,
+    requests_per_second: float,
+    error_rate: float,
+    **settings: Any,
 ) -> Harm | None:
-    """Return the harm of the smallest first step that can PASS in this bake, where that is less; None where none is.
+    """Return the harm of the smallest first step that can PASS in this bake, where that
+    is less; None where none is.
 
     `settings` are those of `forecast_harm`.
     """
-    rule = {name: settings[name] for name in ("alpha", "detectable_increase", "power") if name in settings}
+    rule = {
+        name: settings[name]
+        for name in ("alpha", "detectable_increase", "power")
+        if name in settings
+    }
     for weight in SMALL_STEPS:
         if weight >= first.weight:
             return None
-        step = forecast(requests_per_second, weight, error_rate, bake_seconds, increases=(), **rule)
-        harm = forecast_harm(requests_per_second, weight, error_rate, increase=first.increase, **settings)
-        less = harm.failed_requests is not None and harm.failed_requests < (first.failed_requests or 0)
+        step = forecast(
+            requests_per_second, weight, error_rate, bake_seconds, increases=(), **rule
+        )
+        harm = forecast_harm(
+            requests_per_second, weight, error_rate, increase=first.increase, **settings
+        )
+        less = harm.failed_requests is not None and harm.failed_requests < (
+            first.failed_requests or 0
+        )
         if step.can_pass and less:
             return harm
     return None
 
 
 def requests_for_one_look(
-    stable_rate: float, canary_rate: float, weight: int, *, alpha: float = 0.01, power: float = 0.95
+    stable_rate: float,
+    canary_rate: float,
+    weight: int,
+    *,
+    alpha: float = 0.01,
+    power: float = 0.95,
 ) -> int:
-    """Return the canary requests a plain one-sided test needs that looks only once, at a weight of 1-99.
+    """Return the canary requests a plain one-sided test needs that looks only once,
+    at a weight of 1-99.
 
-    The classical two-proportion planner (Fleiss, Levin and Paik 2003, 4.2): what looking at any time is paid
-    with is the difference to `requests_to_show`.
+    The classical two-proportion planner (Fleiss, Levin and Paik 2003, 4.2): what
+    looking at any time is paid with is the difference to `requests_to_show`.
     """
     per_canary = (100 - weight) / weight  # stable's requests for one of the canary's
     pooled = (per_canary * stable_rate + canary_rate) / (per_canary + 1)
     same = math.sqrt(pooled * (1 - pooled) * (1 + 1 / per_canary))
-    apart = math.sqrt(stable_rate * (1 - stable_rate) / per_canary + canary_rate * (1 - canary_rate))
+    apart = math.sqrt(
+        stable_rate * (1 - stable_rate) / per_canary + canary_rate * (1 - canary_rate)
+    )
     normal = NormalDist()
     width = normal.inv_cdf(1 - alpha) * same + normal.inv_cdf(power) * apart
     return math.ceil((width / (canary_rate - stable_rate)) ** 2)
@@ -235,26 +282,45 @@ def forecast_load(
     weight_now: int = 0,
     capacity: float | None = None,
 ) -> Load:
-    """Forecast what each canary task has to carry at `weight` percent, and how many tasks that takes.
+    """Forecast what each canary task has to carry at `weight` percent, and how
+    many tasks that takes.
 
-    `capacity` is what one task can carry, in requests per second; left out, it is what each of stable's tasks
-    carries now, as that much is proven.
+    `capacity` is what one task can carry, in requests per second; left out, it is what
+    each of stable's tasks carries now, as that much is proven.
     """
-    stable_now = requests_per_second * (100 - weight_now) / 100 / stable_tasks if stable_tasks else None
+    stable_now = (
+        requests_per_second * (100 - weight_now) / 100 / stable_tasks
+        if stable_tasks
+        else None
+    )
     known = capacity if capacity is not None else stable_now
     load = requests_per_second * weight / 100
     needed = math.ceil(load / known - 1e-9) if known else 0 if not load else None
-    return Load(weight, stable_now, load / canary_tasks if canary_tasks else None, known, canary_tasks, needed)
+    return Load(
+        weight,
+        stable_now,
+        load / canary_tasks if canary_tasks else None,
+        known,
+        canary_tasks,
+        needed,
+    )
 
 
-def share_band(weight: float, requests: int, confidence: float = 0.999) -> tuple[float, float]:
-    """Return the lowest and the highest share of `requests` the canary may get if `weight` percent is real.
+def share_band(
+    weight: float, requests: int, confidence: float = 0.999
+) -> tuple[float, float]:
+    """Return the lowest and the highest share of `requests` the canary may get if
+    `weight` percent is real.
 
-    Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at weights 0 and 100;
-    any share will do where there is no request. Raises ParametersError for a weight outside 0-100.
+    Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at
+    weights 0 and 100; any share will do where there is no request. Raises
+    ParametersError for a weight outside 0-100.
     """
     if not 0 <= weight <= 100 or requests < 0:
-        raise ParametersError(f"a weight is 0-100 percent of 0 or more requests, got {weight} of {requests}")
+        raise ParametersError(
+            "a weight is 0-100 percent of 0 or more requests, got "
+            f"{weight} of {requests}"
+        )
     if weight in (0, 100):
         return weight / 100, weight / 100
     if not requests:
@@ -265,18 +331,26 @@ def share_band(weight: float, requests: int, confidence: float = 0.999) -> tuple
     return below / requests, above / requests
 
 
-def separable(former_weight: float, new_weight: float, requests: int, confidence: float = 0.999) -> bool:
-    """Return whether this many requests tell the two weights apart: their bands no longer overlap."""
+def separable(
+    former_weight: float, new_weight: float, requests: int, confidence: float = 0.999
+) -> bool:
+    """Return whether this many requests tell the two weights apart: their bands
+    no longer overlap.
+    """
     lower, higher = sorted((former_weight, new_weight))
     if lower == higher or not requests:
         return False
-    return share_band(lower, requests, confidence)[1] < share_band(higher, requests, confidence)[0]
+    return (
+        share_band(lower, requests, confidence)[1]
+        < share_band(higher, requests, confidence)[0]
+    )
 
 
 def _quantile(n: int, p: float, tail: float) -> int:
     """Return the largest count that n draws fall below with probability `tail` at most.
 
-    It is sought from twelve standard deviations below the mean, where the binomial has less than a float can add.
+    It is sought from twelve standard deviations below the mean, where the binomial has
+    less than a float can add.
     """
     spread = 12 * math.sqrt(n * p * (1 - p)) + 12
     low, high = max(0, math.floor(n * p - spread)), math.ceil(n * p)
@@ -290,10 +364,12 @@ def _quantile(n: int, p: float, tail: float) -> int:
 
 
 def _at_most(count: int, n: int, p: float) -> float:
-    """Return the probability that n draws hit at most `count` times, for a count below the mean.
+    """Return the probability that n draws hit at most `count` times, for a
+    count below the mean.
 
-    It is an incomplete beta function: its continued fraction (DLMF 8.17.22) takes as few terms for millions of
-    draws as for hundreds, the fewer the farther below the mean.
+    It is an incomplete beta function: its continued fraction (DLMF 8.17.22)
+    takes as few terms for millions of draws as for hundreds, the fewer the
+    farther below the mean.
     """
     a, b, x = n - count, count + 1, 1 - p
     log_front = math.lgamma(n + 1) - math.lgamma(a) - math.lgamma(b)
@@ -318,18 +394,26 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
     return value
 
 
-def _sight(increase: float, requests: int | None, canary_per_minute: float, in_bake: int) -> Sight:
+def _sight(
+    increase: float, requests: int | None, canary_per_minute: float, in_bake: int
+) -> Sight:
     harmed = None if requests is None else math.ceil(increase * requests)
     within = requests is not None and requests <= in_bake
-    return Sight(increase, requests, _minutes(requests, canary_per_minute), harmed, within)
+    return Sight(
+        increase, requests, _minutes(requests, canary_per_minute), harmed, within
+    )
 
 
 def _minutes(requests: int | None, per_minute: float) -> float | None:
     return None if requests is None or not per_minute else requests / per_minute
 
 
-def _smallest(needed: Callable[[float], int | None], requests: int, top: float) -> float | None:
-    """Return the smallest increase up to `top` these requests show, to a thousandth of it."""
+def _smallest(
+    needed: Callable[[float], int | None], requests: int, top: float
+) -> float | None:
+    """Return the smallest increase up to `top` these requests show, to
+    a thousandth of it.
+    """
 
     def shows(increase: float) -> bool:
         return (count := needed(increase)) is not None and count <= requests
@@ -343,13 +427,21 @@ def _smallest(needed: Callable[[float], int | None], requests: int, top: float) 
     return high
 
 
-def _refuse_impossible(requests_per_second: float, weight: int, error_rate: float, bake_seconds: float) -> None:
+def _refuse_impossible(
+    requests_per_second: float, weight: int, error_rate: float, bake_seconds: float
+) -> None:
     within = {
-        "requests_per_second": (requests_per_second, 0 <= requests_per_second < math.inf, "0 or more"),
+        "requests_per_second": (
+            requests_per_second,
+            0 <= requests_per_second < math.inf,
+            "0 or more",
+        ),
         "weight": (weight, 0 <= weight <= 100, "0-100 percent"),
         "error_rate": (error_rate, 0 <= error_rate <= 1, "a fraction, 0-1"),
         "bake_seconds": (bake_seconds, 0 <= bake_seconds < math.inf, "0 or more"),
     }
     for name, (found, good, expected) in within.items():
         if not good:
-            raise ParametersError(f"forecast: {name} must be {expected}, found {found!r}")
+            raise ParametersError(
+                f"forecast: {name} must be {expected}, found {found!r}"
+            )

@@ -1,19 +1,23 @@
-"""Judge a canary against stable by their counts of requests and errors: PASS, FAIL or INCONCLUSIVE.
+"""Judge a canary against stable by their counts of requests and errors: PASS,
+FAIL or INCONCLUSIVE.
 
-Pure: figures in, a frozen record out; no clock, no AWS, no word of what carries the weights. The statistics,
-and why they hold however often one looks, are in `evidence`.
+Pure: figures in, a frozen record out; no clock, no AWS, no word of what carries the
+weights. The statistics, and why they hold however often one looks, are in `evidence`.
 
-A `Tally` is what the intervals so far add up to: each is taken in once, and neither its size nor the time to judge
-it grows with their number. `judge` takes a list of intervals into one. Who watches for long keeps a tally, takes
-in what is settled, and judges a copy with the newest intervals on top.
+A `Tally` is what the intervals so far add up to: each is taken in once, and neither its
+size nor the time to judge it grows with their number. `judge` takes a list of intervals
+into one. Who watches for long keeps a tally, takes in what is settled, and judges a
+copy with the newest intervals on top.
 
-Silence. A version has fallen silent once the newest intervals without a request of its own would have brought
-it ten, at the rate of those just before (as many, and ten at least). A silent canary is no PASS, and neither
-is a silent stable unless the canary's requests show that it took stable's over, as at weight 100.
+Silence. A version has fallen silent once the newest intervals without a request of its
+own would have brought it ten, at the rate of those just before (as many, and ten at
+least). A silent canary is no PASS, and neither is a silent stable unless the canary's
+requests show that it took stable's over, as at weight 100.
 
-Alone. At weight 100 the canary is judged by itself, and a bad day of everybody's counts against it. A caller who
-knows the weights says since when; for one who does not, stable is gone when it is silent, and the canary took its
-requests over and has had so many since that a single percent would have brought stable some.
+Alone. At weight 100 the canary is judged by itself, and a bad day of everybody's counts
+against it. A caller who knows the weights says since when; for one who does not, stable
+is gone when it is silent, and the canary took its requests over and has had so many
+since that a single percent would have brought stable some.
 """
 
 from __future__ import annotations
@@ -46,14 +50,17 @@ Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 _MISSED = 10  # requests, and intervals looked back at, that make silence
 _GONE = 700  # canary requests since stable's last one, that make it gone
-_LOOKED_BACK = 1_000  # intervals before and after stable's last request that are compared, at most
+# intervals before and after stable's last request that are compared, at most
+_LOOKED_BACK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One interval's requests to both versions, and how many of them ended in an error (or were slow).
+    """One interval's requests to both versions, and how many of them ended in an
+    error (or were slow).
 
-    Counts are whole numbers; anything else, or more errors than requests, is a ValueError.
+    Counts are whole numbers; anything else, or more errors than
+    requests, is a ValueError.
     """
 
     stable_requests: int
@@ -62,15 +69,25 @@ class Sample:
     canary_errors: int
 
     def __post_init__(self) -> None:
-        if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in self.counts):
+        if not all(
+            isinstance(n, Integral) and not isinstance(n, bool) for n in self.counts
+        ):
             raise ValueError(f"a sample's counts must be whole numbers, got {self}")
-        if not (0 <= self.stable_errors <= self.stable_requests and 0 <= self.canary_errors <= self.canary_requests):
+        if not (
+            0 <= self.stable_errors <= self.stable_requests
+            and 0 <= self.canary_errors <= self.canary_requests
+        ):
             raise ValueError(f"a sample needs 0 <= errors <= requests, got {self}")
 
     @property
     def counts(self) -> tuple[int, int, int, int]:
         """Return the four counts in the order of the fields."""
-        return self.stable_requests, self.stable_errors, self.canary_requests, self.canary_errors
+        return (
+            self.stable_requests,
+            self.stable_errors,
+            self.canary_requests,
+            self.canary_errors,
+        )
 
     def __add__(self, other: Sample) -> Sample:
         """Return both intervals as one."""
@@ -79,27 +96,36 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An outcome, the reason in plain words, and the figures; rates and increases are fractions of 1."""
+    """An outcome, the reason in plain words, and the figures; rates and increases
+    are fractions of 1.
+    """
 
     outcome: Outcome
     reason: str
     seen: Sample  # all intervals as one
     stable_rate: float | None
     canary_rate: float | None
-    increase: float | None  # canary's rate above stable's, interval by interval; alone, above stable's earlier one
+    # canary's rate above stable's, interval by interval; alone, above stable's earlier
+    # one
+    increase: float | None
     log_evidence: float
     threshold: float  # the evidence that makes a FAIL, as odds to 1
-    requests_needed: int | None  # canary requests missing before a PASS; None where no number is known to do
+    # canary requests missing before a PASS; None where no number is known to do
+    requests_needed: int | None
 
     @property
     def evidence(self) -> float:
-        """Return the evidence for a worse canary as odds to 1; 1e299 stands for all that is more."""
+        """Return the evidence for a worse canary as odds to 1; 1e299 stands
+        for all that is more.
+        """
         return math.exp(min(self.log_evidence, math.log(1e299)))
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The outcome over several metrics, and the verdict of each; muted ones are shown and decide nothing."""
+    """The outcome over several metrics, and the verdict of each; muted ones are shown
+    and decide nothing.
+    """
 
     outcome: Outcome
     reason: str
@@ -119,20 +145,26 @@ def judge(
     ceiling: float | None = None,
     counted: str = "with an error",
 ) -> Verdict:
-    """Judge the intervals seen so far, earliest first; to be called again with all of them as they come in.
+    """Judge the intervals seen so far, earliest first; to be called again with all of
+    them as they come in.
 
-    FAIL: evidence of 1 / `alpha` that the canary's odds of error exceed stable's, or, where stable has no
-    traffic, that its rate exceeds the one stable showed plus `detectable_increase` (or as much as stable's
-    requests leave open, if more), and a rate at least `ignored_increase` above stable's; or evidence that it
-    exceeds `ceiling`. A canary no worse than stable meets any of these with probability `alpha` at most.
-    PASS: the bake is over, no version has fallen silent, and this very rule would by now have shown an
-    increase of `detectable_increase` with probability `power`; where stable has no traffic, one that much
-    above the rate tested, so twice as much. Health before it hides no increase: one that begins late takes about
-    twice the requests to show. Otherwise INCONCLUSIVE. `alone` is how many of the newest intervals stable has had
-    no weight for; left out, it is told from the requests. `counted` says in the reason what is counted.
-    Raises ParametersError for a setting that is no fraction.
+    FAIL: evidence of 1 / `alpha` that the canary's odds of error exceed stable's, or,
+    where stable has no traffic, that its rate exceeds the one stable showed plus
+    `detectable_increase` (or as much as stable's requests leave open, if more), and a
+    rate at least `ignored_increase` above stable's; or evidence that it exceeds
+    `ceiling`. A canary no worse than stable meets any of these with probability `alpha`
+    at most. PASS: the bake is over, no version has fallen silent, and this very rule
+    would by now have shown an increase of `detectable_increase` with probability
+    `power`; where stable has no traffic, one that much above the rate tested, so twice
+    as much. Health before it hides no increase: one that begins late takes about twice
+    the requests to show. Otherwise INCONCLUSIVE. `alone` is how many of the newest
+    intervals stable has had no weight for; left out, it is told from the requests.
+    `counted` says in the reason what is counted. Raises ParametersError for a setting
+    that is no fraction.
     """
-    tally = Tally(Settings(alpha, detectable_increase, ignored_increase, power, ceiling))
+    tally = Tally(
+        Settings(alpha, detectable_increase, ignored_increase, power, ceiling)
+    )
     tally.take_all(samples, alone)
     return tally.verdict(bake_over=bake_over, counted=counted)
 
@@ -150,11 +182,13 @@ def judge_all(
     bake_over: bool = False,
     alone: int | None = None,
 ) -> Judgement:
-    """Judge several metrics, each by `judge`, `alpha` shared evenly between those that decide (Bonferroni).
+    """Judge several metrics, each by `judge`, `alpha` shared evenly between those that
+    decide (Bonferroni).
 
-    FAIL if any that decides fails, PASS if all of them pass, INCONCLUSIVE otherwise and where none decides.
-    `muted` metrics get a verdict too, which counts for nothing. `ceilings` and `counted` are by metric.
-    Raises ParametersError for a name no metric has.
+    FAIL if any that decides fails, PASS if all of them pass, INCONCLUSIVE otherwise
+    and where none decides. `muted` metrics get a verdict too, which counts for
+    nothing. `ceilings` and `counted` are by metric. Raises ParametersError for a
+    name no metric has.
     """
     tallies = tallies_of(
         metrics,
@@ -180,7 +214,8 @@ def tallies_of(
     ignored_increase: float = 0.0,
     power: float = 0.95,
 ) -> dict[str, Tally]:
-    """Return an empty tally for each metric, with the settings that `judge_all` gives it.
+    """Return an empty tally for each metric, with the settings that
+    `judge_all` gives it.
 
     Raises ParametersError for a name no metric has.
     """
@@ -190,7 +225,9 @@ def tallies_of(
     share = share_of_alpha(alpha, names, muted)
     tallies = {}
     for name in names:
-        settings = Settings(share, detectable_increase, ignored_increase, power, ceilings.get(name))
+        settings = Settings(
+            share, detectable_increase, ignored_increase, power, ceilings.get(name)
+        )
         tallies[name] = Tally(settings)
     return tallies
 
@@ -202,7 +239,9 @@ def judge_tallies(
     counted: Mapping[str, str] | None = None,
     bake_over: bool = False,
 ) -> Judgement:
-    """Judge several metrics by what their intervals add up to; otherwise as `judge_all` does."""
+    """Judge several metrics by what their intervals add up to;
+    otherwise as `judge_all` does.
+    """
     _refuse_unknown({*muted, *(counted or {})}, tallies)
     words = {"errors": "with an error", **(counted or {})}
     verdicts = {}
@@ -220,7 +259,9 @@ def evidence_curve(
     ceiling: float | None = None,
     alone: int | None = None,
 ) -> list[float]:
-    """Return the natural logarithm of the evidence after each interval, as `judge` saw it then."""
+    """Return the natural logarithm of the evidence after each interval, as
+    `judge` saw it then.
+    """
     tally = Tally(Settings(alpha, detectable_increase, ceiling=ceiling))
     curve = []
     for sample, by_itself in _marked(tuple(samples), alone):
@@ -229,7 +270,9 @@ def evidence_curve(
     return curve
 
 
-def share_of_alpha(alpha: float, metrics: Iterable[str], muted: Collection[str] = ()) -> float:
+def share_of_alpha(
+    alpha: float, metrics: Iterable[str], muted: Collection[str] = ()
+) -> float:
     """Return what of `alpha` each metric that decides is judged by (Bonferroni)."""
     return alpha / max(1, sum(name not in muted for name in metrics))
 
@@ -239,7 +282,9 @@ def share_of_alpha(alpha: float, metrics: Iterable[str], muted: Collection[str] 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of `judge` for one metric, each a fraction of 1; ParametersError for one that is not."""
+    """The settings of `judge` for one metric, each a fraction of 1; ParametersError
+    for one that is not.
+    """
 
     alpha: float = 0.01
     detectable_increase: float = 0.01
@@ -257,8 +302,10 @@ class Settings:
         }
         for name in (name for name, good in within.items() if not good):
             raise ParametersError(
-                f"verdict: {name} must be a fraction between 0 and 1, found {getattr(self, name)!r}",
-                hint=f"one percent is written 0.01; correct {name} in the parameters file",
+                f"verdict: {name} must be a fraction between 0 and 1, found "
+                f"{getattr(self, name)!r}",
+                hint=f"one percent is written 0.01; correct {name} in "
+                "the parameters file",
             )
 
     @property
@@ -268,16 +315,19 @@ class Settings:
 
 
 class _Presence:
-    """When one version had requests: as much of that as tells whether it has fallen silent.
+    """When one version had requests: as much of that as tells whether it
+    has fallen silent.
 
-    Of what came before a gap, the newest `_MISSED` intervals with requests are enough: each has one request at
-    least, so that a window which holds all of them holds the `_MISSED` requests that make silence.
+    Of what came before a gap, the newest `_MISSED` intervals with requests are enough:
+    each has one request at least, so that a window which holds all of them holds the
+    `_MISSED` requests that make silence.
     """
 
     def __init__(self) -> None:
         self.intervals = self.requests = 0
         self.gap = 0  # the newest intervals without a request
-        self.busy: deque[tuple[int, int]] = deque(maxlen=_MISSED)  # the number of an interval, and its requests
+        # the number of an interval, and its requests
+        self.busy: deque[tuple[int, int]] = deque(maxlen=_MISSED)
 
     def copy(self) -> _Presence:
         made = copy(self)
@@ -302,18 +352,26 @@ class _Presence:
         return self._in_newest(size, before) * self.gap >= _MISSED * size > 0
 
     def _in_newest(self, size: int, before: int) -> int:
-        """Return the requests in the newest `size` of the intervals before the gap; if many, `_MISSED` at least."""
+        """Return the requests in the newest `size` of the intervals before the gap; if
+        many, `_MISSED` at least.
+        """
         if size == before:
             return self.requests
-        return sum(requests for number, requests in self.busy if number >= before - size)
+        return sum(
+            requests for number, requests in self.busy if number >= before - size
+        )
 
 
 class _Handover:
-    """Whether the canary took stable's requests over: as many intervals before and after stable's last request."""
+    """Whether the canary took stable's requests over: as many intervals before and
+    after stable's last request.
+    """
 
     def __init__(self) -> None:
-        self.newest: deque[tuple[int, int]] = deque(maxlen=_LOOKED_BACK)  # stable's and the canary's requests
-        self.before: tuple[tuple[int, int], ...] = ()  # the newest when stable's requests ended
+        # stable's and the canary's requests
+        self.newest: deque[tuple[int, int]] = deque(maxlen=_LOOKED_BACK)
+        # the newest when stable's requests ended
+        self.before: tuple[tuple[int, int], ...] = ()
         self.is_over = False  # whether stable had no request in the newest interval
         self._compare_nothing()
 
@@ -341,7 +399,9 @@ class _Handover:
 
     @property
     def happened(self) -> bool:
-        """Say whether the canary's requests since stable's ended are, by ratio, nearer to all than to its own."""
+        """Say whether the canary's requests since stable's ended are, by ratio, nearer
+        to all than to its own.
+        """
         everyones = self.canary_before + self.stable_before
         return self.canary_after**2 > self.canary_before * everyones
 
@@ -349,17 +409,23 @@ class _Handover:
 class Tally:
     """What the intervals of one metric add up to, each taken in once and in its order.
 
-    A copy goes on by itself. Its size, and the time to judge it, do not depend on the number of intervals.
+    A copy goes on by itself. Its size, and the time to judge it, do not depend on the
+    number of intervals.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.rule, self.counts = settings, (0, 0, 0, 0)
-        self.alone, self.alone_errors = 0, 0  # the canary's requests and errors where stable was gone
-        self.is_alone, self.since = False, 0  # whether it is now; its requests since stable's last one
+        # the canary's requests and errors where stable was gone
+        self.alone, self.alone_errors = 0, 0
+        # whether it is now; its requests since stable's last one
+        self.is_alone, self.since = False, 0
         self.unsure: list[Sample] = []  # what it may have been alone in
-        self.excess = self.weight = 0.0  # canary errors above stable's rate; by which requests to divide them
-        self.beside = 0  # the canary's requests in intervals in which stable had some too
-        self.by_share: dict[float, tuple[int, int]] = {}  # those intervals' requests, by the canary's share
+        # canary errors above stable's rate; by which requests to divide them
+        self.excess = self.weight = 0.0
+        # the canary's requests in intervals in which stable had some too
+        self.beside = 0
+        # those intervals' requests, by the canary's share
+        self.by_share: dict[float, tuple[int, int]] = {}
         self.stable, self.canary, self.handover = _Presence(), _Presence(), _Handover()
         self.together, self.by_itself, self.in_all = EValue(), EValue(), EValue()
 
@@ -367,17 +433,29 @@ class Tally:
         """Return another tally of the same intervals."""
         made = copy(self)
         made.unsure, made.by_share = self.unsure.copy(), self.by_share.copy()
-        made.stable, made.canary, made.handover = self.stable.copy(), self.canary.copy(), self.handover.copy()
-        made.together, made.by_itself, made.in_all = copy(self.together), copy(self.by_itself), copy(self.in_all)
+        made.stable, made.canary, made.handover = (
+            self.stable.copy(),
+            self.canary.copy(),
+            self.handover.copy(),
+        )
+        made.together, made.by_itself, made.in_all = (
+            copy(self.together),
+            copy(self.by_itself),
+            copy(self.in_all),
+        )
         return made
 
     def take_all(self, samples: Iterable[Sample], alone: int | None = None) -> None:
-        """Take in intervals, earliest first; in the newest `alone` of them stable had no weight."""
+        """Take in intervals, earliest first; in the newest `alone` of them
+        stable had no weight.
+        """
         for sample, by_itself in _marked(tuple(samples), alone):
             self.take(sample, by_itself)
 
     def take(self, sample: Sample, alone: bool | None = None) -> None:
-        """Take in an interval; `alone` says whether stable had no weight in it, None that nobody knows."""
+        """Take in an interval; `alone` says whether stable had no weight in it, None
+        that nobody knows.
+        """
         n1, y, n2, x = counts = sample.counts
         self.counts = tuple(map(add, self.counts, counts))
         self.stable.take(n1)
@@ -400,7 +478,9 @@ class Tally:
         if n2 and self.rule.ceiling:
             self.in_all.take(clock, (n2, x, self.rule.ceiling))
 
-    def verdict(self, *, bake_over: bool = False, counted: str = "with an error") -> Verdict:
+    def verdict(
+        self, *, bake_over: bool = False, counted: str = "with an error"
+    ) -> Verdict:
         """Judge the intervals taken in so far, as `judge` does."""
         return _verdict_on(self, bake_over, counted)
 
@@ -416,7 +496,9 @@ class Tally:
         self.by_share[share] = stable + stable_requests, canary + canary_requests
 
     def _take_unsure(self, sample: Sample) -> None:
-        """Keep an interval that may turn out to be the canary's alone; of too many, the first two as one."""
+        """Keep an interval that may turn out to be the canary's alone; of too many,
+        the first two as one.
+        """
         self.unsure.append(sample)
         if len(self.unsure) > _LOOKED_BACK:
             self.unsure[:2] = [self.unsure[0] + self.unsure[1]]
@@ -430,7 +512,9 @@ class Tally:
         for _, _, n2, x in (sample.counts for sample in self.unsure):
             self.alone, self.alone_errors = self.alone + n2, self.alone_errors + x
             due = n2 * (self.reference or 0.0)
-            self.by_itself.take(n2 * self.rule.detectable_increase, (n2, x, self.limit), x - due, n2)
+            self.by_itself.take(
+                n2 * self.rule.detectable_increase, (n2, x, self.limit), x - due, n2
+            )
         self.unsure = []
 
     @property
@@ -439,7 +523,9 @@ class Tally:
 
     @property
     def limit(self) -> float:
-        """Return the rate a canary alone is tested against; 1 where stable showed none."""
+        """Return the rate a canary alone is tested against; 1 where
+        stable showed none.
+        """
         if self.reference is None:
             return 1.0
         shown = upper_rate(self.counts[0], self.counts[1], REFERENCE * self.rule.alpha)
@@ -447,28 +533,38 @@ class Tally:
 
     @property
     def to_show(self) -> float:
-        """Return the increase above stable's rate that a PASS rules out; a canary alone is allowed some beforehand."""
+        """Return the increase above stable's rate that a PASS rules out; a canary alone
+        is allowed some beforehand.
+        """
         allowed = self.limit - (self.reference or 0.0) if self.is_alone else 0.0
         return allowed + self.rule.to_show
 
     @property
     def increase(self) -> float | None:
-        """Return the canary's rate above stable's; where it was alone, above stable's earlier one."""
+        """Return the canary's rate above stable's; where it was alone, above
+        stable's earlier one.
+        """
         if self.alone and self.reference is not None:
             return self.alone_errors / self.alone - self.reference
         return self.excess / self.weight if self.weight else None
 
     @property
     def against_stable(self) -> float:
-        return math.log(AGAINST_STABLE * self.together.value) + math.log(self.by_itself.value)
+        return math.log(AGAINST_STABLE * self.together.value) + math.log(
+            self.by_itself.value
+        )
 
     @property
     def against_ceiling(self) -> float:
         return math.log(CEILING * self.in_all.value) if self.rule.ceiling else -math.inf
 
 
-def _marked(samples: Sequence[Sample], alone: int | None) -> Iterator[tuple[Sample, bool | None]]:
-    """Yield each interval, and whether the canary was alone in it; None where nobody knows."""
+def _marked(
+    samples: Sequence[Sample], alone: int | None
+) -> Iterator[tuple[Sample, bool | None]]:
+    """Yield each interval, and whether the canary was alone in it; None
+    where nobody knows.
+    """
     for left, sample in zip(range(len(samples), 0, -1), samples, strict=True):
         yield sample, None if alone is None else left <= alone
 
@@ -485,18 +581,39 @@ class _Test:
 
 def _tests(seen: Tally) -> list[_Test]:
     ceiling, in_all = seen.rule.ceiling, _count(*seen.counts[2:])
-    against = [_Test(seen.against_ceiling, True, f"; in all {in_all}, ceiling {_percent(ceiling)}")] if ceiling else []
+    against = (
+        [
+            _Test(
+                seen.against_ceiling,
+                True,
+                f"; in all {in_all}, ceiling {_percent(ceiling)}",
+            )
+        ]
+        if ceiling
+        else []
+    )
     return [_test_increase(seen), *against]
 
 
 def _test_increase(seen: Tally) -> _Test:
-    """Return the test against stable; what the comparison won or lost, the canary alone starts with."""
-    increase = max(seen.together, seen.by_itself, key=lambda evidence: evidence.value).increase
-    counts, against = increase >= seen.rule.ignored_increase - 1e-12, ""  # floats add up to a little less
+    """Return the test against stable; what the comparison won or lost, the canary
+    alone starts with.
+    """
+    increase = max(
+        seen.together, seen.by_itself, key=lambda evidence: evidence.value
+    ).increase
+    # floats add up to a little less
+    counts, against = increase >= seen.rule.ignored_increase - 1e-12, ""
     if seen.alone:
-        against = f"; alone {_count(seen.alone, seen.alone_errors)}, up to {_percent(seen.limit)} allowed"
+        against = (
+            f"; alone {_count(seen.alone, seen.alone_errors)}, up to "
+            f"{_percent(seen.limit)} allowed"
+        )
     if seen.rule.ignored_increase and not counts:
-        against += f" ({_points(increase)} more, up to {_points(seen.rule.ignored_increase)} ignored)"
+        against += (
+            f" ({_points(increase)} more, up to "
+            f"{_points(seen.rule.ignored_increase)} ignored)"
+        )
     return _Test(seen.against_stable, counts, against)
 
 
@@ -504,14 +621,19 @@ def _test_increase(seen: Tally) -> _Test:
 
 
 def _needed(seen: Tally) -> int | None:
-    """Return the canary requests still needed at the shares seen; None where no number would do."""
+    """Return the canary requests still needed at the shares seen; None
+    where no number would do.
+    """
     rule, begins_at = seen.rule, AT_FIRST * AGAINST_STABLE
     if seen.reference is None or not seen.counts[2]:
         return None
     bar = -math.log(begins_at * rule.alpha)
     if seen.is_alone:
         growth = growth_alone(1.0, seen.limit, min(1.0, seen.limit + rule.to_show))
-        had, most = seen.alone, growth.times_to(bar - math.log(seen.together.reserve), rule.power)
+        had, most = (
+            seen.alone,
+            growth.times_to(bar - math.log(seen.together.reserve), rule.power),
+        )
     else:
         growth = _growth_together(seen.by_share.values(), seen.reference, rule.to_show)
         had = seen.beside
@@ -519,10 +641,16 @@ def _needed(seen: Tally) -> int | None:
     return None if math.isinf(most) else max(0, math.ceil(most - had))
 
 
-def _growth_together(requests: Iterable[tuple[int, int]], rate: float, increase: float) -> Growth:
-    """Return what requests to both would gather at stable's rate, and at that much more for the canary."""
+def _growth_together(
+    requests: Iterable[tuple[int, int]], rate: float, increase: float
+) -> Growth:
+    """Return what requests to both would gather at stable's rate, and at that much
+    more for the canary.
+    """
     worse = min(1.0, rate + increase)
-    return reduce(add, (growth_of(n1, rate, n2, worse) for n1, n2 in requests), Growth())
+    return reduce(
+        add, (growth_of(n1, rate, n2, worse) for n1, n2 in requests), Growth()
+    )
 
 
 # The verdict and its words.
@@ -530,7 +658,9 @@ def _growth_together(requests: Iterable[tuple[int, int]], rate: float, increase:
 
 def _verdict_on(seen: Tally, bake_over: bool, counted: str) -> Verdict:
     tests, needed = _tests(seen), _needed(seen)
-    failed = [t for t in tests if t.counts and t.log_evidence >= -math.log(seen.rule.alpha)]
+    failed = [
+        t for t in tests if t.counts and t.log_evidence >= -math.log(seen.rule.alpha)
+    ]
     shown = max(failed or tests, key=lambda test: test.log_evidence)
     missing, would_show = (
         _missing(seen, needed, bake_over),
@@ -540,7 +670,8 @@ def _verdict_on(seen: Tally, bake_over: bool, counted: str) -> Verdict:
     n1, y, n2, x = seen.counts
     return Verdict(
         outcome=outcome,
-        reason=_reason(seen, shown, counted) + ("" if failed else f"; {missing or would_show}"),
+        reason=_reason(seen, shown, counted)
+        + ("" if failed else f"; {missing or would_show}"),
         seen=Sample(n1, y, n2, x),
         stable_rate=seen.reference,
         canary_rate=_rate(x, n2),
@@ -559,31 +690,50 @@ def _missing(seen: Tally, needed: int | None, bake_over: bool) -> str:
     if seen.reference is None:
         return "stable answered no request it could be compared with"
     if seen.canary.silent and seen.stable.silent:
-        return f"nothing was seen in the {_newest(min(seen.canary.gap, seen.stable.gap))}"
+        return (
+            f"nothing was seen in the {_newest(min(seen.canary.gap, seen.stable.gap))}"
+        )
     if seen.canary.silent:
         return f"no request to the canary was seen in the {_newest(seen.canary.gap)}"
     if seen.stable.silent and not (seen.is_alone or seen.handover.happened):
-        return f"no request to stable was seen in the {_newest(seen.stable.gap)}, and the canary did not take them over"
+        return (
+            f"no request to stable was seen in the {_newest(seen.stable.gap)}, and "
+            "the canary did not take them over"
+        )
     if needed is None:
-        return f"at these rates no number of requests would detect an increase of {to_show}"
+        return (
+            "at these rates no number of requests would detect an "
+            f"increase of {to_show}"
+        )
     if needed:
-        return f"{needed:,} more canary requests needed to detect an increase of {to_show}"
+        return (
+            f"{needed:,} more canary requests needed to detect an increase of {to_show}"
+        )
     return "" if bake_over else "the bake is not over"
 
 
 def _newest(intervals: int) -> str:
-    return "newest interval" + (f" and the {intervals - 1} before it" if intervals > 1 else "")
+    return "newest interval" + (
+        f" and the {intervals - 1} before it" if intervals > 1 else ""
+    )
 
 
 def _reason(seen: Tally, shown: _Test, counted: str) -> str:
     n1, y, n2, x = seen.counts
-    evidence = f"evidence {_odds(shown.log_evidence)}, {_odds(-math.log(seen.rule.alpha))} needed"
+    evidence = (
+        f"evidence {_odds(shown.log_evidence)}, "
+        f"{_odds(-math.log(seen.rule.alpha))} needed"
+    )
     canary, stable = _count(n2, x, f" requests {counted}"), _count(n1, y)
     return f"canary answered {canary}, stable {stable}{shown.against}: {evidence}"
 
 
 def _count(requests: int, errors: int, words: str = "") -> str:
-    return f"{errors:,} of {requests:,}{words} ({_percent(errors / requests)})" if requests else "no request"
+    return (
+        f"{errors:,} of {requests:,}{words} ({_percent(errors / requests)})"
+        if requests
+        else "no request"
+    )
 
 
 def _percent(rate: float) -> str:
@@ -592,7 +742,9 @@ def _percent(rate: float) -> str:
 
 def _points(increase: float) -> str:
     points = f"{100 * increase:.3g}"
-    return f"{points} percentage point" if points == "1" else f"{points} percentage points"
+    return (
+        f"{points} percentage point" if points == "1" else f"{points} percentage points"
+    )
 
 
 def _odds(log_evidence: float) -> str:
@@ -607,17 +759,30 @@ def _rate(errors: int, requests: int) -> float | None:
 
 
 def _combine(verdicts: Mapping[str, Verdict], muted: frozenset[str]) -> Judgement:
-    deciding = {name: verdict for name, verdict in verdicts.items() if name not in muted}
+    deciding = {
+        name: verdict for name, verdict in verdicts.items() if name not in muted
+    }
     found = {verdict.outcome for verdict in deciding.values()}
-    outcome: Outcome = "FAIL" if "FAIL" in found else "PASS" if found == {"PASS"} else "INCONCLUSIVE"
-    reasons = [f"{name}: {verdict.reason}" for name, verdict in deciding.items() if verdict.outcome == outcome]
-    none = "every metric is muted, so none can fail or pass" if verdicts else "there is no metric to judge by"
+    outcome: Outcome = (
+        "FAIL" if "FAIL" in found else "PASS" if found == {"PASS"} else "INCONCLUSIVE"
+    )
+    reasons = [
+        f"{name}: {verdict.reason}"
+        for name, verdict in deciding.items()
+        if verdict.outcome == outcome
+    ]
+    none = (
+        "every metric is muted, so none can fail or pass"
+        if verdicts
+        else "there is no metric to judge by"
+    )
     return Judgement(outcome, " | ".join(reasons) or none, verdicts, muted)
 
 
 def _refuse_unknown(names: Collection[str], metrics: Collection[str]) -> None:
     if unknown := sorted(set(names) - set(metrics)):
         raise ParametersError(
-            f"verdict: no metric is called {', '.join(unknown)}; there are {', '.join(metrics) or 'none'}",
+            f"verdict: no metric is called {', '.join(unknown)}; there are "
+            f"{', '.join(metrics) or 'none'}",
             hint="correct the name, or leave it out",
         )

@@ -1,4 +1,5 @@
-"""Tell from requests whether a weight is in effect: whether traffic divides as the weight says, and goes on to.
+"""Tell from requests whether a weight is in effect: whether traffic divides as the
+weight says, and goes on to.
 
 Pure: the counts of whole intervals in, facts about them out.
 """
@@ -16,14 +17,19 @@ __all__ = ["Seen", "Shares", "in_effect_from", "seen_in", "seen_of", "strayed"]
 
 CONFIDENCE = 0.99999  # of the band a new weight is confirmed by
 LATER = 1 - 1e-10  # of the band it must keep to, which is looked at thousands of times
-RECENT = 1_000  # requests that show a weight which stopped working, however long it worked before
+# requests that show a weight which stopped working, however long it worked before
+RECENT = 1_000
 NOTHING = Sample(0, 0, 0, 0)
-NEVER = 0.1  # percent that stands for none: a request under way when a weight changes is no proof against it
+# percent that stands for none: a request under way when a weight changes is no proof
+# against it
+NEVER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Requests to both versions, the canary's share of them (a fraction), and the band its weight allows."""
+    """Requests to both versions, the canary's share of them (a fraction), and the band
+    its weight allows.
+    """
 
     requests: int
     share: float | None
@@ -34,17 +40,28 @@ class Seen:
         """The share and what was expected, to be read."""
         if self.share is None:
             return "no request was counted"
-        return f"{_percent(self.share)} of {self.requests:,} requests, {self.expected} expected"
+        return (
+            f"{_percent(self.share)} of {self.requests:,} requests, "
+            f"{self.expected} expected"
+        )
 
     @property
     def expected(self) -> str:
         """The band, to be read."""
         low, high = self.band
-        return f"{100 * low:.1f} to {100 * high:.1f} %" if low < high else "all of them" if low else "none of them"
+        return (
+            f"{100 * low:.1f} to {100 * high:.1f} %"
+            if low < high
+            else "all of them"
+            if low
+            else "none of them"
+        )
 
 
 def _percent(share: float) -> str:
-    """Return a share with one digit, with more where one would make it none or all of them."""
+    """Return a share with one digit, with more where one would make it
+    none or all of them.
+    """
     for digits in (1, 2, 3, 4):
         text = f"{100 * share:.{digits}f}"
         if share in (0.0, 1.0) or 0 < float(text) < 100:
@@ -54,7 +71,9 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The requests since a weight is in effect: all of them, and the newest intervals that hold `RECENT` of them."""
+    """The requests since a weight is in effect: all of them, and the newest intervals
+    that hold `RECENT` of them.
+    """
 
     every: Sample = NOTHING
     newest: tuple[Sample, ...] = ()
@@ -64,10 +83,14 @@ class Shares:
         busy = [sample for sample in samples if _requests(sample)]
         if not busy:
             return self
-        return Shares(_as_one([self.every, *busy]), _newest([*self.newest, *busy], RECENT))
+        return Shares(
+            _as_one([self.every, *busy]), _newest([*self.newest, *busy], RECENT)
+        )
 
 
-def seen_of(samples: Sequence[Sample], weight: float, confidence: float = CONFIDENCE) -> Seen:
+def seen_of(
+    samples: Sequence[Sample], weight: float, confidence: float = CONFIDENCE
+) -> Seen:
     """Return what some intervals show of a weight, in percent."""
     return seen_in(_as_one(samples), weight, confidence)
 
@@ -80,10 +103,12 @@ def seen_in(sample: Sample, weight: float, confidence: float = CONFIDENCE) -> Se
 
 
 def in_effect_from(samples: Sequence[Sample], former: int, weight: int) -> int | None:
-    """Return the index of the first interval under the new weight (percent); None while nothing confirms it.
+    """Return the index of the first interval under the new weight (percent); None while
+    nothing confirms it.
 
-    It is where the new weight begins to explain the requests better than the former one, but for the interval
-    in which it changed. From there on they must fit the new weight's band, and be too many to fit the former's.
+    It is where the new weight begins to explain the requests better than the former
+    one, but for the interval in which it changed. From there on they must fit the new
+    weight's band, and be too many to fit the former's.
     """
     first = _likeliest_change(samples, former, weight)
     while first < len(samples) and not _fits(samples[first : first + 1], weight, 0.99):
@@ -93,9 +118,11 @@ def in_effect_from(samples: Sequence[Sample], former: int, weight: int) -> int |
 
 
 def strayed(shares: Shares, weight: int) -> Seen | None:
-    """Return what shows that a weight once in effect no longer is: of all requests since, or the newest; else None.
+    """Return what shows that a weight once in effect no longer is: of all requests
+    since, or the newest; else None.
 
-    Requests that were tried again count once more, and only an error is: shares that errors can explain are none.
+    Requests that were tried again count once more, and only an error is: shares that
+    errors can explain are none.
     """
     for part in (shares.every, _as_one(shares.newest)):
         low, high = _possible(part)
@@ -108,7 +135,9 @@ def strayed(shares: Shares, weight: int) -> Seen | None:
 def _likeliest_change(samples: Sequence[Sample], former: int, weight: int) -> int:
     best, at, gain = 0.0, len(samples), 0.0
     for index in range(len(samples) - 1, -1, -1):
-        gain += _log_likelihood(samples[index], weight) - _log_likelihood(samples[index], former)
+        gain += _log_likelihood(samples[index], weight) - _log_likelihood(
+            samples[index], former
+        )
         if gain > best:
             best, at = gain, index
     return at
@@ -116,7 +145,9 @@ def _likeliest_change(samples: Sequence[Sample], former: int, weight: int) -> in
 
 def _log_likelihood(sample: Sample, weight: int) -> float:
     share = _some(weight) / 100
-    return sample.canary_requests * math.log(share) + sample.stable_requests * math.log1p(-share)
+    return sample.canary_requests * math.log(
+        share
+    ) + sample.stable_requests * math.log1p(-share)
 
 
 def _fits(samples: Sequence[Sample], weight: int, confidence: float) -> bool:
@@ -125,10 +156,14 @@ def _fits(samples: Sequence[Sample], weight: int, confidence: float) -> bool:
 
 
 def _allowing(sample: Sample, weight: int, confidence: float) -> Seen:
-    """Return what an interval shows of a weight; at 0 and 100 a few requests may stray, and none need to."""
+    """Return what an interval shows of a weight; at 0 and 100 a few requests may
+    stray, and none need to.
+    """
     seen = seen_in(sample, _some(weight), confidence)
     low, high = seen.band
-    return replace(seen, band=(low if weight > 0 else 0.0, high if weight < 100 else 1.0))
+    return replace(
+        seen, band=(low if weight > 0 else 0.0, high if weight < 100 else 1.0)
+    )
 
 
 def _some(weight: int) -> float:
@@ -154,7 +189,9 @@ def _as_one(samples: Iterable[Sample]) -> Sample:
 
 
 def _possible(sample: Sample) -> tuple[float, float]:
-    """Return the least and the greatest share of requests by callers, if each error was tried again or none was."""
+    """Return the least and the greatest share of requests by callers, if each error was
+    tried again or none was.
+    """
     good_stable = sample.stable_requests - sample.stable_errors
     good_canary = sample.canary_requests - sample.canary_errors
     least = _ratio(good_canary, sample.stable_requests, 0.0)

@@ -10,7 +10,9 @@ RULE = ":listener-rule/"
 
 
 def key_of(rule: str) -> str:
-    """Return what a rule is called in plans: by its load balancer's name, and its own id."""
+    """Return what a rule is called in plans: by its load balancer's
+    name, and its own id.
+    """
     _, name, _, _, own = rule.partition(RULE)[2].split("/")
     return f"rule {name}/{own}"
 
@@ -28,7 +30,9 @@ def listener_of(rule: str) -> str:
 
 
 def load_balancer_dimension(rule: str) -> str:
-    """Return by which name CloudWatch knows the load balancer of a rule: `app/NAME/ID`."""
+    """Return by which name CloudWatch knows the load balancer of a
+    rule: `app/NAME/ID`.
+    """
     return load_balancer_of(rule).partition(":loadbalancer/")[2]
 
 

@@ -10,18 +10,32 @@ from collections.abc import Iterator
 from runbook_lib.engines.alb.arns import load_balancer_dimension
 from runbook_lib.engines.alb.groups import health_words, read_groups
 from runbook_lib.engines.alb.rule import weights_of
-from runbook_lib.engines.protocol import ANSWERS, CALLERS, DIVIDES, FRAME, NAMES, TASKS, Arrow, Box, Chart, Look
+from runbook_lib.engines.protocol import (
+    ANSWERS,
+    CALLERS,
+    DIVIDES,
+    FRAME,
+    NAMES,
+    TASKS,
+    Arrow,
+    Box,
+    Chart,
+    Look,
+)
 from runbook_lib.plan import Plan
 
 COLUMNS = ("calls", "name dialled", "listener rule", "target group", "tasks")
-OF_TASKS = {"service", "scaling", "revision"}  # the kinds of changes that are about tasks
+# the kinds of changes that are about tasks
+OF_TASKS = {"service", "scaling", "revision"}
 CALLER = "a caller"  # where the file names none
 
 
 def chart(look: Look, plan: Plan) -> Chart:
     """Return the map of what was found, and what of it a plan would change."""
     boxes = dict(_boxes(look))
-    touched = {change.name: frozenset(_touched(look, change.name, boxes)) for change in plan}
+    touched = {
+        change.name: frozenset(_touched(look, change.name, boxes)) for change in plan
+    }
     return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)), touched)
 
 
@@ -36,7 +50,11 @@ def _load_balancer(look: Look) -> str:
 def _left(look: Look) -> list[str]:
     """Return who of the two has not been retired."""
     shift = look.parameters.shift
-    return [name for name in (shift.stable, shift.canary) if name not in look.lifecycle.retired]
+    return [
+        name
+        for name in (shift.stable, shift.canary)
+        if name not in look.lifecycle.retired
+    ]
 
 
 def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
@@ -51,9 +69,16 @@ def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
     for name in _left(look):
         group = groups[name]
         lines = (group.name, health_words(group.health))
-        yield f"target group {group.name}", Box(ANSWERS, lines, bool(group.said), called=group.name)
+        yield (
+            f"target group {group.name}",
+            Box(ANSWERS, lines, bool(group.said), called=group.name),
+        )
         state = look.running[name].state
-        runs = f"{state['runningCount']} of {state['desiredCount']} run" if state else "no service"
+        runs = (
+            f"{state['runningCount']} of {state['desiredCount']} run"
+            if state
+            else "no service"
+        )
         yield f"service {name}", Box(TASKS, (name, runs), state is not None)
 
 
@@ -76,7 +101,9 @@ def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
 
 
 def _touched(look: Look, change: str, boxes: dict[str, Box]) -> Iterator[str]:
-    """Yield the boxes a change is about: its own, or that of the thing it is a part of."""
+    """Yield the boxes a change is about: its own, or that of the
+    thing it is a part of.
+    """
     kind = change.split()[0]
     if change in boxes:
         yield change

@@ -1,4 +1,6 @@
-"""Check what a load balancer needs before anything is changed: its part of notebook 00. It only reads."""
+"""Check what a load balancer needs before anything is changed: its part of notebook
+00. It only reads.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from runbook_lib.engines.alb.groups import Group, read_groups
 from runbook_lib.engines.protocol import Check, Finding, Look
 from runbook_lib.errors import CallError
 
-TEMPLATES = ("aws:cloudformation:",)  # how the tags of those begin that write the weights again when next deployed
+# how the tags of those begin that write the weights again when next deployed
+TEMPLATES = ("aws:cloudformation:",)
 LONG_SECONDS = 60  # of a deregistration delay
 
 
@@ -24,7 +27,11 @@ def serves(session: Reads) -> Finding:
     except CallError as error:
         return Finding(False, error.message)
     there = "" if state else ", and has no such rule"
-    return Finding(bool(state), f"Elastic Load Balancing serves{there}", "name a rule of this account in alb.rule")
+    return Finding(
+        bool(state),
+        f"Elastic Load Balancing serves{there}",
+        "name a rule of this account in alb.rule",
+    )
 
 
 def checks(look: Look) -> Iterator[Check]:
@@ -52,17 +59,33 @@ def _group(look: Look, group: Group) -> Iterator[Check]:
         return
     version = group.said.get("ProtocolVersion", "HTTP1")
     if (version == "GRPC") != (look.parameters.protocol == "grpc"):
-        words = f"it speaks {version}; the file says protocol {look.parameters.protocol}"
-        yield Check("FAIL", where, words, "say in the file what it speaks: no 5XX counts what fails in gRPC")
+        words = (
+            f"it speaks {version}; the file says protocol {look.parameters.protocol}"
+        )
+        yield Check(
+            "FAIL",
+            where,
+            words,
+            "say in the file what it speaks: no 5XX counts what fails in gRPC",
+        )
     if group.delay_seconds > LONG_SECONDS:
-        words = f"deregistration delay {group.delay_seconds} s: 06 and each deployment wait for it"
+        words = (
+            f"deregistration delay {group.delay_seconds} s: 06 and each "
+            "deployment wait for it"
+        )
         yield Check("WARN", where, words, "as long as the longest request is enough")
 
 
 def _owners(look: Look) -> Iterator[Check]:
     templates = [key for key in read_tags(look) if key.startswith(TEMPLATES)]
     if templates:
-        words = f"the rule carries {templates[0]}: its next deployment writes the weights of its template"
+        words = (
+            f"the rule carries {templates[0]}: its next deployment writes the "
+            "weights of its template"
+        )
         yield Check(
-            "WARN", "owner of the rule", words, "deploy nothing of it during the shift; then say the new weights"
+            "WARN",
+            "owner of the rule",
+            words,
+            "deploy nothing of it during the shift; then say the new weights",
         )

@@ -1,7 +1,7 @@
 """Say what a load balancer counts of a shift, and what it counts for nobody.
 
-Pure. Source: CloudWatch metrics for your Application Load Balancer. A series of a target
-group exists by LoadBalancer and TargetGroup together alone.
+Pure. Source: CloudWatch metrics for your Application Load Balancer. A series of a
+target group exists by LoadBalancer and TargetGroup together alone.
 """
 
 from __future__ import annotations
@@ -12,24 +12,38 @@ from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
 from runbook_lib.parameters import Parameters
 
 NAMESPACE = "AWS/ApplicationELB"
-SETTLES_SECONDS = 120  # until requests begun before a weight of 0 have left the group, and no fewer
-NOBODYS = "answers of 502, 503 and 504 that the load balancer makes by itself are counted for neither version"
+# until requests begun before a weight of 0 have left the group, and no fewer
+SETTLES_SECONDS = 120
+NOBODYS = (
+    "answers of 502, 503 and 504 that the load balancer makes by itself are counted "
+    "for neither version"
+)
 
 
 def series(p: Parameters, split: Split) -> SeriesOf:
-    """Return what counts requests, errors and slow requests by service: the load balancer, by target group.
+    """Return what counts requests, errors and slow requests by service: the load
+    balancer, by target group.
 
     Its names exist only live. A version whose target group is gone has no series.
     """
-    return {service: _series_of(p, split, service) for service in (p.shift.stable, p.shift.canary)}
+    return {
+        service: _series_of(p, split, service)
+        for service in (p.shift.stable, p.shift.canary)
+    }
 
 
-def _series_of(p: Parameters, split: Split, service: str) -> dict[str, tuple[Series, ...]]:
+def _series_of(
+    p: Parameters, split: Split, service: str
+) -> dict[str, tuple[Series, ...]]:
     if service not in split.ids:
         return {"requests": (), "errors": (), "latency": ()}
-    dimensions = {"LoadBalancer": split.ids["load balancer"], "TargetGroup": split.ids[service]}
+    dimensions = {
+        "LoadBalancer": split.ids["load balancer"],
+        "TargetGroup": split.ids[service],
+    }
     slow_millis = p.shift.verdict.slow_millis
-    slow = f"TC({slow_millis / 1000:g}:)" if slow_millis else ""  # the metric is in seconds
+    # the metric is in seconds
+    slow = f"TC({slow_millis / 1000:g}:)" if slow_millis else ""
     return {
         "requests": (Series("RequestCount", dimensions, NAMESPACE),),
         "errors": (
@@ -41,37 +55,53 @@ def _series_of(p: Parameters, split: Split, service: str) -> dict[str, tuple[Ser
 
 
 def idle(look: Look) -> Idle:
-    """Return what shows that nobody is sent to the stable service any more; health checks are not counted."""
+    """Return what shows that nobody is sent to the stable service any more; health
+    checks are not counted.
+    """
     p = look.parameters
     counted, shift = series(p, look.split), p.shift
     delay = look.once(read_groups)[shift.stable].delay_seconds
-    settles = 0 if p.rehearsed else SETTLES_SECONDS  # the local one has a weight at once
+    # the local one has a weight at once
+    settles = 0 if p.rehearsed else SETTLES_SECONDS
     return Idle(
         stable=counted[shift.stable]["requests"],
         witness=counted[shift.canary]["requests"],
         least_seconds=max(settles, delay),
-        uncounted_hint="metrics are missing, or nobody calls: see RequestCount of the load balancer",
-        called_hint="find the rule that still sends it requests, in any listener of the load balancer",
+        uncounted_hint="metrics are missing, or nobody calls: see RequestCount of "
+        "the load balancer",
+        called_hint="find the rule that still sends it requests, in any listener of "
+        "the load balancer",
     )
 
 
 def path(look: Look) -> Path:
-    """Return what shows that calls pass the load balancer: it counts those to stable."""
-    counted = series(look.parameters, look.split)[look.parameters.shift.stable]["requests"]
+    """Return what shows that calls pass the load balancer: it
+    counts those to stable.
+    """
+    counted = series(look.parameters, look.split)[look.parameters.shift.stable][
+        "requests"
+    ]
     return Path(
         name="calls pass the load balancer",
         counted={"the load balancer counts": counted},
         good="it counts requests",
-        hint="see that calls are made meanwhile, and that they match the rule's conditions",
+        hint="see that calls are made meanwhile, and that they match the "
+        "rule's conditions",
     )
 
 
 def counted(p: Parameters) -> Counted:
     """Return what its series can show."""
     if p.protocol == "grpc":
-        words = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+        words = (
+            "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+        )
         return Counted(True, False, words)
-    return Counted(True, True, f"answers of 5XX by targets and failed connections to them; {NOBODYS}")
+    return Counted(
+        True,
+        True,
+        f"answers of 5XX by targets and failed connections to them; {NOBODYS}",
+    )
 
 
 def unmatched(p: Parameters) -> list[str]:

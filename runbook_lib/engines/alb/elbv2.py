@@ -1,18 +1,19 @@
 """Say how the load balancer's API is read, and which of its calls change something.
 
-`read_rules` reads; all others are pure. This alone names calls of Elastic Load Balancing.
+`read_rules` reads; all others are pure. This alone names calls of
+Elastic Load Balancing.
 
-The state of a rule is read as follows:
-`groups` has its targets in the order of their ARNs, each with its weight (1 where none is
-written, which is what AWS takes then); `others` is what its actions say beside groups;
-`actions`, `conditions` and `transforms` are as AWS has them, to be written back; `exact` is
-all of them as one text.
+The state of a rule is read as follows: `groups` has its targets in the order of their
+ARNs, each with its weight (1 where none is written, which is what AWS takes then);
+`others` is what its actions say beside groups; `actions`, `conditions` and `transforms`
+are as AWS has them, to be written back; `exact` is all of them as one text.
 
-The API gives a rule no version. A change expects `exact` as it was read, so that nothing at
-all may be different just before the write. What nobody can see: a write by somebody else
-between that last reading and our call, and one of theirs that leaves exactly our weights
-behind. The first is overwritten, in silence: AWS CloudTrail's ModifyRule shows it later.
-Somebody's write between our call and the reading after it is seen: it is not what was written.
+The API gives a rule no version. A change expects `exact` as it was read, so that
+nothing at all may be different just before the write. What nobody can see: a write by
+somebody else between that last reading and our call, and one of theirs that leaves
+exactly our weights behind. The first is overwritten, in silence: AWS CloudTrail's
+ModifyRule shows it later. Somebody's write between our call and the reading after it is
+seen: it is not what was written.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from typing import Any
 from runbook_lib.aws.reads import Reads
 from runbook_lib.plan import Call, Reading
 
-GROUPS = "sort_by(Actions[].ForwardConfig.TargetGroups[].{group: TargetGroupArn, weight: Weight || `1`}, &group)"
+GROUPS = (
+    "sort_by(Actions[].ForwardConfig.TargetGroups[].{group: TargetGroupArn, weight: "
+    "Weight || `1`}, &group)"
+)
 OTHERS = (
     "Actions[].{type: Type, order: Order, "
-    "login: AuthenticateOidcConfig.{issuer: Issuer, client: ClientId}, pool: AuthenticateCognitoConfig, "
+    "login: AuthenticateOidcConfig.{issuer: Issuer, client: ClientId}, pool: "
+    "AuthenticateCognitoConfig, "
     "token: JwtValidationConfig, redirect: RedirectConfig, answer: FixedResponseConfig}"
 )
 RULE = (
@@ -51,7 +56,9 @@ def rule(arn: str) -> Reading:
 
 def rules(listener: str, query: str) -> Reading:
     """Return how something of a listener's rules is read."""
-    return Reading(Call("elbv2", "describe_rules", {"ListenerArn": listener}), query, NO_RULE)
+    return Reading(
+        Call("elbv2", "describe_rules", {"ListenerArn": listener}), query, NO_RULE
+    )
 
 
 def tags(arn: str) -> Reading:
@@ -80,8 +87,12 @@ def health(arn: str, query: str = HEALTH) -> Reading:
 
 def read_rules(session: Reads, load_balancer: str) -> Iterator[dict[str, Any]]:
     """Read every rule of a load balancer, the listeners' default ones too."""
-    for listener in session.pages("elbv2", "describe_listeners", "Listeners", LoadBalancerArn=load_balancer):
-        yield from session.pages("elbv2", "describe_rules", "Rules", ListenerArn=listener["ListenerArn"])
+    for listener in session.pages(
+        "elbv2", "describe_listeners", "Listeners", LoadBalancerArn=load_balancer
+    ):
+        yield from session.pages(
+            "elbv2", "describe_rules", "Rules", ListenerArn=listener["ListenerArn"]
+        )
 
 
 def groups_of(rule: Mapping[str, Any]) -> set[str]:
@@ -99,7 +110,9 @@ def groups_of(rule: Mapping[str, Any]) -> set[str]:
 
 
 def modify(arn: str, actions: Sequence[Mapping[str, Any]]) -> Call:
-    """Return the call that gives a rule these actions; what it says beside them stays."""
+    """Return the call that gives a rule these actions; what it says
+    beside them stays.
+    """
     return Call("elbv2", "modify_rule", {"RuleArn": arn, "Actions": list(actions)})
 
 
@@ -122,7 +135,9 @@ class Tags:
     def reading(self, key: str) -> Reading:
         """Return how one tag's value is read."""
         call = Call("elbv2", "describe_tags", {"ResourceArns": [self.arn]})
-        return Reading(call, f"TagDescriptions[0].Tags[?Key=='{key}'].Value | [0]", NO_RULE)
+        return Reading(
+            call, f"TagDescriptions[0].Tags[?Key=='{key}'].Value | [0]", NO_RULE
+        )
 
     def add(self, key: str, value: str) -> Call:
         """Return the call that gives the thing one tag."""
@@ -131,4 +146,6 @@ class Tags:
 
     def remove(self, key: str) -> Call:
         """Return the call that takes one tag from the thing."""
-        return Call("elbv2", "remove_tags", {"ResourceArns": [self.arn], "TagKeys": [key]})
+        return Call(
+            "elbv2", "remove_tags", {"ResourceArns": [self.arn], "TagKeys": [key]}
+        )

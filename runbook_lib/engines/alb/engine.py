@@ -1,6 +1,8 @@
-"""An Application Load Balancer as an engine: each verb of `engines.protocol`, from the module that knows it.
+"""An Application Load Balancer as an engine: each verb of `engines.protocol`, from the
+module that knows it.
 
-With a rule and target groups that are there already, notebooks 01 to 04 have nothing to do.
+With a rule and target groups that are there already, notebooks 01 to 04
+have nothing to do.
 """
 
 from __future__ import annotations
@@ -77,9 +79,12 @@ __all__ = [
 
 steps = ("05", "06")
 hints = Hints(
-    uncounted="metrics are missing, or nobody calls: see RequestCount of the load balancer",
-    unheard="requests reach the groups by another way: look for another rule that takes them first",
-    not_there="name a rule in alb.rule that forwards to the target groups of both versions",
+    uncounted="metrics are missing, or nobody calls: "
+    "see RequestCount of the load balancer",
+    unheard="requests reach the groups by another way: look for another rule that "
+    "takes them first",
+    not_there="name a rule in alb.rule that forwards "
+    "to the target groups of both versions",
 )
 
 
@@ -92,7 +97,11 @@ def facts(look: Look) -> tuple[Facts, ...]:
     """Return each version's target group, and how its targets are."""
     rows = []
     for service, group in look.once(read_groups).items():
-        cells = {"service": service, "target group": group.name, "targets": health_words(group.health)}
+        cells = {
+            "service": service,
+            "target group": group.name,
+            "targets": health_words(group.health),
+        }
         rows.append(Fact(cells, "" if group.said else "FAIL"))
     return (Facts("who is behind which target group", tuple(rows)),)
 
@@ -118,7 +127,9 @@ def read_live(session: Reads) -> dict[str, Any]:
 def plan_resources(look: Look, step: str) -> Plan:
     """Plan nothing: the rule is there, or somebody else must make it."""
     there = look.split.state is not None
-    missing = () if there else (f"{look.split.key} (alb.rule names none that is there)",)
+    missing = (
+        () if there else (f"{look.split.key} (alb.rule names none that is there)",)
+    )
     return Plan(SHIFTING, assumed=missing)
 
 
@@ -128,7 +139,9 @@ def standing(session: Reads) -> Mapping[str, Collection[str]]:
 
 
 def references(session: Reads, service: str) -> list[str]:
-    """List the keys of the rules that forward to a service's target group, on whatever listener."""
+    """List the keys of the rules that forward to a service's target group, on
+    whatever listener.
+    """
     p = session.parameters
     group = session.read(elbv2.group(p.target_group_of(service)))
     if group is None:
@@ -146,7 +159,8 @@ def references(session: Reads, service: str) -> list[str]:
 
 
 def plan_retirement(look: Look) -> Plan:
-    """Plan the stable service's end, in the order in which nobody notices, there and back.
+    """Plan the stable service's end, in the order in which nobody
+    notices, there and back.
 
     Its target group leaves the rule last: an undo of the service must find it there,
     since ECS makes no service whose group is behind no load balancer. The group itself
@@ -164,7 +178,9 @@ def plan_retirement(look: Look) -> Plan:
 
 
 def _healthy_again(look: Look) -> tuple[Wait, ...]:
-    """Wait until a task that has come back is healthy in its group: until then it gets no request."""
+    """Wait until a task that has come back is healthy in its group: until then
+    it gets no request.
+    """
     stable = look.parameters.shift.stable
     group = look.once(read_groups)[stable]
     if not group.arn:
@@ -176,8 +192,16 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
 def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     """Plan nothing, and name what stays: the runbook made none of it."""
     p = look.parameters
-    groups = [group_name(arn) for arn in elbv2.groups_of({"Actions": (look.split.state or {}).get("actions", ())})]
+    groups = [
+        group_name(arn)
+        for arn in elbv2.groups_of(
+            {"Actions": (look.split.state or {}).get("actions", ())}
+        )
+    ]
     of_stable = p.target_group_of(p.shift.stable)
     names = dict.fromkeys([*groups, of_stable])
-    kept = [f"{look.split.key}: it was there before", *(f"target group {n}: it was there before" for n in names)]
+    kept = [
+        f"{look.split.key}: it was there before",
+        *(f"target group {n}: it was there before" for n in names),
+    ]
     return Plan("90_remove_mesh"), tuple(kept)

@@ -1,6 +1,7 @@
 """Look into what must hold at a load balancer before something is applied.
 
-Each gate takes one look and returns a `Finding`; none of them changes or decides anything.
+Each gate takes one look and returns a `Finding`; none of them changes
+or decides anything.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from runbook_lib.engines.alb.rule import FORWARDS, unfit
 from runbook_lib.engines.protocol import Before, Finding, Gate, Look
 from runbook_lib.plan import Plan
 
-KUBERNETES = "elbv2.k8s.aws/"  # how the tags of its controller begin: it writes the rule again and again
+# how the tags of its controller begin: it writes the rule again and again
+KUBERNETES = "elbv2.k8s.aws/"
 ROLLING = "ROLLING"
 
 
 def gates(look: Look, before: Before, plan: Plan | None = None) -> tuple[Gate, ...]:
-    """Return the conditions for what is about to be applied, in the order they are shown."""
+    """Return the conditions for what is about to be applied, in the
+    order they are shown.
+    """
     return tuple(_gates(look, before))
 
 
@@ -52,10 +56,17 @@ def _behind(look: Look) -> Finding:
     for service, group in look.once(read_groups).items():
         if not group.said:
             wrong.append(f"there is no target group {group.name}")
-        elif group.arn not in [each.get("targetGroupArn") for each in _load_balancers(look, service)]:
+        elif group.arn not in [
+            each.get("targetGroupArn") for each in _load_balancers(look, service)
+        ]:
             wrong.append(f"{service} registers no task in target group {group.name}")
-    hint = "name its target group in alb.target_groups, or give the ECS service its loadBalancers"
-    return Finding(not wrong, "; ".join(wrong) or "each registers its tasks in its own", hint)
+    hint = (
+        "name its target group in alb.target_groups, or give the ECS service "
+        "its loadBalancers"
+    )
+    return Finding(
+        not wrong, "; ".join(wrong) or "each registers its tasks in its own", hint
+    )
 
 
 def _settings(look: Look, service: str) -> Mapping[str, Any]:
@@ -67,12 +78,24 @@ def _load_balancers(look: Look, service: str) -> list[dict[str, Any]]:
 
 
 def _ours(look: Look) -> Finding:
-    """Whoever else writes this rule takes the weights back: ECS itself does so for some strategies."""
-    wrong = [words for service in look.once(read_groups) for words in _other_owners(look, service)]
+    """Whoever else writes this rule takes the weights back: ECS itself does so
+    for some strategies.
+    """
+    wrong = [
+        words
+        for service in look.once(read_groups)
+        for words in _other_owners(look, service)
+    ]
     controller = [key for key in read_tags(look) if key.startswith(KUBERNETES)]
     if controller:
-        wrong.append(f"the rule carries {controller[0]}: a Kubernetes controller writes it")
-    return Finding(not wrong, "; ".join(wrong) or "no other owner is known", "let its owner shift, or take it out")
+        wrong.append(
+            f"the rule carries {controller[0]}: a Kubernetes controller writes it"
+        )
+    return Finding(
+        not wrong,
+        "; ".join(wrong) or "no other owner is known",
+        "let its owner shift, or take it out",
+    )
 
 
 def _other_owners(look: Look, service: str) -> Iterator[str]:
@@ -82,11 +105,19 @@ def _other_owners(look: Look, service: str) -> Iterator[str]:
     deployments = _settings(look, service).get("deploymentConfiguration") or {}
     strategy = deployments.get("strategy") or ROLLING
     if strategy != ROLLING:
-        yield f"{service} is deployed by strategy {strategy}, which writes the weights itself"
+        yield (
+            f"{service} is deployed by strategy {strategy}, which writes "
+            "the weights itself"
+        )
     for each in _load_balancers(look, service):
-        written = (each.get("advancedConfiguration") or {}).get("productionListenerRule")
+        written = (each.get("advancedConfiguration") or {}).get(
+            "productionListenerRule"
+        )
         if written == look.parameters.alb.rule:
-            yield f"ECS writes this rule for {service} (advancedConfiguration.productionListenerRule)"
+            yield (
+                f"ECS writes this rule for {service} "
+                "(advancedConfiguration.productionListenerRule)"
+            )
 
 
 def read_tags(look: Look) -> dict[str, str]:
@@ -99,30 +130,42 @@ def _tags(look: Look) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in found}
 
 
-# --- what protects traffic, looked at just before each step up -------------------------
+# --- what protects traffic, looked at just before each step up
+# -------------------------
 
 
 def _free(look: Look) -> Finding:
-    """A caller that is kept with one version gets no share of another, whatever the weights."""
+    """A caller that is kept with one version gets no share of another,
+    whatever the weights.
+    """
     actions = (look.split.state or {}).get("actions", ())
     configs = [action.get("ForwardConfig") or {} for action in actions]
     kept = [config.get("TargetGroupStickinessConfig") or {} for config in configs]
     sticky = [look.split.key] if any(each.get("Enabled") for each in kept) else []
     groups = look.once(read_groups).values()
     sticky += [f"target group {group.name}" for group in groups if group.is_sticky]
-    words = f"stickiness is on: {', '.join(sticky)}" if sticky else "callers are kept with no version"
+    words = (
+        f"stickiness is on: {', '.join(sticky)}"
+        if sticky
+        else "callers are kept with no version"
+    )
     return Finding(not sticky, words, "switch stickiness off")
 
 
 def _healthy(services: tuple[str, ...], look: Look) -> Finding:
-    """Requests are never moved to the other group: one without a healthy target fails its share of them.
+    """Requests are never moved to the other group: one without a healthy target fails
+    its share of them.
 
     The canary must have no unhealthy target either.
     """
     groups = look.once(read_groups)
     canary = look.parameters.shift.canary
-    good = all(_is_well(groups[service], is_canary=service == canary) for service in services)
-    words = "; ".join(f"{service}: {health_words(groups[service].health)}" for service in services)
+    good = all(
+        _is_well(groups[service], is_canary=service == canary) for service in services
+    )
+    words = "; ".join(
+        f"{service}: {health_words(groups[service].health)}" for service in services
+    )
     return Finding(good, words, "look at the reasons: aws elbv2 describe-target-health")
 
 

@@ -1,4 +1,6 @@
-"""Read the target groups of the services under shift: what they are set to, and who is healthy in them."""
+"""Read the target groups of the services under shift: what they are set to, and who
+is healthy in them.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.protocol import Look
 
-LEAVING = ("draining", "unused")  # states of a target that gets no request, and should get none
+# states of a target that gets no request, and should get none
+LEAVING = ("draining", "unused")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One service's target group: as AWS describes it, its attributes, how many targets are in which state.
+    """One service's target group: as AWS describes it, its attributes, how many targets
+    are in which state.
 
     `said` is empty where there is no such group.
     """
@@ -46,7 +50,10 @@ class Group:
 def read_groups(look: Look) -> dict[str, Group]:
     """Read the target groups of stable and canary, by service."""
     shift = look.parameters.shift
-    return {service: _read(look.session, service) for service in (shift.stable, shift.canary)}
+    return {
+        service: _read(look.session, service)
+        for service in (shift.stable, shift.canary)
+    }
 
 
 def _read(session: Reads, service: str) -> Group:
@@ -55,7 +62,9 @@ def _read(session: Reads, service: str) -> Group:
     if said is None:
         return Group(service, name, {})
     arn = said["TargetGroupArn"]
-    attributes = {each["Key"]: each["Value"] for each in session.read(elbv2.attributes(arn)) or ()}
+    attributes = {
+        each["Key"]: each["Value"] for each in session.read(elbv2.attributes(arn)) or ()
+    }
     return Group(service, name, said, attributes, read_health(session, arn))
 
 

@@ -1,8 +1,9 @@
 """Read how the rule under shift divides the traffic, and plan its weights and marks.
 
-`read_` functions read, `plan_` functions are pure. Source: the weights of a rule are whole
-numbers from 0 to 999, each group's share is its part of their sum, and a group at 0 stays
-in the rule and is checked for health (Application Load Balancer, listener rules).
+`read_` functions read, `plan_` functions are pure. Source: the weights of a
+rule are whole numbers from 0 to 999, each group's share is its part of their
+sum, and a group at 0 stays in the rule and is checked for health (Application
+Load Balancer, listener rules).
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines import marks
 from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.alb.arns import group_dimension, group_name, key_of, load_balancer_dimension
+from runbook_lib.engines.alb.arns import (
+    group_dimension,
+    group_name,
+    key_of,
+    load_balancer_dimension,
+)
 from runbook_lib.engines.protocol import Split, Target, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
@@ -26,8 +32,14 @@ SHIFTING, RETIRING = "05_shift_traffic", "06_tear_down_service_b"
 MOST_TARGETS = 5  # of a rule
 MOST_WEIGHT = 999
 AT_ZERO = "the load balancer answers 503"
-TAKE_OUT = "it is not this shift's to move: take it out of the rule, or shift with a file that names it"
-FORWARDS = "let the rule forward to the target groups of both versions, the canary's with weight 0"
+TAKE_OUT = (
+    "it is not this shift's to move: take it out of the rule, or shift with a "
+    "file that names it"
+)
+FORWARDS = (
+    "let the rule forward to the target groups of both versions, the "
+    "canary's with weight 0"
+)
 LOGIN = "AuthenticateOidcConfig"  # where an action says how callers log in
 NOT_STICKY = {"Enabled": False}
 OF_WEIGHTS = ("ForwardConfig", "TargetGroupArn")  # where an action says them
@@ -44,8 +56,8 @@ def split_reading(p: Parameters) -> Reading:
 def read_split(session: Reads) -> Split:
     """Read how the rule divides the traffic, and who has been retired from it.
 
-    The series of a version whose group is in the rule no more need its name too: it stays
-    until it is removed.
+    The series of a version whose group is in the rule no more need its name too: it
+    stays until it is removed.
     """
     split = read_weights(session)
     if split.state is None:
@@ -61,7 +73,9 @@ def read_split(session: Reads) -> Split:
 
 
 def read_weights(session: Reads) -> Split:
-    """Read how the rule divides the traffic, by one call, and nothing of who was retired."""
+    """Read how the rule divides the traffic, by one call, and nothing
+    of who was retired.
+    """
     p = session.parameters
     reading = split_reading(p)
     state = session.read(reading)
@@ -69,18 +83,30 @@ def read_weights(session: Reads) -> Split:
     ids = {"load balancer": load_balancer_dimension(p.alb.rule)}
     for target, group in zip(targets, (state or {}).get("groups", ()), strict=True):
         ids[target.service] = group_dimension(group["group"])
-    split = Split(key_of(p.alb.rule), reading, state, targets, labels=tags(p), at_zero=AT_ZERO, ids=ids)
+    split = Split(
+        key_of(p.alb.rule),
+        reading,
+        state,
+        targets,
+        labels=tags(p),
+        at_zero=AT_ZERO,
+        ids=ids,
+    )
     session.saw(split.written)
     return split
 
 
 def targets_in(p: Parameters, state: Mapping[str, Any] | None) -> tuple[Target, ...]:
-    """Return the targets of a rule in this state; what is nobody's of the file, by its group."""
+    """Return the targets of a rule in this state; what is nobody's of the
+    file, by its group.
+    """
     services = {p.target_group_of(name): name for name in p.services}
     found = []
     for group in (state or {}).get("groups", ()):
         name = group_name(group["group"])
-        found.append(Target(services.get(name, f"target group {name}"), group["weight"]))
+        found.append(
+            Target(services.get(name, f"target group {name}"), group["weight"])
+        )
     return tuple(found)
 
 
@@ -90,7 +116,9 @@ def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]
 
 
 def unfit(split: Split, services: Collection[str]) -> str:
-    """Say why this rule cannot divide the traffic between these services; "" where it can."""
+    """Say why this rule cannot divide the traffic between these
+    services; "" where it can.
+    """
     return misshapen(split) or lacking(split, services) or split.oddity(services)
 
 
@@ -100,10 +128,15 @@ def misshapen(split: Split) -> str:
     if state is None:
         return f"{split.key} is not there"
     if state["default"]:
-        return f"{split.key} is its listener's default rule, which ModifyRule cannot change"
+        return (
+            f"{split.key} is its listener's default rule, which "
+            "ModifyRule cannot change"
+        )
     kinds = [action["Type"] for action in state["actions"]]
     if "forward" not in kinds:
-        return f"{split.key}: expected an action that forwards; found {', '.join(kinds)}"
+        return (
+            f"{split.key}: expected an action that forwards; found {', '.join(kinds)}"
+        )
     if not split.targets:
         return f"{split.key}: expected target groups with weights; found one without"
     return ""
@@ -112,25 +145,36 @@ def misshapen(split: Split) -> str:
 def lacking(split: Split, services: Collection[str]) -> str:
     """Say whose target group is not in the rule; "" where all are."""
     absent = ", ".join(service for service in services if service not in split.written)
-    return f"{split.key}: the target group of {absent} is not in it: {split.as_written}" if absent else ""
+    return (
+        f"{split.key}: the target group of {absent} is not in it: {split.as_written}"
+        if absent
+        else ""
+    )
 
 
 # --- the weights ----------------------------------------------------------------------
 
 
-def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
-    """Plan the traffic's division, in percent by service; all else that the rule says stays.
+def plan_split(
+    split: Split, weights: Mapping[str, int], *, rewrite: bool = False
+) -> Plan:
+    """Plan the traffic's division, in percent by service; all else that
+    the rule says stays.
 
-    With `rewrite` weights that are in force are written once more: the rollback, rehearsed.
+    With `rewrite` weights that are in force are written once more: the
+    rollback, rehearsed.
 
-    Raises PlanError where the rule cannot divide it, weights are not whole percents that
-    sum to 100, or one would lose its traffic that they do not name.
+    Raises PlanError where the rule cannot divide it, weights are not whole percents
+    that sum to 100, or one would lose its traffic that they do not name.
     """
     state = _there(split)
     require_percents(weights, MOST_TARGETS)
     left_out = sorted(split.written.keys() - weights.keys() - split.retired)
     if left_out:
-        raise PlanError(f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}", hint=TAKE_OUT)
+        raise PlanError(
+            f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}",
+            hint=TAKE_OUT,
+        )
     require_shape(split, weights)
     if dict(weights) == split.written and not rewrite:
         return Plan(SHIFTING)
@@ -138,7 +182,8 @@ def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = Fals
 
 
 def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
-    """Plan that stable gets all that the canary has, in one write; other targets keep theirs.
+    """Plan that stable gets all that the canary has, in one write; other
+    targets keep theirs.
 
     Without changes where the canary has none.
     """
@@ -148,7 +193,9 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 
 
 def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
-    """Plan the rule without the group of who is retired: its target group itself stays."""
+    """Plan the rule without the group of who is retired: its target
+    group itself stays.
+    """
     state = _there(split)
     settled = split.settled(survivor, retire)
     if settled == split.written:
@@ -160,12 +207,15 @@ def all_on(p: Parameters, change: Change, service: str) -> Change:
     """Refuse to make the rule anew: the runbook did not make it."""
     raise PlanError(
         f"{change.name}: it is not there any more, and the runbook did not make it",
-        hint=f"make it as it was, with all traffic on {service}, and name it in alb.rule",
+        hint=f"make it as it was, with all traffic on {service}, and "
+        "name it in alb.rule",
     )
 
 
 def require_shape(split: Split, services: Collection[str]) -> Mapping[str, Any]:
-    """Return the rule's state; raise PlanError where it divides no traffic among these services."""
+    """Return the rule's state; raise PlanError where it divides no traffic
+    among these services.
+    """
     state = _there(split)
     wrong = misshapen(split) or lacking(split, services)
     if wrong:
@@ -175,7 +225,9 @@ def require_shape(split: Split, services: Collection[str]) -> Mapping[str, Any]:
 
 def group_of(split: Split, state: Mapping[str, Any], service: str) -> str:
     """Return the ARN of a service's target group in the rule."""
-    return next(group for group, owner in _owners(split, state).items() if owner == service)
+    return next(
+        group for group, owner in _owners(split, state).items() if owner == service
+    )
 
 
 def _owners(split: Split, state: Mapping[str, Any]) -> dict[str, str]:
@@ -186,17 +238,28 @@ def _owners(split: Split, state: Mapping[str, Any]) -> dict[str, str]:
 
 def _there(split: Split) -> Mapping[str, Any]:
     if split.state is None:
-        raise PlanError(f"{split.key}: there is no such rule", hint="name one in alb.rule")
+        raise PlanError(
+            f"{split.key}: there is no such rule", hint="name one in alb.rule"
+        )
     return split.state
 
 
-def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int]) -> Change:
-    """Return the change to these weights; a group of a service without one goes out of the rule."""
+def _shifted(
+    split: Split, state: Mapping[str, Any], weights: Mapping[str, int]
+) -> Change:
+    """Return the change to these weights; a group of a service without one
+    goes out of the rule.
+    """
     owners = _owners(split, state)
     before = {group["group"]: group["weight"] for group in state["groups"]}
-    after = {group: weights[service] for group, service in owners.items() if service in weights}
+    after = {
+        group: weights[service]
+        for group, service in owners.items()
+        if service in weights
+    }
     kept = _kept(state)
-    written = {name: split.written[name] for name in weights} | split.written  # as the file has them, to be read
+    # as the file has them, to be read
+    written = {name: split.written[name] for name in weights} | split.written
     return Change(
         name=split.key,
         verb="shift",
@@ -213,19 +276,29 @@ def _shifted(split: Split, state: Mapping[str, Any], weights: Mapping[str, int])
     )
 
 
-def actions_with(state: Mapping[str, Any], weights: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return a rule's actions with these weights by the groups' ARNs, each written; all else stays.
+def actions_with(
+    state: Mapping[str, Any], weights: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return a rule's actions with these weights by the groups' ARNs, each
+    written; all else stays.
 
-    A group that they do not name goes. AWS would take a weight that is left out for 1, and
-    tells no client secret of a login: it is told to go on with the one it has.
+    A group that they do not name goes. AWS would take a weight that is left out for 1,
+    and tells no client secret of a login: it is told to go on with the one it has.
     """
     actions: list[dict[str, Any]] = deepcopy(list(state["actions"]))
     for action in actions:
         if action["Type"] == "forward":
             action.pop("TargetGroupArn", None)  # AWS says a lone group twice
             config = action["ForwardConfig"]
-            groups = [group for group in config["TargetGroups"] if group["TargetGroupArn"] in weights]
-            config["TargetGroups"] = [{**group, "Weight": weights[group["TargetGroupArn"]]} for group in groups]
+            groups = [
+                group
+                for group in config["TargetGroups"]
+                if group["TargetGroupArn"] in weights
+            ]
+            config["TargetGroups"] = [
+                {**group, "Weight": weights[group["TargetGroupArn"]]}
+                for group in groups
+            ]
         elif asks_for_secret(action):
             action[LOGIN]["UseExistingClientSecret"] = True
     return actions
@@ -238,27 +311,42 @@ def asks_for_secret(action: Mapping[str, Any]) -> bool:
 
 def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a change of the weights leaves as it is."""
-    return {key: state[key] for key in ("arn", "priority", "conditions", "transforms", "others")}
+    return {
+        key: state[key]
+        for key in ("arn", "priority", "conditions", "transforms", "others")
+    }
 
 
 def beside_weights(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return actions without the groups they forward to; stickiness that is off is said by nobody."""
+    """Return actions without the groups they forward to; stickiness that is off
+    is said by nobody.
+    """
     found = []
     for action in actions:
         kept = {key: value for key, value in action.items() if key not in OF_WEIGHTS}
         config = action.get("ForwardConfig") or {}
-        said = {key: value for key, value in config.items() if key != "TargetGroups" and value != NOT_STICKY}
+        said = {
+            key: value
+            for key, value in config.items()
+            if key != "TargetGroups" and value != NOT_STICKY
+        }
         if said:
             kept["ForwardConfig"] = said
         if LOGIN in kept:
             login = kept[LOGIN]
-            kept[LOGIN] = {key: value for key, value in login.items() if key != "UseExistingClientSecret"}
+            kept[LOGIN] = {
+                key: value
+                for key, value in login.items()
+                if key != "UseExistingClientSecret"
+            }
         found.append(kept)
     return found
 
 
 def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [{"group": group, "weight": weight} for group, weight in sorted(weights.items())]
+    return [
+        {"group": group, "weight": weight} for group, weight in sorted(weights.items())
+    ]
 
 
 # --- marks on the rule ----------------------------------------------------------------
@@ -266,11 +354,15 @@ def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def plan_mark(split: Split, before: str, words: str) -> Plan:
     """Plan a mark on the rule that says who rolled back; `before` is the last one."""
-    return marks.plan_rolled_back(split, elbv2.Tags(_there(split)["arn"]), before, words)
+    return marks.plan_rolled_back(
+        split, elbv2.Tags(_there(split)["arn"]), before, words
+    )
 
 
 def read_mark(session: Reads, split: Split) -> str:
-    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
+    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where
+    nobody left a mark.
+    """
     return marks.read_rolled_back(session, elbv2.Tags(_there(split)["arn"]))
 
 

@@ -1,9 +1,10 @@
-"""Plan the trial: a rule before the others that sends requests with one header to the canary alone.
+"""Plan the trial: a rule before the others that sends requests with one header
+to the canary alone.
 
-It matches what the rule under shift matches, and the header beside it; it is the first of
-its listener, is tagged as the runbook's own, and is deleted again whatever came of it. One
-that a crash left behind takes only requests with the header of its run, and the next shift
-deletes it. `read_trial` reads, `plan_` functions are pure.
+It matches what the rule under shift matches, and the header beside it; it is the first
+of its listener, is tagged as the runbook's own, and is deleted again whatever came of
+it. One that a crash left behind takes only requests with the header of its run, and the
+next shift deletes it. `read_trial` reads, `plan_` functions are pure.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from typing import Any
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import listener_of
-from runbook_lib.engines.alb.rule import actions_with, asks_for_secret, group_of, require_shape
+from runbook_lib.engines.alb.rule import (
+    actions_with,
+    asks_for_secret,
+    group_of,
+    require_shape,
+)
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
@@ -42,30 +48,38 @@ def read_trial(session: Reads) -> Mapping[str, Any] | None:
 
 
 def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
-    """Plan a rule before the others that sends requests with one header to the canary alone.
+    """Plan a rule before the others that sends requests with one header
+    to the canary alone.
 
-    Raises PlanError where there is no place before the rule or for one more condition, or
-    where its login cannot be copied.
+    Raises PlanError where there is no place before the rule or for one more condition,
+    or where its login cannot be copied.
     """
     state = require_shape(split, (p.shift.canary,))
     if state["priority"] == str(FIRST):
         raise PlanError(
-            f"{split.key}: it has priority {FIRST}, so no rule of a trial can come before it", hint=NO_TRIAL
+            f"{split.key}: it has priority {FIRST}, so no rule of a trial "
+            "can come before it",
+            hint=NO_TRIAL,
         )
     if any(map(asks_for_secret, state["actions"])):
         raise PlanError(
-            f"{split.key}: it logs callers in by a client secret, which AWS does not tell: no other rule can do so",
+            f"{split.key}: it logs callers in by a client secret, which AWS does not "
+            "tell: no other rule can do so",
             hint=NO_TRIAL,
         )
     values = sum(map(_values_of, state["conditions"]))
     if values >= MOST_CONDITIONS:
         raise PlanError(
-            f"{split.key}: its conditions have {values} values; a rule takes {MOST_CONDITIONS}, and a trial's "
+            f"{split.key}: its conditions have {values} values; a rule takes "
+            f"{MOST_CONDITIONS}, and a trial's "
             "needs one more",
             hint=NO_TRIAL,
         )
     canary = group_of(split, state, p.shift.canary)
-    only = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": header, "Values": [value]}}
+    only = {
+        "Field": "http-header",
+        "HttpHeaderConfig": {"HttpHeaderName": header, "Values": [value]},
+    }
     said = {
         "ListenerArn": listener_of(state["arn"]),
         "Priority": FIRST,
@@ -106,12 +120,16 @@ def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
 
 
 def _reading(rule: str, header: str) -> Reading:
-    """Return how the ARN of the first rule of a listener is read, where it asks for a header."""
+    """Return how the ARN of the first rule of a listener is read, where it
+    asks for a header.
+    """
     return elbv2.rules(listener_of(rule), f"{_rules(header)}.RuleArn")
 
 
 def _rules(header: str, value: str = "") -> str:
-    """Return a query for the first rule where it asks for a header, and for this value of it where one is given."""
+    """Return a query for the first rule where it asks for a header, and for this value
+    of it where one is given.
+    """
     named = f"HttpHeaderConfig.HttpHeaderName=={_literal(header)}"
     if value:
         named += f" && contains(HttpHeaderConfig.Values, {_literal(value)})"
@@ -126,10 +144,15 @@ def _literal(text: str) -> str:
 def _condition(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return a condition as CreateRule takes it: AWS says the values of some twice."""
     in_full = any(key.endswith("Config") for key in said)
-    return {key: value for key, value in said.items() if not (in_full and key == "Values")}
+    return {
+        key: value for key, value in said.items() if not (in_full and key == "Values")
+    }
 
 
 def _values_of(said: Mapping[str, Any]) -> int:
     """Return how many values a condition has."""
     configs = [value for key, value in said.items() if key.endswith("Config")] or [said]
-    return sum(len(config.get("Values") or config.get("RegexValues") or ()) for config in configs)
+    return sum(
+        len(config.get("Values") or config.get("RegexValues") or ())
+        for config in configs
+    )

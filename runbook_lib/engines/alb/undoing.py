@@ -1,4 +1,6 @@
-"""Say which calls on a rule an undo may make. A record is only data: it may have been written by anybody."""
+"""Say which calls on a rule an undo may make. A record is only data: it may have been
+written by anybody.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,18 @@ Arguments = Mapping[str, Any]
 
 
 def _of_rule(p: Parameters, given: Arguments) -> bool:
-    return bool(given.get("RuleArn") == p.alb.rule and {*given} == {"RuleArn", "Actions"})
+    return bool(
+        given.get("RuleArn") == p.alb.rule and {*given} == {"RuleArn", "Actions"}
+    )
 
 
 def _of_its_tags(p: Parameters, given: Arguments) -> bool:
     keys = {*given.get("TagKeys", ()), *(tag["Key"] for tag in given.get("Tags", ()))}
-    return bool(given.get("ResourceArns") == [p.alb.rule] and keys and keys <= {RETIRED, ROLLED_BACK})
+    return bool(
+        given.get("ResourceArns") == [p.alb.rule]
+        and keys
+        and keys <= {RETIRED, ROLLED_BACK}
+    )
 
 
 undoable = Undoable(
@@ -42,7 +50,9 @@ undoable = Undoable(
 
 
 def foreign(look: Look, inverse: Inverse) -> str:
-    """Say why an undo may not write a rule's actions: more than weights would change; "" where it may."""
+    """Say why an undo may not write a rule's actions: more than weights would
+    change; "" where it may.
+    """
     call = inverse.call
     if call.operation != "modify_rule" or not isinstance(call.arguments, Mapping):
         return ""
@@ -53,7 +63,12 @@ def foreign(look: Look, inverse: Inverse) -> str:
     p = look.parameters
     own = {p.target_group_of(service) for service in p.services}
     known = own | {group_name(arn) for arn in groups_of({"Actions": live})}
-    unknown = sorted({group_name(arn) for arn in groups_of({"Actions": wanted})} - known)
+    unknown = sorted(
+        {group_name(arn) for arn in groups_of({"Actions": wanted})} - known
+    )
     if unknown:
-        return f"elbv2 modify_rule would send requests to target group {', '.join(unknown)}, which nobody names"
+        return (
+            "elbv2 modify_rule would send requests to target group "
+            f"{', '.join(unknown)}, which nobody names"
+        )
     return ""

@@ -10,7 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from runbook_lib.engines.appmesh.spec import Resource, created
-from runbook_lib.plan import Call, Change, Difference, Inverse, Reading, differences, turned, without
+from runbook_lib.plan import (
+    Call,
+    Change,
+    Difference,
+    Inverse,
+    Reading,
+    differences,
+    turned,
+    without,
+)
 
 ANSWER = {
     "virtual service": "virtualService",
@@ -25,7 +34,9 @@ COMPARED = ("uid", "version", "spec")  # what a change must find unchanged
 def reading(kind: str, names: Mapping[str, str]) -> Reading:
     """Return how one resource is read."""
     query = f"{ANSWER.get(kind, kind)}.{STATE}"
-    return Reading(called("describe", kind, names), query, absent=("NotFoundException",))
+    return Reading(
+        called("describe", kind, names), query, absent=("NotFoundException",)
+    )
 
 
 def called(verb: str, kind: str, names: Mapping[str, str], **arguments: Any) -> Call:
@@ -49,7 +60,9 @@ def create(resource: Resource) -> Change:
     )
 
 
-def update(resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any]) -> Change:
+def update(
+    resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any]
+) -> Change:
     """Return the change of a resource in this state to another spec."""
     kind, names, before = resource.kind, resource.names, state["spec"]
     attaches = "provider" in spec and not before.get("provider")
@@ -74,12 +87,17 @@ def update(resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any]
 
 def _health_check_note(diff: Iterable[Difference]) -> str:
     if any("healthCheck" in difference.field for difference in diff):
-        return "editing a live node's health check has cost callers every endpoint for 30 minutes; prefer a new node"
+        return (
+            "editing a live node's health check has cost callers every endpoint for "
+            "30 minutes; prefer a new node"
+        )
     return ""
 
 
 def delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:
-    """Return the change that removes a resource and can make it again; none where it is absent."""
+    """Return the change that removes a resource and can make it again; none
+    where it is absent.
+    """
     if state is None:
         return ()
     gone = turned(create(replace(resource, spec=state["spec"])))

@@ -1,4 +1,5 @@
-"""Map what a mesh holds: callers, names, routes, nodes, tasks, and what a plan would change of them.
+"""Map what a mesh holds: callers, names, routes, nodes, tasks, and what a plan
+would change of them.
 
 Pure but for the look it is given.
 """
@@ -24,14 +25,17 @@ from runbook_lib.engines.protocol import (
 from runbook_lib.plan import Plan
 
 COLUMNS = ("calls", "name dialled", "router and route", "node", "tasks and sidecar")
-OF_TASKS = {"service", "scaling", "definition", "revision", "policy"}  # the kinds of changes that are about tasks
+# the kinds of changes that are about tasks
+OF_TASKS = {"service", "scaling", "definition", "revision", "policy"}
 ENVOY = "envoy"  # the container's name
 
 
 def chart(look: Look, plan: Plan) -> Chart:
     """Return the map of what was found, and what of it a plan would change."""
     boxes = dict(_boxes(look))
-    touched = {change.name: frozenset(_touched(look, change.name, boxes)) for change in plan}
+    touched = {
+        change.name: frozenset(_touched(look, change.name, boxes)) for change in plan
+    }
     return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)), touched)
 
 
@@ -41,7 +45,9 @@ def _frame(look: Look) -> str:
 
 def _left(look: Look) -> list[str]:
     """Return the services that have not been retired."""
-    return [name for name in look.parameters.services if name not in look.lifecycle.retired]
+    return [
+        name for name in look.parameters.services if name not in look.lifecycle.retired
+    ]
 
 
 def _routes(look: Look) -> list[tuple[str, str]]:
@@ -84,8 +90,12 @@ def _tasks(look: Look, name: str) -> tuple[str, ...]:
     if not state:
         return ("no service",)
     own = [task for task in look.tasks if task["service"] == name]
-    health = [c["health"] for task in own for c in task["containers"] if c["name"] == ENVOY]
-    sidecars = [f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))]
+    health = [
+        c["health"] for task in own for c in task["containers"] if c["name"] == ENVOY
+    ]
+    sidecars = [
+        f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))
+    ]
     runs = f"{state['runningCount']} of {state['desiredCount']} run"
     return runs, ", ".join(sidecars) or "no sidecar"
 
@@ -112,7 +122,9 @@ def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
 
 
 def _answers(look: Look, router: str, route: str, plan: Plan) -> Iterator[Arrow]:
-    """Yield who answers a route, with its weight: the one in force where the traffic is under shift."""
+    """Yield who answers a route, with its weight: the one in force where the
+    traffic is under shift.
+    """
     p = look.parameters
     key, targets = f"route {router}/{route}", p.routers[router].routes[route].targets
     if isinstance(targets, dict):
@@ -142,7 +154,9 @@ def _after(look: Look, now: Mapping[str, int], plan: Plan) -> Mapping[str, int]:
 
 
 def _touched(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
-    """Yield the boxes a change is about: its own, or that of the thing it is a part of."""
+    """Yield the boxes a change is about: its own, or that of the
+    thing it is a part of.
+    """
     kind = change.split()[0]
     if change in boxes:
         yield change
@@ -162,7 +176,9 @@ def _touched(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]
 
 
 def _services_of(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
-    """Yield the boxes of the services that a change names, themselves, by family or by role."""
+    """Yield the boxes of the services that a change names, themselves, by
+    family or by role.
+    """
     words = set(change.replace(":", " ").replace("'s ", " ").split())
     roles: dict[str, str] = {}
     if change.startswith("policy "):

@@ -1,4 +1,6 @@
-"""Check what App Mesh needs before anything is changed: its part of notebook 00. It only reads."""
+"""Check what App Mesh needs before anything is changed: its part of notebook
+00. It only reads.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ def serves(session: Reads) -> Finding:
     """Return whether App Mesh answers now, and what it says."""
     what, words = answer(session)
     if what == "serves":
-        return Finding(True, f"App Mesh serves ({words}); {END_OF_SUPPORT}", "plan the way to a successor")
+        return Finding(
+            True,
+            f"App Mesh serves ({words}); {END_OF_SUPPORT}",
+            "plan the way to a successor",
+        )
     return Finding(False, f"App Mesh {what}: {words}; {END_OF_SUPPORT}")
 
 
@@ -41,18 +47,38 @@ def checks(look: Look) -> Iterator[Check]:
 def _notes(look: Look) -> Iterator[Check]:
     p = look.parameters
     if p.mesh.egress == "DROP_ALL":
-        hint = "list every other destination (databases, third parties) as a backend, or use ALLOW_ALL"
-        yield Check("WARN", "egress", "DROP_ALL: a meshed task reaches its backends and AWS endpoints only", hint)
+        hint = (
+            "list every other destination (databases, third parties) as a "
+            "backend, or use ALLOW_ALL"
+        )
+        yield Check(
+            "WARN",
+            "egress",
+            "DROP_ALL: a meshed task reaches its backends and AWS endpoints only",
+            hint,
+        )
     if p.protocol in ("http2", "grpc"):
         hint = "an application that only speaks HTTP/1.1 fails; use protocol: http"
-        yield Check("WARN", "protocol", f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too", hint)
+        yield Check(
+            "WARN",
+            "protocol",
+            f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too",
+            hint,
+        )
     for words in unmatched(p):  # a request that matches no route is answered 404
-        yield Check("WARN", "routes", words, "add a route that takes every request, unless that is meant")
+        yield Check(
+            "WARN",
+            "routes",
+            words,
+            "add a route that takes every request, unless that is meant",
+        )
 
 
 def _names(look: Look) -> Iterator[Check]:
     p = look.parameters
-    dialled = dict.fromkeys(name for service in p.services.values() for name in service.backends)
+    dialled = dict.fromkeys(
+        name for service in p.services.values() for name in service.backends
+    )
     for name in dialled:
         callers, addresses = ", ".join(p.callers_of(name)), look.names[name].addresses
         if addresses:
@@ -60,7 +86,10 @@ def _names(look: Look) -> Iterator[Check]:
             yield Check("PASS", f"name {name}", words)
         else:
             words = f"dialled by {callers}; does not resolve in {p.namespace}"
-            hint = "callers resolve it before their Envoy sees the request: any non-loopback address will do"
+            hint = (
+                "callers resolve it before their Envoy sees the request: any "
+                "non-loopback address will do"
+            )
             yield Check("WARN", f"name {name}", words, hint)
 
 
@@ -73,17 +102,29 @@ def _hostnames(look: Look) -> Iterator[Check]:
         tasks = (running.state or {}).get("runningCount", 0) if there else 0
         by_name = not p.services[service].cloud_map and name.endswith(f".{p.namespace}")
         if tasks and by_name and not own_instances(look.names[name]):
-            words = f"{service} runs {counted(tasks, 'task')}, and none is registered under it"
-            hint = f"correct services.{service}.hostname: the name its tasks are registered under"
+            words = (
+                f"{service} runs {counted(tasks, 'task')}, and none is "
+                "registered under it"
+            )
+            hint = (
+                f"correct services.{service}.hostname: the name its tasks are "
+                "registered under"
+            )
             yield Check("FAIL", f"name {name}", words, hint)
 
 
 def _quotas(look: Look) -> Iterator[Check]:
-    counts = [found.state["desiredCount"] for found in look.running.values() if found.state]
+    counts = [
+        found.state["desiredCount"] for found in look.running.values() if found.state
+    ]
     for what, count, most in quotas(look.parameters, max(counts, default=0)):
         within = count <= most
         level: Literal["PASS", "WARN"] = "PASS" if within else "WARN"
-        hint = "" if within else "ask for more in Service Quotas, unless your account has more already"
+        hint = (
+            ""
+            if within
+            else "ask for more in Service Quotas, unless your account has more already"
+        )
         yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
 
 
@@ -99,7 +140,9 @@ def _definitions(look: Look) -> Iterator[Check]:
         where = f"definition {family} of {name}"
         if family != p.services[name].task_definition:
             hint = f"services.{name}.task_definition: {family}"
-            yield Check("FAIL", where, f"the file says {p.services[name].task_definition}", hint)
+            yield Check(
+                "FAIL", where, f"the file says {p.services[name].task_definition}", hint
+            )
         yield from _definition(look, running, running.definition, where)
 
 
@@ -108,7 +151,9 @@ def _not_ours(look: Look, running: Running, where: str) -> Check:
     return Check("FAIL", where, error.message, error.hint)
 
 
-def _definition(look: Look, running: Running, definition: Mapping[str, Any], where: str) -> Iterator[Check]:
+def _definition(
+    look: Look, running: Running, definition: Mapping[str, Any], where: str
+) -> Iterator[Check]:
     """Check a definition as it would be with the sidecar, then as it runs now."""
     p, name = look.parameters, running.service
     role = iam.role_arns(iam.who_signs(look)).get(name)
@@ -120,18 +165,33 @@ def _definition(look: Look, running: Running, definition: Mapping[str, Any], whe
     if running.controller != "ECS" and not same(definition, form):
         yield _not_ours(look, running, where)
     ports, launch_type = p.ports_of(name), p.launch_type_of(name)
-    linted = partial(lint, launch_type=launch_type, node_arn=node_arn(p, name), listener_ports=ports)
+    linted = partial(
+        lint, launch_type=launch_type, node_arn=node_arn(p, name), listener_ports=ports
+    )
     findings = linted(form)
     for finding in findings:
         yield Check(finding.level, finding.where, finding.message, finding.hint)
     for finding in linted(definition):
         if finding not in findings:
-            yield Check("WARN", finding.where, f"as it runs now: {finding.message}", "04 fixes it")
+            yield Check(
+                "WARN",
+                finding.where,
+                f"as it runs now: {finding.message}",
+                "04 fixes it",
+            )
     if not findings:
         yield Check("PASS", where, "takes the sidecar without a finding")
 
 
 def _traces(look: Look) -> Iterator[Check]:
     for lacking in iam.lacking_traces(look.parameters, iam.who_signs(look)):
-        words = f"role {lacking.role} may not {iam.TRACE}: the X-Ray daemon's traces would be lost"
-        yield Check("WARN", f"traces of {lacking.service}", words, f"attach {iam.XRAY_ACCESS} to the role")
+        words = (
+            f"role {lacking.role} may not {iam.TRACE}: the X-Ray daemon's "
+            "traces would be lost"
+        )
+        yield Check(
+            "WARN",
+            f"traces of {lacking.service}",
+            words,
+            f"attach {iam.XRAY_ACCESS} to the role",
+        )

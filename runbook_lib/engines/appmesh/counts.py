@@ -1,7 +1,7 @@
 """Say what App Mesh counts of a shift, and what it leaves uncounted or unanswered.
 
-Pure. Source: App Mesh's metric extension (`RequestCountPerTarget`, `HTTPCode_Target_5XX_Count`,
-`TargetResponseTime` in milliseconds).
+Pure. Source: App Mesh's metric extension (`RequestCountPerTarget`,
+`HTTPCode_Target_5XX_Count`, `TargetResponseTime` in milliseconds).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per
 
 
 def series(p: Parameters, split: Split | None = None) -> SeriesOf:
-    """Return what counts requests, errors and slow requests by service: the callers' sidecars, by target.
+    """Return what counts requests, errors and slow requests by service: the callers'
+    sidecars, by target.
 
     The parameters have every name that this takes.
     """
@@ -30,7 +31,10 @@ def series(p: Parameters, split: Split | None = None) -> SeriesOf:
     found: dict[str, dict[str, tuple[Series, ...]]] = {}
     for target in (p.shift.stable, p.shift.canary):
         found[target] = {
-            kind: tuple(Series(name, _dimensions(p, caller, target), stat=stat) for caller in callers)
+            kind: tuple(
+                Series(name, _dimensions(p, caller, target), stat=stat)
+                for caller in callers
+            )
             for kind, (name, stat) in metrics.items()
         }
     return found
@@ -46,7 +50,9 @@ def _dimensions(p: Parameters, caller: str, target: str) -> dict[str, str]:
 
 
 def inbound(p: Parameters, service: str) -> Series:
-    """Return what counts everything that reaches a service's own sidecar, whoever called."""
+    """Return what counts everything that reaches a service's own
+    sidecar, whoever called.
+    """
     return Series("RequestCount", {"Mesh": p.mesh.name, "VirtualNode": service})
 
 
@@ -66,19 +72,24 @@ def idle(look: Look) -> Idle:
         blind=blind,
         uncounted_hint="metrics are missing, or nobody calls: see the metric extension",
         blind_hint="deploy it with its sidecar, as 04 does",
-        called_hint="find who still calls it: its own sidecar's access log says from where",
+        called_hint="find who still calls it: "
+        "its own sidecar's access log says from where",
     )
 
 
 def _reaching(p: Parameters, service: str) -> tuple[Series, ...]:
-    """Return what counts a service's requests; its sidecar's own count includes its health checks."""
+    """Return what counts a service's requests; its sidecar's own count includes
+    its health checks.
+    """
     if p.services[service].health_check is None:
         return (inbound(p, service),)
     return series(p)[service]["requests"]
 
 
 def path(look: Look) -> Path:
-    """Return what shows that calls pass both sidecars: the caller's and the one of who answers."""
+    """Return what shows that calls pass both sidecars: the caller's and the
+    one of who answers.
+    """
     p = look.parameters
     stable = p.shift.stable
     return Path(
@@ -96,17 +107,28 @@ def path(look: Look) -> Path:
 def counted(p: Parameters) -> Counted:
     """Return what the series of `series` can show of the route under shift.
 
-    Source: App Mesh's metric extension counts per target for HTTP alone, from Envoy v1.19.1.1 on.
+    Source: App Mesh's metric extension counts per target for HTTP alone, from
+    Envoy v1.19.1.1 on.
     """
     protocol = protocol_of(p, p.router)
     version = tag_version(p.envoy.image_tag)
     if protocol == "tcp":
-        return Counted(False, False, "no request of a tcp route is counted: App Mesh counts requests of HTTP alone")
+        return Counted(
+            False,
+            False,
+            "no request of a tcp route is counted: App Mesh counts "
+            "requests of HTTP alone",
+        )
     if version is not None and version < COUNTS_FROM:
-        words = f"Envoy {p.envoy.image_tag} publishes no metric per target; v1.19.1.1 is the first that does"
+        words = (
+            f"Envoy {p.envoy.image_tag} publishes no metric per target; v1.19.1.1 is "
+            "the first that does"
+        )
         return Counted(False, False, words)
     if protocol == "grpc":
-        trailers = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+        trailers = (
+            "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+        )
         return Counted(True, False, trailers)
     return Counted(True, True, "answers of 5XX are counted, retries included")
 
@@ -117,20 +139,29 @@ def protocol_of(p: Parameters, router: str) -> str:
 
 
 def unmatched(p: Parameters) -> list[str]:
-    """Return a sentence for each router that callers reach in which some requests match no route: those get a 404."""
+    """Return a sentence for each router that callers reach in which some requests match
+    no route: those get a 404.
+    """
     sentences = []
     for name in _routers_reached(p):
         routes = p.routers[name].routes
         if any(_takes_all(p, name, route.match) for route in routes.values()):
             continue
-        conditions = "; ".join(f"{route}: {_condition(said.match)}" for route, said in routes.items())
-        sentences.append(f"router {name}: a request that matches none of its routes ({conditions}) is answered 404")
+        conditions = "; ".join(
+            f"{route}: {_condition(said.match)}" for route, said in routes.items()
+        )
+        sentences.append(
+            f"router {name}: a request that matches none of its routes "
+            f"({conditions}) is answered 404"
+        )
     return sentences
 
 
 def _routers_reached(p: Parameters) -> list[str]:
     """Return the routers that answer what some service calls."""
-    dialled = {backend for service in p.services.values() for backend in service.backends}
+    dialled = {
+        backend for service in p.services.values() for backend in service.backends
+    }
     routers = [p.virtual_services[name].router for name in sorted(dialled)]
     return list(dict.fromkeys(router for router in routers if router))
 

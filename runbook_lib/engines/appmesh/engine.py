@@ -1,4 +1,6 @@
-"""App Mesh as an engine: each verb of `engines.protocol`, from the module that knows it."""
+"""App Mesh as an engine: each verb of `engines.protocol`, from the
+module that knows it.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ __all__ = [
 
 steps = ("01", "02", "03", "04", "05", "06", "90")
 hints = Hints(
-    uncounted="metrics are missing, or nobody calls: see 04's sidecars and the metric extension",
+    uncounted="metrics are missing, or nobody calls: see 04's sidecars and the "
+    "metric extension",
     unheard="look at the callers' sidecars: they do not hear the change",
     not_there="no route yet: run 03_create_router_and_routes",
 )
@@ -93,7 +96,9 @@ def title(p: Parameters) -> str:
 
 
 def facts(look: Look) -> tuple[Facts, ...]:
-    """Return who signs for each service's Envoy, and whether that role may read its node."""
+    """Return who signs for each service's Envoy, and whether that role
+    may read its node.
+    """
     credentials = sorted(iam.who_signs(look), key=lambda c: c.may_stream)
     rows = []
     for c in credentials:
@@ -108,7 +113,9 @@ def facts(look: Look) -> tuple[Facts, ...]:
 
 
 def plan_resources(look: Look, step: str) -> Plan:
-    """Plan the resources of one of notebooks 01 to 03; for 04, what of them is missing."""
+    """Plan the resources of one of notebooks 01 to 03; for 04, what
+    of them is missing.
+    """
     return plan_step(look.parameters, look.lifecycle, look.live, step)
 
 
@@ -135,7 +142,8 @@ def _require_app_mesh(look: Look) -> None:
     engine = look.parameters.engine
     if engine != "appmesh":
         raise PlanError(
-            f"04_register_task_definitions: only engine appmesh puts an Envoy beside each task; found engine {engine}",
+            "04_register_task_definitions: only engine appmesh puts an Envoy beside "
+            f"each task; found engine {engine}",
             hint="nothing to do here: go on with 05",
         )
 
@@ -148,13 +156,14 @@ def _assumed(look: Look, title: str) -> Plan:
 
 
 def plan_retirement(look: Look) -> Plan:
-    """Plan the stable service's end, in the order in which nobody notices, there and back.
+    """Plan the stable service's end, in the order in which nobody
+    notices, there and back.
 
     Its node goes last: a sidecar without its node lets no task start, so in an undo it
-    must come first. The placeholder outlives the tasks, and goes only once those that come
-    back are there: callers' applications resolve the name before their Envoy sees the
-    request, and any address that is not loopback will do (App Mesh user guide, virtual
-    services).
+    must come first. The placeholder outlives the tasks, and goes only once those that
+    come back are there: callers' applications resolve the name before their Envoy sees
+    the request, and any address that is not loopback will do (App Mesh user guide,
+    virtual services).
     """
     p, stable = look.parameters, look.running[look.parameters.shift.stable]
     plan = _assumed(look, NOTEBOOKS["06"])
@@ -168,7 +177,9 @@ def plan_retirement(look: Look) -> Plan:
 
 
 def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
-    """Plan the end of everything the runbook made, sidecars first, and name what stays and why."""
+    """Plan the end of everything the runbook made, sidecars first, and name
+    what stays and why.
+    """
     p = look.parameters
     resources, kept = plan_resources_end(look.session, look.live)
     signing = [*iam.who_signs(look), *iam.credentials_of_retired(look)]

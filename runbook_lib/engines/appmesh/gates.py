@@ -1,6 +1,7 @@
 """Look into what must hold in App Mesh before something is applied.
 
-Each gate takes one look and returns a `Finding`; none of them changes or decides anything.
+Each gate takes one look and returns a `Finding`; none of them changes
+or decides anything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ SERVICE = "ECS_SERVICE_NAME"  # how ECS marks the addresses of a service's tasks
 
 
 def gates(look: Look, before: Before, plan: Plan | None = None) -> tuple[Gate, ...]:
-    """Return the conditions for what is about to be applied, in the order they are shown."""
+    """Return the conditions for what is about to be applied, in the
+    order they are shown.
+    """
     return tuple(_gates(before, plan or Plan("nothing")))
 
 
@@ -29,7 +32,9 @@ def _gates(before: Before, plan: Plan) -> Iterator[Gate]:
     if before == "resources":
         hostnames = _hostnames(plan)
         if hostnames:
-            yield Gate("names of running services", partial(_led, hostnames), protects=True)
+            yield Gate(
+                "names of running services", partial(_led, hostnames), protects=True
+            )
         if any(change.name.startswith("route ") for change in plan):
             yield Gate("requests without a route", _matched)
     elif before == "services":
@@ -51,7 +56,9 @@ def _hostnames(plan: Plan) -> dict[str, str]:
     """Return by which DNS name a plan's virtual nodes will be found, by service."""
     found = {}
     for change in plan:
-        spec = change.wanted.get("spec", {}) if isinstance(change.wanted, Mapping) else {}
+        spec = (
+            change.wanted.get("spec", {}) if isinstance(change.wanted, Mapping) else {}
+        )
         dns = (spec.get("serviceDiscovery") or {}).get("dns")
         if dns:
             found[change.name.removeprefix("virtual node ")] = str(dns["hostname"])
@@ -59,19 +66,25 @@ def _hostnames(plan: Plan) -> dict[str, str]:
 
 
 def _led(hostnames: Mapping[str, str], look: Look) -> Finding:
-    """A node found by a name that nobody is registered under: every call to it is answered 503."""
+    """A node found by a name that nobody is registered under: every call to
+    it is answered 503.
+    """
     lost = []
     for service, (_, runs) in ecs.read_counts(look.session, list(hostnames)).items():
         name = hostnames[service]
         if runs and not _leads_somewhere(look, name):
-            lost.append(f"{name} has no address, while {service} runs {counted(runs, 'task')}")
+            lost.append(
+                f"{name} has no address, while {service} runs {counted(runs, 'task')}"
+            )
     words = "; ".join(lost) or "each has an address, or its service runs no task yet"
     hint = "correct services.*.hostname: the name its tasks are registered under"
     return Finding(not lost, words, hint)
 
 
 def _leads_somewhere(look: Look, name: str) -> bool:
-    """Say whether a name has an address beside the placeholder; of another namespace's names nobody here knows."""
+    """Say whether a name has an address beside the placeholder; of another namespace's
+    names nobody here knows.
+    """
     if not name.endswith(f".{look.parameters.namespace}"):
         return True
     registered = look.names.get(name)
@@ -79,8 +92,12 @@ def _leads_somewhere(look: Look, name: str) -> bool:
 
 
 def _matched(look: Look) -> Finding:
-    """What matches no route gets a 404 once its caller has a sidecar: the file may mean it, so it is only said."""
-    words = "; ".join(unmatched(look.parameters)) or "none: every request matches a route"
+    """What matches no route gets a 404 once its caller has a sidecar: the file may mean
+    it, so it is only said.
+    """
+    words = (
+        "; ".join(unmatched(look.parameters)) or "none: every request matches a route"
+    )
     return Finding(True, words)
 
 
@@ -98,20 +115,31 @@ def _sidecars(look: Look) -> Finding:
         behind = sidecars.behind(look.parameters, look.lifecycle, look.running)
     except PrerequisiteError as error:
         behind = [error.message]
-    hint = "run 04_register_task_definitions: the caller's own Envoy divides the traffic"
+    hint = (
+        "run 04_register_task_definitions: the caller's own Envoy divides the traffic"
+    )
     if behind:
         return Finding(False, f"without the wanted sidecar: {', '.join(behind)}", hint)
     return Finding(True, "every service runs the wanted one", hint)
 
 
 def _dialled(look: Look) -> Finding:
-    """A virtual service whose name is not the one dialled has no effect, and nothing says so."""
+    """A virtual service whose name is not the one dialled has no effect,
+    and nothing says so.
+    """
     name = look.parameters.shift.name
     if not look.parameters.callers_of(name):
-        return Finding(False, f"no service lists {name} among its backends", "add it to the caller")
+        return Finding(
+            False, f"no service lists {name} among its backends", "add it to the caller"
+        )
     addresses = look.names[name].addresses
-    hint = "callers must resolve it before their Envoy sees the request: register it, or shift the name they dial"
-    return Finding(bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint)
+    hint = (
+        "callers must resolve it before their Envoy sees the request: register it, or "
+        "shift the name they dial"
+    )
+    return Finding(
+        bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint
+    )
 
 
 # --- before 06 and 90 -----------------------------------------------------------------
@@ -126,10 +154,14 @@ def _survives(look: Look) -> Finding:
 
 
 def _names_kept(look: Look) -> Finding:
-    """Without the mesh a name leads where discovery says: that must be a task that runs."""
+    """Without the mesh a name leads where discovery says: that must
+    be a task that runs.
+    """
     p = look.parameters
     callers = [caller for caller in p.services if sidecars.meshed(look.running[caller])]
-    dialled = dict.fromkeys(backend for caller in callers for backend in p.services[caller].backends)
+    dialled = dict.fromkeys(
+        backend for caller in callers for backend in p.services[caller].backends
+    )
     if not dialled:
         return Finding(True, "nobody calls through a sidecar")
     words = "; ".join(filter(None, (_lost(look, backend) for backend in dialled)))
@@ -137,15 +169,24 @@ def _names_kept(look: Look) -> Finding:
         return Finding(True, f"{', '.join(dialled)}: a task that runs answers it")
     if p.removal.callers_may_fail:
         return Finding(True, f"{words}: removal.callers_may_fail allows it")
-    hint = "let them dial another name, or say so in the file: removal: {callers_may_fail: true}"
+    hint = (
+        "let them dial another name, or say so in the file: removal: "
+        "{callers_may_fail: true}"
+    )
     return Finding(False, words, hint)
 
 
 def _lost(look: Look, name: str) -> str:
-    """Say why a name leads to nobody once the mesh is gone; "" where a running task answers it."""
+    """Say why a name leads to nobody once the mesh is gone; "" where a
+    running task answers it.
+    """
     p = look.parameters
     instances = look.names[name].instances
-    running = [service for service, r in look.running.items() if r.state and r.state["runningCount"]]
+    running = [
+        service
+        for service, r in look.running.items()
+        if r.state and r.state["runningCount"]
+    ]
     owners = {p.ecs_service_of(service) for service in running}
     if any(attributes.get(SERVICE) in owners for attributes in instances.values()):
         return ""

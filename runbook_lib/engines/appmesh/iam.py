@@ -1,4 +1,5 @@
-"""Read whether each task's Envoy can sign its requests, and plan the permission it lacks (tutorial, step 6).
+"""Read whether each task's Envoy can sign its requests, and plan the permission it
+lacks (tutorial, step 6).
 
 The only caller of the IAM client. `read_` reads, `plan_` functions are pure.
 """
@@ -22,15 +23,19 @@ from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences, 
 
 STREAM = "appmesh:StreamAggregatedResources"
 TRACE = "xray:PutTraceSegments"
-MANAGED = (ENVOY_ACCESS, XRAY_ACCESS) = ("AWSAppMeshEnvoyAccess", "AWSXRayDaemonWriteAccess")
+MANAGED = (ENVOY_ACCESS, XRAY_ACCESS) = (
+    "AWSAppMeshEnvoyAccess",
+    "AWSXRayDaemonWriteAccess",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Who signs for one service's Envoy: the role, where it comes from, what it may do.
 
-    `role` is "" where no role can sign; `source` says task role, instance role, or why there is none. `attached`
-    are the managed policies that the runbook attached, as its mark on the role says.
+    `role` is "" where no role can sign; `source` says task role, instance role, or why
+    there is none. `attached` are the managed policies that the runbook attached, as its
+    mark on the role says.
     """
 
     service: str
@@ -49,7 +54,9 @@ def who_signs(look: Look) -> list[Credentials]:
 
 
 def _who_signs(look: Look) -> list[Credentials]:
-    there = {name: found.definition for name, found in look.running.items() if found.state}
+    there = {
+        name: found.definition for name, found in look.running.items() if found.state
+    }
     return read_credentials(look.session, there)
 
 
@@ -63,41 +70,62 @@ def _last_definitions(look: Look) -> dict[str, Mapping[str, Any]]:
     last = {}
     for name, found in look.running.items():
         family = look.parameters.services[name].task_definition
-        definition = None if found.state else ecs.read_last_definition(look.session, family)
+        definition = (
+            None if found.state else ecs.read_last_definition(look.session, family)
+        )
         if definition:
             last[name] = definition
     return last
 
 
 def foreign(look: Look, inverse: Inverse) -> str:
-    """Say why an undo may not write to a role: no Envoy of the file's services signs with it; "" where it may."""
+    """Say why an undo may not write to a role: no Envoy of the file's services signs
+    with it; "" where it may.
+    """
     given = inverse.call.arguments
     if inverse.call.service != "iam" or not isinstance(given, Mapping):
         return ""
     role = given.get("RoleName")
     if role in look.once(_roles):
         return ""
-    words = f"role {role!r} is neither in {look.parameters.environment}'s file nor that of a service it names"
+    words = (
+        f"role {role!r} is neither in {look.parameters.environment}'s file nor that "
+        "of a service it names"
+    )
     return f"{words}; where it is right, name it as services.NAME.task_role"
 
 
 def _roles(look: Look) -> frozenset[str]:
-    """Read every role that an Envoy may sign with: those in the file, and those in its services' definitions.
+    """Read every role that an Envoy may sign with: those in the file, and those in its
+    services' definitions.
 
-    The newest definition of a service that is gone may be another's, where both share a family.
+    The newest definition of a service that is gone may be another's, where
+    both share a family.
     """
     p, found = look.parameters, look.running
-    definitions = [(name, d) for name, r in found.items() for d in (r.definition, r.newest) if d]
+    definitions = [
+        (name, d) for name, r in found.items() for d in (r.definition, r.newest) if d
+    ]
     for name in (name for name, r in found.items() if not r.state):
         family = p.services[name].task_definition
         definitions += [(name, d) for d in ecs.read_definitions(look.session, family)]
-    named = [p.iam.instance_role, *(service.task_role for service in p.services.values())]
+    named = [
+        p.iam.instance_role,
+        *(service.task_role for service in p.services.values()),
+    ]
     return frozenset(filter(None, [*named, *(task_role(p, *d) for d in definitions)]))
 
 
-def read_credentials(session: Reads, definitions: Mapping[str, Mapping[str, Any] | None]) -> list[Credentials]:
-    """Read, for each service's running definition, the role its Envoy signs with and whether that may stream."""
-    return [_read(session, name, definition or {}) for name, definition in definitions.items()]
+def read_credentials(
+    session: Reads, definitions: Mapping[str, Mapping[str, Any] | None]
+) -> list[Credentials]:
+    """Read, for each service's running definition, the role its Envoy signs with and
+    whether that may stream.
+    """
+    return [
+        _read(session, name, definition or {})
+        for name, definition in definitions.items()
+    ]
 
 
 def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentials:
@@ -108,7 +136,10 @@ def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentia
     found = session.read(_role_reading(role))
     if found is None:
         return Credentials(name, "", f"role {role} does not exist")
-    documents = {**_inline_documents(session, role), **_attached_documents(session, role)}
+    documents = {
+        **_inline_documents(session, role),
+        **_attached_documents(session, role),
+    }
     node = node_arn(p, name)
     marks = {tag["Key"] for tag in found["tags"] or []}
     return Credentials(
@@ -145,7 +176,9 @@ def _role(p: Parameters, name: str, definition: Mapping[str, Any]) -> tuple[str,
 
 
 def task_role(p: Parameters, name: str, definition: Mapping[str, Any]) -> str:
-    """Return the name of a service's task role, as its definition says, else the file."""
+    """Return the name of a service's task role, as its definition
+    says, else the file.
+    """
     given = str(definition.get("taskRoleArn") or "").rsplit("/", 1)[-1]
     return given or p.services[name].task_role or ""
 
@@ -158,12 +191,19 @@ def _inline_documents(session: Reads, role: str) -> dict[str, Any]:
 
 def _attached_documents(session: Reads, role: str) -> dict[str, Any]:
     """Read the policies that are attached to a role, by name."""
-    listed = session.pages("iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role)
-    return {policy["PolicyName"]: _managed_document(session, policy["PolicyArn"]) for policy in listed}
+    listed = session.pages(
+        "iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role
+    )
+    return {
+        policy["PolicyName"]: _managed_document(session, policy["PolicyArn"])
+        for policy in listed
+    }
 
 
 def _managed_document(session: Reads, arn: str) -> Any:
-    newest = Reading(Call("iam", "get_policy", {"PolicyArn": arn}), "Policy.DefaultVersionId")
+    newest = Reading(
+        Call("iam", "get_policy", {"PolicyArn": arn}), "Policy.DefaultVersionId"
+    )
     call = Call("iam", "get_policy_version", {"PolicyArn": arn, "VersionId": newest})
     return session.read(Reading(call, "PolicyVersion.Document"))
 
@@ -174,14 +214,18 @@ def _inline(role: str, name: str) -> Reading:
 
 
 def _allows(documents: Iterable[Any], action: str, resource: str) -> bool:
-    """Tell what a role's policies say together: one that denies outweighs every other that allows.
+    """Tell what a role's policies say together: one that denies outweighs every
+    other that allows.
 
     Conditions are not evaluated: what is denied under one (outside of a region, say) is
     taken for allowed.
     """
     allowed = False
     for statement in _statements(documents):
-        if not (_names(statement.get("Action"), action) and _covers(statement.get("Resource"), resource)):
+        if not (
+            _names(statement.get("Action"), action)
+            and _covers(statement.get("Resource"), resource)
+        ):
             continue
         if statement["Effect"] == "Deny" and not statement.get("Condition"):
             return False
@@ -196,7 +240,10 @@ def _statements(documents: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _names(actions: Any, action: str) -> bool:
-    return any(fnmatchcase(action.lower(), str(pattern).lower()) for pattern in _listed(actions))
+    return any(
+        fnmatchcase(action.lower(), str(pattern).lower())
+        for pattern in _listed(actions)
+    )
 
 
 def _covers(resources: Any, resource: str) -> bool:
@@ -215,15 +262,25 @@ def role_arns(credentials: Sequence[Credentials]) -> dict[str, str]:
 
 
 def policy(p: Parameters, service: str) -> dict[str, Any]:
-    """Return the least policy an Envoy needs: to stream its own node's configuration."""
-    statement = {"Effect": "Allow", "Action": STREAM, "Resource": [node_arn(p, service)]}
+    """Return the least policy an Envoy needs: to stream its own
+    node's configuration.
+    """
+    statement = {
+        "Effect": "Allow",
+        "Action": STREAM,
+        "Resource": [node_arn(p, service)],
+    }
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def finding(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan) -> Finding:
+def finding(
+    p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], planned: Plan
+) -> Finding:
     """Return whether every Envoy will be able to sign, once `planned` is applied."""
     covered = {change.name for change in planned}
-    lacking = [c for c in _needing(life, credentials) if _streaming(p, c).name not in covered]
+    lacking = [
+        c for c in _needing(life, credentials) if _streaming(p, c).name not in covered
+    ]
     if not lacking:
         return Finding(True, "every Envoy can sign")
     words = [f"{c.service}: {_lack(c)}" for c in lacking]
@@ -232,7 +289,9 @@ def finding(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials], 
 
 
 def _needing(life: Lifecycle, credentials: Sequence[Credentials]) -> list[Credentials]:
-    return [c for c in credentials if c.service not in life.retired and not c.may_stream]
+    return [
+        c for c in credentials if c.service not in life.retired and not c.may_stream
+    ]
 
 
 def _lack(c: Credentials) -> str:
@@ -242,22 +301,36 @@ def _lack(c: Credentials) -> str:
 def _hint(p: Parameters, c: Credentials) -> str:
     if c.role:
         return f"attach to role {c.role}: {json.dumps(policy(p, c.service))}"
-    return f"give {c.service} a task role, and name it as services.{c.service}.task_role"
+    return (
+        f"give {c.service} a task role, and name it as services.{c.service}.task_role"
+    )
 
 
-def lacking_traces(p: Parameters, credentials: Sequence[Credentials]) -> list[Credentials]:
-    """Return whose role may not write traces although the file wants X-Ray, and the runbook may not change that."""
+def lacking_traces(
+    p: Parameters, credentials: Sequence[Credentials]
+) -> list[Credentials]:
+    """Return whose role may not write traces although the file wants X-Ray, and the
+    runbook may not change that.
+    """
     asked = p.envoy.xray and not p.iam.manage
     return [c for c in credentials if asked and c.role and not c.may_trace]
 
 
-def plan_credentials(p: Parameters, life: Lifecycle, credentials: Sequence[Credentials]) -> Plan:
-    """Plan the permission each role lacks, where the parameters let the runbook manage IAM."""
+def plan_credentials(
+    p: Parameters, life: Lifecycle, credentials: Sequence[Credentials]
+) -> Plan:
+    """Plan the permission each role lacks, where the parameters let the
+    runbook manage IAM.
+    """
     changes: dict[str, Change] = {}  # by name: services may share a role
     for c in credentials:
         if p.iam.manage and c.role and c.service not in life.retired:
             changes |= {change.name: change for change in _lacking(p, c)}
-    return Plan("04_register_task_definitions", tuple(changes.values()), needs=("earlier steps",))
+    return Plan(
+        "04_register_task_definitions",
+        tuple(changes.values()),
+        needs=("earlier steps",),
+    )
 
 
 def _lacking(p: Parameters, c: Credentials) -> Iterator[Change]:
@@ -277,7 +350,9 @@ def _streaming(p: Parameters, c: Credentials) -> Change:
 
 
 def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> Plan:
-    """Plan the end of the policies the runbook put on roles: those that carry its name, or that its mark names."""
+    """Plan the end of the policies the runbook put on roles: those that carry its name,
+    or that its mark names.
+    """
     changes: dict[str, Change] = {}  # by name: services may share a role
     for c in credentials:
         made = [*_own_policy(session, c), *_attached_by_us(session.parameters, c)]
@@ -286,7 +361,9 @@ def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> 
 
 
 def _own_policy(session: Reads, c: Credentials) -> Iterator[Change]:
-    """Yield the making of the policy that carries the runbook's name, where it is there."""
+    """Yield the making of the policy that carries the runbook's name,
+    where it is there.
+    """
     name = policy_name(session.parameters, c.service)
     document = session.read(_inline(c.role, name)) if name in c.policies else None
     if document:
@@ -294,7 +371,9 @@ def _own_policy(session: Reads, c: Credentials) -> Iterator[Change]:
 
 
 def _attached_by_us(p: Parameters, c: Credentials) -> Iterator[Change]:
-    """Yield the making of each attachment that the runbook's mark names, and of the mark."""
+    """Yield the making of each attachment that the runbook's mark
+    names, and of the mark.
+    """
     for managed in c.attached:
         if managed in c.policies:  # somebody may have detached it
             yield _attach(p, c, managed)
@@ -311,36 +390,56 @@ def _put(c: Credentials, name: str, document: Mapping[str, Any]) -> Change:
     return Change(
         name=f"policy {name} on {c.role}",
         verb="create",
-        call=Call("iam", "put_role_policy", {**where, "PolicyDocument": json.dumps(document)}),
+        call=Call(
+            "iam", "put_role_policy", {**where, "PolicyDocument": json.dumps(document)}
+        ),
         reading=_inline(c.role, name),
         expected=None,
         wanted=document,
-        inverse=Inverse("delete", Call("iam", "delete_role_policy", where), wanted=None),
+        inverse=Inverse(
+            "delete", Call("iam", "delete_role_policy", where), wanted=None
+        ),
         diff=differences({}, document),
     )
 
 
 def _attach(p: Parameters, c: Credentials, managed: str) -> Change:
-    where = {"RoleName": c.role, "PolicyArn": f"arn:{partition(p)}:iam::aws:policy/{managed}"}
+    where = {
+        "RoleName": c.role,
+        "PolicyArn": f"arn:{partition(p)}:iam::aws:policy/{managed}",
+    }
     query = f"AttachedPolicies[?PolicyName=='{managed}'].PolicyName | [0]"
     return Change(
         name=f"policy {managed} on {c.role}",
         verb="attach",
         call=Call("iam", "attach_role_policy", where),
-        reading=Reading(Call("iam", "list_attached_role_policies", {"RoleName": c.role}), query),
+        reading=Reading(
+            Call("iam", "list_attached_role_policies", {"RoleName": c.role}), query
+        ),
         expected=None,
         wanted=managed,
-        inverse=Inverse("detach", Call("iam", "detach_role_policy", where), wanted=None),
+        inverse=Inverse(
+            "detach", Call("iam", "detach_role_policy", where), wanted=None
+        ),
         diff=differences(None, managed, "policy"),
     )
 
 
 def _mark(p: Parameters, c: Credentials, managed: str) -> Change:
-    """Return the change that marks a role with a policy that the runbook attached, so that 90 takes it away again."""
+    """Return the change that marks a role with a policy that the runbook attached, so
+    that 90 takes it away again.
+    """
     key = _mark_key(managed)
-    tag = Call("iam", "tag_role", {"RoleName": c.role, "Tags": [{"Key": key, "Value": p.mesh.name}]})
+    tag = Call(
+        "iam",
+        "tag_role",
+        {"RoleName": c.role, "Tags": [{"Key": key, "Value": p.mesh.name}]},
+    )
     untag = Call("iam", "untag_role", {"RoleName": c.role, "TagKeys": [key]})
-    reading = Reading(Call("iam", "get_role", {"RoleName": c.role}), f"Role.Tags[?Key=='{key}'].Value | [0]")
+    reading = Reading(
+        Call("iam", "get_role", {"RoleName": c.role}),
+        f"Role.Tags[?Key=='{key}'].Value | [0]",
+    )
     return Change(
         name=f"policy mark {managed} on {c.role}",
         verb="tag",

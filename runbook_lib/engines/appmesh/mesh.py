@@ -1,4 +1,5 @@
-"""Read what the mesh holds, and plan its resources, there and back (tutorial, steps 1 to 4).
+"""Read what the mesh holds, and plan its resources, there and back
+(tutorial, steps 1 to 4).
 
 `read_` functions and `references` read, `plan_` functions are pure.
 """
@@ -11,8 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 from runbook_lib.aws.reads import Reads
-from runbook_lib.engines.appmesh.changes import ANSWER, called, create, delete, reading, update
-from runbook_lib.engines.appmesh.spec import SPEC_OF, Resource, desired, targets_in, updated
+from runbook_lib.engines.appmesh.changes import (
+    ANSWER,
+    called,
+    create,
+    delete,
+    reading,
+    update,
+)
+from runbook_lib.engines.appmesh.spec import (
+    SPEC_OF,
+    Resource,
+    desired,
+    targets_in,
+    updated,
+)
 from runbook_lib.engines.protocol import Live
 from runbook_lib.errors import CallError, PlanError
 from runbook_lib.lifecycle import Lifecycle
@@ -27,7 +41,8 @@ NOTEBOOKS = {
     "05": "05_shift_traffic",
     "06": "06_tear_down_service_b",
 }
-REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")  # children first
+# children first
+REMOVAL = ("virtual service", "route", "virtual router", "virtual node", "mesh")
 
 
 def read_live(session: Reads) -> dict[str, Any]:
@@ -37,12 +52,16 @@ def read_live(session: Reads) -> dict[str, Any]:
     live = {mesh.key: session.read(reading(mesh.kind, mesh.names))}
     for other in others:
         inside = live[mesh.key] is not None  # nothing is in a mesh that is not there
-        live[other.key] = session.read(reading(other.kind, other.names)) if inside else None
+        live[other.key] = (
+            session.read(reading(other.kind, other.names)) if inside else None
+        )
     return live
 
 
 def answer(session: Reads) -> tuple[str, str]:
-    """Return what the endpoint answers now: serves, refuses or not reachable, and its own words."""
+    """Return what the endpoint answers now: serves, refuses or not reachable,
+    and its own words.
+    """
     listing = Call("appmesh", "list_meshes", {"limit": 1})
     try:
         session.read(Reading(listing, "length(meshes)"))
@@ -57,14 +76,16 @@ def answer(session: Reads) -> tuple[str, str]:
 
 def resources_of(p: Parameters, step: str) -> list[str]:
     """Return the keys of the resources that one notebook makes."""
-    return [resource.key for resource in desired(p, Lifecycle()) if resource.step == step]
+    return [
+        resource.key for resource in desired(p, Lifecycle()) if resource.step == step
+    ]
 
 
 def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
     """Plan one notebook's resources.
 
-    What earlier notebooks have not made yet is assumed made, and named in `assumed`; what
-    the parameters do not speak of stays as it is, and is named in `kept`.
+    What earlier notebooks have not made yet is assumed made, and named in `assumed`;
+    what the parameters do not speak of stays as it is, and is named in `kept`.
     """
     assumed, state = _assumed(p, life, live, before=step)
     left: list[str] = []
@@ -86,8 +107,12 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
     )
 
 
-def _assumed(p: Parameters, life: Lifecycle, live: Live, *, before: str) -> tuple[list[str], dict[str, Any]]:
-    """Return in words what notebooks before this one have not made yet, and the state as if they had."""
+def _assumed(
+    p: Parameters, life: Lifecycle, live: Live, *, before: str
+) -> tuple[list[str], dict[str, Any]]:
+    """Return in words what notebooks before this one have not made yet, and the
+    state as if they had.
+    """
     state = dict(live)
     missing: list[str] = []
     for resource in desired(p, life):
@@ -100,7 +125,9 @@ def _assumed(p: Parameters, life: Lifecycle, live: Live, *, before: str) -> tupl
 
 
 def _left_alone(resource: Resource, spec: Mapping[str, Any]) -> Iterator[str]:
-    """Say what stays as it is although a new resource would get something else, since the file has no key for it."""
+    """Say what stays as it is although a new resource would get something else, since
+    the file has no key for it.
+    """
     for difference in kept(spec, resource.spec):
         yield f"{resource.key}: {difference.field}: {json.dumps(difference.after)}"
 
@@ -116,21 +143,30 @@ def _change(resource: Resource, live: Live) -> Change | None:
     return update(resource, state, spec)
 
 
-def _refuse_another_protocol(resource: Resource, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Refuse to change a protocol in place: routes and nodes of two protocols black-hole what passes them."""
+def _refuse_another_protocol(
+    resource: Resource, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Refuse to change a protocol in place: routes and nodes of two protocols
+    black-hole what passes them.
+    """
     old, new = (_protocols(resource, spec) for spec in (before, after))
     if old and new and old != new:
         raise PlanError(
-            f"{resource.key}: its protocol is {', '.join(old)}, the parameters say {', '.join(new)}; "
-            "App Mesh refuses that for a router with routes, and a node of another protocol gets no request",
-            hint="create it under a new name and shift to it, or remove it first with 90_remove_mesh",
+            f"{resource.key}: its protocol is {', '.join(old)}, the parameters say "
+            f"{', '.join(new)}; "
+            "App Mesh refuses that for a router with routes, and a node of another "
+            "protocol gets no request",
+            hint="create it under a new name and shift to it, or remove it first "
+            "with 90_remove_mesh",
         )
 
 
 def _protocols(resource: Resource, spec: Mapping[str, Any]) -> list[str]:
     if resource.kind == "route":
         return [variant for variant in SPEC_OF.values() if spec.get(variant)]
-    return sorted({listener["portMapping"]["protocol"] for listener in spec.get("listeners", [])})
+    return sorted(
+        {listener["portMapping"]["protocol"] for listener in spec.get("listeners", [])}
+    )
 
 
 def plan_node_end(p: Parameters, live: Live, service: str) -> Plan:
@@ -144,13 +180,17 @@ def plan_node_end(p: Parameters, live: Live, service: str) -> Plan:
 
 
 def references(session: Reads, service: str) -> list[str]:
-    """List what refers to a service's node: routes (a target of weight 0 is one), and virtual services."""
+    """List what refers to a service's node: routes (a target of weight 0 is one),
+    and virtual services.
+    """
     node = f"virtual node {service}"
     return [key for key, needs in standing(session).items() if node in needs]
 
 
 def standing(session: Reads) -> dict[str, set[str]]:
-    """Read everything the mesh holds, whoever made it, by key: with the keys of what it cannot be without."""
+    """Read everything the mesh holds, whoever made it, by key: with the keys of what it
+    cannot be without.
+    """
     mesh = {"meshName": session.parameters.mesh.name}
     if session.read(reading("mesh", mesh)) is None:
         return {}
@@ -196,12 +236,18 @@ def _names(session: Reads, kind: str, within: Mapping[str, str]) -> list[str]:
 
 
 def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...]]:
-    """Plan the end of every resource the runbook made, children first, and name what stays and why.
+    """Plan the end of every resource the runbook made, children first, and name
+    what stays and why.
 
-    What somebody else made stays, and with it what that stands on: App Mesh would refuse to delete it.
+    What somebody else made stays, and with it what that stands on: App Mesh would
+    refuse to delete it.
     """
-    known = {resource.key: resource for resource in desired(session.parameters, Lifecycle())}
-    children_first = sorted(known.values(), key=lambda resource: REMOVAL.index(resource.kind))
+    known = {
+        resource.key: resource for resource in desired(session.parameters, Lifecycle())
+    }
+    children_first = sorted(
+        known.values(), key=lambda resource: REMOVAL.index(resource.kind)
+    )
     needs = standing(session)
     staying = {key for key in needs if key not in known}
     made: list[Change] = []
@@ -215,14 +261,22 @@ def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...
         if labels:
             made.extend(delete(replace(resource, tags=labels), state))
             continue
-        why = f"{', '.join(users)} stays, and needs it" if users else "does not carry the runbook's tag"
+        why = (
+            f"{', '.join(users)} stays, and needs it"
+            if users
+            else "does not carry the runbook's tag"
+        )
         staying.add(resource.key)
         kept_as_it_is.append(f"{resource.key}: {why}")
     return Plan("90_remove_mesh", tuple(made)), tuple(kept_as_it_is)
 
 
 def _labels(session: Reads, arn: str) -> dict[str, str]:
-    """Read a resource's tags (a route's say who was retired); none where it is not the runbook's."""
+    """Read a resource's tags (a route's say who was retired); none where it is
+    not the runbook's.
+    """
     call = Call("appmesh", "list_tags_for_resource", {"resourceArn": arn})
-    found = {tag["key"]: tag["value"] for tag in session.read(Reading(call, "tags")) or []}
+    found = {
+        tag["key"]: tag["value"] for tag in session.read(Reading(call, "tags")) or []
+    }
     return found if "runbook" in found else {}

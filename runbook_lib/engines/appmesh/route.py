@@ -1,4 +1,5 @@
-"""Read how the route under shift divides the traffic, and plan its weights, marks and trial.
+"""Read how the route under shift divides the traffic, and plan its
+weights, marks and trial.
 
 `read_` functions read, `plan_` functions are pure.
 """
@@ -23,7 +24,10 @@ from runbook_lib.plan import Call, Change, Plan, Reading, differences, merged
 MOST_NAME = 255  # characters of a name in App Mesh
 MOST_TARGETS = 10  # of a route
 MOST_WEIGHT = 100  # of a target
-TAKE_OUT = "it is not this shift's to move: take it out of the route, or shift with a file that names it"
+TAKE_OUT = (
+    "it is not this shift's to move: take it out of the route, or shift with a "
+    "file that names it"
+)
 AT_ZERO = "Envoy keeps the weights it had before"
 
 
@@ -40,25 +44,40 @@ def _names(p: Parameters, route: str) -> dict[str, str]:
 
 
 def read_split(session: Reads) -> Split:
-    """Read how the route under shift divides the traffic, and who has been retired from it."""
+    """Read how the route under shift divides the traffic, and who has
+    been retired from it.
+    """
     split = read_weights(session)
     if split.state is None:
         return split
-    return replace(split, retired=marks.read_retired(session, _Tags(split.state["arn"])))
+    return replace(
+        split, retired=marks.read_retired(session, _Tags(split.state["arn"]))
+    )
 
 
 def read_weights(session: Reads) -> Split:
-    """Read how the route under shift divides the traffic, by one call, and nothing of who was retired."""
+    """Read how the route under shift divides the traffic, by one call, and nothing
+    of who was retired.
+    """
     p = session.parameters
     route = Resource("route", _names(p, p.route), {}, "05")
     state = session.read(split_reading(p))
-    split = Split(route.key, split_reading(p), state, targets_in(state), labels=tags(p), at_zero=AT_ZERO)
+    split = Split(
+        route.key,
+        split_reading(p),
+        state,
+        targets_in(state),
+        labels=tags(p),
+        at_zero=AT_ZERO,
+    )
     session.saw(split.written)
     return split
 
 
 def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
-    """Return the weights that a state of the route under shift gives, in percent by service."""
+    """Return the weights that a state of the route under shift gives, in
+    percent by service.
+    """
     weights: dict[str, int] = {}
     for target in targets_in(state):
         weights[target.service] = weights.get(target.service, 0) + target.weight
@@ -75,17 +94,24 @@ def _resource(split: Split) -> Resource:
 
 def _there(split: Split) -> Mapping[str, Any]:
     if split.state is None:
-        raise PlanError(f"{split.key}: there is no such route", hint="apply 03_create_router_and_routes")
+        raise PlanError(
+            f"{split.key}: there is no such route",
+            hint="apply 03_create_router_and_routes",
+        )
     return split.state
 
 
 # --- the weights ----------------------------------------------------------------------
 
 
-def plan_split(split: Split, weights: Mapping[str, int], *, rewrite: bool = False) -> Plan:
-    """Plan the traffic's division, in percent by service; every other field of the route stays.
+def plan_split(
+    split: Split, weights: Mapping[str, int], *, rewrite: bool = False
+) -> Plan:
+    """Plan the traffic's division, in percent by service; every other field
+    of the route stays.
 
-    With `rewrite` weights that are in force are written once more: the rollback, rehearsed.
+    With `rewrite` weights that are in force are written once more: the
+    rollback, rehearsed.
 
     Raises PlanError where there is no route, weights are not whole percents that sum to
     100, or one would lose its traffic that they do not name.
@@ -112,7 +138,8 @@ def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
 
 
 def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
-    """Plan that stable gets all that the canary has, in one write; what somebody else's target has stays.
+    """Plan that stable gets all that the canary has, in one write; what somebody
+    else's target has stays.
 
     Without changes where the canary has none.
     """
@@ -122,7 +149,9 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
-    """Return a change that makes what carries the weights anew, with all of it on one service."""
+    """Return a change that makes what carries the weights anew, with all of
+    it on one service.
+    """
     spec = deepcopy(dict(change.wanted["spec"]))
     for target in spec[variant_of(change.wanted)]["action"]["weightedTargets"]:
         target["weight"] = 100 if target["virtualNode"] == service else 0
@@ -147,14 +176,18 @@ class _Tags:
 
     def reading(self, key: str) -> Reading:
         call = Call("appmesh", "list_tags_for_resource", {"resourceArn": self.arn})
-        return Reading(call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",))
+        return Reading(
+            call, f"tags[?key=='{key}'].value | [0]", absent=("NotFoundException",)
+        )
 
     def add(self, key: str, value: str) -> Call:
         said = [{"key": key, "value": value}]
         return Call("appmesh", "tag_resource", {"resourceArn": self.arn, "tags": said})
 
     def remove(self, key: str) -> Call:
-        return Call("appmesh", "untag_resource", {"resourceArn": self.arn, "tagKeys": [key]})
+        return Call(
+            "appmesh", "untag_resource", {"resourceArn": self.arn, "tagKeys": [key]}
+        )
 
 
 def _tags_of(split: Split) -> _Tags:
@@ -167,7 +200,9 @@ def plan_mark(split: Split, before: str, words: str) -> Plan:
 
 
 def read_mark(session: Reads, split: Split) -> str:
-    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where nobody left a mark."""
+    """Read who rolled back last, and when, as `plan_mark` wrote it; "" where
+    nobody left a mark.
+    """
     return marks.read_rolled_back(session, _tags_of(split))
 
 
@@ -187,7 +222,9 @@ def plan_settle(split: Split, survivor: str, retire: str) -> Plan:
 
 
 def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
-    """Plan a route before the others that sends requests with one header to the canary alone."""
+    """Plan a route before the others that sends requests with one
+    header to the canary alone.
+    """
     state = _there(split)
     variant = variant_of(state)
     if variant == "tcpRoute":
@@ -221,5 +258,7 @@ def _trial_name(route: str) -> str:
 def read_trial(session: Reads) -> Mapping[str, Any] | None:
     """Read the trial's route."""
     p = session.parameters
-    state: Mapping[str, Any] | None = session.read(reading("route", _names(p, _trial_name(p.route))))
+    state: Mapping[str, Any] | None = session.read(
+        reading("route", _names(p, _trial_name(p.route)))
+    )
     return state

@@ -1,6 +1,7 @@
 """Plan the Envoy beside each service's application, there and back (tutorial, step 5).
 
-`read_own_revisions` reads; all others are pure: definitions and services as read, in; plans out.
+`read_own_revisions` reads; all others are pure: definitions and services as
+read, in; plans out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from runbook_lib.aws import ecs
-from runbook_lib.aws.ecs import Running, deployment_order, moved, not_ours, reading_of_tasks
+from runbook_lib.aws.ecs import (
+    Running,
+    deployment_order,
+    moved,
+    not_ours,
+    reading_of_tasks,
+)
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.envoy_image import envoy_image
@@ -20,7 +27,10 @@ from runbook_lib.plan import Change, Plan, Wait
 from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
 from runbook_lib.task_form import envoy_of
 
-DEPLOY_IT = "deploy its revision with the sidecar by what deploys it, or let ECS deploy it; then run again"
+DEPLOY_IT = (
+    "deploy its revision with the sidecar by what deploys it, or let ECS deploy "
+    "it; then run again"
+)
 HEALTHY_SECONDS = 180  # most that an Envoy may take until it is LIVE
 
 
@@ -31,7 +41,9 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
     """
     service, envoy = p.services[name], p.envoy
     return Sidecar(
-        image=envoy_image(p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image),
+        image=envoy_image(
+            p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image
+        ),
         node_arn=node_arn(p, name),
         app_ports=tuple(p.ports_of(name)),
         launch_type=p.launch_type_of(name),
@@ -46,19 +58,25 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
     )
 
 
-def plan_sidecars(p: Parameters, life: Lifecycle, running: Mapping[str, Running], roles: Mapping[str, str]) -> Plan:
+def plan_sidecars(
+    p: Parameters,
+    life: Lifecycle,
+    running: Mapping[str, Running],
+    roles: Mapping[str, str],
+) -> Plan:
     """Plan a definition with Envoy for each service, and its move to it: callees first.
 
     `roles` gives the task role's ARN for services whose definition names none. Raises
-    PrerequisiteError where a service does not exist, PlanError where a definition cannot
-    take a sidecar.
+    PrerequisiteError where a service does not exist, PlanError where a definition
+    cannot take a sidecar.
     """
     names = [name for name in p.services if name not in life.retired]
     missing = [p.ecs_service_of(name) for name in names if running[name].state is None]
     if missing:
         raise PrerequisiteError(
             f"ECS services not found in cluster {p.cluster}: {', '.join(missing)}",
-            hint="deploy them; the mesh's own resources (01 to 03) can already be there",
+            hint="deploy them; the mesh's own resources (01 to 03) can "
+            "already be there",
         )
     changes: list[Change] = []
     for name in deployment_order(p, names):
@@ -82,7 +100,9 @@ def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
     return Plan("90_remove_mesh", tuple(changes))
 
 
-def _moved(p: Parameters, found: Running, form: Mapping[str, Any], planned: list[Change]) -> list[Change]:
+def _moved(
+    p: Parameters, found: Running, form: Mapping[str, Any], planned: list[Change]
+) -> list[Change]:
     waits = _healthy(p, found.service, form)
     return moved(p, found, form, planned, waits=waits, hint=DEPLOY_IT)
 
@@ -93,7 +113,9 @@ def back_waits(p: Parameters, found: Running) -> tuple[Wait, ...]:
 
 
 def _healthy(p: Parameters, name: str, form: Mapping[str, Any]) -> tuple[Wait, ...]:
-    """Wait until each task's Envoy is HEALTHY; for nothing where a definition has none."""
+    """Wait until each task's Envoy is HEALTHY; for nothing where a
+    definition has none.
+    """
     envoy = envoy_of(form)
     if envoy is None:
         return ()
@@ -105,7 +127,8 @@ def _healthy(p: Parameters, name: str, form: Mapping[str, Any]) -> tuple[Wait, .
 
 
 def behind(p: Parameters, life: Lifecycle, running: Mapping[str, Running]) -> list[str]:
-    """Return the services that do not run with the wanted sidecar, each with its own role.
+    """Return the services that do not run with the wanted sidecar, each
+    with its own role.
 
     Raises PrerequisiteError where one of them does not exist.
     """
@@ -125,7 +148,9 @@ def meshed(found: Running) -> bool:
 
 
 def read_own_revisions(session: Reads, found: Running) -> tuple[str, ...]:
-    """Read the revisions that end with a service; where others share its family its sidecar tells."""
+    """Read the revisions that end with a service; where others share its family
+    its sidecar tells.
+    """
 
     def is_own(definition: Mapping[str, Any]) -> bool:
         return is_meshed_as(session.parameters, definition, found.service)
@@ -134,9 +159,14 @@ def read_own_revisions(session: Reads, found: Running) -> tuple[str, ...]:
 
 
 def is_meshed_as(p: Parameters, definition: Mapping[str, Any], service: str) -> bool:
-    """Say whether a definition is this service's, by its sidecar; False where it is unclear."""
+    """Say whether a definition is this service's, by its sidecar; False
+    where it is unclear.
+    """
     try:
         found = sidecar_of(definition)
     except PlanError:
         return False
-    return found is not None and (found.mesh, found.virtual_node) == (p.mesh.name, service)
+    return found is not None and (found.mesh, found.virtual_node) == (
+        p.mesh.name,
+        service,
+    )

@@ -1,8 +1,10 @@
-"""Build every App Mesh resource the parameters ask for, at a given point of the application's life.
+"""Build every App Mesh resource the parameters ask for, at a given point of the
+application's life.
 
-Pure: parameters and a `Lifecycle` in, API-shaped dicts out. A field the parameters cannot speak of is left
-unsaid, and so survives an update. Of those they can speak of, a key that the file has is stated, where null or
-empty takes the field out (None); a key that it does not have is a `Default`, for what is made anew alone.
+Pure: parameters and a `Lifecycle` in, API-shaped dicts out. A field the parameters
+cannot speak of is left unsaid, and so survives an update. Of those they can speak of, a
+key that the file has is stated, where null or empty takes the field out (None); a key
+that it does not have is a `Default`, for what is made anew alone.
 """
 
 from __future__ import annotations
@@ -16,17 +18,32 @@ from pydantic import BaseModel
 from runbook_lib.aws.naming import partition, tags
 from runbook_lib.engines.protocol import Target
 from runbook_lib.lifecycle import Lifecycle
-from runbook_lib.parameters.model import Header, HealthCheck, Match, Parameters, Retry, Route, Timeout
+from runbook_lib.parameters.model import (
+    Header,
+    HealthCheck,
+    Match,
+    Parameters,
+    Retry,
+    Route,
+    Timeout,
+)
 from runbook_lib.plan import Default, merged, stated
 from runbook_lib.plan.states import empty
 
 LIMITS = ("timeout", "http", "http2", "grpc", "tcp")
-SPEC_OF = {"http": "httpRoute", "http2": "http2Route", "grpc": "grpcRoute", "tcp": "tcpRoute"}
+SPEC_OF = {
+    "http": "httpRoute",
+    "http2": "http2Route",
+    "grpc": "grpcRoute",
+    "tcp": "tcpRoute",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One thing that should exist: what it is, its names, its spec, and the notebook that makes it."""
+    """One thing that should exist: what it is, its names, its spec, and the
+    notebook that makes it.
+    """
 
     kind: str
     names: Mapping[str, str]
@@ -52,25 +69,34 @@ def created(resource: Resource) -> dict[str, Any]:
 
 
 def updated(resource: Resource, live: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the spec that a resource with the `live` one should have: equal where nothing is to change."""
+    """Return the spec that a resource with the `live` one should have: equal where
+    nothing is to change.
+    """
     spec: dict[str, Any] = _without_empty_limits(merged(live, resource.spec))
     return spec
 
 
 def _without_empty_limits(spec: Any) -> Any:
-    """Return a spec without the time limits that say nothing; every other field is kept, empty or not."""
+    """Return a spec without the time limits that say nothing; every other field is
+    kept, empty or not.
+    """
     if isinstance(spec, list):
         return [_without_empty_limits(item) for item in spec]
     if not isinstance(spec, Mapping):
         return spec
     fields = {key: _without_empty_limits(value) for key, value in spec.items()}
-    return {key: value for key, value in fields.items() if key not in LIMITS or not empty(value)}
+    return {
+        key: value
+        for key, value in fields.items()
+        if key not in LIMITS or not empty(value)
+    }
 
 
 def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
     """Return every resource, in the order in which they can be made.
 
-    Route before the provider that leads to it: a router attached without routes may never reach Envoy.
+    Route before the provider that leads to it: a router attached without routes may
+    never reach Envoy.
     """
     return (
         _mesh(p),
@@ -81,7 +107,9 @@ def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
     )
 
 
-def _resource(p: Parameters, kind: str, step: str, spec: Mapping[str, Any], **names: str) -> Resource:
+def _resource(
+    p: Parameters, kind: str, step: str, spec: Mapping[str, Any], **names: str
+) -> Resource:
     return Resource(kind, {"meshName": p.mesh.name, **names}, spec, step, tags(p))
 
 
@@ -91,7 +119,9 @@ def _mesh(p: Parameters) -> Resource:
 
 
 def _virtual_services(p: Parameters) -> Iterator[Resource]:
-    """Yield them without providers: nodes may name them as backends before these are there."""
+    """Yield them without providers: nodes may name them as backends
+    before these are there.
+    """
     for name in p.virtual_services:
         yield _resource(p, "virtual service", "01", {}, virtualServiceName=name)
 
@@ -99,19 +129,25 @@ def _virtual_services(p: Parameters) -> Iterator[Resource]:
 def _virtual_nodes(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     for name in p.services:
         if name not in life.retired:
-            yield _resource(p, "virtual node", "02", _node(p, name), virtualNodeName=name)
+            yield _resource(
+                p, "virtual node", "02", _node(p, name), virtualNodeName=name
+            )
 
 
 def _routers_and_routes(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     for name, router in p.routers.items():
         protocol = router.protocol or p.protocol
-        listener = {"portMapping": {"port": router.port or p.port, "protocol": protocol}}
+        listener = {
+            "portMapping": {"port": router.port or p.port, "protocol": protocol}
+        }
         spec = {"listeners": [listener]}
         yield _resource(p, "virtual router", "03", spec, virtualRouterName=name)
         for route_name, route in router.routes.items():
             weights = _weights(p, life, name, route_name, route)
             spec = route_spec(route, protocol, weights)
-            yield _resource(p, "route", "03", spec, virtualRouterName=name, routeName=route_name)
+            yield _resource(
+                p, "route", "03", spec, virtualRouterName=name, routeName=route_name
+            )
 
 
 def _providers(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
@@ -125,12 +161,15 @@ def _providers(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
 
 
 def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
-    """Return (what, how many the file asks for, the default quota) for each App Mesh quota that can bind here.
+    """Return (what, how many the file asks for, the default quota) for each App Mesh
+    quota that can bind here.
 
     `tasks` is how many the largest service has now.
     Source: Service Quotas, service code appmesh; ten weighted targets a route is fixed.
     """
-    routes = [route for router in p.routers.values() for route in router.routes.values()]
+    routes = [
+        route for router in p.routers.values() for route in router.routes.values()
+    ]
     services = p.services.values()
     most_routes = max((len(router.routes) for router in p.routers.values()), default=0)
     most_targets = max((len(route.names) for route in routes), default=0)
@@ -149,11 +188,13 @@ def quotas(p: Parameters, tasks: int = 0) -> list[tuple[str, int, int]]:
 
 def node_arn(p: Parameters, service: str) -> str:
     """Return the ARN of a service's virtual node: the identity of its Envoy."""
-    return f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}/virtualNode/{service}"
+    node = f"mesh/{p.mesh.name}/virtualNode/{service}"
+    return f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:{node}"
 
 
 def said(record: BaseModel, key: str, value: Any) -> Any:
-    """Return the API's value of a key of the parameters: as it is where the file has the key, else a default.
+    """Return the API's value of a key of the parameters: as it is where the file has
+    the key, else a default.
 
     None, which takes a field out, stands for a value that is empty.
     """
@@ -163,7 +204,10 @@ def said(record: BaseModel, key: str, value: Any) -> Any:
 
 def _node(p: Parameters, name: str) -> dict[str, Any]:
     service = p.services[name]
-    backends = [{"virtualService": {"virtualServiceName": backend}} for backend in service.backends]
+    backends = [
+        {"virtualService": {"virtualServiceName": backend}}
+        for backend in service.backends
+    ]
     log = None
     if p.envoy.access_log:
         log = {"accessLog": {"file": {"path": p.envoy.access_log}}}
@@ -177,8 +221,14 @@ def _node(p: Parameters, name: str) -> dict[str, Any]:
 
 def _listener(p: Parameters, name: str, port: int) -> dict[str, Any]:
     service, protocol = p.services[name], p.protocol_of(name)
-    check = _health_check(service.health_check, protocol, port) if service.health_check else None
-    timeout = {protocol: _timeout(service.timeout, protocol)} if service.timeout else None
+    check = (
+        _health_check(service.health_check, protocol, port)
+        if service.health_check
+        else None
+    )
+    timeout = (
+        {protocol: _timeout(service.timeout, protocol)} if service.timeout else None
+    )
     return {
         "portMapping": {"port": port, "protocol": protocol},
         "healthCheck": said(service, "health_check", check),
@@ -190,7 +240,9 @@ def _discovery(p: Parameters, name: str) -> dict[str, Any]:
     service, cloud = p.services[name], p.services[name].cloud_map
     if cloud is None:
         return {"dns": {"hostname": service.hostname}, "awsCloudMap": None}
-    attributes = [{"key": key, "value": value} for key, value in cloud.attributes.items()]
+    attributes = [
+        {"key": key, "value": value} for key, value in cloud.attributes.items()
+    ]
     found = {
         "namespaceName": cloud.namespace or p.namespace,
         "serviceName": cloud.service,
@@ -207,7 +259,9 @@ def _health_check(check: HealthCheck, protocol: str, port: int) -> dict[str, Any
         "intervalMillis": said(check, "interval_millis", check.interval_millis),
         "timeoutMillis": said(check, "timeout_millis", check.timeout_millis),
         "healthyThreshold": said(check, "healthy_threshold", check.healthy_threshold),
-        "unhealthyThreshold": said(check, "unhealthy_threshold", check.unhealthy_threshold),
+        "unhealthyThreshold": said(
+            check, "unhealthy_threshold", check.unhealthy_threshold
+        ),
         "path": said(check, "path", check.path or "/") if asked else None,
     }
 
@@ -215,7 +269,9 @@ def _health_check(check: HealthCheck, protocol: str, port: int) -> dict[str, Any
 def _timeout(timeout: Timeout, protocol: str) -> dict[str, Any]:
     limits = {"idle": said(timeout, "idle_seconds", _seconds(timeout.idle_seconds))}
     if protocol != "tcp":
-        limits["perRequest"] = said(timeout, "per_request_seconds", _seconds(timeout.per_request_seconds))
+        limits["perRequest"] = said(
+            timeout, "per_request_seconds", _seconds(timeout.per_request_seconds)
+        )
     return limits
 
 
@@ -223,8 +279,12 @@ def _seconds(value: int | None) -> dict[str, Any] | None:
     return None if value is None else {"unit": "s", "value": value}
 
 
-def _weights(p: Parameters, life: Lifecycle, router: str, name: str, route: Route) -> dict[str, int]:
-    """Return a route's weights: those in force where it is under shift, else the file's."""
+def _weights(
+    p: Parameters, life: Lifecycle, router: str, name: str, route: Route
+) -> dict[str, int]:
+    """Return a route's weights: those in force where it is under
+    shift, else the file's.
+    """
     if (router, name) == (p.router, p.route):
         return dict(life.weights) or {p.shift.stable: 100, p.shift.canary: 0}
     if isinstance(route.targets, dict):
@@ -232,8 +292,12 @@ def _weights(p: Parameters, life: Lifecycle, router: str, name: str, route: Rout
     return dict.fromkeys(route.targets, 100)
 
 
-def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[str, Any]:
-    """Return a route's spec of the router's protocol, with the other protocols' variants taken out."""
+def route_spec(
+    route: Route, protocol: str, weights: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return a route's spec of the router's protocol, with the other protocols'
+    variants taken out.
+    """
     body: dict[str, Any] = {"action": {"weightedTargets": targets(weights)}}
     if protocol == "grpc":
         body["match"] = said(route, "match", _grpc_match(route.match))
@@ -243,7 +307,11 @@ def route_spec(route: Route, protocol: str, weights: Mapping[str, int]) -> dict[
         body["retryPolicy"] = said(route, "retry", _retry(route.retry, protocol))
     body["timeout"] = said(route, "timeout", _timeout(route.timeout, protocol))
     others: dict[str, Any] = dict.fromkeys(SPEC_OF.values())
-    return {**others, "priority": said(route, "priority", route.priority), SPEC_OF[protocol]: body}
+    return {
+        **others,
+        "priority": said(route, "priority", route.priority),
+        SPEC_OF[protocol]: body,
+    }
 
 
 def targets(weights: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -292,8 +360,12 @@ def _grpc_match(match: Match) -> dict[str, Any]:
 
 
 def _header(header: Header) -> dict[str, Any]:
-    """Return a header with all that it is matched by: another way to match it is taken out."""
-    ways: dict[str, Any] = dict.fromkeys(("exact", "prefix", "suffix", "regex", "range"))
+    """Return a header with all that it is matched by: another way to
+    match it is taken out.
+    """
+    ways: dict[str, Any] = dict.fromkeys(
+        ("exact", "prefix", "suffix", "regex", "range")
+    )
     if header.exact is not None:
         ways["exact"] = header.exact
     elif header.prefix:

@@ -40,11 +40,17 @@ def _of_managed_policy(p: Parameters, given: Arguments) -> bool:
 
 
 def _of_role_tag(p: Parameters, given: Arguments) -> bool:
-    keys = [tag["Key"] for tag in given.get("Tags", [])] + list(given.get("TagKeys", []))
+    keys = [tag["Key"] for tag in given.get("Tags", [])] + list(
+        given.get("TagKeys", [])
+    )
     return bool(keys) and all(str(key).startswith(OWN_TAGS) for key in keys)
 
 
-_OF_RESOURCES = {("appmesh", f"{verb}_{kind}"): _in_mesh for verb in ("create", "update", "delete") for kind in KINDS}
+_OF_RESOURCES = {
+    ("appmesh", f"{verb}_{kind}"): _in_mesh
+    for verb in ("create", "update", "delete")
+    for kind in KINDS
+}
 
 undoable = Undoable(
     writes={

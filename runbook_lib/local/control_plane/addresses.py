@@ -1,7 +1,8 @@
-"""Addresses for tasks, as the VPC would give them: the next free one of the first subnet named; for load balancers too.
+"""Addresses for tasks, as the VPC would give them: the next free one of the first
+subnet named; for load balancers too.
 
-They are invented: nothing listens there, and the data plane maps them to loopback ports. Reads moto's
-subnets.
+They are invented: nothing listens there, and the data plane maps them to loopback
+ports. Reads moto's subnets.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from runbook_lib.local.control_plane.identity import address
 
 __all__ = ["load_balancer_addresses", "next_address"]
 
-ANYWHERE = "10.0.0.0/16"  # for a subnet moto does not know, and for tasks outside awsvpc
+# for a subnet moto does not know, and for tasks outside awsvpc
+ANYWHERE = "10.0.0.0/16"
 
-LAST = 64  # addresses of a subnet are for load balancers; tasks are given the first ones
+# addresses of a subnet are for load balancers; tasks are given the first ones
+LAST = 64
 
 
 def load_balancer_addresses(balancer: Any) -> tuple[str, ...]:
@@ -28,7 +31,11 @@ def load_balancer_addresses(balancer: Any) -> tuple[str, ...]:
 
 def next_address(state: EcsState, request: dict[str, Any]) -> str:
     """Return an address no living task in this account and region has."""
-    subnets = request.get("networkConfiguration", {}).get("awsvpcConfiguration", {}).get("subnets", [])
+    subnets = (
+        request.get("networkConfiguration", {})
+        .get("awsvpcConfiguration", {})
+        .get("subnets", [])
+    )
     block = _block(state, subnets[0]) if subnets else ANYWHERE
     taken = {task.address for task in state.tasks.values() if task.last != "STOPPED"}
     state.serial += 1
@@ -38,10 +45,12 @@ def next_address(state: EcsState, request: dict[str, Any]) -> str:
 
 
 def _block(state: EcsState, subnet_id: str) -> str:
-    from moto.ec2.models import ec2_backends  # 0.4 s to import: not before a service has subnets
+    # 0.4 s to import: not before a service has subnets
+    from moto.ec2.models import ec2_backends
 
     regions = ec2_backends[state.account]
-    if state.region not in list(regions):  # no EC2 call was made there: asking would build it, which takes a second
+    # no EC2 call was made there: asking would build it, which takes a second
+    if state.region not in list(regions):
         return ANYWHERE
     for zone in regions[state.region].subnets.values():
         if subnet_id in zone:

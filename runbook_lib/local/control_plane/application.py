@@ -1,9 +1,9 @@
 """The endpoint: one WSGI application that answers for every AWS service.
 
-It sees each call first, counts it, gives it to the engine of its service and leaves to moto what no engine
-takes. Calls take turns under one lock. Besides AWS it serves `GET /runbook/calls`, `POST
-/runbook/calls/reset` and `POST /runbook/rule` (the ARN that a rule is to have).
-It opens no socket and starts no thread.
+It sees each call first, counts it, gives it to the engine of its service and leaves to
+moto what no engine takes. Calls take turns under one lock. Besides AWS it serves `GET
+/runbook/calls`, `POST /runbook/calls/reset` and `POST /runbook/rule` (the ARN that a
+rule is to have). It opens no socket and starts no thread.
 """
 
 from __future__ import annotations
@@ -20,16 +20,26 @@ from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam,
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.local.control_plane.denials import denial
 from runbook_lib.local.control_plane.lock import LOCK
-from runbook_lib.local.control_plane.wire import ACCOUNT_HEADER, ApiError, Target, answer, failure, identify, members
+from runbook_lib.local.control_plane.wire import (
+    ACCOUNT_HEADER,
+    ApiError,
+    Target,
+    answer,
+    failure,
+    identify,
+    members,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 __all__ = ["Endpoint", "application"]
 
-ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"  # how moto is told the account
+# how moto is told the account
+ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"
 CLOSED = ("instance_metadata", "moto_api", "moto_api._internal", "moto_proxy")
-# An engine answers with the operation's output members, or with None for what moto may answer.
+# An engine answers with the operation's output members, or with None for what moto may
+# answer.
 Engine = Callable[[Target, dict[str, Any]], dict[str, Any] | None]
 ENGINES: dict[str, Engine] = {
     "appmesh": appmesh.perform,
@@ -45,7 +55,9 @@ class Endpoint:
     def __init__(self) -> None:
         self.moto = _services()
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         request = Request(environ)
         body = request.get_data()
         environ["wsgi.input"] = io.BytesIO(body)  # moto reads it once more
@@ -64,7 +76,11 @@ class Endpoint:
             asked = json.loads(request.get_data())
             elbv2.store(asked["account"], asked["region"]).expect(asked["rule"])
             return _json({})
-        return _json({"message": "No such page."}, 404) if request.path.startswith("/runbook/") else None
+        return (
+            _json({"message": "No such page."}, 404)
+            if request.path.startswith("/runbook/")
+            else None
+        )
 
     def _aws(self, request: Request, body: bytes) -> Response:
         target = identify(request, body)
@@ -86,7 +102,10 @@ class Endpoint:
         except _ClosedError:
             return _json({"message": "No such page."}, 404)
         except NotImplementedError as error:
-            return _json({"__type": "NotImplementedException", "message": f"{service}: {error}"}, 501)
+            return _json(
+                {"__type": "NotImplementedException", "message": f"{service}: {error}"},
+                501,
+            )
 
 
 class _ClosedError(Exception):
@@ -94,8 +113,13 @@ class _ClosedError(Exception):
 
 
 def _services() -> Any:
-    """Return moto's application without what is no API of AWS: its own, and the metadata of instances."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    """Return moto's application without what is no API of AWS: its own, and the
+    metadata of instances.
+    """
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        create_backend_app,
+    )
 
     class Services(DomainDispatcherApplication):
         def get_backend_for_host(self, host: str | None) -> Any:
@@ -113,16 +137,24 @@ def _services() -> Any:
 
 def _engine(target: Target, request: Request, body: bytes) -> Response | None:
     engine = ENGINES.get(target.service)
-    if engine is None or (target.service == "cloudwatch" and "X-Amz-Target" not in request.headers):
+    if engine is None or (
+        target.service == "cloudwatch" and "X-Amz-Target" not in request.headers
+    ):
         return None  # CloudWatch's older protocols are moto's
     if target.operation.endswith("Unknown"):
-        raise ApiError("UnknownOperationException", f"{request.method} {request.path} is no operation.", 404)
+        raise ApiError(
+            "UnknownOperationException",
+            f"{request.method} {request.path} is no operation.",
+            404,
+        )
     done = engine(target, members(target, request, body))
     return None if done is None else answer(target, done)
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(document), status=status, content_type="application/json")
+    return Response(
+        json.dumps(document), status=status, content_type="application/json"
+    )
 
 
 _MADE: list[Endpoint] = []

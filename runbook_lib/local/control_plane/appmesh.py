@@ -1,11 +1,12 @@
-"""AWS App Mesh: its 38 operations, driven by botocore's model of the service, on one store per account and
-region.
+"""AWS App Mesh: its 38 operations, driven by botocore's model of the service, on one
+store per account and region.
 
-Judgements where no source speaks: a client token is good for its operation as long as the resource it
-answered for exists unchanged in identity (facts/appmesh.md 2.3); a mesh without a spec is described with
-`spec: {}` as the documented answers show, and works as DROP_ALL; a node is described with `backends: []` when
-it has none; another account's `meshOwner` finds nothing, for no mesh is shared here. This module alone
-changes the store.
+Judgements where no source speaks: a client token is good for its operation as long
+as the resource it answered for exists unchanged in identity (facts/appmesh.md 2.3);
+a mesh without a spec is described with `spec: {}` as the documented answers show,
+and works as DROP_ALL; a node is described with `backends: []` when it has none;
+another account's `meshOwner` finds nothing, for no mesh is shared here. This module
+alone changes the store.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from runbook_lib.local.control_plane.wire import ApiError, Target, model
 
 __all__ = ["perform"]
 
-LISTS: Final = {f"List{kind.listed[0].upper()}{kind.listed[1:]}": kind for kind in KINDS.values()}
+LISTS: Final = {
+    f"List{kind.listed[0].upper()}{kind.listed[1:]}": kind for kind in KINDS.values()
+}
 TOKEN_REUSED: Final = (
-    "The request contains a client token that was used for a previous update resource call with different "
+    "The request contains a client token that was used for a previous update "
+    "resource call with different "
     "specifications. Try the request again with a new client token."
 )
 MOST_TAGS: Final = 50
@@ -43,7 +47,9 @@ Members = dict[str, Any]
 
 
 def perform(target: Target, members: Members) -> Members:
-    """Carry out one operation and return its output members; raise ApiError as the service would answer."""
+    """Carry out one operation and return its output members; raise ApiError as the
+    service would answer.
+    """
     shape = model("appmesh").operation_model(target.operation).input_shape
     members = check(shape, members, "BadRequestException")
     state = appmesh_backends[target.account][target.region].state
@@ -51,7 +57,9 @@ def perform(target: Target, members: Members) -> Members:
         return _list(state, LISTS[target.operation], members)
     if target.operation in TAGGING:
         return TAGGING[target.operation](state, members)
-    verb, kind = re.fullmatch(r"(Create|Describe|Update|Delete)(\w+)", target.operation).groups()  # type: ignore[union-attr]
+    verb, kind = re.fullmatch(
+        r"(Create|Describe|Update|Delete)(\w+)", target.operation
+    ).groups()  # type: ignore[union-attr]
     _check_owner(state, members)
     mesh_rules.check_names(KINDS[kind], _names(KINDS[kind], members))
     return {KINDS[kind].key: _once(state, verb, KINDS[kind], members)}
@@ -73,7 +81,9 @@ def _once(state: MeshState, verb: str, kind: Kind, members: Members) -> Members:
     if token is None or verb not in ("Create", "Update"):
         return VERBS[verb](state, kind, members)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,36}", token):
-        raise bad_request("clientToken must be up to 36 letters, numbers, hyphens and underscores")
+        raise bad_request(
+            "clientToken must be up to 36 letters, numbers, hyphens and underscores"
+        )
     request = (kind.name, {k: v for k, v in members.items() if k != "clientToken"})
     if (known := _answered(state, kind, verb + kind.name, token)) is not None:
         if known[0] != request:
@@ -84,7 +94,9 @@ def _once(state: MeshState, verb: str, kind: Kind, members: Members) -> Members:
     return answer
 
 
-def _answered(state: MeshState, kind: Kind, operation: str, token: str) -> tuple[Any, Members] | None:
+def _answered(
+    state: MeshState, kind: Kind, operation: str, token: str
+) -> tuple[Any, Members] | None:
     known = state.tokens.get((operation, token))
     if known is None:
         return None
@@ -97,7 +109,10 @@ def _create(state: MeshState, kind: Kind, members: Members) -> Members:
     state.require_parents(kind, names)
     if state.find(kind.name, names):
         place = f" under mesh {names[0]}" if len(names) > 1 else ""
-        words = f"{kind.name} with name {names[-1]} already exists{place} for account {state.account}"
+        words = (
+            f"{kind.name} with name {names[-1]} already exists{place} for account "
+            f"{state.account}"
+        )
         raise ApiError("ConflictException", words, 409)
     mesh_rules.check_quota(state, kind, names)
     tags = _merged({}, members.get("tags", []))
@@ -129,7 +144,12 @@ def _delete(state: MeshState, kind: Kind, members: Members) -> Members:
     return resource.document(status="DELETED")
 
 
-VERBS: Final = {"Create": _create, "Describe": _describe, "Update": _update, "Delete": _delete}
+VERBS: Final = {
+    "Create": _create,
+    "Describe": _describe,
+    "Update": _update,
+    "Delete": _delete,
+}
 
 
 def _list(state: MeshState, kind: Kind, members: Members) -> Members:
@@ -142,7 +162,9 @@ def _list(state: MeshState, kind: Kind, members: Members) -> Members:
 
 
 def _page(key: str, entries: dict[str, Any], members: Members, most: int) -> Members:
-    """Return the entries after the one the token names, so that changes between pages do no harm."""
+    """Return the entries after the one the token names, so that changes
+    between pages do no harm.
+    """
     after = _opened(members["nextToken"]) if members.get("nextToken") else ""
     left = sorted(name for name in entries if name > after)
     limit = members.get("limit", most)
@@ -166,7 +188,9 @@ def _opened(token: str) -> str:
 def _tagged(state: MeshState, members: Members) -> Resource:
     arn = members["resourceArn"]
     if not (found := state.by_arn(arn)):
-        raise ApiError("NotFoundException", f"Resource with ARN {arn} is not present", 404)
+        raise ApiError(
+            "NotFoundException", f"Resource with ARN {arn} is not present", 404
+        )
     return found
 
 
@@ -178,7 +202,11 @@ def _merged(present: dict[str, str], tags: list[dict[str, str]]) -> dict[str, st
         raise bad_request("Tag keys must not start with aws:")
     merged = {**present, **{tag["key"]: tag.get("value", "") for tag in tags}}
     if len(merged) > MOST_TAGS:
-        raise ApiError("TooManyTagsException", f"A resource can have at most {MOST_TAGS} tags.", 400)
+        raise ApiError(
+            "TooManyTagsException",
+            f"A resource can have at most {MOST_TAGS} tags.",
+            400,
+        )
     return merged
 
 
@@ -190,13 +218,24 @@ def _tag(state: MeshState, members: Members) -> Members:
 
 def _untag(state: MeshState, members: Members) -> Members:
     resource = _tagged(state, members)
-    resource.tags = {key: value for key, value in resource.tags.items() if key not in members["tagKeys"]}
+    resource.tags = {
+        key: value
+        for key, value in resource.tags.items()
+        if key not in members["tagKeys"]
+    }
     return {}
 
 
 def _list_tags(state: MeshState, members: Members) -> Members:
-    tags = {key: {"key": key, "value": value} for key, value in _tagged(state, members).tags.items()}
+    tags = {
+        key: {"key": key, "value": value}
+        for key, value in _tagged(state, members).tags.items()
+    }
     return _page("tags", tags, members, most=MOST_TAGS)
 
 
-TAGGING: Final = {"TagResource": _tag, "UntagResource": _untag, "ListTagsForResource": _list_tags}
+TAGGING: Final = {
+    "TagResource": _tag,
+    "UntagResource": _untag,
+    "ListTagsForResource": _list_tags,
+}

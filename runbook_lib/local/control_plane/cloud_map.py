@@ -1,8 +1,10 @@
-"""AWS Cloud Map: what moto lets through that the service refuses, and the lists moto does not filter.
+"""AWS Cloud Map: what moto lets through that the service refuses, and the lists
+moto does not filter.
 
-moto keeps namespaces, services, instances and operations, and answers whatever is not here. Namespaces and
-services in use cannot be deleted, names cannot be taken twice, registering an instance again replaces it, and
-two private namespaces may share a VPC. The words of refusals are inferred; their codes are the model's.
+moto keeps namespaces, services, instances and operations, and answers whatever is not
+here. Namespaces and services in use cannot be deleted, names cannot be taken twice,
+registering an instance again replaces it, and two private namespaces may share a VPC.
+The words of refusals are inferred; their codes are the model's.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def store(account: str, region: str) -> ServiceDiscoveryBackend:
 
 
 def perform(target: Target, members: Members) -> Members | None:
-    """Carry out what moto gets wrong; return None where nothing speaks against moto's answering."""
+    """Carry out what moto gets wrong; return None where nothing speaks
+    against moto's answering.
+    """
     shape = model("servicediscovery").operation_model(target.operation).input_shape
     members = check(shape, members, "InvalidInput") if shape else members
     handler = HANDLERS.get(target.operation)
@@ -44,7 +48,11 @@ def _id(text: str) -> str:
 
 
 def _refuse(code: str, message: str) -> ApiError:
-    return ApiError(code, message, model("servicediscovery").shape_for(code).metadata["error"]["httpStatusCode"])
+    return ApiError(
+        code,
+        message,
+        model("servicediscovery").shape_for(code).metadata["error"]["httpStatusCode"],
+    )
 
 
 def _namespace(cloud_map: ServiceDiscoveryBackend, text: str) -> Namespace:
@@ -60,14 +68,21 @@ def _service(cloud_map: ServiceDiscoveryBackend, text: str) -> Service:
 
 
 def _new_namespace(cloud_map: ServiceDiscoveryBackend, members: Members) -> None:
-    """Refuse a name that is taken: for a private namespace in its VPC, else in the account and region."""
+    """Refuse a name that is taken: for a private namespace in its VPC, else in the
+    account and region.
+    """
     vpc = members.get("Vpc")
     for namespace in cloud_map.namespaces.values():
         if namespace.name == members["Name"] and namespace.vpc == vpc:
-            raise _refuse("NamespaceAlreadyExists", f"Namespace {namespace.name} already exists: {namespace.id}.")
+            raise _refuse(
+                "NamespaceAlreadyExists",
+                f"Namespace {namespace.name} already exists: {namespace.id}.",
+            )
 
 
-def _create_private_namespace(cloud_map: ServiceDiscoveryBackend, members: Members) -> Members:
+def _create_private_namespace(
+    cloud_map: ServiceDiscoveryBackend, members: Members
+) -> Members:
     """Create it although its VPC has another: moto allows only one."""
     _new_namespace(cloud_map, members)
     there = set(cloud_map.namespaces)
@@ -86,32 +101,51 @@ def _create_private_namespace(cloud_map: ServiceDiscoveryBackend, members: Membe
 
 def _delete_namespace(cloud_map: ServiceDiscoveryBackend, members: Members) -> None:
     namespace = _namespace(cloud_map, members["Id"])
-    services = [s.id for s in cloud_map.services.values() if _id(s.namespace_id or "") == namespace.id]
+    services = [
+        s.id
+        for s in cloud_map.services.values()
+        if _id(s.namespace_id or "") == namespace.id
+    ]
     if services:
-        raise _refuse("ResourceInUse", f"Namespace {namespace.id} has services: {', '.join(services)}.")
+        raise _refuse(
+            "ResourceInUse",
+            f"Namespace {namespace.id} has services: {', '.join(services)}.",
+        )
 
 
 def _create_service(cloud_map: ServiceDiscoveryBackend, members: Members) -> None:
-    wanted = members.get("NamespaceId") or (members.get("DnsConfig") or {}).get("NamespaceId")
+    wanted = members.get("NamespaceId") or (members.get("DnsConfig") or {}).get(
+        "NamespaceId"
+    )
     if not wanted:
         raise _refuse("InvalidInput", "A namespace must be given.")
     namespace = _namespace(cloud_map, wanted)
     for service in cloud_map.services.values():
-        if _id(service.namespace_id or "") == namespace.id and service.name.lower() == members["Name"].lower():
-            raise _refuse("ServiceAlreadyExists", f"Service {service.name} already exists: {service.id}.")
+        if (
+            _id(service.namespace_id or "") == namespace.id
+            and service.name.lower() == members["Name"].lower()
+        ):
+            raise _refuse(
+                "ServiceAlreadyExists",
+                f"Service {service.name} already exists: {service.id}.",
+            )
 
 
 def _delete_service(cloud_map: ServiceDiscoveryBackend, members: Members) -> None:
     service = _service(cloud_map, members["Id"])
     if service.instances:
         ids = ", ".join(instance.instance_id for instance in service.instances)
-        raise _refuse("ResourceInUse", f"Service {service.id} has registered instances: {ids}.")
+        raise _refuse(
+            "ResourceInUse", f"Service {service.id} has registered instances: {ids}."
+        )
 
 
 def _register_instance(cloud_map: ServiceDiscoveryBackend, members: Members) -> None:
     """Take an instance of the same id away first: moto would keep both."""
     service = _service(cloud_map, members["ServiceId"])
-    service.instances[:] = [i for i in service.instances if i.instance_id != members["InstanceId"]]
+    service.instances[:] = [
+        i for i in service.instances if i.instance_id != members["InstanceId"]
+    ]
 
 
 def _list_namespaces(cloud_map: ServiceDiscoveryBackend, members: Members) -> Members:
@@ -125,19 +159,36 @@ def _list_namespaces(cloud_map: ServiceDiscoveryBackend, members: Members) -> Me
 
 
 def _summary(cloud_map: ServiceDiscoveryBackend, namespace: Namespace) -> Members:
-    count = sum(_id(s.namespace_id or "") == namespace.id for s in cloud_map.services.values())
-    return {**namespace.to_json(), "ResourceOwner": cloud_map.account_id, "ServiceCount": count}
+    count = sum(
+        _id(s.namespace_id or "") == namespace.id for s in cloud_map.services.values()
+    )
+    return {
+        **namespace.to_json(),
+        "ResourceOwner": cloud_map.account_id,
+        "ServiceCount": count,
+    }
 
 
 def _list_services(cloud_map: ServiceDiscoveryBackend, members: Members) -> Members:
-    fields: dict[str, Callable[[Any], str]] = {"NAMESPACE_ID": lambda s: _id(s.namespace_id or "")}
+    fields: dict[str, Callable[[Any], str]] = {
+        "NAMESPACE_ID": lambda s: _id(s.namespace_id or "")
+    }
     found = _filtered(cloud_map.services.values(), members, fields)
-    extra = [{**s.to_json(), "ResourceOwner": s.account_id, "InstanceCount": len(s.instances)} for s in found]
+    extra = [
+        {
+            **s.to_json(),
+            "ResourceOwner": s.account_id,
+            "InstanceCount": len(s.instances),
+        }
+        for s in found
+    ]
     return _page("Services", extra, members)
 
 
 def _list_operations(cloud_map: ServiceDiscoveryBackend, members: Members) -> Members:
-    """List them without moto's side effect: it forgets every operation that names no namespace."""
+    """List them without moto's side effect: it forgets every operation that
+    names no namespace.
+    """
     fields: dict[str, Callable[[Any], str]] = {
         "STATUS": lambda o: o.status,
         "TYPE": lambda o: o.operation_type,
@@ -145,10 +196,14 @@ def _list_operations(cloud_map: ServiceDiscoveryBackend, members: Members) -> Me
         "SERVICE_ID": lambda o: o.targets.get("SERVICE", ""),
     }
     found = _filtered(cloud_map.operations.values(), members, fields)
-    return _page("Operations", [{"Id": o.id, "Status": o.status} for o in found], members)
+    return _page(
+        "Operations", [{"Id": o.id, "Status": o.status} for o in found], members
+    )
 
 
-def _filtered(entries: Iterable[Any], members: Members, fields: dict[str, Callable[[Any], str]]) -> list[Any]:
+def _filtered(
+    entries: Iterable[Any], members: Members, fields: dict[str, Callable[[Any], str]]
+) -> list[Any]:
     def passes(entry: Any) -> bool:
         filters = [f for f in members.get("Filters", []) if f["Name"] in fields]
         return all(fields[f["Name"]](entry) in map(_id, f["Values"]) for f in filters)
@@ -162,10 +217,16 @@ def _page(key: str, entries: list[Members], members: Members) -> Members:
         raise _refuse("InvalidInput", "The NextToken is not valid.")
     start, most = int(token), members.get("MaxResults", 100)
     page: Members = {key: entries[start : start + most]}
-    return {**page, "NextToken": str(start + most)} if len(entries) > start + most else page
+    return (
+        {**page, "NextToken": str(start + most)}
+        if len(entries) > start + most
+        else page
+    )
 
 
-HANDLERS: Final[dict[str, Callable[[ServiceDiscoveryBackend, Members], Members | None]]] = {
+HANDLERS: Final[
+    dict[str, Callable[[ServiceDiscoveryBackend, Members], Members | None]]
+] = {
     "CreateHttpNamespace": _new_namespace,
     "CreatePublicDnsNamespace": _new_namespace,
     "CreatePrivateDnsNamespace": _create_private_namespace,

@@ -1,7 +1,8 @@
-"""What moto does not know about its clusters: how many services and tasks are in them, and which are gone.
+"""What moto does not know about its clusters: how many services and tasks are in them,
+and which are gone.
 
-The numbers are written into moto's records before moto answers. Creating a cluster that is there answers with
-it, and a cluster with services is not deleted.
+The numbers are written into moto's records before moto answers. Creating a cluster that
+is there answers with it, and a cluster with services is not deleted.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ def _count(ecs: EcsBackend, cluster: Cluster) -> None:
 
 
 def _services(ecs: EcsBackend, cluster: str) -> list[str]:
-    return [s.arn for s in ecs.state.services.values() if s.cluster == cluster and s.status != "INACTIVE"]
+    return [
+        s.arn
+        for s in ecs.state.services.values()
+        if s.cluster == cluster and s.status != "INACTIVE"
+    ]
 
 
 def _delete(ecs: EcsBackend, members: Members) -> None:
@@ -64,7 +69,12 @@ def _delete(ecs: EcsBackend, members: Members) -> None:
 
 
 def _list(ecs: EcsBackend, members: Members) -> Members:
-    return page("clusterArns", [c.arn for c in ecs.clusters.values() if c.status == "ACTIVE"], members, most=100)
+    return page(
+        "clusterArns",
+        [c.arn for c in ecs.clusters.values() if c.status == "ACTIVE"],
+        members,
+        most=100,
+    )
 
 
 OPERATIONS: Final = {

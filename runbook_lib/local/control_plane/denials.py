@@ -1,4 +1,6 @@
-"""What AWS answers to a call that shows no access key, or one that it does not know, in the caller's protocol."""
+"""What AWS answers to a call that shows no access key, or one that it does not know, in
+the caller's protocol.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,15 @@ NONE = {
 UNKNOWN = {
     "json": _Words("UnrecognizedClientException", UNKNOWN_KEY),
     "query": _Words("InvalidClientTokenId", UNKNOWN_KEY),
-    "ec2": _Words("AuthFailure", "AWS was not able to validate the provided access credentials", 401),
-    "s3": _Words("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
+    "ec2": _Words(
+        "AuthFailure",
+        "AWS was not able to validate the provided access credentials",
+        401,
+    ),
+    "s3": _Words(
+        "InvalidAccessKeyId",
+        "The AWS Access Key Id you provided does not exist in our records.",
+    ),
 }
 FORMS = {
     "query": "<ErrorResponse><Error><Type>Sender</Type>{}</Error></ErrorResponse>",
@@ -53,12 +62,17 @@ def denial(request: Request) -> Response:
         headers = {"x-amzn-ErrorType": words.code}
         return Response(text, words.status, headers, content_type="application/json")
     error = f"<Code>{words.code}</Code><Message>{words.message}</Message>"
-    return Response(FORMS[protocol].format(error), words.status, content_type="text/xml")
+    return Response(
+        FORMS[protocol].format(error), words.status, content_type="text/xml"
+    )
 
 
 def _protocol(request: Request, shown: Credential | None) -> str:
     service = shown.service if shown else ""
     if service in ("s3", "ec2"):
         return service
-    form = request.mimetype == "application/x-www-form-urlencoded" or "Action" in request.args
+    form = (
+        request.mimetype == "application/x-www-form-urlencoded"
+        or "Action" in request.args
+    )
     return "query" if form or service in XML else "json"

@@ -1,7 +1,8 @@
 """Amazon ECS: services that converge, tasks, task definitions; clusters stay moto's.
 
-It also holds the two seams: who runs tasks (`launch_with`) and who hears of them (`attach`). `reconcile` is
-the only way anything moves; no call does more than say what is wanted.
+It also holds the two seams: who runs tasks (`launch_with`) and who hears of
+them (`attach`). `reconcile` is the only way anything moves; no call does more
+than say what is wanted.
 """
 
 from __future__ import annotations
@@ -11,11 +12,26 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from runbook_lib.local.control_plane import clusters, elbv2, resource_tags, services, task_definitions, tasks
+from runbook_lib.local.control_plane import (
+    clusters,
+    elbv2,
+    resource_tags,
+    services,
+    task_definitions,
+    tasks,
+)
 from runbook_lib.local.control_plane.attachments import Attachment, CloudMapRegistration
 from runbook_lib.local.control_plane.convergence import Scheduler
-from runbook_lib.local.control_plane.ecs_resources import EcsBackend, EcsState, ecs_backends
-from runbook_lib.local.control_plane.elbv2_checks import Checker, InMemoryChecker, check_targets
+from runbook_lib.local.control_plane.ecs_resources import (
+    EcsBackend,
+    EcsState,
+    ecs_backends,
+)
+from runbook_lib.local.control_plane.elbv2_checks import (
+    Checker,
+    InMemoryChecker,
+    check_targets,
+)
 from runbook_lib.local.control_plane.elbv2_registration import TargetRegistration
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher, Launcher
 from runbook_lib.local.control_plane.lock import LOCK
@@ -40,7 +56,9 @@ _CHECKER: list[Checker] = [InMemoryChecker()]
 
 
 def perform(target: Target, members: Members) -> Members | None:
-    """Carry out one operation and return its output members, or None for what moto may answer."""
+    """Carry out one operation and return its output members, or None for
+    what moto may answer.
+    """
     handler = OPERATIONS.get(target.operation)
     if handler is None:
         return None
@@ -50,13 +68,17 @@ def perform(target: Target, members: Members) -> Members | None:
 
 
 def launch_with(launcher: Launcher) -> None:
-    """Let `launcher` run the tasks of this process from now on; the default runs nothing."""
+    """Let `launcher` run the tasks of this process from now on; the
+    default runs nothing.
+    """
     with LOCK:
         _LAUNCHER[0] = launcher
 
 
 def check_with(checker: Checker) -> None:
-    """Let `checker` carry out the health checks of load balancers; the default asks nobody."""
+    """Let `checker` carry out the health checks of load balancers; the
+    default asks nobody.
+    """
     with LOCK:
         _CHECKER[0] = checker
 
@@ -75,7 +97,9 @@ def reconcile() -> bool:
 
 
 def converge(stop: threading.Event, troubles: Troubles, interval: float = 0.05) -> None:
-    """Take a step every `interval` seconds until `stop` is set; it is what a thread of the caller's runs."""
+    """Take a step every `interval` seconds until `stop` is set; it is what a thread of
+    the caller's runs.
+    """
     while not stop.wait(interval):
         with troubles.of("health checks of load balancers"), LOCK:
             _check()
@@ -90,7 +114,9 @@ def _states() -> list[EcsState]:
 
 
 def _check() -> bool:
-    """Carry out the health checks of every load balancer that are due; say whether one found something new."""
+    """Carry out the health checks of every load balancer that are due; say whether one
+    found something new.
+    """
     now = time.time()
     moved = [check_targets(store, _CHECKER[0], now) for store in elbv2.stores()]
     return any(moved)

@@ -1,8 +1,8 @@
-"""What ECS keeps beside moto's clusters: task definitions, services, deployments and tasks, by account and
-region.
+"""What ECS keeps beside moto's clusters: task definitions, services, deployments and
+tasks, by account and region.
 
-Records and their API documents; nothing here decides. Times are seconds since 1970 and, like events and ids,
-do not count when two states are compared.
+Records and their API documents; nothing here decides. Times are seconds since 1970 and,
+like events and ids, do not count when two states are compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from runbook_lib.local.control_plane.wire import ApiError
 if TYPE_CHECKING:
     from moto.ecs.models import Cluster
 
-__all__ = ["Definition", "Deployment", "EcsBackend", "EcsState", "Service", "Task", "ecs_backends", "refusal"]
+__all__ = [
+    "Definition",
+    "Deployment",
+    "EcsBackend",
+    "EcsState",
+    "Service",
+    "Task",
+    "ecs_backends",
+    "refusal",
+]
 
 Members = dict[str, Any]
 
@@ -63,12 +72,15 @@ class Deployment:
     state: Literal["IN_PROGRESS", "COMPLETED", "FAILED"] = "IN_PROGRESS"
     reason: str = field(default="", compare=False)
     failed: int = 0  # tasks that did not come up
-    settings: Members = field(default_factory=dict)  # launch type, network and the like, as the service had them
+    # launch type, network and the like, as the service had them
+    settings: Members = field(default_factory=dict)
 
 
 @dataclass
 class Service:
-    """One service; `request` holds the members it was created and updated with, as given."""
+    """One service; `request` holds the members it was created and
+    updated with, as given.
+    """
 
     arn: str
     name: str
@@ -91,7 +103,14 @@ class Service:
     def tell(self, message: str) -> None:
         """Put an event at the head of the list; the service keeps the last hundred."""
         event_id = identity.uid(self.arn, len(self.events), message, time.time())
-        self.events.insert(0, {"id": event_id, "createdAt": time.time(), "message": f"(service {self.name}) {message}"})
+        self.events.insert(
+            0,
+            {
+                "id": event_id,
+                "createdAt": time.time(),
+                "message": f"(service {self.name}) {message}",
+            },
+        )
         del self.events[100:]
 
 
@@ -107,7 +126,8 @@ class Task:
     service: str | None
     deployment: str
     address: str  # an invented address of its subnet
-    request: Members  # launchType, platformVersion, networkConfiguration, enableExecuteCommand
+    # launchType, platformVersion, networkConfiguration, enableExecuteCommand
+    request: Members
     registries: list[Members]
     created: float = field(compare=False)
     desired: Literal["RUNNING", "STOPPED"] = "RUNNING"
@@ -130,30 +150,49 @@ class Task:
     @property
     def arn(self) -> str:
         """Return its ARN."""
-        return identity.arn("ecs", self.region, self.account, f"task/{self.cluster}/{self.id}")
+        return identity.arn(
+            "ecs", self.region, self.account, f"task/{self.cluster}/{self.id}"
+        )
 
     @property
     def containers(self) -> list[str]:
         """Return the names of its containers."""
-        return [container["name"] for container in self.definition["containerDefinitions"]]
+        return [
+            container["name"] for container in self.definition["containerDefinitions"]
+        ]
 
     @property
     def checked(self) -> list[str]:
         """Return the names of its containers that have a health check."""
-        return [c["name"] for c in self.definition["containerDefinitions"] if c.get("healthCheck")]
+        return [
+            c["name"]
+            for c in self.definition["containerDefinitions"]
+            if c.get("healthCheck")
+        ]
 
     @property
     def ready(self) -> bool:
-        """Say whether it runs, is in service, and every container with a health check is healthy."""
+        """Say whether it runs, is in service, and every container with a
+        health check is healthy.
+        """
         return (
-            self.last == "RUNNING" and self.serves and all(self.health.get(name) == "HEALTHY" for name in self.checked)
+            self.last == "RUNNING"
+            and self.serves
+            and all(self.health.get(name) == "HEALTHY" for name in self.checked)
         )
 
     @property
     def healthy(self) -> str:
         """Return the task's own health, from its containers with a health check."""
         seen = {self.health.get(name, "UNKNOWN") for name in self.checked}
-        return next((status for status in ("UNHEALTHY", "UNKNOWN", "HEALTHY") if status in seen), "UNKNOWN")
+        return next(
+            (
+                status
+                for status in ("UNHEALTHY", "UNKNOWN", "HEALTHY")
+                if status in seen
+            ),
+            "UNKNOWN",
+        )
 
 
 @dataclass
@@ -162,7 +201,8 @@ class EcsState:
 
     account: str
     region: str
-    definitions: dict[str, list[Definition]] = field(default_factory=dict)  # by family; revision n at n - 1
+    # by family; revision n at n - 1
+    definitions: dict[str, list[Definition]] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)  # by ARN
     tasks: dict[str, Task] = field(default_factory=dict)  # by id
     serial: int = field(default=0, compare=False)
@@ -179,7 +219,11 @@ class EcsState:
     def tasks_of(self, service: Service) -> list[Task]:
         """Return a service's tasks that have not stopped, oldest first."""
         here = (service.cluster, service.name)
-        return [t for t in self.tasks.values() if (t.cluster, t.service) == here and t.last != "STOPPED"]
+        return [
+            t
+            for t in self.tasks.values()
+            if (t.cluster, t.service) == here and t.last != "STOPPED"
+        ]
 
 
 class EcsBackend(BaseBackend):
@@ -192,7 +236,8 @@ class EcsBackend(BaseBackend):
     @property
     def clusters(self) -> dict[str, Cluster]:
         """Return moto's clusters here, by name."""
-        from moto.ecs.models import ecs_backends as moto_ecs  # 0.5 s to import: not before it is asked
+        # 0.5 s to import: not before it is asked
+        from moto.ecs.models import ecs_backends as moto_ecs
 
         return moto_ecs[self.account_id][self.region_name].clusters
 

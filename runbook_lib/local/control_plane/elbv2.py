@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare", "store", "stores"]
 
-MADE = "runbook_lib.local.control_plane.elbv2_backend"  # a module that is loaded with the first store
+# a module that is loaded with the first store
+MADE = "runbook_lib.local.control_plane.elbv2_backend"
 
 
 def prepare(target: Target) -> None:
@@ -26,7 +27,8 @@ def prepare(target: Target) -> None:
 
 def store(account: str, region: str) -> LoadBalancers:
     """Return the load balancers of an account in a region."""
-    from moto.elbv2.models import elbv2_backends  # 1 s to import, with EC2: not before it is asked
+    # 1 s to import, with EC2: not before it is asked
+    from moto.elbv2.models import elbv2_backends
 
     from runbook_lib.local.control_plane.elbv2_backend import install
 
@@ -40,4 +42,7 @@ def stores() -> list[LoadBalancers]:
         return []
     from moto.elbv2.models import elbv2_backends
 
-    return [cast("LoadBalancers", backend) for _, _, backend in list(elbv2_backends.iter_backends())]
+    return [
+        cast("LoadBalancers", backend)
+        for _, _, backend in list(elbv2_backends.iter_backends())
+    ]

@@ -1,7 +1,8 @@
 """Actions of listeners and rules: one form for all, and what AWS refuses of them. Pure.
 
-`normal` writes an action as `DescribeRules` gives it back: a forward to one group in both
-forms, a weight that was left out as 1. Texts without a source are marked [inferred].
+`normal` writes an action as `DescribeRules` gives it back: a forward to one
+group in both forms, a weight that was left out as 1. Texts without a source are
+marked [inferred].
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ def _normal(action: Action) -> Action:
 
 
 def check(
-    actions: Sequence[Action], protocol: str, load_balancer: str, known: Mapping[str, Group], used: Iterable[str]
+    actions: Sequence[Action],
+    protocol: str,
+    load_balancer: str,
+    known: Mapping[str, Group],
+    used: Iterable[str],
 ) -> None:
     """Raise what AWS answers to actions that it does not take.
 
@@ -65,7 +70,10 @@ def check(
     """
     forwards = [action for action in actions if action.get("Type") == "forward"]
     if not actions:
-        raise refusal("ValidationError", "A listener or rule must have at least one action")  # [inferred]
+        # [inferred]
+        raise refusal(
+            "ValidationError", "A listener or rule must have at least one action"
+        )
     for action in forwards:
         _check_forward(action)
     named = [_known(arn, known) for arn in groups_of(forwards)]
@@ -76,7 +84,8 @@ def check(
     if len({*used, *(group.arn for group in named)}) > MOST_UNIQUE_GROUPS:
         raise refusal(
             "TooManyUniqueTargetGroupsPerLoadBalancer",
-            "You have reached the maximum number of unique target groups that you can associate with a load "
+            "You have reached the maximum number of unique target groups that you "
+            "can associate with a load "
             f"balancer of type 'application': [{MOST_UNIQUE_GROUPS}]",
         )
 
@@ -85,28 +94,43 @@ def _check_forward(action: Action) -> None:
     weights = weights_of(action)
     arns = [arn for arn, _ in weights]
     if not arns:
-        raise refusal("ValidationError", "A forward action must name a target group")  # [inferred]
+        # [inferred]
+        raise refusal("ValidationError", "A forward action must name a target group")
     if len(arns) > MOST_GROUPS:
-        words = f"A forward action can have at most {MOST_GROUPS} target groups"  # [inferred]
+        # [inferred]
+        words = f"A forward action can have at most {MOST_GROUPS} target groups"
         raise refusal("TooManyTargetGroups", words)
     if len(set(arns)) != len(arns):
-        raise refusal("ValidationError", "A target group can be specified only once in an action")  # [inferred]
+        # [inferred]
+        raise refusal(
+            "ValidationError", "A target group can be specified only once in an action"
+        )
     for _, weight in weights:
         if not 0 <= weight <= MOST_WEIGHT:
-            words = f"Target group weight '{weight}' must be between '0-{MOST_WEIGHT}' inclusive"  # [inferred]
+            # [inferred]
+            words = (
+                f"Target group weight '{weight}' must be between "
+                f"'0-{MOST_WEIGHT}' inclusive"
+            )
             raise refusal("ValidationError", words)
     single = action.get("TargetGroupArn")
     if single and arns != [single]:
-        words = "TargetGroupArn and ForwardConfig must name the same single target group"  # [inferred]
+        # [inferred]
+        words = (
+            "TargetGroupArn and ForwardConfig must name the same single target group"
+        )
         raise refusal("InvalidLoadBalancerAction", words)
-    _check_stickiness((action.get("ForwardConfig") or {}).get("TargetGroupStickinessConfig") or {})
+    _check_stickiness(
+        (action.get("ForwardConfig") or {}).get("TargetGroupStickinessConfig") or {}
+    )
 
 
 def _check_stickiness(stickiness: Mapping[str, Any]) -> None:
     if not stickiness.get("Enabled"):
         return
     if int(stickiness.get("DurationSeconds") or 0) not in STICKY_SECONDS:
-        words = "Target group stickiness needs a duration between '1-604800' seconds"  # [inferred]
+        # [inferred]
+        words = "Target group stickiness needs a duration between '1-604800' seconds"
         raise refusal("InvalidLoadBalancerAction", words)
 
 
@@ -119,13 +143,17 @@ def _known(arn: str, known: Mapping[str, Group]) -> Group:
 def _check_protocols(protocol: str, named: Sequence[Group]) -> None:
     foreign = [group.arn for group in named if group.protocol not in ("HTTP", "HTTPS")]
     if foreign:
-        words = f"The listener and the following target groups have incompatible protocols: {', '.join(foreign)}"
+        words = (
+            "The listener and the following target groups have incompatible "
+            f"protocols: {', '.join(foreign)}"
+        )
         raise refusal("IncompatibleProtocols", words)
     for group in named:
         if protocol == "HTTP" and group.version in ONLY_HTTPS:
             raise refusal(
                 "InvalidLoadBalancerAction",
-                f"Listener protocol '{protocol}' is not supported with a target group with the protocol-version "
+                f"Listener protocol '{protocol}' is not supported with a target "
+                "group with the protocol-version "
                 f"'{group.version}'",
             )
 
@@ -135,7 +163,8 @@ def _check_association(load_balancer: str, named: Sequence[Group]) -> None:
     if others:
         raise refusal(
             "TargetGroupAssociationLimit",
-            "The following target groups cannot be associated with more than one load balancer: " + ", ".join(others),
+            "The following target groups cannot be associated with more than "
+            "one load balancer: " + ", ".join(others),
         )
 
 
@@ -144,9 +173,11 @@ def _check_together(groups: Sequence[Group]) -> None:
     if len(groups) > 1 and any(group.sticks_by_app_cookie for group in groups):
         raise refusal(
             "InvalidLoadBalancerAction",
-            "When configuring a rule with multiple target groups, none of them can have stickiness of type "
+            "When configuring a rule with multiple target groups, none of them can "
+            "have stickiness of type "
             "'app_cookie' enabled",
         )
     if len({group.version for group in groups}) > 1:
-        words = "All target groups of an action must have the same protocol version"  # [inferred]
+        # [inferred]
+        words = "All target groups of an action must have the same protocol version"
         raise refusal("InvalidLoadBalancerAction", words)

@@ -1,8 +1,9 @@
-"""Elastic Load Balancing of one account in one region: moto's, made true where the runbook depends on it.
+"""Elastic Load Balancing of one account in one region: moto's, made true where the
+runbook depends on it.
 
-`LoadBalancers` checks what moto lets through, keeps the targets and their health by itself,
-gives every resource an ARN that the same calls give again, and leaves all else to moto.
-`install` puts it in moto's place; no account may have been used before.
+`LoadBalancers` checks what moto lets through, keeps the targets and their health by
+itself, gives every resource an ARN that the same calls give again, and leaves all else
+to moto. `install` puts it in moto's place; no account may have been used before.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from moto.elbv2.models import ELBv2Backend, elbv2_backends
 from moto.elbv2.ssl_policies import SSL_POLICIES
 from moto.moto_api._internal import mock_random
 
-from runbook_lib.local.control_plane import elbv2_actions, elbv2_settings, elbv2_transforms, identity
+from runbook_lib.local.control_plane import (
+    elbv2_actions,
+    elbv2_settings,
+    elbv2_transforms,
+    identity,
+)
 from runbook_lib.local.control_plane.elbv2_refusals import refusal
 from runbook_lib.local.control_plane.elbv2_targets import GroupTargets, Health, Settings
 from runbook_lib.local.control_plane.elbv2_weights import groups_of
@@ -27,7 +33,8 @@ __all__ = ["LoadBalancers", "install"]
 
 Members = dict[str, Any]
 
-HOSTED_ZONE = "Z1H1FL5HABSF5"  # of load balancers in us-west-2; elsewhere AWS has others
+# of load balancers in us-west-2; elsewhere AWS has others
+HOSTED_ZONE = "Z1H1FL5HABSF5"
 ATTRIBUTES = {  # that every Application Load Balancer has, and moto does not tell
     "load_balancing.cross_zone.enabled": "true",
     "idle_timeout.timeout_seconds": "60",
@@ -52,7 +59,8 @@ class LoadBalancers(ELBv2Backend):
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.targets: dict[str, GroupTargets] = {}  # by group's ARN
-        self._asked: dict[str, Members] = {}  # what load balancers and groups were created with, by ARN
+        # what load balancers and groups were created with, by ARN
+        self._asked: dict[str, Members] = {}
         self._made: Counter[str] = Counter()
         self._expected: dict[str, str] = {}  # ids that the next resources are to have
 
@@ -69,18 +77,33 @@ class LoadBalancers(ELBv2Backend):
     ) -> Any:
         """Create one, or return the one that was asked for in the same words."""
         elbv2_settings.check_load_balancer_name(name)
-        asked = {"groups": security_groups, "subnets": subnet_ids, "mappings": subnet_mappings, "rest": (rest, more)}
+        asked = {
+            "groups": security_groups,
+            "subnets": subnet_ids,
+            "mappings": subnet_mappings,
+            "rest": (rest, more),
+        }
         for there in self.load_balancers.values():
             if there.name == name:
                 what = f"load balancer with the same name '{name}'"
                 return self._same(there, asked, "DuplicateLoadBalancerName", what)
-        named = [*subnet_ids, *(mapping["SubnetId"] for mapping in subnet_mappings or [])]
+        named = [
+            *subnet_ids,
+            *(mapping["SubnetId"] for mapping in subnet_mappings or []),
+        ]
         zones = [self._subnet(subnet_id).availability_zone for subnet_id in named]
         elbv2_settings.check_zones(zones)
-        if any(self.ec2_backend.get_security_group_from_id(group) is None for group in security_groups):
-            raise refusal("InvalidConfigurationRequest", "One or more security groups are invalid")
+        if any(
+            self.ec2_backend.get_security_group_from_id(group) is None
+            for group in security_groups
+        ):
+            raise refusal(
+                "InvalidConfigurationRequest", "One or more security groups are invalid"
+            )
         with self._named("load balancer", name):
-            made = super().create_load_balancer(name, security_groups, subnet_ids, subnet_mappings, *rest, **more)
+            made = super().create_load_balancer(
+                name, security_groups, subnet_ids, subnet_mappings, *rest, **more
+            )
         prefix = "internal-" if made.scheme == "internal" else ""
         number = identity.digits(10, made.arn)
         made.dns_name = f"{prefix}{name}-{number}.{self.region_name}.elb.amazonaws.com"
@@ -93,7 +116,8 @@ class LoadBalancers(ELBv2Backend):
         for zone in self.ec2_backend.subnets.values():
             if subnet_id in zone:
                 return zone[subnet_id]
-        raise refusal("SubnetNotFound", f"The subnet ID '{subnet_id}' does not exist")  # [inferred]
+        # [inferred]
+        raise refusal("SubnetNotFound", f"The subnet ID '{subnet_id}' does not exist")
 
     def _same(self, there: Any, asked: Members, code: str, what: str) -> Any:
         if self._asked.get(there.arn) == asked:
@@ -104,7 +128,10 @@ class LoadBalancers(ELBv2Backend):
         """Delete one that is not protected; one that is gone is no error."""
         found = self.load_balancers.get(arn)
         if found and found.attrs.get("deletion_protection.enabled") == "true":
-            words = f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled"
+            words = (
+                f"Load balancer '{arn}' cannot be deleted because deletion "
+                "protection is enabled"
+            )
             raise refusal("OperationNotPermitted", words)
         super().delete_load_balancer(arn)
         self._note_use()
@@ -131,17 +158,32 @@ class LoadBalancers(ELBv2Backend):
         if target_group_arn not in self.target_groups:
             return None
         if self._users_of(target_group_arn):
-            words = f"Target group '{target_group_arn}' is currently in use by a listener or a rule"
+            words = (
+                f"Target group '{target_group_arn}' is currently in use by a "
+                "listener or a rule"
+            )
             raise refusal("ResourceInUse", words)
         self.targets.pop(target_group_arn, None)
         return super().delete_target_group(target_group_arn)
 
-    def describe_target_groups(self, load_balancer_arn: str | None, target_group_arns: Any, names: Any) -> Any:
+    def describe_target_groups(
+        self, load_balancer_arn: str | None, target_group_arns: Any, names: Any
+    ) -> Any:
         """Describe groups; those of a load balancer that has none are none."""
-        if load_balancer_arn in self.load_balancers and not target_group_arns and not names:
-            used = [group for group in self.target_groups.values() if load_balancer_arn in group.load_balancer_arns]
+        if (
+            load_balancer_arn in self.load_balancers
+            and not target_group_arns
+            and not names
+        ):
+            used = [
+                group
+                for group in self.target_groups.values()
+                if load_balancer_arn in group.load_balancer_arns
+            ]
             return sorted(used, key=lambda group: group.name)
-        return super().describe_target_groups(load_balancer_arn, target_group_arns, names)
+        return super().describe_target_groups(
+            load_balancer_arn, target_group_arns, names
+        )
 
     # listeners and rules
 
@@ -158,19 +200,36 @@ class LoadBalancers(ELBv2Backend):
     ) -> Any:
         """Create one on a port that is free."""
         balancer = self.load_balancers.get(load_balancer_arn)
-        if balancer and any(str(each.port) == str(port) for each in balancer.listeners.values()):
-            words = f"A listener already exists on this port for this load balancer '{load_balancer_arn}'"
+        if balancer and any(
+            str(each.port) == str(port) for each in balancer.listeners.values()
+        ):
+            words = (
+                "A listener already exists on this port for this load balancer "
+                f"'{load_balancer_arn}'"
+            )
             raise refusal("DuplicateListener", words)
-        policy = ssl_policy if protocol == "HTTPS" else None  # moto has put its default there
+        # moto has put its default there
+        policy = ssl_policy if protocol == "HTTPS" else None
         elbv2_settings.check_certificates(protocol, certificate, policy, SSL_POLICIES)
         wanted = elbv2_actions.normal(actions)
         self._check_actions(wanted, protocol, load_balancer_arn)
         with self._named("listener", f"{load_balancer_arn}/{port}"):
             made = super().create_listener(
-                load_balancer_arn, protocol, port, ssl_policy, certificate, wanted, alpn_policy, tags
+                load_balancer_arn,
+                protocol,
+                port,
+                ssl_policy,
+                certificate,
+                wanted,
+                alpn_policy,
+                tags,
             )
         rule = made._default_rule[0]
-        rule.arn = made.arn.replace(":listener/", ":listener-rule/") + "/" + identity.hexadecimal(16, made.arn)
+        rule.arn = (
+            made.arn.replace(":listener/", ":listener-rule/")
+            + "/"
+            + identity.hexadecimal(16, made.arn)
+        )
         self._note_use()
         return made
 
@@ -188,8 +247,15 @@ class LoadBalancers(ELBv2Backend):
         wanted = elbv2_actions.normal(actions or [])
         if wanted:
             default = listener._default_rule[0].arn
-            self._check_actions(wanted, protocol or listener.protocol, listener.load_balancer_arn, but=default)
-        changed = super().modify_listener(arn, port, protocol, ssl_policy, certificates, wanted)
+            self._check_actions(
+                wanted,
+                protocol or listener.protocol,
+                listener.load_balancer_arn,
+                but=default,
+            )
+        changed = super().modify_listener(
+            arn, port, protocol, ssl_policy, certificates, wanted
+        )
         self._note_use()
         return changed
 
@@ -199,12 +265,22 @@ class LoadBalancers(ELBv2Backend):
         self._note_use()
         return gone
 
-    def create_rule(self, listener_arn: str, conditions: Any, priority: int, actions: Any, tags: Any = None) -> Any:
+    def create_rule(
+        self,
+        listener_arn: str,
+        conditions: Any,
+        priority: int,
+        actions: Any,
+        tags: Any = None,
+    ) -> Any:
         """Create one at a priority that is free."""
         listener = self._listener(listener_arn)
         if not conditions:
-            raise refusal("ValidationError", "A condition must be specified")  # [inferred]
-        elbv2_settings.check_priority(priority, [rule.priority for rule in listener.rules.values()])
+            # [inferred]
+            raise refusal("ValidationError", "A condition must be specified")
+        elbv2_settings.check_priority(
+            priority, [rule.priority for rule in listener.rules.values()]
+        )
         wanted = elbv2_actions.normal(actions)
         self._check_actions(wanted, listener.protocol, listener.load_balancer_arn)
         with self._named("rule", f"{listener_arn}/{priority}"):
@@ -212,14 +288,23 @@ class LoadBalancers(ELBv2Backend):
         self._note_use()
         return made
 
-    def modify_rule(self, rule_arn: str, conditions: Any, actions: Any, transforms: Any = None) -> Any:
-        """Replace the conditions, the actions or the transforms of a rule, whichever are given."""
+    def modify_rule(
+        self, rule_arn: str, conditions: Any, actions: Any, transforms: Any = None
+    ) -> Any:
+        """Replace the conditions, the actions or the transforms of a rule,
+        whichever are given.
+        """
         listener, rule = self._rule(rule_arn)
         if rule.is_default:
-            raise refusal("OperationNotPermitted", f"Default rule '{rule_arn}' cannot be modified")  # [inferred]
+            # [inferred]
+            raise refusal(
+                "OperationNotPermitted", f"Default rule '{rule_arn}' cannot be modified"
+            )
         wanted = elbv2_actions.normal(actions)
         if wanted:
-            self._check_actions(wanted, listener.protocol, listener.load_balancer_arn, but=rule_arn)
+            self._check_actions(
+                wanted, listener.protocol, listener.load_balancer_arn, but=rule_arn
+            )
         if wanted or conditions or transforms is None:
             super().modify_rule(rule_arn, conditions, wanted)
         if transforms is not None:
@@ -231,7 +316,10 @@ class LoadBalancers(ELBv2Backend):
         """Delete a rule that is there and is not its listener's default."""
         _, rule = self._rule(arn)
         if rule.is_default:
-            raise refusal("OperationNotPermitted", f"Default rule '{arn}' cannot be deleted")  # [inferred]
+            # [inferred]
+            raise refusal(
+                "OperationNotPermitted", f"Default rule '{arn}' cannot be deleted"
+            )
         super().delete_rule(arn)
         self._note_use()
 
@@ -240,7 +328,11 @@ class LoadBalancers(ELBv2Backend):
         moved = {each["RuleArn"]: int(each["Priority"]) for each in rule_priorities}
         for arn, priority in moved.items():
             listener, _ = self._rule(arn)
-            others = [rule.priority for rule in listener.rules.values() if rule.arn not in moved]
+            others = [
+                rule.priority
+                for rule in listener.rules.values()
+                if rule.arn not in moved
+            ]
             elbv2_settings.check_priority(priority, others)
         if len(set(moved.values())) < len(moved):
             return super().set_rule_priorities(rule_priorities)  # which says so
@@ -263,7 +355,9 @@ class LoadBalancers(ELBv2Backend):
                         return listener, rule
         raise refusal("RuleNotFound", "One or more rules not found")
 
-    def _check_actions(self, actions: list[Members], protocol: str, load_balancer: str, but: str = "") -> None:
+    def _check_actions(
+        self, actions: list[Members], protocol: str, load_balancer: str, but: str = ""
+    ) -> None:
         known = {arn: self._known_group(arn, but) for arn in self.target_groups}
         used = [arn for arn, users in self._uses(but).items() if load_balancer in users]
         elbv2_actions.check(actions, protocol, load_balancer, known, used)
@@ -276,7 +370,8 @@ class LoadBalancers(ELBv2Backend):
             protocol=group.protocol or "",
             version=group.protocol_version or "HTTP1",
             load_balancers=frozenset(self._users_of(arn, but)),
-            sticks_by_app_cookie=cookie and group.attributes.get("stickiness.enabled") == "true",
+            sticks_by_app_cookie=cookie
+            and group.attributes.get("stickiness.enabled") == "true",
         )
 
     def _uses(self, but: str = "") -> dict[str, list[str]]:
@@ -285,7 +380,9 @@ class LoadBalancers(ELBv2Backend):
         for balancer in self.load_balancers.values():
             for listener in balancer.listeners.values():
                 rules = [rule for rule in listener.rules.values() if rule.arn != but]
-                for arn in groups_of(action.data for rule in rules for action in rule.actions):
+                for arn in groups_of(
+                    action.data for rule in rules for action in rule.actions
+                ):
                     users = found.setdefault(arn, [])
                     users += [] if balancer.arn in users else [balancer.arn]
         return found
@@ -294,7 +391,9 @@ class LoadBalancers(ELBv2Backend):
         return self._uses(but).get(group_arn, [])
 
     def _note_use(self) -> None:
-        """Write into each group which load balancers use it; what is in no rule is not checked any more."""
+        """Write into each group which load balancers use it; what is in no rule is
+        not checked any more.
+        """
         uses = self._uses()
         for arn, group in self.target_groups.items():
             was_used = bool(group.load_balancer_arns)
@@ -313,9 +412,13 @@ class LoadBalancers(ELBv2Backend):
         for target in instances:
             elbv2_settings.check_target_address(target["Id"])
         for target in instances:
-            self.targets[group.arn].register(target["Id"], int(target.get("Port") or group.port))
+            self.targets[group.arn].register(
+                target["Id"], int(target.get("Port") or group.port)
+            )
 
-    def deregister_targets(self, target_group_arn: str, instances: list[Members]) -> None:
+    def deregister_targets(
+        self, target_group_arn: str, instances: list[Members]
+    ) -> None:
         """Let targets drain; one that is not registered is no error."""
         group = self._group(target_group_arn)
         if group.target_type != "ip":
@@ -325,29 +428,50 @@ class LoadBalancers(ELBv2Backend):
             self.drain(group.arn, target["Id"], int(target.get("Port") or group.port))
 
     def drain(self, group_arn: str, address: str, port: int) -> None:
-        """Let one target of a group drain for the group's delay; an unused one goes at once."""
+        """Let one target of a group drain for the group's delay; an
+        unused one goes at once.
+        """
         group = self._group(group_arn)
-        delay = int(group.attributes["deregistration_delay.timeout_seconds"]) if group.load_balancer_arns else 0
+        delay = (
+            int(group.attributes["deregistration_delay.timeout_seconds"])
+            if group.load_balancer_arns
+            else 0
+        )
         now = time.time()
         self.targets[group_arn].deregister(address, port, now, delay)
         self.targets[group_arn].forget_drained(now)
 
-    def describe_target_health(self, target_group_arn: str, targets: list[Members]) -> Any:
+    def describe_target_health(
+        self, target_group_arn: str, targets: list[Members]
+    ) -> Any:
         """Tell the health of the targets asked for, or of all."""
         group = self._group(target_group_arn)
         if group.target_type != "ip":
             return super().describe_target_health(target_group_arn, targets)
         known = self.targets[group.arn]
         known.forget_drained(time.time())
-        asked = [(target["Id"], int(target.get("Port") or group.port)) for target in targets]
+        asked = [
+            (target["Id"], int(target.get("Port") or group.port)) for target in targets
+        ]
         places = asked or list(known.targets)
         in_use = bool(group.load_balancer_arns)
-        return [self._told(place, known.health_of(*place, in_use=in_use), group) for place in places]
+        return [
+            self._told(place, known.health_of(*place, in_use=in_use), group)
+            for place in places
+        ]
 
     def _told(self, place: tuple[str, int], health: Health, group: Any) -> TargetHealth:
         address, port = place
-        words = {"State": health.state, "Reason": health.reason or None, "Description": health.description or None}
-        check_port = str(port) if group.health_check_port == "traffic-port" else str(group.health_check_port)
+        words = {
+            "State": health.state,
+            "Reason": health.reason or None,
+            "Description": health.description or None,
+        }
+        check_port = (
+            str(port)
+            if group.health_check_port == "traffic-port"
+            else str(group.health_check_port)
+        )
         return TargetHealth({"Id": address, "Port": port}, words, check_port)
 
     def _group(self, arn: str) -> Any:
@@ -368,16 +492,27 @@ class LoadBalancers(ELBv2Backend):
         )
 
     def expect(self, rule_arn: str) -> None:
-        """Give the next load balancer, listener and rule made here the ids that a rule's ARN has in it.
+        """Give the next load balancer, listener and rule made here the ids that a
+        rule's ARN has in it.
 
         So an environment's file finds the rule that it names. One that is there stays.
         """
-        listeners = [each for balancer in self.load_balancers.values() for each in balancer.listeners.values()]
+        listeners = [
+            each
+            for balancer in self.load_balancers.values()
+            for each in balancer.listeners.values()
+        ]
         if any(rule_arn in each.rules for each in listeners):
             return
-        listener, _, rule_id = rule_arn.replace(":listener-rule/", ":listener/").rpartition("/")
-        balancer, _, listener_id = listener.replace(":listener/", ":loadbalancer/").rpartition("/")
-        _, name, balancer_id = balancer.rsplit(":", 1)[-1].removeprefix("loadbalancer/").split("/")
+        listener, _, rule_id = rule_arn.replace(
+            ":listener-rule/", ":listener/"
+        ).rpartition("/")
+        balancer, _, listener_id = listener.replace(
+            ":listener/", ":loadbalancer/"
+        ).rpartition("/")
+        _, name, balancer_id = (
+            balancer.rsplit(":", 1)[-1].removeprefix("loadbalancer/").split("/")
+        )
         self._expected |= {
             f"load balancer/{name}": balancer_id,
             f"listener/{balancer}": listener_id,
@@ -386,10 +521,16 @@ class LoadBalancers(ELBv2Backend):
 
     @contextmanager
     def _named(self, kind: str, name: str) -> Iterator[None]:
-        """Let moto give a new resource an id made from its name, not one by chance; the next of a name has another."""
+        """Let moto give a new resource an id made from its name, not one by chance; the
+        next of a name has another.
+        """
         key = f"{kind}/{name}"
-        made = identity.hexadecimal(16, self.account_id, self.region_name, key, self._made[key])
-        expected = self._expected.pop(key, "") or self._expected.pop(key.rpartition("/")[0], "")
+        made = identity.hexadecimal(
+            16, self.account_id, self.region_name, key, self._made[key]
+        )
+        expected = self._expected.pop(key, "") or self._expected.pop(
+            key.rpartition("/")[0], ""
+        )
         vars(mock_random)["get_random_hex"] = lambda length=16: expected or made
         try:
             yield

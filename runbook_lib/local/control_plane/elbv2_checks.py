@@ -1,7 +1,7 @@
 """Health checks of targets: which are due, and who carries them out.
 
-Convergence asks a checker and believes what it says, as it does its launcher. A group that
-no rule names is not checked.
+Convergence asks a checker and believes what it says, as it does its launcher. A group
+that no rule names is not checked.
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ class Probe:
 
 
 class Checker(Protocol):
-    """Carries out health checks. Called under the control plane's lock; returns at once."""
+    """Carries out health checks. Called under the control plane's
+    lock; returns at once.
+    """
 
     def outcome(self, probe: Probe) -> Outcome | None:
-        """Return what a check has found, or None while it is under way; the first call begins it."""
+        """Return what a check has found, or None while it is under way; the
+        first call begins it.
+        """
 
 
 class InMemoryChecker:
@@ -50,7 +54,9 @@ class InMemoryChecker:
 
 
 def check_targets(store: LoadBalancers, checker: Checker, now: float) -> bool:
-    """Carry out the health checks that are due; say whether the health of a target changed."""
+    """Carry out the health checks that are due; say whether the health
+    of a target changed.
+    """
     moved = False
     for arn, known in store.targets.items():
         known.forget_drained(now)

@@ -1,4 +1,6 @@
-"""Refusals of Elastic Load Balancing, in AWS's own words where a source has them; moto writes the XML."""
+"""Refusals of Elastic Load Balancing, in AWS's own words where a source has them;
+moto writes the XML.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""ECS and load balancers: a service's tasks are targets of its groups, and what CreateService refuses of those."""
+"""ECS and load balancers: a service's tasks are targets of its groups, and what
+CreateService refuses of those.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Members = dict[str, Any]
 
 
 class TargetRegistration:
-    """Registers each task in its service's target groups and lets it drain before it stops."""
+    """Registers each task in its service's target groups and lets it
+    drain before it stops.
+    """
 
     def started(self, task: Task) -> None:
         """Register the task's address; a group that is gone by now is left out."""
@@ -38,9 +42,18 @@ class TargetRegistration:
         if not task.load_balancers:
             return Standing()
         healths = _healths(task)
-        failed = [group for group, health in healths.items() if health.state == "unhealthy"]
-        over = task.started is not None and time.time() - task.started >= task.grace_seconds
-        trouble = f"Task failed ELB health checks in (target-group {failed[0]})" if failed and over else ""
+        failed = [
+            group for group, health in healths.items() if health.state == "unhealthy"
+        ]
+        over = (
+            task.started is not None
+            and time.time() - task.started >= task.grace_seconds
+        )
+        trouble = (
+            f"Task failed ELB health checks in (target-group {failed[0]})"
+            if failed and over
+            else ""
+        )
         return Standing(
             serves=all(_serves(health) for health in healths.values()),
             leaving=any(health.state == "draining" for health in healths.values()),
@@ -49,7 +62,9 @@ class TargetRegistration:
 
 
 def _serves(health: Health) -> bool:
-    """Say whether ECS counts a target as in service: nobody checks those of a group without a rule."""
+    """Say whether ECS counts a target as in service: nobody checks those of a
+    group without a rule.
+    """
     return health.state == "healthy" or health.reason == "Target.NotInUse"
 
 
@@ -61,7 +76,9 @@ def _healths(task: Task) -> dict[str, Health]:
         if group in store.targets:
             store.targets[group].forget_drained(time.time())
             in_use = bool(store.target_groups[group].load_balancer_arns)
-            found[group] = store.targets[group].health_of(task.address, port, in_use=in_use)
+            found[group] = store.targets[group].health_of(
+                task.address, port, in_use=in_use
+            )
     return found
 
 
@@ -72,14 +89,19 @@ def _places(task: Task) -> Iterator[tuple[str, int]]:
             yield entry["targetGroupArn"], int(entry["containerPort"])
 
 
-def check_load_balancers(account: str, region: str, given: Members, request: Members, definition: Definition) -> None:
+def check_load_balancers(
+    account: str, region: str, given: Members, request: Members, definition: Definition
+) -> None:
     """Refuse load balancers that a service cannot have, in ECS's words.
 
     `given` is what the call says, `request` what the service then is.
     """
     entries = request.get("loadBalancers") or []
     if given.get("healthCheckGracePeriodSeconds") is not None and not entries:
-        words = "Health check grace period is only valid for services configured to use load balancers"
+        words = (
+            "Health check grace period is only valid for services configured to "
+            "use load balancers"
+        )
         raise refusal("InvalidParameterException", words)
     if not entries:
         return
@@ -91,11 +113,15 @@ def check_load_balancers(account: str, region: str, given: Members, request: Mem
 
 def _check_container(entry: Members, document: Mapping[str, Any]) -> None:
     name, port = entry.get("containerName"), entry.get("containerPort")
-    container = next((c for c in document["containerDefinitions"] if c["name"] == name), None)
+    container = next(
+        (c for c in document["containerDefinitions"] if c["name"] == name), None
+    )
     if container is None:
         words = f"The container {name} does not exist in the task definition."
         raise refusal("InvalidParameterException", words)
-    if port not in [mapping.get("containerPort") for mapping in container.get("portMappings", [])]:
+    if port not in [
+        mapping.get("containerPort") for mapping in container.get("portMappings", [])
+    ]:
         words = f"The container {name} did not have a container port {port} defined."
         raise refusal("InvalidParameterException", words)
 
@@ -103,14 +129,21 @@ def _check_container(entry: Members, document: Mapping[str, Any]) -> None:
 def _check_group(entry: Members, group: Any) -> None:
     arn = entry.get("targetGroupArn")
     if group is None:
-        words = f"Unable to assume role and validate the specified targetGroupArn: {arn}."  # [inferred]
+        # [inferred]
+        words = (
+            f"Unable to assume role and validate the specified targetGroupArn: {arn}."
+        )
         raise refusal("InvalidParameterException", words)
     if group.target_type == "instance":
         raise refusal(
             "InvalidParameterException",
-            f"The provided target group {arn} has target type instance, which is incompatible with the awsvpc "
+            f"The provided target group {arn} has target type instance, which is "
+            "incompatible with the awsvpc "
             "network mode specified in the task definition.",
         )
     if not group.load_balancer_arns:
-        words = f"The target group with targetGroupArn {arn} does not have an associated load balancer."
+        words = (
+            f"The target group with targetGroupArn {arn} does not have an "
+            "associated load balancer."
+        )
         raise refusal("InvalidParameterException", words)

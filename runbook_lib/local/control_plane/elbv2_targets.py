@@ -1,9 +1,10 @@
-"""Targets of target groups and their health, as an Application Load Balancer tells it. Pure: time is an argument.
+"""Targets of target groups and their health, as an Application Load Balancer tells it.
+Pure: time is an argument.
 
-A target is initial until its first health check has passed, then healthy or unhealthy by the
-group's thresholds; once deregistered it drains for the group's delay. A group that no rule
-names has unused targets, which are not checked. Sources: facts/alb.md 2.4 and 2.5, the
-service's model.
+A target is initial until its first health check has passed, then healthy or unhealthy
+by the group's thresholds; once deregistered it drains for the group's delay. A group
+that no rule names has unused targets, which are not checked. Sources: facts/alb.md 2.4
+and 2.5, the service's model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Literal
 
 __all__ = ["GroupTargets", "Health", "Outcome", "Settings", "Target", "matches"]
 
-FIRST_LOOK_SECONDS = 0.05  # until one check has passed: a start on a laptop is not worth an interval
+# until one check has passed: a start on a laptop is not worth an interval
+FIRST_LOOK_SECONDS = 0.05
 
 State = Literal["initial", "healthy", "unhealthy", "draining"]
 
@@ -49,13 +51,25 @@ class Health:
     description: str = ""
 
 
-INITIAL = Health("initial", "Elb.InitialHealthChecking", "Initial health checks in progress")
-REGISTERING = Health("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
+INITIAL = Health(
+    "initial", "Elb.InitialHealthChecking", "Initial health checks in progress"
+)
+REGISTERING = Health(
+    "initial", "Elb.RegistrationInProgress", "Target registration is in progress"
+)
 HEALTHY = Health("healthy")
-DRAINING = Health("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
-NOT_REGISTERED = Health("unused", "Target.NotRegistered", "Target is not registered to the target group")
+DRAINING = Health(
+    "draining",
+    "Target.DeregistrationInProgress",
+    "Target deregistration is in progress",
+)
+NOT_REGISTERED = Health(
+    "unused", "Target.NotRegistered", "Target is not registered to the target group"
+)
 NOT_IN_USE = Health(
-    "unused", "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer"
+    "unused",
+    "Target.NotInUse",
+    "Target group is not configured to receive traffic from the load balancer",
 )
 
 
@@ -98,7 +112,10 @@ class Target:
 
     def _fail(self, outcome: Outcome, settings: Settings) -> None:
         self.passes, self.failures = 0, self.failures + 1
-        if self.failures >= settings.unhealthy_threshold or self.health.state == "unhealthy":
+        if (
+            self.failures >= settings.unhealthy_threshold
+            or self.health.state == "unhealthy"
+        ):
             self.health = Health("unhealthy", *_why(outcome))
         elif self.health.state == "initial":
             self.health = INITIAL
@@ -110,11 +127,16 @@ def _why(outcome: Outcome) -> tuple[str, str]:
         return "Target.Timeout", "Request timed out"
     if outcome.status is None:
         return "Target.FailedHealthChecks", "Health checks failed"
-    return "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{outcome.status}]"
+    return (
+        "Target.ResponseCodeMismatch",
+        f"Health checks failed with these codes: [{outcome.status}]",
+    )
 
 
 def matches(matcher: str, status: int | None) -> bool:
-    """Say whether a status is within a group's matcher, such as `200`, `200,301` or `200-399`."""
+    """Say whether a status is within a group's matcher, such as `200`,
+    `200,301` or `200-399`.
+    """
     if status is None:
         return False
     for part in matcher.split(","):
@@ -137,7 +159,9 @@ class GroupTargets:
         if known is None or known.draining:
             self.targets[address, port] = Target(address, port)
 
-    def deregister(self, address: str, port: int, now: float, delay_seconds: float) -> bool:
+    def deregister(
+        self, address: str, port: int, now: float, delay_seconds: float
+    ) -> bool:
         """Let a target drain for the delay; say whether it was registered."""
         target = self.targets.get((address, port))
         if target is None or target.draining:
@@ -162,10 +186,17 @@ class GroupTargets:
         """Forget the health of every target: its group is in no rule any more."""
         for target in self.targets.values():
             if not target.draining:
-                target.health, target.passes, target.failures, target.due = REGISTERING, 0, 0, 0.0
+                target.health, target.passes, target.failures, target.due = (
+                    REGISTERING,
+                    0,
+                    0,
+                    0.0,
+                )
 
     def serving(self) -> list[Target]:
-        """Return the targets that get requests: the healthy ones, or all where none is (fail open)."""
+        """Return the targets that get requests: the healthy ones, or all where
+        none is (fail open).
+        """
         registered = [target for target in self.targets.values() if not target.draining]
         return _healthy(registered) or registered
 

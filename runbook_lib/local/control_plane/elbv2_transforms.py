@@ -1,7 +1,8 @@
-"""Transforms of rules (a host or a URL that is rewritten), which moto reads past: kept, and given back.
+"""Transforms of rules (a host or a URL that is rewritten), which moto reads past:
+kept, and given back.
 
-`install` teaches moto's answers to two calls about them; what the transforms do to a request is
-not carried.
+`install` teaches moto's answers to two calls about them; what the transforms do to a
+request is not carried.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The AWS-managed policies a mesh needs, put where moto looks for them.
 
-moto knows all of them only after parsing 1,500 documents (1.2 s, for each account); these three are what the
-runbook attaches. It writes to moto's IAM store and nowhere else.
+moto knows all of them only after parsing 1,500 documents (1.2 s, for each
+account); these three are what the runbook attaches. It writes to moto's IAM
+store and nowhere else.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def ensure_managed_policies(target: Target) -> None:
     store = iam_backends[target.account][partition]
     for name, (path, document) in MANAGED_POLICIES.items():
         if f"arn:{partition}:iam::aws:policy{path}{name}" not in store.managed_policies:
-            policy = AWSManagedPolicy.from_data(name, target.account, target.region, _data(path, document))
+            policy = AWSManagedPolicy.from_data(
+                name, target.account, target.region, _data(path, document)
+            )
             store.managed_policies[policy.arn] = policy
             store.aws_managed_policies.append(policy)
 

@@ -1,7 +1,7 @@
 """Names nobody chose: ARNs, uids, task ids, deployment ids, interface ids, addresses.
 
-They are derived from what they name and a serial number, never from chance, so that the same calls give the
-same state in every process. Pure.
+They are derived from what they name and a serial number, never from chance, so that the
+same calls give the same state in every process. Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def uid(*parts: object) -> str:
 
 
 def hexadecimal(length: int, *parts: object) -> str:
-    """Return `length` hexadecimal digits, as in a task id (32) or an interface id (17)."""
+    """Return `length` hexadecimal digits, as in a task id (32) or an
+    interface id (17).
+    """
     return _digest(parts)[:length]
 
 
@@ -41,7 +43,9 @@ def digits(length: int, *parts: object) -> str:
 
 
 def address(block: str, serial: int) -> str:
-    """Return the `serial`-th address of a subnet (`10.0.1.0/24`); AWS keeps the first four and the last."""
+    """Return the `serial`-th address of a subnet (`10.0.1.0/24`); AWS keeps the first
+    four and the last.
+    """
     subnet = ipaddress.IPv4Network(block)
     usable = max(subnet.num_addresses - 5, 1)
     return str(subnet.network_address + 4 + serial % usable)

@@ -1,7 +1,7 @@
 """Let boto3 clients call the endpoint without a socket, in their own process.
 
-It stands in for the network under a client: the request it would send goes to the WSGI application, signed and
-serialised as ever. Nothing else differs, retries included.
+It stands in for the network under a client: the request it would send goes to the WSGI
+application, signed and serialised as ever. Nothing else differs, retries included.
 """
 
 from __future__ import annotations
@@ -27,16 +27,29 @@ class _Body(io.BytesIO):
 
 
 def _answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-    headers = [(key, value.decode() if isinstance(value, bytes) else value) for key, value in request.headers.items()]
-    body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-    builder = EnvironBuilder(path=request.url, method=request.method, headers=headers, data=body)
+    headers = [
+        (key, value.decode() if isinstance(value, bytes) else value)
+        for key, value in request.headers.items()
+    ]
+    body = (
+        request.body.encode() if isinstance(request.body, str) else request.body or b""
+    )
+    builder = EnvironBuilder(
+        path=request.url, method=request.method, headers=headers, data=body
+    )
     try:
-        content, status, answered = run_wsgi_app(application(), builder.get_environ(), buffered=True)
+        content, status, answered = run_wsgi_app(
+            application(), builder.get_environ(), buffered=True
+        )
     finally:
         builder.close()
-    return AWSResponse(request.url, int(status.split()[0]), dict(answered), _Body(b"".join(content)))
+    return AWSResponse(
+        request.url, int(status.split()[0]), dict(answered), _Body(b"".join(content))
+    )
 
 
 def answer_in_process(events: Any) -> None:
-    """Answer every request of a client (`client.meta.events`) or session (`session.events`) from this process."""
+    """Answer every request of a client (`client.meta.events`) or session
+    (`session.events`) from this process.
+    """
     events.register_first("before-send.*.*", _answer)

@@ -1,7 +1,7 @@
 """The seam between the ECS of the control plane and what really runs a task.
 
-Convergence calls a launcher and believes what it says; it never starts anything itself. `InMemoryLauncher`
-runs nothing: its tasks come up at the next step.
+Convergence calls a launcher and believes what it says; it never starts anything itself.
+`InMemoryLauncher` runs nothing: its tasks come up at the next step.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ class TaskState(TypedDict):
 
 
 class Launcher(Protocol):
-    """Runs tasks. Each method is called under the control plane's lock and must return at once.
+    """Runs tasks. Each method is called under the control plane's lock and
+    must return at once.
 
-    None may raise: what goes wrong is a STOPPED task with a reason. A task that crashes is started anew at the next
-    step, so a launcher that wants to slow that down leaves the new one PENDING for a while.
+    None may raise: what goes wrong is a STOPPED task with a reason. A task that crashes
+    is started anew at the next step, so a launcher that wants to slow that down leaves
+    the new one PENDING for a while.
     """
 
     def start(self, task: Task) -> None:
@@ -36,11 +38,15 @@ class Launcher(Protocol):
         """Begin to stop a task; may be called for one that has ended by itself."""
 
     def state(self, task: Task) -> TaskState:
-        """Return what is known of a task now; STOPPED for one it does not know, and then for ever."""
+        """Return what is known of a task now; STOPPED for one it does not know,
+        and then for ever.
+        """
 
 
 class InMemoryLauncher:
-    """Keeps nothing: a task runs and is healthy from the step after its start until it is told to stop."""
+    """Keeps nothing: a task runs and is healthy from the step after its start until
+    it is told to stop.
+    """
 
     def start(self, task: Task) -> None:
         """Do nothing."""
@@ -51,5 +57,9 @@ class InMemoryLauncher:
     def state(self, task: Task) -> TaskState:
         """Return that it does what is wanted of it."""
         if task.told_to_stop:
-            return {"status": "STOPPED", "health": {}, "exit_codes": dict.fromkeys(task.containers, 0)}
+            return {
+                "status": "STOPPED",
+                "health": {},
+                "exit_codes": dict.fromkeys(task.containers, 0),
+            }
         return {"status": "RUNNING", "health": dict.fromkeys(task.checked, "HEALTHY")}

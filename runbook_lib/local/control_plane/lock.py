@@ -1,8 +1,9 @@
 """One lock for the whole control plane, safe across `fork()`.
 
-moto's stores are plain dicts and two of its services are read and written by the convergence step too, so
-calls take turns. A fork waits for the call in progress, and the child starts with a lock nobody holds: it
-never finds half a change, nor a lock whose owner did not come along.
+moto's stores are plain dicts and two of its services are read and written by the
+convergence step too, so calls take turns. A fork waits for the call in progress, and
+the child starts with a lock nobody holds: it never finds half a change, nor a lock
+whose owner did not come along.
 """
 
 from __future__ import annotations
@@ -19,13 +20,20 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        os.register_at_fork(before=self._acquire, after_in_parent=self._release, after_in_child=self._renew)
+        os.register_at_fork(
+            before=self._acquire,
+            after_in_parent=self._release,
+            after_in_child=self._renew,
+        )
 
     def __enter__(self) -> None:
         self._acquire()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._release()
 

@@ -1,7 +1,8 @@
 """What App Mesh keeps: the seven kinds of resource, one store per account and region.
 
-A resource knows its document, its reference in a list and its ARN (facts/appmesh.md 2.2); the store finds,
-adds, changes and removes. Rules between resources live in `mesh_rules`, operations in `appmesh`.
+A resource knows its document, its reference in a list and its ARN (facts/appmesh.md
+2.2); the store finds, adds, changes and removes. Rules between resources live in
+`mesh_rules`, operations in `appmesh`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from moto.core.base_backend import BackendDict, BaseBackend
 from runbook_lib.local.control_plane import identity
 from runbook_lib.local.control_plane.wire import ApiError
 
-__all__ = ["KINDS", "AppMeshBackend", "Kind", "MeshState", "Resource", "appmesh_backends", "not_present"]
+__all__ = [
+    "KINDS",
+    "AppMeshBackend",
+    "Kind",
+    "MeshState",
+    "Resource",
+    "appmesh_backends",
+    "not_present",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +91,17 @@ class Resource:
     @property
     def arn(self) -> str:
         """Return its ARN."""
-        return identity.arn("appmesh", self.region, self.account, self.kind.path.format(*self.names))
+        return identity.arn(
+            "appmesh", self.region, self.account, self.kind.path.format(*self.names)
+        )
 
     def change(self, spec: dict[str, Any]) -> None:
         """Replace the whole spec; the version rises by one."""
-        self.spec, self.version, self.updated = deepcopy(spec), self.version + 1, time.time()
+        self.spec, self.version, self.updated = (
+            deepcopy(spec),
+            self.version + 1,
+            time.time(),
+        )
 
     def document(self, status: str = "ACTIVE") -> dict[str, Any]:
         """Return what describe, create, update and delete answer with."""
@@ -98,12 +113,23 @@ class Resource:
             **self._owners(),
         }
         names = dict(zip(self.kind.names, self.names, strict=True))
-        return {**names, "metadata": metadata, "spec": deepcopy(self.spec), "status": {"status": status}}
+        return {
+            **names,
+            "metadata": metadata,
+            "spec": deepcopy(self.spec),
+            "status": {"status": status},
+        }
 
     def reference(self) -> dict[str, Any]:
         """Return what a list shows of it."""
         names = dict(zip(self.kind.names, self.names, strict=True))
-        return {**names, "arn": self.arn, "version": self.version, **self._times(), **self._owners()}
+        return {
+            **names,
+            "arn": self.arn,
+            "version": self.version,
+            **self._times(),
+            **self._owners(),
+        }
 
     def _times(self) -> dict[str, float]:
         return {"createdAt": self.created, "lastUpdatedAt": self.updated}
@@ -121,16 +147,22 @@ class MeshState:
 
     account: str
     region: str
-    resources: dict[str, dict[Names, Resource]] = field(default_factory=lambda: {name: {} for name in KINDS})
+    resources: dict[str, dict[Names, Resource]] = field(
+        default_factory=lambda: {name: {} for name in KINDS}
+    )
     serial: int = field(default=0, compare=False)
-    tokens: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = field(default_factory=dict, compare=False)
+    tokens: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = field(
+        default_factory=dict, compare=False
+    )
 
     def find(self, kind: str, names: Names) -> Resource | None:
         """Return a resource, or None."""
         return self.resources[kind].get(names)
 
     def get(self, kind: str, names: Names) -> Resource:
-        """Return a resource; raise NotFoundException for it or for what it would be under."""
+        """Return a resource; raise NotFoundException for it or for what
+        it would be under.
+        """
         if not (found := self.find(kind, names)):
             self.require_parents(KINDS[kind], names)
             raise not_present(self.account, KINDS[kind], names)
@@ -140,16 +172,22 @@ class MeshState:
         """Raise NotFoundException unless what it lies under is there."""
         if len(names) > 1 and not self.find("Mesh", names[:1]):
             raise not_present(self.account, KINDS["Mesh"], names[:1])
-        parent = {"Route": "VirtualRouter", "GatewayRoute": "VirtualGateway"}.get(kind.name)
+        parent = {"Route": "VirtualRouter", "GatewayRoute": "VirtualGateway"}.get(
+            kind.name
+        )
         if parent and not self.find(parent, names[:-1]):
             raise not_present(self.account, KINDS[parent], names[:-1])
 
-    def add(self, kind: Kind, names: Names, spec: dict[str, Any], tags: dict[str, str]) -> Resource:
+    def add(
+        self, kind: Kind, names: Names, spec: dict[str, Any], tags: dict[str, str]
+    ) -> Resource:
         """Store a new resource at version 1 with a uid of its own."""
         self.serial += 1
         uid = identity.uid(self.account, self.region, kind.name, *names, self.serial)
         now = time.time()
-        made = Resource(kind, names, self.account, self.region, deepcopy(spec), tags, uid, now, now)
+        made = Resource(
+            kind, names, self.account, self.region, deepcopy(spec), tags, uid, now, now
+        )
         self.resources[kind.name][names] = made
         return made
 
@@ -159,20 +197,33 @@ class MeshState:
 
     def under(self, kind: str, names: Names) -> list[Resource]:
         """Return the resources of a kind below `names`, by name."""
-        found = [r for key, r in self.resources[kind].items() if key[: len(names)] == names]
+        found = [
+            r for key, r in self.resources[kind].items() if key[: len(names)] == names
+        ]
         return sorted(found, key=lambda resource: resource.names)
 
     def by_arn(self, arn: str) -> Resource | None:
         """Return the resource of this ARN, or None."""
-        return next((r for kind in self.resources.values() for r in kind.values() if r.arn == arn), None)
+        return next(
+            (
+                r
+                for kind in self.resources.values()
+                for r in kind.values()
+                if r.arn == arn
+            ),
+            None,
+        )
 
 
 def not_present(account: str, kind: Kind, names: Names) -> ApiError:
-    """Return NotFoundException as in roadmap#173; the words for a mesh and below a router are inferred."""
+    """Return NotFoundException as in roadmap#173; the words for a mesh and below a
+    router are inferred.
+    """
     place = f" under mesh {names[0]}" if len(names) > 1 else ""
     return ApiError(
         "NotFoundException",
-        f"{kind.name} with name {names[-1]} is not present{place} for account {account}",
+        f"{kind.name} with name {names[-1]} is not present{place} for "
+        f"account {account}",
         404,
     )
 

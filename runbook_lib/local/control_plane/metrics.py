@@ -1,8 +1,10 @@
-"""CloudWatch metrics: sums over periods, at a grain of a second; alarms and all else stay moto's.
+"""CloudWatch metrics: sums over periods, at a grain of a second; alarms and
+all else stay moto's.
 
-moto keeps every datum and reads them all at each question; here data are summed as they come in. What the
-runbook asks of CloudWatch is answered: PutMetricData with Value, Values and Counts or StatisticValues, and
-GetMetricData with MetricStat queries of Sum, SampleCount, Average, Minimum, Maximum and trimmed counts.
+moto keeps every datum and reads them all at each question; here data are summed as they
+come in. What the runbook asks of CloudWatch is answered: PutMetricData with Value,
+Values and Counts or StatisticValues, and GetMetricData with MetricStat queries of Sum,
+SampleCount, Average, Minimum, Maximum and trimmed counts.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ __all__ = ["MetricsBackend", "metrics_backends", "perform"]
 Members = dict[str, Any]
 Series = tuple[str, str, tuple[tuple[str, str], ...]]
 KEPT_SECONDS = 6 * 3600
-TRIMMED = re.compile(r"TC\((?P<low>[\d.]*):(?P<high>[\d.]*)\)$")  # trimmed count, as CloudWatch writes it
+# trimmed count, as CloudWatch writes it
+TRIMMED = re.compile(r"TC\((?P<low>[\d.]*):(?P<high>[\d.]*)\)$")
 
 
 @dataclass
@@ -49,14 +52,18 @@ class Sum:
 
     def within(self, low: float, high: float) -> float:
         """Return how many values lay over `low` and at most at `high`."""
-        return float(sum(count for value, count in self.values.items() if low < value <= high))
+        return float(
+            sum(count for value, count in self.values.items() if low < value <= high)
+        )
 
 
 @dataclass
 class MetricsState:
     """Every series of one account in one region, by second."""
 
-    series: dict[Series, dict[int, Sum]] = field(default_factory=lambda: defaultdict(dict))
+    series: dict[Series, dict[int, Sum]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
 
     def put(self, series: Series, second: int, made: Sum) -> None:
         """Add to one second of a series; what is older than six hours goes."""
@@ -65,7 +72,9 @@ class MetricsState:
         for old in [s for s in list(seconds)[:2] if s < second - KEPT_SECONDS]:
             del seconds[old]
 
-    def read(self, series: Series, since: int, until: int, period: int) -> dict[int, Sum]:
+    def read(
+        self, series: Series, since: int, until: int, period: int
+    ) -> dict[int, Sum]:
         """Return the periods within [since, until) that hold data, by their start."""
         out: dict[int, Sum] = {}
         for second, made in self.series.get(series, {}).items():
@@ -82,7 +91,9 @@ class MetricsBackend(BaseBackend):
         self.state = MetricsState()
 
 
-metrics_backends: BackendDict[MetricsBackend] = BackendDict(MetricsBackend, "cloudwatch")
+metrics_backends: BackendDict[MetricsBackend] = BackendDict(
+    MetricsBackend, "cloudwatch"
+)
 
 
 def key(namespace: str, name: str, dimensions: list[dict[str, str]]) -> Series:
@@ -100,9 +111,14 @@ def perform(target: Target, members: Members) -> Members | None:
 
 def _put(state: MetricsState, members: Members) -> Members:
     if members["Namespace"].startswith("AWS/"):
-        raise ApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is invalid.")
+        raise ApiError(
+            "InvalidParameterValue",
+            "The value AWS/ for parameter Namespace is invalid.",
+        )
     for datum in members.get("MetricData", []):
-        series = key(members["Namespace"], datum["MetricName"], datum.get("Dimensions", []))
+        series = key(
+            members["Namespace"], datum["MetricName"], datum.get("Dimensions", [])
+        )
         state.put(series, int(_seconds(datum.get("Timestamp"))), _sum(datum))
     return {}
 
@@ -110,16 +126,28 @@ def _put(state: MetricsState, members: Members) -> Members:
 def _sum(datum: Members) -> Sum:
     made = Sum()
     if statistics := datum.get("StatisticValues"):
-        return Sum(statistics["Sum"], statistics["SampleCount"], statistics["Minimum"], statistics["Maximum"])
+        return Sum(
+            statistics["Sum"],
+            statistics["SampleCount"],
+            statistics["Minimum"],
+            statistics["Maximum"],
+        )
     values = datum.get("Values") or [datum["Value"]]
-    for value, count in zip(values, datum.get("Counts") or [1.0] * len(values), strict=True):
+    for value, count in zip(
+        values, datum.get("Counts") or [1.0] * len(values), strict=True
+    ):
         made.add(float(value), float(count))
     return made
 
 
 def _get(state: MetricsState, members: Members) -> Members:
-    since, until = int(_seconds(members["StartTime"])), int(_seconds(members["EndTime"]))
-    results = [_result(state, query, since, until) for query in members["MetricDataQueries"]]
+    since, until = (
+        int(_seconds(members["StartTime"])),
+        int(_seconds(members["EndTime"])),
+    )
+    results = [
+        _result(state, query, since, until) for query in members["MetricDataQueries"]
+    ]
     if members.get("ScanBy") == "TimestampAscending":
         return {"MetricDataResults": results}
     return {"MetricDataResults": [_reversed(result) for result in results]}
@@ -128,7 +156,9 @@ def _get(state: MetricsState, members: Members) -> Members:
 def _result(state: MetricsState, query: Members, since: int, until: int) -> Members:
     stat = query["MetricStat"]
     metric = stat["Metric"]
-    series = key(metric["Namespace"], metric["MetricName"], metric.get("Dimensions", []))
+    series = key(
+        metric["Namespace"], metric["MetricName"], metric.get("Dimensions", [])
+    )
     found = sorted(state.read(series, since, until, int(stat["Period"])).items())
     return {
         "Id": query["Id"],
@@ -140,13 +170,24 @@ def _result(state: MetricsState, query: Members, since: int, until: int) -> Memb
 
 
 def _reversed(result: Members) -> Members:
-    return {**result, "Timestamps": result["Timestamps"][::-1], "Values": result["Values"][::-1]}
+    return {
+        **result,
+        "Timestamps": result["Timestamps"][::-1],
+        "Values": result["Values"][::-1],
+    }
 
 
 def _statistic(made: Sum, name: str) -> float:
     if trimmed := TRIMMED.match(name):
-        return made.within(float(trimmed["low"] or "-inf"), float(trimmed["high"] or "inf"))
-    known = {"Sum": made.total, "SampleCount": made.count, "Minimum": made.least, "Maximum": made.most}
+        return made.within(
+            float(trimmed["low"] or "-inf"), float(trimmed["high"] or "inf")
+        )
+    known = {
+        "Sum": made.total,
+        "SampleCount": made.count,
+        "Minimum": made.least,
+        "Maximum": made.most,
+    }
     return made.total / made.count if name == "Average" else known[name]
 
 
@@ -155,5 +196,9 @@ def _seconds(moment: Any) -> float:
         return datetime.now(UTC).timestamp()
     if isinstance(moment, int | float):
         return float(moment)
-    text = datetime.fromisoformat(str(moment).replace("Z", "+00:00")) if not isinstance(moment, datetime) else moment
+    text = (
+        datetime.fromisoformat(str(moment).replace("Z", "+00:00"))
+        if not isinstance(moment, datetime)
+        else moment
+    )
     return text.timestamp()

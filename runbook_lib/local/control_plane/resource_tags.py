@@ -1,10 +1,18 @@
-"""Tags of ECS services, tasks and task definitions, by ARN; those of clusters are moto's."""
+"""Tags of ECS services, tasks and task definitions, by ARN; those of
+clusters are moto's.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from runbook_lib.local.control_plane.ecs_resources import Definition, EcsBackend, Service, Task, refusal
+from runbook_lib.local.control_plane.ecs_resources import (
+    Definition,
+    EcsBackend,
+    Service,
+    Task,
+    refusal,
+)
 from runbook_lib.local.control_plane.task_definitions import find
 
 __all__ = ["OPERATIONS"]
@@ -24,7 +32,9 @@ def _resource(ecs: EcsBackend, arn: str) -> Service | Task | Definition | None:
     }
     if found := places[kind]:
         return found
-    raise refusal("InvalidParameterException", "The specified resource cannot be found.")
+    raise refusal(
+        "InvalidParameterException", "The specified resource cannot be found."
+    )
 
 
 def _tag(ecs: EcsBackend, members: Members) -> Members | None:
@@ -33,7 +43,10 @@ def _tag(ecs: EcsBackend, members: Members) -> Members | None:
     keys = {tag["key"] for tag in members["tags"]}
     merged = [tag for tag in resource.tags if tag["key"] not in keys] + members["tags"]
     if len(merged) > 50:
-        raise refusal("InvalidParameterException", "Too many tags. A resource can have at most 50.")
+        raise refusal(
+            "InvalidParameterException",
+            "Too many tags. A resource can have at most 50.",
+        )
     resource.tags = merged
     return {}
 
@@ -41,7 +54,9 @@ def _tag(ecs: EcsBackend, members: Members) -> Members | None:
 def _untag(ecs: EcsBackend, members: Members) -> Members | None:
     if not (resource := _resource(ecs, members["resourceArn"])):
         return None
-    resource.tags = [tag for tag in resource.tags if tag["key"] not in members["tagKeys"]]
+    resource.tags = [
+        tag for tag in resource.tags if tag["key"] not in members["tagKeys"]
+    ]
     return {}
 
 
@@ -50,4 +65,8 @@ def _list(ecs: EcsBackend, members: Members) -> Members | None:
     return {"tags": resource.tags} if resource else None
 
 
-OPERATIONS: Final = {"TagResource": _tag, "UntagResource": _untag, "ListTagsForResource": _list}
+OPERATIONS: Final = {
+    "TagResource": _tag,
+    "UntagResource": _untag,
+    "ListTagsForResource": _list,
+}

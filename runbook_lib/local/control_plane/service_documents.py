@@ -33,7 +33,9 @@ NOT_KEPT: Final = {
 def document(state: EcsState, service: Service, *, tags: bool = False) -> Members:
     """Return a service as ECS describes it; its tags only where they are asked for."""
     tasks = state.tasks_of(service)
-    request = {key: value for key, value in service.request.items() if key not in NOT_KEPT}
+    request = {
+        key: value for key, value in service.request.items() if key not in NOT_KEPT
+    }
     return {
         "loadBalancers": [],
         "serviceRegistries": [],
@@ -57,7 +59,10 @@ def document(state: EcsState, service: Service, *, tags: bool = False) -> Member
             **DEPLOYMENT_DEFAULTS,
             **service.request.get("deploymentConfiguration", {}),
         },
-        "deployments": [_deployment(state, service, deployment) for deployment in service.deployments],
+        "deployments": [
+            _deployment(state, service, deployment)
+            for deployment in service.deployments
+        ],
         "events": deepcopy(service.events),
         "createdAt": service.created,
         "createdBy": f"arn:aws:iam::{state.account}:root",
@@ -66,7 +71,9 @@ def document(state: EcsState, service: Service, *, tags: bool = False) -> Member
 
 
 def _deployment(state: EcsState, service: Service, deployment: Deployment) -> Members:
-    tasks = [task for task in state.tasks_of(service) if task.deployment == deployment.id]
+    tasks = [
+        task for task in state.tasks_of(service) if task.deployment == deployment.id
+    ]
     return {
         **deepcopy(deployment.settings),
         "id": deployment.id,

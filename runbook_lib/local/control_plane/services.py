@@ -1,7 +1,9 @@
-"""ECS services: create, update, delete, describe, list. What follows from a change is left to convergence.
+"""ECS services: create, update, delete, describe, list. What follows from a change is
+left to convergence.
 
-Sources: facts/appmesh.md 6 and the service's model. Inferred: a second create with the very same request is
-answered with the service that is there, any other is "not idempotent"; INACTIVE services stay describable.
+Sources: facts/appmesh.md 6 and the service's model. Inferred: a second create with the
+very same request is answered with the service that is there, any other is "not
+idempotent"; INACTIVE services stay describable.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from copy import deepcopy
 from typing import Any, Final
 
 from runbook_lib.local.control_plane import cloud_map
-from runbook_lib.local.control_plane.deployments import begin_deployment, current_definition
+from runbook_lib.local.control_plane.deployments import (
+    begin_deployment,
+    current_definition,
+)
 from runbook_lib.local.control_plane.ecs_resources import (
     Definition,
     EcsBackend,
@@ -55,7 +60,15 @@ def _create(ecs: EcsBackend, members: Members) -> Members:
     check_load_balancers(ecs.account_id, ecs.region_name, members, members, definition)
     desired = members.get("desiredCount", 0)
     request = {**_defaults(members), **deepcopy(members)}
-    service = Service(arn, members["serviceName"], cluster, definition.arn, desired, request, time.time())
+    service = Service(
+        arn,
+        members["serviceName"],
+        cluster,
+        definition.arn,
+        desired,
+        request,
+        time.time(),
+    )
     service.tags = deepcopy(members.get("tags", []))
     ecs.state.services[arn] = service
     begin_deployment(ecs.state, service)
@@ -69,21 +82,33 @@ def _check_name(name: str) -> None:
 
 def _repeated(service: Service, members: Members) -> Service:
     if service.status == "DRAINING":
-        raise refusal("InvalidParameterException", "Unable to Start a service that is still Draining.")
+        raise refusal(
+            "InvalidParameterException",
+            "Unable to Start a service that is still Draining.",
+        )
     if any(service.request.get(key) != value for key, value in members.items()):
-        raise refusal("InvalidParameterException", "Creation of service was not idempotent.")
+        raise refusal(
+            "InvalidParameterException", "Creation of service was not idempotent."
+        )
     return service
 
 
 def _defaults(members: Members) -> Members:
     launch = members.get("launchType", "EC2")
-    fargate = {"platformVersion": "LATEST", "platformFamily": "Linux"} if launch == "FARGATE" else {}
+    fargate = (
+        {"platformVersion": "LATEST", "platformFamily": "Linux"}
+        if launch == "FARGATE"
+        else {}
+    )
     return {"launchType": launch, **fargate}
 
 
 def _check_request(members: Members, definition: Definition) -> None:
     if members.get("schedulingStrategy", "REPLICA") != "REPLICA":
-        raise refusal("InvalidParameterException", "The local mesh schedules REPLICA services only.")
+        raise refusal(
+            "InvalidParameterException",
+            "The local mesh schedules REPLICA services only.",
+        )
     if members.get("desiredCount", 0) < 0:
         raise refusal("InvalidParameterException", "desiredCount cannot be negative.")
     launch = members.get("launchType", "EC2")
@@ -92,17 +117,23 @@ def _check_request(members: Members, definition: Definition) -> None:
         raise refusal("InvalidParameterException", words)
     network = members.get("networkConfiguration", {}).get("awsvpcConfiguration")
     if definition.document["networkMode"] == "awsvpc" and not network:
-        words = "Network Configuration must be provided when networkMode 'awsvpc' is specified."
+        words = (
+            "Network Configuration must be provided when networkMode "
+            "'awsvpc' is specified."
+        )
         raise refusal("InvalidParameterException", words)
 
 
 def _check_registries(ecs: EcsBackend, registries: list[Members]) -> None:
     if len(registries) > 1:
-        raise refusal("InvalidParameterException", "service registries can have at most 1 items.")
+        raise refusal(
+            "InvalidParameterException", "service registries can have at most 1 items."
+        )
     known = cloud_map.store(ecs.account_id, ecs.region_name).services
     for registry in registries:
         if registry.get("registryArn", "").rsplit("/", 1)[-1] not in known:
-            words = f"Unable to find service registry {registry.get('registryArn')}."  # [inferred]
+            # [inferred]
+            words = f"Unable to find service registry {registry.get('registryArn')}."
             raise refusal("InvalidParameterException", words)
 
 
@@ -119,14 +150,20 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
     if service.status != "ACTIVE":
         raise refusal("ServiceNotActiveException", "Service was not ACTIVE.")
     wanted = members.get("taskDefinition")
-    definition = usable(ecs.state, wanted) if wanted else current_definition(ecs.state, service)
+    definition = (
+        usable(ecs.state, wanted) if wanted else current_definition(ecs.state, service)
+    )
     request = _merged(service.request, members)
-    _check_request({**request, "desiredCount": members.get("desiredCount", 0)}, definition)
+    _check_request(
+        {**request, "desiredCount": members.get("desiredCount", 0)}, definition
+    )
     _check_registries(ecs, members.get("serviceRegistries", []))
     check_load_balancers(ecs.account_id, ecs.region_name, members, request, definition)
     rolls = members.get("forceNewDeployment") or _rolls(service, definition, request)
     service.definition, service.request = definition.arn, request
-    service.desired = service.primary.desired = members.get("desiredCount", service.desired)
+    service.desired = service.primary.desired = members.get(
+        "desiredCount", service.desired
+    )
     service.steady = False
     if rolls:
         begin_deployment(ecs.state, service)
@@ -134,11 +171,18 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
 
 
 def _merged(request: Members, members: Members) -> Members:
-    """Return a service's request with an update's members; what they do not say stays as it was."""
-    given = deepcopy({key: value for key, value in members.items() if key not in NOT_KEPT})
+    """Return a service's request with an update's members; what they do not
+    say stays as it was.
+    """
+    given = deepcopy(
+        {key: value for key, value in members.items() if key not in NOT_KEPT}
+    )
     if "deploymentConfiguration" in given:
         former = request.get("deploymentConfiguration", {})
-        given["deploymentConfiguration"] = {**former, **given["deploymentConfiguration"]}
+        given["deploymentConfiguration"] = {
+            **former,
+            **given["deploymentConfiguration"],
+        }
     return {**request, **given}
 
 
@@ -152,29 +196,53 @@ def _delete(ecs: EcsBackend, members: Members) -> Members:
     if service.status == "INACTIVE":
         raise refusal("ServiceNotFoundException", "Service not found.")
     if service.desired > 0 and not members.get("force") and service.status == "ACTIVE":
-        raise refusal("InvalidParameterException", "The service cannot be stopped while it is scaled above 0.")
+        raise refusal(
+            "InvalidParameterException",
+            "The service cannot be stopped while it is scaled above 0.",
+        )
     service.status, service.desired = "DRAINING", 0
     return {"service": document(ecs.state, service)}
 
 
 def _describe(ecs: EcsBackend, members: Members) -> Members:
     if len(members["services"]) > 10:
-        raise refusal("InvalidParameterException", "services can have at most 10 items.")
+        raise refusal(
+            "InvalidParameterException", "services can have at most 10 items."
+        )
     cluster = ecs.cluster(members.get("cluster")).name
-    arns = [ecs.state.arn(f"service/{cluster}/{text.rsplit('/', 1)[-1]}") for text in members["services"]]
+    arns = [
+        ecs.state.arn(f"service/{cluster}/{text.rsplit('/', 1)[-1]}")
+        for text in members["services"]
+    ]
     tags = "TAGS" in members.get("include", [])
     here = ecs.state.services
     return {
-        "services": [document(ecs.state, here[arn], tags=tags) for arn in arns if arn in here],
-        "failures": [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in here],
+        "services": [
+            document(ecs.state, here[arn], tags=tags) for arn in arns if arn in here
+        ],
+        "failures": [
+            {"arn": arn, "reason": "MISSING"} for arn in arns if arn not in here
+        ],
     }
 
 
 def _list(ecs: EcsBackend, members: Members) -> Members:
-    cluster, launch = ecs.cluster(members.get("cluster")).name, members.get("launchType")
-    found = [s for s in ecs.state.services.values() if s.cluster == cluster and s.status != "INACTIVE"]
+    cluster, launch = (
+        ecs.cluster(members.get("cluster")).name,
+        members.get("launchType"),
+    )
+    found = [
+        s
+        for s in ecs.state.services.values()
+        if s.cluster == cluster and s.status != "INACTIVE"
+    ]
     arns = sorted(s.arn for s in found if launch in (None, s.request["launchType"]))
-    return page("serviceArns", arns if members.get("schedulingStrategy") != "DAEMON" else [], members, most=10)
+    return page(
+        "serviceArns",
+        arns if members.get("schedulingStrategy") != "DAEMON" else [],
+        members,
+        most=10,
+    )
 
 
 OPERATIONS: Final = {

@@ -1,8 +1,9 @@
 """What ECS makes of a task definition at registration, and what it refuses there.
 
-Words in quotes come from facts/appmesh.md 3.4 and 6.1, or are the service's own as moto has them; those
-marked [inferred] are not documented. Two rules are stricter than some reports: a dependency on HEALTHY needs
-a health check, and the reservations of all containers must fit into the task's memory. Pure.
+Words in quotes come from facts/appmesh.md 3.4 and 6.1, or are the service's own as moto
+has them; those marked [inferred] are not documented. Two rules are stricter than some
+reports: a dependency on HEALTHY needs a health check, and the reservations of all
+containers must fit into the task's memory. Pure.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ UNITS: Final = {"cpu": ("vcpu", "CPU"), "memory": ("gb", "memory")}
 
 
 def normalised(request: Members) -> Members:
-    """Return the definition as ECS describes it: sizes in units, defaults in, empty values out."""
+    """Return the definition as ECS describes it: sizes in units, defaults
+    in, empty values out.
+    """
     document = {"volumes": [], "placementConstraints": [], **deepcopy(request)}
     document.pop("tags", None)
     for size in ("cpu", "memory"):
@@ -50,15 +53,20 @@ def normalised(request: Members) -> Members:
             document[size] = _units(size, document[size])
     document.setdefault("networkMode", "bridge")
     awsvpc = document["networkMode"] == "awsvpc"
-    document["containerDefinitions"] = [_container(c, awsvpc) for c in document["containerDefinitions"]]
+    document["containerDefinitions"] = [
+        _container(c, awsvpc) for c in document["containerDefinitions"]
+    ]
     for entry in document.get("proxyConfiguration", {}).get("properties", []):
         if entry.get("value") == "":
-            del entry["value"]  # described without it, so that sending it back is refused (facts 3.4)
+            # described without it, so that sending it back is refused (facts 3.4)
+            del entry["value"]
     return document
 
 
 def _units(size: str, text: str) -> str:
-    found = re.fullmatch(rf"\s*(\d*\.?\d+)\s*({UNITS[size][0]})?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(
+        rf"\s*(\d*\.?\d+)\s*({UNITS[size][0]})?\s*", text, re.IGNORECASE
+    )
     if not found:
         raise refusal("ClientException", f"Invalid '{size}' setting for task.")
     return str(round(float(found[1]) * 1024)) if found[2] else found[1]
@@ -76,9 +84,13 @@ def _container(given: Members, awsvpc: bool) -> Members:
 
 
 def check_definition(request: Members, document: Members) -> None:
-    """Raise ClientException for the first thing ECS would refuse; `document` is `request` normalised."""
+    """Raise ClientException for the first thing ECS would refuse; `document` is
+    `request` normalised.
+    """
     shape = chain(_containers(document), _network(document), _proxy(request, document))
-    for fault in chain(shape, _fargate(document), _sizes(document), _dependencies(document)):
+    for fault in chain(
+        shape, _fargate(document), _sizes(document), _dependencies(document)
+    ):
         raise refusal("ClientException", fault)
 
 
@@ -100,14 +112,25 @@ def _network(document: Members) -> Iterator[str]:
         for mapping in container["portMappings"]:
             yield from _mapping(container["name"], mapping)
     mappings = [m for c in document["containerDefinitions"] for m in c["portMappings"]]
-    if document["networkMode"] == "awsvpc" and any(m.get("hostPort") != m.get("containerPort") for m in mappings):
-        yield "When networkMode=awsvpc, the host ports and container ports in port mappings must match."
+    if document["networkMode"] == "awsvpc" and any(
+        m.get("hostPort") != m.get("containerPort") for m in mappings
+    ):
+        yield (
+            "When networkMode=awsvpc, the host ports and container ports in port "
+            "mappings must match."
+        )
 
 
 def _mapping(container: str, mapping: Members) -> Iterator[str]:
     first, dash, last = str(mapping.get("containerPortRange", "1-1")).partition("-")
-    if not (dash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
-        yield f"Invalid 'containerPortRange' setting for container '{container}'."  # [inferred]
+    if not (
+        dash
+        and first.isdecimal()
+        and last.isdecimal()
+        and 1 <= int(first) <= int(last) <= 65535
+    ):
+        # [inferred]
+        yield f"Invalid 'containerPortRange' setting for container '{container}'."
     if ("containerPort" in mapping) == ("containerPortRange" in mapping):
         yield f"Invalid 'containerPort' setting for container '{container}'."
 
@@ -121,7 +144,10 @@ def _proxy(request: Members, document: Members) -> Iterator[str]:
     if any(entry.get("value") is None for entry in proxy.get("properties", [])):
         yield "ProxyConfiguration properties value cannot be null"
     if proxy["containerName"] not in _names(document):
-        yield f"Proxy container '{proxy['containerName']}' is not in the task definition."  # [inferred]
+        # [inferred]
+        yield (
+            f"Proxy container '{proxy['containerName']}' is not in the task definition."
+        )
 
 
 def _names(document: Members) -> list[str]:
@@ -136,9 +162,15 @@ def _sizes(document: Members) -> Iterator[str]:
     containers = document["containerDefinitions"]
     cpu, memory = int(document.get("cpu") or 0), int(document.get("memory") or 0)
     if cpu and sum(container["cpu"] for container in containers) > cpu:
-        yield "The sum of all container 'cpu' values cannot be greater than the value of the task 'cpu'."
+        yield (
+            "The sum of all container 'cpu' values cannot be greater than the value "
+            "of the task 'cpu'."
+        )
     if memory and sum(map(_reserved, containers)) > memory:  # [inferred] words
-        yield "The sum of all container memory cannot be greater than the value of the task 'memory'."
+        yield (
+            "The sum of all container memory cannot be greater than the value of "
+            "the task 'memory'."
+        )
     for container in containers:
         if not memory and not _reserved(container):
             yield (
@@ -161,29 +193,52 @@ def _fargate(document: Members) -> Iterator[str]:
 
 
 def fargate_accepts(document: Members) -> bool:
-    """Say whether a normalised definition could run on Fargate: awsvpc, and a pair of sizes it offers."""
+    """Say whether a normalised definition could run on Fargate: awsvpc, and a pair
+    of sizes it offers.
+    """
     cpu, memory = int(document.get("cpu") or 0), int(document.get("memory") or 0)
     return document["networkMode"] == "awsvpc" and memory in FARGATE.get(cpu, [])
 
 
 def _dependencies(document: Members) -> Iterator[str]:
-    by_name = {container["name"]: container for container in document["containerDefinitions"]}
+    by_name = {
+        container["name"]: container for container in document["containerDefinitions"]
+    }
     for container in document["containerDefinitions"]:
         for dependency in container.get("dependsOn", []):
-            yield from _dependency(container["name"], by_name.get(dependency["containerName"]), dependency)
-    if _cycle({name: [d["containerName"] for d in c.get("dependsOn", [])] for name, c in by_name.items()}):
+            yield from _dependency(
+                container["name"], by_name.get(dependency["containerName"]), dependency
+            )
+    if _cycle(
+        {
+            name: [d["containerName"] for d in c.get("dependsOn", [])]
+            for name, c in by_name.items()
+        }
+    ):
         yield "Container dependencies must not form a cycle."  # [inferred]
 
 
-def _dependency(name: str, wanted: Members | None, dependency: dict[str, str]) -> Iterator[str]:
+def _dependency(
+    name: str, wanted: Members | None, dependency: dict[str, str]
+) -> Iterator[str]:
     if wanted is None:
         missing = dependency["containerName"]
-        yield f"Container '{name}' depends on container '{missing}', which is not defined."  # [inferred]
+        # [inferred]
+        yield (
+            f"Container '{name}' depends on container '{missing}', "
+            "which is not defined."
+        )
         return
     if dependency["condition"] == "HEALTHY" and not wanted.get("healthCheck"):
-        yield f"A dependency container with HEALTHY condition must have a health check: '{wanted['name']}'."
+        yield (
+            "A dependency container with HEALTHY condition must have a health check: "
+            f"'{wanted['name']}'."
+        )
     if dependency["condition"] in ("SUCCESS", "COMPLETE") and wanted["essential"]:
-        yield "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container"
+        yield (
+            "A dependency container with SUCCESS or COMPLETE condition cannot be an "
+            "essential container"
+        )
 
 
 def _cycle(graph: dict[str, list[str]]) -> bool:

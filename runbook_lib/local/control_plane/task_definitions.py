@@ -1,7 +1,8 @@
-"""Task definitions: register, describe, list, deregister, delete. Revisions rise by one and are never used
-again.
+"""Task definitions: register, describe, list, deregister, delete. Revisions rise by one
+and are never used again.
 
-A deleted revision leaves its place behind, empty. Running tasks carry their own copy and mind neither.
+A deleted revision leaves its place behind, empty. Running tasks carry their own
+copy and mind neither.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ import time
 from copy import deepcopy
 from typing import Any, Final
 
-from runbook_lib.local.control_plane.ecs_resources import Definition, EcsBackend, EcsState, refusal
+from runbook_lib.local.control_plane.ecs_resources import (
+    Definition,
+    EcsBackend,
+    EcsState,
+    refusal,
+)
 from runbook_lib.local.control_plane.paging import page
 from runbook_lib.local.control_plane.task_definition_rules import (
     check_definition,
@@ -25,16 +31,28 @@ Members = dict[str, Any]
 
 
 def find(state: EcsState, text: str) -> Definition | None:
-    """Return a revision by ARN, `family:revision` or `family`, which means its latest ACTIVE one."""
+    """Return a revision by ARN, `family:revision` or `family`, which means its
+    latest ACTIVE one.
+    """
     family, _, revision = text.rsplit("/", 1)[-1].partition(":")
-    revisions = [d for d in state.definitions.get(family, []) if d.document["status"] != "DELETED"]
+    revisions = [
+        d
+        for d in state.definitions.get(family, [])
+        if d.document["status"] != "DELETED"
+    ]
     if revision:
-        return next((d for d in revisions if str(d.document["revision"]) == revision), None)
-    return next((d for d in reversed(revisions) if d.document["status"] == "ACTIVE"), None)
+        return next(
+            (d for d in revisions if str(d.document["revision"]) == revision), None
+        )
+    return next(
+        (d for d in reversed(revisions) if d.document["status"] == "ACTIVE"), None
+    )
 
 
 def usable(state: EcsState, text: str) -> Definition:
-    """Return a revision a service may be given; raise ClientException for none or an inactive one."""
+    """Return a revision a service may be given; raise ClientException for none
+    or an inactive one.
+    """
     found = find(state, text)
     if found is None:
         raise refusal("ClientException", "TaskDefinition not found.")
@@ -52,7 +70,11 @@ def _register(ecs: EcsBackend, members: Members) -> Members:
     document["revision"] = len(revisions) + 1
     path = f"task-definition/{members['family']}:{document['revision']}"
     compatible = ["EC2", "FARGATE"] if fargate_accepts(document) else ["EC2"]
-    document |= {"taskDefinitionArn": ecs.state.arn(path), "status": "ACTIVE", "compatibilities": compatible}
+    document |= {
+        "taskDefinitionArn": ecs.state.arn(path),
+        "status": "ACTIVE",
+        "compatibilities": compatible,
+    }
     document["registeredBy"] = f"arn:aws:iam::{ecs.account_id}:root"
     made = Definition(document, deepcopy(members.get("tags", [])), time.time())
     revisions.append(made)
@@ -76,7 +98,10 @@ def _deregister(ecs: EcsBackend, members: Members) -> Members:
         raise refusal("ClientException", "Revision is missing.")
     found = _described(ecs, members["taskDefinition"])
     if found.document["status"] != "ACTIVE":
-        words = "The specified task definition is inactive. You can only deregister active task definitions."
+        words = (
+            "The specified task definition is inactive. You can only deregister "
+            "active task definitions."
+        )
         raise refusal("ClientException", words)
     found.document["status"], found.deregistered = "INACTIVE", time.time()
     return {"taskDefinition": found.describe()}
@@ -84,13 +109,25 @@ def _deregister(ecs: EcsBackend, members: Members) -> Members:
 
 def _delete(ecs: EcsBackend, members: Members) -> Members:
     if len(members["taskDefinitions"]) > 10:
-        raise refusal("InvalidParameterException", "taskDefinitions can have at most 10 items.")
+        raise refusal(
+            "InvalidParameterException", "taskDefinitions can have at most 10 items."
+        )
     gone, failures = [], []
     for text in members["taskDefinitions"]:
         found = find(ecs.state, text)
         if found is None or found.document["status"] == "ACTIVE":
-            detail = "The specified task definition is still in ACTIVE status." if found else "It does not exist."
-            failures.append({"arn": text, "reason": "MISSING" if found is None else "ACTIVE", "detail": detail})
+            detail = (
+                "The specified task definition is still in ACTIVE status."
+                if found
+                else "It does not exist."
+            )
+            failures.append(
+                {
+                    "arn": text,
+                    "reason": "MISSING" if found is None else "ACTIVE",
+                    "detail": detail,
+                }
+            )
             continue
         gone.append({**found.describe(), "status": "DELETE_IN_PROGRESS"})
         found.document["status"] = "DELETED"
@@ -100,7 +137,12 @@ def _delete(ecs: EcsBackend, members: Members) -> Members:
 def _list(ecs: EcsBackend, members: Members) -> Members:
     status, prefix = members.get("status", "ACTIVE"), members.get("familyPrefix")
     families = [f for f in sorted(ecs.state.definitions) if prefix in (None, f)]
-    found = [d.arn for f in families for d in ecs.state.definitions[f] if d.document["status"] == status]
+    found = [
+        d.arn
+        for f in families
+        for d in ecs.state.definitions[f]
+        if d.document["status"] == status
+    ]
     if members.get("sort") == "DESC":
         found.reverse()
     return page("taskDefinitionArns", found, members, most=100)
@@ -111,7 +153,10 @@ def _list_families(ecs: EcsBackend, members: Members) -> Members:
     found = []
     for family, revisions in sorted(ecs.state.definitions.items()):
         active = any(d.document["status"] == "ACTIVE" for d in revisions)
-        if family.startswith(prefix) and wanted in ("ALL", "ACTIVE" if active else "INACTIVE"):
+        if family.startswith(prefix) and wanted in (
+            "ALL",
+            "ACTIVE" if active else "INACTIVE",
+        ):
             found.append(family)
     return page("families", found, members, most=100)
 

@@ -1,5 +1,5 @@
-"""ECS tasks: their documents; list, describe and stop. Only convergence starts one or lets it come to its
-end.
+"""ECS tasks: their documents; list, describe and stop. Only convergence starts one or
+lets it come to its end.
 """
 
 from __future__ import annotations
@@ -22,19 +22,30 @@ def document(task: Task, *, tags: bool = False) -> Members:
     return {
         **task.request,
         "taskArn": task.arn,
-        "clusterArn": identity.arn("ecs", task.region, task.account, f"cluster/{task.cluster}"),
+        "clusterArn": identity.arn(
+            "ecs", task.region, task.account, f"cluster/{task.cluster}"
+        ),
         "taskDefinitionArn": definition["taskDefinitionArn"],
-        "attachments": [_interface(task)] if definition["networkMode"] == "awsvpc" else [],
+        "attachments": [_interface(task)]
+        if definition["networkMode"] == "awsvpc"
+        else [],
         "availabilityZone": f"{task.region}a",
         "connectivity": "CONNECTED",
-        "containers": [_container(task, container) for container in definition["containerDefinitions"]],
+        "containers": [
+            _container(task, container)
+            for container in definition["containerDefinitions"]
+        ],
         "cpu": definition.get("cpu"),
         "memory": definition.get("memory"),
         "desiredStatus": task.desired,
         "lastStatus": _last(task),
         "healthStatus": task.healthy,
-        "group": f"service:{task.service}" if task.service else f"family:{definition['family']}",
-        "overrides": {"containerOverrides": [{"name": name} for name in task.containers]},
+        "group": f"service:{task.service}"
+        if task.service
+        else f"family:{definition['family']}",
+        "overrides": {
+            "containerOverrides": [{"name": name} for name in task.containers]
+        },
         "startedBy": task.deployment,
         "stopCode": task.stop_code or None,
         "stoppedReason": task.reason or None,
@@ -52,12 +63,20 @@ def _last(task: Task) -> str:
 
 
 def _times(task: Task) -> Members:
-    moments = {"startedAt": task.started, "stoppingAt": task.stopping, "stoppedAt": task.stopped}
+    moments = {
+        "startedAt": task.started,
+        "stoppingAt": task.stopping,
+        "stoppedAt": task.stopped,
+    }
     return {"createdAt": task.created, "connectivityAt": task.created, **moments}
 
 
 def _interface(task: Task) -> Members:
-    subnets = task.request.get("networkConfiguration", {}).get("awsvpcConfiguration", {}).get("subnets", [])
+    subnets = (
+        task.request.get("networkConfiguration", {})
+        .get("awsvpcConfiguration", {})
+        .get("subnets", [])
+    )
     details = {
         "subnetId": subnets[0] if subnets else None,
         "networkInterfaceId": f"eni-{identity.hexadecimal(17, task.arn)}",
@@ -67,16 +86,22 @@ def _interface(task: Task) -> Members:
         "id": identity.uid(task.arn, "eni"),
         "type": "ElasticNetworkInterface",
         "status": "DELETED" if task.last == "STOPPED" else "ATTACHED",
-        "details": [{"name": name, "value": value} for name, value in details.items() if value],
+        "details": [
+            {"name": name, "value": value} for name, value in details.items() if value
+        ],
     }
 
 
 def _container(task: Task, definition: Members) -> Members:
     name = definition["name"]
     awsvpc = task.definition["networkMode"] == "awsvpc"
-    interface = {"attachmentId": identity.uid(task.arn, "eni"), "privateIpv4Address": task.address}
+    interface = {
+        "attachmentId": identity.uid(task.arn, "eni"),
+        "privateIpv4Address": task.address,
+    }
+    container = task.arn.replace(":task/", ":container/")
     return {
-        "containerArn": f"{task.arn.replace(':task/', ':container/')}/{identity.uid(task.arn, name)}",
+        "containerArn": f"{container}/{identity.uid(task.arn, name)}",
         "taskArn": task.arn,
         "name": name,
         "image": definition["image"],
@@ -85,7 +110,9 @@ def _container(task: Task, definition: Members) -> Members:
         "exitCode": task.exit_codes.get(name),
         "networkBindings": [] if awsvpc else _bindings(definition),
         "networkInterfaces": [interface] if awsvpc else [],
-        "healthStatus": task.health.get(name, "UNKNOWN") if name in task.checked else "UNKNOWN",
+        "healthStatus": task.health.get(name, "UNKNOWN")
+        if name in task.checked
+        else "UNKNOWN",
         "cpu": str(definition["cpu"]),
         "memory": _text(definition.get("memory")),
         "memoryReservation": _text(definition.get("memoryReservation")),
@@ -97,13 +124,19 @@ def _text(number: int | None) -> str | None:
 
 
 def _bindings(definition: Members) -> list[Members]:
-    return [{"bindIP": "0.0.0.0", "protocol": m["protocol"], **_bound(m)} for m in definition["portMappings"]]
+    return [
+        {"bindIP": "0.0.0.0", "protocol": m["protocol"], **_bound(m)}
+        for m in definition["portMappings"]
+    ]
 
 
 def _bound(mapping: Members) -> Members:
     if ports := mapping.get("containerPortRange"):
         return {"containerPortRange": ports, "hostPortRange": ports}
-    return {"containerPort": mapping["containerPort"], "hostPort": mapping["hostPort"] or mapping["containerPort"]}
+    return {
+        "containerPort": mapping["containerPort"],
+        "hostPort": mapping["hostPort"] or mapping["containerPort"],
+    }
 
 
 def _here(ecs: EcsBackend, members: Members) -> list[Task]:
@@ -119,7 +152,11 @@ def _list(ecs: EcsBackend, members: Members) -> Members:
         "launch_type": members.get("launchType"),
     }
     desired = members.get("desiredStatus", "RUNNING")
-    found = [t.arn for t in _here(ecs, members) if t.desired == desired and _matches(t, wanted)]
+    found = [
+        t.arn
+        for t in _here(ecs, members)
+        if t.desired == desired and _matches(t, wanted)
+    ]
     return page("taskArns", found, members, most=100)
 
 
@@ -139,9 +176,15 @@ def _describe(ecs: EcsBackend, members: Members) -> Members:
     here = {task.id: task for task in _here(ecs, members)}
     ids = {text: text.rsplit("/", 1)[-1] for text in members["tasks"]}
     tags = "TAGS" in members.get("include", [])
-    missing = [text if ":" in text else ecs.state.arn(f"task/{text}") for text, key in ids.items() if key not in here]
+    missing = [
+        text if ":" in text else ecs.state.arn(f"task/{text}")
+        for text, key in ids.items()
+        if key not in here
+    ]
     return {
-        "tasks": [document(here[key], tags=tags) for key in ids.values() if key in here],
+        "tasks": [
+            document(here[key], tags=tags) for key in ids.values() if key in here
+        ],
         "failures": [{"arn": arn, "reason": "MISSING"} for arn in missing],
     }
 
@@ -158,8 +201,12 @@ def _stop(ecs: EcsBackend, members: Members) -> Members:
 
 
 def _out_of_scope(ecs: EcsBackend, members: Members) -> Members:
-    """Say so: moto would look for the task definition in its own store and not find it."""
-    raise ApiError("NotImplementedException", "The local mesh runs tasks of services only.", 501)
+    """Say so: moto would look for the task definition in its own
+    store and not find it.
+    """
+    raise ApiError(
+        "NotImplementedException", "The local mesh runs tasks of services only.", 501
+    )
 
 
 OPERATIONS: Final = {

@@ -1,8 +1,9 @@
 """Check what a request carries against the service's own model, on the server's side.
 
-The client's botocore checks types, required members and minima only; the service checks the rest, and other
-clients check nothing. Members the model does not know are ignored, as AWS's REST services ignore them; `null`
-is the same as absent. The words are those of AWS's service framework. Pure.
+The client's botocore checks types, required members and minima only; the service checks
+the rest, and other clients check nothing. Members the model does not know are ignored,
+as AWS's REST services ignore them; `null` is the same as absent. The words are those of
+AWS's service framework. Pure.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ MEASURES = {"string": "length", "list": "length", "map": "length"}
 
 
 def check(shape: Shape, value: Any, code: str) -> Any:
-    """Return `value` without members the model does not know; raise ApiError `code`, naming every fault."""
+    """Return `value` without members the model does not know; raise ApiError `code`,
+    naming every fault.
+    """
     faults = list(_faults(shape, value, ""))
     if faults:
         noun = "error" if len(faults) == 1 else "errors"
-        raise ApiError(code, f"{len(faults)} validation {noun} detected: " + "; ".join(faults))
+        raise ApiError(
+            code, f"{len(faults)} validation {noun} detected: " + "; ".join(faults)
+        )
     return _known(shape, value)
 
 
@@ -55,7 +60,9 @@ def _known(shape: Shape, value: Any) -> Any:
 
 def _faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
     expected = TYPES.get(shape.type_name, (object,))
-    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+    if not isinstance(value, expected) or (
+        isinstance(value, bool) and bool not in expected
+    ):
         yield _fault(value, path, f"Member must be of type {shape.type_name}")
         return
     yield from _limits(shape, value, path)
@@ -71,14 +78,18 @@ def _faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
 
 
 def _structure(shape: Shape, value: dict[str, Any], path: str) -> Iterator[str]:
-    present = {key for key, item in value.items() if key in shape.members and item is not None}
+    present = {
+        key for key, item in value.items() if key in shape.members and item is not None
+    }
     at = partial(_at, path)
     for name in shape.required_members:
         if name not in present:
             yield _fault("null", at(name), "Member must not be null", quote=False)
     if getattr(shape, "is_tagged_union", False) and len(present) != 1:
         union = ", ".join(shape.members)
-        yield _fault(sorted(present), path, f"Member must have exactly one of [{union}]")
+        yield _fault(
+            sorted(present), path, f"Member must have exactly one of [{union}]"
+        )
     for name in shape.members:
         if name in present:
             yield from _faults(shape.members[name], value[name], at(name))
@@ -90,22 +101,40 @@ def _at(path: str, name: str) -> str:
 
 def _limits(shape: Shape, value: Any, path: str) -> Iterator[str]:
     limits = {**shape.metadata, **shape.serialization}
-    if isinstance(value, str) and (values := shape.metadata.get("enum")) and value not in values:
-        yield _fault(value, path, f"Member must satisfy enum value set: [{', '.join(values)}]")
+    if (
+        isinstance(value, str)
+        and (values := shape.metadata.get("enum"))
+        and value not in values
+    ):
+        yield _fault(
+            value, path, f"Member must satisfy enum value set: [{', '.join(values)}]"
+        )
     yield from _range(limits, value, path, MEASURES.get(shape.type_name, "value"))
     pattern = limits.get("pattern")
     if isinstance(value, str) and pattern and not re.search(_python(pattern), value):
-        yield _fault(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+        yield _fault(
+            value, path, f"Member must satisfy regular expression pattern: {pattern}"
+        )
 
 
-def _range(limits: dict[str, Any], value: Any, path: str, measure: str) -> Iterator[str]:
+def _range(
+    limits: dict[str, Any], value: Any, path: str, measure: str
+) -> Iterator[str]:
     if isinstance(value, bool) or not isinstance(value, (int, float, str, list, dict)):
         return
     size = value if isinstance(value, (int, float)) else len(value)
     if "min" in limits and size < limits["min"]:
-        yield _fault(value, path, f"Member must have {measure} greater than or equal to {limits['min']}")
+        yield _fault(
+            value,
+            path,
+            f"Member must have {measure} greater than or equal to {limits['min']}",
+        )
     if "max" in limits and size > limits["max"]:
-        yield _fault(value, path, f"Member must have {measure} less than or equal to {limits['max']}")
+        yield _fault(
+            value,
+            path,
+            f"Member must have {measure} less than or equal to {limits['max']}",
+        )
 
 
 def _fault(value: Any, path: str, constraint: str, *, quote: bool = True) -> str:
@@ -115,4 +144,8 @@ def _fault(value: Any, path: str, constraint: str, *, quote: bool = True) -> str
 
 def _python(pattern: str) -> str:
     """Return a model's pattern, which is Java's, as Python's `re` understands it."""
-    return pattern.replace(r"\p{L}", r"\w").replace(r"\p{Z}", r"\s").replace(r"\p{N}", r"\d")
+    return (
+        pattern.replace(r"\p{L}", r"\w")
+        .replace(r"\p{Z}", r"\s")
+        .replace(r"\p{N}", r"\d")
+    )

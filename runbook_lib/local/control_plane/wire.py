@@ -1,8 +1,8 @@
 """What AWS's protocols look like on the wire, read from botocore's own service models.
 
-Finds out which operation of which service a request asks for, in whose account and region; reads an
-operation's members out of a rest-json or json request; writes its answer or its error. It knows no resource
-and keeps no state.
+Finds out which operation of which service a request asks for, in whose account and
+region; reads an operation's members out of a rest-json or json request; writes its
+answer or its error. It knows no resource and keeps no state.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ SIGNING_NAMES = {
     "elasticloadbalancing": "elbv2",
     "tagging": "resourcegroupstaggingapi",
 }
-ACCOUNT_HEADER = "x-moto-account-id"  # which says the account a call is for, to moto too
+# which says the account a call is for, to moto too
+ACCOUNT_HEADER = "x-moto-account-id"
 SCOPE = r"(?P<key>[^/\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request"
 SMITHY_RPC = re.compile(r"^/service/[^/]+/operation/(?P<operation>\w+)$")
 
@@ -59,7 +60,9 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a call says it is signed with: an access key, and the scope it is for. Nobody has checked it."""
+    """What a call says it is signed with: an access key, and the scope it is for.
+    Nobody has checked it.
+    """
 
     key: str
     region: str
@@ -84,7 +87,9 @@ def model(service: str) -> ServiceModel:
 
 @cache
 def _routes(service: str) -> list[tuple[str, re.Pattern[str], str]]:
-    """Return (method, path, operation) of a REST service, the most literal path first."""
+    """Return (method, path, operation) of a REST service, the most
+    literal path first.
+    """
     found = []
     for name in model(service).operation_names:
         http = model(service).operation_model(name).http
@@ -95,8 +100,14 @@ def _routes(service: str) -> list[tuple[str, re.Pattern[str], str]]:
 
 
 def raw_path(request: Request) -> str:
-    """Return the path as it was sent: a name's own `%2F` must not look like a separator."""
-    sent = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path
+    """Return the path as it was sent: a name's own `%2F` must not
+    look like a separator.
+    """
+    sent = (
+        request.environ.get("RAW_URI")
+        or request.environ.get("REQUEST_URI")
+        or request.path
+    )
     return re.sub(r"^https?://[^/]+", "", str(sent)).split("?")[0]
 
 
@@ -104,7 +115,9 @@ def _rest(service: str, request: Request) -> tuple[str, dict[str, str]] | None:
     for method, pattern, operation in _routes(service):
         match = pattern.match(raw_path(request))
         if match and method == request.method:
-            return operation, {key: unquote(value) for key, value in match.groupdict().items()}
+            return operation, {
+                key: unquote(value) for key, value in match.groupdict().items()
+            }
     return None
 
 
@@ -117,7 +130,8 @@ def _operation(service: str, request: Request, body: bytes) -> str:
         return action
     try:
         found = _rest(service, request)
-    except DataNotFoundError:  # a service botocore does not know by its signing name is counted and passed on
+    # a service botocore does not know by its signing name is counted and passed on
+    except DataNotFoundError:
         found = None
     return found[0] if found else f"{request.method.capitalize()}Unknown"
 
@@ -129,24 +143,35 @@ def _form_action(request: Request, body: bytes) -> str | None:
 
 
 def _account(request: Request, access_key: str) -> str:
-    """Return the account a call is for: as the header says, or its access key; moto knows those it made itself."""
+    """Return the account a call is for: as the header says, or its access key; moto
+    knows those it made itself.
+    """
     named = request.headers.get(ACCOUNT_HEADER) or account_named(access_key)
     if named:
         return named
-    from moto.iam.models import get_account_id_from  # moto.iam takes 0.5 s to import: not before it is asked
+    # moto.iam takes 0.5 s to import: not before it is asked
+    from moto.iam.models import get_account_id_from
 
     return str(get_account_id_from(access_key))
 
 
 def credential(request: Request) -> Credential | None:
-    """Return what a call shows by its `Authorization` header, or else by a presigned query; None for neither."""
+    """Return what a call shows by its `Authorization` header, or else by a presigned
+    query; None for neither.
+    """
     header = request.headers.get("Authorization")
     presigned = request.args.get("X-Amz-Credential", "")
-    found = re.search(f"Credential={SCOPE}", header) if header else re.fullmatch(SCOPE, presigned)
+    found = (
+        re.search(f"Credential={SCOPE}", header)
+        if header
+        else re.fullmatch(SCOPE, presigned)
+    )
     if not found:
         return None
     service = found["service"].lower()
-    return Credential(found["key"], found["region"], SIGNING_NAMES.get(service, service))
+    return Credential(
+        found["key"], found["region"], SIGNING_NAMES.get(service, service)
+    )
 
 
 def identify(request: Request, body: bytes) -> Target | None:
@@ -155,15 +180,26 @@ def identify(request: Request, body: bytes) -> Target | None:
     if shown is None:
         return None
     account = _account(request, shown.key)
-    return Target(shown.service, _operation(shown.service, request, body), account, shown.region)
+    return Target(
+        shown.service, _operation(shown.service, request, body), account, shown.region
+    )
 
 
 def members(target: Target, request: Request, body: bytes) -> dict[str, Any]:
-    """Return the members a request carries, as sent: body, path and query, not yet checked."""
+    """Return the members a request carries, as sent: body, path and
+    query, not yet checked.
+    """
     operation = model(target.service).operation_model(target.operation)
-    sent = _document(body, "BadRequestException" if _is_rest(target.service) else "SerializationException")
+    sent = _document(
+        body,
+        "BadRequestException" if _is_rest(target.service) else "SerializationException",
+    )
     if _is_rest(target.service):
-        sent = {key: value for key, value in sent.items() if _location(operation, key) is None}
+        sent = {
+            key: value
+            for key, value in sent.items()
+            if _location(operation, key) is None
+        }
         found = _rest(target.service, request)
         sent.update(found[1] if found else {})
         sent.update(_query(operation, request))
@@ -171,7 +207,9 @@ def members(target: Target, request: Request, body: bytes) -> dict[str, Any]:
 
 
 def _is_rest(service: str) -> bool:
-    """Say whether a service speaks rest-json and not json; Cloud Map's CBOR is not spoken here."""
+    """Say whether a service speaks rest-json and not json; Cloud Map's CBOR
+    is not spoken here.
+    """
     return bool(model(service).metadata["protocol"] == "rest-json")
 
 
@@ -192,17 +230,23 @@ def _location(operation: OperationModel, member: str) -> str | None:
 
 def _query(operation: OperationModel, request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, shape in (operation.input_shape.members if operation.input_shape else {}).items():
+    for name, shape in (
+        operation.input_shape.members if operation.input_shape else {}
+    ).items():
         key = shape.serialization.get("name", name)
         if shape.serialization.get("location") == "querystring" and key in request.args:
             text = request.args[key]
-            numeric = shape.type_name in ("integer", "long") and re.fullmatch(r"-?\d+", text)
+            numeric = shape.type_name in ("integer", "long") and re.fullmatch(
+                r"-?\d+", text
+            )
             found[name] = int(text) if numeric else text
     return found
 
 
 def conform(shape: Shape, value: Any) -> Any:
-    """Return `value` as the model has it, without absent members and those it does not know."""
+    """Return `value` as the model has it, without absent members and
+    those it does not know.
+    """
     if shape.type_name == "structure":
         known = {k: v for k, v in value.items() if k in shape.members and v is not None}
         return {k: conform(shape.members[k], v) for k, v in known.items()}
@@ -214,7 +258,9 @@ def conform(shape: Shape, value: Any) -> Any:
 
 
 def answer(target: Target, document: dict[str, Any]) -> Response:
-    """Return an operation's HTTP answer; where the model names a payload member, that member is the body."""
+    """Return an operation's HTTP answer; where the model names a payload member, that
+    member is the body.
+    """
     shape = model(target.service).operation_model(target.operation).output_shape
     body = conform(shape, document) if shape else {}
     payload = shape.serialization.get("payload") if shape else None
@@ -222,15 +268,23 @@ def answer(target: Target, document: dict[str, Any]) -> Response:
 
 
 def failure(service: str, error: ApiError) -> Response:
-    """Return an error's HTTP answer, as every SDK reads it: type in the header, words in `message`."""
+    """Return an error's HTTP answer, as every SDK reads it: type in the header,
+    words in `message`.
+    """
     body = {"message": error.message}
     if not _is_rest(service):
         body = {"__type": error.code, **body}
     return _response(service, error.status, body, {"x-amzn-ErrorType": error.code})
 
 
-def _response(service: str, status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:
+def _response(
+    service: str, status: int, body: dict[str, Any], headers: dict[str, str]
+) -> Response:
     metadata = model(service).metadata
-    mime = "application/json" if _is_rest(service) else f"application/x-amz-json-{metadata['jsonVersion']}"
+    mime = (
+        "application/json"
+        if _is_rest(service)
+        else f"application/x-amz-json-{metadata['jsonVersion']}"
+    )
     headers = {"x-amzn-RequestId": str(uuid.uuid4()), **headers}
     return Response(json.dumps(body), status=status, headers=headers, content_type=mime)

@@ -1,6 +1,7 @@
 """What one Envoy says of itself on its admin socket.
 
-It alone reads an Envoy's state and statistics; apart from asking it to drain, it changes nothing.
+It alone reads an Envoy's state and statistics; apart from asking it to drain,
+it changes nothing.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ CLUSTER_NAME = re.compile(r"^cluster\.(cds_[^.]+)\.(.+)$")
 class Counters:
     """What one cluster counted since Envoy started.
 
-    A try that is tried again is in `retried_5xx` if it was a 5xx, but in neither `completed` nor `errors`: what
-    the caller never saw.
+    A try that is tried again is in `retried_5xx` if it was a 5xx, but in neither
+    `completed` nor `errors`: what the caller never saw.
     """
 
     completed: int = 0  # answers, Envoy's own 503 included
     errors: int = 0  # of them 5xx
     retried_5xx: int = 0
-    times: tuple[tuple[float, int], ...] = ()  # answers by the upper bound of their time in milliseconds; 1 s late
+    # answers by the upper bound of their time in milliseconds; 1 s late
+    times: tuple[tuple[float, int], ...] = ()
 
 
 class _Connection(http.client.HTTPConnection):
@@ -58,7 +60,9 @@ class Admin:
         self.path = path
 
     def state(self) -> str:
-        """Return LIVE, PRE_INITIALIZING, INITIALIZING or DRAINING; empty where nobody answers."""
+        """Return LIVE, PRE_INITIALIZING, INITIALIZING or DRAINING; empty
+        where nobody answers.
+        """
         found = self._json("/server_info")
         return str(found["state"]) if found else ""
 
@@ -66,16 +70,29 @@ class Admin:
         """Return the version of every route configuration in force, by its name."""
         found = self._json("/config_dump?resource=dynamic_route_configs") or {}
         configs = found.get("configs", [])
-        return {each["route_config"]["name"]: each.get("version_info", "") for each in configs}
+        return {
+            each["route_config"]["name"]: each.get("version_info", "")
+            for each in configs
+        }
 
     def file_versions(self) -> dict[str, str]:
-        """Return the version Envoy took last of each file it follows, by the file's name."""
-        found = self._json("/stats?format=json&type=TextReadouts&filter=version_text") or {"stats": []}
-        named = ((_file(each["name"]), each["value"]) for each in found["stats"] if "name" in each)
+        """Return the version Envoy took last of each file it follows,
+        by the file's name.
+        """
+        found = self._json(
+            "/stats?format=json&type=TextReadouts&filter=version_text"
+        ) or {"stats": []}
+        named = (
+            (_file(each["name"]), each["value"])
+            for each in found["stats"]
+            if "name" in each
+        )
         return {name: version for name, version in named if name}
 
     def stats(self, pattern: str) -> dict[str, int]:
-        """Return the counters and gauges whose names match; one that never counted is missing."""
+        """Return the counters and gauges whose names match; one that never
+        counted is missing.
+        """
         found = self._stats(pattern)
         return {each["name"]: int(each["value"]) for each in found if "value" in each}
 
@@ -87,18 +104,27 @@ class Admin:
             if "value" in each and (match := CLUSTER_NAME.match(each["name"])):
                 plain.setdefault(match[1], {})[match[2]] = int(each["value"])
         times = {name: buckets for each in found for name, buckets in _histograms(each)}
-        return {name: _counters(values, times.get(name, [])) for name, values in plain.items()}
+        return {
+            name: _counters(values, times.get(name, []))
+            for name, values in plain.items()
+        }
 
     def active_requests(self) -> int:
         """Return how many requests are under way through its listeners."""
-        return sum(self.stats(r"^http\.(ingress|egress)[^:]*\.downstream_rq_active$").values())
+        return sum(
+            self.stats(r"^http\.(ingress|egress)[^:]*\.downstream_rq_active$").values()
+        )
 
     def drain(self) -> bool:
-        """Ask the listeners to send their clients elsewhere; False where nobody answers."""
+        """Ask the listeners to send their clients elsewhere; False
+        where nobody answers.
+        """
         return self._ask("POST", "/drain_listeners?graceful&skip_exit") is not None
 
     def _stats(self, pattern: str) -> list[dict[str, Any]]:
-        path = f"/stats?format=json&histogram_buckets=cumulative&filter={quote(pattern)}"
+        path = (
+            f"/stats?format=json&histogram_buckets=cumulative&filter={quote(pattern)}"
+        )
         found = self._json(path) or {"stats": []}
         return list(found["stats"])
 

@@ -1,8 +1,9 @@
 """A small service: it says its version, keeps count, and fails as told.
 
-`python -m runbook_lib.local.data_plane.application --port 9080 --version v1` serves HTTP/1.1 and cleartext
-HTTP/2 on one loopback port. `/__status` counts. What it does wrong is said by a file of its user's, not by a
-request: anybody on this machine can make those.
+`python -m runbook_lib.local.data_plane.application --port 9080 --version v1`
+serves HTTP/1.1 and cleartext HTTP/2 on one loopback port. `/__status` counts.
+What it does wrong is said by a file of its user's, not by a request: anybody on
+this machine can make those.
 """
 
 from __future__ import annotations
@@ -67,7 +68,11 @@ class Application:
             ("x-version", self.version),
             ("content-type", "application/grpc" if grpc else "text/plain"),
         ]
-        text = f"{self.version}\n".encode() if status < 400 else f"{self.version} fails on purpose\n".encode()
+        text = (
+            f"{self.version}\n".encode()
+            if status < 400
+            else f"{self.version} fails on purpose\n".encode()
+        )
         if grpc:
             text = SERVING if path == HEALTH_CHECK else text
             text = b"\0" + len(text).to_bytes(4) + text
@@ -79,7 +84,9 @@ class Application:
 
 
 async def serve(application: Application, port: int, control: ControlFile) -> None:
-    """Serve until SIGTERM, then finish what is under way for at most `DRAIN_SECONDS`."""
+    """Serve until SIGTERM, then finish what is under way for at
+    most `DRAIN_SECONDS`.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -87,7 +94,9 @@ async def serve(application: Application, port: int, control: ControlFile) -> No
     if await _told_to_stop(stop, application.faults.slow_start_seconds):
         return
     connections: set[Connection] = set()
-    server = await loop.create_server(lambda: Connection(application, connections), "127.0.0.1", port, backlog=512)
+    server = await loop.create_server(
+        lambda: Connection(application, connections), "127.0.0.1", port, backlog=512
+    )
     while not await _told_to_stop(stop, POLL_SECONDS if control.path else None):
         application.faults = control.read() or application.faults
         if application.faults.crash:
@@ -116,7 +125,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="application", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--version", required=True, help="the name it answers with")
-    parser.add_argument("--faults-file", type=Path, help="JSON with the faults to have; followed while it runs")
+    parser.add_argument(
+        "--faults-file",
+        type=Path,
+        help="JSON with the faults to have; followed while it runs",
+    )
     parser.add_argument("--error-rate", type=float, default=0.0)
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--slow-start-seconds", type=float, default=0.0)

@@ -1,7 +1,8 @@
-"""Run each load balancer of the control plane as one Envoy on loopback, and bring it its configuration.
+"""Run each load balancer of the control plane as one Envoy on loopback, and bring it
+its configuration.
 
-`Balancers` alone starts and ends these processes. A load balancer's addresses are invented;
-`doors` says which loopback port stands for them.
+`Balancers` alone starts and ends these processes. A load balancer's addresses are
+invented; `doors` says which loopback port stands for them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ __all__ = ["Balancer", "Balancers"]
 
 STEP_SECONDS = 0.02
 TAKEN_SECONDS = 1.0
-ENDS = re.compile(rf"^{re.escape(ENDED)}\.group\.(.*)\.route\.(.*)\.code\.(\d+)\.flags\.(.*)$")
+ENDS = re.compile(
+    rf"^{re.escape(ENDED)}\.group\.(.*)\.route\.(.*)\.code\.(\d+)\.flags\.(.*)$"
+)
 CONNECT_FAIL = re.compile(r"^cluster\.(cds_tg_[^.]+)\.upstream_cx_connect_fail$")
 
 Limits = Mapping[tuple[str, str], tuple[float, ...]]
@@ -40,13 +43,21 @@ class Balancer:
 
     def __init__(self, state: LoadBalancer, folder: Path, sockets: Path) -> None:
         self.state = state
-        self.sidecar = Sidecar(folder / file_name(state.arn.rsplit(":", 1)[-1]), str(socket_of(sockets, state.arn)))
+        self.sidecar = Sidecar(
+            folder / file_name(state.arn.rsplit(":", 1)[-1]),
+            str(socket_of(sockets, state.arn)),
+        )
         self.ports: dict[int, int] = {}  # on loopback, by the listener's
         self._held: list[Reservation] = []
         self._sent: Any = None
         self._version = 0
 
-    def follow(self, state: LoadBalancer, endpoints: Mapping[str, list[Address]], limits: tuple[float, ...]) -> None:
+    def follow(
+        self,
+        state: LoadBalancer,
+        endpoints: Mapping[str, list[Address]],
+        limits: tuple[float, ...],
+    ) -> None:
         """Bring Envoy what has changed, and start it where it does not run."""
         self.state = state
         self._listen_on({listener.port for listener in state.listeners})
@@ -54,7 +65,9 @@ class Balancer:
         if wanted != self._sent:
             self._version += 1
             admin, version = self.sidecar.admin.path, str(self._version)
-            files = load_balancer_files(state, self.ports, endpoints, admin, version, latency_limits_ms=limits)
+            files = load_balancer_files(
+                state, self.ports, endpoints, admin, version, latency_limits_ms=limits
+            )
             self.sidecar.write_files(files, TAKEN_SECONDS)
             self._sent = wanted
         if self.sidecar.pid is None:
@@ -67,16 +80,29 @@ class Balancer:
             self.ports[port] = held.ports[0]
 
     def counted(self) -> Counted | None:
-        """Return what Envoy has counted since it started; None where it does not answer."""
+        """Return what Envoy has counted since it started; None
+        where it does not answer.
+        """
         if self.sidecar.pid is None or not self.sidecar.live():
             return None
         admin = self.sidecar.admin
         ends = admin.stats(rf"^{re.escape(ENDED)}\.")
         failed = admin.stats(CONNECT_FAIL.pattern)
         return Counted(
-            ends={End(*found.groups()): count for name, count in ends.items() if (found := ENDS.match(name))},
-            connection_errors={found[1]: n for name, n in failed.items() if (found := CONNECT_FAIL.match(name))},
-            times={cluster: counters.times for cluster, counters in admin.counters().items()},
+            ends={
+                End(*found.groups()): count
+                for name, count in ends.items()
+                if (found := ENDS.match(name))
+            },
+            connection_errors={
+                found[1]: n
+                for name, n in failed.items()
+                if (found := CONNECT_FAIL.match(name))
+            },
+            times={
+                cluster: counters.times
+                for cluster, counters in admin.counters().items()
+            },
         )
 
     def end(self) -> None:
@@ -102,7 +128,9 @@ class Balancers:
         self.running: dict[str, Balancer] = {}  # by ARN
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the control plane until `stop` is set; what is written there is in effect some ms later."""
+        """Follow the control plane until `stop` is set; what is written there is in
+        effect some ms later.
+        """
         while not stop.wait(STEP_SECONDS):
             with self._troubles.of("load balancers"):
                 self.step()
@@ -112,10 +140,16 @@ class Balancers:
         wanted = {state.arn: state for state in load_balancers()}
         for arn in self.running.keys() - wanted.keys():
             self.running.pop(arn).end()
-        members = [member for member in self._members() if member.phase in ("running", "leaving")]
+        members = [
+            member
+            for member in self._members()
+            if member.phase in ("running", "leaving")
+        ]
         for arn, state in wanted.items():
             with self._troubles.of(f"load balancer {state.name}"):
-                balancer = self.running.get(arn) or Balancer(state, self._folder, self._sockets)
+                balancer = self.running.get(arn) or Balancer(
+                    state, self._folder, self._sockets
+                )
                 self.running[arn] = balancer
                 limits = self._limits_ms.get((state.account, state.region), ())
                 balancer.follow(state, _endpoints(state, members), limits)
@@ -125,9 +159,20 @@ class Balancers:
         return list(self.running.values())
 
     def doors(self, account: str, region: str, port: int) -> dict[str, int]:
-        """Return the loopback port behind each address of a load balancer that listens on a port."""
-        here = [each for each in self.all() if (each.state.account, each.state.region) == (account, region)]
-        return {address: each.ports[port] for each in here if port in each.ports for address in each.state.addresses}
+        """Return the loopback port behind each address of a load balancer that
+        listens on a port.
+        """
+        here = [
+            each
+            for each in self.all()
+            if (each.state.account, each.state.region) == (account, region)
+        ]
+        return {
+            address: each.ports[port]
+            for each in here
+            if port in each.ports
+            for address in each.state.addresses
+        }
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what `runbook local status` shows of each."""
@@ -148,11 +193,19 @@ class Balancers:
             balancer.end()
 
 
-def _endpoints(state: LoadBalancer, members: Iterable[Member]) -> dict[str, list[Address]]:
+def _endpoints(
+    state: LoadBalancer, members: Iterable[Member]
+) -> dict[str, list[Address]]:
     """Return where on loopback the serving targets of each group are."""
-    here = [member for member in members if (member.task.account, member.task.region) == (state.account, state.region)]
+    here = [
+        member
+        for member in members
+        if (member.task.account, member.task.region) == (state.account, state.region)
+    ]
     by_address = {member.task.address: member for member in here}
     return {
-        group.arn: [reached_at(by_address.get(address), port) for address, port in group.serving]
+        group.arn: [
+            reached_at(by_address.get(address), port) for address, port in group.serving
+        ]
         for group in state.groups
     }

@@ -1,4 +1,5 @@
-"""ServiceA's own requests: paced, resolved as the application would, counted one by one.
+"""ServiceA's own requests: paced, resolved as the application would,
+counted one by one.
 
 It alone makes traffic; every request ends in the ledger, whatever became of it.
 """
@@ -13,7 +14,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from runbook_lib.errors import RunbookError
-from runbook_lib.local.data_plane.connections import LostError, NeverProcessedError, Reply, Request
+from runbook_lib.local.data_plane.connections import (
+    LostError,
+    NeverProcessedError,
+    Reply,
+    Request,
+)
 from runbook_lib.local.data_plane.ledger import Ledger, Row
 from runbook_lib.local.data_plane.pool import Connections
 from runbook_lib.local.data_plane.resources import Address
@@ -21,7 +27,9 @@ from runbook_lib.local.data_plane.resources import Address
 Resolve = Callable[[str], Sequence[str]]
 """The addresses a name has now, empty where it has none."""
 RouteTo = Callable[[Sequence[str]], Address]
-"""Where on loopback the next request goes: the own Envoy, or without one a task of those addresses."""
+"""Where on loopback the next request goes: the own Envoy, or without one a task
+of those addresses.
+"""
 
 ATTEMPTS = 4
 TICK_SECONDS = 0.01
@@ -33,16 +41,21 @@ class UnknownNameError(Exception):
 
 
 class Names:
-    """A resolver's cache: what a name has, or that it has nothing, holds for `ttl_seconds`."""
+    """A resolver's cache: what a name has, or that it has nothing, holds
+    for `ttl_seconds`.
+    """
 
-    def __init__(self, resolve: Resolve, ttl_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, resolve: Resolve, ttl_seconds: float, clock: Callable[[], float]
+    ) -> None:
         self._resolve, self._ttl, self._clock = resolve, ttl_seconds, clock
         self._known: dict[str, tuple[float, asyncio.Future[Sequence[str]]]] = {}
 
     async def addresses(self, name: str) -> Sequence[str]:
         """Return the addresses of `name`; UnknownNameError where it has none.
 
-        The question is asked in another thread, and by one request for all that wait for the answer.
+        The question is asked in another thread, and by one request for all that
+        wait for the answer.
         """
         until, asked = self._known.get(name, (0.0, None))
         if asked is None or (asked.done() and until <= self._clock()):
@@ -68,7 +81,8 @@ class Caller:
         ttl_seconds: float = 1.0,
         ledger: Ledger | None = None,
         max_in_flight: int = 500,
-        timeout_seconds: float = 20.0,  # over App Mesh's 15 s, so that Envoy's own answer is seen
+        # over App Mesh's 15 s, so that Envoy's own answer is seen
+        timeout_seconds: float = 20.0,
     ) -> None:
         self.requests_per_second = requests_per_second
         self.ledger = ledger or Ledger()
@@ -77,7 +91,9 @@ class Caller:
         self._names = Names(resolve, ttl_seconds, time.monotonic)
         self._max_in_flight, self._timeout = max_in_flight, timeout_seconds
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="caller", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._main()), name="caller", daemon=True
+        )
 
     def start(self) -> Caller:
         """Begin; returns once requests are being made."""
@@ -97,12 +113,20 @@ class Caller:
         return self.ledger.snapshot()
 
     def ask(self, headers: Iterable[tuple[str, str]] = (), path: str = "/") -> Reply:
-        """Make one request beside the paced ones, the same way, without an entry in the ledger."""
+        """Make one request beside the paced ones, the same way, without an
+        entry in the ledger.
+        """
         request = replace(self._request, path=path, headers=tuple(headers))
-        return asyncio.run_coroutine_threadsafe(self._within(request), self._ready.result()).result()
+        return asyncio.run_coroutine_threadsafe(
+            self._within(request), self._ready.result()
+        ).result()
 
-    def outcomes(self, headers: Iterable[tuple[str, str]], count: int) -> list[tuple[str, str]]:
-        """Make requests beside the paced ones, all at once; return version and status of each, as a ledger would."""
+    def outcomes(
+        self, headers: Iterable[tuple[str, str]], count: int
+    ) -> list[tuple[str, str]]:
+        """Make requests beside the paced ones, all at once; return version and status
+        of each, as a ledger would.
+        """
         request = replace(self._request, headers=tuple(headers))
 
         async def made() -> list[tuple[str, str]]:
@@ -131,7 +155,9 @@ class Caller:
             self.ledger.write()
 
     async def _pace(self) -> None:
-        """Send what is due, late ticks included; what is more than a second late was never sent."""
+        """Send what is due, late ticks included; what is more than a second
+        late was never sent.
+        """
         due, before = 0.0, time.monotonic()
         while not self._stopping.is_set():
             now = time.monotonic()
@@ -144,7 +170,11 @@ class Caller:
             if excess > 0:
                 self.ledger.shed(excess)
                 due -= excess
-            pause = (1 - due) / self.requests_per_second if self.requests_per_second else LONGEST_TICK_SECONDS
+            pause = (
+                (1 - due) / self.requests_per_second
+                if self.requests_per_second
+                else LONGEST_TICK_SECONDS
+            )
             await asyncio.sleep(min(max(TICK_SECONDS, pause), LONGEST_TICK_SECONDS))
 
     def _begin(self) -> None:
@@ -159,7 +189,9 @@ class Caller:
         reply, status = await self._end_of(self._request)
         version, good = (reply.version, reply.good) if reply else ("", False)
         seconds = time.perf_counter() - began
-        self.ledger.ended(version, status, seconds, answered=reply is not None, failed=not good)
+        self.ledger.ended(
+            version, status, seconds, answered=reply is not None, failed=not good
+        )
 
     async def _end_of(self, request: Request) -> tuple[Reply | None, str]:
         """Make one request; return its answer, if any, and how it ended."""

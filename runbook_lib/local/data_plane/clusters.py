@@ -1,6 +1,8 @@
-"""Envoy clusters for the virtual nodes a sidecar reaches and for the application beside it.
+"""Envoy clusters for the virtual nodes a sidecar reaches and for the
+application beside it.
 
-Pure; the only module that knows health checks, outlier detection and connection pools in Envoy's words.
+Pure; the only module that knows health checks, outlier detection and connection
+pools in Envoy's words.
 """
 
 from __future__ import annotations
@@ -27,35 +29,51 @@ UNLIMITED = 2147483647  # App Mesh switches Envoy's own circuit breakers off
 
 
 def egress_clusters(mesh: Mesh, node: str) -> list[Json]:
-    """Return a cluster for each target behind a node's backends, and for each node ALLOW_ALL lets through."""
+    """Return a cluster for each target behind a node's backends, and for each node
+    ALLOW_ALL lets through.
+    """
     return [_egress(place, name) for name, place in _egress_targets(mesh, node).items()]
 
 
 def egress_endpoints(mesh: Mesh, node: str, endpoints: Endpoints) -> dict[str, Json]:
-    """Return where the tasks behind each of those clusters are, by the file the cluster follows.
+    """Return where the tasks behind each of those clusters are, by the file
+    the cluster follows.
 
     A target without a running task has none: Envoy answers its share with 503.
     """
     return {
-        endpoints_file(name): {"@type": ASSIGNMENT, **assignment(name, endpoints.get((place.node, place.port), ()))}
+        endpoints_file(name): {
+            "@type": ASSIGNMENT,
+            **assignment(name, endpoints.get((place.node, place.port), ())),
+        }
         for name, place in _egress_targets(mesh, node).items()
     }
 
 
 def endpoints_file(cluster: str) -> str:
-    """Return the file of a cluster's endpoints; a file holds one cluster's, Envoy refuses two."""
+    """Return the file of a cluster's endpoints; a file holds one cluster's,
+    Envoy refuses two.
+    """
     return f"{file_name(cluster)}.json"
 
 
 def _egress_targets(mesh: Mesh, node: str) -> dict[str, Target]:
     known = {place.cluster("egress"): place for place in reached(mesh, node)}
-    return known | {place.cluster("egress") + PASSED: place for place in strangers(mesh, node).values()}
+    return known | {
+        place.cluster("egress") + PASSED: place
+        for place in strangers(mesh, node).values()
+    }
 
 
 def ingress_cluster(place: Target, application: Address) -> Json:
-    """Return the cluster of the application beside the sidecar; the listener's pool limits protect it."""
+    """Return the cluster of the application beside the sidecar; the listener's pool
+    limits protect it.
+    """
     name = place.cluster("ingress")
-    found = cluster(name, place.protocol) | {"type": "STATIC", "load_assignment": assignment(name, [application])}
+    found = cluster(name, place.protocol) | {
+        "type": "STATIC",
+        "load_assignment": assignment(name, [application]),
+    }
     pool = place.listener.get("connectionPool", {}).get(place.protocol, {})
     return found | {"circuit_breakers": breakers(pool)}
 
@@ -63,9 +81,11 @@ def ingress_cluster(place: Target, application: Address) -> Json:
 def _egress(place: Target, name: str) -> Json:
     found = cluster(name, place.protocol) | {
         "type": "EDS",
-        # A cluster that held its endpoints would be made anew by each change of them, and forget its errors.
+        # A cluster that held its endpoints would be made anew by each change of them,
+        # and forget its errors.
         "eds_cluster_config": {"eds_config": file_source(endpoints_file(name))},
-        # Without it a task that has left is sent requests until it fails a health check.
+        # Without it a task that has left is sent requests until it fails a health
+        # check.
         "ignore_health_on_host_removal": True,
         "circuit_breakers": breakers({}),
     }
@@ -81,8 +101,15 @@ def _egress(place: Target, name: str) -> Json:
 
 def cluster(name: str, protocol: str) -> Json:
     """Return the beginning of a cluster whose hosts speak a protocol."""
-    http: Json = {"http_protocol_options": {}} if protocol == "http" else {"http2_protocol_options": {}}
-    options = {"@type": f"type.googleapis.com/{PROTOCOL_OPTIONS}", "explicit_http_config": http}
+    http: Json = (
+        {"http_protocol_options": {}}
+        if protocol == "http"
+        else {"http2_protocol_options": {}}
+    )
+    options = {
+        "@type": f"type.googleapis.com/{PROTOCOL_OPTIONS}",
+        "explicit_http_config": http,
+    }
     return {
         "@type": CLUSTER,
         "name": name,
@@ -93,7 +120,9 @@ def cluster(name: str, protocol: str) -> Json:
 
 def assignment(cluster: str, addresses: Sequence[Address]) -> Json:
     """Return where a cluster's hosts are."""
-    hosts = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
+    hosts = [
+        {"endpoint": {"address": socket_address(address)}} for address in addresses
+    ]
     return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": hosts}]}
 
 
@@ -105,7 +134,8 @@ def socket_address(address: Address) -> Json:
 def file_source(name: str) -> Json:
     """Return where Envoy reads a file from: the directory it was started in.
 
-    Without a watched directory Envoy reloads this file alone when it is renamed into place, and nothing else.
+    Without a watched directory Envoy reloads this file alone when it is renamed into
+    place, and nothing else.
     """
     return {"resource_api_version": "V3", "path_config_source": {"path": f"./{name}"}}
 
@@ -125,8 +155,9 @@ def _health_check(check: Resource) -> Json:
     interval = duration({"value": check["intervalMillis"], "unit": "ms"})
     return {
         "interval": interval,
-        # Envoy waits 60 s after the first probe while it has no traffic, so a task that came up after that
-        # probe would stay ill, and every request to it 503, for a minute.
+        # Envoy waits 60 s after the first probe while it has no traffic, so a task that
+        # came up after that probe would stay ill, and every request to it 503, for a
+        # minute.
         "no_traffic_interval": interval,
         "timeout": duration({"value": check["timeoutMillis"], "unit": "ms"}),
         "healthy_threshold": check["healthyThreshold"],
@@ -141,7 +172,12 @@ def _probe(check: Resource) -> Json:
     if check["protocol"] == "tcp":
         return {"tcp_health_check": {}}
     codec = "HTTP2" if check["protocol"] == "http2" else "HTTP1"
-    return {"http_health_check": {"path": check.get("path", "/"), "codec_client_type": codec}}
+    return {
+        "http_health_check": {
+            "path": check.get("path", "/"),
+            "codec_client_type": codec,
+        }
+    }
 
 
 def _outliers(rule: Resource) -> Json:
@@ -151,5 +187,6 @@ def _outliers(rule: Resource) -> Json:
         "base_ejection_time": duration(rule["baseEjectionDuration"]),
         "max_ejection_percent": rule["maxEjectionPercent"],
         "enforcing_consecutive_5xx": 100,
-        "enforcing_success_rate": 0,  # App Mesh has no such rule; Envoy would apply its own
+        # App Mesh has no such rule; Envoy would apply its own
+        "enforcing_success_rate": 0,
     }

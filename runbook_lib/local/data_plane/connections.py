@@ -1,6 +1,8 @@
-"""Client connections to one's own Envoy or to a service: HTTP/1.1, and HTTP/2 with prior knowledge.
+"""Client connections to one's own Envoy or to a service: HTTP/1.1, and HTTP/2
+with prior knowledge.
 
-It alone tells a request that was never processed, which may be sent again, from one that was lost.
+It alone tells a request that was never processed, which may be sent again, from
+one that was lost.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Reply:
 
     @property
     def outcome(self) -> str:
-        """Return the status that counts: gRPC's own where there is one and it is not 0."""
+        """Return the status that counts: gRPC's own where there is
+        one and it is not 0.
+        """
         grpc = self.headers.get("grpc-status", "0")
         return str(self.status) if grpc == "0" else f"grpc-{grpc}"
 
@@ -143,14 +147,21 @@ class Http2(asyncio.Protocol):
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, (h2.events.ResponseReceived, h2.events.TrailersReceived)):
             if event.stream_id in self._waiting:
-                self._waiting[event.stream_id][1].update((str(k), str(v)) for k, v in event.headers)
+                self._waiting[event.stream_id][1].update(
+                    (str(k), str(v)) for k, v in event.headers
+                )
         elif isinstance(event, h2.events.DataReceived):
-            self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self._state.acknowledge_received_data(
+                event.flow_controlled_length, event.stream_id
+            )
         elif isinstance(event, h2.events.StreamEnded):
             self._done(event.stream_id)
         elif isinstance(event, h2.events.StreamReset):
             refused = event.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
-            self._failed(event.stream_id, NeverProcessedError() if refused else LostError("reset"))
+            self._failed(
+                event.stream_id,
+                NeverProcessedError() if refused else LostError("reset"),
+            )
 
     def _give_up(self, stream: int) -> None:
         if self._transport and not self._transport.is_closing():
@@ -167,7 +178,9 @@ class Http2(asyncio.Protocol):
             _fail(self._waiting[stream][0], error)
 
     def _goodbye(self, last: int) -> None:
-        """Take no new request; those after `last` were never looked at, the others are still answered."""
+        """Take no new request; those after `last` were never looked at, the others
+        are still answered.
+        """
         self._closed = True
         for stream in [stream for stream in self._waiting if stream > last]:
             self._failed(stream, NeverProcessedError())
@@ -202,7 +215,9 @@ class Http1(asyncio.Protocol):
         if self._closed:
             raise NeverProcessedError
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(wire.request("GET", request.path, request.authority, request.headers))
+        self._transport.write(
+            wire.request("GET", request.path, request.authority, request.headers)
+        )
         try:
             return await self._answer
         except asyncio.CancelledError:
@@ -226,14 +241,17 @@ class Http1(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what was still waited for.
 
-        A server may close an idle connection just as the next request leaves for it.
-        So HTTP clients (Go's net/http for one) send a GET again if the connection had been used before and
-        ended without a byte of an answer.
+        A server may close an idle connection just as the next request leaves for it. So
+        HTTP clients (Go's net/http for one) send a GET again if the connection had been
+        used before and ended without a byte of an answer.
         """
         self._closed = True
         if self._answer:
             untouched = self._reused and not self._messages.begun
-            _fail(self._answer, NeverProcessedError() if untouched else LostError("closed"))
+            _fail(
+                self._answer,
+                NeverProcessedError() if untouched else LostError("closed"),
+            )
 
     def data_received(self, data: bytes) -> None:
         """Take in what arrived."""
@@ -241,7 +259,9 @@ class Http1(asyncio.Protocol):
             for message in self._messages.feed(data):
                 self._closed = self._closed or message.closes
                 if self._answer and not self._answer.done():
-                    self._answer.set_result(Reply(int(message.start.split()[1]), message.headers))
+                    self._answer.set_result(
+                        Reply(int(message.start.split()[1]), message.headers)
+                    )
         except (ValueError, IndexError):
             self.close()
         if self._closed:
@@ -255,7 +275,11 @@ def _headers(request: Request) -> Sequence[tuple[str, str]]:
         (":authority", request.authority),
         (":path", request.path),
     ]
-    found += [("content-type", "application/grpc"), ("te", "trailers")] if request.grpc else []
+    found += (
+        [("content-type", "application/grpc"), ("te", "trailers")]
+        if request.grpc
+        else []
+    )
     return [*found, *((name.lower(), value) for name, value in request.headers)]
 
 

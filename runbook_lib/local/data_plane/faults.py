@@ -25,22 +25,30 @@ class Faults:
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_rate <= 1:
-            raise ValueError(f"error_rate is a share from 0 to 1, got {self.error_rate}")
+            raise ValueError(
+                f"error_rate is a share from 0 to 1, got {self.error_rate}"
+            )
         if not 200 <= self.error_status <= 599:
             raise ValueError(f"error_status is an HTTP status, got {self.error_status}")
         if min(self.latency_ms, self.slow_start_seconds) < 0:
             raise ValueError("latency_ms and slow_start_seconds cannot be negative")
 
     def changed(self, values: Mapping[str, Any]) -> Faults:
-        """Return these faults with some replaced; ValueError for a name or a value that is none."""
+        """Return these faults with some replaced; ValueError for a name or a
+        value that is none.
+        """
         if not isinstance(values, Mapping):
             raise ValueError(f"faults are named by a mapping, got {values!r}")
         kinds = {field.name: type(field.default) for field in fields(self)}
         for name, value in values.items():
             kind = kinds.get(name)
             if kind is None:
-                raise ValueError(f"no fault is called {name!r}; there are {', '.join(kinds)}")
-            if isinstance(value, bool) != (kind is bool) or not isinstance(value, (bool, int, float)):
+                raise ValueError(
+                    f"no fault is called {name!r}; there are {', '.join(kinds)}"
+                )
+            if isinstance(value, bool) != (kind is bool) or not isinstance(
+                value, (bool, int, float)
+            ):
                 raise ValueError(f"{name} is a {kind.__name__}, got {value!r}")
         return replace(self, **values)
 
@@ -54,7 +62,9 @@ class Faults:
 
 
 class ControlFile:
-    """Faults in a JSON file somebody else replaces; a file that is not there means none."""
+    """Faults in a JSON file somebody else replaces; a file that is
+    not there means none.
+    """
 
     def __init__(self, path: Path | None, otherwise: Faults) -> None:
         self.path = path
@@ -62,14 +72,18 @@ class ControlFile:
         self._seen: tuple[int, int] | None = None
 
     def read(self) -> Faults | None:
-        """Return the faults if the file changed since the last reading; a wrong one is left alone."""
+        """Return the faults if the file changed since the last reading; a wrong
+        one is left alone.
+        """
         try:
             stamp = self.path.stat() if self.path else None
             seen = (stamp.st_mtime_ns, stamp.st_ino) if stamp else None
             if seen == self._seen:
                 return None
             self._seen = seen
-            return self._otherwise.changed(json.loads(self.path.read_text()) if self.path else {})
+            return self._otherwise.changed(
+                json.loads(self.path.read_text()) if self.path else {}
+            )
         except FileNotFoundError:
             known, self._seen = self._seen, None
             return self._otherwise if known else None

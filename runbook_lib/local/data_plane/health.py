@@ -1,4 +1,6 @@
-"""A container's health check as ECS carries it out. Pure: time and outcome come as arguments."""
+"""A container's health check as ECS carries it out. Pure: time and outcome
+come as arguments.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,15 @@ from typing import Any, Literal
 
 __all__ = ["Check"]
 
-LOOK_SECONDS = 0.05  # until it passes once: a start on a laptop is not worth an interval
+# until it passes once: a start on a laptop is not worth an interval
+LOOK_SECONDS = 0.05
 
 
 @dataclass
 class Check:
-    """Healthy once it has passed; unhealthy after `retries` failures in a row, `start_period` seconds not counted."""
+    """Healthy once it has passed; unhealthy after `retries` failures in a row,
+    `start_period` seconds not counted.
+    """
 
     start_period: float
     interval: float
@@ -26,9 +31,17 @@ class Check:
 
     @classmethod
     def of(cls, container: Mapping[str, Any], now: float) -> Check:
-        """Return the check of a container's definition, with ECS's defaults for what it leaves out."""
+        """Return the check of a container's definition, with ECS's defaults for
+        what it leaves out.
+        """
         said = container.get("healthCheck") or {}
-        return cls(said.get("startPeriod") or 0, said.get("interval") or 30, said.get("retries") or 3, now, counted=now)
+        return cls(
+            said.get("startPeriod") or 0,
+            said.get("interval") or 30,
+            said.get("retries") or 3,
+            now,
+            counted=now,
+        )
 
     def is_due(self, now: float) -> bool:
         """Say whether to look."""
@@ -38,7 +51,10 @@ class Check:
         """Take what a look has found."""
         if passed:
             self.state, self.failures, self.counted = "HEALTHY", 0, now
-        elif now - self.began >= self.start_period and now - self.counted >= self.interval:
+        elif (
+            now - self.began >= self.start_period
+            and now - self.counted >= self.interval
+        ):
             self.failures, self.counted = self.failures + 1, now
             self.state = "UNHEALTHY" if self.failures >= self.retries else self.state
         self.due = now + (self.interval if self.state == "HEALTHY" else LOOK_SECONDS)

@@ -1,4 +1,5 @@
-"""A load balancer as the data plane follows it: its listeners, their rules, and the targets that serve. Pure records.
+"""A load balancer as the data plane follows it: its listeners, their rules, and the
+targets that serve. Pure records.
 
 What AWS describes stays as AWS describes it: conditions and actions are the API's own.
 """
@@ -30,7 +31,9 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One target group: the addresses and ports that get requests, and how many targets are in which health."""
+    """One target group: the addresses and ports that get requests, and how many targets
+    are in which health.
+    """
 
     arn: str
     serving: Sequence[tuple[str, int]]

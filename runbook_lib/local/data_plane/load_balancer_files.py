@@ -1,15 +1,23 @@
-"""The files that make an Envoy a load balancer. Pure: its state in, file contents out; `sidecar` writes them.
+"""The files that make an Envoy a load balancer. Pure: its state in, file contents out;
+`sidecar` writes them.
 
-Envoy's own answers get AWS's codes (502 for a connection that fails or breaks, 503 without a
-target, 504 where no answer comes), and a counter tells each end of a request by its group,
-its status and why Envoy answered itself.
+Envoy's own answers get AWS's codes (502 for a connection that fails or breaks, 503
+without a target, 504 where no answer comes), and a counter tells each end of a request
+by its group, its status and why Envoy answered itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runbook_lib.local.data_plane.clusters import ASSIGNMENT, assignment, breakers, cluster, endpoints_file, file_source
+from runbook_lib.local.data_plane.clusters import (
+    ASSIGNMENT,
+    assignment,
+    breakers,
+    cluster,
+    endpoints_file,
+    file_source,
+)
 from runbook_lib.local.data_plane.configuration import bootstrap, resource_file
 from runbook_lib.local.data_plane.listeners import MANAGER, ROUTER, listener
 from runbook_lib.local.data_plane.load_balancer import Listener, LoadBalancer
@@ -20,9 +28,15 @@ from runbook_lib.local.data_plane.routes import ROUTE_CONFIGURATION
 __all__ = ["ENDED", "load_balancer_files"]
 
 ENDED = "alb.ended"  # what the counter is called
-TAGS = {"group": "%UPSTREAM_CLUSTER%", "route": "%ROUTE_NAME%", "code": "%RESPONSE_CODE%", "flags": "%RESPONSE_FLAGS%"}
+TAGS = {
+    "group": "%UPSTREAM_CLUSTER%",
+    "route": "%ROUTE_NAME%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+}
 STATS_LOG = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
-CODES = {502: ["UF", "UC", "UR", "UPE"], 503: ["UH"], 504: ["UT", "SI"]}  # of Envoy's own answers, by its flags
+# of Envoy's own answers, by its flags
+CODES = {502: ["UF", "UC", "UR", "UPE"], 503: ["UH"], 504: ["UT", "SI"]}
 CONNECT_SECONDS = 10
 KEPT_SECONDS = 3600  # a caller's idle connection
 
@@ -38,23 +52,37 @@ def load_balancer_files(
 ) -> dict[str, Json]:
     """Return the files of a load balancer's Envoy by name.
 
-    `ports` are loopback ports by the listener's, `endpoints` the addresses on loopback by group's ARN.
+    `ports` are loopback ports by the listener's, `endpoints` the addresses on
+    loopback by group's ARN.
     """
     listening = [each for each in balancer.listeners if each.port in ports]
     clusters = {group.arn: group.cluster for group in balancer.groups}
     hosts = {clusters[arn]: addresses for arn, addresses in endpoints.items()}
     tables = [_table(each, clusters, balancer.idle_seconds) for each in listening]
     return {
-        "bootstrap.json": bootstrap(f"loadbalancer/{balancer.name}", admin, latency_limits_ms),
-        **{endpoints_file(name): _endpoints(name, addresses, version) for name, addresses in hosts.items()},
-        "cds.json": resource_file(version, [_cluster(name) for name in clusters.values()]),
-        **{f"{table['name']}.json": resource_file(version, [table]) for table in tables},
-        "lds.json": resource_file(version, [_listener(each, ports, balancer) for each in listening]),
+        "bootstrap.json": bootstrap(
+            f"loadbalancer/{balancer.name}", admin, latency_limits_ms
+        ),
+        **{
+            endpoints_file(name): _endpoints(name, addresses, version)
+            for name, addresses in hosts.items()
+        },
+        "cds.json": resource_file(
+            version, [_cluster(name) for name in clusters.values()]
+        ),
+        **{
+            f"{table['name']}.json": resource_file(version, [table]) for table in tables
+        },
+        "lds.json": resource_file(
+            version, [_listener(each, ports, balancer) for each in listening]
+        ),
     }
 
 
 def _endpoints(name: str, addresses: Sequence[Address], version: str) -> Json:
-    return resource_file(version, [{"@type": ASSIGNMENT, **assignment(name, addresses)}])
+    return resource_file(
+        version, [{"@type": ASSIGNMENT, **assignment(name, addresses)}]
+    )
 
 
 def _cluster(name: str) -> Json:
@@ -68,9 +96,18 @@ def _cluster(name: str) -> Json:
 
 
 def _table(each: Listener, clusters: Mapping[str, str], idle_seconds: int) -> Json:
-    host = {"name": "all", "domains": ["*"], "routes": routes(each, clusters, idle_seconds)}
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": routes(each, clusters, idle_seconds),
+    }
     name = f"rds_alb_{each.port}"
-    return {"@type": ROUTE_CONFIGURATION, "name": name, "validate_clusters": True, "virtual_hosts": [host]}
+    return {
+        "@type": ROUTE_CONFIGURATION,
+        "name": name,
+        "validate_clusters": True,
+        "virtual_hosts": [host],
+    }
 
 
 def _listener(each: Listener, ports: Mapping[int, int], balancer: LoadBalancer) -> Json:
@@ -86,14 +123,24 @@ def _manager(each: Listener, idle_seconds: int) -> Json:
         "codec_type": "HTTP1",  # a listener of HTTP takes no other
         "server_name": "awselb/2.0",
         "server_header_transformation": "APPEND_IF_ABSENT",
-        "rds": {"config_source": file_source(f"{name}.json"), "route_config_name": name},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}],
+        "rds": {
+            "config_source": file_source(f"{name}.json"),
+            "route_config_name": name,
+        },
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}
+        ],
         "stream_idle_timeout": f"{idle_seconds}s",
         "common_http_protocol_options": {"idle_timeout": f"{KEPT_SECONDS}s"},
-        "local_reply_config": {"mappers": [_mapper(code, flags) for code, flags in CODES.items()]},
+        "local_reply_config": {
+            "mappers": [_mapper(code, flags) for code, flags in CODES.items()]
+        },
         "access_log": [_counter()],
     }
-    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": config,
+    }
 
 
 def _mapper(code: int, flags: Sequence[str]) -> Json:

@@ -1,8 +1,9 @@
-"""Rules of a listener as Envoy routes: conditions, weights, fixed answers and redirects. Pure.
+"""Rules of a listener as Envoy routes: conditions, weights, fixed answers
+and redirects. Pure.
 
-A condition on the caller's address is not carried, since every caller is on loopback, nor one
-on a query's value without its key: such a rule matches nothing. An action that authenticates
-is passed over; the actions after it are carried out.
+A condition on the caller's address is not carried, since every caller is on loopback,
+nor one on a query's value without its key: such a rule matches nothing. An action that
+authenticates is passed over; the actions after it are carried out.
 """
 
 from __future__ import annotations
@@ -24,34 +25,57 @@ ENDING = ("forward", "fixed-response", "redirect")
 WILDCARDS = {"*": ".*", "?": "."}
 
 
-def routes(listener: Listener, clusters: Mapping[str, str], idle_seconds: int) -> list[Json]:
-    """Return the routes of a listener in the order of its rules; `clusters` are named by their group's ARN."""
+def routes(
+    listener: Listener, clusters: Mapping[str, str], idle_seconds: int
+) -> list[Json]:
+    """Return the routes of a listener in the order of its rules; `clusters` are named
+    by their group's ARN.
+    """
     found = []
     for rule in listener.rules:
-        ending = next((action for action in rule.actions if action.get("Type") in ENDING), None)
+        ending = next(
+            (action for action in rule.actions if action.get("Type") in ENDING), None
+        )
         if ending is not None:
             does = _does(ending, clusters, idle_seconds)
             found += [{"match": match, **does} for match in _matches(rule)]
     return found
 
 
-def _does(action: Mapping[str, Any], clusters: Mapping[str, str], idle_seconds: int) -> Json:
+def _does(
+    action: Mapping[str, Any], clusters: Mapping[str, str], idle_seconds: int
+) -> Json:
     """Return what an action makes of a request, and the name of such a route."""
     if action["Type"] == "forward":
         return _forward(action, clusters, idle_seconds)
     if action["Type"] == "redirect":
         return {"name": FIXED, "redirect": _redirect(action["RedirectConfig"])}
     config = action["FixedResponseConfig"]
-    answer = {"status": int(config["StatusCode"]), "body": {"inline_string": config.get("MessageBody") or ""}}
+    answer = {
+        "status": int(config["StatusCode"]),
+        "body": {"inline_string": config.get("MessageBody") or ""},
+    }
     return {"name": FIXED, "direct_response": answer}
 
 
-def _forward(action: Mapping[str, Any], clusters: Mapping[str, str], idle_seconds: int) -> Json:
-    """Return a weighted route; 503 where every weight is 0, which Envoy would refuse."""
-    weights = [{"name": clusters[arn], "weight": weight} for arn, weight in weights_of(action) if weight]
+def _forward(
+    action: Mapping[str, Any], clusters: Mapping[str, str], idle_seconds: int
+) -> Json:
+    """Return a weighted route; 503 where every weight is 0, which
+    Envoy would refuse.
+    """
+    weights = [
+        {"name": clusters[arn], "weight": weight}
+        for arn, weight in weights_of(action)
+        if weight
+    ]
     if not weights:
         return {"name": FORWARD, "direct_response": {"status": 503}}
-    route = {"weighted_clusters": {"clusters": weights}, "timeout": "0s", "idle_timeout": f"{idle_seconds}s"}
+    route = {
+        "weighted_clusters": {"clusters": weights},
+        "timeout": "0s",
+        "idle_timeout": f"{idle_seconds}s",
+    }
     return {"name": FORWARD, "route": route}
 
 
@@ -72,7 +96,11 @@ def _matches(rule: Rule) -> Iterator[Json]:
         match: Json = {}
         for part in chosen:
             for name, value in part.items():
-                match[name] = [*match[name], *value] if name in match and isinstance(value, list) else value
+                match[name] = (
+                    [*match[name], *value]
+                    if name in match and isinstance(value, list)
+                    else value
+                )
         if not match.keys() & {"prefix", "safe_regex"}:
             match["prefix"] = "/"
         yield match
@@ -84,19 +112,29 @@ def _alternatives(condition: Mapping[str, Any]) -> Sequence[Json]:
     if field == "path-pattern":
         return [_path(_values(condition, "PathPatternConfig"))]
     if field == "host-header":
-        return [_header(":authority", _values(condition, "HostHeaderConfig"), end=r"(:\d+)?")]
+        return [
+            _header(
+                ":authority", _values(condition, "HostHeaderConfig"), end=r"(:\d+)?"
+            )
+        ]
     if field == "http-header":
         config = condition["HttpHeaderConfig"]
         return [_header(config["HttpHeaderName"].lower(), config["Values"])]
     if field == "http-request-method":
         return [_header(":method", condition["HttpRequestMethodConfig"]["Values"])]
     if field == "query-string":
-        return [_query(pair) for pair in condition["QueryStringConfig"]["Values"] if pair.get("Key")]
+        return [
+            _query(pair)
+            for pair in condition["QueryStringConfig"]["Values"]
+            if pair.get("Key")
+        ]
     return []
 
 
 def _values(condition: Mapping[str, Any], config: str) -> list[str]:
-    return list((condition.get(config) or {}).get("Values") or condition.get("Values") or [])
+    return list(
+        (condition.get(config) or {}).get("Values") or condition.get("Values") or []
+    )
 
 
 def _path(patterns: Iterable[str]) -> Json:
@@ -107,8 +145,11 @@ def _path(patterns: Iterable[str]) -> Json:
 
 
 def _header(name: str, patterns: Iterable[str], end: str = "") -> Json:
-    regex = f"(?i){_any_of(patterns)}{end}"  # AWS compares hosts and headers whatever their case
-    return {"headers": [{"name": name, "string_match": {"safe_regex": {"regex": regex}}}]}
+    # AWS compares hosts and headers whatever their case
+    regex = f"(?i){_any_of(patterns)}{end}"
+    return {
+        "headers": [{"name": name, "string_match": {"safe_regex": {"regex": regex}}}]
+    }
 
 
 def _query(pair: Mapping[str, str]) -> Json:
@@ -118,7 +159,9 @@ def _query(pair: Mapping[str, str]) -> Json:
 
 
 def _any_of(patterns: Iterable[str]) -> str:
-    """Return a regular expression of AWS's patterns, in which `*` is any text and `?` any character."""
+    """Return a regular expression of AWS's patterns, in which `*` is any text and
+    `?` any character.
+    """
     return "(" + "|".join(_expression(pattern) for pattern in patterns) + ")"
 
 

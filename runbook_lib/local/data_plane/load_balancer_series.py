@@ -1,8 +1,8 @@
 """What a load balancer's Envoy counted, as the series of `AWS/ApplicationELB`. Pure.
 
 Sparse as AWS's: what did not happen is not reported. A group's own figures are under
-{TargetGroup, LoadBalancer}, the load balancer's under {LoadBalancer}; codes that the load
-balancer makes itself are the load balancer's only. Times are seconds.
+{TargetGroup, LoadBalancer}, the load balancer's under {LoadBalancer}; codes that the
+load balancer makes itself are the load balancer's only. Times are seconds.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ NAMESPACE = "AWS/ApplicationELB"
 NO_TARGET = "UH"
 OWN_CODES = ("502", "503", "504")
 
-Times = tuple[tuple[float, int], ...]  # answers by the upper bound of their time in milliseconds
+# answers by the upper bound of their time in milliseconds
+Times = tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How requests ended: at which group's cluster, by which kind of route, with what status, and Envoy's flags."""
+    """How requests ended: at which group's cluster, by which kind of route, with what
+    status, and Envoy's flags.
+    """
 
     cluster: str
     route: str
@@ -40,7 +43,9 @@ class End:
 
     @property
     def is_own(self) -> bool:
-        """Say whether the load balancer made the status itself, but not as its rule says."""
+        """Say whether the load balancer made the status itself, but
+        not as its rule says.
+        """
         return not self.is_answer and self.route != FIXED
 
 
@@ -53,14 +58,22 @@ class Counted:
     times: Mapping[str, Times] = field(default_factory=dict)  # by cluster
 
     def since(self, before: Counted) -> Counted:
-        """Return what was counted since an earlier reading; counters that fell began at zero again."""
+        """Return what was counted since an earlier reading; counters that fell
+        began at zero again.
+        """
         return Counted(
-            ends={end: _grown(before.ends.get(end, 0), now) for end, now in self.ends.items()},
+            ends={
+                end: _grown(before.ends.get(end, 0), now)
+                for end, now in self.ends.items()
+            },
             connection_errors={
                 cluster: _grown(before.connection_errors.get(cluster, 0), now)
                 for cluster, now in self.connection_errors.items()
             },
-            times={cluster: _later(before.times.get(cluster, ()), now) for cluster, now in self.times.items()},
+            times={
+                cluster: _later(before.times.get(cluster, ()), now)
+                for cluster, now in self.times.items()
+            },
         )
 
 
@@ -80,20 +93,35 @@ def series(balancer: LoadBalancer, counted: Counted) -> Iterator[tuple[Series, S
         if count:
             yield key(NAMESPACE, metric, whole), _sum(count)
     for group in balancer.groups:
-        dimensions = [{"Name": "TargetGroup", "Value": resource_name(group.arn)}, *whole]
+        dimensions = [
+            {"Name": "TargetGroup", "Value": resource_name(group.arn)},
+            *whole,
+        ]
         for metric, count in _of_group(group.cluster, counted).items():
             if count:
                 yield key(NAMESPACE, metric, dimensions), _sum(count)
-        times = [(bound / 1000, count) for bound, count in counted.times.get(group.cluster, ()) if count]
+        times = [
+            (bound / 1000, count)
+            for bound, count in counted.times.get(group.cluster, ())
+            if count
+        ]
         if times:
             yield key(NAMESPACE, "TargetResponseTime", dimensions), _of(times)
         if group.healthy + group.unhealthy:
-            yield key(NAMESPACE, "HealthyHostCount", dimensions), _of([(float(group.healthy), 1)])
-            yield key(NAMESPACE, "UnHealthyHostCount", dimensions), _of([(float(group.unhealthy), 1)])
+            yield (
+                key(NAMESPACE, "HealthyHostCount", dimensions),
+                _of([(float(group.healthy), 1)]),
+            )
+            yield (
+                key(NAMESPACE, "UnHealthyHostCount", dimensions),
+                _of([(float(group.unhealthy), 1)]),
+            )
 
 
 def _of_group(cluster: str, counted: Counted) -> Counter[str]:
-    """Return the counts of one group: a request counts where a target could be chosen for it."""
+    """Return the counts of one group: a request counts where a target
+    could be chosen for it.
+    """
     found: Counter[str] = Counter()
     for end, count in counted.ends.items():
         if end.cluster != cluster or end.flags == NO_TARGET:

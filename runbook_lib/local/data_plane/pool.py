@@ -1,4 +1,6 @@
-"""The connections of one caller: opened when needed, replaced when closed, closed when idle."""
+"""The connections of one caller: opened when needed, replaced when
+closed, closed when idle.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,26 @@ class Connections:
             for connection in connections:
                 if connection.idle and connection.used < now - IDLE_SECONDS:
                     connection.close()
-            self._open[address] = [each for each in connections if each.free or not each.idle]
+            self._open[address] = [
+                each for each in connections if each.free or not each.idle
+            ]
             if not self._open[address]:
                 del self._open[address]
 
     def close(self) -> None:
         """Close everything."""
-        for connection in [each for connections in self._open.values() for each in connections]:
+        for connection in [
+            each for connections in self._open.values() for each in connections
+        ]:
             connection.close()
 
     def _free(self, address: Address) -> Http1 | Http2 | None:
         return next((each for each in self._open.get(address, ()) if each.free), None)
 
     async def _connect(self, address: Address) -> Http1 | Http2:
-        """Open a connection; callers of one HTTP/2 address wait for the first of them."""
+        """Open a connection; callers of one HTTP/2 address wait for
+        the first of them.
+        """
         if self._kind is Http1:
             return await self._new(address)
         async with self._opening.setdefault(address, asyncio.Lock()):

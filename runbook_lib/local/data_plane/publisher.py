@@ -1,7 +1,9 @@
-"""Publish what Envoys counted to CloudWatch: sidecars as App Mesh's metric extension does, load balancers as theirs.
+"""Publish what Envoys counted to CloudWatch: sidecars as App Mesh's metric extension
+does, load balancers as theirs.
 
-This alone writes metrics. A sidecar's retries are in them: a try that was tried again counts, as does its
-error, so that a bad version cannot hide behind a retry policy. Data appear as late as the environment's file says.
+This alone writes metrics. A sidecar's retries are in them: a try that was tried again
+counts, as does its error, so that a bad version cannot hide behind a retry policy. Data
+appear as late as the environment's file says.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ __all__ = ["Publisher"]
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """How often the data of an account in a region are published, and how late, in seconds."""
+    """How often the data of an account in a region are published, and
+    how late, in seconds.
+    """
 
     period_seconds: int = 1
     delay_seconds: int = 0
@@ -39,7 +43,9 @@ class Grain:
 
 
 class Publisher:
-    """Reads every Envoy's counters each second and puts what was counted since the last reading."""
+    """Reads every Envoy's counters each second and puts what was counted
+    since the last reading.
+    """
 
     def __init__(
         self,
@@ -62,9 +68,16 @@ class Publisher:
         """Read, and put what is due."""
         second = int(now) - 1  # what was counted since the last full second
         members = {member.task.id: member for member in self._members()}
-        self._before = {id: counted for id, counted in self._before.items() if id in members}
+        self._before = {
+            id: counted for id, counted in self._before.items() if id in members
+        }
         for id, member in members.items():
-            if member.sidecar and member.identity and member.live and member.phase in ("running", "leaving"):
+            if (
+                member.sidecar
+                and member.identity
+                and member.live
+                and member.phase in ("running", "leaving")
+            ):
                 with self._troubles.of(f"metrics of task {id[:8]}"):
                     self._read(member, second)
         for balancer in self._balancers():
@@ -82,8 +95,11 @@ class Publisher:
         place = (member.task.account, member.task.region)
         grain = self.grains.get(place, Grain())
         mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
-        for name, now in counters.items() if mesh else ():
-            for named, made in _data(mesh, member, name, before.get(name, Counters()), now, grain.namespace):  # type: ignore[arg-type]
+        if mesh is None:
+            return
+        for name, now in counters.items():
+            former = before.get(name, Counters())
+            for named, made in _data(mesh, member, name, former, now, grain.namespace):
                 self._hold(place, second, named, made)
 
     def _read_balancer(self, balancer: Balancer, second: int) -> None:
@@ -96,7 +112,9 @@ class Publisher:
         for named, made in series(state, counted.since(before)):
             self._hold((state.account, state.region), second, named, made)
 
-    def _hold(self, place: tuple[str, str], second: int, named: Series, made: Sum) -> None:
+    def _hold(
+        self, place: tuple[str, str], second: int, named: Series, made: Sum
+    ) -> None:
         """Keep what was counted in a second until its period is published."""
         grain = self.grains.get(place, Grain())
         period = second - second % grain.period_seconds
@@ -117,7 +135,12 @@ class Publisher:
 
 
 def _data(
-    mesh: Mesh, member: Member, cluster: str, before: Counters, now: Counters, namespace: str
+    mesh: Mesh,
+    member: Member,
+    cluster: str,
+    before: Counters,
+    now: Counters,
+    namespace: str,
 ) -> Iterator[tuple[Series, Sum]]:
     requests = _grown(_tries(before), _tries(now))
     errors = _grown(before.errors + before.retried_5xx, now.errors + now.retried_5xx)
@@ -135,7 +158,9 @@ def _data(
         yield key(namespace, "RequestCountPerTarget", dimensions), _of((requests, 1))
         yield key(namespace, "HTTPCode_Target_5XX_Count", dimensions), _of((errors, 1))
         former = dict(before.times)
-        times = [(bound, _grown(former.get(bound, 0), count)) for bound, count in now.times]
+        times = [
+            (bound, _grown(former.get(bound, 0), count)) for bound, count in now.times
+        ]
         yield key(namespace, "TargetResponseTime", dimensions), _of(*times)
 
 
@@ -148,7 +173,9 @@ def _of(*values: tuple[float, int]) -> Sum:
 
 
 def _grown(before: int, now: int) -> int:
-    """Return what a counter gained; one that fell counts from zero again, as in a cluster made anew."""
+    """Return what a counter gained; one that fell counts from zero again, as in a
+    cluster made anew.
+    """
     return now - before if now >= before else now
 
 
@@ -157,13 +184,20 @@ def _tries(counters: Counters) -> int:
 
 
 def _led_to(mesh: Mesh, own: str, cluster: str) -> list[tuple[str, str]]:
-    """Return the virtual service and the node a cluster stands for; Envoy counts by cluster, so the first service.
+    """Return the virtual service and the node a cluster stands for; Envoy counts by
+    cluster, so the first service.
 
-    By the cluster's name alone: what the mesh says now may be refused, while Envoy goes on with what it had.
+    By the cluster's name alone: what the mesh says now may be refused, while Envoy goes
+    on with what it had.
     """
     spec = mesh.virtual_nodes.get(own, {}).get("spec", {})
-    for service in [entry["virtualService"]["virtualServiceName"] for entry in spec.get("backends") or []]:
+    for service in [
+        entry["virtualService"]["virtualServiceName"]
+        for entry in spec.get("backends") or []
+    ]:
         for node in nodes_behind(mesh, service):
-            if re.fullmatch(rf"cds_egress_{re.escape(f'{mesh.name}_{node}')}_[a-z0-9]+_\d+", cluster):
+            if re.fullmatch(
+                rf"cds_egress_{re.escape(f'{mesh.name}_{node}')}_[a-z0-9]+_\d+", cluster
+            ):
                 return [(service, node)]
     return []

@@ -1,6 +1,8 @@
-"""One accepted connection that speaks HTTP/1.1 or cleartext HTTP/2, whichever its first bytes say.
+"""One accepted connection that speaks HTTP/1.1 or cleartext HTTP/2, whichever
+its first bytes say.
 
-It alone turns requests into bytes on a server's side; what to answer it asks the application.
+It alone turns requests into bytes on a server's side; what to answer it
+asks the application.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import h2.exceptions
 from runbook_lib.local.data_plane import wire
 
 CONFIG = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
-GRPC_OF_HTTP = {200: "0", 404: "12", 429: "8", 503: "14", 504: "4"}  # everything else is 13, internal
+# everything else is 13, internal
+GRPC_OF_HTTP = {200: "0", 404: "12", 429: "8", 503: "14", 504: "4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,9 @@ class Connection(asyncio.Protocol):
             self._speaker.lost = True
 
     def data_received(self, data: bytes) -> None:
-        """Find out who is speaking, then let it speak; whoever breaks the rules is cut off."""
+        """Find out who is speaking, then let it speak; whoever breaks
+        the rules is cut off.
+        """
         assert self.transport is not None
         try:
             if self._speaker is None:
@@ -81,7 +86,9 @@ class Connection(asyncio.Protocol):
                     self._begun = data
                     return
                 speaks_2 = data.startswith(wire.PREFACE)
-                self._speaker = (Http2 if speaks_2 else Http1)(self._application, self.transport)
+                self._speaker = (Http2 if speaks_2 else Http1)(
+                    self._application, self.transport
+                )
             self._speaker.feed(data)
         except (ValueError, IndexError, KeyError, h2.exceptions.ProtocolError):
             self.transport.abort()
@@ -128,7 +135,9 @@ class Http1:
             self._busy = True
             self._application.in_flight += 1
             if answer.delay_seconds:
-                asyncio.get_running_loop().call_later(answer.delay_seconds, self._late, answer, message.closes)
+                asyncio.get_running_loop().call_later(
+                    answer.delay_seconds, self._late, answer, message.closes
+                )
             else:
                 self._send(answer, message.closes)
 
@@ -142,7 +151,9 @@ class Http1:
         if self.lost:
             return
         closes = closes or (self._draining and not self._waiting)
-        headers = [*answer.headers, ("connection", "close")] if closes else answer.headers
+        headers = (
+            [*answer.headers, ("connection", "close")] if closes else answer.headers
+        )
         self._transport.write(wire.answer(answer.status, headers, answer.body))
         if closes:
             self._transport.close()
@@ -155,24 +166,31 @@ class Http2:
         self._application = application
         self._transport = transport
         self._state = h2.connection.H2Connection(CONFIG)
-        # h2's own limit is 100, and it ends the whole connection for one stream more, which a peer under load
-        # sends before it can have read the limit.
+        # h2's own limit is 100, and it ends the whole connection for one stream more,
+        # which a peer under load sends before it can have read the limit.
         self._state.local_settings.max_concurrent_streams = wire.EVERY_STREAM
         self._state.local_settings.acknowledge()
         self._state.initiate_connection()
-        self._requests: dict[int, dict[str, str]] = {}  # headers, by stream; a body is not looked at
+        # headers, by stream; a body is not looked at
+        self._requests: dict[int, dict[str, str]] = {}
         self._unsent: dict[int, Answer] = {}  # waiting for room in the peer's window
         self._last: int | None = None  # the last stream taken, once draining
         self.lost = False
 
     def feed(self, data: bytes) -> None:
-        """Take in all that arrived, then answer: a request may be taken back by the very bytes that bring it."""
+        """Take in all that arrived, then answer: a request may be taken back by the
+        very bytes that bring it.
+        """
         ended = []
         for event in self._state.receive_data(data):
             if isinstance(event, h2.events.RequestReceived):
-                self._requests[event.stream_id] = {str(k): str(v) for k, v in event.headers}
+                self._requests[event.stream_id] = {
+                    str(k): str(v) for k, v in event.headers
+                }
             elif isinstance(event, h2.events.DataReceived):
-                self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                self._state.acknowledge_received_data(
+                    event.flow_controlled_length, event.stream_id
+                )
             elif isinstance(event, h2.events.StreamEnded):
                 ended.append(event.stream_id)
             elif isinstance(event, h2.events.StreamReset):
@@ -203,7 +221,9 @@ class Http2:
         answer = self._application.answer(headers[":path"], grpc)
         self._application.in_flight += 1
         if answer.delay_seconds:
-            asyncio.get_running_loop().call_later(answer.delay_seconds, self._late, stream, answer)
+            asyncio.get_running_loop().call_later(
+                answer.delay_seconds, self._late, stream, answer
+            )
         else:
             self._send(stream, answer)
 
@@ -222,17 +242,24 @@ class Http2:
             return
         status = 200 if answer.grpc else answer.status
         length = [] if answer.grpc else [("content-length", str(len(answer.body)))]
-        self._state.send_headers(stream, [(":status", str(status)), *answer.headers, *length])
+        self._state.send_headers(
+            stream, [(":status", str(status)), *answer.headers, *length]
+        )
         self._send_body(stream, answer)
 
     def _send_body(self, stream: int, answer: Answer) -> None:
-        room = min(self._state.local_flow_control_window(stream), self._state.max_outbound_frame_size)
+        room = min(
+            self._state.local_flow_control_window(stream),
+            self._state.max_outbound_frame_size,
+        )
         if room < len(answer.body):
             self._unsent[stream] = answer
             return
         self._state.send_data(stream, answer.body, end_stream=not answer.grpc)
         if answer.grpc:
-            self._state.send_headers(stream, [("grpc-status", answer.grpc_status)], end_stream=True)
+            self._state.send_headers(
+                stream, [("grpc-status", answer.grpc_status)], end_stream=True
+            )
 
     def _retry_unsent(self) -> None:
         waiting, self._unsent = self._unsent, {}

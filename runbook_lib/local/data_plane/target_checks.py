@@ -1,7 +1,8 @@
-"""Health checks of targets, carried out: an HTTP request to the task's port on loopback.
+"""Health checks of targets, carried out: an HTTP request to the
+task's port on loopback.
 
-`TargetChecks` is the control plane's checker. It alone makes these requests; they are in no
-load balancer's counts, as on AWS.
+`TargetChecks` is the control plane's checker. It alone makes these requests; they are
+in no load balancer's counts, as on AWS.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ class TargetChecks:
         self._asked: dict[Probe, Future[Outcome]] = {}
 
     def outcome(self, probe: Probe) -> Outcome | None:
-        """Return what a check has found, or None while it is under way; the first call begins it."""
+        """Return what a check has found, or None while it is under way; the
+        first call begins it.
+        """
         asked = self._asked.get(probe)
         if asked is None:
-            self._asked[probe] = self._pool.submit(_ask, self._port(probe), probe.path, probe.timeout_seconds)
+            self._asked[probe] = self._pool.submit(
+                _ask, self._port(probe), probe.path, probe.timeout_seconds
+            )
             return None
         if not asked.done():
             return None

@@ -1,7 +1,9 @@
-"""Run each ECS task as processes on loopback: its application, and Envoy where its definition says so.
+"""Run each ECS task as processes on loopback: its application, and Envoy where its
+definition says so.
 
-A `Fleet` is the control plane's launcher. It alone starts and ends task processes, and brings every sidecar
-the configuration of its node. Start-up follows the definition: the application waits for Envoy to be LIVE.
+A `Fleet` is the control plane's launcher. It alone starts and ends task processes, and
+brings every sidecar the configuration of its node. Start-up follows the definition: the
+application waits for Envoy to be LIVE.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from runbook_lib.local.troubles import Troubles
 
 __all__ = ["UNREACHABLE", "Fleet", "reached_at"]
 
-GRACE_SECONDS = 1.5  # from leaving discovery until the end: callers keep a resolved name for a second
+# from leaving discovery until the end: callers keep a resolved name for a second
+GRACE_SECONDS = 1.5
 DRAIN_SECONDS = 3.0
 STEP_SECONDS = 0.05
 TAKEN_SECONDS = 1.0  # an Envoy may keep everybody waiting so long,
@@ -37,9 +40,18 @@ class Fleet:
     """Every task of this process, moved on by one thread of its own."""
 
     def __init__(
-        self, folder: Path, sockets: Path, troubles: Troubles, clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        sockets: Path,
+        troubles: Troubles,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.sockets, self._troubles, self._clock = folder, sockets, troubles, clock
+        self.folder, self.sockets, self._troubles, self._clock = (
+            folder,
+            sockets,
+            troubles,
+            clock,
+        )
         self.changed = threading.Event()
         self.members: dict[str, Member] = {}
         # By account and region; requests over each limit are counted exactly.
@@ -51,9 +63,13 @@ class Fleet:
     # the control plane's side: called under its lock, returns at once
 
     def start(self, task: Task) -> None:
-        """Begin to run a task; one that cannot even get its folder and ports has ended with that reason."""
+        """Begin to run a task; one that cannot even get its folder and ports has
+        ended with that reason.
+        """
         with self._lock:
-            self.members[task.id] = member_of(task, self.folder, self.sockets, self._clock())
+            self.members[task.id] = member_of(
+                task, self.folder, self.sockets, self._clock()
+            )
         self.changed.set()
 
     def stop(self, task: Task) -> None:
@@ -64,13 +80,20 @@ class Fleet:
         self.changed.set()
 
     def state(self, task: Task) -> TaskState:
-        """Return what is known of a task; STOPPED once its processes have ended, and then it is forgotten."""
+        """Return what is known of a task; STOPPED once its processes have ended, and
+        then it is forgotten.
+        """
         member = self.members.get(task.id)
         if member is None:
             return {"status": "STOPPED", "health": {}, "reason": "unknown"}
         if member.phase == "ended":
             self._forget(member)
-            return {"status": "STOPPED", "health": {}, "reason": member.error, "exit_codes": member.exit_codes}
+            return {
+                "status": "STOPPED",
+                "health": {},
+                "reason": member.error,
+                "exit_codes": member.exit_codes,
+            }
         health = {name: member.health_of(name) for name in task.checked}
         return {"status": "RUNNING" if member.up else "PENDING", "health": health}
 
@@ -83,7 +106,9 @@ class Fleet:
                 shutil.rmtree(self._folders.pop(0), ignore_errors=True)
 
     def _move(self, member: Member, to: Phase, *, of: tuple[Phase, ...]) -> bool:
-        """Move a task to a phase if it is still in one of these: others move it, too."""
+        """Move a task to a phase if it is still in one of these:
+        others move it, too.
+        """
         with self._lock:
             if member.phase not in of:
                 return False
@@ -103,8 +128,12 @@ class Fleet:
     def step(self) -> None:
         """Move every task on by one step, then bring sidecars their configuration."""
         members = list(self.members.values())
-        views = {place: look(*place) for place in {(m.task.account, m.task.region) for m in members}}
-        for member in sorted(members, key=lambda m: m.phase != "running"):  # traffic first
+        views = {
+            place: look(*place)
+            for place in {(m.task.account, m.task.region) for m in members}
+        }
+        # traffic first
+        for member in sorted(members, key=lambda m: m.phase != "running"):
             with self._troubles.of(f"task {member.name}"):
                 view = views[(member.task.account, member.task.region)]
                 self._configure(member, view, members)
@@ -122,11 +151,16 @@ class Fleet:
             self._begin(member)
         elif member.phase == "running":
             member.check(self._clock())
-        elif member.phase == "leaving" and self._clock() - member.leaving_since >= GRACE_SECONDS:
+        elif (
+            member.phase == "leaving"
+            and self._clock() - member.leaving_since >= GRACE_SECONDS
+        ):
             self._end(member, "leaving", drain=DRAIN_SECONDS)
 
     def _begin(self, member: Member) -> None:
-        """Envoy first; the application once Envoy is LIVE; running once the application answers."""
+        """Envoy first; the application once Envoy is LIVE; running once the
+        application answers.
+        """
         try:
             up = member.bring_up(self._clock())
         except OSError as error:
@@ -153,20 +187,31 @@ class Fleet:
             return  # Envoy keeps what it had; a new one waits, as on AWS
         place = (member.task.account, member.task.region)
         reachable = [m for m in members if m.phase in ("running", "leaving")]
-        endpoints = _endpoints(mesh, view, [m for m in reachable if (m.task.account, m.task.region) == place])
+        endpoints = _endpoints(
+            mesh,
+            view,
+            [m for m in reachable if (m.task.account, m.task.region) == place],
+        )
         limits = self.limits_ms.get(place, ())
-        wanted = (mesh, tuple(sorted((k, tuple(v)) for k, v in endpoints.items())), limits)
+        wanted = (
+            mesh,
+            tuple(sorted((k, tuple(v)) for k, v in endpoints.items())),
+            limits,
+        )
         if member.sent == wanted:
             return
         self._version += 1
         try:
             node, version = member.identity.virtual_node, str(self._version)
-            files = sidecar_files(mesh, node, member.ports, endpoints, version, latency_limits_ms=limits)
+            files = sidecar_files(
+                mesh, node, member.ports, endpoints, version, latency_limits_ms=limits
+            )
             member.sidecar.write_files(files, TAKEN_SECONDS)
         except WaitError as error:
             member.late, member.again_at = error.message, self._clock() + AGAIN_SECONDS
             return
-        except OSError as error:  # a full disk, say: tried again at the next step, and everybody else goes on
+        # a full disk, say: tried again at the next step, and everybody else goes on
+        except OSError as error:
             member.refused = f"{member.sidecar.directory.name}: {error}"
             return
         except RunbookError as error:
@@ -177,14 +222,22 @@ class Fleet:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what `runbook local status` shows of each task."""
-        with ThreadPoolExecutor() as pool:  # an Envoy that hangs answers late, and they do not add up
-            return list(pool.map(Member.row, [m for m in list(self.members.values()) if m.phase != "ended"]))
+        # an Envoy that hangs answers late, and they do not add up
+        with ThreadPoolExecutor() as pool:
+            return list(
+                pool.map(
+                    Member.row,
+                    [m for m in list(self.members.values()) if m.phase != "ended"],
+                )
+            )
 
 
 def _endpoints(mesh: Mesh, view: View, running: Iterable[Member]) -> Endpoints:
-    """Return where each node's tasks are reached: the name it is discovered by, resolved, on loopback.
+    """Return where each node's tasks are reached: the name it is discovered by,
+    resolved, on loopback.
 
-    `running` are tasks of the mesh's own account and region: the same address may be another task's elsewhere.
+    `running` are tasks of the mesh's own account and region: the same address may be
+    another task's elsewhere.
     """
     by_address = {member.task.address: member for member in running}
     found: dict[tuple[str, int], list[Address]] = {}
@@ -192,11 +245,15 @@ def _endpoints(mesh: Mesh, view: View, running: Iterable[Member]) -> Endpoints:
         for listener in node["spec"].get("listeners") or []:
             port = listener["portMapping"]["port"]
             addresses = view.addresses.get(hostname(node["spec"]).lower(), ())
-            found[(name, port)] = [reached_at(by_address.get(address), port) for address in addresses]
+            found[(name, port)] = [
+                reached_at(by_address.get(address), port) for address in addresses
+            ]
     return found
 
 
 def reached_at(member: Member | None, port: int) -> Address:
-    """Return where on loopback a task's container port is; nowhere for a task that is not there."""
+    """Return where on loopback a task's container port is; nowhere for a task
+    that is not there.
+    """
     inbound = member.inbound.get(port) if member else None
     return (LOOPBACK, inbound) if inbound else UNREACHABLE

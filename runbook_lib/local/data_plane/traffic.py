@@ -1,7 +1,9 @@
-"""The calling service's own requests, as a process: `python -m runbook_lib.local.data_plane.traffic FOLDER`.
+"""The calling service's own requests, as a process: `python -m
+runbook_lib.local.data_plane.traffic FOLDER`.
 
-It follows `plan.json` of its folder (whom to call, how often, what names resolve to, the way out) and leaves
-what became of every request in `ledger.jsonl` and `snapshot.json`. `Traffic` keeps such a process supplied.
+It follows `plan.json` of its folder (whom to call, how often, what names resolve to,
+the way out) and leaves what became of every request in `ledger.jsonl` and
+`snapshot.json`. `Traffic` keeps such a process supplied.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ READ_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Who calls whom: an ECS service of an account, the name it dials, and how many requests a second."""
+    """Who calls whom: an ECS service of an account, the name it dials, and how many
+    requests a second.
+    """
 
     account: str
     region: str
@@ -59,7 +63,8 @@ class Traffic:
         self._told: dict[str, Any] = {}
 
     def step(self, members: Sequence[Member], doors: Mapping[str, int]) -> None:
-        """Tell the process what names resolve to and which way out it has; start it with its service's first task.
+        """Tell the process what names resolve to and which way out it has; start it
+        with its service's first task.
 
         `doors` are the loopback ports behind the addresses of load balancers.
         """
@@ -70,26 +75,42 @@ class Traffic:
             self._start()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what the process last wrote of its ledger, and its restarts; empty before its first word.
+        """Return what the process last wrote of its ledger, and its restarts; empty
+        before its first word.
 
-        What was in flight when it died, and the second it had not written yet, is in no count.
+        What was in flight when it died, and the second it had not written
+        yet, is in no count.
         """
         file = self.folder / "snapshot.json"
         found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-        return {**found, "restarts": self.starts - 1, "file": str(file)} if found else {}
+        return (
+            {**found, "restarts": self.starts - 1, "file": str(file)} if found else {}
+        )
 
     def probe(
-        self, members: Sequence[Member], doors: Mapping[str, int], headers: Mapping[str, str], count: int
+        self,
+        members: Sequence[Member],
+        doors: Mapping[str, int],
+        headers: Mapping[str, str],
+        count: int,
     ) -> list[tuple[str, str]]:
-        """Make requests with headers as the service would, beside its own; return version and status of each."""
+        """Make requests with headers as the service would, beside its own; return
+        version and status of each.
+        """
         calls = self.calls
-        own = next((m for m in members if self._is_own(m) and m.phase == "running"), None)
+        own = next(
+            (m for m in members if self._is_own(m) and m.phase == "running"), None
+        )
         direct = self._direct(members, doors)
 
         def way(addresses: Sequence[str]) -> Address:
             if own is None:
                 return UNREACHABLE
-            return (LOOPBACK, own.ports.egress) if own.ports else (LOOPBACK, direct.get(addresses[0], 1))
+            return (
+                (LOOPBACK, own.ports.egress)
+                if own.ports
+                else (LOOPBACK, direct.get(addresses[0], 1))
+            )
 
         caller = Caller(
             calls.name,
@@ -116,17 +137,36 @@ class Traffic:
 
     def _is_own(self, member: Member) -> bool:
         calls = self.calls
-        place = (member.task.account, member.task.region, member.task.cluster, member.task.service)
+        place = (
+            member.task.account,
+            member.task.region,
+            member.task.cluster,
+            member.task.service,
+        )
         return place == (calls.account, calls.region, calls.cluster, calls.service)
 
-    def _direct(self, members: Sequence[Member], doors: Mapping[str, int]) -> dict[str, int]:
-        """Return the loopback port behind each address that a name may resolve to: tasks', load balancers'."""
+    def _direct(
+        self, members: Sequence[Member], doors: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Return the loopback port behind each address that a name may resolve to:
+        tasks', load balancers'.
+        """
         calls = self.calls
-        here = [m for m in members if (m.task.account, m.task.region) == (calls.account, calls.region)]
-        tasks = {m.task.address: m.inbound[calls.port] for m in here if calls.port in m.inbound and m.phase != "ended"}
+        here = [
+            m
+            for m in members
+            if (m.task.account, m.task.region) == (calls.account, calls.region)
+        ]
+        tasks = {
+            m.task.address: m.inbound[calls.port]
+            for m in here
+            if calls.port in m.inbound and m.phase != "ended"
+        }
         return {**tasks, **doors}
 
-    def _tell(self, own: Member, members: Sequence[Member], doors: Mapping[str, int]) -> None:
+    def _tell(
+        self, own: Member, members: Sequence[Member], doors: Mapping[str, int]
+    ) -> None:
         calls = self.calls
         plan = {
             "calls": asdict(calls),
@@ -141,8 +181,15 @@ class Traffic:
     def _start(self) -> None:
         self.starts += 1
         with (self.folder / "log").open("ab") as log:
-            command = [sys.executable, "-m", "runbook_lib.local.data_plane.traffic", str(self.folder)]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            command = [
+                sys.executable,
+                "-m",
+                "runbook_lib.local.data_plane.traffic",
+                str(self.folder),
+            ]
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
 
 def _replace(file: Path, content: Mapping[str, Any]) -> None:
@@ -174,7 +221,9 @@ class Way:
         return list(self.plan["addresses"])
 
     def route_to(self, addresses: Sequence[str]) -> Address:
-        """Return where the next request goes: the own Envoy, or without one a task of those addresses."""
+        """Return where the next request goes: the own Envoy, or without one a task
+        of those addresses.
+        """
         if self.plan["via"]:
             return LOOPBACK, self.plan["via"]
         address = addresses[next(self._turn) % len(addresses)]

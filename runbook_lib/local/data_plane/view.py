@@ -1,6 +1,8 @@
-"""Read from the control plane what the data plane follows: meshes, load balancers, and the addresses of names.
+"""Read from the control plane what the data plane follows: meshes, load balancers, and
+the addresses of names.
 
-This alone looks into the control plane's stores on the data plane's behalf; it changes nothing.
+This alone looks into the control plane's stores on the data plane's behalf;
+it changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ from runbook_lib.local.control_plane.aliases import aliases
 from runbook_lib.local.control_plane.elbv2_weights import groups_of
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.mesh_resources import MeshState, Resource
-from runbook_lib.local.data_plane.load_balancer import Group, Listener, LoadBalancer, Rule
+from runbook_lib.local.data_plane.load_balancer import (
+    Group,
+    Listener,
+    LoadBalancer,
+    Rule,
+)
 from runbook_lib.local.data_plane.resources import Mesh
 
 if TYPE_CHECKING:  # with moto's, it takes a second to load
@@ -26,7 +33,9 @@ __all__ = ["View", "addresses", "load_balancers", "look"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One account in one region: its meshes by name, the addresses of each DNS name, in lower case."""
+    """One account in one region: its meshes by name, the addresses of each DNS
+    name, in lower case.
+    """
 
     meshes: Mapping[str, Mesh]
     addresses: Mapping[str, tuple[str, ...]]
@@ -42,7 +51,10 @@ def look(account: str, region: str) -> View:
 
 def _mesh(state: MeshState, mesh: Resource) -> Mesh:
     def named(kind: str) -> dict[str, Any]:
-        return {resource.name: resource.document() for resource in state.under(kind, mesh.names)}
+        return {
+            resource.name: resource.document()
+            for resource in state.under(kind, mesh.names)
+        }
 
     routes = {
         router.name: [route.document() for route in state.under("Route", router.names)]
@@ -59,10 +71,19 @@ def _mesh(state: MeshState, mesh: Resource) -> Mesh:
 
 
 def addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
-    """Return the addresses of each DNS name of an account in a region, in lower case."""
+    """Return the addresses of each DNS name of an account in a
+    region, in lower case.
+    """
     with LOCK:
-        balancers = {each.dns_name: tuple(each.addresses) for each in load_balancers(account, region)}
-        named = {name: balancers[of] for name, of in aliases(account).items() if of in balancers}
+        balancers = {
+            each.dns_name: tuple(each.addresses)
+            for each in load_balancers(account, region)
+        }
+        named = {
+            name: balancers[of]
+            for name, of in aliases(account).items()
+            if of in balancers
+        }
         return balancers | _registered(account, region) | named
 
 
@@ -70,7 +91,9 @@ def _registered(account: str, region: str) -> dict[str, tuple[str, ...]]:
     """Return the addresses of each name in Cloud Map."""
     with LOCK:
         store = cloud_map.store(account, region)
-        spaces = {namespace.id: namespace.name for namespace in store.namespaces.values()}
+        spaces = {
+            namespace.id: namespace.name for namespace in store.namespaces.values()
+        }
         return {
             f"{service.name}.{spaces.get(_namespace(service), '')}".lower(): tuple(
                 instance.attributes["AWS_INSTANCE_IPV4"]
@@ -82,16 +105,26 @@ def _registered(account: str, region: str) -> dict[str, tuple[str, ...]]:
 
 
 def load_balancers(account: str = "", region: str = "") -> list[LoadBalancer]:
-    """Return the load balancers of an account in a region; those of all where none is named."""
+    """Return the load balancers of an account in a region; those of all
+    where none is named.
+    """
     with LOCK:
-        stores = [store for store in elbv2.stores() if account in ("", store.account_id)]
+        stores = [
+            store for store in elbv2.stores() if account in ("", store.account_id)
+        ]
         stores = [store for store in stores if region in ("", store.region_name)]
-        return [_load_balancer(store, balancer) for store in stores for balancer in store.load_balancers.values()]
+        return [
+            _load_balancer(store, balancer)
+            for store in stores
+            for balancer in store.load_balancers.values()
+        ]
 
 
 def _load_balancer(store: LoadBalancers, balancer: Any) -> LoadBalancer:
     listeners = tuple(_listener(each) for each in balancer.listeners.values())
-    named = groups_of(action for each in listeners for rule in each.rules for action in rule.actions)
+    named = groups_of(
+        action for each in listeners for rule in each.rules for action in rule.actions
+    )
     return LoadBalancer(
         account=store.account_id,
         region=store.region_name,
@@ -105,7 +138,10 @@ def _load_balancer(store: LoadBalancers, balancer: Any) -> LoadBalancer:
 
 
 def _listener(listener: Any) -> Listener:
-    own = sorted((rule for rule in listener.rules.values() if not rule.is_default), key=lambda rule: int(rule.priority))
+    own = sorted(
+        (rule for rule in listener.rules.values() if not rule.is_default),
+        key=lambda rule: int(rule.priority),
+    )
     default = [rule for rule in listener.rules.values() if rule.is_default]
     return Listener(int(listener.port), tuple(_rule(rule) for rule in [*own, *default]))
 
@@ -118,8 +154,15 @@ def _group(store: LoadBalancers, arn: str) -> Group:
     known = store.targets[arn]
     serving = tuple((target.address, target.port) for target in known.serving())
     states = [target.health.state for target in known.targets.values()]
-    return Group(arn, serving, healthy=states.count("healthy"), unhealthy=states.count("unhealthy"))
+    return Group(
+        arn,
+        serving,
+        healthy=states.count("healthy"),
+        unhealthy=states.count("unhealthy"),
+    )
 
 
 def _namespace(service: Any) -> str:
-    return str(service.namespace_id or (service.dns_config or {}).get("NamespaceId", ""))
+    return str(
+        service.namespace_id or (service.dns_config or {}).get("NamespaceId", "")
+    )
