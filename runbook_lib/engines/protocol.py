@@ -31,7 +31,11 @@ Live = Mapping[str, Any]
 """The state of each of an engine's resources by its key; None where it is absent."""
 
 SeriesOf = Mapping[str, Mapping[str, tuple[Series, ...]]]
-"""What counts `requests`, `errors` and `latency`, by service: of several the sum."""
+"""What counts `requests`, `errors` and `latency`, by service: of several the sum.
+
+Where the engine itself answers errors that it counts for neither version, they stand
+under NOBODY, and each service has its `answers`: those it gave itself.
+"""
 
 Before = Literal["resources", "services", "shift", "retirement", "removal"]
 """What is about to be applied: notebooks 01 to 03, 04, 05, 06, 90."""
@@ -526,6 +530,11 @@ class Engine(Protocol):
         """Return what counts requests, errors and slow requests of stable and canary.
 
         `split` has the names that exist only live.
+        """
+
+    def read_unhealthy(self, session: Reads, split: Split, running: int) -> int:
+        """Read how many of the canary's running tasks are unhealthy, by their own
+        checks or by those of what sends them requests.
         """
 
     def idle(self, look: Look) -> Idle:
