@@ -43,19 +43,14 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"printable", "redaction"},
     "plan": {"errors"},
     "verdict": {"errors"},
-    "envoy_image": set(),
-    "task_form": {"errors"},
-    "task_memory": {"errors", "task_form"},
-    "task_lint": {"envoy_image", "task_form"},
-    "task_definition": {"errors", "task_form", "task_memory"},
-    "parameters": {"envoy_image", "errors", "task_lint"},
+    "task_definition": {"errors"},
+    "parameters": {"errors", "task_definition"},
     "lifecycle": set(),
     "record": {"errors", "parameters", "plan", "private", "redaction"},
-    "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_form", "verdict"},
+    "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_definition", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
-        "aws", "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "task_definition",
-        "task_form", "task_lint",
+        "aws", "errors", "lifecycle", "parameters", "plan", "printable", "task_definition",
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
     "wording": {"plan", "printable", "redaction", "verdict"},
@@ -77,9 +72,9 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 FACE = {"__init__", "command"}  # these may import anything below them
 CORE = {  # parts, and modules of a part that is not pure as a whole
-    "envoy_image", "errors", "lifecycle", "parameters", "plan", "printable", "record.chain",
+    "errors", "lifecycle", "parameters", "plan", "printable", "record.chain",
     "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "shift.telling", "task_definition",
-    "task_form", "task_lint", "task_memory", "verdict",
+    "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {  # each by the module, or the folder, that alone names it
@@ -104,16 +99,17 @@ STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "__init__": "words of App Mesh's own notebooks",
     "aws.naming": "the tag's value is what it is on resources that exist",
     "command.cli": "the local mesh's faults and sidecars, and one hint",
-    "envoy_image": "parameters check the file's image; it moves with App Mesh's parameters",
     "judging": "the hint for protocols that nobody counts",
     "parameters.checks": "App Mesh's parameters are still among all others",
     "parameters.loading": "a note on the case of names",
     "parameters.model": "App Mesh's parameters are still among all others",
     "redaction": "variables of Envoy that are no secret",
-    "task_definition": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
-    "task_form": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
-    "task_lint": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
-    "task_memory": "a definition with Envoy in it: App Mesh's, but for reading and comparing",
+    "task_definition.envoy": "which container is Envoy",
+    "task_definition.form": "AWS's own word for a proxy, and its default",
+    "task_definition.image": "parameters check the file's image",
+    "task_definition.lint": "what a definition with Envoy must say",
+    "task_definition.memory": "what a definition was before Envoy",
+    "task_definition.sidecar": "Envoy put in and taken out",
 }
 
 

@@ -27,7 +27,7 @@ from runbook_lib.plan import (
 )
 from runbook_lib.printable import counted
 from runbook_lib.redaction import shown_definition
-from runbook_lib.task_form import READ_ONLY, normalise, same
+from runbook_lib.task_definition.form import READ_ONLY, normalise, same
 
 __all__ = [
     "Running",
