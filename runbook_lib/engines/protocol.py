@@ -376,15 +376,13 @@ FRAME = -1
 class Box:
     """One thing on the map: its column and lines, and whether it is there.
 
-    `called` is its name in words, "" where that is its key. `changes` are those that a
-    plan would make of it, by their names.
+    `called` is its name in words, "" where that is its key.
     """
 
     column: int
     lines: tuple[str, ...]
     there: bool
     called: str = ""
-    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,15 +403,15 @@ class Arrow:
 class Chart:
     """Who calls whom, through what, and on which tasks.
 
-    `columns` are captions, `frame` is the key of the box around it all. `touched` has
-    for each change of the plan, by its name, the keys of the boxes it is about.
+    `columns` are captions, `frame` is the key of the box around it all. `within` has
+    the boxes in which things are shown that have none of their own, by keys.
     """
 
     columns: tuple[str, str, str, str, str]
     frame: str
     boxes: Mapping[str, Box]
     arrows: tuple[Arrow, ...]
-    touched: Mapping[str, frozenset[str]]
+    within: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 # --- the engine -----------------------------------------------------------------------
