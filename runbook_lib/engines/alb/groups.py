@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.protocol import Look
+from runbook_lib.engines.alb.rule import group_of, require_shape
+from runbook_lib.engines.protocol import Look, Split
 
 # states of a target that gets no request, and should get none
 LEAVING = ("draining", "unused")
@@ -70,6 +72,19 @@ def _read(session: Reads, service: str) -> Group:
     )
     attributes = {each["Key"]: each["Value"] for each in settings or ()}
     return Group(service, name, said, attributes, dict(Counter(states or ())))
+
+
+def read_unhealthy(session: Reads, split: Split, running: int) -> int:
+    """Read how many of the canary's running tasks are no healthy target, or are
+    unhealthy by their own checks.
+    """
+    canary = session.parameters.shift.canary
+    unhealthy = ecs.read_unhealthy(session, canary)
+    if canary not in split.written:  # that is said of the weights
+        return unhealthy
+    group = group_of(split, require_shape(split, (canary,)), canary)
+    healthy = read_health(session, group).get("healthy", 0)
+    return max(unhealthy, running - healthy)
 
 
 def health_words(health: Mapping[str, int]) -> str:
