@@ -64,14 +64,19 @@ def _read(session: Reads, service: str) -> Group:
     if said is None:
         return Group(service, name, {})
     arn = said["TargetGroupArn"]
-    settings, states = session.together(
+    settings, health = session.together(
         [
             partial(session.read, elbv2.attributes(arn)),
-            partial(session.read, elbv2.health(arn)),
+            partial(read_health, session, arn),
         ]
     )
     attributes = {each["Key"]: each["Value"] for each in settings or ()}
-    return Group(service, name, said, attributes, dict(Counter(states or ())))
+    return Group(service, name, said, attributes, health)
+
+
+def read_health(session: Reads, arn: str) -> dict[str, int]:
+    """Read how many targets of a group are in which state."""
+    return dict(Counter(session.read(elbv2.health(arn)) or ()))
 
 
 def read_unhealthy(session: Reads, split: Split, running: int) -> int:
