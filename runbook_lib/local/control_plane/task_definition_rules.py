@@ -130,7 +130,8 @@ def _secrets(request: Members) -> Iterator[str]:
         if shared:
             yield (
                 "The secret name must be unique and not shared with any new or "
-                f"existing environment variables set on the container, such as '{shared[0]}'."
+                "existing environment variables set on the container, such as "
+                f"'{shared[0]}'."
             )
 
 
