@@ -41,6 +41,9 @@ under NOBODY, and each service has its `answers`: those it gave itself.
 Before = Literal["resources", "services", "shift", "retirement", "removal"]
 """What is about to be applied: notebooks 01 to 03, 04, 05, 06, 90."""
 
+Part = Literal["split", "live", "running", "tasks", "names"]
+"""A part of a look that is read by itself."""
+
 Permitted = Callable[[Parameters, Any], bool]
 """Whether a call's arguments are about something that the file names."""
 
@@ -54,8 +57,8 @@ class Look(Protocol):
     """
 
     @property
-    def session(self) -> Reads:
-        """The environment, for reading."""
+    def reads(self) -> Reads:
+        """The environment, of which nothing is read twice."""
 
     @property
     def parameters(self) -> Parameters:

@@ -142,6 +142,22 @@ def _mapped(mapping: Mapping[str, Any]) -> set[int]:
     return set(range(first, last + 1))
 
 
+def user_of(container: Mapping[str, Any]) -> str:
+    """Return the user that a container runs as; "" where it says none."""
+    return str(container.get("user") or "").split(":")[0]
+
+
+def group_of(container: Mapping[str, Any]) -> str:
+    """Return the group that a container runs as; "" where it says none."""
+    return str(container.get("user") or "").partition(":")[2]
+
+
+def system_of(definition: Mapping[str, Any]) -> str:
+    """Return the operating system that a task runs on."""
+    platform = definition.get("runtimePlatform") or {}
+    return platform.get("operatingSystemFamily") or "LINUX"
+
+
 def mounts_efs(definition: Mapping[str, Any]) -> bool:
     """Tell whether a task mounts an EFS volume."""
     return any(
