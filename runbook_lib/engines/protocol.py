@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.permissions import Role, Statement
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
@@ -31,10 +32,17 @@ Live = Mapping[str, Any]
 """The state of each of an engine's resources by its key; None where it is absent."""
 
 SeriesOf = Mapping[str, Mapping[str, tuple[Series, ...]]]
-"""What counts `requests`, `errors` and `latency`, by service: of several the sum."""
+"""What counts `requests`, `errors` and `latency`, by service: of several the sum.
+
+Where the engine itself answers errors that it counts for neither version, they stand
+under NOBODY, and each service has its `answers`: those it gave itself.
+"""
 
 Before = Literal["resources", "services", "shift", "retirement", "removal"]
 """What is about to be applied: notebooks 01 to 03, 04, 05, 06, 90."""
+
+Part = Literal["split", "live", "running", "tasks", "names"]
+"""A part of a look that is read by itself."""
 
 Permitted = Callable[[Parameters, Any], bool]
 """Whether a call's arguments are about something that the file names."""
@@ -49,8 +57,8 @@ class Look(Protocol):
     """
 
     @property
-    def session(self) -> Reads:
-        """The environment, for reading."""
+    def reads(self) -> Reads:
+        """The environment, of which nothing is read twice."""
 
     @property
     def parameters(self) -> Parameters:
@@ -450,6 +458,11 @@ class Engine(Protocol):
         answer by this file.
         """
 
+    def permissions(self, p: Parameters, role: Role) -> list[Statement]:
+        """Return what a role may do at what carries the weights, and at what only this
+        engine has to do with.
+        """
+
     # How the traffic is divided: 05
 
     def split_reading(self, p: Parameters) -> Reading:
@@ -524,6 +537,11 @@ class Engine(Protocol):
         """Return what counts requests, errors and slow requests of stable and canary.
 
         `split` has the names that exist only live.
+        """
+
+    def read_unhealthy(self, session: Reads, split: Split, running: int) -> int:
+        """Read how many of the canary's running tasks are unhealthy, by their own
+        checks or by those of what sends them requests.
         """
 
     def idle(self, look: Look) -> Idle:

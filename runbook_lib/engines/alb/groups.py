@@ -7,11 +7,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.protocol import Look
+from runbook_lib.engines.alb.rule import group_of, require_shape
+from runbook_lib.engines.protocol import Look, Split
 
 # states of a target that gets no request, and should get none
 LEAVING = ("draining", "unused")
@@ -50,10 +53,9 @@ class Group:
 def read_groups(look: Look) -> dict[str, Group]:
     """Read the target groups of stable and canary, by service."""
     shift = look.parameters.shift
-    return {
-        service: _read(look.session, service)
-        for service in (shift.stable, shift.canary)
-    }
+    services = (shift.stable, shift.canary)
+    asks = [partial(_read, look.reads, service) for service in services]
+    return dict(zip(services, look.reads.together(asks), strict=True))
 
 
 def _read(session: Reads, service: str) -> Group:
@@ -62,15 +64,32 @@ def _read(session: Reads, service: str) -> Group:
     if said is None:
         return Group(service, name, {})
     arn = said["TargetGroupArn"]
-    attributes = {
-        each["Key"]: each["Value"] for each in session.read(elbv2.attributes(arn)) or ()
-    }
-    return Group(service, name, said, attributes, read_health(session, arn))
+    settings, health = session.together(
+        [
+            partial(session.read, elbv2.attributes(arn)),
+            partial(read_health, session, arn),
+        ]
+    )
+    attributes = {each["Key"]: each["Value"] for each in settings or ()}
+    return Group(service, name, said, attributes, health)
 
 
 def read_health(session: Reads, arn: str) -> dict[str, int]:
     """Read how many targets of a group are in which state."""
     return dict(Counter(session.read(elbv2.health(arn)) or ()))
+
+
+def read_unhealthy(session: Reads, split: Split, running: int) -> int:
+    """Read how many of the canary's running tasks are no healthy target, or are
+    unhealthy by their own checks.
+    """
+    canary = session.parameters.shift.canary
+    unhealthy = ecs.read_unhealthy(session, canary)
+    if canary not in split.written:  # that is said of the weights
+        return unhealthy
+    group = group_of(split, require_shape(split, (canary,)), canary)
+    healthy = read_health(session, group).get("healthy", 0)
+    return max(unhealthy, running - healthy)
 
 
 def health_words(health: Mapping[str, int]) -> str:

@@ -5,6 +5,7 @@ module that knows it.
 from __future__ import annotations
 
 from runbook_lib.aws import cloud_map, ecs
+from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh import iam, sidecars
 from runbook_lib.engines.appmesh.chart import chart
 from runbook_lib.engines.appmesh.checks import checks, serves
@@ -21,6 +22,7 @@ from runbook_lib.engines.appmesh.mesh import (
     resources_of,
     standing,
 )
+from runbook_lib.engines.appmesh.permissions import permissions
 from runbook_lib.engines.appmesh.route import (
     all_on,
     plan_mark,
@@ -37,7 +39,7 @@ from runbook_lib.engines.appmesh.route import (
     weights_of,
 )
 from runbook_lib.engines.appmesh.undoing import undoable
-from runbook_lib.engines.protocol import Fact, Facts, Hints, Look
+from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan
@@ -53,6 +55,7 @@ __all__ = [
     "hints",
     "idle",
     "path",
+    "permissions",
     "plan_mark",
     "plan_permissions",
     "plan_removal",
@@ -67,6 +70,7 @@ __all__ = [
     "read_mark",
     "read_split",
     "read_trial",
+    "read_unhealthy",
     "read_weights",
     "references",
     "resources_of",
@@ -110,6 +114,11 @@ def facts(look: Look) -> tuple[Facts, ...]:
         }
         rows.append(Fact(cells, "" if c.role else "FAIL"))
     return (Facts("who signs for each Envoy", tuple(rows)),)
+
+
+def read_unhealthy(session: Reads, split: Split, running: int) -> int:
+    """Read how many of the canary's running tasks are unhealthy, as ECS says."""
+    return ecs.read_unhealthy(session, session.parameters.shift.canary)
 
 
 def plan_resources(look: Look, step: str) -> Plan:
@@ -170,7 +179,7 @@ def plan_retirement(look: Look) -> Plan:
     if look.split.state is not None:
         plan += plan_settle(look.split, p.shift.canary, p.shift.stable)
     plan += cloud_map.plan_placeholder(p, look.names[p.shift.name])
-    revisions = sidecars.read_own_revisions(look.session, stable)
+    revisions = sidecars.read_own_revisions(look.reads, stable)
     plan += ecs.plan_end(p, stable, revisions, back=sidecars.back_waits(p, stable))
     plan += plan_node_end(p, look.live, p.shift.stable)
     return plan
@@ -181,9 +190,9 @@ def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     what stays and why.
     """
     p = look.parameters
-    resources, kept = plan_resources_end(look.session, look.live)
+    resources, kept = plan_resources_end(look.reads, look.live)
     signing = [*iam.who_signs(look), *iam.credentials_of_retired(look)]
     plan = sidecars.plan_plain(p, look.running) + resources
-    plan += iam.plan_credentials_end(look.session, signing)
+    plan += iam.plan_credentials_end(look.reads, signing)
     plan += cloud_map.plan_placeholder_end(look.names[p.shift.name], plan.title)
     return plan, kept
