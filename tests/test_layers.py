@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
     "wording": {"plan", "printable", "redaction", "verdict"},
-    "judging": {"aws", "parameters", "verdict"},
+    "judging": {"aws", "errors", "parameters", "verdict"},
     "runs": {
         "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
         "redaction", "survey", "verdict",
