@@ -34,6 +34,7 @@ from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.shifting import mark_of
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all
 from tests.live import (
@@ -358,7 +359,7 @@ def test_one_step_by_hand_heeds_a_hold_too() -> None:
     session, sky = under_sky()
     hold(session.join_run(), "ada")
     with pytest.raises(Held, match="held by ada"):
-        list(take_step(session, 25, survey(session).plan_step(25), fact()))
+        list(take_step(session, 25, mark_of(survey(session).plan_step(25)), fact()))
     assert sky.updates == 0
 
 
@@ -418,14 +419,15 @@ def test_what_an_attempt_that_went_back_has_seen_counts_no_more_wherever_the_nex
     assert [(d.step, d.verdict) for d in take(again(sky)) if d.phase == "judged"] == [(25, "PASS"), (100, "PASS")]
 
 
-def test_one_step_by_hand_is_tried_rehearsed_and_written_and_the_shift_goes_on_from_there() -> None:
+def test_one_step_by_hand_is_tried_rehearsed_written_and_watched_and_the_shift_goes_on_from_there() -> None:
     session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
     shown = survey(session).plan_weights(QUARTER)
-    assert phases(list(take_step(session, 25, shown, fact()))) == ["tried", "rehearsed", "written"]
-    assert sky.weights() == QUARTER
-    assert [(d.phase, d.step) for d in take(again(sky)) if d.phase in ("judged", "written")] == [
-        ("judged", 25), ("written", 100), ("judged", 100)
+    assert phases(list(take_step(session, 25, mark_of(shown), fact()))) == [
+        "tried", "rehearsed", "written", "proved", "judged"
     ]  # fmt: skip
+    assert sky.weights() == QUARTER
+    seen = [(d.phase, d.step) for d in take(again(sky))]
+    assert [each for each in seen if each[0] in ("judged", "written")] == [("written", 100), ("judged", 100)]
 
 
 def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str], None]) -> None:
@@ -433,7 +435,7 @@ def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str],
     alarm(session, "ALARM")
     shown = survey(session).plan_weights(QUARTER)
     with pytest.raises(GateError, match="alarms: pager is ALARM"):
-        list(take_step(session, 25, shown, fact()))
+        list(take_step(session, 25, mark_of(shown), fact()))
     assert (sky.weights(), sky.updates) == (BACK, 0)
 
 
@@ -443,10 +445,10 @@ def test_one_step_by_hand_is_refused_while_the_one_before_it_has_not_passed() ->
     second = again(sky)
     shown = survey(second).plan_step(100)
     with pytest.raises(GateError, match="25 % has not passed yet"):
-        list(take_step(second, 100, shown, fact()))
+        list(take_step(second, 100, mark_of(shown), fact()))
     assert sky.weights() == QUARTER
     lower = survey(second).plan_step(10)
-    assert phases(list(take_step(second, 10, lower, fact()))) == ["written"]
+    assert phases(list(take_step(second, 10, mark_of(lower), fact()))) == ["written", "proved", "judged"]
 
 
 def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> None:
@@ -454,7 +456,7 @@ def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> N
     shown = survey(session).plan_weights(QUARTER)
     written(session, 10)
     with pytest.raises(StalePlanError, match="no longer what was planned"):
-        list(take_step(session, 25, shown, fact()))
+        list(take_step(session, 25, mark_of(shown), fact()))
     assert sky.weights() == {STABLE: 90, CANARY: 10}
 
 
