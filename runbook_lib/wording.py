@@ -22,7 +22,6 @@ __all__ = [
     "said_of",
     "staged",
     "text_of",
-    "title_of",
 ]
 
 MOST = 12  # fields of one change
@@ -124,13 +123,6 @@ def _container(form: Mapping[str, Any]) -> str:
     )
 
 
-def title_of(change: Change) -> str:
-    """Return what a change does to what; the way back of another change is
-    named by what it does.
-    """
-    return change.name if change.verb == "undo" else f"{change.verb} {change.name}"
-
-
 def fields_of(change: Change) -> list[str]:
     """Return a line for each field that a change alters, some at most, and its note."""
     lines = [line for difference in change.diff for line in _lines(change, difference)]
@@ -155,7 +147,7 @@ def _lines(change: Change, found: Difference) -> Iterator[str]:
             for each in inner:
                 yield from _lines(change, each)
             return
-    field = found.field.removeprefix("spec.") or title_of(change).split()[0]
+    field = found.field.removeprefix("spec.") or change.verb
     item = ITEM.fullmatch(found.field)
     if item and (item[2] or _is_weighed(whole)):  # a weight is its owner's
         field, before, after = item[1], _weight_of(before), _weight_of(after)

@@ -45,7 +45,7 @@ from runbook_lib.local.control_plane.calls import is_read
 from runbook_lib.local.keys import credentials
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
-from runbook_lib.task_definition import sidecar_of
+from runbook_lib.task_definition.sidecar import sidecar_of
 from tests import snapshot
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from runbook_lib import open_session, parameters, record, survey
+from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.aws.session import Connection, Session
@@ -45,7 +46,7 @@ from runbook_lib.engines.protocol import (
 )
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences
+from runbook_lib.plan import Call, Change, Inverse, Moved, Plan, Reading, differences
 from runbook_lib.survey import Survey
 
 ACCOUNT = "123456789012"
@@ -199,6 +200,8 @@ class MockEngine:
             reading=READING,
             expected=split.state,
             wanted={"targets": after},
+            about=(split.key,),
+            weights=Moved(split.weights, weights),
             inverse=Inverse("shift", back, wanted={"targets": before}),
             diff=differences({"targets": before}, {"targets": after}),
         )
@@ -219,6 +222,7 @@ class MockEngine:
             reading=MARKS,
             expected=before or None,
             wanted=words,
+            about=(f"mark of {split.key}", split.key),
             no_inverse="it says who rolled back",
         )
         return Plan("rollback", (mark,))
@@ -238,6 +242,7 @@ class MockEngine:
             reading=TRIAL,
             expected=None,
             wanted=said,
+            about=("trial of shop", split.key),
             inverse=Inverse("delete", Call("mock", "delete_trial", {"name": "shop"}), wanted=None),
         )
         return Plan("trial", (trial,))
@@ -252,6 +257,7 @@ class MockEngine:
             reading=TRIAL,
             expected=state,
             wanted=None,
+            about=("trial of shop", split.key),
             no_inverse="a trial is over once it was made",
         )
         return Plan("trial", (end,))
@@ -268,6 +274,9 @@ class MockEngine:
             "errors": (Series("Errors", dimensions, "Mock"), Series("Refused", dimensions, "Mock")),
             "latency": (Series("Seconds", dimensions, "Mock", stat=""),),
         }
+
+    def read_unhealthy(self, session: Reads, split: Split, running: int) -> int:
+        return ecs.read_unhealthy(session, session.parameters.shift.canary)
 
     def idle(self, look: Look) -> Idle:
         series = self.series(look.parameters, look.split)
@@ -320,14 +329,13 @@ class MockEngine:
             **{f"pool {name}": Box(ANSWERS, (name,), there) for name in services},
             **{f"service {name}": Box(TASKS, (name, "1 of 1 run"), True) for name in services},
         }
-        after = self.weights_of(p, plan.changes[0].wanted) if plan.changes else look.split.weights
         weights = look.split.weights
+        after = plan.moved.after if plan.moved else weights
         arrows = [Arrow("caller", "name shop"), Arrow("name shop", "division shop")]
         arrows += [Arrow("division shop", f"pool {s}", weights.get(s), after.get(s)) for s in services]
         arrows += [Arrow(f"pool {s}", f"service {s}") for s in services]
-        touched = {change.name: frozenset({"division shop"}) for change in plan}
         columns = ("calls", "name", "what divides", "pool", "tasks")
-        return Chart(columns, "shop", boxes, tuple(arrows), touched)
+        return Chart(columns, "shop", boxes, tuple(arrows))
 
     # What is made and removed
 

@@ -287,6 +287,7 @@ def one(name: str = "mesh scene", **different: Any) -> Change:
         reading=Reading(Call("appmesh", "describe_mesh", called), query, ("NotFoundException",)),
         expected=None,
         wanted={"spec": {}},
+        about=(name,),
         inverse=Inverse("delete", Call("appmesh", "delete_mesh", called), wanted=None),
     )
     return replace(made, **different)

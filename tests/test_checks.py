@@ -10,7 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 from runbook_lib import check_environment, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.checks import Check
-from runbook_lib.task_form import register_input
+from runbook_lib.task_definition.form import register_input
 from tests.scenes import open_at, open_local, reopen, settle, somebody, writes
 
 

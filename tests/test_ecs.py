@@ -17,7 +17,7 @@ from runbook_lib.engines.appmesh.engine import plan_sidecars
 from runbook_lib.errors import PrerequisiteError, StalePlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.plan import Plan, Reading, holds
-from runbook_lib.task_definition import with_envoy
+from runbook_lib.task_definition.sidecar import with_envoy
 from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
 
 

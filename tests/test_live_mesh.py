@@ -445,7 +445,7 @@ def test_the_way_back_of_a_retirement_loses_no_request_even_cut_short_in_its_wai
 def taken_back(there: Live, notebook: str = "", **options: Any) -> list[str]:
     """Take back what the newest run, or one notebook of it, changed; return the names of what was done."""
     session = replace(there.session(), **options)
-    return [done.change.name for done in apply(session, clear(plan_undo(session, notebook=notebook)))]
+    return [done.change.title for done in apply(session, clear(plan_undo(session, notebook=notebook)))]
 
 
 def test_killed_the_supervisor_leaves_no_process_and_the_next_command_says_so_in_one_sentence(way: Way) -> None:

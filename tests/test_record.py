@@ -16,7 +16,7 @@ import pytest
 from runbook_lib import record
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.plan import Call
-from runbook_lib.record import Run, find, latest, open_or_join, start
+from runbook_lib.record import Run, chain, find, latest, open_or_join, start
 from runbook_lib.record.place import Place
 from tests.scenes import one
 
@@ -158,6 +158,15 @@ def test_a_run_of_the_former_format_is_neither_joined_nor_undone(base: str) -> N
     (former.folder / "record.jsonl").write_text('{"event": "opened", "at": "then", "place": ["1", "a", "b"]}\n')
     assert open_or_join("scene", base, HERE) != former
     with pytest.raises(RecordError, match=f"undo: run {former.id} was recorded in a former format"):
+        former.require_whole("undo")
+
+
+def test_a_run_whose_changes_name_no_types_is_verified_but_neither_joined_nor_undone(base: str) -> None:
+    former = start("scene", base, HERE)
+    former.file.write_text(former.file.read_text().replace(f'"format": {chain.FORMAT}', f'"format": {chain.CHAINED}'))
+    former.require_format("verify", since=chain.CHAINED)
+    assert open_or_join("scene", base, HERE) != former
+    with pytest.raises(RecordError, match="in a former format: expected format 3, found format 2"):
         former.require_whole("undo")
 
 

@@ -129,7 +129,7 @@ def test_a_change_without_a_way_back_says_why() -> None:
 
 
 def test_a_way_back_has_none_in_its_turn() -> None:
-    (row,) = plan_rows(Plan("undo", (one("delete mesh scene", verb="undo", inverse=None, no_inverse="it is one"),)))
+    (row,) = plan_rows(Plan("undo", (one(verb="delete", inverse=None, undoes="mesh scene"),)))
     assert row == {"change": "delete mesh scene", "fields": "–"}
 
 

@@ -14,7 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.envoy_image import (
+from runbook_lib.errors import PlanError
+from runbook_lib.task_definition.envoy import LABEL
+from runbook_lib.task_definition.form import READ_ONLY, normalise, register_input, same
+from runbook_lib.task_definition.image import (
     DEFAULT_ENVOY_ACCOUNT,
     ENVOY_ACCOUNTS,
     FIPS_REGIONS,
@@ -22,11 +25,8 @@ from runbook_lib.envoy_image import (
     envoy_image,
     image_problems,
 )
-from runbook_lib.errors import PlanError
-from runbook_lib.task_definition import Meshed, Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import READ_ONLY, normalise, register_input, same
-from runbook_lib.task_lint import FARGATE_SIZES, RULES, lint
-from runbook_lib.task_memory import LABEL
+from runbook_lib.task_definition.lint import FARGATE_SIZES, RULES, lint
+from runbook_lib.task_definition.sidecar import Meshed, Sidecar, sidecar_of, with_envoy, without_envoy
 
 FIXTURES = Path(__file__).parent / "fixtures" / "task_definitions"
 EXAMPLES = ("fargate", "fargate_xray", "ec2", "ec2_xray")

@@ -18,7 +18,7 @@ from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
 from runbook_lib.local.troubles import Troubles
 from runbook_lib.survey import survey
-from runbook_lib.task_definition import sidecar_of
+from runbook_lib.task_definition.sidecar import sidecar_of
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, quick
 from tests.scenes import LOCAL, MESH, ROUTE, open_at, somebody

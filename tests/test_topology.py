@@ -34,7 +34,7 @@ def map_of(number: str) -> tuple[Topology, Plan]:
 
 
 def marked(shown: Topology) -> dict[str, list[str]]:
-    return {key: [change.split()[0] for change in box.changes] for key, box in shown.boxes.items() if box.changes}
+    return {key: [change.verb for change in changes] for key, changes in shown.changes_on.items()}
 
 
 def said(shown: Topology) -> str:
@@ -44,10 +44,10 @@ def said(shown: Topology) -> str:
 @pytest.mark.parametrize("number", PLANS)
 def test_every_change_of_a_notebooks_plan_is_marked_on_a_box_and_named_in_the_words(number: str) -> None:
     shown, plan = map_of(number)
-    changes = {f"{change.verb} {change.name}" for change in plan}
-    assert changes
-    assert {change for box in shown.boxes.values() for change in box.changes} == changes
-    assert all(change in shown.words() for change in changes)
+    on_boxes = {change.title for changes in shown.changes_on.values() for change in changes}
+    assert on_boxes == {change.title for change in plan}
+    assert on_boxes
+    assert all(title in shown.words() for title in on_boxes)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,8 @@ def test_what_runs_is_there_though_it_has_no_node_yet() -> None:
 
 def test_what_stands_has_weights_and_healthy_sidecars() -> None:
     shown = mapped(survey(open_at("meshed")))
-    assert all(box.there and not box.changes for box in shown.boxes.values())
+    assert all(box.there for box in shown.boxes.values())
+    assert not shown.changes_on
     assert ("route serviceB/serviceB", "virtual node serviceB", "100\N{NO-BREAK SPACE}%") in shown.edges
     assert shown.boxes["service serviceBv2"].lines == ("serviceBv2", "1 of 1 run", "1 sidecar healthy")
 

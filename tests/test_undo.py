@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from runbook_lib import plan_undo, record, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
-from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear
-from runbook_lib.runs import undo, undoable
+from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear, revived, stored
+from runbook_lib.runs import undoable
 from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper
@@ -221,7 +220,7 @@ def test_what_somebody_else_made_and_uses_it_is_named() -> None:
 
 
 def test_the_way_back_is_last_change_first() -> None:
-    names = [planned.name for planned in plan_undo(open_at("routed"))]
+    names = [planned.title for planned in plan_undo(open_at("routed"))]
     assert names.index("delete virtual node serviceA") > names.index("detach virtual service serviceb.apps.local")
     assert names[-1] == "delete mesh apps"
 
@@ -415,7 +414,7 @@ def test_every_change_that_the_planners_plan_may_be_undone(stage: str) -> None:
     runs = record.runs("scene", session.parameters.records)
     made = [line for run in runs for line in run.lines() if line["event"] == "intended"]
     assert len({line["notebook"] for line in made}) >= 5
-    undone = [undo._revived(line["change"]["inverse"]) for line in made]
+    undone = [revived(line["change"]["inverse"]) for line in made]
     p, own = session.parameters, engine_of(session).undoable
     obstacles = {undoable.obstacle(p, own, inverse) for inverse in undone if inverse}
     assert obstacles == {""}
@@ -481,8 +480,9 @@ def test_a_record_that_asks_for_any_other_call_is_refused_by_its_line_before_any
     session = open_at("routed")
     run = session.join_run()
     inverse = Inverse("update", call, wanted={"spec": {}})
-    planted = Change("route serviceB/serviceB", "update", call, READS_ROUTE, {}, {"spec": {}}, inverse=inverse)
-    run.write("intended", notebook="05_shift_traffic", change=asdict(planted), before="")
+    key = "route serviceB/serviceB"
+    planted = Change(key, "update", call, READS_ROUTE, {}, {"spec": {}}, (key,), inverse=inverse)
+    run.write("intended", notebook="05_shift_traffic", change=stored(planted), before="")
     at = len(run.file.read_text().splitlines())
     calls = session.calls.copy()
     with pytest.raises(PlanError, match=rf"undo: line {at} of the record of run {run.id}: "):
@@ -494,8 +494,8 @@ def planted_role(session: Session, call: Call) -> None:
     """Write an inverse into the run's record that is about a role."""
     reading = Reading(Call("iam", "get_role", {"RoleName": call.arguments["RoleName"]}), "Role.Arn")
     inverse = Inverse("delete", call, wanted=None)
-    change = Change("policy", "create", call, reading, None, {}, inverse=inverse)
-    session.join_run().write("intended", notebook="04", change=asdict(change), before="")
+    change = Change("policy", "create", call, reading, None, {}, ("policy",), inverse=inverse)
+    session.join_run().write("intended", notebook="04", change=stored(change), before="")
 
 
 POLICY = {"PolicyName": "runbook-envoy-apps-serviceB"}
@@ -537,8 +537,9 @@ def test_a_record_may_not_read_whatever_it_likes_either() -> None:
     session = open_at("routed")
     secret = Reading(Call("secretsmanager", "get_secret_value", {"SecretId": "db"}), "SecretString")
     inverse = Inverse("update", Call("appmesh", "update_route", ROUTE), wanted={}, reading=secret)
-    planted = Change("x", "update", Call("appmesh", "update_route", ROUTE), READS_ROUTE, {}, {}, inverse=inverse)
-    session.join_run().write("intended", notebook="05", change=asdict(planted), before="")
+    update = Call("appmesh", "update_route", ROUTE)
+    planted = Change("x", "update", update, READS_ROUTE, {}, {}, ("x",), inverse=inverse)
+    session.join_run().write("intended", notebook="05", change=stored(planted), before="")
     with pytest.raises(PlanError, match="secretsmanager get_secret_value is no reading of this product"):
         plan_undo(session)
 
@@ -551,3 +552,12 @@ def test_a_record_that_is_not_as_it_was_written_is_not_undone() -> None:
     with pytest.raises(RecordError, match=r"undo: the record of run .* is not as it was written: line \d+ was changed"):
         plan_undo(session)
     assert "is not as it was written" in plan_undo(session, asked=False).obstacle
+
+
+@pytest.mark.attack(21)
+def test_a_run_of_a_former_format_hides_no_change_that_nobody_can_undo() -> None:
+    """Its changes cannot be told apart from plain data: the undo says so, and looks at no older run instead."""
+    session = open_at("routed")
+    file = journal(session)
+    file.write_text(file.read_text().replace('"format": 3', '"format": 2'))
+    assert "was recorded in a former format" in plan_undo(session, asked=False).obstacle

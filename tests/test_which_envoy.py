@@ -12,10 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_definition import Meshed, Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import IDENTITY, envoy_of
-from runbook_lib.task_lint import lint
-from runbook_lib.task_memory import LABEL
+from runbook_lib.task_definition.envoy import IDENTITY, LABEL, envoy_of
+from runbook_lib.task_definition.lint import lint
+from runbook_lib.task_definition.sidecar import Meshed, Sidecar, sidecar_of, with_envoy, without_envoy
 from tests.notebook_runner import Environment, folder, own_mesh
 
 __all__ = ["folder", "own_mesh"]

@@ -10,7 +10,7 @@ import pytest
 from runbook_lib import plan_permissions, plan_sidecars, plan_undo, survey
 from runbook_lib.plan import Answer, Difference, Plan
 from runbook_lib.printable import counted
-from runbook_lib.wording import fields_of, lines_of, text_of, title_of
+from runbook_lib.wording import fields_of, lines_of, text_of
 from tests.scenes import NOTEBOOKS, one, open_at
 
 
@@ -81,9 +81,8 @@ def test_many_fields_are_counted_and_not_all_shown() -> None:
     assert (len(lines), lines[-2:]) == (14, ["… and 3 more fields", "note: mind the gap"])
 
 
-def test_a_way_back_is_named_by_what_it_does() -> None:
-    assert title_of(one("delete mesh apps", verb="undo")) == "delete mesh apps"
-    assert title_of(one("mesh apps")) == "create mesh apps"
+def test_a_title_is_what_is_done_and_to_what() -> None:
+    assert one("mesh apps").title == "create mesh apps"
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 tasks"), (1, "1 task"), (2_000, "2,000 tasks")])

@@ -274,7 +274,7 @@ def make_client(mesh: Any, p: Any, service: str) -> Any:
     """Return a client of the local mesh; a task definition registered by it gets its sidecar at once."""
     from runbook_lib.engines.appmesh.sidecars import sidecar
     from runbook_lib.local.clients import clients
-    from runbook_lib.task_definition import with_envoy
+    from runbook_lib.task_definition.sidecar import with_envoy
 
     def with_sidecar(params: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         name = next(n for n, s in p.services.items() if s.task_definition == params["family"])

@@ -26,7 +26,6 @@ from runbook_lib.errors import (
     StalePlanError,
 )
 from runbook_lib.plan import (
-    TAKES_BACK,
     Answer,
     Call,
     Change,
@@ -76,20 +75,20 @@ def apply(
             f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, "
             "*evidence) makes one"
         )
-    done: dict[str, Applied] = {}
+    done: list[Applied] = []
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
             try:
                 _require_still_holding(cleared)
                 for change in cleared.plan.changes:
-                    done[change.name] = _make(session, change, done, urgent=urgent)
+                    done.append(_make(session, change, done, urgent=urgent))
             except Refused as error:
                 if session.written:  # nobody refuses half-way
                     error.exit_code = Failed.exit_code
                 raise
         if cleared.plan.ends:
             session.finish("done")
-    return list(done.values())
+    return done
 
 
 def keep_or_put_back(
@@ -155,11 +154,11 @@ def _compared(now: Evidence, before: Evidence) -> str:
 def _make(
     session: Session,
     change: Change,
-    done: Mapping[str, Applied],
+    done: Sequence[Applied],
     *,
     urgent: bool = False,
 ) -> Applied:
-    change = _filled(change, {name: applied.answer for name, applied in done.items()})
+    change = _filled(change, {made.change.name: made.answer for made in done})
     asked, change = change, replace(change, call=_resolved(session, change.call))
     for wait in change.ready:
         session.wait_for(wait)
@@ -278,9 +277,10 @@ def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
         wanted=inverse.wanted,
         ready=inverse.ready,
         waits=inverse.waits,
-        no_inverse=TAKES_BACK,
+        about=change.about,
+        undoes=change.name,
     )
-    _make(session, back, {})
+    _make(session, back, ())
 
 
 def _resolved(session: Session, call: Call) -> Call:

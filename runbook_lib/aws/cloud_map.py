@@ -140,6 +140,7 @@ def _registration(registered: Registered, attributes: Mapping[str, str]) -> Chan
         reading=Reading(read, "Instance.Attributes", absent=("InstanceNotFound",)),
         expected=None,
         wanted=attributes,
+        about=(f"address of {registered.name}", f"name {registered.name}"),
         inverse=Inverse(
             "deregister",
             Call("servicediscovery", "deregister_instance", where),

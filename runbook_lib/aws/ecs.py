@@ -27,7 +27,7 @@ from runbook_lib.plan import (
 )
 from runbook_lib.printable import counted
 from runbook_lib.redaction import shown_definition
-from runbook_lib.task_form import READ_ONLY, normalise, same
+from runbook_lib.task_definition.form import READ_ONLY, normalise, same
 
 __all__ = [
     "Running",
@@ -386,13 +386,11 @@ def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
 def _register(
     found: Running, form: Mapping[str, Any], planned: Sequence[Change]
 ) -> Change:
-    family, name = (
-        str(form["family"]),
-        f"definition {form['family']} of {found.service}",
-    )
+    family = str(form["family"])
+    name, own_family = f"definition {family} of {found.service}", _key_of(family)
     revision, reading = Answer(name, REGISTERED), _definition(family)
     newest = found.newest["taskDefinitionArn"] if found.newest else None
-    earlier = [c.name for c in planned if c.name.startswith(f"definition {family} of ")]
+    earlier = [change.name for change in planned if change.thing == own_family]
     return Change(
         name=name,
         verb="register",
@@ -400,6 +398,7 @@ def _register(
         reading=Reading(reading.call, REGISTERED, reading.absent),
         expected=Answer(earlier[-1], REGISTERED) if earlier else newest,
         wanted=revision,
+        about=(own_family, f"service {found.service}"),
         inverse=Inverse(
             "deregister",
             Call("ecs", "deregister_task_definition", {"taskDefinition": revision}),
@@ -409,6 +408,11 @@ def _register(
         ),
         diff=differences(_shown(found.definition or {}), _shown(form)),
     )
+
+
+def _key_of(family_or_revision: str) -> str:
+    """Return by what key plans speak of a task definition."""
+    return f"task definition {family_or_revision}"
 
 
 def _shown(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -435,6 +439,7 @@ def _deploy(
         reading=_service(p, name),
         expected={"arn": state["arn"], **before},
         wanted={"taskDefinition": revision},
+        about=(f"service {name}",),
         inverse=Inverse(
             "deploy", _update(p, name, **before), wanted=before, waits=(stable,)
         ),
@@ -503,7 +508,8 @@ def plan_end(
         changes.append(_drain(p, found, found.state, back))
     if found.state:
         changes.append(_delete_service(p, found.service, found.state))
-    return Plan("06_tear_down_service_b", (*changes, *map(_deregister, revisions)))
+    changes += [_deregister(arn, found.service) for arn in revisions]
+    return Plan("06_tear_down_service_b", tuple(changes))
 
 
 def _refuse_to_end(p: Parameters, found: Running) -> None:
@@ -542,10 +548,15 @@ def plan_capacity(p: Parameters, found: Running, least: int) -> Plan:
         reading=_scalable(p, found.service),
         expected=target,
         wanted=wanted,
+        about=_scaling_of(found.service),
         inverse=Inverse("update", Call(*write, target), wanted=target),
         diff=differences(target, wanted),
     )
     return Plan("05_shift_traffic", (change,))
+
+
+def _scaling_of(name: str) -> tuple[str, ...]:
+    return (f"scaling of {name}", f"service {name}")
 
 
 def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
@@ -560,6 +571,7 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
         reading=_scalable(p, name),
         expected=target,
         wanted=None,
+        about=_scaling_of(name),
         inverse=Inverse(
             "create",
             Call("application-autoscaling", "register_scalable_target", target),
@@ -582,6 +594,7 @@ def _drain(
         reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": count},
         wanted={"desiredCount": 0},
+        about=(f"service {name}",),
         inverse=Inverse(
             "scale",
             again,
@@ -625,6 +638,7 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
         reading=_service(p, name),
         expected={"arn": state["arn"], "desiredCount": 0},
         wanted=None,
+        about=(f"service {name}",),
         inverse=Inverse(
             "create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}
         ),
@@ -643,7 +657,7 @@ def _status(revision: str | Answer) -> Reading:
     return Reading(call, "taskDefinition.status", absent=("ClientException",))
 
 
-def _deregister(arn: str) -> Change:
+def _deregister(arn: str, service: str) -> Change:
     """Return the end of one revision. Registering it again makes a new one: revision
     numbers are never reused.
     """
@@ -661,6 +675,7 @@ def _deregister(arn: str) -> Change:
         reading=_status(arn),
         expected="ACTIVE",
         wanted="INACTIVE",
+        about=(_key_of(_short(arn)), f"service {service}"),
         inverse=Inverse(
             "register", again, wanted="INACTIVE", renames=arn, answer=REGISTERED
         ),

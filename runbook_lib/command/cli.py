@@ -35,6 +35,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Evidence, Plan, clear
 from runbook_lib.printable import counted, one_line, visible
 from runbook_lib.private import UMASK
+from runbook_lib.record.chain import CHAINED
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
@@ -45,7 +46,7 @@ from runbook_lib.shift.outlook import harms_of, judge_of
 from runbook_lib.shift.rollback import patiently, roll_back
 from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
-from runbook_lib.wording import divided, fields_of, harm_words, title_of
+from runbook_lib.wording import divided, fields_of, harm_words
 
 # it loads papermill, which takes as long as a rollback may: each command loads it
 # itself
@@ -384,7 +385,7 @@ def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     in its record, too.
     """
     this = _found(run, rehearse)
-    this.require_format("verify")
+    this.require_format("verify", since=CHAINED)
     checked = check_run(this)
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
@@ -437,7 +438,7 @@ def _told_of(run: record.Run) -> str:
     record is said there.
     """
     try:
-        run.require_format("runs")
+        run.require_format("runs", since=CHAINED)
         ended = (run.summary() or {}).get("outcome", "under way, or cut short")
         return f"{run.opened.get('mode')}  {ended}  {run.place}"
     except RunbookError as error:
@@ -840,7 +841,7 @@ def _show(plan: Plan, nothing: str) -> None:
     for column in ("change", "fields"):
         table.add_column(column, overflow="fold")
     for change in plan:
-        table.add_row(title_of(change), "\n".join(fields_of(change)))
+        table.add_row(change.title, "\n".join(fields_of(change)))
     console.print(table if plan.changes else f"{plan.title}: {nothing}")
 
 

@@ -43,7 +43,6 @@ from runbook_lib.wording import (
     said_of,
     staged,
     text_of,
-    title_of,
 )
 
 __all__ = [
@@ -260,10 +259,10 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
     taken back in its turn.
     """
     rows = [
-        {"change": title_of(change), "fields": "\n".join(fields_of(change)) or "–"}
+        {"change": change.title, "fields": "\n".join(fields_of(change)) or "–"}
         for change in plan
     ]
-    if all(change.verb == "undo" for change in plan):
+    if all(change.undoes for change in plan):
         return rows
     backs = [
         change.inverse.verb if change.inverse else f"! none: {change.no_inverse}"
@@ -274,7 +273,7 @@ def plan_rows(plan: Plan) -> list[dict[str, str]]:
 
 def show_changes(applied: Iterable[Applied]) -> None:
     """Show what was changed, as it was read back."""
-    rows = [{"change": title_of(made.change)} for made in applied]
+    rows = [{"change": made.change.title} for made in applied]
     display(
         Table(f"{counted(len(rows), 'change')} made and read back", rows)
         if rows
@@ -308,7 +307,7 @@ def show_done(plan: Plan, words: str) -> None:
     """Show whether anything is left to do: planned again, a step that was
     applied has nothing.
     """
-    left = ", ".join(map(title_of, plan))
+    left = ", ".join(change.title for change in plan)
     display(Words(f"still to do: {left}", "WARN") if left else Words(words, "PASS"))
 
 

@@ -8,7 +8,7 @@ same boxes and arrows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from runbook_lib.display.drawing import (
@@ -30,6 +30,7 @@ from runbook_lib.engines.protocol import (
     TASKS,
     Arrow,
     Box,
+    Chart,
 )
 from runbook_lib.plan import Change, Plan
 from runbook_lib.survey import Survey
@@ -74,20 +75,22 @@ class Topology:
     """The boxes of an environment, by their names in plans, and the
     arrows between them.
 
-    `frame` is the box around most of them. `changes` are a plan's, in its order, by
-    their verbs and names.
+    `frame` is the box around most of them. `changes` are a plan's, in its order;
+    `changes_on` has those that each box is to show.
     """
 
     boxes: Mapping[str, Box]
     edges: tuple[Edge, ...]
     frame: str
     columns: tuple[str, ...]
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    changes_on: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
 
     def words(self) -> str:
         """Return the whole map in words, for those who cannot see it."""
         sentences = [self._said(self.frame), *self._led()]
-        marked = f" To be changed: {', '.join(self.changes)}." if self.changes else ""
+        titles = dict.fromkeys(change.title for change in self.changes)
+        marked = f" To be changed: {', '.join(titles)}." if titles else ""
         return f"{'; '.join(sentences)}.{marked}"
 
     def _led(self) -> Iterator[str]:
@@ -124,15 +127,13 @@ class Topology:
         for left, caption in zip(LEFTS, self.columns, strict=True):
             shapes.append(Text(left + WIDE / 2, 13, caption, "middle", bold=True))
         frame = Place(LEFTS[NAMES] - MARGIN, 22, LEFTS[ANSWERS] + WIDE + MARGIN, bottom)
-        shapes += _outlined(
-            frame, self.boxes[self.frame], self.frame, (frame.right - 8, 37)
-        )
+        shapes += _outlined(self, self.frame, frame, (frame.right - 8, 37))
         shapes += [Text(frame.left + 8, 37, self.frame), Text(16, bottom + 18, LEGEND)]
         for edge in self.edges:
             shapes += _arrow(self, places, edge)
         for key, place in places.items():
             if key in self.boxes:
-                shapes += _drawn(key, self.boxes[key], place)
+                shapes += _drawn(self, key, place)
         return Drawing(WIDTH, bottom + 26, tuple(shapes), self.words())
 
 
@@ -149,21 +150,32 @@ def mapped(found: Survey, plan: Plan | None = None) -> Topology:
     """
     plan = plan or Plan("nothing")
     chart = found.engine.chart(found, plan)
-    changes: dict[str, list[str]] = {}  # by the box that they are about
-    for change in plan:
-        for key in chart.touched[change.name]:
-            changes.setdefault(key, []).append(_told(change))
-    boxes = {}
-    for key, box in chart.boxes.items():
-        own = dict.fromkeys(changes.get(key, ()))
-        boxes[key] = replace(box, changes=tuple(own))
     edges = tuple(Edge(arrow.start, arrow.end, _label(arrow)) for arrow in chart.arrows)
-    told = tuple(dict.fromkeys(map(_told, plan)))
-    return Topology(boxes, edges, chart.frame, chart.columns, told)
+    return Topology(
+        chart.boxes,
+        edges,
+        chart.frame,
+        chart.columns,
+        plan.changes,
+        _changes_on(chart, plan),
+    )
 
 
-def _told(change: Change) -> str:
-    return f"{change.verb} {change.name}"
+def _changes_on(chart: Chart, plan: Plan) -> dict[str, tuple[Change, ...]]:
+    """Return each box's changes: of itself, of its parts, of what is shown within it.
+
+    The frame has those whose thing has no box: it is gone, or was never on the map.
+    """
+    found: dict[str, tuple[Change, ...]] = {}
+    for change in plan:
+        keys = [key for about in change.about for key in _shown_at(chart, about)]
+        for key in dict.fromkeys(keys or [chart.frame]):
+            found[key] = (*found.get(key, ()), change)
+    return found
+
+
+def _shown_at(chart: Chart, about: str) -> tuple[str, ...]:
+    return (about,) if about in chart.boxes else chart.within.get(about, ())
 
 
 def _label(arrow: Arrow) -> str:
@@ -263,37 +275,34 @@ def _around(start: Point, end: Point, label: str) -> Iterator[tuple[Point, ...]]
     yield at(0.5 + half), at(1 - TIP / long)
 
 
-def _drawn(key: str, box: Box, place: Place) -> Iterator[Shape]:
-    yield from _outlined(place, box, key, (place.right, place.top - 4))
+def _drawn(shown: Topology, key: str, place: Place) -> Iterator[Shape]:
+    box = shown.boxes[key]
+    yield from _outlined(shown, key, place, (place.right, place.top - 4))
     centre = (place.left + place.right) / 2
     first = place.middle + 4 - LINE * (len(box.lines) - 1) / 2
     for number, line in enumerate(box.lines):
         yield Text(centre, first + LINE * number, line, "middle")
 
 
-def _outlined(place: Place, box: Box, key: str, verb: Point) -> Iterator[Shape]:
+def _outlined(shown: Topology, key: str, place: Place, at: Point) -> Iterator[Shape]:
     """Yield a frame, and at the point given what would happen to it."""
     left, top, right, bottom = place
     corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
-    said = _done(key, box.changes)
-    colour = VERBS.get(said.split()[0], WARN) if said else ""
-    yield Line(corners, colour, () if box.there else DASHES, BOLD if said else THIN)
-    if said:
-        yield Text(*verb, said, "end", bold=True, colour=colour)
-
-
-def _done(key: str, changes: tuple[str, ...]) -> str:
-    """Return what happens to a thing itself, else to which part of it;
-    and how much more.
-    """
+    dashes = () if shown.boxes[key].there else DASHES
+    changes = shown.changes_on.get(key, ())
     if not changes:
-        return ""
-    verb, thing, *_ = changes[0].split()
-    said = f"{verb} {thing}"
+        yield Line(corners, "", dashes, THIN)
+        return
+    verb = _verb(key, changes)
+    colour = VERBS.get(verb, WARN)
+    more = f" +{len(changes) - 1}" if len(changes) > 1 else ""
+    yield Line(corners, colour, dashes, BOLD)
+    yield Text(*at, verb + more, "end", bold=True, colour=colour)
+
+
+def _verb(key: str, changes: tuple[Change, ...]) -> str:
+    """Return what happens to a thing itself, else to the first of its parts."""
     for change in changes:
-        own, _, name = change.partition(" ")
-        if name == key:
-            said = own
-            break
-    more = len(changes) - 1
-    return f"{said} +{more}" if more else said
+        if change.thing == key:
+            return change.verb
+    return changes[0].verb

@@ -51,6 +51,7 @@ def mark_retired(split: Split, tags: Tags, service: str) -> Change:
         reading=tags.reading(RETIRED),
         expected=before,
         wanted=after,
+        about=(f"tag {RETIRED} on {split.key}", split.key),
         inverse=Inverse("untag", back, wanted=before),
         diff=differences(before, after, RETIRED),
     )
@@ -71,6 +72,7 @@ def plan_rolled_back(split: Split, tags: Tags, before: str, words: str) -> Plan:
         reading=tags.reading(ROLLED_BACK),
         expected=before or None,
         wanted=value,
+        about=(f"tag {ROLLED_BACK} on {split.key}", split.key),
         no_inverse="it says who rolled back, and when",
     )
     return Plan("rollback", (mark,))

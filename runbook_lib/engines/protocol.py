@@ -31,7 +31,11 @@ Live = Mapping[str, Any]
 """The state of each of an engine's resources by its key; None where it is absent."""
 
 SeriesOf = Mapping[str, Mapping[str, tuple[Series, ...]]]
-"""What counts `requests`, `errors` and `latency`, by service: of several the sum."""
+"""What counts `requests`, `errors` and `latency`, by service: of several the sum.
+
+Where the engine itself answers errors that it counts for neither version, they stand
+under NOBODY, and each service has its `answers`: those it gave itself.
+"""
 
 Before = Literal["resources", "services", "shift", "retirement", "removal"]
 """What is about to be applied: notebooks 01 to 03, 04, 05, 06, 90."""
@@ -372,15 +376,13 @@ FRAME = -1
 class Box:
     """One thing on the map: its column and lines, and whether it is there.
 
-    `called` is its name in words, "" where that is its key. `changes` are those that a
-    plan would make of it, by their names.
+    `called` is its name in words, "" where that is its key.
     """
 
     column: int
     lines: tuple[str, ...]
     there: bool
     called: str = ""
-    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,15 +403,15 @@ class Arrow:
 class Chart:
     """Who calls whom, through what, and on which tasks.
 
-    `columns` are captions, `frame` is the key of the box around it all. `touched` has
-    for each change of the plan, by its name, the keys of the boxes it is about.
+    `columns` are captions, `frame` is the key of the box around it all. `within` has
+    the boxes in which things are shown that have none of their own, by keys.
     """
 
     columns: tuple[str, str, str, str, str]
     frame: str
     boxes: Mapping[str, Box]
     arrows: tuple[Arrow, ...]
-    touched: Mapping[str, frozenset[str]]
+    within: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 # --- the engine -----------------------------------------------------------------------
@@ -526,6 +528,11 @@ class Engine(Protocol):
         """Return what counts requests, errors and slow requests of stable and canary.
 
         `split` has the names that exist only live.
+        """
+
+    def read_unhealthy(self, session: Reads, split: Split, running: int) -> int:
+        """Read how many of the canary's running tasks are unhealthy, by their own
+        checks or by those of what sends them requests.
         """
 
     def idle(self, look: Look) -> Idle:

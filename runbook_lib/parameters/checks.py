@@ -11,10 +11,10 @@ import math
 import re
 from collections.abc import Collection, Iterator
 
-from runbook_lib.envoy_image import image_problems
 from runbook_lib.parameters.model import Match, Parameters, Route, Service
 from runbook_lib.parameters.spelling import nearest
-from runbook_lib.task_lint import FARGATE_SIZES
+from runbook_lib.task_definition.image import image_problems
+from runbook_lib.task_definition.lint import FARGATE_SIZES
 
 HTTP = ("http", "http2")
 MATCH_WORDS: dict[str, tuple[str, ...]] = {

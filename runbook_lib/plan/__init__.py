@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from runbook_lib.plan.changes import (
     TAKEN_BACK,
-    TAKES_BACK,
     Answer,
     Call,
     Change,
     ClearedPlan,
     Evidence,
     Inverse,
+    Moved,
     Plan,
     Reading,
     Wait,
@@ -22,6 +22,7 @@ from runbook_lib.plan.changes import (
     ordered,
     turned,
 )
+from runbook_lib.plan.journal import revived, stored
 from runbook_lib.plan.states import (
     ABSENT,
     Default,
@@ -40,7 +41,6 @@ from runbook_lib.plan.states import (
 __all__ = [
     "ABSENT",
     "TAKEN_BACK",
-    "TAKES_BACK",
     "Answer",
     "Call",
     "Change",
@@ -49,6 +49,7 @@ __all__ = [
     "Difference",
     "Evidence",
     "Inverse",
+    "Moved",
     "Plan",
     "Reading",
     "Wait",
@@ -61,8 +62,10 @@ __all__ = [
     "mapped",
     "merged",
     "ordered",
+    "revived",
     "spoken",
     "stated",
+    "stored",
     "told",
     "turned",
     "without",

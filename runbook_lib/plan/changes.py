@@ -17,8 +17,6 @@ from typing import Any, Final
 from runbook_lib.errors import GateError, PlanError
 from runbook_lib.plan.states import ABSENT, Difference
 
-TAKES_BACK: Final = "it takes back a change"
-"""Why a change that takes one back has no inverse of its own."""
 # how a need ends that is another notebook's undo
 TAKEN_BACK: Final = " taken back first"
 
@@ -97,10 +95,29 @@ class Inverse:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Weights that a change moves, by service in whole percent."""
+
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+
+    @property
+    def reversed(self) -> Moved:
+        """What moves them back."""
+        return Moved(self.after, self.before)
+
+    def lowers(self, service: str) -> bool:
+        """Say whether a service gets less than it had."""
+        return self.after.get(service, 0) < self.before.get(service, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One call that alters something, with what must be there before it and after it.
 
-    What is `ready` is waited for before the call, `waits` after it.
+    `about` names what it is about by keys: first the thing itself, then what that is a
+    part of. It has an inverse, the reason there is none, or the name of the change that
+    it `undoes`. What is `ready` is waited for before the call, `waits` after it.
     """
 
     name: str
@@ -109,8 +126,11 @@ class Change:
     reading: Reading
     expected: Any
     wanted: Any
+    about: tuple[str, ...]
     inverse: Inverse | None = None
     no_inverse: str = ""
+    undoes: str = ""
+    weights: Moved | None = None
     diff: tuple[Difference, ...] = ()
     ready: tuple[Wait, ...] = ()
     waits: tuple[Wait, ...] = ()
@@ -118,10 +138,24 @@ class Change:
     note: str = ""
 
     def __post_init__(self) -> None:
-        if (self.inverse is None) == (not self.no_inverse):
+        said = [bool(each) for each in (self.inverse, self.no_inverse, self.undoes)]
+        if sum(said) != 1:
             raise ValueError(
-                f"{self.name}: expected an inverse or the reason there is none"
+                f"{self.name}: expected an inverse or the reason there is none, or "
+                "what it undoes"
             )
+        if not self.about:
+            raise ValueError(f"{self.name}: expected what it is about")
+
+    @property
+    def thing(self) -> str:
+        """The key of what it makes, alters or removes."""
+        return self.about[0]
+
+    @property
+    def title(self) -> str:
+        """What it does to what, in words."""
+        return f"{self.verb} {self.name}"
 
 
 def turned(making: Change) -> Change:
@@ -137,6 +171,7 @@ def turned(making: Change) -> Change:
         expected=making.wanted,
         wanted=making.inverse.wanted,
         inverse=Inverse(making.verb, making.call, wanted=making.wanted),
+        weights=making.weights and making.weights.reversed,
         diff=tuple(Difference(d.field, d.after, d.before) for d in making.diff),
         note="",
     )
@@ -174,6 +209,12 @@ class Plan:
             assumed=tuple(dict.fromkeys(self.assumed + other.assumed)),
             kept=tuple(dict.fromkeys(self.kept + other.kept)),
         )
+
+    @property
+    def moved(self) -> Moved | None:
+        """The weights that its last change of any moves; None where it moves none."""
+        moves = [change.weights for change in self.changes if change.weights]
+        return moves[-1] if moves else None
 
     @property
     def hash(self) -> str:

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FORMAT", "Line", "digest", "faults", "parsed", "read_lines"]
+__all__ = ["CHAINED", "FORMAT", "Line", "digest", "faults", "parsed", "read_lines"]
 
-FORMAT = 2
+FORMAT = 3
+"""The format that is written: each part of a change names its type."""
+CHAINED = 2
+"""The first format with a place and a chain: it is verified, and no more undone."""
 
 
 @dataclass(frozen=True, slots=True)

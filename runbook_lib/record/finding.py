@@ -124,10 +124,12 @@ def open_or_join(
     last there has ended.
 
     It has also ended where it moved traffic between other services than
-    those it is `about`.
+    those it is `about`, and where it was recorded in a former format.
     """
     run = latest(environment, base, place)
-    if run is None or run.closed or run.is_of_another_shift(about):
+    if run is None or not run.is_readable() or run.closed:
+        return start(environment, base, place, **opened)
+    if run.is_of_another_shift(about):
         return start(environment, base, place, **opened)
     return run
 

@@ -15,13 +15,13 @@ import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import RecordError
-from runbook_lib.plan import TAKES_BACK, Change, fingerprint, holds
+from runbook_lib.plan import Change, fingerprint, holds, stored
 from runbook_lib.private import replace_privately
 from runbook_lib.record import chain
 from runbook_lib.record.paths import user_state, writing
@@ -131,7 +131,7 @@ class Run:
         answer could tell.
         """
         back = _recorded(change)["inverse"]
-        told = {"state": _state(state), "answer": _answer(answer)}
+        told = {"state": stored(_state(state)), "answer": _answer(answer)}
         seen = {**told, "inverse": back, "after": fingerprint(state)}
         self.write("observed", notebook=notebook, name=change.name, **seen)
 
@@ -176,20 +176,23 @@ class Run:
             "head": chain.digest(lines[-1].text) if lines else "",
         }
 
-    def require_format(self, why: str) -> None:
-        """Raise RecordError where the journal is of the former format."""
-        opened = self.opened
-        if opened and opened.get("format") != chain.FORMAT:
+    def is_readable(self, since: int = chain.FORMAT) -> bool:
+        """Say whether the journal is of a format that this version reads."""
+        return self.opened.get("format") in range(since, chain.FORMAT + 1)
+
+    def require_format(self, why: str, since: int = chain.FORMAT) -> None:
+        """Raise RecordError where the journal is of a format before `since`."""
+        if self.opened and not self.is_readable(since):
+            form = self.opened.get("format", 1)
             raise RecordError(
-                f"{why}: run {self.id} was recorded in a former format, which says "
-                "neither its place nor "
-                "whether it is whole",
+                f"{why}: run {self.id} was recorded in a former format: "
+                f"expected format {chain.FORMAT}, found format {form}",
                 hint="runbook status says where things stand; undo it with the "
                 "version that recorded it, or by hand",
             )
 
     def require_whole(self, why: str) -> None:
-        """Raise RecordError where the journal is of the former format, or is
+        """Raise RecordError where the journal is of a former format, or is
         not as it was written.
         """
         self.require_format(why)
@@ -334,7 +337,7 @@ def _undoes(line: Mapping[str, Any]) -> bool:
     return (
         line["event"] == "intended"
         and isinstance(change, Mapping)
-        and change.get("no_inverse") == TAKES_BACK
+        and bool(change.get("undoes"))
     )
 
 
@@ -346,7 +349,7 @@ def _recorded(change: Change) -> dict[str, Any]:
     """Return a change as it may be recorded: a definition by a hash, an inverse
     exactly or not at all.
     """
-    said = asdict(change)
+    said: dict[str, Any] = stored(change)
     said["expected"], said["wanted"] = _state(said["expected"]), _state(said["wanted"])
     if (change.call.service, change.call.operation) in DEFINITIONS:
         said["call"]["arguments"] = _named(said["call"]["arguments"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +18,9 @@ from runbook_lib import record
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
-from runbook_lib.engines.named import engine_of
-from runbook_lib.engines.protocol import Engine
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import TAKES_BACK
+from runbook_lib.plan import revived
 from runbook_lib.runs.approvals import ENDED
 from runbook_lib.runs.verify import rejudged
 from runbook_lib.survey import survey
@@ -208,24 +206,13 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
     ended its attempt.
     """
     since = list(run.lines())[len(_before(run, last)) :]
-    undone = [
-        x["change"]
-        for x in since
-        if x["event"] == "intended" and x["change"]["no_inverse"] == TAKES_BACK
-    ]
-    if not undone:
-        return False
-    p, engine = session.parameters, engine_of(session)
-    carrier = asdict(engine.split_reading(p))["call"]
-    of_weights = [change for change in undone if change["reading"]["call"] == carrier]
-    return any(_lowers(p, engine, change) for change in of_weights)
-
-
-def _lowers(p: Parameters, engine: Engine, change: Mapping[str, Any]) -> bool:
-    """Say whether a recorded change gave the canary less than it had."""
-    before = engine.weights_of(p, change["expected"] or None)
-    after = engine.weights_of(p, change["wanted"] or None)
-    return after.get(p.shift.canary, 0) < before.get(p.shift.canary, 0)
+    canary = session.parameters.shift.canary
+    for line in since:
+        change = line["change"] if line["event"] == "intended" else {}
+        moved = change.get("weights") if change.get("undoes") else None
+        if moved and revived(moved).lowers(canary):
+            return True
+    return False
 
 
 def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:

@@ -7,8 +7,7 @@ It only reads and plans; the undo goes through `apply` like any other plan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jmespath
@@ -19,17 +18,17 @@ from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
     TAKEN_BACK,
-    TAKES_BACK,
     Answer,
-    Call,
     Change,
     Inverse,
+    Moved,
     Plan,
     Reading,
     Wait,
     differences,
     holds,
     mapped,
+    revived,
     spoken,
     told,
 )
@@ -55,6 +54,7 @@ class Made:
 
     notebook: str
     name: str
+    about: tuple[str, ...]
     reading: Reading
     before: Any
     after: Any
@@ -69,8 +69,8 @@ class Made:
         return self.inverse.renames if self.inverse else ""
 
     @property
-    def thing(self) -> str:
-        """What was changed, whatever it is called in plans."""
+    def read_as(self) -> str:
+        """How what was changed is read, whatever it is called in plans."""
         return f"{self.reading.call}{self.reading.query}"
 
 
@@ -122,12 +122,10 @@ def _users(
 
     Raises PlanError where something uses it that this run did not make.
     """
-    going = {
-        change.name.partition(" ")[2] for change in changes if change.wanted is None
-    }
+    going = {change.thing for change in changes if change.wanted is None}
     if not going:
         return []
-    notebooks = {m.name: m.notebook for m in made}
+    notebooks = {m.about[0]: m.notebook for m in made}
     found: list[str] = []
     for user, needs in engine_of(session).standing(session).items():
         used = sorted(going.intersection(needs))
@@ -145,21 +143,18 @@ def _users(
 
 def _newest(session: Session, notebook: str) -> Run | None:
     p = session.parameters
-    runs = record.runs(p.environment, p.records, session.place)
-    return (
-        next((run for run in runs if any(_part(_intended(run), notebook))), None)
-        or session.latest_run()
-    )
+    for run in record.runs(p.environment, p.records, session.place):
+        if not run.is_readable() or any(_part(_intended(run), notebook)):
+            return run
+    return session.latest_run()
 
 
 def _intended(run: Run) -> Iterator[Made]:
     """Yield what a run set out to change, whether it has been taken back or not."""
     for line in run.lines():
-        if line["event"] == "intended" and line["change"]["no_inverse"] != TAKES_BACK:
-            change = _revived(line["change"])
-            yield _one(
-                line["notebook"], change, change.wanted, change.inverse, sure=False
-            )
+        change = revived(line["change"]) if line["event"] == "intended" else None
+        if change and not change.undoes:
+            yield _intention(line["notebook"], change)
 
 
 def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
@@ -167,11 +162,9 @@ def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
     behind its last call.
     """
     intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
-    for last in map(_revived, intended[-1:]):
-        if last.no_inverse == TAKES_BACK and holds(
-            session.read(last.reading), last.wanted
-        ):
-            return tuple(last.waits)
+    last: Change | None = revived(intended[-1]) if intended else None
+    if last and last.undoes and holds(session.read(last.reading), last.wanted):
+        return last.waits
     return ()
 
 
@@ -181,7 +174,9 @@ def _part(made: Iterable[Made], notebook: str) -> list[Made]:
     """
     part: list[Made] = []
     for m in made:
-        if notebook in ("", m.notebook) or any(own.thing == m.thing for own in part):
+        if notebook in ("", m.notebook) or any(
+            own.read_as == m.read_as for own in part
+        ):
             part.append(m)
     return part
 
@@ -205,8 +200,8 @@ def _require_ours(found: Survey, run: Run) -> None:
 def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
     if line["event"] not in ("intended", "observed"):
         return ""
-    change = _revived(line["change"]) if line["event"] == "intended" else None
-    inverse = change.inverse if change else _revived(line["inverse"])
+    change = revived(line["change"]) if line["event"] == "intended" else None
+    inverse = change.inverse if change else revived(line["inverse"])
     own = found.engine.undoable
     wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
     wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
@@ -228,59 +223,21 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
     pending: dict[str, tuple[Change, Made]] = {}
     for line in lines:
         if line["event"] == "intended":
-            change = _revived(line["change"])
-            intended = _one(
-                line["notebook"], change, change.wanted, change.inverse, sure=False
-            )
-            if change.no_inverse != TAKES_BACK and not _waits_for_answer(
-                line["change"]["inverse"]
-            ):
+            change = revived(line["change"])
+            intended = _intention(line["notebook"], change)
+            if not change.undoes and not _waits_for_answer(change.inverse):
                 made.append(intended)
             pending[change.name] = (change, intended)
         elif line["event"] == "observed" and line["name"] in pending:
             change, intended = pending.pop(line["name"])
-            seen = _one(
-                line["notebook"], change, line["state"], _revived(line["inverse"])
-            )
+            inverse = revived(line["inverse"])
+            seen = _one(line["notebook"], change, revived(line["state"]), inverse)
             made = [m for m in made if m is not intended]
-            made = (
-                _left(made, seen, line["answer"])
-                if change.no_inverse == TAKES_BACK
-                else [*made, seen]
-            )
+            if change.undoes:
+                made = _left(made, seen, line["answer"])
+            else:
+                made.append(seen)
     return made
-
-
-def _revived(value: Any) -> Any:
-    """Return a value of the journal with the parts of a plan in it as they were before
-    they were written down.
-    """
-    if isinstance(value, list):
-        return [_revived(inner) for inner in value]
-    if not isinstance(value, Mapping):
-        return value
-    inner = {key: _revived(inner) for key, inner in value.items()}
-    parts = (Answer, Call, Change, Inverse, Reading, Wait)
-    part: Any = next(
-        (part for part in parts if _required(part) <= inner.keys() <= _known(part)),
-        dict,
-    )
-    return part(**inner)
-
-
-@cache
-def _known(part: Any) -> frozenset[str]:
-    return frozenset(f.name for f in fields(part))
-
-
-@cache
-def _required(part: Any) -> frozenset[str]:
-    optional = {
-        f.name
-        for f in fields(part)
-        if f.default is not MISSING or f.default_factory is not MISSING
-    }
-    return _known(part) - optional
 
 
 def _waits_for_answer(value: Any) -> bool:
@@ -290,11 +247,15 @@ def _waits_for_answer(value: Any) -> bool:
     That is a task definition's revision, which the next run takes up, and
     which does no harm.
     """
-    if isinstance(value, Mapping):
-        return set(value) == {"change", "query"} or any(
-            map(_waits_for_answer, value.values())
-        )
-    return isinstance(value, list) and any(map(_waits_for_answer, value))
+    found: list[Answer] = []
+
+    def end(value: Any) -> Any:
+        if isinstance(value, Answer):
+            found.append(value)
+        return value
+
+    mapped(value, end)
+    return bool(found)
 
 
 def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
@@ -305,7 +266,7 @@ def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
     """
     left = list(made)
     for m in reversed(made):
-        if m.thing != undone.thing:
+        if m.read_as != undone.read_as:
             continue
         left.remove(m)
         if m.inverse and m.renames:
@@ -316,34 +277,32 @@ def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
     return left
 
 
-def _one(
-    notebook: str,
-    change: Change,
-    after: Any,
-    inverse: Inverse | None,
-    *,
-    sure: bool = True,
-) -> Made:
+def _intention(notebook: str, change: Change) -> Made:
+    """Return a change that nobody has seen made yet."""
+    made = _one(notebook, change, change.wanted, change.inverse)
+    return replace(made, sure=False)
+
+
+def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None) -> Made:
     if inverse and inverse.reading:
         return Made(
             notebook,
             change.name,
+            change.about,
             inverse.reading,
-            inverse.wanted,
-            inverse.expected,
-            inverse,
-            sure,
+            before=inverse.wanted,
+            after=inverse.expected,
+            inverse=inverse,
         )
-    why = change.no_inverse if change.no_inverse == record.UNRECORDED else ""
     return Made(
         notebook,
         change.name,
+        change.about,
         change.reading,
-        change.expected,
-        after,
-        inverse,
-        sure,
-        why,
+        before=change.expected,
+        after=after,
+        inverse=inverse,
+        why=change.no_inverse if change.no_inverse == record.UNRECORDED else "",
     )
 
 
@@ -353,7 +312,7 @@ def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
     """
     for n, m in enumerate(made):
         following = next(
-            (later for later in made[n + 1 :] if later.thing == m.thing), None
+            (later for later in made[n + 1 :] if later.read_as == m.read_as), None
         )
         if not m.sure:
             state = following.before if following else session.read(m.reading)
@@ -369,7 +328,8 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
     kept: list[Made] = []
     for m in made:
         later = next(
-            (k for k in reversed(kept) if (k.thing, k.name) == (m.thing, m.name)), None
+            (k for k in reversed(kept) if (k.read_as, k.name) == (m.read_as, m.name)),
+            None,
         )
         if later and later is kept[-1] and later.after is None and m.before is None:
             # made and removed with nothing in between: nobody is to see it again
@@ -403,8 +363,8 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
     settled: set[str] = set()  # what comes back with other weights than it had
     renamed: dict[str, Answer] = {}
     for m in made:
-        fresh = m.thing not in now
-        live = session.read(m.reading) if fresh else now[m.thing]
+        fresh = m.read_as not in now
+        live = session.read(m.reading) if fresh else now[m.read_as]
         if (
             fresh
             and holds(live, _lasting(m.before))
@@ -414,42 +374,41 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
         if m.inverse is None:
             _require_none(m, live, fresh=fresh)
             continue
-        if m.thing in settled and holds(live, m.inverse.wanted):
+        if m.read_as in settled and holds(live, m.inverse.wanted):
             continue
         if fresh and not holds(live, _lasting(m.after)):
             raise _foreign(m, live)
         reading, back = _renamed(m.reading, renamed), _renamed(m.inverse, renamed)
-        now[m.thing] = back.wanted
+        now[m.read_as] = back.wanted
         diff = differences(spoken(m.after, back.wanted), back.wanted)
         # there and back again, as a rollback leaves it
         if fresh and not diff and not m.renames:
             continue
-        name = f"{back.verb} {m.name}"
         expected = _without(BY_ITSELF, live) if reading == m.reading else m.after
         change = Change(
-            name=name,
-            verb=UNDO,
+            name=m.name,
+            verb=back.verb,
             call=back.call,
             reading=reading,
-            expected=live if m.thing in settled else expected,
+            expected=live if m.read_as in settled else expected,
             wanted=back.wanted,
-            ready=tuple(back.ready),
-            waits=tuple(back.waits),
-            no_inverse=TAKES_BACK,
+            about=m.about,
+            undoes=m.name,
+            ready=back.ready,
+            waits=back.waits,
             diff=diff,
         )
-        change, changed = _never_raised(session, change, live)
-        if changed:
-            settled.add(m.thing)
-            now[m.thing] = change.wanted
-        yield change
+        safe = _never_raised(session, change, live)
+        if safe.wanted != change.wanted:
+            settled.add(m.read_as)
+            now[m.read_as] = safe.wanted
+        yield safe
         if m.renames:
-            renamed[m.renames] = Answer(name, m.inverse.answer)
+            renamed[m.renames] = Answer(safe.name, m.inverse.answer)
 
 
-def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, bool]:
-    """Return a change that gives the canary no more than it has, and whether it had to
-    be altered for that.
+def _never_raised(session: Session, change: Change, live: Any) -> Change:
+    """Return a change that gives the canary no more than it has, with what it moves.
 
     Raises PlanError where it would raise the canary's weight. What comes back from
     nothing comes with all traffic on stable; where stable is retired, on the survivor.
@@ -457,18 +416,17 @@ def _never_raised(session: Session, change: Change, live: Any) -> tuple[Change, 
     p, engine = session.parameters, engine_of(session)
     stable, canary = p.shift.stable, p.shift.canary
     if change.reading.call != engine.split_reading(p).call:
-        return change, False
+        return change
     before, after = engine.weights_of(p, live), engine.weights_of(p, change.wanted)
-    if after.get(canary, 0) <= before.get(canary, 0) or (
-        not before and stable not in after
-    ):
-        return change, False
+    survives = not before and stable not in after
+    if survives or not Moved(after, before).lowers(canary):
+        return replace(change, weights=Moved(before, after))
     if live is None:
-        return engine.all_on(p, change, stable), True
+        safe = engine.all_on(p, change, stable)
+        return replace(safe, weights=Moved(before, engine.weights_of(p, safe.wanted)))
     raise PlanError(
-        f"{change.name}: it would raise {canary} from {before.get(canary, 0)} to "
-        f"{after[canary]} %, "
-        "which undo never does: only 05 does, with its gates",
+        f"{change.title}: it would raise {canary} from {before.get(canary, 0)} to "
+        f"{after[canary]} %, which undo never does: only 05 does, with its gates",
         hint="run 05, or name another notebook: --notebook",
     )
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from runbook_lib.engines.alb.arns import load_balancer_dimension
 from runbook_lib.engines.alb.groups import health_words, read_groups
-from runbook_lib.engines.alb.rule import weights_of
 from runbook_lib.engines.protocol import (
     ANSWERS,
     CALLERS,
@@ -25,18 +24,13 @@ from runbook_lib.engines.protocol import (
 from runbook_lib.plan import Plan
 
 COLUMNS = ("calls", "name dialled", "listener rule", "target group", "tasks")
-# the kinds of changes that are about tasks
-OF_TASKS = {"service", "scaling", "revision"}
 CALLER = "a caller"  # where the file names none
 
 
 def chart(look: Look, plan: Plan) -> Chart:
     """Return the map of what was found, and what of it a plan would change."""
     boxes = dict(_boxes(look))
-    touched = {
-        change.name: frozenset(_touched(look, change.name, boxes)) for change in plan
-    }
-    return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)), touched)
+    return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)))
 
 
 def _frame(look: Look) -> str:
@@ -89,28 +83,9 @@ def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
         yield Arrow(f"caller {caller}", name)
     yield Arrow(name, look.split.key)
     now = look.split.weights
-    after = now
-    for change in plan:
-        if change.name == look.split.key:
-            after = weights_of(p, change.wanted)
+    after = plan.moved.after if plan.moved else now
     for service in _left(look):
         group = f"target group {p.target_group_of(service)}"
         if service in now:
             yield Arrow(look.split.key, group, now[service], after.get(service))
         yield Arrow(group, f"service {service}")
-
-
-def _touched(look: Look, change: str, boxes: dict[str, Box]) -> Iterator[str]:
-    """Yield the boxes a change is about: its own, or that of the
-    thing it is a part of.
-    """
-    kind = change.split()[0]
-    if change in boxes:
-        yield change
-    elif kind == "mark":
-        yield look.split.key
-    elif kind in OF_TASKS:
-        words = set(change.replace(":", " ").replace("'s ", " ").split())
-        for name in _left(look):
-            if words & {name, look.parameters.services[name].task_definition}:
-                yield f"service {name}"

@@ -26,7 +26,7 @@ from runbook_lib.engines.alb.arns import (
 from runbook_lib.engines.protocol import Split, Target, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Inverse, Plan, Reading, differences
+from runbook_lib.plan import Change, Inverse, Moved, Plan, Reading, differences
 
 SHIFTING, RETIRING = "05_shift_traffic", "06_tear_down_service_b"
 MOST_TARGETS = 5  # of a rule
@@ -267,6 +267,8 @@ def _shifted(
         reading=split.reading,
         expected={**kept, "groups": state["groups"], "exact": state["exact"]},
         wanted={**kept, "groups": _groups(after)},
+        about=(split.key,),
+        weights=Moved(split.weights, shares(weights)),
         inverse=Inverse(
             "shift",
             elbv2.modify(state["arn"], actions_with(state, before)),

@@ -97,6 +97,7 @@ def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
         reading=elbv2.rules(listener_of(state["arn"]), query),
         expected=None,
         wanted={"groups": [{"group": canary, "weight": 100}]},
+        about=(f"trial of {split.key}", split.key),
         no_inverse="the trial's end takes it away",
         diff=differences(None, f"{header}: {value}", "http-header"),
     )
@@ -114,6 +115,7 @@ def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
         reading=elbv2.rule(state["arn"]),
         expected={"arn": state["arn"], "exact": state["exact"]},
         wanted=None,
+        about=(f"trial of {split.key}", split.key),
         no_inverse="a trial is over once it was made",
     )
     return Plan("trial", (end,))

@@ -55,6 +55,7 @@ def create(resource: Resource) -> Change:
         reading=reading(kind, names),
         expected=None,
         wanted={"spec": spec},
+        about=(resource.key,),
         inverse=Inverse("delete", called("delete", kind, names), wanted=None),
         diff=differences({}, spec),
     )
@@ -79,6 +80,7 @@ def update(
         reading=reading(kind, names),
         expected={key: state[key] for key in COMPARED if key in state},
         wanted={"spec": without(before, spec)},
+        about=(resource.key,),
         inverse=inverse,
         diff=diff,
         note=_health_check_note(diff),

@@ -6,10 +6,8 @@ Pure but for the look it is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from runbook_lib.engines.appmesh import iam
-from runbook_lib.engines.appmesh.route import weights_of
 from runbook_lib.engines.protocol import (
     ANSWERS,
     CALLERS,
@@ -25,18 +23,26 @@ from runbook_lib.engines.protocol import (
 from runbook_lib.plan import Plan
 
 COLUMNS = ("calls", "name dialled", "router and route", "node", "tasks and sidecar")
-# the kinds of changes that are about tasks
-OF_TASKS = {"service", "scaling", "definition", "revision", "policy"}
 ENVOY = "envoy"  # the container's name
 
 
 def chart(look: Look, plan: Plan) -> Chart:
     """Return the map of what was found, and what of it a plan would change."""
     boxes = dict(_boxes(look))
-    touched = {
-        change.name: frozenset(_touched(look, change.name, boxes)) for change in plan
-    }
-    return Chart(COLUMNS, _frame(look), boxes, tuple(_arrows(look, plan)), touched)
+    arrows = tuple(_arrows(look, plan))
+    return Chart(COLUMNS, _frame(look), boxes, arrows, _within(look))
+
+
+def _within(look: Look) -> dict[str, tuple[str, ...]]:
+    """Return in which boxes routers and names in discovery are shown, by their keys."""
+    p = look.parameters
+    found: dict[str, tuple[str, ...]] = {}
+    for router, known in p.routers.items():
+        routes = tuple(f"route {router}/{route}" for route in known.routes)
+        found[f"virtual router {router}"] = routes
+    for name in p.virtual_services:
+        found[f"name {name}"] = (f"virtual service {name}",)
+    return found
 
 
 def _frame(look: Look) -> str:
@@ -136,55 +142,6 @@ def _answers(look: Look, router: str, route: str, plan: Plan) -> Iterator[Arrow]
         for node in targets:
             yield Arrow(key, f"virtual node {node}")
         return
-    after = _after(look, now, plan)
+    after = plan.moved.after if plan.moved else now
     for node, weight in now.items():
         yield Arrow(key, f"virtual node {node}", weight, after.get(node))
-
-
-def _after(look: Look, now: Mapping[str, int], plan: Plan) -> Mapping[str, int]:
-    """Return the weights that a plan leaves the route under shift with."""
-    after = now
-    for change in plan:
-        if change.name == look.split.key and change.wanted is not None:
-            after = weights_of(look.parameters, change.wanted)
-    return after
-
-
-# --- what a change is about -----------------------------------------------------------
-
-
-def _touched(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
-    """Yield the boxes a change is about: its own, or that of the
-    thing it is a part of.
-    """
-    kind = change.split()[0]
-    if change in boxes:
-        yield change
-    elif change.startswith("virtual router "):
-        routes = f"route {change.split()[-1]}/"
-        yield from (key for key in boxes if key.startswith(routes))
-    elif kind == "mark":
-        yield look.split.key
-    elif kind == "address":
-        yield f"virtual service {look.parameters.shift.name}"
-    elif kind in OF_TASKS:
-        own = list(_services_of(look, change, boxes))
-        if own:
-            yield from own
-        elif kind == "policy":  # its service is gone: it let Envoy into the mesh
-            yield _frame(look)
-
-
-def _services_of(look: Look, change: str, boxes: Mapping[str, Box]) -> Iterator[str]:
-    """Yield the boxes of the services that a change names, themselves, by
-    family or by role.
-    """
-    words = set(change.replace(":", " ").replace("'s ", " ").split())
-    roles: dict[str, str] = {}
-    if change.startswith("policy "):
-        roles = {c.service: c.role for c in iam.who_signs(look)}
-    for name, service in look.parameters.services.items():
-        definition = look.running[name].definition or {}
-        family = definition.get("family", service.task_definition)
-        if f"service {name}" in boxes and words & {name, family, roles.get(name)}:
-            yield f"service {name}"

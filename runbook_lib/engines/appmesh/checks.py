@@ -19,9 +19,9 @@ from runbook_lib.engines.appmesh.spec import node_arn, quotas
 from runbook_lib.engines.protocol import Check, Finding, Look
 from runbook_lib.errors import RunbookError
 from runbook_lib.printable import counted
-from runbook_lib.task_definition import with_envoy
-from runbook_lib.task_form import same
-from runbook_lib.task_lint import lint
+from runbook_lib.task_definition.form import same
+from runbook_lib.task_definition.lint import lint
+from runbook_lib.task_definition.sidecar import with_envoy
 
 END_OF_SUPPORT = "AWS announced the end of App Mesh for 2026-09-30"
 

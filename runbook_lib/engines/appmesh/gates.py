@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.cloud_map import PLACEHOLDER, own_instances
@@ -15,7 +16,7 @@ from runbook_lib.engines.appmesh import iam, sidecars
 from runbook_lib.engines.appmesh.counts import unmatched
 from runbook_lib.engines.protocol import Before, Finding, Gate, Look
 from runbook_lib.errors import PrerequisiteError
-from runbook_lib.plan import Plan
+from runbook_lib.plan import Change, Plan
 from runbook_lib.printable import counted
 
 SERVICE = "ECS_SERVICE_NAME"  # how ECS marks the addresses of a service's tasks
@@ -35,7 +36,7 @@ def _gates(before: Before, plan: Plan) -> Iterator[Gate]:
             yield Gate(
                 "names of running services", partial(_led, hostnames), protects=True
             )
-        if any(change.name.startswith("route ") for change in plan):
+        if any(_argument(change, "routeName") for change in plan):
             yield Gate("requests without a route", _matched)
     elif before == "services":
         yield Gate("credentials", _signed)
@@ -56,13 +57,17 @@ def _hostnames(plan: Plan) -> dict[str, str]:
     """Return by which DNS name a plan's virtual nodes will be found, by service."""
     found = {}
     for change in plan:
-        spec = (
-            change.wanted.get("spec", {}) if isinstance(change.wanted, Mapping) else {}
-        )
+        spec = _argument(change, "spec") or {}
         dns = (spec.get("serviceDiscovery") or {}).get("dns")
         if dns:
-            found[change.name.removeprefix("virtual node ")] = str(dns["hostname"])
+            found[_argument(change, "virtualNodeName")] = str(dns["hostname"])
     return found
+
+
+def _argument(change: Change, name: str) -> Any:
+    """Return what a change's call says under a name of the API; None for nothing."""
+    given = change.call.arguments
+    return given.get(name) if isinstance(given, Mapping) else None
 
 
 def _led(hostnames: Mapping[str, str], look: Look) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -322,13 +322,13 @@ def plan_credentials(
     """Plan the permission each role lacks, where the parameters let the
     runbook manage IAM.
     """
-    changes: dict[str, Change] = {}  # by name: services may share a role
+    changes: list[Change] = []
     for c in credentials:
         if p.iam.manage and c.role and c.service not in life.retired:
-            changes |= {change.name: change for change in _lacking(p, c)}
+            changes += _lacking(p, c)
     return Plan(
         "04_register_task_definitions",
-        tuple(changes.values()),
+        _each_once(changes),
         needs=("earlier steps",),
     )
 
@@ -353,11 +353,20 @@ def plan_credentials_end(session: Reads, credentials: Sequence[Credentials]) -> 
     """Plan the end of the policies the runbook put on roles: those that carry its name,
     or that its mark names.
     """
-    changes: dict[str, Change] = {}  # by name: services may share a role
+    made: list[Change] = []
     for c in credentials:
-        made = [*_own_policy(session, c), *_attached_by_us(session.parameters, c)]
-        changes |= {change.name: turned(change) for change in made}
-    return Plan("90_remove_mesh", tuple(changes.values()))
+        made += [*_own_policy(session, c), *_attached_by_us(session.parameters, c)]
+    return Plan("90_remove_mesh", _each_once(map(turned, made)))
+
+
+def _each_once(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Return each change once, about all services that share its role."""
+    once: dict[str, Change] = {}
+    for change in changes:
+        known = once.get(change.thing, change)
+        about = dict.fromkeys((*known.about, *change.about))
+        once[change.thing] = replace(known, about=tuple(about))
+    return tuple(once.values())
 
 
 def _own_policy(session: Reads, c: Credentials) -> Iterator[Change]:
@@ -396,6 +405,7 @@ def _put(c: Credentials, name: str, document: Mapping[str, Any]) -> Change:
         reading=_inline(c.role, name),
         expected=None,
         wanted=document,
+        about=_about(f"policy {name}", c),
         inverse=Inverse(
             "delete", Call("iam", "delete_role_policy", where), wanted=None
         ),
@@ -418,6 +428,7 @@ def _attach(p: Parameters, c: Credentials, managed: str) -> Change:
         ),
         expected=None,
         wanted=managed,
+        about=_about(f"policy {managed}", c),
         inverse=Inverse(
             "detach", Call("iam", "detach_role_policy", where), wanted=None
         ),
@@ -447,9 +458,15 @@ def _mark(p: Parameters, c: Credentials, managed: str) -> Change:
         reading=reading,
         expected=None,
         wanted=p.mesh.name,
+        about=_about(f"tag {key}", c),
         inverse=Inverse("untag", untag, wanted=None),
         diff=differences(None, p.mesh.name, key),
     )
+
+
+def _about(what: str, c: Credentials) -> tuple[str, ...]:
+    """Return what a change of a role is about: its part, and whose Envoy it is for."""
+    return (f"{what} on role {c.role}", f"service {c.service}")
 
 
 def _mark_key(managed: str) -> str:

@@ -19,7 +19,7 @@ from runbook_lib.engines.appmesh.spec import Resource, targets, targets_in, vari
 from runbook_lib.engines.protocol import Split, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Plan, Reading, differences, merged
+from runbook_lib.plan import Call, Change, Moved, Plan, Reading, differences, merged
 
 MOST_NAME = 255  # characters of a name in App Mesh
 MOST_TARGETS = 10  # of a route
@@ -134,7 +134,8 @@ def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
     state = _there(split)
     said = {variant_of(state): {"action": {"weightedTargets": targets(weights)}}}
     change = update(_resource(split), state, merged(state["spec"], said))
-    return replace(change, verb="shift")
+    moved = Moved(split.weights, shares(weights))
+    return replace(change, verb="shift", weights=moved)
 
 
 def plan_rollback(split: Split, stable: str, canary: str) -> Plan:

@@ -19,13 +19,18 @@ from runbook_lib.aws.ecs import (
 )
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.spec import node_arn
-from runbook_lib.envoy_image import envoy_image
 from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Plan, Wait
-from runbook_lib.task_definition import Sidecar, sidecar_of, with_envoy, without_envoy
-from runbook_lib.task_form import envoy_of
+from runbook_lib.task_definition.envoy import envoy_of
+from runbook_lib.task_definition.image import envoy_image
+from runbook_lib.task_definition.sidecar import (
+    Sidecar,
+    sidecar_of,
+    with_envoy,
+    without_envoy,
+)
 
 DEPLOY_IT = (
     "deploy its revision with the sidecar by what deploys it, or let ECS deploy "

@@ -21,8 +21,9 @@ from runbook_lib.local.data_plane.reservation import Reservation
 from runbook_lib.local.data_plane.sidecar import BOOTSTRAP, Sidecar
 from runbook_lib.local.paths import cluster_folder, faults_file, file_name
 from runbook_lib.local.sockets import socket_of
-from runbook_lib.task_definition import Meshed, sidecar_of
-from runbook_lib.task_form import applications, tcp_ports
+from runbook_lib.task_definition.envoy import applications
+from runbook_lib.task_definition.form import tcp_ports
+from runbook_lib.task_definition.sidecar import Meshed, sidecar_of
 
 __all__ = ["LOOPBACK", "Member", "Phase", "member_of"]
 

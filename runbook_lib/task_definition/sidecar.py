@@ -2,9 +2,7 @@
 definition is meshed as.
 
 Pure: definitions in, new definitions out, in RegisterTaskDefinition's own form.
-Registers nothing, knows no role. How definitions are read and compared is in
-`task_form`, the way back in `task_memory`, the image table in `envoy_image`, what ECS
-would refuse or break on in `task_lint`.
+Registers nothing, knows no role.
 """
 
 from __future__ import annotations
@@ -16,23 +14,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_form import (
+from runbook_lib.task_definition.envoy import (
     IDENTITY,
     MAX_IGNORED_PORTS,
     METADATA_IPS,
-    Json,
     app_containers,
     applications,
-    containers_of,
     envoy_of,
     is_daemon,
-    mounts_efs,
     proxy_properties,
+)
+from runbook_lib.task_definition.form import (
+    Json,
+    containers_of,
+    mounts_efs,
     register_input,
     split,
     variables,
 )
-from runbook_lib.task_memory import (
+from runbook_lib.task_definition.memory import (
     OWN_VARIABLES,
     guess,
     recall,
@@ -40,8 +40,6 @@ from runbook_lib.task_memory import (
     restore,
     strip,
 )
-
-__all__ = ["Meshed", "Sidecar", "sidecar_of", "with_envoy", "without_envoy"]
 
 _HEALTH_CHECK = {
     "command": [
@@ -150,7 +148,7 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
 
     The former values of what `with_envoy` changes are in a Docker label of the
     Envoy container, which goes with the revision and with the sidecar
-    (`task_memory`); other edits made since are kept, which a stored original would
+    (`memory`); other edits made since are kept, which a stored original would
     undo. A definition meshed by other hands has no such label: its Envoy, traced
     X-Ray daemon, dependencies and proxy configuration go, its roles and sizes stay,
     since nothing says whose they are. One without Envoy comes back as it is.

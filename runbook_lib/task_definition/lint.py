@@ -12,7 +12,28 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runbook_lib.envoy_image import (
+from runbook_lib.task_definition.envoy import (
+    IDENTITY,
+    MAX_IGNORED_PORTS,
+    METADATA_IPS,
+    app_containers,
+    applications,
+    doubts,
+    envoy_of,
+    is_daemon,
+    proxy_properties,
+)
+from runbook_lib.task_definition.form import (
+    Json,
+    containers_of,
+    mounts_efs,
+    normalise,
+    split,
+    task_units,
+    tcp_ports,
+    variables,
+)
+from runbook_lib.task_definition.image import (
     DEFAULT_ENVOY_ACCOUNT,
     ENVOY_ACCOUNTS,
     FIPS_REGIONS,
@@ -20,27 +41,6 @@ from runbook_lib.envoy_image import (
     REGIONS,
     tag_version,
 )
-from runbook_lib.task_form import (
-    IDENTITY,
-    MAX_IGNORED_PORTS,
-    METADATA_IPS,
-    Json,
-    app_containers,
-    applications,
-    containers_of,
-    doubts,
-    envoy_of,
-    is_daemon,
-    mounts_efs,
-    normalise,
-    proxy_properties,
-    split,
-    task_units,
-    tcp_ports,
-    variables,
-)
-
-__all__ = ["FARGATE_SIZES", "RULES", "Finding", "lint"]
 
 Level = Literal["FAIL", "WARN"]
 

@@ -14,17 +14,8 @@ import json
 from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_form import (
-    IDENTITY,
-    LABEL,
-    Json,
-    containers_of,
-    envoy_of,
-    is_daemon,
-    variables,
-)
-
-__all__ = ["LABEL", "OWN_VARIABLES", "guess", "recall", "remember", "restore", "strip"]
+from runbook_lib.task_definition.envoy import IDENTITY, LABEL, envoy_of, is_daemon
+from runbook_lib.task_definition.form import Json, containers_of, variables
 
 OWN_VARIABLES = frozenset(IDENTITY) | {
     "APPMESH_RESOURCE_CLUSTER",

@@ -9,17 +9,6 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-__all__ = [
-    "DEFAULT_ENVOY_ACCOUNT",
-    "ENVOY_ACCOUNTS",
-    "FIPS_REGIONS",
-    "OLDEST",
-    "REGIONS",
-    "envoy_image",
-    "image_problems",
-    "tag_version",
-]
-
 # Registry accounts: the tutorial's table, and aws-app-mesh-roadmap #500, #507, #513 for
 # the last four.
 DEFAULT_ENVOY_ACCOUNT = "840364872350"

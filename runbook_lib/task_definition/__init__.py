@@ -1,0 +1,1 @@
+"""Task definitions: read, compared, given an Envoy and freed of it, checked. Pure."""

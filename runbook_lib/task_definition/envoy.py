@@ -1,0 +1,170 @@
+"""Tell the containers of a task definition apart: App Mesh's Envoy, X-Ray daemons, the
+applications, and who waits for Envoy.
+
+Pure: reads definitions, changes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runbook_lib.errors import PlanError
+from runbook_lib.task_definition.form import Json, containers_of, variables
+
+# the agent's order
+IDENTITY = (
+    "APPMESH_RESOURCE_ARN",
+    "APPMESH_RESOURCE_NAME",
+    "APPMESH_VIRTUAL_NODE_NAME",
+)
+LABEL = "appmesh-runbook.before"  # on the Envoy container: what was there before it
+# task credentials and metadata, EC2 metadata
+METADATA_IPS = ("169.254.170.2", "169.254.169.254")
+MAX_IGNORED_PORTS = 15  # the tutorial, "EgressIgnoredPorts"; 22 is always ignored
+
+
+def proxy_properties(definition: Mapping[str, Any]) -> dict[str, str]:
+    """Return the proxy configuration's properties, name to value,
+    null-valued ones left out.
+    """
+    properties = (definition.get("proxyConfiguration") or {}).get("properties") or []
+    return {p["name"]: p["value"] for p in properties if p.get("value") is not None}
+
+
+def envoy_of(definition: Mapping[str, Any]) -> Json | None:
+    """Return the App Mesh Envoy container, or None; raise PlanError where it is unclear
+    which one that is.
+
+    It runs App Mesh's image, or a copy of it whose repository's name ends alike, or
+    carries this runbook's own label. The proxy configuration has to name that very
+    container. A container that merely carries a variable of Envoy's is an application,
+    and one merely called `envoy` is somebody's own proxy.
+    """
+    for doubt in doubts(definition):
+        raise PlanError(
+            f"task definition {definition.get('family', '?')}: it is unclear which "
+            f"container is Envoy: {doubt}",
+            hint="let the proxy configuration name the one container that runs "
+            "aws-appmesh-envoy, register that "
+            "revision, and run again",
+        )
+    return next(iter(_envoys(definition)), None)
+
+
+def doubts(definition: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, in words, what makes it unclear which container of a
+    definition is Envoy.
+    """
+    containers = containers_of(definition)
+    by_name = {c["name"]: c for c in containers}
+    if len(by_name) < len(containers):
+        yield (
+            "expected each container to have a name of its own, found "
+            f"{_names(containers)}"
+        )
+        return
+    named, envoys = (
+        (definition.get("proxyConfiguration") or {}).get("containerName"),
+        _envoys(definition),
+    )
+    if len(envoys) > 1:
+        yield (
+            f"expected one container that runs App Mesh's image, found {_names(envoys)}"
+        )
+    elif named and named not in by_name:
+        yield (
+            f"the proxy configuration names {named!r}, expected one of "
+            f"{_names(containers)}"
+        )
+    elif named and named not in [c["name"] for c in envoys]:
+        image = by_name[named].get("image")
+        found = (
+            f"{_names(envoys)} does"
+            if envoys
+            else f"expected aws-appmesh-envoy, found {image!r}"
+        )
+        yield (
+            f"the proxy configuration names {named!r}, which does not run App "
+            f"Mesh's image: {found}"
+        )
+    elif not envoys and (copies := [c for c in containers if _may_be_envoy(c)]):
+        image = copies[0].get("image")
+        yield (
+            f"{_names(copies)} says which node it is and runs {image!r}: expected "
+            "aws-appmesh-envoy"
+        )
+
+
+def _envoys(definition: Mapping[str, Any]) -> list[Json]:
+    return [c for c in containers_of(definition) if _is_envoy(c)]
+
+
+def _is_envoy(container: Mapping[str, Any]) -> bool:
+    labelled = LABEL in (container.get("dockerLabels") or {})
+    return labelled or _repository(container).endswith("aws-appmesh-envoy")
+
+
+def _may_be_envoy(container: Mapping[str, Any]) -> bool:
+    """Tell whether a container is perhaps a copy of App Mesh's Envoy
+    under another name.
+    """
+    says_node = not set(IDENTITY).isdisjoint(variables(container))
+    return says_node and "envoy" in _repository(container)
+
+
+def _names(containers: list[Json]) -> str:
+    return ", ".join(repr(c["name"]) for c in containers)
+
+
+def applications(definition: Mapping[str, Any]) -> list[Json]:
+    """Return the containers that are neither Envoy nor an X-Ray daemon."""
+    return [
+        c for c in containers_of(definition) if not _is_envoy(c) and not is_daemon(c)
+    ]
+
+
+def is_daemon(container: Mapping[str, Any]) -> bool:
+    """Tell whether a container is an X-Ray daemon."""
+    return (
+        container.get("name") == "xray-daemon"
+        or _repository(container) == "aws-xray-daemon"
+    )
+
+
+def app_containers(definition: Mapping[str, Any]) -> list[Json]:
+    """Return the containers that must wait for Envoy: not X-Ray, nor what
+    Envoy waits for itself.
+    """
+    containers = {c["name"]: c for c in containers_of(definition)}
+    proxy = envoy_of(definition)
+    first = _awaited(proxy, containers, set()) if proxy else set()
+    return [
+        c for c in containers.values() if c["name"] not in first and not is_daemon(c)
+    ]
+
+
+def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> set[str]:
+    """Return the names of a container and of all it waits for; a log router counts
+    (ECS starts it first).
+    """
+    if container["name"] in seen:
+        return seen
+    seen.add(container["name"])
+    names = [d.get("containerName") for d in container.get("dependsOn") or []]
+    if (container.get("logConfiguration") or {}).get("logDriver") == "awsfirelens":
+        names += [
+            c["name"] for c in containers.values() if c.get("firelensConfiguration")
+        ]
+    for name in names:
+        if name in containers:
+            _awaited(containers[name], containers, seen)
+    return seen
+
+
+def _repository(container: Mapping[str, Any]) -> str:
+    """Return the last part of an image's repository, without its
+    registry, tag and digest.
+    """
+    image = str(container.get("image") or "")
+    return image.split("@")[0].split("/")[-1].split(":")[0]
