@@ -15,16 +15,16 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from runbook_lib import record
+from runbook_lib import opening, record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError, RunbookError, TargetError
-from runbook_lib.opening import open_session
 from runbook_lib.plan import Evidence
 from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
@@ -33,7 +33,7 @@ from runbook_lib.shift import report
 from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
 from runbook_lib.shift.shifting import shift_traffic, take_step
 
-__all__ = ["Board", "main", "obey"]
+__all__ = ["Board", "ending_of_orders", "main"]
 
 LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
 WAIT_SECONDS = 1.0  # between two reports of one wait
@@ -67,7 +67,7 @@ class Board:
         self.put(replace(self.report, wait=Wait(what, passed, most)))
 
 
-def obey(session: Session, orders: Orders, board: Board) -> None:
+def _obey(session: Session, orders: Orders, board: Board) -> None:
     """Do what was ordered to the end, and show each decision; raise as a shift does."""
     evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
     if orders.step is None:
@@ -92,19 +92,21 @@ def main() -> int:
     except Timeout:
         return BUSY
     board = Board(Path(orders.report), orders.id)
-    ending = _ended(orders, lock, board)
+    ending = ending_of_orders(orders, board, lambda: _opened(orders, lock))
     board.put(replace(board.report, wait=None, ending=ending))
     return ending.exit_code
 
 
-def _ended(orders: Orders, lock: FileLock, board: Board) -> Ending:
-    """Shift, close the session and sum up; return how it ended."""
+def ending_of_orders(
+    orders: Orders, board: Board, open_session: Callable[[], Session]
+) -> Ending:
+    """Do what was ordered, close the session and sum up; return how it ended."""
     session: Session | None = None
     error: BaseException | None = None
     try:
-        session = _opened(orders, lock)
+        session = open_session()
         _note_killed(session, board.killed)
-        obey(session, orders, board)
+        _obey(session, orders, board)
     except RunbookError as caught:
         error = caught
     except KeyboardInterrupt as caught:  # before anything was under way
@@ -123,7 +125,7 @@ def _ended(orders: Orders, lock: FileLock, board: Board) -> Ending:
 def _opened(orders: Orders, lock: FileLock) -> Session:
     """Open the environment anew, and prove that it is still the place of the lock."""
     named = {**orders.given, "environment": orders.file}
-    session = open_session(named, orders.notebook)
+    session = opening.open_session(named, orders.notebook)
     if record.shift_lock_of(session.place).lock_file != lock.lock_file:
         words = f"the shift was begun for another place; {orders.file} now names"
         raise TargetError(f"{words} {session.place}", hint="run the cells above again")
