@@ -185,7 +185,7 @@ def _ready(found: Survey, service: str, name: str) -> Evidence:
 
 def _runs(found: Survey, service: str, name: str) -> Evidence:
     """Return the same by one call, which reads nothing of its definition."""
-    return _all_run(service, name, *ecs.read_counts(found.session, (service,))[service])
+    return _all_run(service, name, *ecs.read_counts(found.reads, (service,))[service])
 
 
 def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
@@ -341,7 +341,7 @@ def _can_carry_all(found: Survey) -> Evidence:
     stable, canary, weight = p.shift.stable, p.shift.canary, found.canary_weight
     if not weight or found.retired:
         return Evidence(name, True, "no traffic changes sides")
-    counts = ecs.read_counts(found.session, (stable, canary))
+    counts = ecs.read_counts(found.reads, (stable, canary))
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
     words += f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 from runbook_lib.aws import cloud_map, ecs
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.readings import Readings
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
-from runbook_lib.engines.protocol import Before, Engine, Live, Look, SeriesOf, Split
+from runbook_lib.engines.protocol import (
+    Before,
+    Engine,
+    Live,
+    Look,
+    Part,
+    SeriesOf,
+    Split,
+)
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, fingerprint
@@ -33,6 +42,16 @@ class Survey:
     session: Session
     _once: dict[Callable[[Look], Any], Any] = field(default_factory=dict, repr=False)
 
+    @cached_property
+    def reads(self) -> Readings:
+        """The environment as this look reads it: nothing twice."""
+        return Readings(self.session)
+
+    def ahead(self, *parts: Part) -> Survey:
+        """Read parts of this look together, before they are asked for one by one."""
+        self.reads.together([partial(getattr, self, part) for part in parts])
+        return self
+
     @property
     def parameters(self) -> Parameters:
         """The environment's parameters."""
@@ -46,12 +65,12 @@ class Survey:
     @cached_property
     def live(self) -> Live:
         """The state of every resource the engine should hold, by key."""
-        return self.engine.read_live(self.session)
+        return self.engine.read_live(self.reads)
 
     @cached_property
     def split(self) -> Split:
         """How the traffic is divided."""
-        return self.engine.read_split(self.session)
+        return self.engine.read_split(self.reads)
 
     @property
     def series(self) -> SeriesOf:
@@ -94,17 +113,17 @@ class Survey:
     @cached_property
     def running(self) -> dict[str, Running]:
         """Each ECS service with its definition."""
-        return ecs.read_running(self.session)
+        return ecs.read_running(self.reads)
 
     @cached_property
     def tasks(self) -> list[dict[str, Any]]:
         """Each running task with its containers' health."""
-        return ecs.read_tasks(self.session)
+        return ecs.read_tasks(self.reads)
 
     @cached_property
     def names(self) -> dict[str, Registered]:
         """Each name callers may dial, as discovery has it."""
-        return cloud_map.read_names(self.session)
+        return cloud_map.read_names(self.reads)
 
     def once(self, read: Callable[[Look], T]) -> T:
         """Return what else an engine wants to read at this look; it is read once."""
@@ -115,7 +134,7 @@ class Survey:
     @cached_property
     def references(self) -> list[str]:
         """What still refers to the stable service."""
-        return self.engine.references(self.session, self.parameters.shift.stable)
+        return self.engine.references(self.reads, self.parameters.shift.stable)
 
     def resources_of(self, step: str) -> list[str]:
         """Return the keys of one notebook's resources."""

@@ -157,8 +157,9 @@ def _rule(name: str, groups: Mapping[str, str], *, login: bool) -> str:
 def _services(cluster: str, groups: Mapping[str, str]) -> None:
     ecs = other(account(), "ecs")
     ecs.create_cluster(clusterName=cluster)
+    execution = f"arn:aws:iam::{account()}:role/{cluster}-execution"
     for name, group in groups.items():
-        ecs.register_task_definition(**definition(f"{cluster}-{name}"))
+        ecs.register_task_definition(**definition(f"{cluster}-{name}", executionRoleArn=execution))
         behind = {"targetGroupArn": group, "containerName": "app", "containerPort": 80}
         ecs.create_service(
             cluster=cluster,
@@ -173,4 +174,5 @@ def _services(cluster: str, groups: Mapping[str, str]) -> None:
 
 def again(front: Front, notebook: str = "05_shift_traffic", **more: Any) -> Front:
     """Open the same account as a notebook opened later does."""
-    return Front(reopen(front.session, notebook, **more), front.rule, front.groups)
+    named = {"environment": front.session.parameters.environment, **more}
+    return Front(reopen(front.session, notebook, **named), front.rule, front.groups)
