@@ -7,8 +7,10 @@ process that is really killed, come last, on one local mesh.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -239,19 +241,25 @@ class _Slip:
     The canary answers with nothing but errors by then: the look after the one that proved the weight is the last.
     """
 
-    def __init__(self, session: Session, do: Callable[[], object]) -> None:
-        self.do, self.left = do, 0
-        self.events = session._client("ecs").meta.events
+    def __init__(
+        self,
+        session: Session,
+        do: Callable[[], object],
+        *,
+        service: str = "ecs",
+        operation: str = "DescribeServices",
+    ) -> None:
+        self.do, self.operation, self.armed = do, operation, False
+        self.events = session._client(service).meta.events
         self.events.register_last("after-call", self._seen)
 
     def arm(self) -> None:
-        self.left = 2
+        self.armed = True
 
     def _seen(self, model: Any, **_: Any) -> None:
-        if self.left and model.name == "DescribeServices":
-            self.left -= 1
-            if not self.left:
-                self.do()
+        if self.armed and model.name == self.operation:
+            self.armed = False
+            self.do()
 
     def leave(self) -> None:
         self.events.unregister("after-call", self._seen)
@@ -377,6 +385,21 @@ def test_a_way_back_that_traffic_does_not_follow_is_a_failure() -> None:
     assert "after 8 s serviceBv2 still gets 50 of 200 requests" in words
     assert phases(seen)[-1] == "rolled back"
     assert sky.weights() == BACK
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_signal_stops_a_rollback_that_is_being_written(number: int) -> None:
+    session, sky = under_sky()
+    arrive = _Slip(session, lambda: os.kill(os.getpid(), number), service="appmesh", operation="UpdateRoute")
+    on = {"proved": lambda: (sky.errors.update({CANARY: 1.0}), arrive.arm())}
+    try:
+        seen, words = ended(session, RolledBack, on=on)
+    finally:
+        arrive.leave()
+    assert sky.weights() == BACK
+    assert phases(seen)[-2:] == ["rolled back", "settled"]
+    assert "back to 0 % in one write; interrupted before traffic showed it" in words
 
 
 def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:

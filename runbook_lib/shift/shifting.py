@@ -46,7 +46,7 @@ from runbook_lib.shift.decision import Decision, write_down
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.shift.rollback import roll_back
-from runbook_lib.shift.rolling_back import RollingBack
+from runbook_lib.shift.rolling_back import RollingBack, undisturbed
 from runbook_lib.shift.step import (
     ExtendBake,
     GoOn,
@@ -595,20 +595,28 @@ class _Shift:
         """Roll back in one write, write that down, and wait until traffic shows it."""
         self.session.outlast, self.weight = None, 0  # it waits in its own way
         rolling_back = RollingBack(self.session, self.found, self.rule, self.looking)
-        others = rolling_back.write(decision.step)
-        if others:
-            self.found = rolling_back.found
-            self.standing = dict(self.found.split.weights)
-            yield from self._carry_out(others, decision)
-        self._tell_judgement(move.word)
         told = f"{move.word}: {move.words}; back to 0 % in one write"
         failed = replace(
             decision,
             verdict="INCONCLUSIVE" if move.word in UNDECIDED else "FAIL",
             weights=self.shift.weights_at(0),
         )
-        yield self._told(replace(failed, phase="rolled back", words=told))
-        words = rolling_back.wait_until_settled(self._time(), self._read_counts)
+        back = replace(failed, phase="rolled back", words=told)
+        with undisturbed() as interrupts:
+            others = rolling_back.write(decision.step)
+            if others is None:
+                self._tell_judgement(move.word)
+                back = self._told(back)
+        if others is not None:
+            self.found = rolling_back.found
+            self.standing = dict(self.found.split.weights)
+            yield from self._carry_out(others, decision)
+        yield back
+        words = "interrupted before traffic showed it"
+        with suppress(KeyboardInterrupt):
+            if not interrupts:
+                began = self._time()
+                words = rolling_back.wait_until_settled(began, self._read_counts)
         last = self._told(settled(failed, words, self.watch.counts, self.rule))
         yield last
         words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"
