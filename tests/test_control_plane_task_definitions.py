@@ -108,6 +108,7 @@ def test_an_empty_variable_is_described_as_none(ecs: Any) -> None:
     ("changes", "words"),
     [
         ({"links": ["other"]}, "Links are not supported when networkMode=awsvpc."),
+        ({"volumesFrom": [{"sourceContainer": "other"}]}, "Invalid 'volumesFrom' setting for container 'app'."),
         ({"mountPoints": [{"sourceVolume": "data", "containerPath": "/d"}]}, "Unknown volume 'data'."),
         (
             {"portMappings": [{"containerPort": 53, "protocol": "udp"}] * 2},

@@ -157,6 +157,10 @@ def _volumes(document: Members) -> Iterator[str]:
         for mounted in container["mountPoints"]:
             if mounted.get("sourceVolume") not in known:
                 yield f"Unknown volume '{mounted.get('sourceVolume')}'."
+        for shared in container["volumesFrom"]:
+            if shared.get("sourceContainer") not in _names(document):
+                # [inferred]
+                yield f"Invalid 'volumesFrom' setting for container '{container['name']}'."
 
 
 def _network(document: Members) -> Iterator[str]:
