@@ -36,7 +36,7 @@ OTHERS = (
     "token: JwtValidationConfig, redirect: RedirectConfig, answer: FixedResponseConfig}"
 )
 RULE = (
-    "Rules[0].{arn: RuleArn, priority: Priority, default: IsDefault, "
+    "{arn: RuleArn, priority: Priority, default: IsDefault, "
     "conditions: Conditions, transforms: Transforms, actions: Actions, "
     f"groups: {GROUPS}, others: {OTHERS}, "
     "exact: to_string([Conditions, Transforms, Actions])}"
@@ -51,10 +51,28 @@ HEALTH = "TargetHealthDescriptions[].TargetHealth.State"
 
 def rule(arn: str) -> Reading:
     """Return how a rule is read."""
-    return Reading(Call("elbv2", "describe_rules", {"RuleArns": [arn]}), RULE, NO_RULE)
+    call = Call("elbv2", "describe_rules", {"RuleArns": [arn]})
+    return Reading(call, f"Rules[0].{RULE}", NO_RULE)
 
 
-def rules(listener: str, query: str) -> Reading:
+def rule_at(listener: Reading, priority: int) -> Reading:
+    """Return how the rule of a listener is read that has a priority."""
+    return rules(listener, f"Rules[?Priority=='{priority}'] | [0].{RULE}")
+
+
+def balancer(name: str, query: str) -> Reading:
+    """Return how a load balancer is read by its name."""
+    call = Call("elbv2", "describe_load_balancers", {"Names": [name]})
+    return Reading(call, query, NO_RULE)
+
+
+def listener(balancer: str | Reading, port: int, query: str) -> Reading:
+    """Return how the listener of a load balancer is read that listens on a port."""
+    call = Call("elbv2", "describe_listeners", {"LoadBalancerArn": balancer})
+    return Reading(call, f"Listeners[?Port==`{port}`] | [0].{query}", NO_RULE)
+
+
+def rules(listener: str | Reading, query: str) -> Reading:
     """Return how something of a listener's rules is read."""
     return Reading(
         Call("elbv2", "describe_rules", {"ListenerArn": listener}), query, NO_RULE

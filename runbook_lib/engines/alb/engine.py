@@ -12,8 +12,8 @@ from typing import Any
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
-from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.alb.arns import group_name, key_of, load_balancer_dimension
+from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb.arns import group_name, key_of
 from runbook_lib.engines.alb.chart import chart
 from runbook_lib.engines.alb.checks import checks, serves
 from runbook_lib.engines.alb.counts import counted, idle, path, series, unmatched
@@ -97,7 +97,7 @@ hints = Hints(
 
 def title(p: Parameters) -> str:
     """Return the name of the load balancer."""
-    return load_balancer_dimension(p.alb.rule).split("/")[1]
+    return place.balancer_name(p)
 
 
 def facts(look: Look) -> tuple[Facts, ...]:
@@ -124,7 +124,7 @@ def resources_of(p: Parameters, step: str) -> list[str]:
 def read_live(session: Reads) -> dict[str, Any]:
     """Read the rule and each service's target group, by key."""
     p = session.parameters
-    live = {key_of(p.alb.rule): session.read(split_reading(p))}
+    live = {place.key(p): session.read(split_reading(p))}
     for service in (p.shift.stable, p.shift.canary):
         name = p.target_group_of(service)
         live[f"target group {name}"] = session.read(elbv2.group(name))
@@ -153,12 +153,13 @@ def references(session: Reads, service: str) -> list[str]:
     group = session.read(elbv2.group(p.target_group_of(service)))
     if group is None:
         return []
-    arn = group["TargetGroupArn"]
+    arn, own = group["TargetGroupArn"], session.read(place.rule_reading(p))
     found = []
     for load_balancer in dict.fromkeys(group.get("LoadBalancerArns") or ()):
         for rule in elbv2.read_rules(session, load_balancer):
             if arn in elbv2.groups_of(rule):
-                found.append(key_of(rule["RuleArn"]))
+                is_own = own is not None and own["arn"] == rule["RuleArn"]
+                found.append(place.key(p) if is_own else key_of(rule["RuleArn"]))
     return found
 
 

@@ -18,16 +18,25 @@ from runbook_lib.plan import Inverse
 Arguments = Mapping[str, Any]
 
 
+def _is_rule(p: Parameters, arn: Any) -> bool:
+    """Say whether this is the rule under shift, or one of the load balancer that the
+    runbook makes.
+    """
+    if p.alb.rule is not None:
+        return bool(arn == p.alb.rule)
+    return isinstance(arn, str) and f":listener-rule/app/{p.alb.name}/" in arn
+
+
 def _of_rule(p: Parameters, given: Arguments) -> bool:
     return bool(
-        given.get("RuleArn") == p.alb.rule and {*given} == {"RuleArn", "Actions"}
+        _is_rule(p, given.get("RuleArn")) and {*given} == {"RuleArn", "Actions"}
     )
 
 
 def _of_its_tags(p: Parameters, given: Arguments) -> bool:
     keys = {*given.get("TagKeys", ()), *(tag["Key"] for tag in given.get("Tags", ()))}
     return bool(
-        given.get("ResourceArns") == [p.alb.rule]
+        all(_is_rule(p, arn) for arn in given.get("ResourceArns", ()))
         and keys
         and keys <= {RETIRED, ROLLED_BACK}
     )
