@@ -19,7 +19,7 @@ seen: it is not what was written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib.aws.reads import Reads
@@ -89,6 +89,11 @@ def group(name: str) -> Reading:
     """Return how a target group is read by its name."""
     call = Call("elbv2", "describe_target_groups", {"Names": [name]})
     return Reading(call, "TargetGroups[0]", NO_GROUP)
+
+
+def group_arn(name: str) -> Reading:
+    """Return how a target group's ARN is read by its name."""
+    return replace(group(name), query="TargetGroups[0].TargetGroupArn")
 
 
 def attributes(arn: str) -> Reading:
