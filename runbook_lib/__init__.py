@@ -16,11 +16,8 @@ HOMES = {
     "aws.applying": ("apply", "keep_or_put_back"),
     "checks": ("check_environment", "require_checks"),
     "gates": (
-        "evidence_for_removal",
-        "evidence_for_retirement",
-        "evidence_for_services",
+        "evidence",
         "evidence_for_shift",
-        "evidence_for_step",
         "evidence_of_path",
     ),
     "engines.appmesh.engine": ("plan_permissions", "plan_sidecars"),

@@ -16,10 +16,10 @@ from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
-from runbook_lib.engines.protocol import Before, Engine, Live, Look, SeriesOf, Split
+from runbook_lib.engines.protocol import Engine, Live, Look, SeriesOf, Split, due
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Plan, fingerprint
+from runbook_lib.plan import Before, Plan, fingerprint
 
 __all__ = ["Survey", "survey"]
 
@@ -123,7 +123,7 @@ class Survey:
 
     def plan_resources(self, step: str) -> Plan:
         """Plan the engine's resources of one notebook."""
-        return self.engine.plan_resources(self, step)
+        return self.due(self.engine.plan_resources(self, step), "resources")
 
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
         """Plan the traffic's division, in percent by service; more of it for the canary
@@ -131,19 +131,7 @@ class Survey:
         """
         plan = self.engine.plan_split(self.split, weights)
         rises = weights.get(self.parameters.shift.canary, 0) > self.canary_weight
-        if not rises:
-            return plan
-        own = self._gate_names("shift")
-        return replace(
-            plan,
-            needs=(
-                "earlier steps",
-                *own,
-                "canary ready",
-                "not retired",
-                "errors are counted",
-            ),
-        )
+        return self.due(plan, "shift") if rises else plan
 
     def plan_step(self, weight: int) -> Plan:
         """Plan that the canary has this weight, in percent, and stable the rest."""
@@ -160,26 +148,19 @@ class Survey:
         """Plan the stable service's end, in the order in which nobody
         notices, there and back.
         """
-        needs = (
-            "stable carries nothing",
-            "canary proven",
-            "stable is idle",
-            "nothing else refers to it",
-            "canary carries all",
-            *self._gate_names("retirement"),
-        )
-        return replace(self.engine.plan_retirement(self), needs=needs, ends=True)
+        plan = self.due(self.engine.plan_retirement(self), "retirement")
+        return replace(plan, ends=True)
 
-    def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
+    def plan_removal(self) -> Plan:
         """Plan the end of everything the runbook made; also name
         what stays, and why.
         """
-        plan, kept = self.engine.plan_removal(self)
-        needs = (*self._gate_names("removal"), "stable can carry all", *plan.needs)
-        return replace(plan, needs=needs, ends=True), kept
+        plan = self.due(self.engine.plan_removal(self), "removal")
+        return replace(plan, ends=True)
 
-    def _gate_names(self, before: Before) -> tuple[str, ...]:
-        return tuple(gate.name for gate in self.engine.gates(self, before))
+    def due(self, plan: Plan, before: Before) -> Plan:
+        """Return a plan that names its gates: everybody's, and the engine's own."""
+        return due(plan, before, self.engine.gates(self, before, plan))
 
 
 def survey(session: Session) -> Survey:

@@ -14,7 +14,7 @@ from runbook_lib import (
     apply,
     check_environment,
     clear,
-    evidence_for_retirement,
+    evidence,
     evidence_for_shift,
     parameters,
     plan_undo,
@@ -30,6 +30,7 @@ from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackEr
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Evidence, Wait
 from runbook_lib.shift.rollback import roll_back
+from runbook_lib.survey import Survey
 from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
@@ -78,6 +79,11 @@ def holds_after(session: Session, wait: Wait) -> bool:
 def found_of(evidence: tuple[Evidence, ...], name: str) -> Evidence:
     (found,) = [each for each in evidence if each.name == name]
     return found
+
+
+def of_retirement(found: Survey) -> tuple[Evidence, ...]:
+    """Look into the gates before stable is retired."""
+    return evidence(found, found.plan_retirement())
 
 
 # --- the file -------------------------------------------------------------------------
@@ -237,7 +243,7 @@ def test_slowness_is_asked_for_in_seconds() -> None:
 def test_stable_is_idle_once_only_the_canary_is_counted(stable: int, canary: int, holds: bool) -> None:
     opened = open_alb(Elb([forward(web=0, web_v2=100)]), traffic=True)
     opened.metrics.counts = {("RequestCount", "web"): stable, ("RequestCount", "web-v2"): canary}
-    assert found_of(evidence_for_retirement(opened.look()), "stable is idle").holds is holds
+    assert found_of(of_retirement(opened.look()), "stable is idle").holds is holds
 
 
 def test_errors_of_grpc_need_an_alarm() -> None:
@@ -643,14 +649,14 @@ def test_another_rule_that_forwards_to_the_group_is_named() -> None:
         "Actions": [{"Type": "forward", "TargetGroupArn": group("web")}],
     }
     found = open_alb(Elb([forward(web=0, web_v2=100)], others=[other])).look()
-    evidence = found_of(evidence_for_retirement(found), "nothing else refers to it")
-    assert (evidence.holds, evidence.found) == (False, "rule shop/aaaaaaaaaaaaaaaa")
+    unreferenced = found_of(of_retirement(found), "nothing else refers to it")
+    assert (unreferenced.holds, unreferenced.found) == (False, "rule shop/aaaaaaaaaaaaaaaa")
 
 
 def test_the_rule_itself_is_no_other_reference() -> None:
     found = open_alb(Elb([forward(web=0, web_v2=100)])).look()
-    evidence = found_of(evidence_for_retirement(found), "nothing else refers to it")
-    assert (evidence.holds, evidence.found) == (True, "only its own rule")
+    unreferenced = found_of(of_retirement(found), "nothing else refers to it")
+    assert (unreferenced.holds, unreferenced.found) == (True, "only its own rule")
 
 
 def test_once_it_is_retired_nothing_is_left_to_do_and_00_is_content() -> None:
@@ -662,10 +668,10 @@ def test_once_it_is_retired_nothing_is_left_to_do_and_00_is_content() -> None:
 
 
 def test_nothing_is_removed_and_all_of_it_is_named() -> None:
-    plan, kept = open_alb(Elb([forward(web_v2=100)])).look().plan_removal()
+    plan = open_alb(Elb([forward(web_v2=100)])).look().plan_removal()
     assert plan.changes == ()
-    assert kept[0] == "rule shop/9683b2d02a6cabee: it was there before"
-    assert {words.split(":")[0] for words in kept[1:]} == {"target group web", "target group web-v2"}
+    assert plan.stays[0] == "rule shop/9683b2d02a6cabee: it was there before"
+    assert {words.split(":")[0] for words in plan.stays[1:]} == {"target group web", "target group web-v2"}
 
 
 # --- the map --------------------------------------------------------------------------

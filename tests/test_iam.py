@@ -151,7 +151,7 @@ def test_a_managed_policy_that_somebody_else_attached_stays() -> None:
 def test_the_end_takes_the_policy_of_a_service_that_is_retired() -> None:
     session = reopen(open_at("retired"), "90_remove_mesh", removal={"callers_may_fail": True})
     assert policies(session) == [NAME]
-    plan, _ = survey(session).plan_removal()
+    plan = survey(session).plan_removal()
     applied(session, plan)
     assert policies(session) == []
 

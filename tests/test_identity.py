@@ -464,7 +464,7 @@ def test_undo_of_what_a_later_notebook_uses_names_what_to_undo_first(tmp_path: P
     environment.walk("01", "02", "03")
     before = environment.writes()
     done = environment.notebook("02", mode="apply", undo=True)
-    assert "no evidence of: 03_create_router_and_routes taken back first" in done.first
+    assert "03_create_router_and_routes must be undone first" in done.first
     assert "Next: undo 03_create_router_and_routes first" in done.first
     assert environment.writes() == before
 

@@ -21,7 +21,7 @@ PLANS: dict[str, tuple[str, Callable[[Survey], Plan]]] = {
     "04": ("routed", lambda found: plan_permissions(found) + plan_sidecars(found)),
     "05": ("meshed", lambda found: found.plan_weights({"serviceB": 75, "serviceBv2": 25})),
     "06": ("shifted", lambda found: found.plan_retirement()),
-    "90": ("retired", lambda found: found.plan_removal()[0]),
+    "90": ("retired", lambda found: found.plan_removal()),
 }
 
 

@@ -97,7 +97,7 @@ def every_plan() -> Iterator[Plan]:
     routed = survey(open_at("routed"))
     yield plan_permissions(routed) + plan_sidecars(routed)
     yield survey(open_at("shifted")).plan_retirement()
-    yield survey(open_at("retired")).plan_removal()[0]
+    yield survey(open_at("retired")).plan_removal()
     yield plan_undo(open_at("retired"), notebook=NOTEBOOKS["06"])
 
 

@@ -12,8 +12,8 @@ hints, the names of its gates. No other module knows what a route or a target gr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
@@ -23,7 +23,7 @@ from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Inverse, Plan, Reading
+from runbook_lib.plan import Before, Change, Inverse, Need, Plan, Reading
 
 T = TypeVar("T")
 
@@ -32,9 +32,6 @@ Live = Mapping[str, Any]
 
 SeriesOf = Mapping[str, Mapping[str, tuple[Series, ...]]]
 """What counts `requests`, `errors` and `latency`, by service: of several the sum."""
-
-Before = Literal["resources", "services", "shift", "retirement", "removal"]
-"""What is about to be applied: notebooks 01 to 03, 04, 05, 06, 90."""
 
 Permitted = Callable[[Parameters, Any], bool]
 """Whether a call's arguments are about something that the file names."""
@@ -267,6 +264,35 @@ class Gate:
     look: Callable[[Look], Finding]
     protects: bool = False
     assumable: bool = False
+
+
+NEUTRAL_NEEDS: Mapping[Before, tuple[tuple[Need, ...], tuple[Need, ...]]] = {
+    "resources": ((Need.EARLIER_STEPS,), ()),
+    "services": ((Need.EARLIER_STEPS,), ()),
+    "shift": (
+        (Need.EARLIER_STEPS,),
+        (Need.CANARY_READY, Need.NOT_RETIRED, Need.ERRORS_COUNTED),
+    ),
+    "retirement": (
+        (
+            Need.STABLE_CARRIES_NOTHING,
+            Need.CANARY_PROVEN,
+            Need.STABLE_IDLE,
+            Need.UNREFERENCED,
+            Need.CANARY_CARRIES_ALL,
+        ),
+        (),
+    ),
+    "removal": ((), (Need.STABLE_CAN_CARRY_ALL,)),
+}
+"""What any plan needs, before and after what its engine's own gates say."""
+
+
+def due(plan: Plan, before: Before, own: Iterable[Gate]) -> Plan:
+    """Return a plan that names its gates: the engine's `own`, among everybody's."""
+    first, last = NEUTRAL_NEEDS[before]
+    needs = (*first, *(gate.name for gate in own), *last)
+    return replace(plan, before=before, needs=needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,11 +567,8 @@ class Engine(Protocol):
     def gates(
         self, look: Look, before: Before, plan: Plan | None = None
     ) -> tuple[Gate, ...]:
-        """Return its own conditions for what is about to be applied, in the
-        order they are shown.
-
-        The names of those before a shift, a retirement and a removal are
-        needs of the plan.
+        """Return its own gates before what is about to be applied, in the order they
+        are shown.
         """
 
     def checks(self, look: Look) -> Iterator[Check]:
@@ -597,5 +620,5 @@ class Engine(Protocol):
         notices, there and back.
         """
 
-    def plan_removal(self, look: Look) -> tuple[Plan, tuple[str, ...]]:
-        """Plan the end of everything the runbook made, and name what stays and why."""
+    def plan_removal(self, look: Look) -> Plan:
+        """Plan the end of everything the runbook made; name what `stays`, and why."""

@@ -17,7 +17,6 @@ from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
-    TAKEN_BACK,
     Answer,
     Change,
     Inverse,
@@ -84,7 +83,7 @@ def plan_undo(
     been undone already stays so. Raises PlanError where something is no longer as the
     run left it: that is somebody else's change; where nobody `asked` for it to be
     taken, the plan says so instead. Where a later notebook has changed the same thing,
-    the plan needs that notebook taken back first, and `clear` refuses it.
+    the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
     if asked:
@@ -105,13 +104,15 @@ def plan_undo(
     later = [m.notebook for m in made if notebook not in ("", m.notebook)]
     if notebook and asked:
         later += _users(session, changes, every)
-    needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
+    undo_first = {
+        name: f"runbook undo {run.id} --notebook {name[:2]}" for name in later if run
+    }
     if run and changes:
         first = replace(
             changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
-    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
 
 
 def _users(

@@ -329,7 +329,6 @@ def plan_credentials(
     return Plan(
         "04_register_task_definitions",
         _each_once(changes),
-        needs=("earlier steps",),
     )
 
 
