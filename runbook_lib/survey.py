@@ -12,18 +12,44 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from runbook_lib.aws import cloud_map, ecs
-from runbook_lib.aws.cloud_map import Registered
-from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.cloud_map import Names
+from runbook_lib.aws.ecs import Running, Task
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
-from runbook_lib.engines.protocol import Engine, Live, Look, SeriesOf, Split, due
+from runbook_lib.engines.protocol import Engine, Facts, Live, Look, SeriesOf, Split, due
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Before, Plan, fingerprint
+from runbook_lib.plan import Before, Change, Plan, fingerprint
 
-__all__ = ["Survey", "survey"]
+__all__ = ["Map", "Resources", "Review", "Survey", "survey"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Which of one notebook's resources are there, and where the traffic stands."""
+
+    title: str
+    stage: str
+    divides: str
+    there: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Every resource the engine should hold, and what would change it, by key."""
+
+    live: Live
+    changes: Mapping[str, Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A look, to be shown as a map with what a plan would change."""
+
+    look: Survey
+    plan: Plan | None
 
 
 @dataclass
@@ -97,12 +123,12 @@ class Survey:
         return ecs.read_running(self.session)
 
     @cached_property
-    def tasks(self) -> list[dict[str, Any]]:
+    def tasks(self) -> list[Task]:
         """Each running task with its containers' health."""
-        return ecs.read_tasks(self.session)
+        return ecs.read_tasks(self.session, self.running)
 
     @cached_property
-    def names(self) -> dict[str, Registered]:
+    def names(self) -> Names:
         """Each name callers may dial, as discovery has it."""
         return cloud_map.read_names(self.session)
 
@@ -117,9 +143,26 @@ class Survey:
         """What still refers to the stable service."""
         return self.engine.references(self.session, self.parameters.shift.stable)
 
-    def resources_of(self, step: str) -> list[str]:
-        """Return the keys of one notebook's resources."""
-        return self.engine.resources_of(self.parameters, step)
+    def resources(self, step: str) -> Resources:
+        """Say which of one notebook's resources are there."""
+        keys = self.engine.resources_of(self.parameters, step)
+        there = {key: bool(state) for key, state in self.live.items() if key in keys}
+        title = self.engine.title(self.parameters)
+        return Resources(title, self.stage, self.split.kind, there)
+
+    def review(self) -> Review:
+        """Compare every resource with the parameters."""
+        plans = [self.plan_resources(step) for step in ("01", "02", "03")]
+        changes = {change.thing: change for plan in plans for change in plan}
+        return Review(self.live, changes)
+
+    def map(self, plan: Plan | None = None) -> Map:
+        """Return what shows who calls whom, and what a plan would change of it."""
+        return Map(self, plan)
+
+    def facts(self) -> tuple[Facts, ...]:
+        """Return what the engine has found out before services move."""
+        return self.engine.facts(self)
 
     def plan_resources(self, step: str) -> Plan:
         """Plan the engine's resources of one notebook."""
@@ -136,6 +179,17 @@ class Survey:
     def plan_step(self, weight: int) -> Plan:
         """Plan that the canary has this weight, in percent, and stable the rest."""
         return self.plan_weights(self.parameters.shift.weights_at(weight))
+
+    def plan_next(self) -> Plan:
+        """Plan the file's next step; nothing where none is left, or where weights are
+        none of this shift's.
+        """
+        shift = self.parameters.shift
+        left = [step for step in shift.steps if step > self.canary_weight]
+        others = self.split.weights.keys() - {shift.stable, shift.canary}
+        if not left or others or self.split.state is None:
+            return Plan("05_shift_traffic")
+        return self.plan_step(left[0])
 
     def plan_capacity(self, least: int) -> Plan:
         """Plan that stable's scaling keeps at least so many tasks, which can

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from runbook_lib import open_session, parameters, record, survey
+from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.aws.session import Connection, Session
@@ -272,6 +273,9 @@ class MockEngine:
             "errors": (Series("Errors", dimensions, "Mock"), Series("Refused", dimensions, "Mock")),
             "latency": (Series("Seconds", dimensions, "Mock", stat=""),),
         }
+
+    def read_unhealthy(self, session: Reads, split: Split, running: int) -> int:
+        return ecs.read_unhealthy(session, session.parameters.shift.canary)
 
     def idle(self, look: Look) -> Idle:
         series = self.series(look.parameters, look.split)

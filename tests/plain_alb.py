@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import atexit
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -150,6 +152,7 @@ class Services(Ecs):
 
     elb: Elb = field(default_factory=Elb)
     tasks: dict[str, int] = field(default_factory=lambda: {"web": 2, "web-v2": 2})
+    wanted_of: dict[str, int] = field(default_factory=dict)  # where not as many tasks run as are wanted
     strategy: str = "ROLLING"
     advanced: dict[str, Any] = field(default_factory=dict)
 
@@ -160,7 +163,7 @@ class Services(Ecs):
         revision = f"arn:aws:ecs:eu-central-1:{ACCOUNT}:task-definition/{name}:1"
         said = {
             "deployments": [{"status": "PRIMARY", "taskDefinition": revision, "rolloutState": "COMPLETED"}],
-            "desiredCount": self.tasks[name],
+            "desiredCount": self.wanted_of.get(name, self.tasks[name]),
             "loadBalancers": [balancer],
             "deploymentConfiguration": {"strategy": self.strategy},
         }
@@ -203,10 +206,70 @@ class GroupMetrics(Metrics):
     def _count(self, stat: dict[str, Any]) -> int:
         metric = stat["Metric"]
         self.asked.append(stat)
+        return self.counts.get(self.named(metric), 0)
+
+    @staticmethod
+    def named(metric: dict[str, Any]) -> tuple[str, str]:
+        """Return what a series is called here: its metric and its group, "" for all of the load balancer."""
         said = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
-        name = said["TargetGroup"].split("/")[1]
-        known = metric["Namespace"] == "AWS/ApplicationELB" and said["LoadBalancer"] == "app/shop/50dc6c495c0c9188"
-        return self.counts.get((metric["MetricName"], name), 0) if known else 0
+        own = metric["Namespace"] == "AWS/ApplicationELB" and said["LoadBalancer"] == "app/shop/50dc6c495c0c9188"
+        name = said["TargetGroup"].split("/")[1] if "TargetGroup" in said else ""
+        return (metric["MetricName"], name) if own else ("", "")
+
+
+@dataclass
+class Sky(GroupMetrics):
+    """CloudWatch at AWS's grain, and time that passes only when somebody sleeps.
+
+    Each minute brings requests, divided by the weights then in force. Of each version's a share fails with a 5XX,
+    is refused, or hangs until the load balancer, or where they are `impatient` the caller, gives up.
+    """
+
+    elb: Elb = field(default_factory=lambda: Elb([forward(web=100, web_v2=0)]))
+    rate: int = 12_000  # requests a minute
+    fails: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, float] = field(default_factory=dict)
+    hangs: dict[str, float] = field(default_factory=dict)
+    impatient: bool = False
+    now: float = 1_000_020.0
+    made: dict[int, Counter[tuple[str, str]]] = field(default_factory=dict)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; each full minute is published."""
+        end = self.now + seconds
+        while self.now < end:
+            minute = int(self.now // 60) * 60
+            self.now = min(end, minute + 60.0)
+            if self.now == minute + 60:
+                self.made[minute] = self._minute()
+
+    def _minute(self) -> Counter[tuple[str, str]]:
+        made: Counter[tuple[str, str]] = Counter()
+        for name, weight in self.elb.weights.items():
+            requests = self.rate * weight // 100
+            failed, refused, hung = (
+                int(requests * shares.get(name, 0.0)) for shares in (self.fails, self.refused, self.hangs)
+            )
+            made["RequestCount", name] = requests
+            made["HTTPCode_Target_5XX_Count", name] = failed
+            made["HTTPCode_Target_2XX_Count", name] = requests - failed - refused - hung
+            made["TargetConnectionErrorCount", name] = refused * 4 // 5  # one of them may fail several requests
+            made["HTTPCode_ELB_502_Count", ""] += refused
+            made["HTTPCode_ELB_4XX_Count" if self.impatient else "HTTPCode_ELB_504_Count", ""] += hung
+        return made
+
+    def _page(self, MetricDataQueries: list[dict[str, Any]], StartTime: Any, EndTime: Any, **_: Any) -> dict[str, Any]:
+        minutes = [at for at in sorted(self.made) if StartTime.timestamp() <= at < EndTime.timestamp()]
+        results = []
+        for query in MetricDataQueries:
+            named = self.named(query["MetricStat"]["Metric"])
+            counts = {at: self.made[at][named] for at in minutes if self.made[at][named]}  # sparse, as AWS's are
+            moments = [datetime.fromtimestamp(at, UTC) for at in counts]
+            results.append({"Id": query["Id"], "Timestamps": moments, "Values": [float(n) for n in counts.values()]})
+        return {"MetricDataResults": results}
 
 
 @dataclass
@@ -217,7 +280,7 @@ class Plain:
     elb: Elb
     ecs: Services
     metrics: Metrics
-    clock: Clock
+    clock: Clock | Sky
 
     def look(self) -> Survey:
         """Take a fresh look."""
@@ -230,15 +293,17 @@ def open_alb(
     *,
     traffic: bool = False,
     ecs: Services | None = None,
+    sky: Sky | None = None,
     around: Callable[[Any], Any] = lambda client: client,
     **said: Any,
 ) -> Plain:
     """Open a session on a rule, all of whose traffic goes to stable unless it says otherwise.
 
+    With a `sky` there is traffic, and time is the sky's.
     What is `around` each client of the load balancer and of ECS sees its calls first.
     """
-    elb = elb or Elb([forward(web=100, web_v2=0)])
-    ecs, metrics, clock = ecs or Services(elb=elb), GroupMetrics(), Clock()
+    elb = sky.elb if sky else elb or Elb([forward(web=100, web_v2=0)])
+    ecs, metrics, clock = ecs or Services(elb=elb), sky or GroupMetrics(), sky or Clock()
     records = record.root() / f"alb-{next(NUMBERS)}"
     clients = {
         "sts": Sts(),
@@ -250,7 +315,7 @@ def open_alb(
     session = open_session(
         {**FILE, "records": str(records), **said},
         notebook,
-        connect=lambda p: Connection("http://127.0.0.1:9", carries_traffic=traffic),
+        connect=lambda p: Connection("http://127.0.0.1:9", carries_traffic=traffic or sky is not None),
         sleep=clock.sleep,
         clock=clock,
         wall=clock,

@@ -489,13 +489,6 @@ def test_what_will_write_the_weights_again_is_told() -> None:
     assert "its next deployment writes the weights of its template" in check.message
 
 
-def test_errors_that_belong_to_no_version_are_told_unless_an_alarm_watches() -> None:
-    where = "load balancer's own answers"
-    assert where in [check.where for check in check_environment(open_alb().look())]
-    watched = open_alb(shift={**FILE["shift"], "alarms": ["elb-5xx"]})
-    assert where not in [check.where for check in check_environment(watched.look())]
-
-
 def test_a_group_that_speaks_grpc_must_be_said_to() -> None:
     opened = open_alb(Elb([forward(web=100, web_v2=0)], version="GRPC"))
     failing = [check.message for check in check_environment(opened.look()) if check.level == "FAIL"]

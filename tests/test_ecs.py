@@ -93,7 +93,7 @@ def test_the_sidecars_are_read_back_running_and_healthy() -> None:
         assert holds(made.state, made.change.wanted)
     rollouts = [service(session, name)["deployments"][0]["rolloutState"] for name in running(session)]
     assert rollouts == ["COMPLETED"] * 3
-    health = [{c["name"]: c["health"] for c in task["containers"]} for task in ecs.read_tasks(session)]
+    health = [task.health for task in survey(session).tasks]
     assert len(health) == 3
     assert all(found["envoy"] == "HEALTHY" for found in health)
 
@@ -320,7 +320,7 @@ def test_nothing_there_reads_as_nothing() -> None:
     found = ecs.read_running(open_local())
     assert {r.state for r in found.values()} == {None}
     assert {r.arn for r in found.values()} == {""}
-    assert ecs.read_tasks(open_local()) == []
+    assert survey(open_local()).tasks == []
 
 
 def test_another_name_for_the_service_is_followed() -> None:

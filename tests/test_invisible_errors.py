@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from runbook_lib import evidence_for_shift, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
-from runbook_lib.display.show import outlook_tables
+from runbook_lib.display.forecasts import outlook_tables
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.judging import error_judge

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import parameters
-from runbook_lib.engines.alb.arns import load_balancer_dimension
+from runbook_lib import open_session, parameters, survey
+from runbook_lib.aws import cloudwatch
+from runbook_lib.engines.alb.arns import load_balancer_dimension, load_balancer_of
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.local.clients import clients
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
+from runbook_lib.shift.unanswered import judge_unanswered
 from tests.demo_mesh import until
 
 FILE = Path(__file__).parent.parent / "parameters" / "local-alb.yaml"
@@ -47,11 +49,10 @@ class There:
         return str(found["TargetGroups"][0]["TargetGroupArn"])
 
     def counted(self, metric: str, service: str, seconds: int) -> list[float]:
-        """Return a series of a group, of the last seconds that are published."""
-        dimensions = {
-            "LoadBalancer": load_balancer_dimension(self.p.alb.rule),
-            "TargetGroup": self.group(service).rsplit(":", 1)[-1],
-        }
+        """Return a series of a group, or of the whole, of the last seconds that are published."""
+        dimensions = {"LoadBalancer": load_balancer_dimension(self.p.alb.rule)}
+        if service:
+            dimensions["TargetGroup"] = self.group(service).rsplit(":", 1)[-1]
         named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
         stat = {
             "Metric": {"Namespace": "AWS/ApplicationELB", "MetricName": metric, "Dimensions": named},
@@ -140,3 +141,20 @@ def test_a_load_balancer_that_is_killed_comes_back(there: There) -> None:
     until(lambda: there.mesh.ask("/runbook/tasks")["load_balancers"][0]["pid"] not in (None, killed["pid"]), 20)
     answered = there.ledger()["answered"]
     until(lambda: there.ledger()["answered"] > answered + 100, 20)
+
+
+def test_a_canary_that_hangs_is_answered_for_and_counted_for_nobody(there: There) -> None:
+    balancer = load_balancer_of(there.p.alb.rule)
+    idle = {"Key": "idle_timeout.timeout_seconds", "Value": "1"}
+    there.elbv2.modify_load_balancer_attributes(LoadBalancerArn=balancer, Attributes=[idle])
+    there.shift(10)
+    inject(there.p, CANARY, latency_ms=15_000)
+    until(lambda: sum(there.counted("HTTPCode_ELB_504_Count", "", 5)) > 50, 20)
+    opened = open_session({"environment": str(FILE)}, "05_shift_traffic")
+    found = survey(opened)
+    now = cloudwatch.complete_until(opened, opened.now())
+    newest = cloudwatch.read_intervals(opened, found.series, now - 3, now)
+    assert sum(one.errors.canary_errors for one in newest) == 0
+    assert judge_unanswered(newest, there.p.shift.verdict).outcome == "FAIL"
+    idle["Value"] = "60"
+    there.elbv2.modify_load_balancer_attributes(LoadBalancerArn=balancer, Attributes=[idle])

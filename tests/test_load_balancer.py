@@ -158,6 +158,12 @@ def test_codes_of_the_load_balancers_own_are_nobodys() -> None:
     assert {name: seen[""].get(name) for name in expected} == expected
 
 
+def test_a_caller_that_gives_up_is_counted_for_the_load_balancer() -> None:
+    seen = told(Counted({end(CANARY, 0, "DC"): 3}))
+    assert seen["serviceBv2"] == {**HOSTS["serviceBv2"], "RequestCount": 3}
+    assert seen[""] == {"RequestCount": 3, "HTTPCode_ELB_4XX_Count": 3}
+
+
 def test_a_request_without_a_target_is_no_request_of_its_group() -> None:
     seen = told(Counted({end(CANARY, 503, "UH"): 7}))
     assert seen["serviceBv2"] == HOSTS["serviceBv2"]

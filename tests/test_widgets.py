@@ -21,7 +21,7 @@ from runbook_lib.aws.session import Session
 from runbook_lib.display import panel as widgets
 from runbook_lib.display import show, timeline
 from runbook_lib.display.panel import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
-from runbook_lib.display.show import Words
+from runbook_lib.display.tables import Words
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.approvals import approve, hold

@@ -25,6 +25,7 @@ from runbook_lib.plan import (
 
 __all__ = [
     "PLACEHOLDER",
+    "Names",
     "Registered",
     "own_instances",
     "plan_placeholder",
@@ -55,6 +56,10 @@ class Registered:
         return sorted(a[ADDRESS] for a in self.instances.values() if ADDRESS in a)
 
 
+class Names(dict[str, Registered]):
+    """What callers may dial, by name."""
+
+
 def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
     """Return what is registered under a name beside the placeholder."""
     return {
@@ -64,13 +69,16 @@ def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
     }
 
 
-def read_names(session: Reads) -> dict[str, Registered]:
+def read_names(session: Reads) -> Names:
     """Read every name of the parameters that callers may dial: hostnames
     and virtual services.
     """
     services = _services(session)
     names = session.parameters.names
-    return {name: _registered(session, name, services.get(name, {})) for name in names}
+    found = Names()
+    for name in names:
+        found[name] = _registered(session, name, services.get(name, {}))
+    return found
 
 
 def _registered(session: Reads, name: str, service: Mapping[str, Any]) -> Registered:

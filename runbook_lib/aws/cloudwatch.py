@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from runbook_lib.aws.series import Counted, Series
+from runbook_lib.aws.series import NOBODY, Counted, Series
 from runbook_lib.aws.session import Session
 from runbook_lib.plan import Call, Reading
 from runbook_lib.verdict import Sample
@@ -22,6 +22,7 @@ __all__ = [
     "Counted",
     "Interval",
     "Series",
+    "Unclaimed",
     "complete_until",
     "pause",
     "read_alarms",
@@ -32,18 +33,30 @@ __all__ = [
 SETTLE_SECONDS = 0.3  # after a period's end, until it has been put
 QUERIES = 400  # a call takes 500
 # of series, by whose names an engine gives them
-KINDS = ("requests", "errors", "latency")
+KINDS = ("requests", "errors", "latency", "answers")
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """Errors that are counted for neither version, and what each version answered."""
+
+    errors: int
+    stable_answers: int
+    canary_answers: int
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
     """One period: when it began (seconds since 1970), and its requests judged by
     errors and by slowness.
+
+    `unclaimed` is None where each error is counted for a version.
     """
 
     start: int
     errors: Sample
     slow: Sample
+    unclaimed: Unclaimed | None = None
 
     @property
     def requests(self) -> int:
@@ -76,7 +89,7 @@ def read_intervals(
     data has no requests.
 
     `series` gives stable's and canary's `requests`, `errors` and `latency`, by their
-    names in the parameters.
+    names in the parameters; where it has the errors of NOBODY, `answers` too.
     """
     p = session.parameters
     period = p.telemetry.period_seconds
@@ -85,22 +98,24 @@ def read_intervals(
         return []
     wanted = [
         (name, kind, one)
-        for name in (p.shift.stable, p.shift.canary)
+        for name in (p.shift.stable, p.shift.canary, NOBODY)
         for kind in KINDS
-        for one in series[name][kind]
+        for one in series.get(name, {}).get(kind, ())
         if one.stat
     ]
-    counts: dict[tuple[str, str], Counter[int]] = {
-        (name, kind): Counter() for name, kind, _ in wanted
-    }
+    counts: Counts = {(name, kind): Counter() for name, kind, _ in wanted}
     for (name, kind, _), found in zip(
         wanted, _read(session, wanted, first, until), strict=True
     ):
         counts[(name, kind)].update(found)
-    return [
+    intervals = [
         _interval(start, p.shift.stable, p.shift.canary, counts)
         for start in range(first, int(until), period)
     ]
+    if NOBODY not in series:
+        return intervals
+    stable, canary = p.shift.stable, p.shift.canary
+    return [_unclaimed(one, stable, canary, counts) for one in intervals]
 
 
 def read_requests(session: Session, series: Series, since: float, until: float) -> int:
@@ -133,6 +148,7 @@ def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
 
 
 Query = tuple[str, str, Series]
+Counts = dict[tuple[str, str], Counter[int]]  # by service and kind, by period
 
 
 def _read(
@@ -183,15 +199,23 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _interval(
-    start: int, stable: str, canary: str, counts: Mapping[tuple[str, str], Counter[int]]
-) -> Interval:
+def _interval(start: int, stable: str, canary: str, counts: Counts) -> Interval:
+    def count(service: str, kind: str) -> int:
+        return counts.get((service, kind), Counter())[start]
+
     def sample(kind: str) -> Sample:
-        n1, n2 = (
-            counts[(stable, "requests")][start],
-            counts[(canary, "requests")][start],
-        )
-        bad = [counts.get((name, kind), Counter())[start] for name in (stable, canary)]
-        return Sample(n1, min(bad[0], n1), n2, min(bad[1], n2))
+        n1, n2 = count(stable, "requests"), count(canary, "requests")
+        bad1, bad2 = count(stable, kind), count(canary, kind)
+        return Sample(n1, min(bad1, n1), n2, min(bad2, n2))
 
     return Interval(start, sample("errors"), sample("latency"))
+
+
+def _unclaimed(one: Interval, stable: str, canary: str, counts: Counts) -> Interval:
+    """Return an interval with the errors that are counted for neither version."""
+    unclaimed = Unclaimed(
+        errors=counts[NOBODY, "errors"][one.start],
+        stable_answers=counts[stable, "answers"][one.start],
+        canary_answers=counts[canary, "answers"][one.start],
+    )
+    return replace(one, unclaimed=unclaimed)

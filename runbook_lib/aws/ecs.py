@@ -31,6 +31,7 @@ from runbook_lib.task_definition.form import READ_ONLY, normalise, same
 
 __all__ = [
     "Running",
+    "Task",
     "deployment_order",
     "moved",
     "not_ours",
@@ -81,6 +82,7 @@ ROLLOUT = (
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
 REGISTERED = "taskDefinition.taskDefinitionArn"
+CHECK = "healthCheck"
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
 
@@ -116,6 +118,15 @@ class Running:
         return ((self.state or {}).get("settings") or {}).get(
             "schedulingStrategy"
         ) == "DAEMON"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One running task: its service, its revision, each container's health in words."""
+
+    service: str
+    revision: str
+    health: Mapping[str, str]
 
 
 def read_running(session: Reads) -> dict[str, Running]:
@@ -267,25 +278,28 @@ def _scalable(p: Parameters, name: str) -> Reading:
     )
 
 
-def read_tasks(session: Reads) -> list[dict[str, Any]]:
-    """Read the running tasks of every service: service, revision, each
-    container's health.
-    """
+def read_tasks(session: Reads, running: Mapping[str, Running]) -> list[Task]:
+    """Read the running tasks of every service."""
     p = session.parameters
     containers = "containers[].{name: name, health: healthStatus}"
-    query = (
-        "tasks[].{task: taskArn, revision: taskDefinitionArn, "
-        f"containers: {containers}}}"
-    )
-    rows = []
-    for name in p.services:
-        found = (
-            session.read(reading_of_tasks(p, name, query))
-            if session.read(_service(p, name))
-            else None
-        )
-        rows += [{"service": name, **task} for task in found or []]
-    return rows
+    query = f"tasks[].{{revision: taskDefinitionArn, containers: {containers}}}"
+    tasks: list[Task] = []
+    for name, service in running.items():
+        reading = reading_of_tasks(p, name, query)
+        found = session.read(reading) if service.state else None
+        tasks += [_task(service, one) for one in found or ()]
+    return tasks
+
+
+def _task(service: Running, found: Mapping[str, Any]) -> Task:
+    form = service.definition or {}
+    checked = {c["name"] for c in form.get("containerDefinitions", []) if c.get(CHECK)}
+    health = {}
+    for container in found["containers"]:
+        name, said = container["name"], container["health"]
+        unchecked = said == "UNKNOWN" and name not in checked
+        health[name] = "no health check" if unchecked else said
+    return Task(service.service, _short(found["revision"]), health)
 
 
 def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:

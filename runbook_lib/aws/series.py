@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+NOBODY = ""
+"""Under whose name the errors stand that are counted for neither version."""
+
 
 @dataclass(frozen=True, slots=True)
 class Series:

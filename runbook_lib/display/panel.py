@@ -22,13 +22,9 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.show import (
-    Table,
-    Words,
-    outlook_tables,
-    plan_rows,
-    show_drawing,
-)
+from runbook_lib.display.forecasts import outlook_tables
+from runbook_lib.display.show import plan_rows, show
+from runbook_lib.display.tables import Table, Words
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import RunbookError
 from runbook_lib.plan import Evidence, Plan
@@ -627,7 +623,7 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
-            show_drawing(timeline.drawn(live.history()))
+            show(timeline.drawn(live.history()))
 
 
 class Progress:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
-from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.ecs import Running, Task
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
@@ -31,7 +31,11 @@ Live = Mapping[str, Any]
 """The state of each of an engine's resources by its key; None where it is absent."""
 
 SeriesOf = Mapping[str, Mapping[str, tuple[Series, ...]]]
-"""What counts `requests`, `errors` and `latency`, by service: of several the sum."""
+"""What counts `requests`, `errors` and `latency`, by service: of several the sum.
+
+Where the engine itself answers errors that it counts for neither version, they stand
+under NOBODY, and each service has its `answers`: those it gave itself.
+"""
 
 Permitted = Callable[[Parameters, Any], bool]
 """Whether a call's arguments are about something that the file names."""
@@ -70,7 +74,7 @@ class Look(Protocol):
         """Each ECS service with its definition, by its name in the file."""
 
     @property
-    def tasks(self) -> list[dict[str, Any]]:
+    def tasks(self) -> list[Task]:
         """Each running task with its containers' health."""
 
     @property
@@ -550,6 +554,11 @@ class Engine(Protocol):
         """Return what counts requests, errors and slow requests of stable and canary.
 
         `split` has the names that exist only live.
+        """
+
+    def read_unhealthy(self, session: Reads, split: Split, running: int) -> int:
+        """Read how many of the canary's running tasks are unhealthy, by their own
+        checks or by those of what sends them requests.
         """
 
     def idle(self, look: Look) -> Idle:

@@ -46,8 +46,8 @@ class Looking:
         series = self.found.series
         return cloudwatch.read_intervals(self.session, series, since, until)
 
-    def tasks(self) -> Tasks:
-        """Read how many tasks of both services run."""
+    def tasks(self, found: Survey) -> Tasks:
+        """Read how many tasks of both services run, and which are unhealthy."""
         stable, canary = self.shift.stable, self.shift.canary
         counts = ecs.read_counts(self.session, (stable, canary))
         wanted, running = counts[canary]
@@ -56,7 +56,9 @@ class Looking:
             stable_at_first=self.stable_at_first(),
             canary=running,
             canary_wanted=wanted,
-            canary_unhealthy=ecs.read_unhealthy(self.session, canary),
+            canary_unhealthy=found.engine.read_unhealthy(
+                self.session, found.split, running
+            ),
         )
 
     def stable_at_first(self) -> int:

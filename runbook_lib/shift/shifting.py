@@ -451,7 +451,7 @@ class _Shift:
         intervals = self.looking.intervals(since, until)
         self.found = survey(self.session)
         self.standing = dict(self.found.split.weights)
-        tasks, alarms = self.looking.tasks(), self.looking.alarms()
+        tasks, alarms = self.looking.tasks(self.found), self.looking.alarms()
         return Look(
             at=self._time_of_watch(),
             since=since,

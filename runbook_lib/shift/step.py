@@ -24,6 +24,7 @@ from runbook_lib.parameters.model import Parameters, VerdictRule
 from runbook_lib.plan import Evidence
 from runbook_lib.printable import counted
 from runbook_lib.shift.counts import LATE_PERIODS, Counts, Span, start_counting
+from runbook_lib.shift.unanswered import judge_unanswered
 from runbook_lib.verdict import Judgement
 from runbook_lib.verdict.share import Seen, in_effect_from, seen_in, strayed
 from runbook_lib.wording import divided
@@ -395,6 +396,19 @@ def _canary_fails(watch: Watch, look: Look, rule: Rule) -> Move | None:
     return None
 
 
+def _canary_does_not_answer(watch: Watch, look: Look, rule: Rule) -> Move | None:
+    """Errors that are counted for neither version are the canary's where it, more than
+    stable, leaves requests unanswered: of the newest intervals, which are enough.
+    """
+    newest = [one for one in watch.counts.open if one.unclaimed is not None]
+    if not newest or "errors" in rule.verdict.muted:
+        return None
+    verdict = judge_unanswered(newest, rule.verdict)
+    if verdict.outcome == "FAIL":
+        return RollBack("unanswered", verdict.reason)
+    return None
+
+
 def _alarm_is_mute(watch: Watch, look: Look, rule: Rule) -> Move | None:
     """A lost alarm is a hold; one without data only if it alone judges errors."""
     if missing := _in_state(look, "MISSING"):
@@ -466,6 +480,7 @@ ORDER: tuple[Applies, ...] = (
     _alarm_rings,  # roll back
     _somebody_holds,  # hold
     _canary_fails,  # roll back
+    _canary_does_not_answer,  # roll back
     _alarm_is_mute,  # hold
     _not_confirmed,  # the bake begins, or go on waiting; in the end hold
     _share_strayed,  # hold

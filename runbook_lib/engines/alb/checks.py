@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import key_of
-from runbook_lib.engines.alb.counts import NOBODYS
 from runbook_lib.engines.alb.gates import gates, read_tags
 from runbook_lib.engines.alb.groups import Group, read_groups
 from runbook_lib.engines.protocol import Check, Finding, Look
@@ -48,9 +47,6 @@ def checks(look: Look) -> Iterator[Check]:
     for group in look.once(read_groups).values():
         yield from _group(look, group)
     yield from _owners(look)
-    if not look.parameters.shift.alarms:
-        hint = "name an alarm on HTTPCode_ELB_5XX_Count in shift.alarms"
-        yield Check("WARN", "load balancer's own answers", NOBODYS, hint)
 
 
 def _group(look: Look, group: Group) -> Iterator[Check]:

@@ -6,7 +6,9 @@ target group exists by LoadBalancer and TargetGroup together alone.
 
 from __future__ import annotations
 
-from runbook_lib.aws.series import Counted, Series
+from collections.abc import Iterable, Mapping
+
+from runbook_lib.aws.series import NOBODY, Counted, Series
 from runbook_lib.engines.alb.groups import read_groups
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
 from runbook_lib.parameters import Parameters
@@ -15,32 +17,42 @@ NAMESPACE = "AWS/ApplicationELB"
 # until requests begun before a weight of 0 have left the group, and no fewer
 SETTLES_SECONDS = 120
 NOBODYS = (
-    "answers of 502, 503 and 504 that the load balancer makes by itself are counted "
-    "for neither version"
+    "answers of 502, 503 and 504 that the load balancer makes by itself, and callers "
+    "that give up, are laid at the door of the version that did not answer"
 )
+# What the load balancer counts for neither version; a caller that gives up is a 460.
+OWN = ("502", "503", "504", "4XX")
+ANSWERS = ("2XX", "3XX", "4XX", "5XX")
 
 
 def series(p: Parameters, split: Split) -> SeriesOf:
     """Return what counts requests, errors and slow requests by service: the load
-    balancer, by target group.
+    balancer, by target group; and what it counts for neither.
 
     Its names exist only live. A version whose target group is gone has no series.
     """
-    return {
-        service: _series_of(p, split, service)
-        for service in (p.shift.stable, p.shift.canary)
-    }
+    found = {NOBODY: {"errors": _each("HTTPCode_ELB_{}_Count", OWN, _whole(split))}}
+    for service in (p.shift.stable, p.shift.canary):
+        found[service] = _series_of(p, split, service)
+    return found
+
+
+def _whole(split: Split) -> dict[str, str]:
+    return {"LoadBalancer": split.ids["load balancer"]}
+
+
+def _each(
+    metric: str, kinds: Iterable[str], dimensions: Mapping[str, str]
+) -> tuple[Series, ...]:
+    return tuple(Series(metric.format(kind), dimensions, NAMESPACE) for kind in kinds)
 
 
 def _series_of(
     p: Parameters, split: Split, service: str
 ) -> dict[str, tuple[Series, ...]]:
     if service not in split.ids:
-        return {"requests": (), "errors": (), "latency": ()}
-    dimensions = {
-        "LoadBalancer": split.ids["load balancer"],
-        "TargetGroup": split.ids[service],
-    }
+        return {"requests": (), "errors": (), "latency": (), "answers": ()}
+    dimensions = _whole(split) | {"TargetGroup": split.ids[service]}
     slow_millis = p.shift.verdict.slow_millis
     # the metric is in seconds
     slow = f"TC({slow_millis / 1000:g}:)" if slow_millis else ""
@@ -51,6 +63,7 @@ def _series_of(
             Series("TargetConnectionErrorCount", dimensions, NAMESPACE),
         ),
         "latency": (Series("TargetResponseTime", dimensions, NAMESPACE, stat=slow),),
+        "answers": _each("HTTPCode_Target_{}_Count", ANSWERS, dimensions),
     }
 
 

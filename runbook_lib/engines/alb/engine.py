@@ -18,7 +18,11 @@ from runbook_lib.engines.alb.chart import chart
 from runbook_lib.engines.alb.checks import checks, serves
 from runbook_lib.engines.alb.counts import counted, idle, path, series, unmatched
 from runbook_lib.engines.alb.gates import gates
-from runbook_lib.engines.alb.groups import health_words, read_groups
+from runbook_lib.engines.alb.groups import (
+    health_words,
+    read_groups,
+    read_unhealthy,
+)
 from runbook_lib.engines.alb.rule import (
     RETIRING,
     SHIFTING,
@@ -63,6 +67,7 @@ __all__ = [
     "read_mark",
     "read_split",
     "read_trial",
+    "read_unhealthy",
     "read_weights",
     "references",
     "resources_of",

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.protocol import Look
+from runbook_lib.engines.alb.rule import group_of, require_shape
+from runbook_lib.engines.protocol import Look, Split
 
 # states of a target that gets no request, and should get none
 LEAVING = ("draining", "unused")
@@ -71,6 +73,19 @@ def _read(session: Reads, service: str) -> Group:
 def read_health(session: Reads, arn: str) -> dict[str, int]:
     """Read how many targets of a group are in which state."""
     return dict(Counter(session.read(elbv2.health(arn)) or ()))
+
+
+def read_unhealthy(session: Reads, split: Split, running: int) -> int:
+    """Read how many of the canary's running tasks are no healthy target, or are
+    unhealthy by their own checks.
+    """
+    canary = session.parameters.shift.canary
+    unhealthy = ecs.read_unhealthy(session, canary)
+    if canary not in split.written:  # that is said of the weights
+        return unhealthy
+    group = group_of(split, require_shape(split, (canary,)), canary)
+    healthy = read_health(session, group).get("healthy", 0)
+    return max(unhealthy, running - healthy)
 
 
 def health_words(health: Mapping[str, int]) -> str:

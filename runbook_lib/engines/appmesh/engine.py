@@ -5,6 +5,7 @@ module that knows it.
 from __future__ import annotations
 
 from runbook_lib.aws import cloud_map, ecs
+from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh import iam, sidecars
 from runbook_lib.engines.appmesh.chart import chart
 from runbook_lib.engines.appmesh.checks import checks, serves
@@ -37,7 +38,7 @@ from runbook_lib.engines.appmesh.route import (
     weights_of,
 )
 from runbook_lib.engines.appmesh.undoing import undoable
-from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, due
+from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split, due
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan
@@ -67,6 +68,7 @@ __all__ = [
     "read_mark",
     "read_split",
     "read_trial",
+    "read_unhealthy",
     "read_weights",
     "references",
     "resources_of",
@@ -110,6 +112,11 @@ def facts(look: Look) -> tuple[Facts, ...]:
         }
         rows.append(Fact(cells, "" if c.role else "FAIL"))
     return (Facts("who signs for each Envoy", tuple(rows)),)
+
+
+def read_unhealthy(session: Reads, split: Split, running: int) -> int:
+    """Read how many of the canary's running tasks are unhealthy, as ECS says."""
+    return ecs.read_unhealthy(session, session.parameters.shift.canary)
 
 
 def plan_resources(look: Look, step: str) -> Plan:

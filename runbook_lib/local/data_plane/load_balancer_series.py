@@ -19,6 +19,7 @@ __all__ = ["NAMESPACE", "Counted", "End", "series"]
 
 NAMESPACE = "AWS/ApplicationELB"
 NO_TARGET = "UH"
+GAVE_UP = "DC"  # the caller, before there was an answer: a 460 on AWS
 OWN_CODES = ("502", "503", "504")
 
 # answers by the upper bound of their time in milliseconds
@@ -47,6 +48,13 @@ class End:
         not as its rule says.
         """
         return not self.is_answer and self.route != FIXED
+
+    @property
+    def own_code(self) -> str:
+        """The status that the load balancer counts, where it made it itself."""
+        if not self.is_own:
+            return ""
+        return "460" if self.flags == GAVE_UP else self.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +148,11 @@ def _totals(counted: Counted) -> Counter[str]:
     for cluster in clusters:
         found += _of_group(cluster, counted)
     for end, count in counted.ends.items():
-        if end.is_own and end.code[:1] in ("4", "5"):
-            found[f"HTTPCode_ELB_{end.code[:1]}XX_Count"] += count
-        if end.is_own and end.code in OWN_CODES:
-            found[f"HTTPCode_ELB_{end.code}_Count"] += count
+        code = end.own_code
+        if code[:1] in ("4", "5"):
+            found[f"HTTPCode_ELB_{code[:1]}XX_Count"] += count
+        if code in OWN_CODES:
+            found[f"HTTPCode_ELB_{code}_Count"] += count
         if end.route == FIXED:
             found["HTTP_Fixed_Response_Count"] += count
     return found
