@@ -216,7 +216,7 @@ def test_requests_that_match_no_route_are_said_before_any_caller_has_a_sidecar(f
     environment.walk("01", "02")
     for number in ("03", "04"):
         done = environment.notebook(number, routers=picky, mode="plan")
-        assert words in said_of(done, "evidence", "requests without a route")
+        assert words in said_of(done, "gates", "requests without a route")
 
 
 def said_of(done: Executed, cell: str, name: str) -> str:
@@ -242,7 +242,7 @@ def test_90_refuses_where_a_name_leads_to_nobody_without_the_mesh(folder: Path) 
 def test_90_says_that_the_canarys_traffic_goes_back_in_one_go(folder: Path) -> None:
     environment = made(folder, "one-go", "01", "02", "03", "04", removal={"callers_may_fail": False})
     environment.walk("05", shift=environment.shift(25))
-    shown = said_of(environment.notebook("90", mode="plan"), "evidence", "stable can carry all")
+    shown = said_of(environment.notebook("90", mode="plan"), "gates", "stable can carry all")
     moved = "25 % of the traffic goes from serviceBv2 to serviceB in one go"
     assert shown == f"{moved}; serviceB runs 1 task, serviceBv2 1"
     scale(environment, "serviceBv2", 3)
@@ -254,7 +254,7 @@ def test_90_says_that_the_canarys_traffic_goes_back_in_one_go(folder: Path) -> N
 def test_90_goes_on_where_the_file_says_that_callers_may_fail(folder: Path) -> None:
     environment = made(folder, "may-fail", "01", "02", "03", "04", removal={"callers_may_fail": True})
     scale(environment, "serviceB", 0)
-    said = said_of(environment.notebook("90", mode="apply"), "evidence", "callers keep their name")
+    said = said_of(environment.notebook("90", mode="apply"), "gates", "callers keep their name")
     assert said.endswith("allowed by removal.callers_may_fail in the file")
 
 

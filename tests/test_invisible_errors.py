@@ -107,7 +107,7 @@ def test_the_notebooks_say_it_before_anything_is_written_and_05_refuses(folder: 
     before = environment.writes()
     planned = environment.notebook("05", mode="plan")
     assert not planned.errors, planned.first
-    [claim] = [e for e in planned.names["evidence"] if e.name == "errors are counted"]
+    [claim] = [e for e in planned.names["gates"] if e.name == "errors are counted"]
     assert (claim.holds, claim.found) == (False, TRAILERS)
     done = environment.notebook("05", mode="apply", go_on=True)
     assert re.search(f"(?s)GateError: .*errors are counted: {TRAILERS}", done.first)

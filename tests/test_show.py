@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runbook_lib import forecast_steps, plan_steps, survey
+from runbook_lib.aws.applying import Made
 from runbook_lib.checks import Check
 from runbook_lib.display import forecasts, show, tables
 from runbook_lib.display.show import plan_rows
@@ -144,7 +145,7 @@ def test_what_is_assumed_is_said(shown: Callable[[], str]) -> None:
 
 def test_what_was_changed_is_shown_as_read_back(shown: Callable[[], str]) -> None:
     show.show(change(open_local(), Plan("a", (one(),))))
-    show.show([])
+    show.show(Made())
     assert "1 change made and read back" in shown()
     assert "create mesh scene" in shown()
     assert "nothing was changed" in shown()

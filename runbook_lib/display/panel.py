@@ -628,13 +628,11 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
 
 class Progress:
     """A line that says what is waited for, since when, and until when at most, in UTC
-    as the pictures are.
+    as the pictures are; it is empty until something is.
     """
 
-    WORDS = "long waits are shown here: what for, since when, and until when"
-
     def __init__(self) -> None:
-        self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
+        self.line = ipw.HTML()
 
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
@@ -649,7 +647,7 @@ class Progress:
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return _bundle(self.line, self.WORDS, f"<p>{self.WORDS}</p>", options)
+        return _bundle(self.line, "", "", options)
 
 
 def show_progress(session: Session) -> None:
