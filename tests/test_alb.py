@@ -613,7 +613,12 @@ def test_a_trial_needs_a_place_before_the_rule_and_for_its_condition() -> None:
 def test_the_group_leaves_the_rule_last_and_stays() -> None:
     plan = open_alb(Elb([forward(web=0, web_v2=100)]), "06_tear_down_service_b").look().plan_retirement()
     names = [change.name for change in plan]
-    assert names == ["mark web as retired", "service web's tasks", "service web", "rule shop/9683b2d02a6cabee"]
+    assert names == [
+        "web as retired (tag on rule shop/9683b2d02a6cabee)",
+        "service web's tasks",
+        "service web",
+        "rule shop/9683b2d02a6cabee",
+    ]
     last = plan.changes[-1]
     assert [each["group"] for each in last.wanted["groups"]] == [group("web-v2")]
     assert "delete_target_group" not in [change.call.operation for change in plan]

@@ -121,7 +121,7 @@ def test_a_service_deployed_in_between_refuses_the_plan() -> None:
     client(session).update_service(cluster="apps", service="serviceB", taskDefinition=newer)
     settle()
     before = writes(session)
-    with pytest.raises(StalePlanError, match=r"definition taskB of serviceB: .*\n.*taskB:1.* → .*taskB:2"):
+    with pytest.raises(StalePlanError, match=r"task definition taskB of serviceB: .*\n.*taskB:1.* → .*taskB:2"):
         applied(session, plan)
     assert writes(session) == before
     assert running(session)["serviceB"] == "taskB:2"
@@ -143,11 +143,11 @@ def test_the_envoy_waited_for_is_the_one_the_proxy_configuration_names() -> None
 def test_callees_come_first_and_the_caller_last() -> None:
     names = [planned.name for planned in sidecars(open_at("routed"))]
     assert names == [
-        "definition taskB of serviceB",
+        "task definition taskB of serviceB",
         "service serviceB",
-        "definition taskBv2 of serviceBv2",
+        "task definition taskBv2 of serviceBv2",
         "service serviceBv2",
-        "definition taskA of serviceA",
+        "task definition taskA of serviceA",
         "service serviceA",
     ]
 

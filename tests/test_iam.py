@@ -102,7 +102,7 @@ def test_one_role_of_two_services_is_changed_once_a_policy() -> None:
     p = load(iam={"manage": True, "policy": "managed"})
     shared = [Credentials(name, "shared", "task role") for name in p.services]
     planned = iam.plan_credentials(p, Lifecycle(), shared)
-    assert [change.verb for change in planned] == ["attach", "tag"]
+    assert [change.verb for change in planned] == ["attach", "mark"]
 
 
 def test_where_the_file_does_not_manage_iam_nothing_is_planned() -> None:

@@ -70,7 +70,7 @@ def test_every_change_of_a_notebooks_plan_is_marked_on_a_box_and_named_in_the_wo
             "06",
             {
                 "virtual service serviceb.apps.local": ["register"],
-                "route serviceB/serviceB": ["shift", "tag"],
+                "route serviceB/serviceB": ["shift", "mark"],
                 "virtual node serviceB": ["delete"],
                 "service serviceB": ["scale", "delete", "deregister", "deregister"],
             },

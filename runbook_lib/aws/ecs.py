@@ -401,7 +401,7 @@ def _register(
     found: Running, form: Mapping[str, Any], planned: Sequence[Change]
 ) -> Change:
     family = str(form["family"])
-    name, own_family = f"definition {family} of {found.service}", _key_of(family)
+    name, own_family = f"task definition {family} of {found.service}", _key_of(family)
     revision, reading = Answer(name, REGISTERED), _definition(family)
     newest = found.newest["taskDefinitionArn"] if found.newest else None
     earlier = [change.name for change in planned if change.thing == own_family]
@@ -683,7 +683,7 @@ def _deregister(arn: str, service: str) -> Change:
     )
     again = Call("ecs", "register_task_definition", form)
     return Change(
-        name=f"revision {_short(arn)}",
+        name=_key_of(_short(arn)),
         verb="deregister",
         call=Call("ecs", "deregister_task_definition", {"taskDefinition": arn}),
         reading=_status(arn),
