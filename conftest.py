@@ -103,8 +103,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
     for item in items:
-        for attack in item.iter_markers("attack"):
-            item.user_properties.append(("attack", attack.args[0]))  # so that reports of xdist's workers carry it
+        for kind in ("attack", "case"):
+            numbers = [mark.args[0] for mark in item.iter_markers(kind)]
+            item.user_properties += [(kind, number) for number in numbers]  # which xdist's workers report
 
 
 @pytest.hookimpl(trylast=True)
@@ -125,18 +126,20 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash[LEFT].update(getattr(node, "workeroutput", {}).get("left", {}))
 
 
-def attacks_of(reports: Iterable[Any]) -> list[int]:
-    """Return the numbers of the attacks that these reports are about, one for each test."""
-    return [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "attack"]
+def numbers_of(kind: str, reports: Iterable[Any]) -> list[int]:
+    """Return the numbers of the attacks, or cases, that these reports are about, one for each test."""
+    return [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == kind]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    passed = Counter(attacks_of(terminalreporter.getreports("passed")))
-    failed = Counter(attacks_of([*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]))
-    if tried := passed + failed:
-        counts = ", ".join(f"{number}: {passed[number]}/{tried[number]}" for number in sorted(tried))
-        held = len(tried.keys() - failed.keys())
-        terminalreporter.write_line(f"attacks by their numbers in docs/attacks.md: {held}/{len(tried)} ({counts})")
+    good = terminalreporter.getreports("passed")
+    bad = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
+    for kind, title in (("attack", "attacks by their numbers in docs/attacks.md"), ("case", "cases")):
+        passed, failed = Counter(numbers_of(kind, good)), Counter(numbers_of(kind, bad))
+        if tried := passed + failed:
+            counts = ", ".join(f"{number}: {passed[number]}/{tried[number]}" for number in sorted(tried))
+            held = len(tried.keys() - failed.keys())
+            terminalreporter.write_line(f"{title}: {held}/{len(tried)} ({counts})")
     for pid, command in config.stash[LEFT].items():
         terminalreporter.write_line(f"left running by the tests, now killed: {pid} {command}", red=True)
 

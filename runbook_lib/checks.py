@@ -119,7 +119,7 @@ def _running_out(found: Survey, ends: datetime | None) -> Check:
 def _notes(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for note in p.notes:
-        yield Check("WARN", "names", note, "write them in lower case")
+        yield Check("WARN", "file", note, "say in the file what is meant")
 
 
 def _counted(found: Survey) -> Iterator[Check]:

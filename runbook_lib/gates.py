@@ -129,7 +129,7 @@ def _canary_runs(found: Survey, plan: Plan) -> Finding:
 def _canary_still_runs(found: Survey, plan: Plan) -> Finding:
     """Look at the same by one call, which reads nothing of its definition."""
     canary = found.parameters.shift.canary
-    wanted, running = ecs.read_counts(found.session, (canary,))[canary]
+    wanted, running = ecs.read_counts(found.reads, (canary,))[canary]
     return _all_run(canary, wanted, running)
 
 
@@ -254,7 +254,7 @@ def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
     stable, canary = p.shift.stable, p.shift.canary
     if not weight or found.retired:
         return Finding(True, "no traffic changes sides")
-    counts = ecs.read_counts(found.session, (stable, canary))
+    counts = ecs.read_counts(found.reads, (stable, canary))
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = (
         f"{weight} % of the traffic goes from {canary} to {stable} in one go; "

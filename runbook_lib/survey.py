@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 from runbook_lib.aws import cloud_map, ecs
 from runbook_lib.aws.cloud_map import Names
 from runbook_lib.aws.ecs import Running, Task
+from runbook_lib.aws.readings import Readings
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
-from runbook_lib.engines.protocol import Engine, Facts, Live, Look, SeriesOf, Split, due
+from runbook_lib.engines.protocol import (
+    Engine,
+    Facts,
+    Live,
+    Look,
+    Part,
+    SeriesOf,
+    Split,
+    due,
+)
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Before, Change, Plan, fingerprint
@@ -59,6 +69,16 @@ class Survey:
     session: Session
     _once: dict[Callable[[Look], Any], Any] = field(default_factory=dict, repr=False)
 
+    @cached_property
+    def reads(self) -> Readings:
+        """The environment as this look reads it: nothing twice."""
+        return Readings(self.session)
+
+    def ahead(self, *parts: Part) -> Survey:
+        """Read parts of this look together, before they are asked for one by one."""
+        self.reads.together([partial(getattr, self, part) for part in parts])
+        return self
+
     @property
     def parameters(self) -> Parameters:
         """The environment's parameters."""
@@ -72,12 +92,12 @@ class Survey:
     @cached_property
     def live(self) -> Live:
         """The state of every resource the engine should hold, by key."""
-        return self.engine.read_live(self.session)
+        return self.engine.read_live(self.reads)
 
     @cached_property
     def split(self) -> Split:
         """How the traffic is divided."""
-        return self.engine.read_split(self.session)
+        return self.engine.read_split(self.reads)
 
     @property
     def series(self) -> SeriesOf:
@@ -120,17 +140,17 @@ class Survey:
     @cached_property
     def running(self) -> dict[str, Running]:
         """Each ECS service with its definition."""
-        return ecs.read_running(self.session)
+        return ecs.read_running(self.reads)
 
     @cached_property
     def tasks(self) -> list[Task]:
         """Each running task with its containers' health."""
-        return ecs.read_tasks(self.session, self.running)
+        return ecs.read_tasks(self.reads)
 
     @cached_property
     def names(self) -> Names:
         """Each name callers may dial, as discovery has it."""
-        return cloud_map.read_names(self.session)
+        return cloud_map.read_names(self.reads)
 
     def once(self, read: Callable[[Look], T]) -> T:
         """Return what else an engine wants to read at this look; it is read once."""
@@ -141,7 +161,7 @@ class Survey:
     @cached_property
     def references(self) -> list[str]:
         """What still refers to the stable service."""
-        return self.engine.references(self.session, self.parameters.shift.stable)
+        return self.engine.references(self.reads, self.parameters.shift.stable)
 
     def resources(self, step: str) -> Resources:
         """Say which of one notebook's resources are there."""
@@ -159,6 +179,11 @@ class Survey:
     def map(self, plan: Plan | None = None) -> Map:
         """Return what shows who calls whom, and what a plan would change of it."""
         return Map(self, plan)
+
+    def running_tasks(self) -> list[Task]:
+        """Return each running task, and which of its containers nobody checks."""
+        running = self.running
+        return [ecs.without_checks(task, running[task.service]) for task in self.tasks]
 
     def facts(self) -> tuple[Facts, ...]:
         """Return what the engine has found out before services move."""

@@ -10,7 +10,7 @@ import atexit
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -111,6 +111,11 @@ def somebody(session: Session, service: str = "appmesh") -> Any:
     return other(session.parameters.account_id, service)
 
 
+def in_turn(asks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Ask for things one after another, as many as there are: so calls have an order that can be counted."""
+    return [ask() for ask in asks]
+
+
 def settle() -> None:
     """Let ECS take steps until nothing moves."""
     assert any(not control_plane.reconcile() for _ in range(100)), "ECS does not settle"
@@ -159,6 +164,7 @@ def reopen(
         sleep=clock.sleep,
         clock=clock,
         clients=clients,
+        beside=in_turn,
     )
     atexit.unregister(session.close)  # its records are gone by then
     return session

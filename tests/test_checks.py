@@ -102,7 +102,7 @@ def test_an_endpoint_that_refuses_is_told_from_one_that_is_not_there() -> None:
 
 
 def test_a_lower_cased_name_is_noted() -> None:
-    found = one_of(reopen(open_at("plain"), namespace="Apps.local"), "names", "WARN")
+    found = one_of(reopen(open_at("plain"), namespace="Apps.local"), "file", "WARN")
     assert "'Apps.local'" in found.message
 
 

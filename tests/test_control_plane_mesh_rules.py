@@ -45,6 +45,7 @@ def test_a_route_under_a_missing_router_is_missing_for_the_router(mesh: Any) -> 
     assert words.startswith("VirtualRouter with name r is not present under mesh apps")
 
 
+@pytest.mark.case(12)
 def test_a_node_that_a_route_targets_cannot_be_deleted(mesh: Any) -> None:
     words = "VirtualNode with name serviceB cannot be deleted because it is the target of one or more routes."
     assert refused(mesh.delete_virtual_node, **NODE) == (*IN_USE, words)
@@ -60,6 +61,7 @@ def test_a_node_no_longer_targeted_can_be_deleted(mesh: Any) -> None:
     assert mesh.delete_virtual_node(**NODE)["virtualNode"]["status"] == {"status": "DELETED"}
 
 
+@pytest.mark.case(12)
 def test_a_provider_cannot_be_deleted(mesh: Any) -> None:
     mesh.delete_route(**ROUTE)
     words = "VirtualRouter with name serviceB cannot be deleted because it is a VirtualService provider"
@@ -81,6 +83,7 @@ def test_a_router_with_routes_cannot_be_deleted(mesh: Any) -> None:
     assert found[:2] == IN_USE
 
 
+@pytest.mark.case(12)
 def test_a_mesh_with_anything_in_it_cannot_be_deleted(aws: Aws) -> None:
     aws.appmesh.create_mesh(meshName="m")
     aws.appmesh.create_virtual_node(meshName="m", virtualNodeName="n", spec=node_spec("n"))

@@ -38,6 +38,7 @@ def third(session: Session, **weights: int) -> None:
     put(session, *weighted(**weights))
 
 
+@pytest.mark.case(26)
 @pytest.mark.parametrize("by_hand", [False, True], ids=["the cell", "the panel"])
 @pytest.mark.parametrize("weight", [40, 0])
 def test_a_third_target_is_held_before_the_first_write(weight: int, by_hand: bool) -> None:
@@ -81,6 +82,7 @@ def test_whatever_else_a_target_says_is_kept_by_a_weight_change() -> None:
     ]
 
 
+@pytest.mark.case(10)
 @pytest.mark.parametrize(
     ("written", "shares"),
     [
@@ -98,6 +100,7 @@ def test_weights_are_read_as_shares_of_their_sum(written: dict[str, int], shares
     assert protocol.shares(written) == shares
 
 
+@pytest.mark.case(10)
 @pytest.mark.parametrize("canary", [1, 3, 100])
 def test_weights_that_nobody_meant_as_percents_are_somebody_elses(canary: int) -> None:
     session, _ = under_sky()
@@ -118,6 +121,7 @@ def test_one_and_zero_are_all_of_it_and_a_shift_begins_there() -> None:
     assert sky.weights() == {STABLE: 1, CANARY: 0}  # nothing was left to roll back
 
 
+@pytest.mark.case(10)
 def test_where_every_weight_is_0_it_is_said_what_envoy_does() -> None:
     session, sky = under_sky()
     put(session, *weighted(**{STABLE: 0, CANARY: 0}))

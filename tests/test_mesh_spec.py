@@ -174,6 +174,14 @@ def test_a_node_without_an_access_log_loses_it() -> None:
     assert "logging" not in merged(live, wanted)
 
 
+@pytest.mark.parametrize("path", ["/dev/stderr", None])
+def test_a_node_may_have_an_access_log_of_its_own(path: str | None) -> None:
+    wanted = {r.key: stated(r.spec) for r in resources(services={"serviceB": {"access_log": path}})}
+    written = {"accessLog": {"file": {"path": path}}} if path else None
+    assert wanted["virtual node serviceB"].get("logging") == written
+    assert wanted["virtual node serviceA"]["logging"] == {"accessLog": {"file": {"path": "/dev/stdout"}}}
+
+
 def test_a_node_listens_on_each_of_its_ports() -> None:
     found = spec("virtual node serviceB", services={"serviceB": {"ports": [8080, 8081]}})
     assert [x["portMapping"]["port"] for x in found["listeners"]] == [8080, 8081]

@@ -71,6 +71,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"envoy\.ignored_uid: expected Envoy's user '1337'; found '1000'",
     ),
     "sixteen ignored ports": ({"envoy": {"ignored_ports": list(range(1, 17))}}, r"envoy\.ignored_ports: .*at most 15"),
+    "a log driver that Fargate does not have": (
+        {"envoy": {"log": {"driver": "journald"}}},
+        r"envoy\.log\.driver: expected one of awslogs, awsfirelens, splunk, since .*; found 'journald'",
+    ),
     "a quoted port": ({"port": "9080"}, r"port: .*valid integer; found '9080'"),
     "port 0": ({"port": 0}, r"port: .*greater than or equal to 1; found 0"),
     "port 65536": ({"port": 65536}, r"port: .*65535; found 65536"),

@@ -48,6 +48,7 @@ def seen(stage: str, change: Callable[[Members], None]) -> Session:
     return reopen(open_at(stage), prepare=described(change))
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize("change", [by_code_deploy, by_somebody])
 def test_04_plans_nothing_where_somebody_else_deploys_a_service(change: Callable[[Members], None]) -> None:
     session = seen("routed", change)
@@ -56,6 +57,7 @@ def test_04_plans_nothing_where_somebody_else_deploys_a_service(change: Callable
         plan_sidecars(survey(session))
 
 
+@pytest.mark.case(7)
 @pytest.mark.parametrize("change", [by_code_deploy, by_somebody, on_each_instance])
 def test_06_plans_nothing_that_could_not_come_back(change: Callable[[Members], None]) -> None:
     session = seen("shifted", change)
@@ -72,6 +74,8 @@ def test_a_service_of_code_deploys_with_its_sidecar_needs_no_move() -> None:
     assert plan_sidecars(found).changes == ()
 
 
+@pytest.mark.case(6)
+@pytest.mark.case(7)
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -303,22 +303,26 @@ def test_a_retired_service_is_not_in_the_topology(shown: Callable[[], str]) -> N
 
 
 def test_tasks_show_each_containers_health(shown: Callable[[], str]) -> None:
-    show.show(survey(open_at("meshed")).tasks)
+    show.show(survey(open_at("meshed")).running_tasks())
     assert shown().count("HEALTHY") >= 3
     assert "taskB:2" in shown()
 
 
 def test_a_task_that_is_not_well_comes_first(shown: Callable[[], str]) -> None:
     found = survey(open_at("meshed"))
-    ill = [replace(t, health=dict.fromkeys(t.health, "UNHEALTHY")) for t in found.tasks if t.service == "serviceBv2"]
-    show.show([*(task for task in found.tasks if task.service != "serviceBv2"), *ill])
+    ill = [
+        replace(t, health=dict.fromkeys(t.health, "UNHEALTHY"))
+        for t in found.running_tasks()
+        if t.service == "serviceBv2"
+    ]
+    show.show([*(task for task in found.running_tasks() if task.service != "serviceBv2"), *ill])
     first, *others = shown().splitlines()[2:5]
     assert first.split() == ["!", "WARN", "serviceBv2", "taskBv2:2", "UNHEALTHY", "UNHEALTHY"]
     assert not [line for line in others if "WARN" in line]
 
 
 def test_a_container_nobody_checks_is_not_called_unknown(shown: Callable[[], str]) -> None:
-    show.show(survey(open_at("meshed")).tasks)
+    show.show(survey(open_at("meshed")).running_tasks())
     assert shown().count("no health check") == 6  # the applications, as text and as HTML
     assert "UNKNOWN" not in shown()
 

@@ -460,6 +460,47 @@ def test_sets_the_six_proxy_properties() -> None:
     }
 
 
+def test_keeps_the_properties_that_no_sidecar_says_and_names_the_group_it_is_told() -> None:
+    by_hand = {"containerName": "envoy", "properties": [{"name": "IgnoredGID", "value": "1338"}]}
+    by_hand["properties"] += [{"name": "Another", "value": "x"}, {"name": "AppPorts", "value": "1"}]
+    found = {**plain(), "proxyConfiguration": by_hand}
+    found["containerDefinitions"] += [{"name": "envoy", "image": "aws-appmesh-envoy:v1.29.6.1-prod"}]
+    kept = properties(with_envoy(found, sidecar()))
+    assert (kept["IgnoredGID"], kept["Another"], kept["AppPorts"]) == ("1338", "x", "9080")
+    assert properties(with_envoy(found, sidecar(ignored_gid="1400")))["IgnoredGID"] == "1400"
+
+
+def test_a_user_keeps_its_group() -> None:
+    found = with_envoy(plain(), sidecar(xray=True))
+    container(found, "envoy")["user"] = "1337:1338"
+    container(found, "xray-daemon")["user"] = "0:1338"
+    again = with_envoy(found, sidecar(user="1400", xray=True))
+    assert [container(again, name)["user"] for name in ("envoy", "xray-daemon")] == ["1400:1338"] * 2
+
+
+def test_envoys_container_is_what_the_file_says() -> None:
+    log = {"logDriver": "awslogs", "options": {"awslogs-group": "/apps/envoy"}}
+    asked = sidecar(cpu=512, memory=64, start_seconds=10, log=log, execution_role_arn="given")
+    without_role = {k: v for k, v in plain().items() if k != "executionRoleArn"}
+    made = with_envoy(without_role, asked)
+    envoy = container(made, "envoy")
+    assert (envoy["cpu"], envoy["memory"], envoy["healthCheck"]["startPeriod"]) == (512, 64, 10)
+    assert envoy["logConfiguration"] == log
+    assert made["executionRoleArn"] == "given"
+    assert with_envoy(plain(), asked)["executionRoleArn"] == plain()["executionRoleArn"]
+    assert without_envoy(made) == without_role
+    kept = container(with_envoy(made, sidecar()), "envoy")
+    assert ("cpu" in kept, "memory" in kept, kept["logConfiguration"]) == (False, False, log)
+    assert "logConfiguration" not in container(with_envoy(made, sidecar(log={})), "envoy")
+
+
+def test_a_limit_of_memory_leaves_no_reservation_that_is_not_below_it() -> None:
+    found = with_envoy(plain(), sidecar())
+    container(found, "envoy")["memoryReservation"] = 128
+    assert "memoryReservation" not in container(with_envoy(found, sidecar(memory=64)), "envoy")
+    assert container(with_envoy(found, sidecar(memory=256)), "envoy")["memoryReservation"] == 128
+
+
 def test_leaves_a_property_without_a_value_out() -> None:
     assert "EgressIgnoredPorts" not in properties(with_envoy(plain(), sidecar(ignored_ports=())))
 
@@ -810,6 +851,7 @@ BAD: dict[str, dict[str, Any]] = {
     "which-envoy": {**clean(), "proxyConfiguration": {"containerName": "appName"}},
     "unmapped-ports": meshed_with("appName", portMappings=[]),
     "app-user": meshed_with("appName", user="1337:1337"),
+    "group": meshed_with("appName", user="0:1338"),
     "app-ports": with_property("AppPorts", "9080,9081"),
     "open-port": meshed_with("appName", portMappings=[{"containerPort": 9080}, {"containerPort": 9081}]),
     "listener-ports": with_property("AppPorts", "9081"),
@@ -824,6 +866,7 @@ BAD: dict[str, dict[str, Any]] = {
     "other-node": with_variable("APPMESH_RESOURCE_ARN", name="APPMESH_RESOURCE_ARN", value=f"{NODE}v2"),
     "image-unknown": image("latest"),
     "image-old": image("v1.17.1.9-prod"),
+    "image-arm": {**image("v1.20.0.0-prod"), "runtimePlatform": {"cpuArchitecture": "ARM64"}},
     "image-metrics": image("v1.19.1.0-prod"),
     "image-account": image("v1.39.1.0-prod", "eu-south-2"),
     "image-fips": image("v1.39.1.0-prod-fips", "eu-west-1"),
@@ -884,7 +927,10 @@ def test_every_rule_has_an_example() -> None:
         ("efs-port", with_envoy(plain(volumes=EFS), sidecar()), "FARGATE"),
         ("ignored-ports", with_property("EgressIgnoredPorts", ",".join(map(str, range(1, 16)))), "FARGATE"),
         ("image-old", image("v1.17.2.0-prod"), "FARGATE"),
+        ("image-arm", {**image("v1.20.0.1-prod"), "runtimePlatform": {"cpuArchitecture": "ARM64"}}, "FARGATE"),
         ("image-metrics", image("v1.19.1.1-prod"), "FARGATE"),
+        ("group", meshed_with("appName", user="0:0"), "FARGATE"),
+        ("group", meshed_with("appName", user="1000:1000"), "FARGATE"),
         ("image-fips", image("v1.39.1.0-prod-fips"), "FARGATE"),
         ("image-account", image("v1.39.1.0-prod", "eu-south-2", ENVOY_ACCOUNTS["eu-south-2"]), "FARGATE"),
         (

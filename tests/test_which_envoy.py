@@ -64,6 +64,7 @@ def named(made: dict[str, Any], name: str) -> dict[str, Any]:
 # An application that carries Envoy's variable is an application.
 
 
+@pytest.mark.case(2)
 @pytest.mark.attack(16)
 @pytest.mark.parametrize("variable", IDENTITY)
 def test_an_application_that_carries_the_nodes_name_is_not_envoy(variable: str) -> None:
@@ -79,6 +80,7 @@ def test_an_application_that_carries_the_nodes_name_is_not_envoy(variable: str) 
     assert without_envoy(after) == before
 
 
+@pytest.mark.case(2)
 @pytest.mark.attack(16)
 @pytest.mark.parametrize("proxy", ["envoy", ""])
 def test_envoy_beside_such_an_application_is_the_one_that_runs_app_meshs_image(proxy: str) -> None:
@@ -270,6 +272,7 @@ def running(environment: Environment, service: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.case(2)
 @pytest.mark.attack(16)
 def test_04_leaves_the_image_of_an_application_that_carries_the_nodes_name(routed: Environment) -> None:
     deploy(routed, "taskBv2", lambda form: form["containerDefinitions"][0].update(environment=[CARRIED]))

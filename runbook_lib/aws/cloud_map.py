@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runbook_lib.aws.reads import Reads
@@ -75,17 +76,15 @@ def read_names(session: Reads) -> Names:
     """
     services = _services(session)
     names = session.parameters.names
-    found = Names()
-    for name in names:
-        found[name] = _registered(session, name, services.get(name, {}))
-    return found
+    asks = [
+        partial(_registered, session, name, services.get(name, {})) for name in names
+    ]
+    return Names(zip(names, session.together(asks), strict=True))
 
 
 def _registered(session: Reads, name: str, service: Mapping[str, Any]) -> Registered:
-    records, service_id = (
-        service.get("DnsConfig", {}).get("DnsRecords", []),
-        service.get("Id", ""),
-    )
+    records = service.get("DnsConfig", {}).get("DnsRecords", [])
+    service_id = service.get("Id", "")
     ttl = max((record["TTL"] for record in records), default=0)
     return Registered(name, service_id, _instances(session, service_id), ttl)
 

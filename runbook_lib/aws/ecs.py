@@ -6,9 +6,10 @@ functions are pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
@@ -29,6 +30,8 @@ from runbook_lib.printable import counted
 from runbook_lib.redaction import shown_definition
 from runbook_lib.task_definition.form import READ_ONLY, normalise, same
 
+T = TypeVar("T")
+
 __all__ = [
     "Running",
     "Task",
@@ -41,9 +44,11 @@ __all__ = [
     "read_last_definition",
     "read_own_revisions",
     "read_running",
+    "read_states",
     "read_tasks",
     "read_unhealthy",
     "reading_of_tasks",
+    "without_checks",
 ]
 
 # What CreateService takes back from what DescribeServices shows.
@@ -67,13 +72,22 @@ SETTINGS = [
     "enableExecuteCommand",
     "tags",
 ]
-STATE = (
-    "services[?status=='ACTIVE'] | [0].{arn: serviceArn, desiredCount: desiredCount, "
+STATE_OF_EACH = (
+    "{arn: serviceArn, desiredCount: desiredCount, "
     "runningCount: runningCount, "
     "taskDefinition: [deployments, taskSets][] | "
     "[?status=='PRIMARY'].taskDefinition | [0], "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
+)
+STATE = f"services[?status=='ACTIVE'] | [0].{STATE_OF_EACH}"
+STATES = f"services[?status=='ACTIVE'].{{name: serviceName, state: {STATE_OF_EACH}}}"
+SERVICES = 10  # DescribeServices takes so many
+TARGETS = 50  # DescribeScalableTargets takes so many
+SCALABLE_OF_EACH = (
+    "{ServiceNamespace: ServiceNamespace, ResourceId: ResourceId, "
+    "ScalableDimension: ScalableDimension, MinCapacity: MinCapacity, "
+    "MaxCapacity: MaxCapacity}"
 )
 ROLLOUT = (
     "services[0].{desired: desiredCount, running: runningCount, deployments: "
@@ -81,6 +95,7 @@ ROLLOUT = (
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
     "reason: deployments[?status=='PRIMARY'].rolloutStateReason | [0]}"
 )
+STATUSES = ("ACTIVE", "INACTIVE")  # of a revision
 REGISTERED = "taskDefinition.taskDefinitionArn"
 CHECK = "healthCheck"
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
@@ -91,14 +106,13 @@ class Running:
     """One ECS service as found: its state and the definition it runs; both None where
     there is no service.
 
-    `newest` is its family's newest active revision, `revisions` all the active ones.
+    `newest` is its family's newest active revision.
     """
 
     service: str
     state: Mapping[str, Any] | None
     definition: Mapping[str, Any] | None
     newest: Mapping[str, Any] | None
-    revisions: tuple[str, ...] = ()
     scalable: Mapping[str, Any] | None = None
 
     @property
@@ -122,7 +136,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One running task: its service, its revision, each container's health in words."""
+    """One running task: its service, its revision, each container's health."""
 
     service: str
     revision: str
@@ -131,36 +145,82 @@ class Task:
 
 def read_running(session: Reads) -> dict[str, Running]:
     """Read every service of the parameters, by its name there."""
-    return {name: _read_one(session, name) for name in session.parameters.services}
-
-
-def _read_one(session: Reads, name: str) -> Running:
     p = session.parameters
-    state = session.read(_service(p, name))
-    family = p.services[name].task_definition
-    return Running(
-        name,
-        state,
-        session.read(_definition(state["taskDefinition"]))
-        if state and state["taskDefinition"]
-        else None,
-        session.read(_definition(family)),
-        tuple(_revisions(session, family)),
-        session.read(_scalable(p, name)),
+    families = list(dict.fromkeys(s.task_definition for s in p.services.values()))
+    states, scalables, definitions = session.together(
+        [
+            partial(read_states, session, list(p.services)),
+            partial(_read_scalables, session),
+            partial(_read_definitions, session, families),
+        ]
     )
+    newest = {name: definitions[s.task_definition] for name, s in p.services.items()}
+    arns = {name: (state or {}).get("taskDefinition") for name, state in states.items()}
+    known = {d["taskDefinitionArn"]: d for d in newest.values() if d}
+    others = list(dict.fromkeys(arn for arn in arns.values() if arn not in known))
+    known |= _read_definitions(session, [arn for arn in others if arn])
+    return {
+        name: Running(
+            name,
+            states[name],
+            known.get(arns[name]),
+            newest[name],
+            scalables.get(_resource_id(p, name)),
+        )
+        for name in p.services
+    }
+
+
+def read_states(
+    session: Reads, names: Collection[str]
+) -> dict[str, Mapping[str, Any] | None]:
+    """Read services by their names in the file; None where there is no service."""
+    p = session.parameters
+    named = {name: p.ecs_service_of(name) for name in p.services if name in names}
+    answers = session.together(
+        [
+            partial(session.read, _services(p, some, STATES))
+            for some in _portions(list(named.values()), SERVICES)
+        ]
+    )
+    found = {each["name"]: each["state"] for some in answers for each in some or ()}
+    return {name: found.get(named[name]) for name in names}
+
+
+def _portions(items: Sequence[T], most: int) -> list[Sequence[T]]:
+    """Return items in their order, at most so many at a time."""
+    return [items[first : first + most] for first in range(0, len(items), most)]
+
+
+def _read_definitions(session: Reads, names: Sequence[str]) -> dict[str, Any]:
+    """Read definitions by family, whose newest it is, or by ARN."""
+    asks = [partial(session.read, _definition(name)) for name in names]
+    return dict(zip(names, session.together(asks), strict=True))
+
+
+def _read_scalables(session: Reads) -> dict[str, Mapping[str, Any]]:
+    """Read which services scale by themselves, by the id that scaling has for them."""
+    p = session.parameters
+    ids = [_resource_id(p, name) for name in p.services]
+    query = f"ScalableTargets[].{SCALABLE_OF_EACH}"
+    answers = session.together(
+        [
+            partial(session.read, _scaling(some, query))
+            for some in _portions(ids, TARGETS)
+        ]
+    )
+    return {each["ResourceId"]: each for some in answers for each in some or ()}
 
 
 def _service(p: Parameters, name: str, query: str = STATE) -> Reading:
-    arguments = {
-        "cluster": p.cluster,
-        "services": [p.ecs_service_of(name)],
-        "include": ["TAGS"],
-    }
-    return Reading(
-        Call("ecs", "describe_services", arguments),
-        query,
-        ("ClusterNotFoundException",),
-    )
+    return _services(p, [p.ecs_service_of(name)], query)
+
+
+def _services(p: Parameters, services: Sequence[str], query: str) -> Reading:
+    """Return a query on some services of the cluster, by their own names."""
+    arguments = {"cluster": p.cluster, "services": services, "include": ["TAGS"]}
+    call = Call("ecs", "describe_services", arguments)
+    return Reading(call, query, ("ClusterNotFoundException",))
 
 
 def _definition(name: str) -> Reading:
@@ -190,10 +250,10 @@ def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | Non
     """Read a family's newest revision, whether it is active or has been deregistered;
     None where it has none.
     """
-    every = [*_revisions(session, family), *_revisions(session, family, "INACTIVE")]
-    if not every:
-        return None
-    found: Mapping[str, Any] | None = session.read(_definition(max(every, key=_number)))
+    _, newest = _read_revisions(session, family)
+    found: Mapping[str, Any] | None = None
+    if newest:
+        found = session.read(_definition(newest))
     return found
 
 
@@ -201,11 +261,17 @@ def read_definitions(session: Reads, family: str) -> list[Mapping[str, Any]]:
     """Read a family's active revisions, and its newest one where that has
     been deregistered.
     """
-    active = _revisions(session, family)
-    newest = sorted([*active, *_revisions(session, family, "INACTIVE")], key=_number)[
-        -1:
-    ]
-    return [session.read(_definition(arn)) for arn in dict.fromkeys([*active, *newest])]
+    active, newest = _read_revisions(session, family)
+    arns = [arn for arn in dict.fromkeys([*active, newest]) if arn]
+    return list(_read_definitions(session, arns).values())
+
+
+def _read_revisions(session: Reads, family: str) -> tuple[list[str], str | None]:
+    """List a family's active revisions, and name its newest of any status."""
+    active, inactive = session.together(
+        [partial(_revisions, session, family, status) for status in STATUSES]
+    )
+    return active, max([*active, *inactive], key=_number, default=None)
 
 
 def _number(arn: str) -> int:
@@ -222,19 +288,18 @@ def read_own_revisions(
     a family that others run too, only the revision that it runs is its own, and those
     of which `is_own` says so; of the rest nobody can tell.
     """
-    if not found.revisions:
+    family = session.parameters.services[found.service].task_definition
+    revisions = _revisions(session, family)
+    if not revisions:
         return ()
     used = _used_by_others(session, found.service)
-    unused = [arn for arn in found.revisions if arn not in used]
-    families = {_family(arn) for arn in used}
-    if _family(found.revisions[0]) not in families:
+    unused = [arn for arn in revisions if arn not in used]
+    if family not in {_family(arn) for arn in used}:
         return tuple(unused)
-    own = []
-    for arn in unused:
-        definition = None if arn == found.arn else session.read(_definition(arn))
-        if arn == found.arn or (definition and is_own(definition)):
-            own.append(arn)
-    return tuple(own)
+    others = [arn for arn in unused if arn != found.arn]
+    definitions = _read_definitions(session, others)
+    own = {arn for arn in others if definitions[arn] and is_own(definitions[arn])}
+    return tuple(arn for arn in unused if arn == found.arn or arn in own)
 
 
 def _used_by_others(session: Reads, name: str) -> set[str]:
@@ -246,14 +311,18 @@ def _used_by_others(session: Reads, name: str) -> set[str]:
         "services[].[taskDefinition, deployments[].taskDefinition, "
         "taskSets[].taskDefinition][][]"
     )
-    used: set[str] = set()
-    for first in range(0, len(others), 10):  # DescribeServices takes ten
-        arguments = {"cluster": p.cluster, "services": others[first : first + 10]}
-        used.update(
-            session.read(Reading(Call("ecs", "describe_services", arguments), query))
-            or ()
-        )
-    return used - {None}
+    answers = session.together(
+        [
+            partial(session.read, _of_others(p, some, query))
+            for some in _portions(others, SERVICES)
+        ]
+    )
+    return {arn for some in answers for arn in some or () if arn}
+
+
+def _of_others(p: Parameters, arns: Sequence[str], query: str) -> Reading:
+    arguments = {"cluster": p.cluster, "services": arns}
+    return Reading(Call("ecs", "describe_services", arguments), query)
 
 
 def _family(arn: str) -> str:
@@ -261,45 +330,45 @@ def _family(arn: str) -> str:
 
 
 def _scalable(p: Parameters, name: str) -> Reading:
-    arguments = {
-        "ServiceNamespace": "ecs",
-        "ResourceIds": [f"service/{p.cluster}/{p.ecs_service_of(name)}"],
-    }
-    query = (
-        "ScalableTargets[0].{ServiceNamespace: ServiceNamespace, "
-        "ResourceId: ResourceId, "
-    )
-    query += (
-        "ScalableDimension: ScalableDimension, MinCapacity: MinCapacity, "
-        "MaxCapacity: MaxCapacity}"
-    )
-    return Reading(
-        Call("application-autoscaling", "describe_scalable_targets", arguments), query
-    )
+    return _scaling([_resource_id(p, name)], f"ScalableTargets[0].{SCALABLE_OF_EACH}")
 
 
-def read_tasks(session: Reads, running: Mapping[str, Running]) -> list[Task]:
+def _scaling(ids: Sequence[str], query: str) -> Reading:
+    arguments = {"ServiceNamespace": "ecs", "ResourceIds": ids}
+    call = Call("application-autoscaling", "describe_scalable_targets", arguments)
+    return Reading(call, query)
+
+
+def _resource_id(p: Parameters, name: str) -> str:
+    return f"service/{p.cluster}/{p.ecs_service_of(name)}"
+
+
+def read_tasks(session: Reads) -> list[Task]:
     """Read the running tasks of every service."""
     p = session.parameters
     containers = "containers[].{name: name, health: healthStatus}"
     query = f"tasks[].{{revision: taskDefinitionArn, containers: {containers}}}"
-    tasks: list[Task] = []
-    for name, service in running.items():
-        reading = reading_of_tasks(p, name, query)
-        found = session.read(reading) if service.state else None
-        tasks += [_task(service, one) for one in found or ()]
-    return tasks
+    asks = [
+        partial(session.read, reading_of_tasks(p, name, query)) for name in p.services
+    ]
+    found = zip(p.services, session.together(asks), strict=True)
+    return [_task(name, one) for name, tasks in found for one in tasks or ()]
 
 
-def _task(service: Running, found: Mapping[str, Any]) -> Task:
-    form = service.definition or {}
+def _task(name: str, found: Mapping[str, Any]) -> Task:
+    health = {each["name"]: each["health"] for each in found["containers"]}
+    return Task(name, _short(found["revision"]), health)
+
+
+def without_checks(task: Task, running: Running) -> Task:
+    """Return a task that says which of its containers have no health check."""
+    form = running.definition or {}
     checked = {c["name"] for c in form.get("containerDefinitions", []) if c.get(CHECK)}
-    health = {}
-    for container in found["containers"]:
-        name, said = container["name"], container["health"]
-        unchecked = said == "UNKNOWN" and name not in checked
-        health[name] = "no health check" if unchecked else said
-    return Task(service.service, _short(found["revision"]), health)
+    health = {**task.health}
+    for name, said in task.health.items():
+        if said == "UNKNOWN" and name not in checked:
+            health[name] = "no health check"
+    return replace(task, health=health)
 
 
 def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:
@@ -322,16 +391,10 @@ def read_counts(session: Reads, names: Sequence[str]) -> dict[str, tuple[int, in
     """Read how many tasks each service wants and runs; none of both where
     there is no service.
     """
-    query = (
-        "services[?status=='ACTIVE'] | [0].{desired: desiredCount, "
-        "running: runningCount}"
-    )
-    found = {
-        name: session.read(_service(session.parameters, name, query)) for name in names
-    }
+    states = read_states(session, names).items()
     return {
-        name: (state["desired"], state["running"]) if state else (0, 0)
-        for name, state in found.items()
+        name: (state["desiredCount"], state["runningCount"]) if state else (0, 0)
+        for name, state in states
     }
 
 

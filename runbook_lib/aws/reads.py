@@ -4,7 +4,7 @@ writes, waits or decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from runbook_lib.parameters import Parameters
@@ -25,6 +25,9 @@ class Reads(Protocol):
         self, service: str, operation: str, key: str, **arguments: Any
     ) -> list[Any]:
         """Return every item of a paginated list call."""
+
+    def together(self, asks: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Return what independent readings answer, in their order."""
 
     def saw(self, weights: Mapping[str, int]) -> None:
         """Keep how traffic is divided now, for an error after which nobody

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -45,6 +46,7 @@ from runbook_lib.aws.identity import (
     present,
     utc,
 )
+from runbook_lib.aws.together import AT_ONCE, together
 from runbook_lib.errors import (
     CallError,
     CredentialsError,
@@ -72,6 +74,7 @@ LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 CALL_ERRORS = ClientError, BotoCoreError, ResponseParserError
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 NO_VARIANTS = {"use_fips_endpoint": False, "use_dualstack_endpoint": False}
+SPARE_CONNECTIONS = 2  # of a client, for whoever calls from a thread of its own
 NOT_ENDING = Lifetime("permanent", "the local mesh")
 UNKNOWN = Identity("", "")
 NOBODY = {
@@ -81,6 +84,24 @@ NOBODY = {
 }
 
 T = TypeVar("T")
+
+
+class _Group(threading.local):
+    """Whether this thread asks for one of several things."""
+
+    within = False
+
+
+_GROUP = _Group()
+
+
+def _as_member(ask: Callable[[], T]) -> T:
+    """Return what is asked, as one of several things."""
+    before, _GROUP.within = _GROUP.within, True
+    try:
+        return ask()
+    finally:
+        _GROUP.within = before
 
 
 @dataclass(frozen=True)
@@ -163,6 +184,10 @@ class Session:
     parameters, `survey` knows.
     """
     spare: record.Spare = field(default_factory=record.Spare)
+    beside: Callable[[Sequence[Callable[[], Any]]], list[Any]] = together
+    """Asks several things side by side; whoever counts calls has them asked in turn."""
+    turn: threading.RLock = field(default_factory=threading.RLock)
+    """Held by whoever changes what all that ask side by side share."""
 
     @property
     def applies(self) -> bool:
@@ -191,6 +216,10 @@ class Session:
         """Hear the time at AWS, whole seconds since 1970, in an answer to what was
         asked at a moment of the clock.
         """
+        with self.turn:
+            self._hear(at, asked)
+
+    def _hear(self, at: float, asked: float) -> None:
         now, ahead = self.now(), self.now() - self.clock()
         early, late = asked + ahead - SKEW_SECONDS, now + SKEW_SECONDS
         if not early <= at <= late:
@@ -236,8 +265,19 @@ class Session:
 
         return self._outlasting(ask)
 
+    def together(self, asks: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Return what independent readings answer, in their order.
+
+        Where some fail, the first in their order is raised; whoever watches asks for
+        all of them again.
+        """
+        members = [partial(_as_member, ask) for ask in asks]
+        return self._outlasting(lambda: self.beside(members))
+
     def _outlasting(self, ask: Callable[[], T]) -> T:
         """Return what is asked; what fails may be asked again by whoever watches."""
+        if _GROUP.within:
+            return ask()
         try:
             return ask()
         except CallError as error:
@@ -484,20 +524,24 @@ class Session:
 
     def _client(self, service: str) -> Any:
         """Return a client that signs with credentials that were proved now."""
-        keys = self.prove()
-        if service not in self.clients:
-            self.clients[service] = _client(self, service, keys)
-        return self.clients[service]
+        with self.turn:
+            keys = self.prove()
+            if service not in self.clients:
+                self.clients[service] = _client(self, service, keys)
+            return self.clients[service]
 
     def _error(self, call: Call, error: Exception) -> CallError:
         made = _call_error(call, error)
         return self._standing(made) if isinstance(made, CredentialsError) else made
 
     def _count(self, model: Any, context: dict[str, Any], **_: Any) -> None:
-        self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
+        with self.turn:
+            self.calls[f"{model.service_model.service_name}.{model.name}"] += 1
         context[ASKED] = self.clock()
 
-    def _hear(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
+    def _hear_answer(
+        self, http_response: Any, context: dict[str, Any], **_: Any
+    ) -> None:
         said = getattr(http_response, "headers", {}).get("Date")
         # no date, or none that can be read, tells nothing
         with suppress(TypeError, ValueError):
@@ -554,6 +598,7 @@ def _client(session: Session, service: str, keys: Keys) -> Any:
         retries={"mode": "standard", "total_max_attempts": 5},
         connect_timeout=3,
         read_timeout=10,
+        max_pool_connections=AT_ONCE + SPARE_CONNECTIONS,
         user_agent_extra=f"runbook/{run.name}",
         inject_host_prefix=not local,
         proxies={} if local else None,
@@ -568,7 +613,7 @@ def _client(session: Session, service: str, keys: Keys) -> Any:
         aws_session_token=keys.token,
     )
     client.meta.events.register("before-call", session._count)
-    client.meta.events.register("after-call", session._hear)
+    client.meta.events.register("after-call", session._hear_answer)
     client.meta.events.register_first(ONLY_ONCE, _not_again)
     connection.prepare(client)
     return client

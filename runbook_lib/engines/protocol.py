@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running, Task
+from runbook_lib.aws.permissions import Role, Statement
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
@@ -37,6 +38,9 @@ Where the engine itself answers errors that it counts for neither version, they 
 under NOBODY, and each service has its `answers`: those it gave itself.
 """
 
+Part = Literal["split", "live", "running", "tasks", "names"]
+"""A part of a look that is read by itself."""
+
 Permitted = Callable[[Parameters, Any], bool]
 """Whether a call's arguments are about something that the file names."""
 
@@ -50,8 +54,8 @@ class Look(Protocol):
     """
 
     @property
-    def session(self) -> Reads:
-        """The environment, for reading."""
+    def reads(self) -> Reads:
+        """The environment, of which nothing is read twice."""
 
     @property
     def parameters(self) -> Parameters:
@@ -478,6 +482,11 @@ class Engine(Protocol):
     def unmatched(self, p: Parameters) -> list[str]:
         """Return a sentence for each kind of request that nobody would
         answer by this file.
+        """
+
+    def permissions(self, p: Parameters, role: Role) -> list[Statement]:
+        """Return what a role may do at what carries the weights, and at what only this
+        engine has to do with.
         """
 
     # How the traffic is divided: 05

@@ -25,6 +25,7 @@ MATCH_WORDS: dict[str, tuple[str, ...]] = {
     "service": ("grpc",),
     "grpc_method": ("grpc",),
 }
+FARGATE_DRIVERS = ("awslogs", "awsfirelens", "splunk")  # the LogConfiguration's docs
 HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states none
 
 
@@ -40,7 +41,16 @@ OWN: dict[str, tuple[str, ...]] = {
 }
 MOST_HEADER = 40  # of a header's name in a rule
 # App Mesh's
-OWN_OF_SERVICES = ("cloud_map", "task_role", "cpu", "memory", "health_check", "timeout")
+OWN_OF_SERVICES = (
+    "cloud_map",
+    "task_role",
+    "execution_role",
+    "access_log",
+    "cpu",
+    "memory",
+    "health_check",
+    "timeout",
+)
 
 
 def problems(p: Parameters) -> Iterator[str]:
@@ -158,6 +168,12 @@ def _check_image(p: Parameters) -> Iterator[str]:
         yield (
             f"envoy.ignored_uid: expected Envoy's user {p.envoy.user!r}; found "
             f"{p.envoy.ignored_uid!r}"
+        )
+    on_fargate = [name for name in p.services if p.launch_type_of(name) == "FARGATE"]
+    if p.envoy.log and on_fargate and p.envoy.log.driver not in FARGATE_DRIVERS:
+        yield (
+            f"envoy.log.driver: expected one of {', '.join(FARGATE_DRIVERS)}, since "
+            f"{', '.join(on_fargate)} run on FARGATE; found {p.envoy.log.driver!r}"
         )
 
 
@@ -334,9 +350,25 @@ def _check_limits(
 
 
 def notes(p: Parameters) -> Iterator[str]:
-    """Yield what is legal and may surprise: a route without a time limit
-    whose targets have one.
-    """
+    """Yield what is legal and may surprise: time limits, and output that is lost."""
+    yield from _unlimited(p)
+    yield from _unlogged(p)
+
+
+def _unlogged(p: Parameters) -> Iterator[str]:
+    """Yield where Envoy's output is lost; the local mesh keeps it in a file."""
+    if p.engine != "appmesh" or p.rehearsed or p.envoy.log:
+        return
+    on_fargate = [name for name in p.services if p.launch_type_of(name) == "FARGATE"]
+    if on_fargate:
+        yield (
+            "envoy.log: none, so on Fargate Envoy's output goes nowhere, an access "
+            f"log on /dev/stdout included; services: {', '.join(on_fargate)}"
+        )
+
+
+def _unlimited(p: Parameters) -> Iterator[str]:
+    """Yield each route without a time limit whose targets have one."""
     for router_name, router in p.routers.items():
         for name, route in router.routes.items():
             where = f"routers.{router_name}.routes.{name}.timeout.per_request_seconds"

@@ -130,6 +130,22 @@ class Alb(Strict):
     )
 
 
+class Log(Strict):
+    """Where a container's output goes: its `logConfiguration`."""
+
+    driver: Literal[
+        "awslogs",
+        "awsfirelens",
+        "splunk",
+        "json-file",
+        "syslog",
+        "journald",
+        "gelf",
+        "fluentd",
+    ] = Field(description="log driver; Fargate knows the first three")
+    options: dict[str, str] = Field({}, description="options of the driver")
+
+
 class Envoy(Strict):
     """The sidecar every task gets."""
 
@@ -155,6 +171,11 @@ class Envoy(Strict):
     ignored_uid: str | None = Field(
         None, description="IgnoredUID, where stated; must equal `user`"
     )
+    ignored_gid: UserId | None = Field(
+        None,
+        description="group whose containers pass Envoy by, IgnoredGID; null: as the "
+        "definition has it",
+    )
     ignored_ips: list[str] = Field(
         [], description="egress addresses Envoy leaves alone, besides the metadata ones"
     )
@@ -163,6 +184,22 @@ class Envoy(Strict):
     )
     access_log: str | None = Field(
         "/dev/stdout", description="file path of the access log; null for none"
+    )
+    cpu: Positive | None = Field(
+        None, description="CPU units for Envoy's container, 512 are advised; null: none"
+    )
+    memory: Positive | None = Field(
+        None,
+        description="MiB that Envoy's container may use, at least 64; null: no limit "
+        "but the task's",
+    )
+    start_seconds: Annotated[int, Field(ge=0, le=300)] = Field(
+        90, description="until a failed health check of Envoy counts, its startPeriod"
+    )
+    log: Log | None = Field(
+        None,
+        description="where Envoy's output goes, an access log on /dev/stdout too; "
+        "null: nowhere on Fargate",
     )
 
 
@@ -237,11 +274,20 @@ class Service(Strict):
     task_role: str | None = Field(
         None, description="name of the task role to give where the definition has none"
     )
+    execution_role: RoleName | None = Field(
+        None,
+        description="name of the execution role to give where the definition has none",
+    )
     cpu: Positive | None = Field(
         None, description="task CPU units with the sidecar; null keeps the definition's"
     )
     memory: Positive | None = Field(
         None, description="task MiB with the sidecar; null keeps the definition's"
+    )
+    access_log: str | None = Field(
+        None,
+        description="file path of this node's access log, null for none; not said: "
+        "`envoy.access_log`",
     )
     health_check: HealthCheck | None = Field(
         None, description="active health check; null: none"

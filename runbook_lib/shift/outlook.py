@@ -153,7 +153,7 @@ def look_ahead(
         )
         for metric in judged(rule)
     }
-    tasks = ecs.read_counts(found.session, (p.shift.stable, p.shift.canary))
+    tasks = ecs.read_counts(found.reads, (p.shift.stable, p.shift.canary))
     load = forecast_load(
         traffic.requests_per_second,
         weight,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_definition.form import Json, containers_of, variables
+from runbook_lib.task_definition.form import Json, containers_of, group_of, variables
 
 # the agent's order
 IDENTITY = (
@@ -132,34 +132,56 @@ def is_daemon(container: Mapping[str, Any]) -> bool:
     )
 
 
-def app_containers(definition: Mapping[str, Any]) -> list[Json]:
-    """Return the containers that must wait for Envoy: not X-Ray, nor what
-    Envoy waits for itself.
+def waiting(definition: Mapping[str, Any]) -> list[Json]:
+    """Return the containers that must wait for Envoy.
+
+    Neither what Envoy waits for itself nor an X-Ray daemon. Not a log router either:
+    ECS starts one before the containers that log to it only while it waits for nobody.
+    Nor whoever passes Envoy by.
     """
     containers = {c["name"]: c for c in containers_of(definition)}
     proxy = envoy_of(definition)
-    first = _awaited(proxy, containers, set()) if proxy else set()
+    first: set[str] = set()
+    for container in (*([proxy] if proxy else []), *_routers(containers)):
+        _awaited(container, containers, first)
     return [
-        c for c in containers.values() if c["name"] not in first and not is_daemon(c)
+        container
+        for container in containers.values()
+        if container["name"] not in first
+        and not is_daemon(container)
+        and not passes_by(definition, container)
     ]
 
 
-def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> set[str]:
-    """Return the names of a container and of all it waits for; a log router counts
-    (ECS starts it first).
+def passes_by(definition: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
+    """Tell whether the proxy ignores a container: it runs as the group for that."""
+    ignored = proxy_properties(definition).get("IgnoredGID")
+    return bool(ignored) and group_of(container) == ignored
+
+
+def is_router(container: Mapping[str, Any]) -> bool:
+    """Tell whether a container is the log router that others log to."""
+    return bool(container.get("firelensConfiguration"))
+
+
+def _routers(containers: Mapping[str, Json]) -> list[Json]:
+    return [container for container in containers.values() if is_router(container)]
+
+
+def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> None:
+    """Add to `seen` the names of a container and of all it waits for.
+
+    A log router counts: ECS starts it first.
     """
     if container["name"] in seen:
-        return seen
+        return
     seen.add(container["name"])
-    names = [d.get("containerName") for d in container.get("dependsOn") or []]
+    awaited = [d.get("containerName") for d in container.get("dependsOn") or []]
     if (container.get("logConfiguration") or {}).get("logDriver") == "awsfirelens":
-        names += [
-            c["name"] for c in containers.values() if c.get("firelensConfiguration")
-        ]
-    for name in names:
+        awaited += [router["name"] for router in _routers(containers)]
+    for name in awaited:
         if name in containers:
             _awaited(containers[name], containers, seen)
-    return seen
 
 
 def _repository(container: Mapping[str, Any]) -> str:

@@ -84,6 +84,9 @@ def normalise(definition: Mapping[str, Any]) -> Json:
             task[key] = str(task[key] if units is None else units)
     if task.get("networkMode") in ("awsvpc", "host"):
         _drop_equal_host_ports(task)
+    for container in containers_of(task):  # ECS leaves an empty one out, described
+        said = [e for e in container.get("environment") or [] if e.get("value")]
+        container["environment"] = said
     for proxied in (task.get("proxyConfiguration") or {}).get("properties", []):
         if proxied.get("name") in _PORT_SETS:
             proxied["value"] = ",".join(sorted(split(proxied["value"])))
@@ -140,6 +143,22 @@ def _mapped(mapping: Mapping[str, Any]) -> set[int]:
         return set()
     first, last = int(found[1]), int(found[2] or found[1])
     return set(range(first, last + 1))
+
+
+def user_of(container: Mapping[str, Any]) -> str:
+    """Return the user that a container runs as; "" where it says none."""
+    return str(container.get("user") or "").split(":")[0]
+
+
+def group_of(container: Mapping[str, Any]) -> str:
+    """Return the group that a container runs as; "" where it says none."""
+    return str(container.get("user") or "").partition(":")[2]
+
+
+def system_of(definition: Mapping[str, Any]) -> str:
+    """Return the operating system that a task runs on."""
+    platform = definition.get("runtimePlatform") or {}
+    return platform.get("operatingSystemFamily") or "LINUX"
 
 
 def mounts_efs(definition: Mapping[str, Any]) -> bool:

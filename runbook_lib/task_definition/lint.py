@@ -16,21 +16,24 @@ from runbook_lib.task_definition.envoy import (
     IDENTITY,
     MAX_IGNORED_PORTS,
     METADATA_IPS,
-    app_containers,
     applications,
     doubts,
     envoy_of,
     is_daemon,
+    passes_by,
     proxy_properties,
+    waiting,
 )
 from runbook_lib.task_definition.form import (
     Json,
     containers_of,
+    group_of,
     mounts_efs,
     normalise,
     split,
     task_units,
     tcp_ports,
+    user_of,
     variables,
 )
 from runbook_lib.task_definition.image import (
@@ -143,6 +146,13 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
         "weights have no effect",
         "run it as another user",
     ),
+    "group": (
+        "WARN",
+        "runs as root of group {found}, which the proxy does not ignore: its traffic "
+        "goes through Envoy",
+        "where it is to pass Envoy by, as log routers and agents are, name the "
+        "group as envoy.ignored_gid in the parameters file",
+    ),
     "app-ports": (
         "FAIL",
         "no container maps TCP {found}, and each application maps others",
@@ -205,6 +215,11 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
     "image-old": (
         "FAIL",
         "{found}: App Mesh serves v1.17.2.0-prod and later (user guide, envoy)",
+        "take a later image",
+    ),
+    "image-arm": (
+        "FAIL",
+        "{found}: App Mesh's image runs on ARM64 from v1.20.0.1 on",
         "take a later image",
     ),
     "image-metrics": (
@@ -280,6 +295,8 @@ _SECRET = re.compile(
     r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL",
     re.IGNORECASE,
 )
+ARM = "ARM64"
+OLDEST_ON_ARM = (1, 20, 0, 1)
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 
 
@@ -550,18 +567,23 @@ def _ignored(view: _View) -> Iterator[Finding]:
 
 
 def _users(view: _View) -> Iterator[Finding]:
-    user, ignored = _user(view.proxy), view.properties.get("IgnoredUID", "")
+    user, ignored = user_of(view.proxy), view.properties.get("IgnoredUID", "")
     if ignored != user and (ignored or "IgnoredGID" not in view.properties):
         named = {"expected": user or "(none)", "found": ignored or "(none)"}
         yield view.finding("ignored-uid", "proxyConfiguration.IgnoredUID", **named)
-    for container in app_containers(view.task):
-        if user and _user(container) == user:
+    for container in waiting(view.task):
+        if user and user_of(container) == user:
             yield view.finding("app-user", _at(container, "user"), found=user)
+    for container in view.containers:
+        if _means_to_pass_by(container) and not passes_by(view.task, container):
+            group = group_of(container)
+            yield view.finding("group", _at(container, "user"), found=group)
 
 
-def _user(container: Json) -> str:
-    """Return the user id of `uid` or `uid:gid`."""
-    return str(container.get("user", "")).split(":")[0]
+def _means_to_pass_by(container: Json) -> bool:
+    """Tell whether a container has a group that root needs for the proxy alone."""
+    is_root = user_of(container) in ("0", "root")
+    return is_root and group_of(container) not in ("", "0", "root")
 
 
 def _identity(view: _View) -> Iterator[Finding]:
@@ -589,6 +611,9 @@ def _image(view: _View) -> Iterator[Finding]:
         view.proxy
     ):
         yield view.finding("image-metrics", where, found=tag)
+    platform = view.task.get("runtimePlatform") or {}
+    if version and version < OLDEST_ON_ARM and platform.get("cpuArchitecture") == ARM:
+        yield view.finding("image-arm", where, found=tag)
     ecr = _ECR.fullmatch(repository)
     if ecr and ecr[2] in REGIONS and ecr[3] == "aws-appmesh-envoy":
         expected = ENVOY_ACCOUNTS.get(ecr[2], DEFAULT_ENVOY_ACCOUNT)
@@ -611,7 +636,7 @@ def _envoy(view: _View) -> Iterator[Finding]:
     ):
         yield view.finding("open-files", _at(view.proxy, "ulimits"))
     wait = {"containerName": view.proxy["name"], "condition": "HEALTHY"}
-    for container in app_containers(view.task):
+    for container in waiting(view.task):
         if wait not in container.get("dependsOn", []):
             yield view.finding(
                 "wait-for-envoy",
@@ -642,11 +667,9 @@ def _daemons(view: _View) -> Iterator[Finding]:
     if not daemons:
         yield view.finding("no-daemon", _at(view.proxy, "environment"))
     for daemon in daemons:
-        if _user(daemon) != _user(view.proxy):
-            named = {
-                "expected": _user(view.proxy) or "(none)",
-                "found": _user(daemon) or "(none)",
-            }
+        expected, found = user_of(view.proxy), user_of(daemon)
+        if found != expected and not passes_by(view.task, daemon):
+            named = {"expected": expected or "(none)", "found": found or "(none)"}
             yield view.finding("daemon-user", _at(daemon, "user"), **named)
 
 

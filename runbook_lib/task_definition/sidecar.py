@@ -18,18 +18,20 @@ from runbook_lib.task_definition.envoy import (
     IDENTITY,
     MAX_IGNORED_PORTS,
     METADATA_IPS,
-    app_containers,
     applications,
     envoy_of,
     is_daemon,
     proxy_properties,
+    waiting,
 )
 from runbook_lib.task_definition.form import (
     Json,
     containers_of,
+    group_of,
     mounts_efs,
     register_input,
     split,
+    system_of,
     variables,
 )
 from runbook_lib.task_definition.memory import (
@@ -46,9 +48,6 @@ _HEALTH_CHECK = {
         "CMD-SHELL",
         "curl -s http://localhost:9901/server_info | grep state | grep -q LIVE",
     ],
-    # not the documentation's 10: Envoy was seen to take 70 s to start (aws/eks-
-    # charts#604)
-    "startPeriod": 90,
     "interval": 5,
     "timeout": 2,
     "retries": 3,
@@ -73,8 +72,10 @@ class Sidecar:
     definition has it.
 
     Ports are TCP; `app_ports` are the node's listener ports. `ignored_ips` come on
-    top of the two metadata addresses. `task_cpu` (CPU units) and `task_memory`
-    (MiB) resize the task.
+    top of the two metadata addresses. `cpu` (CPU units) and `memory` (MiB) are
+    Envoy's own, `log` its log configuration, which an empty one takes out; `task_cpu`
+    and `task_memory` resize the task. `execution_role_arn` is for a definition that has
+    no execution role.
     """
 
     image: str
@@ -85,8 +86,14 @@ class Sidecar:
     ignored_ips: tuple[str, ...] = ()
     ignored_ports: tuple[int, ...] = (22,)
     user: str = "1337"
+    ignored_gid: str | None = None
+    cpu: int | None = None
+    memory: int | None = None
+    start_seconds: int = 90
+    log: Mapping[str, Any] | None = None
     xray: bool = False
     task_role_arn: str | None = None
+    execution_role_arn: str | None = None
     task_cpu: str | None = None
     task_memory: str | None = None
 
@@ -107,13 +114,12 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     """Return the register_task_definition input for `definition` with the
     Envoy sidecar in it.
 
-    Idempotent; fields it was not asked to change are kept, those of an Envoy
-    already there included, but the proxy configuration is the sidecar's alone. Port
-    2049 is left to EFS where the task mounts one (App Mesh user guide,
-    troubleshooting-connectivity). PlanError: a network mode other than awsvpc, a
-    launch type the definition excludes, a container named `envoy` that is not App
-    Mesh's, over 15 ignored ports, one in which it is unclear which container is
-    Envoy, or that has no application.
+    Idempotent; fields it was not asked to change are kept, those of an Envoy and of a
+    proxy configuration already there included. Port 2049 is left to EFS where the task
+    mounts one (App Mesh user guide, troubleshooting-connectivity). PlanError: Windows,
+    a network mode other than awsvpc, a launch type the definition excludes, a container
+    named `envoy` that is not App Mesh's, over 15 ignored ports, one in which it is
+    unclear which container is Envoy, or that has no application.
     """
     now = register_input(definition)
     # an earlier sidecar leaves nothing behind
@@ -129,8 +135,9 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     _put(task, envoy)
     if sidecar.xray:
         daemon = next((c for c in containers_of(now) if is_daemon(c)), _DAEMON)
-        _put(task, {**copy.deepcopy(daemon), "user": sidecar.user})
-    for container in app_containers(task):
+        user = _with_group(sidecar.user, daemon)
+        _put(task, {**copy.deepcopy(daemon), "user": user})
+    for container in waiting(task):
         waits = [
             d for d in container.get("dependsOn") or [] if d["containerName"] != name
         ]
@@ -233,10 +240,15 @@ def _named_all(definition: Json) -> str:
 
 
 def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
-    family, mode = (
-        definition.get("family", "?"),
-        definition.get("networkMode", "bridge"),
-    )
+    family = definition.get("family", "?")
+    system = system_of(definition)
+    if system != "LINUX":
+        raise PlanError(
+            f"task definition {family}: runtimePlatform.operatingSystemFamily: "
+            f"expected LINUX, found {system}",
+            hint="there is no Envoy for Windows: leave this service out of the mesh",
+        )
+    mode = definition.get("networkMode", "bridge")
     if mode != "awsvpc":
         raise PlanError(
             f"task definition {family}: networkMode: expected awsvpc, found {mode}",
@@ -265,21 +277,30 @@ def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
     """Return the task-level fields the sidecar sets."""
     asked = {
         "taskRoleArn": sidecar.task_role_arn,
+        "executionRoleArn": before.get("executionRoleArn")
+        or sidecar.execution_role_arn,
         "cpu": sidecar.task_cpu,
         "memory": sidecar.task_memory,
     }
+    found = proxy_properties(before)
     properties = {
         "IgnoredUID": sidecar.user,
+        "IgnoredGID": sidecar.ignored_gid or found.get("IgnoredGID", ""),
         "ProxyIngressPort": "15000",
         "ProxyEgressPort": "15001",
         "AppPorts": _joined(sidecar.app_ports),
         "EgressIgnoredIPs": _joined((*METADATA_IPS, *sidecar.ignored_ips)),
         "EgressIgnoredPorts": _joined(_ignored_ports(before, sidecar)),
     }
+    foreign = {key: value for key, value in found.items() if key not in properties}
     proxy = {
         "type": "APPMESH",
         "containerName": name,
-        "properties": [{"name": k, "value": v} for k, v in properties.items() if v],
+        "properties": [
+            {"name": key, "value": value}
+            for key, value in {**properties, **foreign}.items()
+            if value
+        ],
     }
     return {
         "proxyConfiguration": proxy,
@@ -323,19 +344,38 @@ def _envoy(found: Json, sidecar: Sidecar, name: str) -> Json:
     limits = [
         limit for limit in found.get("ulimits") or [] if limit["name"] != "nofile"
     ]
+    asked = {
+        "cpu": sidecar.cpu,
+        "memory": sidecar.memory,
+        "logConfiguration": copy.deepcopy(sidecar.log),
+    }
+    said = {key: value for key, value in asked.items() if value is not None}
+    kept = {key: value for key, value in found.items() if key not in said}
+    if sidecar.memory and sidecar.memory <= kept.get("memoryReservation", 0):
+        del kept["memoryReservation"]  # ECS refuses one that is not below the limit
     return {
-        **found,
+        **kept,
+        **{key: value for key, value in said.items() if value},
         "name": name,
         "image": sidecar.image,
         "essential": True,
-        "user": sidecar.user,
+        "user": _with_group(sidecar.user, found),
         "environment": [*others, *({"name": n, "value": v} for n, v in own.items())],
-        "healthCheck": copy.deepcopy(_HEALTH_CHECK),
+        "healthCheck": {
+            **copy.deepcopy(_HEALTH_CHECK),
+            "startPeriod": sidecar.start_seconds,
+        },
         "ulimits": [
             *limits,
             {"name": "nofile", "softLimit": 15000, "hardLimit": 15000},
         ],
     }
+
+
+def _with_group(user: str, found: Json) -> str:
+    """Return a user as a container runs as it: with the group that it has already."""
+    group = group_of(found)
+    return f"{user}:{group}" if group else user
 
 
 def _beside(envoy: Json) -> Json:

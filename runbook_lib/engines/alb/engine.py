@@ -23,6 +23,7 @@ from runbook_lib.engines.alb.groups import (
     read_groups,
     read_unhealthy,
 )
+from runbook_lib.engines.alb.permissions import permissions
 from runbook_lib.engines.alb.rule import (
     RETIRING,
     SHIFTING,
@@ -55,6 +56,7 @@ __all__ = [
     "hints",
     "idle",
     "path",
+    "permissions",
     "plan_mark",
     "plan_removal",
     "plan_resources",
@@ -175,7 +177,7 @@ def plan_retirement(look: Look) -> Plan:
     plan = Plan(RETIRING, assumed=plan_resources(look, "06").assumed)
     if look.split.state is not None:
         plan += plan_retired(look.split, p.shift.stable)
-    revisions = ecs.read_own_revisions(look.session, stable, lambda definition: False)
+    revisions = ecs.read_own_revisions(look.reads, stable, lambda definition: False)
     plan += ecs.plan_end(p, stable, revisions, back=_healthy_again(look))
     if look.split.state is not None:
         plan += plan_last_target(look.split, p.shift.canary, p.shift.stable)

@@ -126,7 +126,7 @@ def read_tags(look: Look) -> dict[str, str]:
 
 
 def _tags(look: Look) -> dict[str, str]:
-    found = look.session.read(elbv2.tags(look.parameters.alb.rule)) or ()
+    found = look.reads.read(elbv2.tags(look.parameters.alb.rule)) or ()
     return {tag["Key"]: tag["Value"] for tag in found}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from runbook_lib.aws import ecs
@@ -52,10 +53,9 @@ class Group:
 def read_groups(look: Look) -> dict[str, Group]:
     """Read the target groups of stable and canary, by service."""
     shift = look.parameters.shift
-    return {
-        service: _read(look.session, service)
-        for service in (shift.stable, shift.canary)
-    }
+    services = (shift.stable, shift.canary)
+    asks = [partial(_read, look.reads, service) for service in services]
+    return dict(zip(services, look.reads.together(asks), strict=True))
 
 
 def _read(session: Reads, service: str) -> Group:
@@ -64,10 +64,14 @@ def _read(session: Reads, service: str) -> Group:
     if said is None:
         return Group(service, name, {})
     arn = said["TargetGroupArn"]
-    attributes = {
-        each["Key"]: each["Value"] for each in session.read(elbv2.attributes(arn)) or ()
-    }
-    return Group(service, name, said, attributes, read_health(session, arn))
+    settings, health = session.together(
+        [
+            partial(session.read, elbv2.attributes(arn)),
+            partial(read_health, session, arn),
+        ]
+    )
+    attributes = {each["Key"]: each["Value"] for each in settings or ()}
+    return Group(service, name, said, attributes, health)
 
 
 def read_health(session: Reads, arn: str) -> dict[str, int]:

@@ -22,6 +22,7 @@ from runbook_lib.engines.appmesh.mesh import (
     resources_of,
     standing,
 )
+from runbook_lib.engines.appmesh.permissions import permissions
 from runbook_lib.engines.appmesh.route import (
     all_on,
     plan_mark,
@@ -54,6 +55,7 @@ __all__ = [
     "hints",
     "idle",
     "path",
+    "permissions",
     "plan_mark",
     "plan_permissions",
     "plan_removal",
@@ -182,7 +184,7 @@ def plan_retirement(look: Look) -> Plan:
     if look.split.state is not None:
         plan += plan_settle(look.split, p.shift.canary, p.shift.stable)
     plan += cloud_map.plan_placeholder(p, look.names[p.shift.name])
-    revisions = sidecars.read_own_revisions(look.session, stable)
+    revisions = sidecars.read_own_revisions(look.reads, stable)
     plan += ecs.plan_end(p, stable, revisions, back=sidecars.back_waits(p, stable))
     plan += plan_node_end(p, look.live, p.shift.stable)
     return plan
@@ -195,7 +197,7 @@ def plan_removal(look: Look) -> Plan:
     p = look.parameters
     signing = [*iam.who_signs(look), *iam.credentials_of_retired(look)]
     plan = sidecars.plan_plain(p, look.running)
-    plan += plan_resources_end(look.session, look.live)
-    plan += iam.plan_credentials_end(look.session, signing)
+    plan += plan_resources_end(look.reads, look.live)
+    plan += iam.plan_credentials_end(look.reads, signing)
     plan += cloud_map.plan_placeholder_end(look.names[p.shift.name], plan.title)
     return plan

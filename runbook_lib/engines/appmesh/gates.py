@@ -75,7 +75,7 @@ def _led(hostnames: Mapping[str, str], look: Look) -> Finding:
     it is answered 503.
     """
     lost = []
-    for service, (_, runs) in ecs.read_counts(look.session, list(hostnames)).items():
+    for service, (_, runs) in ecs.read_counts(look.reads, list(hostnames)).items():
         name = hostnames[service]
         if runs and not _leads_somewhere(look, name):
             lost.append(

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from runbook_lib.aws import ecs
@@ -57,25 +58,22 @@ def _who_signs(look: Look) -> list[Credentials]:
     there = {
         name: found.definition for name, found in look.running.items() if found.state
     }
-    return read_credentials(look.session, there)
+    return read_credentials(look.reads, there)
 
 
 def credentials_of_retired(look: Look) -> list[Credentials]:
     """Read who signed for services that are gone."""
-    return read_credentials(look.session, _last_definitions(look))
+    return read_credentials(look.reads, _last_definitions(look))
 
 
 def _last_definitions(look: Look) -> dict[str, Mapping[str, Any]]:
     """Read, of each service that is gone, the newest definition of its family."""
-    last = {}
-    for name, found in look.running.items():
-        family = look.parameters.services[name].task_definition
-        definition = (
-            None if found.state else ecs.read_last_definition(look.session, family)
-        )
-        if definition:
-            last[name] = definition
-    return last
+    gone = [name for name, found in look.running.items() if not found.state]
+    families = [look.parameters.services[name].task_definition for name in gone]
+    last = look.reads.together(
+        [partial(ecs.read_last_definition, look.reads, family) for family in families]
+    )
+    return {name: found for name, found in zip(gone, last, strict=True) if found}
 
 
 def foreign(look: Look, inverse: Inverse) -> str:
@@ -108,7 +106,7 @@ def _roles(look: Look) -> frozenset[str]:
     ]
     for name in (name for name, r in found.items() if not r.state):
         family = p.services[name].task_definition
-        definitions += [(name, d) for d in ecs.read_definitions(look.session, family)]
+        definitions += [(name, d) for d in ecs.read_definitions(look.reads, family)]
     named = [
         p.iam.instance_role,
         *(service.task_role for service in p.services.values()),
@@ -122,10 +120,11 @@ def read_credentials(
     """Read, for each service's running definition, the role its Envoy signs with and
     whether that may stream.
     """
-    return [
-        _read(session, name, definition or {})
+    asks = [
+        partial(_read, session, name, definition or {})
         for name, definition in definitions.items()
     ]
+    return session.together(asks)
 
 
 def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentials:
@@ -136,10 +135,13 @@ def _read(session: Reads, name: str, definition: Mapping[str, Any]) -> Credentia
     found = session.read(_role_reading(role))
     if found is None:
         return Credentials(name, "", f"role {role} does not exist")
-    documents = {
-        **_inline_documents(session, role),
-        **_attached_documents(session, role),
-    }
+    inline, attached = session.together(
+        [
+            partial(_inline_documents, session, role),
+            partial(_attached_documents, session, role),
+        ]
+    )
+    documents = {**inline, **attached}
     node = node_arn(p, name)
     marks = {tag["Key"] for tag in found["tags"] or []}
     return Credentials(
@@ -186,7 +188,8 @@ def task_role(p: Parameters, name: str, definition: Mapping[str, Any]) -> str:
 def _inline_documents(session: Reads, role: str) -> dict[str, Any]:
     """Read the policies that stand in a role itself, by name."""
     names = session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role)
-    return {name: session.read(_inline(role, name)) for name in names}
+    asks = [partial(session.read, _inline(role, name)) for name in names]
+    return dict(zip(names, session.together(asks), strict=True))
 
 
 def _attached_documents(session: Reads, role: str) -> dict[str, Any]:
@@ -194,10 +197,9 @@ def _attached_documents(session: Reads, role: str) -> dict[str, Any]:
     listed = session.pages(
         "iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role
     )
-    return {
-        policy["PolicyName"]: _managed_document(session, policy["PolicyArn"])
-        for policy in listed
-    }
+    names = [policy["PolicyName"] for policy in listed]
+    asks = [partial(_managed_document, session, p["PolicyArn"]) for p in listed]
+    return dict(zip(names, session.together(asks), strict=True))
 
 
 def _managed_document(session: Reads, arn: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from runbook_lib.aws.reads import Reads
@@ -49,13 +50,12 @@ def read_live(session: Reads) -> dict[str, Any]:
     """Read every resource the parameters speak of, retired ones too."""
     resources = {r.key: r for r in desired(session.parameters, Lifecycle())}
     mesh, *others = resources.values()
-    live = {mesh.key: session.read(reading(mesh.kind, mesh.names))}
-    for other in others:
-        inside = live[mesh.key] is not None  # nothing is in a mesh that is not there
-        live[other.key] = (
-            session.read(reading(other.kind, other.names)) if inside else None
-        )
-    return live
+    state = session.read(reading(mesh.kind, mesh.names))
+    if state is None:  # nothing is in a mesh that is not there
+        return dict.fromkeys(resources)
+    asks = [partial(session.read, reading(each.kind, each.names)) for each in others]
+    states = session.together(asks)
+    return dict(zip(resources, [state, *states], strict=True))
 
 
 def answer(session: Reads) -> tuple[str, str]:
@@ -193,19 +193,55 @@ def standing(session: Reads) -> dict[str, set[str]]:
     mesh = {"meshName": session.parameters.mesh.name}
     if session.read(reading("mesh", mesh)) is None:
         return {}
+    parts = session.together(
+        [
+            partial(_routers, session, mesh),
+            partial(_virtual_services, session, mesh),
+            partial(_without_needs, session, mesh, "virtual node"),
+            partial(_without_needs, session, mesh, "virtual gateway"),
+        ]
+    )
+    every = {key: needs for part in parts for key, needs in part.items()}
+    return {key: {*needs, f"mesh {mesh['meshName']}"} for key, needs in every.items()}
+
+
+def _routers(session: Reads, mesh: Mapping[str, str]) -> dict[str, set[str]]:
+    """Read every router with its routes, by key, with the keys of what they need."""
+    routers = _names(session, "virtual router", mesh)
+    asks = [partial(_routes, session, mesh, router) for router in routers]
     found: dict[str, set[str]] = {}
-    for router in _names(session, "virtual router", mesh):
-        inside = {**mesh, "virtualRouterName": router}
-        for route in _names(session, "route", inside):
-            nodes = _nodes_of(session, {**inside, "routeName": route})
-            found[f"route {router}/{route}"] = {f"virtual router {router}", *nodes}
+    for router, routes in zip(routers, session.together(asks), strict=True):
+        found |= routes
         found[f"virtual router {router}"] = set()
-    for name in _names(session, "virtual service", mesh):
-        found[f"virtual service {name}"] = _providers_of(session, mesh, name)
-    for kind in ("virtual node", "virtual gateway"):
-        for name in _names(session, kind, mesh):
-            found[f"{kind} {name}"] = set()
-    return {key: {*needs, f"mesh {mesh['meshName']}"} for key, needs in found.items()}
+    return found
+
+
+def _routes(
+    session: Reads, mesh: Mapping[str, str], router: str
+) -> dict[str, set[str]]:
+    inside = {**mesh, "virtualRouterName": router}
+    names = _names(session, "route", inside)
+    asks = [
+        partial(_nodes_of, session, {**inside, "routeName": name}) for name in names
+    ]
+    nodes = zip(names, session.together(asks), strict=True)
+    return {
+        f"route {router}/{name}": {f"virtual router {router}", *of_route}
+        for name, of_route in nodes
+    }
+
+
+def _virtual_services(session: Reads, mesh: Mapping[str, str]) -> dict[str, set[str]]:
+    names = _names(session, "virtual service", mesh)
+    asks = [partial(_providers_of, session, mesh, name) for name in names]
+    keys = [f"virtual service {name}" for name in names]
+    return dict(zip(keys, session.together(asks), strict=True))
+
+
+def _without_needs(
+    session: Reads, mesh: Mapping[str, str], kind: str
+) -> dict[str, set[str]]:
+    return {f"{kind} {name}": set() for name in _names(session, kind, mesh)}
 
 
 def _nodes_of(session: Reads, route: Mapping[str, str]) -> set[str]:

@@ -17,6 +17,7 @@ from runbook_lib.aws.ecs import (
     not_ours,
     reading_of_tasks,
 )
+from runbook_lib.aws.naming import partition
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.errors import PlanError, PrerequisiteError
@@ -45,6 +46,13 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
     `role_arn` is for a definition without a role.
     """
     service, envoy = p.services[name], p.envoy
+    log: dict[str, Any] | None = {} if "log" in envoy.model_fields_set else None
+    if envoy.log:
+        log = {"logDriver": envoy.log.driver, "options": dict(envoy.log.options)}
+    execution = None
+    if service.execution_role:
+        account = f"arn:{partition(p)}:iam::{p.account_id}"
+        execution = f"{account}:role/{service.execution_role}"
     return Sidecar(
         image=envoy_image(
             p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image
@@ -56,8 +64,14 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
         ignored_ips=tuple(envoy.ignored_ips),
         ignored_ports=tuple(envoy.ignored_ports),
         user=envoy.user,
+        ignored_gid=envoy.ignored_gid,
+        cpu=envoy.cpu,
+        memory=envoy.memory,
+        start_seconds=envoy.start_seconds,
+        log=log,
         xray=envoy.xray,
         task_role_arn=role_arn,
+        execution_role_arn=execution,
         task_cpu=str(service.cpu) if service.cpu else None,
         task_memory=str(service.memory) if service.memory else None,
     )

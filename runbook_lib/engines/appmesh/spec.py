@@ -208,14 +208,15 @@ def _node(p: Parameters, name: str) -> dict[str, Any]:
         {"virtualService": {"virtualServiceName": backend}}
         for backend in service.backends
     ]
+    speaker = service if "access_log" in service.model_fields_set else p.envoy
     log = None
-    if p.envoy.access_log:
-        log = {"accessLog": {"file": {"path": p.envoy.access_log}}}
+    if speaker.access_log:
+        log = {"accessLog": {"file": {"path": speaker.access_log}}}
     return {
         "listeners": [_listener(p, name, port) for port in p.ports_of(name)],
         "serviceDiscovery": _discovery(p, name),
         "backends": said(service, "backends", backends),
-        "logging": said(p.envoy, "access_log", log),
+        "logging": said(speaker, "access_log", log),
     }
 
 
