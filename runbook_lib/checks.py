@@ -188,6 +188,12 @@ def _room(where: str, running: Running) -> Iterator[Check]:
             "end it by what deploys it",
         )
         return
+    if not running.pace.is_rolling:
+        hint = "04 waits as long; to be quicker, set strategy ROLLING for the move"
+        if running.pace.paused:
+            hint += "; aws ecs continue-service-deployment ends a pause"
+        yield Check("WARN", where, running.pace.words, hint)
+        return
     state = running.state or {}
     settings = state["settings"].get("deploymentConfiguration") or {}
     wanted, most = state["desiredCount"], settings.get("maximumPercent", 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,7 @@ from runbook_lib.errors import GateError, ParametersError, PlanError, ReadBackEr
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Evidence, Wait
 from runbook_lib.shift.rollback import roll_back
+from runbook_lib.shift.trial import end_trial
 from runbook_lib.survey import Survey
 from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
@@ -605,6 +607,47 @@ def test_a_trial_needs_a_place_before_the_rule_and_for_its_condition() -> None:
         trial_of(Elb([LOGIN, {**forward(web=100, web_v2=0), "Order": 2}]))
     with pytest.raises(PlanError, match="its conditions have 5 values; a rule takes 5"):
         trial_of(Elb([forward(web=100, web_v2=0)], conditions=[five]))
+
+
+@pytest.fixture
+def left() -> Elb:
+    """Return a load balancer on which a process died between making a trial and ending it."""
+    opened = open_alb(shift=TRIED)
+    trial = alb.plan_trial(opened.session.parameters, opened.look().split, "x-runbook-trial", "run-1")
+    apply(opened.session, clear(trial))
+    opened.elb.calls.clear()
+    return opened.elb
+
+
+ENDS: dict[str, Callable[[Plain], Any]] = {
+    "05": lambda opened: end_trial(opened.session),
+    "a rollback": lambda opened: roll_back(opened.session, lambda words: None),
+    "undo": lambda opened: apply(opened.session, clear(plan_undo(opened.session))),
+    "undo of 05": lambda opened: apply(opened.session, clear(plan_undo(opened.session, notebook="05_shift_traffic"))),
+    "90": lambda opened: apply(opened.session, clear(replace(opened.look().plan_removal()[0], needs=()))),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_trial_that_a_crash_left_behind_is_found_and_ended(left: Elb, end: Callable[[Plain], Any]) -> None:
+    end(open_alb(left))  # by a file that asks for no trial any more
+    assert (left.calls, left.trial) == (["delete_rule"], None)
+    end(open_alb(left))
+    assert left.calls == ["delete_rule"]
+
+
+def test_a_trial_of_somebody_else_is_left_alone(left: Elb) -> None:
+    end_trial(open_alb(left, environment="their-shop").session)
+    assert left.calls == []
+
+
+def test_a_trial_that_was_left_behind_is_told_by_00(left: Elb) -> None:
+    (check,) = [check for check in check_environment(open_alb(left).look()) if check.where == "trial"]
+    assert check.level == "WARN"
+
+
+def test_undo_of_another_notebook_leaves_a_trial(left: Elb) -> None:
+    assert plan_undo(open_alb(left).session, notebook="06_tear_down_service_b").changes == ()
 
 
 # --- retirement -----------------------------------------------------------------------

@@ -302,6 +302,8 @@ def test_a_service_comes_back_with_all_that_can_be_given_to_one() -> None:
     takes = model.operation_model("CreateService").input_shape.members.keys()
     shown = model.shape_for("Service").members.keys()
     assert (takes & shown) - {"taskDefinition", "desiredCount"} == set(ecs.SETTINGS)
+    in_deployments = model.shape_for("Deployment").members.keys()
+    assert (takes & in_deployments) - shown == set(ecs.DEPLOYED)
 
 
 def test_a_revision_comes_back_with_all_that_can_be_registered() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from runbook_lib.aws.deployments import Pace, pace_of
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.errors import PlanError
@@ -72,13 +73,23 @@ SETTINGS = [
     "enableExecuteCommand",
     "tags",
 ]
+# What CreateService takes, and is shown of the deployment alone.
+DEPLOYED = [
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+]
+PRIMARY = "deployments[?status=='PRIMARY']"
+_SETTINGS = [f"{name}: {name}" for name in SETTINGS]
+_SETTINGS += [f"{name}: {PRIMARY}.{name} | [0]" for name in DEPLOYED]
 STATE_OF_EACH = (
     "{arn: serviceArn, desiredCount: desiredCount, "
     "runningCount: runningCount, "
     "taskDefinition: [deployments, taskSets][] | "
     "[?status=='PRIMARY'].taskDefinition | [0], "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
-    f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
+    "revision: currentServiceRevisions[0].arn, "
+    f"settings: {{{', '.join(_SETTINGS)}}}}}"
 )
 STATE = f"services[?status=='ACTIVE'] | [0].{STATE_OF_EACH}"
 STATES = f"services[?status=='ACTIVE'].{{name: serviceName, state: {STATE_OF_EACH}}}"
@@ -98,6 +109,7 @@ ROLLOUT = (
 STATUSES = ("ACTIVE", "INACTIVE")  # of a revision
 REGISTERED = "taskDefinition.taskDefinitionArn"
 CHECK = "healthCheck"
+STABLE_SECONDS = 900  # for tasks to start, and former ones to end
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
 
@@ -132,6 +144,12 @@ class Running:
         return ((self.state or {}).get("settings") or {}).get(
             "schedulingStrategy"
         ) == "DAEMON"
+
+    @property
+    def pace(self) -> Pace:
+        """How ECS deploys it, and how long that may take."""
+        settings = (self.state or {}).get("settings") or {}
+        return pace_of(settings.get("deploymentConfiguration") or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,11 +455,33 @@ def moved(
         return [_deploy(p, found, found.arn, after)] if under_way else []
     if found.controller != "ECS":
         raise not_ours(p, found, hint)
+    _refuse_lost_targets(p, found, form)
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
         return [_deploy(p, found, found.newest["taskDefinitionArn"], after)]
     register = _register(found, form, planned)
     return [register, _deploy(p, found, Answer(register.name, REGISTERED), after)]
+
+
+def _refuse_lost_targets(
+    p: Parameters, found: Running, form: Mapping[str, Any]
+) -> None:
+    """Refuse a definition without a container that the service registers somewhere."""
+    settings = (found.state or {}).get("settings") or {}
+    entries = [
+        entry
+        for key in ("loadBalancers", "serviceRegistries")
+        for entry in settings.get(key) or []
+    ]
+    named = {entry["containerName"] for entry in entries if entry.get("containerName")}
+    containers = [container["name"] for container in form["containerDefinitions"]]
+    for lost in sorted(named.difference(containers)):
+        raise PlanError(
+            f"ECS service {p.ecs_service_of(found.service)}: requests are sent to its "
+            f"container {lost!r}; expected one of the new definition of "
+            f"{form['family']}: {', '.join(containers)}",
+            hint="let the service name an application's container first",
+        )
 
 
 def not_ours(p: Parameters, found: Running, hint: str = "") -> PlanError:
@@ -503,7 +543,7 @@ def _deploy(
     p: Parameters, found: Running, revision: str | Answer, waits: tuple[Wait, ...]
 ) -> Change:
     name, state = found.service, found.state or {}
-    before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
+    before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, found)
     after = (
         "the revision registered above"
         if isinstance(revision, Answer)
@@ -523,6 +563,7 @@ def _deploy(
         diff=differences(_short(state["taskDefinition"]), after),
         waits=(stable, *waits),
         back_on_failure=True,
+        note=found.pace.words,
     )
 
 
@@ -538,14 +579,14 @@ def _short(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
-def _stable(p: Parameters, name: str) -> Wait:
-    what = f"service {name} stable on the wanted revision"
+def _stable(p: Parameters, found: Running) -> Wait:
+    """Wait until a service is deployed, a bake of the service's own included."""
     return Wait(
-        what,
-        _service(p, name, ROLLOUT),
+        f"service {found.service} stable on the wanted revision",
+        _service(p, found.service, ROLLOUT),
         STABLE,
         failed="rollout == 'FAILED'",
-        timeout_seconds=900,
+        timeout_seconds=STABLE_SECONDS + found.pace.seconds,
     )
 
 
@@ -655,7 +696,8 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
             wanted=target,
         ),
         diff=differences(target, {}),
-        note="its policies go with it, and do not come back by undo",
+        note="its policies and scheduled actions go with it, and do not come back "
+        "by undo",
     )
 
 
@@ -691,12 +733,14 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
         for key, value in state["settings"].items()
         if value not in (None, [], {})
     }
+    if "loadBalancers" not in settings:  # without one CreateService does not take it
+        settings.pop("healthCheckGracePeriodSeconds", None)
     labels = [tag["key"] for tag in settings.pop("tags", [])]
-    lost = (
-        f"its tags are not recorded, and do not come back by undo: {', '.join(labels)}"
-        if labels
-        else ""
-    )
+    lost = []
+    if labels:
+        lost.append(f"its tags, which are not recorded ({', '.join(labels)})")
+    if state.get("revision"):
+        lost.append("gateway connectors and monitoring, shown of its revision alone")
     again = {
         "cluster": p.cluster,
         **settings,
@@ -720,7 +764,7 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
             "create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}
         ),
         diff=differences(p.ecs_service_of(name), None, "service"),
-        note=lost,
+        note=f"do not come back by undo: {'; '.join(lost)}" if lost else "",
         waits=(
             Wait(
                 f"service {name} gone", status, "status == null || status == 'INACTIVE'"

@@ -38,6 +38,7 @@ from runbook_lib.survey import Survey, survey
 __all__ = ["plan_undo"]
 
 UNDO = "undo"
+SHIFT = "05"  # the notebook that tries the canary
 # what changes in a state though nobody changes it
 BY_ITSELF = ("runningCount", "rollout")
 LEFT_OUT = (*BY_ITSELF, "version", "uid", "arn", "settings")
@@ -112,7 +113,17 @@ def plan_undo(
             changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
+    changes = (*_trial_end(session, notebook), *changes)
     return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
+
+
+def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:
+    """Plan the end of a trial that a crash has left behind, where 05 is undone."""
+    engine, is_shifts = engine_of(session), notebook.startswith(SHIFT)
+    trial = engine.read_trial(session) if is_shifts or not notebook else None
+    if trial is None:
+        return ()
+    return engine.plan_trial_end(engine.read_weights(session), trial).changes
 
 
 def _users(

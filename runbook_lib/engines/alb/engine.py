@@ -197,8 +197,11 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
 
 
 def plan_removal(look: Look) -> Plan:
-    """Plan nothing, and name what stays: the runbook made none of it."""
+    """Plan the end of a trial that was left behind, and name what stays: the runbook
+    made none of it.
+    """
     p = look.parameters
+    trial = plan_trial_end(look.split, read_trial(look.reads))
     groups = [
         group_name(arn)
         for arn in elbv2.groups_of(
@@ -211,4 +214,4 @@ def plan_removal(look: Look) -> Plan:
         f"{look.split.key}: it was there before",
         *(f"target group {n}: it was there before" for n in names),
     ]
-    return Plan("90_remove_mesh", stays=tuple(stays))
+    return Plan("90_remove_mesh", trial.changes, stays=tuple(stays))
