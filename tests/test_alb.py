@@ -624,7 +624,7 @@ ENDS: dict[str, Callable[[Plain], Any]] = {
     "a rollback": lambda opened: roll_back(opened.session, lambda words: None),
     "undo": lambda opened: apply(opened.session, clear(plan_undo(opened.session))),
     "undo of 05": lambda opened: apply(opened.session, clear(plan_undo(opened.session, notebook="05_shift_traffic"))),
-    "90": lambda opened: apply(opened.session, clear(replace(opened.look().plan_removal()[0], needs=()))),
+    "90": lambda opened: apply(opened.session, clear(replace(opened.look().plan_removal(), needs=()))),
 }
 
 

@@ -243,7 +243,7 @@ def test_a_service_that_scales_by_itself_stops_doing_so_first() -> None:
         "MaxCapacity": 4,
     }
     found = replace(ecs.read_running(session)["serviceB"], scalable=target)
-    first = ecs.plan_end(session.parameters, found, found.revisions).changes[0]
+    first = ecs.plan_end(session.parameters, found, ()).changes[0]
     assert (first.call.operation, first.expected) == ("deregister_scalable_target", target)
     assert first.inverse
     assert first.inverse.call.arguments == target
