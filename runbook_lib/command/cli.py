@@ -30,7 +30,8 @@ from runbook_lib.aws.session import Session
 from runbook_lib.command.progress import telling
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
-from runbook_lib.local import inject, supervisor, world
+from runbook_lib.judging import unpassable
+from runbook_lib.local import inject, supervisor, uncarried, world
 from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan, clear
@@ -479,6 +480,11 @@ def _cautions(p: Parameters) -> Iterator[str]:
     if judge.by != "counts":
         yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
     yield from ENGINES[p.engine].unmatched(p)
+    refused = unpassable(p)
+    if refused:
+        yield f"shift: with the file's own traffic {refused.message}; {refused.hint}"
+    if words := uncarried(p):
+        yield f"a rehearsal is refused: {words}"
 
 
 @local.command()

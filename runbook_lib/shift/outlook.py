@@ -15,7 +15,14 @@ from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import CallError, GateError, Held
-from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
+from runbook_lib.judging import (
+    ErrorJudge,
+    alpha_of,
+    deciding,
+    error_judge,
+    forecast_of,
+    judged,
+)
 from runbook_lib.parameters import Parameters
 from runbook_lib.shift.steps import steps_left
 from runbook_lib.survey import Survey
@@ -23,7 +30,6 @@ from runbook_lib.verdict.forecast import (
     Forecast,
     Harm,
     Load,
-    forecast,
     forecast_harm,
     forecast_load,
     gentler_step,
@@ -138,19 +144,10 @@ def look_ahead(
     """
     p = found.parameters
     traffic = traffic or read_traffic(found)
-    rule = p.shift.verdict
+    rule, rate = p.shift.verdict, traffic.requests_per_second
     rates = {"errors": traffic.error_rate, "slow": traffic.slow_rate}
     ahead = {
-        metric: forecast(
-            traffic.requests_per_second,
-            weight,
-            rates[metric],
-            bakes * p.shift.bake_seconds,
-            alpha=alpha_of(rule),
-            detectable_increase=rule.detectable_increase,
-            ignored_increase=rule.ignored_increase,
-            power=rule.power,
-        )
+        metric: forecast_of(p.shift, weight, rate, rates[metric], bakes=bakes)
         for metric in judged(rule)
     }
     tasks = ecs.read_counts(found.reads, (p.shift.stable, p.shift.canary))
