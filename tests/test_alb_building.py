@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, evidence_for_services, evidence_for_step, plan_undo, record, survey
+from runbook_lib import apply, clear, evidence, plan_undo, record, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.errors import GateError, PlanError
@@ -64,15 +64,13 @@ def do(session: Session, *numbers: str) -> list[Any]:
         session.notebook = MADE.get(number, "04_attach_services")
         found = survey(session)
         plan = found.plan_resources(number)
-        look = evidence_for_step if number in MADE else evidence_for_services
-        done += apply(session, clear(plan, *look(found, plan)))
+        done += apply(session, clear(plan, *evidence(found, plan)))
     return done
 
 
 def take_away(session: Session) -> list[Any]:
     session.notebook = "90_remove_load_balancer"
-    plan, kept = survey(session).plan_removal()
-    assert kept == ()
+    plan = survey(session).plan_removal()
     return apply(session, clear(replace(plan, needs=())))
 
 

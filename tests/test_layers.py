@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "survey": {"aws", "engines", "lifecycle", "parameters", "plan"},
     "wording": {"plan", "printable", "redaction", "verdict"},
-    "judging": {"aws", "parameters", "verdict"},
+    "judging": {"aws", "errors", "parameters", "verdict"},
     "runs": {
         "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
         "redaction", "survey", "verdict",
@@ -63,8 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "shift": {
-        "aws", "engines", "errors", "gates", "judging", "parameters", "plan", "printable", "record", "runs",
-        "survey", "verdict", "wording",
+        "aws", "engines", "errors", "gates", "judging", "opening", "parameters", "plan", "printable", "private",
+        "record", "redaction", "runs", "survey", "verdict", "wording",
     },
     "display": {
         "aws", "engines", "errors", "parameters", "plan", "printable", "record", "redaction", "runs", "shift",
@@ -298,7 +298,7 @@ def test_only_apply_writes_and_archive_its_copies() -> None:
 @pytest.mark.parametrize(
     ("package", "keepers"),
     [
-        ("pandas", {"display.show"}),
+        ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
         ("ipywidgets", {"display.panel"}),
         ("papermill", {"command.unattended"}),

@@ -20,7 +20,7 @@ from runbook_lib.command import cli
 from runbook_lib.command.cli import Screen, app
 from runbook_lib.command.progress import Bars, Lines, telling
 from runbook_lib.display.drawing import Drawing, Text
-from runbook_lib.display.show import Table, Words
+from runbook_lib.display.tables import Table, Words
 from runbook_lib.errors import CallError
 from runbook_lib.printable import escaped, visible
 from tests.notebook_runner import Environment, folder, newest, own_mesh

@@ -106,7 +106,7 @@ REFUSED: dict[str, tuple[tuple[Evidence, ...], type[Exception]]] = {
 }
 
 
-@pytest.mark.parametrize(("evidence", "error"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("gates", "error"), REFUSED.values(), ids=REFUSED)
 def test_is_refused_before_the_first_write(evidence: tuple[Evidence, ...], error: Any) -> None:
     session = open_at("meshed")
     before = writes(session)
@@ -147,7 +147,7 @@ def test_by_hand_a_run_goes_on_once_a_part_of_it_was_undone() -> None:
 def test_by_hand_a_run_is_done_once_everything_is_removed() -> None:
     session = open_at("shifted", "90_remove_mesh")
     run = session.join_run()
-    plan, _ = survey(session).plan_removal()
+    plan = survey(session).plan_removal()
     change(session, plan, *map(fact, plan.needs))
     assert run.closed
     assert session.join_run() != run

@@ -179,6 +179,8 @@ class Session:
     finished: record.Run | None = None
     """The run that ended in this session; what is begun next opens another one."""
     lock: FileLock | None = None
+    shift_lock: FileLock | None = None
+    """What keeps everybody else from shifting here, while this session does."""
     engine: object = None
     """What carries the weights, where it was handed in; which it is by the
     parameters, `survey` knows.
@@ -484,6 +486,17 @@ class Session:
                 self.run.write("closed", outcome=outcome)
         self.finished, self.run = self.run, None
 
+    def leave_closed_run(self) -> None:
+        """Let go of a run that another process has closed."""
+        with suppress(RecordError):
+            if self.run is not None and not self.is_executed and self.run.closed:
+                self.finished, self.run = self.run, None
+
+    @property
+    def is_executed(self) -> bool:
+        """Whether a command executes this notebook, and no hand."""
+        return _executing() is not None
+
     def note(self, write: Callable[[record.Run], None]) -> None:
         """Let `write` put a line into the run, or beside it where its folder takes
         none: no disk stops what is watched.
@@ -502,8 +515,22 @@ class Session:
         """
         run = self.join_run()
         self.lock = self.lock or record.lock_of(run)
-        with record.held(run, self.lock, self.identity.arn):
+        shift = self.shift_lock
+        with record.held(run, self.lock, self.identity.arn, shift=shift):
             run.take_in()
+            yield
+
+    @contextmanager
+    def shifting(self) -> Iterator[None]:
+        """Let nobody else shift here meanwhile, nor anybody be at work as it begins.
+
+        Raises LockError where somebody shifts, or is at work.
+        """
+        run = self.join_run()
+        self.shift_lock = self.shift_lock or record.shift_lock_of(self.place)
+        with record.shifting(run, self.shift_lock, self.identity.arn):
+            with self.holding():
+                pass
             yield
 
     def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:

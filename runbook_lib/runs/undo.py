@@ -18,7 +18,6 @@ from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Undoable
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
-    TAKEN_BACK,
     Answer,
     Change,
     Inverse,
@@ -86,7 +85,7 @@ def plan_undo(
     been undone already stays so. Raises PlanError where something is no longer as the
     run left it: that is somebody else's change; where nobody `asked` for it to be
     taken, the plan says so instead. Where a later notebook has changed the same thing,
-    the plan needs that notebook taken back first, and `clear` refuses it.
+    the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
     if asked:
@@ -107,14 +106,16 @@ def plan_undo(
     later = [m.notebook for m in made if notebook not in ("", m.notebook)]
     if notebook and asked:
         later += _users(session, changes, every)
-    needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
+    undo_first = {
+        name: f"runbook undo {run.id} --notebook {name[:2]}" for name in later if run
+    }
     if run and changes:
         first = replace(
             changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
-    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
 
 
 def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:

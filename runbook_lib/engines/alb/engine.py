@@ -221,7 +221,7 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
     return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
 
 
-def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
+def plan_removal(look: Look) -> Plan:
     """Plan the end of what the runbook made, a trial that was left behind too, and name
     what stays.
     """
@@ -229,7 +229,7 @@ def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     trial = plan_trial_end(look.split, read_trial(look.reads))
     if place.is_made(p):
         plan = removing.plan(p, read_standing(look), look.running)
-        return Plan(plan.title, trial.changes) + plan, ()
+        return Plan(plan.title, trial.changes) + plan
     groups = [
         group_name(arn)
         for arn in elbv2.groups_of(
@@ -238,8 +238,8 @@ def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     ]
     of_stable = p.target_group_of(p.shift.stable)
     names = dict.fromkeys([*groups, of_stable])
-    kept = [
+    stays = [
         f"{look.split.key}: it was there before",
         *(f"target group {n}: it was there before" for n in names),
     ]
-    return Plan("90_remove_mesh", trial.changes), tuple(kept)
+    return Plan("90_remove_mesh", trial.changes, stays=tuple(stays))
