@@ -572,6 +572,7 @@ def regrouped(
     p: Parameters,
     found: Running,
     wanted: Sequence[Mapping[str, Any]],
+    shown: Callable[[Sequence[Mapping[str, Any]]], list[str]],
     *,
     grace: int = 0,
     waits: tuple[Wait, ...] = (),
@@ -579,7 +580,7 @@ def regrouped(
 ) -> Change:
     """Return what gives a service other `loadBalancers`: its tasks are replaced.
 
-    For `grace` seconds ECS lets a new task fail their checks. `waits` come once the
+    `shown` names them for people. For `grace` seconds ECS lets a new task fail their checks. `waits` come once the
     service is stable. PlanError: a service that ECS does not deploy.
     """
     if found.controller != "ECS":
@@ -605,14 +606,10 @@ def regrouped(
         about=(f"service {name}",),
         inverse=None if no_inverse else back,
         no_inverse=no_inverse,
-        diff=differences(_groups_in(before), _groups_in(wanted), "groups"),
+        diff=differences(shown(before), shown(wanted), "groups"),
         waits=(stable, *waits),
         back_on_failure=not no_inverse,
     )
-
-
-def _groups_in(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [each.get("targetGroupArn", "").split("/")[-2] for each in load_balancers]
 
 
 def _update(p: Parameters, name: str, **wanted: Any) -> Call:

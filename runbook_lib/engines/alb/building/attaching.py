@@ -4,11 +4,13 @@ load balancer by the name they dial. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.standing import Standing
 from runbook_lib.parameters import Parameters
@@ -53,7 +55,13 @@ def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]
     }
     healthy = (_healthy(service, group["arn"]),) if state["desiredCount"] else ()
     wanted = [*before, own]
-    yield ecs.regrouped(p, running, wanted, grace=GRACE_SECONDS, waits=healthy)
+    yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
+
+
+def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the target groups that a service's tasks are in."""
+    arns = [each.get("targetGroupArn") for each in load_balancers]
+    return [group_name(arn) for arn in arns if arn]
 
 
 def _container(p: Parameters, running: Running) -> str:

@@ -12,6 +12,7 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.building import keys, making, standing
+from runbook_lib.engines.alb.building.attaching import names
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Plan, Reading, Wait, differences
@@ -85,7 +86,7 @@ def _leaves(p: Parameters, found: Standing, running: Running) -> Iterator[Change
     before = settings.get("loadBalancers") or []
     left = [e for e in before if not group or e["targetGroupArn"] != group["arn"]]
     if left != before:
-        yield ecs.regrouped(p, running, left, no_inverse=AGAIN)
+        yield ecs.regrouped(p, running, left, names, no_inverse=AGAIN)
 
 
 def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Change]:
