@@ -580,8 +580,9 @@ def regrouped(
 ) -> Change:
     """Return what gives a service other `loadBalancers`: its tasks are replaced.
 
-    `shown` names them for people. For `grace` seconds ECS lets a new task fail their checks. `waits` come once the
-    service is stable. PlanError: a service that ECS does not deploy.
+    `shown` names them for people. For `grace` seconds ECS lets a new task fail their
+    checks. `waits` come once the service is stable. PlanError: a service that ECS does
+    not deploy.
     """
     if found.controller != "ECS":
         raise not_ours(p, found)
