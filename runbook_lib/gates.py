@@ -1,276 +1,219 @@
-"""Look into the claims a plan needs before it may be applied.
+"""Look into what a plan needs to hold before it may be applied.
 
-Each gate takes one look at the environment and returns `Evidence`; none of them changes
-or decides anything: `clear` does, and refuses. What protects traffic is looked at again
-by `apply`, with a fresh survey. What only an engine can know, its own gates say.
+A plan names its gates; each is a function that takes one look at the environment and
+says what it found. None of them changes or decides anything: `clear` does, and refuses.
+What protects traffic is looked at again by `apply`, with a fresh survey. What only an
+engine can know, its own gates say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from runbook_lib.aws import cloudwatch, ecs
 from runbook_lib.aws.series import Series
-from runbook_lib.engines.protocol import Before, Gate, Idle
+from runbook_lib.engines.protocol import Finding, Gate, Idle
 from runbook_lib.judging import error_judge
-from runbook_lib.plan import Evidence, Plan
+from runbook_lib.plan import Evidence, Need, Plan
 from runbook_lib.printable import counted
 from runbook_lib.runs.history import doubt
 from runbook_lib.survey import Survey, survey
 
-__all__ = [
-    "evidence_for_removal",
-    "evidence_for_retirement",
-    "evidence_for_services",
-    "evidence_for_shift",
-    "evidence_for_step",
-    "evidence_of_path",
-]
+__all__ = ["evidence", "evidence_for_shift", "evidence_of_path"]
 
-Claim = Callable[[Survey], Evidence]
-"""One condition that must hold before a write, as a function of a look
-at the environment.
-"""
+NO_TRAFFIC = "there is no traffic here to look at"
+TOO_FEW = "wait for its tasks, or look at the service's events"
+
+Look = Callable[[Survey, Plan], Finding]
+"""What one look at the environment shows of a condition, before a plan is applied."""
 
 
-# --- before each notebook -------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How a condition is looked into: at first, and again just before the first write.
 
-
-def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether the earlier notebooks have been applied, and whether callers will
-    be led to somebody.
-
-    In plan mode earlier notebooks are assumed to be applied.
+    What protects no traffic is not looked at again.
     """
-    return (_earlier(found, plan.assumed), *_engines_own(found, "resources", plan))
+
+    first: Look
+    again: Look | None = None
 
 
-def evidence_for_services(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether services could run behind the engine, and callers
-    would be answered there.
+def evidence(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
+    """Look into every gate that a plan names, in its order.
+
+    In plan mode steps that are missing are assumed to be applied.
     """
-    return (_earlier(found, plan.assumed), *_engines_own(found, "services", plan))
-
-
-def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether a weight would have the effect it says, and somebody
-    counts what comes of it.
-    """
-    canary = found.parameters.shift.canary
-    ready = partial(_ready, service=canary, name="canary ready")
-    still_ready = partial(_runs, service=canary, name="canary ready")
-    own = found.engine.gates(found, "shift")
-    claims: list[Claim] = [*map(_claim_of, own), ready, _not_retired, _counted]
-    again: list[Claim] = [*_protecting(own), still_ready, _not_retired]
-    earlier = _earlier(found, found.plan_resources("04").assumed)
-    return (earlier, *_looked(found, claims, again=again))
-
-
-def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether the stable service can go without anybody noticing."""
-    canary = found.parameters.shift.canary
-    carries = partial(_ready, service=canary, name="canary carries all")
-    still_carries = partial(_runs, service=canary, name="canary carries all")
-    still_quiet = partial(_quiet, waits=False)
-    own = found.engine.gates(found, "retirement")
-    claims: list[Claim] = [_carries_nothing, _proven, _quiet, _unreferenced, carries]
-    again: list[Claim] = [
-        _carries_nothing,
-        _proven,
-        still_quiet,
-        _unreferenced,
-        still_carries,
-    ]
-    return _looked(
-        found,
-        [*claims, *map(_claim_of, own)],
-        again=[*again, *_protecting(own)],
-    )
-
-
-def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether callers can do without the engine: each name they dial leads to
-    tasks that can carry it all.
-    """
-    own = found.engine.gates(found, "removal")
-    return _looked(
-        found,
-        [*map(_claim_of, own), _can_carry_all],
-        again=[*_protecting(own), _can_carry_all],
-    )
-
-
-def _looked(
-    found: Survey, claims: Sequence[Claim], *, again: Sequence[Claim]
-) -> tuple[Evidence, ...]:
-    """Look into claims now; `again` are those that protect traffic, which `apply`
-    looks into once more.
-    """
+    known: dict[str, Looks] = {**NEUTRAL, **_engines_own(found, plan)}
+    gates = {name: known[name] for name in plan.needs}
 
     def look_again() -> tuple[Evidence, ...]:
         fresh = survey(found.session)
-        return tuple(claim(fresh) for claim in again)
+        again = {name: looks.again for name, looks in gates.items() if looks.again}
+        return tuple(_said(name, look(fresh, plan)) for name, look in again.items())
 
-    return tuple(replace(claim(found), again=look_again) for claim in claims)
-
-
-# --- the engine's own -----------------------------------------------------------------
-
-
-def _engines_own(found: Survey, before: Before, plan: Plan) -> tuple[Evidence, ...]:
-    """Look into the engine's own gates; each that protects traffic is
-    looked at again by itself.
-    """
-    evidence: list[Evidence] = []
-    for gate in found.engine.gates(found, before, plan):
-        claim = _claim_of(gate)
-        if gate.protects:
-            evidence += _looked(found, [claim], again=[claim])
-        else:
-            evidence.append(claim(found))
-    return tuple(evidence)
-
-
-def _protecting(own: Iterable[Gate]) -> list[Claim]:
-    return [_claim_of(gate) for gate in own if gate.protects]
-
-
-def _claim_of(gate: Gate) -> Claim:
-    """Return an engine's gate as a claim; what it cannot verify here stops nobody."""
-
-    def look(found: Survey) -> Evidence:
-        finding = gate.look(found)
-        holds = finding.holds is not False
-        if gate.assumable:
-            return _claim(found, gate.name, holds, finding.found, finding.hint)
-        return Evidence(gate.name, holds, finding.found, finding.hint)
-
-    return look
-
-
-# --- what every engine needs ----------------------------------------------------------
-
-
-def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evidence:
-    """In plan mode an earlier step that is missing is assumed
-    applied, and said to be.
-    """
-    if not holds and not found.session.applies:
-        return Evidence(name, True, f"assumed, since {words}")
-    return Evidence(name, holds, words, "" if holds else hint)
-
-
-def _earlier(found: Survey, missing: tuple[str, ...]) -> Evidence:
-    what = f"missing: {', '.join(missing)}" if missing else "all of them are applied"
-    return _claim(
-        found, "earlier steps", not missing, what, "run the notebooks named there first"
+    protects = any(looks.again for looks in gates.values())
+    again = look_again if protects else None
+    return tuple(
+        _said(name, looks.first(found, plan), again) for name, looks in gates.items()
     )
 
 
-def _counted(found: Survey) -> Evidence:
+def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
+    """Look into what must hold before any step up: whatever its weight is."""
+    assumed = found.plan_resources("04").assumed
+    plan = Plan("05_shift_traffic", assumed=assumed)
+    return evidence(found, found.due(plan, "shift"))
+
+
+def _said(
+    name: str, finding: Finding, again: Callable[[], tuple[Evidence, ...]] | None = None
+) -> Evidence:
+    """Return a finding as evidence; what cannot be verified here stops nobody."""
+    holds = finding.holds is not False
+    hint = "" if holds else finding.hint
+    return Evidence(str(name), holds, finding.found, hint, again)
+
+
+def _engines_own(found: Survey, plan: Plan) -> dict[str, Looks]:
+    """Return how the engine's own gates before a plan are looked into, by name."""
+    own = found.engine.gates(found, plan.before, plan) if plan.before else ()
+    looks: dict[str, Looks] = {}
+    for gate in own:
+        look = partial(_by_engine, gate)
+        looks[gate.name] = Looks(look, again=look if gate.protects else None)
+    return looks
+
+
+def _by_engine(gate: Gate, found: Survey, plan: Plan) -> Finding:
+    finding = gate.look(found)
+    return _or_assumed(found, finding) if gate.assumable else finding
+
+
+def _or_assumed(found: Survey, finding: Finding) -> Finding:
+    """In plan mode a step that is missing is assumed applied, and said to be."""
+    if finding.holds is False and not found.session.applies:
+        return Finding(True, f"assumed, since {finding.found}")
+    return finding
+
+
+# --- what every engine's plans need ---------------------------------------------------
+
+
+def _earlier_steps(found: Survey, plan: Plan) -> Finding:
+    missing = ", ".join(plan.assumed)
+    words = f"missing: {missing}" if missing else "all of them are applied"
+    hint = "run the notebooks named there first"
+    return _or_assumed(found, Finding(not missing, words, hint))
+
+
+def _errors_counted(found: Survey, plan: Plan) -> Finding:
     """A canary whose errors nobody counts would pass whatever it answers."""
     p = found.parameters
     judge = error_judge(p.shift, found.engine.counted(p))
-    return Evidence("errors are counted", judge.by != "nobody", judge.words, judge.hint)
+    return Finding(judge.by != "nobody", judge.words, judge.hint)
 
 
-def _ready(found: Survey, service: str, name: str) -> Evidence:
-    state = found.running[service].state
+def _canary_runs(found: Survey, plan: Plan) -> Finding:
+    canary = found.parameters.shift.canary
+    state = found.running[canary].state
     if state is None:
-        return _claim(found, name, False, f"{service} has no ECS service", "deploy it")
-    return _all_run(service, name, state["desiredCount"], state["runningCount"])
+        none = Finding(False, f"{canary} has no ECS service", "deploy it")
+        return _or_assumed(found, none)
+    return _all_run(canary, state["desiredCount"], state["runningCount"])
 
 
-def _runs(found: Survey, service: str, name: str) -> Evidence:
-    """Return the same by one call, which reads nothing of its definition."""
-    return _all_run(service, name, *ecs.read_counts(found.reads, (service,))[service])
+def _canary_still_runs(found: Survey, plan: Plan) -> Finding:
+    """Look at the same by one call, which reads nothing of its definition."""
+    canary = found.parameters.shift.canary
+    wanted, running = ecs.read_counts(found.reads, (canary,))[canary]
+    return _all_run(canary, wanted, running)
 
 
-def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
+def _all_run(service: str, wanted: int, running: int) -> Finding:
     words = f"{service} runs {running} of {counted(wanted, 'task')}"
-    return Evidence(
-        name,
-        0 < wanted <= running,
-        words,
-        "wait for its tasks, or look at the service's events",
-    )
+    return Finding(0 < wanted <= running, words, TOO_FEW)
 
 
-def _carries_nothing(found: Survey) -> Evidence:
+def _stable_carries_nothing(found: Survey, plan: Plan) -> Finding:
     shift, weights = found.parameters.shift, found.split.weights
     stable, canary = weights.get(shift.stable, 0), weights.get(shift.canary, 0)
-    divided = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
-    gone = (stable, canary) == (0, 100)
-    return _claim(
-        found, "stable carries nothing", gone, divided, "finish the shift first"
-    )
+    words = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
+    finding = Finding((stable, canary) == (0, 100), words, "finish the shift first")
+    return _or_assumed(found, finding)
 
 
-def _unreferenced(found: Survey) -> Evidence:
+def _unreferenced(found: Survey, plan: Plan) -> Finding:
     others = ", ".join(key for key in found.references if key != found.split.key)
     words = others or f"only its own {found.split.kind}"
-    return Evidence(
-        "nothing else refers to it", not others, words, "take it out of those first"
-    )
+    return Finding(not others, words, "take it out of those first")
 
 
-def _not_retired(found: Survey) -> Evidence:
+def _not_retired(found: Survey, plan: Plan) -> Finding:
     retired = ", ".join(sorted(found.retired))
-    words = f"retired: {retired}" if retired else "nobody is"
-    return Evidence("not retired", not retired, words, "only undo brings it back")
+    words = f"retired: {retired}" if retired else "neither version is retired"
+    return Finding(not retired, words, "only undo brings it back")
 
 
-def _proven(found: Survey) -> Evidence:
+def _canary_proven(found: Survey, plan: Plan) -> Finding:
     """The canary was judged at the last step: that it carries everything is no proof
     that it does so well.
     """
-    session, p, name = found.session, found.parameters, "canary proven"
+    session, p = found.session, found.parameters
     if not session.connection.carries_traffic:
-        return Evidence(name, True, "there is no traffic here to judge by")
-    words = doubt(session)
-    passed = not words
+        return Finding(True, "there is no traffic here to judge by")
+    doubts = doubt(session)
+    if not doubts:
+        return Finding(True, f"PASS at {p.shift.steps[-1]} %")
+    if p.retirement.allow_unjudged:
+        allowed = "allowed by retirement.allow_unjudged in the file"
+        return Finding(True, f"{doubts}: {allowed}")
     hint = (
         "run 05 until it has, from the first step if need be; or say in the file that "
-        "you know better: "
+        "you know better: retirement: {allow_unjudged: true}"
     )
-    hint += "retirement: {allow_unjudged: true}"
-    if p.retirement.allow_unjudged and not passed:
-        return Evidence(name, True, f"{words}, and the file allows it")
-    return _claim(
-        found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint
-    )
+    return _or_assumed(found, Finding(False, doubts, hint))
 
 
-def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
+def _stable_idle(found: Survey, plan: Plan, *, waits: bool = True) -> Finding:
     """Nobody sends the stable service anything any more, as far back as requests are
     known to be counted.
 
     That this is no mere lack of metrics is shown by a witness, the canary's requests,
     which are counted in the same window and in the same way.
     """
-    session, p, name = found.session, found.parameters, "stable is idle"
-    stable, canary = p.shift.stable, p.shift.canary
+    session, p = found.session, found.parameters
+    stable = p.shift.stable
     if not session.connection.carries_traffic:
-        return Evidence(name, True, "there is no traffic here to look at")
+        return Finding(True, NO_TRAFFIC)
     # this notebook was cut short behind its end
     if found.running[stable].state is None:
-        return Evidence(name, True, f"{stable} has no ECS service any more")
+        return Finding(True, f"{stable} has no ECS service any more")
     idle = found.engine.idle(found)
     seconds = max(p.retirement.quiet_seconds, idle.least_seconds)
     requests, witnessed = _awaited_silence(found, idle, seconds, waits=waits)
+    finding = _idle_finding(p.shift.canary, idle, seconds, requests, witnessed)
+    return _or_assumed(found, finding)
+
+
+def _idle_finding(
+    canary: str, idle: Idle, seconds: int, requests: int, witnessed: int
+) -> Finding:
+    """Say what the counts of the last seconds show of a stable version."""
     if not witnessed:
         words = (
             f"nothing is counted: {canary} had no request in the last "
             f"{seconds} s either"
         )
-        return _claim(found, name, False, words, idle.uncounted_hint)
+        return Finding(False, words, idle.uncounted_hint)
     if idle.blind:
-        return _claim(found, name, False, idle.blind, idle.blind_hint)
+        return Finding(False, idle.blind, idle.blind_hint)
     came = counted(requests, "request") if requests else "no request"
     words = f"{came} in the last {seconds} s, while {canary}'s are counted"
-    return _claim(found, name, requests == 0, words, idle.called_hint)
+    return Finding(requests == 0, words, idle.called_hint)
 
 
 def _awaited_silence(
@@ -305,13 +248,58 @@ def _recent(found: Survey, series: Iterable[Series], seconds: int) -> int:
     )
 
 
+def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
+    """Once nothing divides the traffic, stable gets at once what the canary has."""
+    p, weight = found.parameters, found.canary_weight
+    stable, canary = p.shift.stable, p.shift.canary
+    if not weight or found.retired:
+        return Finding(True, "no traffic changes sides")
+    counts = ecs.read_counts(found.reads, (stable, canary))
+    needed, running = max(1, counts[canary][1]), counts[stable][1]
+    words = (
+        f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
+        f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"
+    )
+    if running < needed and p.removal.callers_may_fail:
+        allowed = "allowed by removal.callers_may_fail in the file"
+        return Finding(True, f"{words}: {allowed}")
+    hint = (
+        f"let {stable} run {counted(needed, 'task')} at least, or roll back first: "
+        f"`runbook rollback {found.session.named}`"
+    )
+    return Finding(running >= needed, words, hint)
+
+
+_RUNS: Final = Looks(_canary_runs, again=_canary_still_runs)
+NEUTRAL: Final[Mapping[str, Looks]] = {
+    Need.EARLIER_STEPS: Looks(_earlier_steps),
+    Need.ERRORS_COUNTED: Looks(_errors_counted),
+    Need.CANARY_READY: _RUNS,
+    Need.NOT_RETIRED: Looks(_not_retired, again=_not_retired),
+    Need.STABLE_CARRIES_NOTHING: Looks(
+        _stable_carries_nothing, again=_stable_carries_nothing
+    ),
+    Need.CANARY_PROVEN: Looks(_canary_proven, again=_canary_proven),
+    Need.STABLE_IDLE: Looks(_stable_idle, again=partial(_stable_idle, waits=False)),
+    Need.UNREFERENCED: Looks(_unreferenced, again=_unreferenced),
+    Need.CANARY_CARRIES_ALL: _RUNS,
+    Need.STABLE_CAN_CARRY_ALL: Looks(
+        _stable_can_carry_all, again=_stable_can_carry_all
+    ),
+}
+"""How each condition is looked into that is no engine's own."""
+
+
+# --- the path, after services were moved ----------------------------------------------
+
+
 def evidence_of_path(found: Survey) -> Evidence:
     """Return whether calls take the engine's way now: each who counts
     on it counts some.
     """
     session, p, path = found.session, found.parameters, found.engine.path(found)
     if not session.connection.carries_traffic:
-        return Evidence(path.name, True, "there is no traffic here to look at")
+        return Evidence(path.name, True, NO_TRAFFIC)
     began, period = session.now(), p.telemetry.period_seconds
     counts: dict[str, int] = {}
     for _ in session.looks(
@@ -331,20 +319,3 @@ def evidence_of_path(found: Survey) -> Evidence:
         else ", ".join(f"{who} {count}" for who, count in counts.items())
     )
     return Evidence(path.name, good, seen, path.hint)
-
-
-def _can_carry_all(found: Survey) -> Evidence:
-    """Without the mesh nobody divides the traffic: what the canary carries goes
-    to stable in one go.
-    """
-    p, name = found.parameters, "stable can carry all"
-    stable, canary, weight = p.shift.stable, p.shift.canary, found.canary_weight
-    if not weight or found.retired:
-        return Evidence(name, True, "no traffic changes sides")
-    counts = ecs.read_counts(found.reads, (stable, canary))
-    needed, running = max(1, counts[canary][1]), counts[stable][1]
-    words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
-    words += f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"
-    hint = f"let {stable} run {counted(needed, 'task')} at least"
-    hint += f", or roll back first: `runbook rollback {found.session.named}`"
-    return Evidence(name, running >= needed or p.removal.callers_may_fail, words, hint)

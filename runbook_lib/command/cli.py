@@ -34,7 +34,7 @@ from runbook_lib.judging import unpassable
 from runbook_lib.local import inject, supervisor, uncarried, world
 from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.plan import Plan, clear
 from runbook_lib.printable import counted, one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.record.chain import CHAINED
@@ -300,9 +300,7 @@ def undo(
         console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
         if plan.changes and (yes or _agreed("Take these back?", this)):
-            made = apply(
-                session, clear(plan, *(_first(this, need) for need in plan.needs))
-            )
+            made = apply(session, clear(plan))
             end = {
                 "outcome": "rolled_back",
                 "reason": f"undo: {part or 'the whole run'} was taken back by hand",
@@ -663,16 +661,6 @@ def _agreed(question: str, run: record.Run) -> bool:
         raise ParametersError(
             "undo: nobody answers here; nothing was taken back", hint=hint
         ) from None
-
-
-def _first(run: record.Run, need: str) -> Evidence:
-    """Return what a notebook's undo lacks: that of the later one,
-    which builds on it.
-    """
-    hint = f"runbook undo {run.id} --notebook {need[:2]}"
-    return Evidence(
-        need, False, "it has changed the same thing since, or made what uses it", hint
-    )
 
 
 def _found(name: str, rehearse: bool) -> record.Run:

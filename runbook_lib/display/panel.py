@@ -30,13 +30,9 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.show import (
-    Table,
-    Words,
-    outlook_tables,
-    plan_rows,
-    show_drawing,
-)
+from runbook_lib.display.forecasts import outlook_tables
+from runbook_lib.display.show import plan_rows, show
+from runbook_lib.display.tables import Table, Words
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import RunbookError
 from runbook_lib.plan import Evidence, Plan
@@ -648,7 +644,7 @@ def show_shift(decisions: Generator[Decision, None, None], session: Session) -> 
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
-            show_drawing(timeline.drawn(live.history()))
+            show(timeline.drawn(live.history()))
 
 
 def _after(
@@ -662,13 +658,11 @@ def _after(
 
 class Progress:
     """A line that says what is waited for, since when, and until when at most, in UTC
-    as the pictures are.
+    as the pictures are; it is empty until something is.
     """
 
-    WORDS = "long waits are shown here: what for, since when, and until when"
-
     def __init__(self) -> None:
-        self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
+        self.line = ipw.HTML()
 
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
@@ -683,7 +677,7 @@ class Progress:
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return _bundle(self.line, self.WORDS, f"<p>{self.WORDS}</p>", options)
+        return _bundle(self.line, "", "", options)
 
 
 def show_progress(session: Session) -> None:

@@ -15,9 +15,9 @@ import jmespath
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Undoable
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
-    TAKEN_BACK,
     Answer,
     Change,
     Inverse,
@@ -85,7 +85,7 @@ def plan_undo(
     been undone already stays so. Raises PlanError where something is no longer as the
     run left it: that is somebody else's change; where nobody `asked` for it to be
     taken, the plan says so instead. Where a later notebook has changed the same thing,
-    the plan needs that notebook taken back first, and `clear` refuses it.
+    the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
     if asked:
@@ -106,14 +106,16 @@ def plan_undo(
     later = [m.notebook for m in made if notebook not in ("", m.notebook)]
     if notebook and asked:
         later += _users(session, changes, every)
-    needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
+    undo_first = {
+        name: f"runbook undo {run.id} --notebook {name[:2]}" for name in later if run
+    }
     if run and changes:
         first = replace(
             changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
-    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
 
 
 def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:
@@ -213,9 +215,10 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         return ""
     change = revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else revived(line["inverse"])
-    own = found.engine.undoable
-    wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
-    wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
+    own, wrong = found.engine.undoable, ""
+    if inverse and not (change and _is_never_made(own, inverse)):
+        wrong = undoable.obstacle(found.parameters, own, inverse)
+        wrong = wrong or found.engine.foreign(found, inverse)
     if change and not wrong:
         readings = [
             change.reading,
@@ -224,6 +227,14 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
         wrong = next(filter(None, obstacles), "")
     return wrong
+
+
+def _is_never_made(own: Undoable, inverse: Inverse) -> bool:
+    """Say whether a call of the engine's waits for what its change was answered: the
+    line after it has that, and the call to make.
+    """
+    call = inverse.call
+    return (call.service, call.operation) in own.writes and _waits_for_answer(inverse)
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:

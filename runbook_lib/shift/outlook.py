@@ -24,6 +24,7 @@ from runbook_lib.judging import (
     judged,
 )
 from runbook_lib.parameters import Parameters
+from runbook_lib.shift.steps import steps_left
 from runbook_lib.survey import Survey
 from runbook_lib.verdict.forecast import (
     Forecast,
@@ -36,9 +37,11 @@ from runbook_lib.verdict.forecast import (
 )
 
 __all__ = [
+    "Ahead",
     "Outlook",
     "Traffic",
     "credentials_end_first",
+    "forecast_steps",
     "harms_of",
     "judge_of",
     "look_ahead",
@@ -165,6 +168,25 @@ def look_ahead(
         gentler=gentler if weight == p.shift.steps[0] else None,
         judge=judge_of(p, found.engine),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What each step that is left promises; `warning` is what will not wait for it."""
+
+    outlooks: tuple[Outlook, ...]
+    warning: str = ""
+
+
+def forecast_steps(found: Survey) -> Ahead:
+    """Forecast each step that is left, at the traffic of the last minute."""
+    shift = found.parameters.shift
+    if found.split.state is None or found.retired:
+        return Ahead(())
+    traffic = read_traffic(found)
+    left = steps_left(shift.steps, found.canary_weight)
+    ahead = tuple(look_ahead(found, step, traffic) for step in left)
+    return Ahead(ahead, credentials_end_first(found.session))
 
 
 def judge_of(p: Parameters, engine: Engine) -> ErrorJudge:

@@ -31,7 +31,7 @@ from runbook_lib.errors import (
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge
-from runbook_lib.plan import Evidence, Plan, clear, fingerprint
+from runbook_lib.plan import Evidence, Need, Plan, clear, fingerprint
 from runbook_lib.printable import counted
 from runbook_lib.runs.approvals import (
     approval_of,
@@ -215,7 +215,7 @@ def require_evidence(evidence: Sequence[Evidence]) -> None:
         )
     for one in evidence:
         if (
-            one.name == "earlier steps" and not one.holds
+            one.name == Need.EARLIER_STEPS and not one.holds
         ):  # without a route no step is left
             raise PrerequisiteError(f"05_shift_traffic: {one.found}", hint=one.hint)
 
