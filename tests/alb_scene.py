@@ -157,8 +157,9 @@ def _rule(name: str, groups: Mapping[str, str], *, login: bool) -> str:
 def _services(cluster: str, groups: Mapping[str, str]) -> None:
     ecs = other(account(), "ecs")
     ecs.create_cluster(clusterName=cluster)
+    execution = f"arn:aws:iam::{account()}:role/{cluster}-execution"
     for name, group in groups.items():
-        ecs.register_task_definition(**definition(f"{cluster}-{name}"))
+        ecs.register_task_definition(**definition(f"{cluster}-{name}", executionRoleArn=execution))
         behind = {"targetGroupArn": group, "containerName": "app", "containerPort": 80}
         ecs.create_service(
             cluster=cluster,

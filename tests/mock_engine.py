@@ -16,6 +16,7 @@ import yaml
 
 from runbook_lib import open_session, parameters, record, survey
 from runbook_lib.aws import ecs
+from runbook_lib.aws.permissions import Role, Statement
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.aws.session import Connection, Session
@@ -154,6 +155,9 @@ class MockEngine:
         return self.what_counts
 
     def unmatched(self, p: Parameters) -> list[str]:
+        return []
+
+    def permissions(self, p: Parameters, role: Role) -> list[Statement]:
         return []
 
     # How the traffic is divided

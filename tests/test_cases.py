@@ -19,6 +19,7 @@ from runbook_lib.errors import PlanError
 from runbook_lib.task_definition.form import same
 from runbook_lib.task_definition.sidecar import Sidecar, with_envoy, without_envoy
 from runbook_lib.verdict import Sample, judge
+from tests.control_plane_fixtures import refused
 from tests.scenes import change, fact, open_at, reopen, settle, somebody, step, writes
 
 Json = dict[str, Any]
@@ -205,6 +206,30 @@ def test_a_sixteenth_port_is_refused_by_its_name() -> None:
     words = "EgressIgnoredPorts: expected at most 15, found 16 with 2049 for its EFS volumes"
     with pytest.raises(PlanError, match=words):
         with_envoy(given(23, "task"), sidecar)
+
+
+REFUSED_BY_ECS = {
+    "awsfirelens-without-router": "When awsfirelens log driver is specified in log configuration, a firelens "
+    "configuration object must be configured in one of the containers.",
+    "firelens-nobody-uses": "When a firelensConfiguration object is specified, at least one container has to be "
+    "configured with the awsfirelens log driver.",
+    "mapping-without-port": "Invalid 'containerPort' setting for container 'orders'.",
+    "port-of-two-containers": "TCP host port '9080' is mapped multiple times in task.",
+    "proxy-in-bridge": "APPMESH proxy configuration is only supported in networkMode=awsvpc",
+    "secret-and-variable-of-one-name": "The secret name must be unique and not shared with any new or existing "
+    "environment variables set on the container, such as 'DB_USER'.",
+    "secret-twice": "Duplicate secret names found: T. Each secret name must be unique.",
+    "success-of-an-essential": "A dependency container with SUCCESS or COMPLETE condition cannot be an essential "
+    "container",
+}
+
+
+@pytest.mark.case(22)
+@pytest.mark.parametrize("name", REFUSED_BY_ECS)
+def test_the_local_ecs_refuses_what_ecs_refuses(name: str) -> None:
+    ecs = somebody(open_at("plain"), "ecs")
+    found = refused(ecs.register_task_definition, **given(22, name))
+    assert found == ("ClientException", 400, REFUSED_BY_ECS[name])
 
 
 # What a file says.

@@ -241,6 +241,34 @@ def test_an_inactive_service_is_neither_updated_nor_deleted(ecs: Any) -> None:
     assert refused(ecs.delete_service, **named)[0] == "ServiceNotFoundException"
 
 
+def test_what_code_deploy_deploys_has_task_sets_and_no_deployment_by_ecs(ecs: Any) -> None:
+    ecs.create_service(**service(deploymentController={"type": "CODE_DEPLOY"}))
+    settle()
+    found = described(ecs)
+    revision = found["taskDefinition"]
+    assert found["deployments"] == []
+    assert [(s["status"], s["taskDefinition"], s["stabilityStatus"]) for s in found["taskSets"]] == [
+        ("PRIMARY", revision, "STEADY_STATE")
+    ]
+    by_code_deploy = (
+        "on services with a CODE_DEPLOY deployment controller. Use AWS CodeDeploy to trigger a new deployment."
+    )
+    named = {"cluster": "apps", "service": "serviceB"}
+    for more, words in (
+        ({"taskDefinition": revision}, f"Unable to update task definition {by_code_deploy}"),
+        ({"forceNewDeployment": True}, f"Cannot force a new deployment {by_code_deploy}"),
+    ):
+        assert refused(ecs.update_service, **named, **more) == ("InvalidParameterException", 400, words)
+    assert ecs.update_service(**named, desiredCount=2)["service"]["desiredCount"] == 2
+
+
+def test_other_controllers_are_refused(ecs: Any) -> None:
+    wanted = service(deploymentController={"type": "EXTERNAL"})
+    assert refused(ecs.create_service, **wanted)[2] == "TaskDefinition must be blank."
+    del wanted["taskDefinition"]
+    assert refused(ecs.create_service, **wanted)[:2] == ("NotImplementedException", 501)
+
+
 def test_a_service_that_never_was_is_not_found(ecs: Any) -> None:
     words = refused(ecs.update_service, cluster="apps", service="ghost", desiredCount=1)
     assert words[0] == "ServiceNotFoundException"

@@ -11,6 +11,7 @@ import pytest
 
 from runbook_lib.local.control_plane.task_definition_rules import check_definition, normalised
 from runbook_lib.local.control_plane.wire import ApiError
+from runbook_lib.task_definition.form import same
 from tests.control_plane_fixtures import Aws, aws, definition, ecs, endpoint, refused, service, shared_clients
 
 PROXY = {
@@ -93,6 +94,38 @@ def test_tags_are_described_only_where_asked_for(ecs: Any) -> None:
 def test_a_refusal_reaches_the_client_as_client_exception(ecs: Any) -> None:
     words = "Fargate requires that 'cpu' be defined at the task level."
     assert refused(ecs.register_task_definition, **definition(cpu="")) == ("ClientException", 400, words)
+
+
+def test_an_empty_variable_is_described_as_none(ecs: Any) -> None:
+    request = definition()
+    request["containerDefinitions"][0]["environment"] = [{"name": "EMPTY", "value": ""}, {"name": "A", "value": "b"}]
+    made = ecs.register_task_definition(**request)["taskDefinition"]
+    assert made["containerDefinitions"][0]["environment"] == [{"name": "A", "value": "b"}]
+    assert same(made, request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"links": ["other"]}, "Links are not supported when networkMode=awsvpc."),
+        ({"mountPoints": [{"sourceVolume": "data", "containerPath": "/d"}]}, "Unknown volume 'data'."),
+        (
+            {"portMappings": [{"containerPort": 53, "protocol": "udp"}] * 2},
+            "UDP host port '53' is mapped multiple times in task.",
+        ),
+    ],
+)
+def test_refuses_a_container_that_asks_for_what_is_not_there(changes: dict[str, Any], words: str) -> None:
+    request = definition()
+    request["containerDefinitions"][0].update(changes)
+    assert refusal_of(request) == words
+
+
+def test_one_port_may_be_mapped_for_each_protocol() -> None:
+    request = definition()
+    mappings = [{"containerPort": 53, "protocol": "udp"}, {"containerPort": 53, "protocol": "tcp"}]
+    request["containerDefinitions"][0]["portMappings"] = mappings
+    check_definition(request, normalised(request))
 
 
 def test_refuses_a_proxy_outside_awsvpc() -> None:

@@ -308,7 +308,7 @@ def test_a_revision_comes_back_with_all_that_can_be_registered() -> None:
     model = botocore.session.get_session().get_service_model("ecs")
     takes = model.operation_model("RegisterTaskDefinition").input_shape.members.keys()
     described = dict.fromkeys(model.shape_for("TaskDefinition").members, "there")
-    inverse = ecs._deregister("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1").inverse
+    inverse = ecs._deregister("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1", "serviceB").inverse
     assert inverse
     assert isinstance(inverse.call.arguments, Reading)
     answer = {"taskDefinition": described, "tags": ["there"]}

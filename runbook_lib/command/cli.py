@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 from runbook_lib import parameters, record
 from runbook_lib.aws.applying import apply
+from runbook_lib.aws.permissions import Role, document, permissions
 from runbook_lib.aws.session import Session
 from runbook_lib.command.progress import telling
 from runbook_lib.engines.named import ENGINES
@@ -459,6 +460,19 @@ def lint(file: Environment) -> None:
         f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}"
     )
     console.print(f"{p.environment}: nothing to refuse")
+
+
+@app.command()
+def policy(
+    environment: Environment,
+    role: Annotated[
+        Role, typer.Option(help="reader looks; shifter: 05; builder: all else.")
+    ],
+) -> None:
+    """Print the IAM policy that a role needs by a file. It calls nothing."""
+    p = parameters.load(environment)
+    own = ENGINES[p.engine].permissions(p, role)
+    console.print_json(json.dumps(document([*permissions(p, role), *own])))
 
 
 def _cautions(p: Parameters) -> Iterator[str]:

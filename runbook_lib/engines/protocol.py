@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.permissions import Role, Statement
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
@@ -459,6 +460,11 @@ class Engine(Protocol):
     def unmatched(self, p: Parameters) -> list[str]:
         """Return a sentence for each kind of request that nobody would
         answer by this file.
+        """
+
+    def permissions(self, p: Parameters, role: Role) -> list[Statement]:
+        """Return what a role may do at what carries the weights, and at what only this
+        engine has to do with.
         """
 
     # How the traffic is divided: 05

@@ -23,6 +23,7 @@ from runbook_lib.engines.alb.groups import (
     read_groups,
     read_unhealthy,
 )
+from runbook_lib.engines.alb.permissions import permissions
 from runbook_lib.engines.alb.rule import (
     RETIRING,
     SHIFTING,
@@ -55,6 +56,7 @@ __all__ = [
     "hints",
     "idle",
     "path",
+    "permissions",
     "plan_mark",
     "plan_removal",
     "plan_resources",

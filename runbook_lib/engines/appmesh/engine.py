@@ -22,6 +22,7 @@ from runbook_lib.engines.appmesh.mesh import (
     resources_of,
     standing,
 )
+from runbook_lib.engines.appmesh.permissions import permissions
 from runbook_lib.engines.appmesh.route import (
     all_on,
     plan_mark,
@@ -54,6 +55,7 @@ __all__ = [
     "hints",
     "idle",
     "path",
+    "permissions",
     "plan_mark",
     "plan_permissions",
     "plan_removal",

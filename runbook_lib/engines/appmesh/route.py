@@ -248,11 +248,12 @@ def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
 
 def _trial(split: Split) -> Resource:
     route = _resource(split)
-    names = {**route.names, "routeName": _trial_name(route.name)}
+    names = {**route.names, "routeName": trial_name(route.name)}
     return replace(route, names=names)
 
 
-def _trial_name(route: str) -> str:
+def trial_name(route: str) -> str:
+    """Return the name of a trial's route, by that of the route under shift."""
     return fitting(f"{route}-trial", MOST_NAME)
 
 
@@ -260,6 +261,6 @@ def read_trial(session: Reads) -> Mapping[str, Any] | None:
     """Read the trial's route."""
     p = session.parameters
     state: Mapping[str, Any] | None = session.read(
-        reading("route", _names(p, _trial_name(p.route)))
+        reading("route", _names(p, trial_name(p.route)))
     )
     return state

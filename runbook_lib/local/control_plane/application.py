@@ -20,8 +20,9 @@ from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
-from runbook_lib.local.control_plane.denials import denial
+from runbook_lib.local.control_plane.denials import denial, refusal
 from runbook_lib.local.control_plane.lock import LOCK
+from runbook_lib.local.control_plane.permissions import forbidden
 from runbook_lib.local.control_plane.wire import (
     ACCOUNT_HEADER,
     ApiError,
@@ -99,6 +100,8 @@ class Endpoint:
         CALLS.add(target, request.headers.get("User-Agent", ""))
         iam.ensure_managed_policies(target)
         elbv2.prepare(target)
+        if words := forbidden(target, request, body):
+            return refusal(request, words)
         try:
             done = _engine(target, request, body)
         except ApiError as error:

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.control_plane.wire import Credential, credential
 
-__all__ = ["denial"]
+__all__ = ["denial", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,12 @@ UNKNOWN = {
         "The AWS Access Key Id you provided does not exist in our records.",
     ),
 }
+FORBIDDEN = {
+    "json": "AccessDeniedException",
+    "query": "AccessDenied",
+    "ec2": "UnauthorizedOperation",
+    "s3": "AccessDenied",
+}
 FORMS = {
     "query": "<ErrorResponse><Error><Type>Sender</Type>{}</Error></ErrorResponse>",
     "ec2": "<Response><Errors><Error>{}</Error></Errors></Response>",
@@ -56,7 +62,16 @@ def denial(request: Request) -> Response:
     """Return the answer; the request's body is not looked at."""
     shown = credential(request)
     protocol = _protocol(request, shown)
-    words = (UNKNOWN if shown else NONE)[protocol]
+    return _answer(protocol, (UNKNOWN if shown else NONE)[protocol])
+
+
+def refusal(request: Request, message: str) -> Response:
+    """Return the answer to a call that a policy does not allow, in AWS's words."""
+    protocol = _protocol(request, credential(request))
+    return _answer(protocol, _Words(FORBIDDEN[protocol], message))
+
+
+def _answer(protocol: str, words: _Words) -> Response:
     if protocol == "json":
         text = json.dumps({"__type": words.code, "message": words.message})
         headers = {"x-amzn-ErrorType": words.code}

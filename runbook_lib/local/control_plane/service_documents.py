@@ -59,15 +59,34 @@ def document(state: EcsState, service: Service, *, tags: bool = False) -> Member
             **DEPLOYMENT_DEFAULTS,
             **service.request.get("deploymentConfiguration", {}),
         },
-        "deployments": [
-            _deployment(state, service, deployment)
-            for deployment in service.deployments
-        ],
+        **_rollouts(state, service),
         "events": deepcopy(service.events),
         "createdAt": service.created,
         "createdBy": f"arn:aws:iam::{state.account}:root",
         "tags": service.tags if tags else None,
     }
+
+
+def controller_of(request: Members) -> str:
+    """Return who deploys the service of a request: ECS, CODE_DEPLOY or EXTERNAL."""
+    return str(request.get("deploymentController", {}).get("type", "ECS"))
+
+
+def _rollouts(state: EcsState, service: Service) -> Members:
+    """Return a service's deployments; task sets where CodeDeploy deploys it."""
+    deployments = [_deployment(state, service, d) for d in service.deployments]
+    if controller_of(service.request) != "CODE_DEPLOY":
+        return {"deployments": deployments}
+    shared = ("id", "status", "taskDefinition", "runningCount", "pendingCount")
+    sets = [
+        {
+            **{key: deployment[key] for key in shared},
+            "computedDesiredCount": deployment["desiredCount"],
+            "stabilityStatus": "STEADY_STATE" if service.steady else "STABILIZING",
+        }
+        for deployment in deployments
+    ]
+    return {"deployments": [], "taskSets": sets}
 
 
 def _deployment(state: EcsState, service: Service, deployment: Deployment) -> Members:

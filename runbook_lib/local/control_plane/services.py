@@ -26,8 +26,13 @@ from runbook_lib.local.control_plane.ecs_resources import (
 )
 from runbook_lib.local.control_plane.elbv2_registration import check_load_balancers
 from runbook_lib.local.control_plane.paging import page
-from runbook_lib.local.control_plane.service_documents import NOT_KEPT, document
+from runbook_lib.local.control_plane.service_documents import (
+    NOT_KEPT,
+    controller_of,
+    document,
+)
 from runbook_lib.local.control_plane.task_definitions import usable
+from runbook_lib.local.control_plane.wire import ApiError
 
 __all__ = ["OPERATIONS"]
 
@@ -54,6 +59,7 @@ def _create(ecs: EcsBackend, members: Members) -> Members:
     arn = ecs.state.arn(f"service/{cluster}/{members['serviceName']}")
     if (there := ecs.state.services.get(arn)) and there.status != "INACTIVE":
         return {"service": document(ecs.state, _repeated(there, members))}
+    _check_controller(members)
     definition = usable(ecs.state, members.get("taskDefinition", ""))
     _check_request(members, definition)
     _check_registries(ecs, members.get("serviceRegistries", []))
@@ -73,6 +79,16 @@ def _create(ecs: EcsBackend, members: Members) -> Members:
     ecs.state.services[arn] = service
     begin_deployment(ecs.state, service)
     return {"service": document(ecs.state, service)}
+
+
+def _check_controller(members: Members) -> None:
+    """Refuse a service of another tool's task sets, of which there are none here."""
+    if controller_of(members) != "EXTERNAL":
+        return
+    if members.get("taskDefinition"):
+        raise refusal("InvalidParameterException", "TaskDefinition must be blank.")
+    words = "The local mesh has no task sets: ECS or CodeDeploy deploys its services."
+    raise ApiError("NotImplementedException", words, 501)
 
 
 def _check_name(name: str) -> None:
@@ -150,6 +166,8 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
     if service.status != "ACTIVE":
         raise refusal("ServiceNotActiveException", "Service was not ACTIVE.")
     wanted = members.get("taskDefinition")
+    if controller_of(service.request) == "CODE_DEPLOY":
+        _refuse_to_deploy(members)
     definition = (
         usable(ecs.state, wanted) if wanted else current_definition(ecs.state, service)
     )
@@ -168,6 +186,20 @@ def _update(ecs: EcsBackend, members: Members) -> Members:
     if rolls:
         begin_deployment(ecs.state, service)
     return {"service": document(ecs.state, service)}
+
+
+def _refuse_to_deploy(members: Members) -> None:
+    """Refuse a deployment by ECS of a service that CodeDeploy deploys."""
+    by_code_deploy = (
+        "on services with a CODE_DEPLOY deployment controller. Use AWS CodeDeploy to "
+        "trigger a new deployment."
+    )
+    if members.get("taskDefinition"):
+        words = f"Unable to update task definition {by_code_deploy}"
+        raise refusal("InvalidParameterException", words)
+    if members.get("forceNewDeployment"):
+        words = f"Cannot force a new deployment {by_code_deploy}"
+        raise refusal("InvalidParameterException", words)
 
 
 def _merged(request: Members, members: Members) -> Members:

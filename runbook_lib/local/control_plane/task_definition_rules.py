@@ -74,6 +74,7 @@ def _units(size: str, text: str) -> str:
 
 def _container(given: Members, awsvpc: bool) -> Members:
     container = {**deepcopy(CONTAINER_DEFAULTS), **given}
+    container["environment"] = [e for e in container["environment"] if e.get("value")]
     for mapping in container["portMappings"]:
         mapping.setdefault("protocol", "tcp")
         if "containerPort" in mapping:  # a range has no host port of its own
@@ -87,10 +88,18 @@ def check_definition(request: Members, document: Members) -> None:
     """Raise ClientException for the first thing ECS would refuse; `document` is
     `request` normalised.
     """
-    shape = chain(_containers(document), _network(document), _proxy(request, document))
-    for fault in chain(
-        shape, _fargate(document), _sizes(document), _dependencies(document)
-    ):
+    faults = chain(
+        _containers(document),
+        _secrets(request),
+        _logs(document),
+        _network(document),
+        _volumes(document),
+        _proxy(request, document),
+        _fargate(document),
+        _sizes(document),
+        _dependencies(document),
+    )
+    for fault in faults:
         raise refusal("ClientException", fault)
 
 
@@ -107,18 +116,74 @@ def _containers(document: Members) -> Iterator[str]:
         yield "At least one container must be marked as essential."  # [inferred]
 
 
+def _secrets(request: Members) -> Iterator[str]:
+    for container in request["containerDefinitions"]:
+        names = [secret["name"] for secret in container.get("secrets", [])]
+        variables = [entry.get("name") for entry in container.get("environment", [])]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        shared = sorted(set(names) & set(variables))
+        if twice:
+            yield (
+                f"Duplicate secret names found: {', '.join(twice)}. "
+                "Each secret name must be unique."
+            )
+        if shared:
+            yield (
+                "The secret name must be unique and not shared with any new or "
+                "existing environment variables set on the container, such as "
+                f"'{shared[0]}'."
+            )
+
+
+def _logs(document: Members) -> Iterator[str]:
+    containers = document["containerDefinitions"]
+    routed = any("firelensConfiguration" in container for container in containers)
+    drivers = [c.get("logConfiguration", {}).get("logDriver") for c in containers]
+    if "awsfirelens" in drivers and not routed:
+        yield (
+            "When awsfirelens log driver is specified in log configuration, a firelens "
+            "configuration object must be configured in one of the containers."
+        )
+    if routed and "awsfirelens" not in drivers:
+        yield (
+            "When a firelensConfiguration object is specified, at least one container "
+            "has to be configured with the awsfirelens log driver."
+        )
+
+
+def _volumes(document: Members) -> Iterator[str]:
+    known = {volume.get("name") for volume in document["volumes"]}
+    for container in document["containerDefinitions"]:
+        for mounted in container["mountPoints"]:
+            if mounted.get("sourceVolume") not in known:
+                yield f"Unknown volume '{mounted.get('sourceVolume')}'."
+
+
 def _network(document: Members) -> Iterator[str]:
     for container in document["containerDefinitions"]:
         for mapping in container["portMappings"]:
             yield from _mapping(container["name"], mapping)
     mappings = [m for c in document["containerDefinitions"] for m in c["portMappings"]]
-    if document["networkMode"] == "awsvpc" and any(
-        m.get("hostPort") != m.get("containerPort") for m in mappings
-    ):
+    yield from _host_ports(mappings)
+    awsvpc = document["networkMode"] == "awsvpc"
+    if awsvpc and any(c.get("links") for c in document["containerDefinitions"]):
+        yield "Links are not supported when networkMode=awsvpc."
+    if awsvpc and any(m.get("hostPort") != m.get("containerPort") for m in mappings):
         yield (
             "When networkMode=awsvpc, the host ports and container ports in port "
             "mappings must match."
         )
+
+
+def _host_ports(mappings: list[Members]) -> Iterator[str]:
+    """Yield each port of the task, or of its instance, that two mappings ask for."""
+    seen: set[tuple[str, int]] = set()
+    for mapping in mappings:
+        port = (mapping["protocol"], mapping.get("hostPort") or 0)
+        if port[1] and port in seen:
+            protocol = port[0].upper()
+            yield f"{protocol} host port '{port[1]}' is mapped multiple times in task."
+        seen.add(port)
 
 
 def _mapping(container: str, mapping: Members) -> Iterator[str]:

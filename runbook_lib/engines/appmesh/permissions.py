@@ -1,0 +1,91 @@
+"""Say which permissions a role needs at App Mesh, and beside it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from runbook_lib.aws.naming import partition
+from runbook_lib.aws.permissions import Role, Statement, arn, reads, up_to
+from runbook_lib.engines.appmesh.route import trial_name
+from runbook_lib.engines.appmesh.spec import node_arn
+from runbook_lib.parameters import Parameters
+
+KINDS = ("Mesh", "Route", "VirtualNode", "VirtualRouter", "VirtualService")
+LISTS = ("Routes", "TagsForResource", "VirtualGateways", *(f"{k}s" for k in KINDS[2:]))
+DISCOVERY = ("GetInstance", "ListInstances", "ListNamespaces", "ListServices")
+OF_ROLES = (
+    "iam:GetRole",
+    "iam:GetRolePolicy",
+    "iam:ListAttachedRolePolicies",
+    "iam:ListRolePolicies",
+)
+OF_POLICIES = ("iam:GetPolicy", "iam:GetPolicyVersion")
+TO_ROLES = ("iam:DeleteRolePolicy", "iam:PutRolePolicy")
+MANAGED = (
+    "iam:AttachRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:TagRole",
+    "iam:UntagRole",
+)
+
+
+def permissions(p: Parameters, role: Role) -> list[Statement]:
+    """Return what a role needs beside what every engine needs."""
+    by_role: dict[Role, Iterable[Statement]] = {
+        "reader": _reader(p),
+        "shifter": _shifter(p),
+        "builder": _builder(p),
+    }
+    return up_to(role, by_role)
+
+
+def _reader(p: Parameters) -> Iterator[Statement]:
+    describes = (f"appmesh:Describe{kind}" for kind in KINDS)
+    lists = (f"appmesh:List{kind}" for kind in LISTS)
+    yield Statement("LookAtTheMesh", (*describes, *lists), _whole(p))
+    every = ("appmesh:ListMeshes", *(f"servicediscovery:{each}" for each in DISCOVERY))
+    yield reads(p, "LookAround", *every)
+    yield Statement("LookWhoSigns", OF_ROLES, (_iam(p, "role/*"),))
+    policies = f"arn:{partition(p)}:iam::*:policy/*"
+    yield Statement("LookAtPolicies", OF_POLICIES, (policies,))
+
+
+def _shifter(p: Parameters) -> Iterator[Statement]:
+    nodes = tuple(node_arn(p, name) for name in (p.shift.stable, p.shift.canary))
+    route = _route(p, p.route)
+    yield Statement("MoveWeights", ("appmesh:UpdateRoute",), (route, *nodes))
+    yield Statement("MarkWhoRolledBack", ("appmesh:TagResource",), (route,))
+    if p.shift.trial is not None:
+        trial = _route(p, trial_name(p.route))
+        both = ("appmesh:CreateRoute", "appmesh:DeleteRoute", "appmesh:TagResource")
+        yield Statement("Try", both, (trial, *nodes))
+
+
+def _builder(p: Parameters) -> Iterator[Statement]:
+    changes = [f"appmesh:{verb}{k}" for k in KINDS for verb in ("Create", "Delete")]
+    changes += [f"appmesh:Update{kind}" for kind in KINDS]
+    tags = ("appmesh:TagResource", "appmesh:UntagResource")
+    yield Statement("BuildTheMesh", (*changes, *tags), _whole(p))
+    instances = ("RegisterInstance", "DeregisterInstance")
+    yield Statement(
+        "KeepTheName",
+        tuple(f"servicediscovery:{each}" for each in instances),
+        (arn(p, "servicediscovery", "service/*"),),
+    )
+    if p.iam.manage:
+        actions = TO_ROLES if p.iam.policy == "node" else (*TO_ROLES, *MANAGED)
+        yield Statement("LetEnvoySign", actions, (_iam(p, "role/*"),))
+
+
+def _whole(p: Parameters) -> tuple[str, ...]:
+    mesh = arn(p, "appmesh", f"mesh/{p.mesh.name}")
+    return mesh, f"{mesh}/*"
+
+
+def _route(p: Parameters, name: str) -> str:
+    parts = f"mesh/{p.mesh.name}/virtualRouter/{p.router}/route/{name}"
+    return arn(p, "appmesh", parts)
+
+
+def _iam(p: Parameters, name: str) -> str:
+    return f"arn:{partition(p)}:iam::{p.account_id}:{name}"
