@@ -239,18 +239,17 @@ class _Slip:
     """
 
     def __init__(self, session: Session, do: Callable[[], object]) -> None:
-        self.do, self.left = do, 0
+        self.do, self.armed = do, False
         self.events = session._client("ecs").meta.events
         self.events.register_last("after-call", self._seen)
 
     def arm(self) -> None:
-        self.left = 2
+        self.armed = True
 
     def _seen(self, model: Any, **_: Any) -> None:
-        if self.left and model.name == "DescribeServices":
-            self.left -= 1
-            if not self.left:
-                self.do()
+        if self.armed and model.name == "DescribeServices":
+            self.armed = False
+            self.do()
 
     def leave(self) -> None:
         self.events.unregister("after-call", self._seen)
