@@ -39,9 +39,10 @@ soak: setup ## the statistical, kill, load and fresh-machine cases, repeated
 bench: setup ## measure and print the figures of docs/figures.md
 	@$(BIN)/python tools/bench.py
 
-lab: setup ## open the notebooks in JupyterLab, on 127.0.0.1
+lab: setup ## open copies of the notebooks in JupyterLab, on 127.0.0.1; FRESH=1: new copies
+	@$(BIN)/python tools/copy_notebooks.py $(if $(FRESH),--fresh)
 	@# --allow-root: development containers run as root; Lab listens on loopback only and asks for its token.
-	@$(BIN)/jupyter lab --ip 127.0.0.1 --allow-root notebooks/00_check_environment.ipynb
+	@$(BIN)/jupyter lab --ip 127.0.0.1 --allow-root lab/00_check_environment.ipynb
 
 record: setup ## record the notebooks' stored outputs again; MEASURED=1: the measured ones too
 	@$(BIN)/python tools/record_notebooks.py $(if $(MEASURED),--measured)

@@ -16,7 +16,7 @@ from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.identity import utc
 from runbook_lib.engines.protocol import Check
 from runbook_lib.errors import GateError
-from runbook_lib.judging import error_judge
+from runbook_lib.judging import error_judge, unpassable
 from runbook_lib.opening import ignored
 from runbook_lib.printable import counted
 from runbook_lib.survey import Survey
@@ -27,7 +27,7 @@ __all__ = ["Check", "check_environment", "require_checks"]
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
     found.ahead("split", "running")
-    parts = (_target, _credentials, _notes, _counted, _services)
+    parts = (_target, _credentials, _notes, _counted, _bakes, _services)
     common = [check for part in parts for check in part(found)]
     return [*common, *found.engine.checks(found)]
 
@@ -140,6 +140,17 @@ def _counted(found: Survey) -> Iterator[Check]:
     yield Check(level[judge.by], "errors", judge.words, hint)
 
 
+def _bakes(found: Survey) -> Iterator[Check]:
+    """A bake that can never pass is refused by 05, with the traffic that it finds."""
+    refused = unpassable(found.parameters)
+    if refused:
+        level: Literal["WARN", "FAIL"] = (
+            "FAIL" if found.parameters.rehearsed else "WARN"
+        )
+        words = f"with the file's own traffic {refused.message}"
+        yield Check(level, "bake", words, refused.hint)
+
+
 def _services(found: Survey) -> Iterator[Check]:
     p = found.parameters
     for name, running in found.running.items():
@@ -188,6 +199,12 @@ def _room(where: str, running: Running) -> Iterator[Check]:
             f"deployed by {running.controller}: 06 cannot retire it",
             "end it by what deploys it",
         )
+        return
+    if not running.pace.is_rolling:
+        hint = "04 waits as long; to be quicker, set strategy ROLLING for the move"
+        if running.pace.paused:
+            hint += "; aws ecs continue-service-deployment ends a pause"
+        yield Check("WARN", where, running.pace.words, hint)
         return
     state = running.state or {}
     settings = state["settings"].get("deploymentConfiguration") or {}

@@ -174,4 +174,5 @@ def _services(cluster: str, groups: Mapping[str, str]) -> None:
 
 def again(front: Front, notebook: str = "05_shift_traffic", **more: Any) -> Front:
     """Open the same account as a notebook opened later does."""
-    return Front(reopen(front.session, notebook, **more), front.rule, front.groups)
+    named = {"environment": front.session.parameters.environment, **more}
+    return Front(reopen(front.session, notebook, **named), front.rule, front.groups)

@@ -25,6 +25,7 @@ from tests.mock_engine import ACCOUNT, Clock, Ecs, Metrics, Pages, Scaling, Sts
 OWN = f"arn:aws:elasticloadbalancing:eu-central-1:{ACCOUNT}"
 LISTENER = f"{OWN}:listener/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2"
 RULE = f"{OWN}:listener-rule/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2/9683b2d02a6cabee"
+TRIAL = f"{RULE[:-16]}0000000000000001"
 NUMBERS = itertools.count(1)
 
 FILE: dict[str, Any] = {
@@ -67,6 +68,7 @@ class Elb:
     default: bool = False
     priority: str = "100"
     others: list[dict[str, Any]] = field(default_factory=list)
+    trial: dict[str, Any] | None = None  # the rule before all others, and its tags
     tags: dict[str, str] = field(default_factory=dict)
     groups: list[str] = field(default_factory=lambda: ["web", "web-v2"])
     version: str = "HTTP1"
@@ -94,7 +96,11 @@ class Elb:
             "Actions": actions,
         }
 
-    def describe_rules(self, RuleArns: list[str]) -> dict[str, Any]:
+    def describe_rules(self, RuleArns: list[str] | None = None, ListenerArn: str = "") -> dict[str, Any]:
+        if ListenerArn:
+            return {"Rules": [*([self.trial] if self.trial else []), self.rule(), *self.others]}
+        if self.trial and RuleArns == [TRIAL]:
+            return {"Rules": [self.trial]}
         if self.actions is None or RuleArns != [RULE]:
             raise not_found("Rule")
         return {"Rules": [self.rule()]}
@@ -112,7 +118,20 @@ class Elb:
         self.after(self)
         return answer
 
+    def create_rule(self, **said: Any) -> dict[str, Any]:
+        self.calls.append("create_rule")
+        self.trial = {"RuleArn": TRIAL, **said, "Priority": str(said["Priority"]), "IsDefault": False}
+        return {"Rules": [self.trial]}
+
+    def delete_rule(self, RuleArn: str) -> dict[str, Any]:
+        assert RuleArn == TRIAL
+        self.calls.append("delete_rule")
+        self.trial = None
+        return {}
+
     def describe_tags(self, ResourceArns: list[str]) -> dict[str, Any]:
+        if self.trial and ResourceArns == [TRIAL]:
+            return {"TagDescriptions": [{"ResourceArn": TRIAL, "Tags": self.trial.get("Tags", [])}]}
         tags = [{"Key": key, "Value": value} for key, value in self.tags.items()]
         return {"TagDescriptions": [{"ResourceArn": ResourceArns[0], "Tags": tags}]}
 

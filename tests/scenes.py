@@ -24,8 +24,7 @@ from botocore.config import Config
 from runbook_lib import (
     apply,
     clear,
-    evidence_for_services,
-    evidence_for_step,
+    evidence,
     open_session,
     parameters,
     plan_permissions,
@@ -203,13 +202,13 @@ def step(session: Session, number: str) -> list[Any]:
     found = survey(session)
     if number in ("01", "02", "03"):
         plan = found.plan_resources(number)
-        return change(session, plan, *evidence_for_step(found, plan))
+        return change(session, plan, *evidence(found, plan))
     if number == "04":
         plan = plan_permissions(found)
-        made = change(session, plan, *evidence_for_step(found, plan))
+        made = change(session, plan, *evidence(found, plan))
         found = survey(session)
         plan = plan_sidecars(found)
-        return made + change(session, plan, *evidence_for_services(found, plan))
+        return made + change(session, plan, *evidence(found, plan))
     if number == "05":
         return [made for weight in session.parameters.shift.steps for made in shift(session, weight)]
     plan = found.plan_retirement()

@@ -7,8 +7,10 @@ process that is really killed, come last, on one local mesh.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +36,7 @@ from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.shifting import mark_of
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all
 from tests.live import (
@@ -238,16 +241,23 @@ class _Slip:
     The canary answers with nothing but errors by then: the look after the one that proved the weight is the last.
     """
 
-    def __init__(self, session: Session, do: Callable[[], object]) -> None:
-        self.do, self.armed = do, False
-        self.events = session._client("ecs").meta.events
+    def __init__(
+        self,
+        session: Session,
+        do: Callable[[], object],
+        *,
+        service: str = "ecs",
+        operation: str = "DescribeServices",
+    ) -> None:
+        self.do, self.operation, self.armed = do, operation, False
+        self.events = session._client(service).meta.events
         self.events.register_last("after-call", self._seen)
 
     def arm(self) -> None:
         self.armed = True
 
     def _seen(self, model: Any, **_: Any) -> None:
-        if self.armed and model.name == "DescribeServices":
+        if self.armed and model.name == self.operation:
             self.armed = False
             self.do()
 
@@ -357,7 +367,7 @@ def test_one_step_by_hand_heeds_a_hold_too() -> None:
     session, sky = under_sky()
     hold(session.join_run(), "ada")
     with pytest.raises(Held, match="held by ada"):
-        list(take_step(session, 25, survey(session).plan_step(25), fact()))
+        list(take_step(session, 25, mark_of(survey(session).plan_step(25)), fact()))
     assert sky.updates == 0
 
 
@@ -375,6 +385,21 @@ def test_a_way_back_that_traffic_does_not_follow_is_a_failure() -> None:
     assert "after 8 s serviceBv2 still gets 50 of 200 requests" in words
     assert phases(seen)[-1] == "rolled back"
     assert sky.weights() == BACK
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_signal_stops_a_rollback_that_is_being_written(number: int) -> None:
+    session, sky = under_sky()
+    arrive = _Slip(session, lambda: os.kill(os.getpid(), number), service="appmesh", operation="UpdateRoute")
+    on = {"proved": lambda: (sky.errors.update({CANARY: 1.0}), arrive.arm())}
+    try:
+        seen, words = ended(session, RolledBack, on=on)
+    finally:
+        arrive.leave()
+    assert sky.weights() == BACK
+    assert phases(seen)[-2:] == ["rolled back", "settled"]
+    assert "back to 0 % in one write; interrupted before traffic showed it" in words
 
 
 def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
@@ -417,14 +442,15 @@ def test_what_an_attempt_that_went_back_has_seen_counts_no_more_wherever_the_nex
     assert [(d.step, d.verdict) for d in take(again(sky)) if d.phase == "judged"] == [(25, "PASS"), (100, "PASS")]
 
 
-def test_one_step_by_hand_is_tried_rehearsed_and_written_and_the_shift_goes_on_from_there() -> None:
+def test_one_step_by_hand_is_tried_rehearsed_written_and_watched_and_the_shift_goes_on_from_there() -> None:
     session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
     shown = survey(session).plan_weights(QUARTER)
-    assert phases(list(take_step(session, 25, shown, fact()))) == ["tried", "rehearsed", "written"]
-    assert sky.weights() == QUARTER
-    assert [(d.phase, d.step) for d in take(again(sky)) if d.phase in ("judged", "written")] == [
-        ("judged", 25), ("written", 100), ("judged", 100)
+    assert phases(list(take_step(session, 25, mark_of(shown), fact()))) == [
+        "tried", "rehearsed", "written", "proved", "judged"
     ]  # fmt: skip
+    assert sky.weights() == QUARTER
+    seen = [(d.phase, d.step) for d in take(again(sky))]
+    assert [each for each in seen if each[0] in ("judged", "written")] == [("written", 100), ("judged", 100)]
 
 
 def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str], None]) -> None:
@@ -432,7 +458,7 @@ def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str],
     alarm(session, "ALARM")
     shown = survey(session).plan_weights(QUARTER)
     with pytest.raises(GateError, match="alarms: pager is ALARM"):
-        list(take_step(session, 25, shown, fact()))
+        list(take_step(session, 25, mark_of(shown), fact()))
     assert (sky.weights(), sky.updates) == (BACK, 0)
 
 
@@ -442,10 +468,10 @@ def test_one_step_by_hand_is_refused_while_the_one_before_it_has_not_passed() ->
     second = again(sky)
     shown = survey(second).plan_step(100)
     with pytest.raises(GateError, match="25 % has not passed yet"):
-        list(take_step(second, 100, shown, fact()))
+        list(take_step(second, 100, mark_of(shown), fact()))
     assert sky.weights() == QUARTER
     lower = survey(second).plan_step(10)
-    assert phases(list(take_step(second, 10, lower, fact()))) == ["written"]
+    assert phases(list(take_step(second, 10, mark_of(lower), fact()))) == ["written", "proved", "judged"]
 
 
 def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> None:
@@ -453,7 +479,7 @@ def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> N
     shown = survey(session).plan_weights(QUARTER)
     written(session, 10)
     with pytest.raises(StalePlanError, match="no longer what was planned"):
-        list(take_step(session, 25, shown, fact()))
+        list(take_step(session, 25, mark_of(shown), fact()))
     assert sky.weights() == {STABLE: 90, CANARY: 10}
 
 

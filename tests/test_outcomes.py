@@ -76,7 +76,7 @@ SIGNALS = [
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh: Live, number: int) -> None:
     process = begin(mesh, bake_seconds=120)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     assert (record.holder(newest("live")) or {})["run"] == newest("live").id
     process.send_signal(number)
     code, outcome, word, said = end(process)
@@ -114,7 +114,7 @@ def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
 @pytest.mark.attack(1)
 def test_a_rollback_by_command_is_made_while_a_run_holds_the_lock_and_ends_it(mesh: Live) -> None:
     process = begin(mesh, bake_seconds=120)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     before, began = updates(mesh), time.monotonic()
     with start("rollback", mesh.file) as command:
         told, _ = command.communicate(timeout=60)
@@ -140,7 +140,7 @@ def updates(mesh: Live) -> int:
 @pytest.mark.attack(7)
 def test_a_bad_canary_is_rolled_back_though_the_runs_are_gone(mesh: Live) -> None:
     process = begin(mesh, bake_seconds=60)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     shutil.rmtree(record.root() / "live")
     mesh.fault(CANARY, error_rate=0.5)
     with process:
@@ -155,7 +155,7 @@ def test_a_bad_canary_is_rolled_back_though_the_runs_are_gone(mesh: Live) -> Non
 
 def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:
     process = begin(mesh, bake_seconds=120)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     os.kill(json.loads((mesh.state / "endpoint.json").read_text())["pid"], signal.SIGKILL)
     code, outcome, word, said = end(process)
     assert (code, outcome, word) == (1, "failed", "target"), said

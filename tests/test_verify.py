@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run(shifted: Run, tmp_path: Path) -> Run:
 def spoilt(run: Run) -> Journal:
     def spoil(change: Callable[[dict[str, Any]], None], event: str = "judged", phase: str = "") -> Run:
         """Change the journal's first verdict, or decision of a phase; a line left empty is cut out."""
-        found = list(run.lines())
+        found = deepcopy(list(run.lines()))
         change(next(line for line in found if line["event"] == event and line.get("phase", "") == phase))
         forge(run, [line for line in found if line])
         return run

@@ -596,7 +596,7 @@ def live_view(quick: bool) -> Iterator[Report]:
 def view_cost(seconds: int) -> str:
     """Return, as JSON, seconds of a core a second of following costs, and megabytes of what is shown at the end."""
     from runbook_lib.display import panel, timeline
-    from runbook_lib.display.show import Picture
+    from runbook_lib.display.tables import Picture
     from runbook_lib.shift.decision import Decision
     from tests import scenes
 

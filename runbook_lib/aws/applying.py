@@ -40,7 +40,7 @@ from runbook_lib.plan import (
     told,
 )
 
-__all__ = ["Applied", "apply", "keep_or_put_back"]
+__all__ = ["Applied", "Made", "apply", "keep_or_put_back"]
 
 READ_AGAIN = 40  # times, until what was written must be seen
 READ_AGAIN_URGENT = 6  # whoever rolls back looks at it anew then
@@ -56,9 +56,11 @@ class Applied:
     answer: Any
 
 
-def apply(
-    session: Session, cleared: ClearedPlan, *, urgent: bool = False
-) -> list[Applied]:
+class Made(list[Applied]):
+    """The changes that were made, in their order."""
+
+
+def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> Made:
     """Make a cleared plan's changes in order and return what was read after each.
 
     What is `urgent`, a rollback, asks for no lock, and no disk can stop it: it is
@@ -75,7 +77,7 @@ def apply(
             f"expected a ClearedPlan, found {type(cleared).__name__}: clear(plan, "
             "*evidence) makes one"
         )
-    done: list[Applied] = []
+    done = Made()
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
             try:

@@ -7,10 +7,11 @@ functions are pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from runbook_lib.aws.deployments import Pace, pace_of
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.errors import PlanError
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 __all__ = [
     "Running",
+    "Task",
     "deployment_order",
     "moved",
     "not_ours",
@@ -47,6 +49,7 @@ __all__ = [
     "read_tasks",
     "read_unhealthy",
     "reading_of_tasks",
+    "without_checks",
 ]
 
 # What CreateService takes back from what DescribeServices shows.
@@ -70,13 +73,23 @@ SETTINGS = [
     "enableExecuteCommand",
     "tags",
 ]
+# What CreateService takes, and is shown of the deployment alone.
+DEPLOYED = [
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+]
+PRIMARY = "deployments[?status=='PRIMARY']"
+_SETTINGS = [f"{name}: {name}" for name in SETTINGS]
+_SETTINGS += [f"{name}: {PRIMARY}.{name} | [0]" for name in DEPLOYED]
 STATE_OF_EACH = (
     "{arn: serviceArn, desiredCount: desiredCount, "
     "runningCount: runningCount, "
     "taskDefinition: [deployments, taskSets][] | "
     "[?status=='PRIMARY'].taskDefinition | [0], "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
-    f"settings: {{{', '.join(f'{name}: {name}' for name in SETTINGS)}}}}}"
+    "revision: currentServiceRevisions[0].arn, "
+    f"settings: {{{', '.join(_SETTINGS)}}}}}"
 )
 STATE = f"services[?status=='ACTIVE'] | [0].{STATE_OF_EACH}"
 STATES = f"services[?status=='ACTIVE'].{{name: serviceName, state: {STATE_OF_EACH}}}"
@@ -95,6 +108,8 @@ ROLLOUT = (
 )
 STATUSES = ("ACTIVE", "INACTIVE")  # of a revision
 REGISTERED = "taskDefinition.taskDefinitionArn"
+CHECK = "healthCheck"
+STABLE_SECONDS = 900  # for tasks to start, and former ones to end
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
 
@@ -129,6 +144,21 @@ class Running:
         return ((self.state or {}).get("settings") or {}).get(
             "schedulingStrategy"
         ) == "DAEMON"
+
+    @property
+    def pace(self) -> Pace:
+        """How ECS deploys it, and how long that may take."""
+        settings = (self.state or {}).get("settings") or {}
+        return pace_of(settings.get("deploymentConfiguration") or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One running task: its service, its revision, each container's health."""
+
+    service: str
+    revision: str
+    health: Mapping[str, str]
 
 
 def read_running(session: Reads) -> dict[str, Running]:
@@ -331,21 +361,32 @@ def _resource_id(p: Parameters, name: str) -> str:
     return f"service/{p.cluster}/{p.ecs_service_of(name)}"
 
 
-def read_tasks(session: Reads) -> list[dict[str, Any]]:
-    """Read the running tasks of every service: service, revision, each
-    container's health.
-    """
+def read_tasks(session: Reads) -> list[Task]:
+    """Read the running tasks of every service."""
     p = session.parameters
     containers = "containers[].{name: name, health: healthStatus}"
-    query = (
-        "tasks[].{task: taskArn, revision: taskDefinitionArn, "
-        f"containers: {containers}}}"
-    )
+    query = f"tasks[].{{revision: taskDefinitionArn, containers: {containers}}}"
     asks = [
         partial(session.read, reading_of_tasks(p, name, query)) for name in p.services
     ]
     found = zip(p.services, session.together(asks), strict=True)
-    return [{"service": name, **task} for name, tasks in found for task in tasks or ()]
+    return [_task(name, one) for name, tasks in found for one in tasks or ()]
+
+
+def _task(name: str, found: Mapping[str, Any]) -> Task:
+    health = {each["name"]: each["health"] for each in found["containers"]}
+    return Task(name, _short(found["revision"]), health)
+
+
+def without_checks(task: Task, running: Running) -> Task:
+    """Return a task that says which of its containers have no health check."""
+    form = running.definition or {}
+    checked = {c["name"] for c in form.get("containerDefinitions", []) if c.get(CHECK)}
+    health = {**task.health}
+    for name, said in task.health.items():
+        if said == "UNKNOWN" and name not in checked:
+            health[name] = "no health check"
+    return replace(task, health=health)
 
 
 def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:
@@ -414,11 +455,33 @@ def moved(
         return [_deploy(p, found, found.arn, after)] if under_way else []
     if found.controller != "ECS":
         raise not_ours(p, found, hint)
+    _refuse_lost_targets(p, found, form)
     form = {**form, "tags": _labels(p, form)}
     if found.newest and same(found.newest, form):
         return [_deploy(p, found, found.newest["taskDefinitionArn"], after)]
     register = _register(found, form, planned)
     return [register, _deploy(p, found, Answer(register.name, REGISTERED), after)]
+
+
+def _refuse_lost_targets(
+    p: Parameters, found: Running, form: Mapping[str, Any]
+) -> None:
+    """Refuse a definition without a container that the service registers somewhere."""
+    settings = (found.state or {}).get("settings") or {}
+    entries = [
+        entry
+        for key in ("loadBalancers", "serviceRegistries")
+        for entry in settings.get(key) or []
+    ]
+    named = {entry["containerName"] for entry in entries if entry.get("containerName")}
+    containers = [container["name"] for container in form["containerDefinitions"]]
+    for lost in sorted(named.difference(containers)):
+        raise PlanError(
+            f"ECS service {p.ecs_service_of(found.service)}: requests are sent to its "
+            f"container {lost!r}; expected one of the new definition of "
+            f"{form['family']}: {', '.join(containers)}",
+            hint="let the service name an application's container first",
+        )
 
 
 def not_ours(p: Parameters, found: Running, hint: str = "") -> PlanError:
@@ -441,7 +504,7 @@ def _register(
     found: Running, form: Mapping[str, Any], planned: Sequence[Change]
 ) -> Change:
     family = str(form["family"])
-    name, own_family = f"definition {family} of {found.service}", _key_of(family)
+    name, own_family = f"task definition {family} of {found.service}", _key_of(family)
     revision, reading = Answer(name, REGISTERED), _definition(family)
     newest = found.newest["taskDefinitionArn"] if found.newest else None
     earlier = [change.name for change in planned if change.thing == own_family]
@@ -480,7 +543,7 @@ def _deploy(
     p: Parameters, found: Running, revision: str | Answer, waits: tuple[Wait, ...]
 ) -> Change:
     name, state = found.service, found.state or {}
-    before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, name)
+    before, stable = {"taskDefinition": state["taskDefinition"]}, _stable(p, found)
     after = (
         "the revision registered above"
         if isinstance(revision, Answer)
@@ -500,6 +563,7 @@ def _deploy(
         diff=differences(_short(state["taskDefinition"]), after),
         waits=(stable, *waits),
         back_on_failure=True,
+        note=found.pace.words,
     )
 
 
@@ -515,14 +579,14 @@ def _short(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
-def _stable(p: Parameters, name: str) -> Wait:
-    what = f"service {name} stable on the wanted revision"
+def _stable(p: Parameters, found: Running) -> Wait:
+    """Wait until a service is deployed, a bake of the service's own included."""
     return Wait(
-        what,
-        _service(p, name, ROLLOUT),
+        f"service {found.service} stable on the wanted revision",
+        _service(p, found.service, ROLLOUT),
         STABLE,
         failed="rollout == 'FAILED'",
-        timeout_seconds=900,
+        timeout_seconds=STABLE_SECONDS + found.pace.seconds,
     )
 
 
@@ -632,7 +696,8 @@ def _unscale(p: Parameters, name: str, target: Mapping[str, Any]) -> Change:
             wanted=target,
         ),
         diff=differences(target, {}),
-        note="its policies go with it, and do not come back by undo",
+        note="its policies and scheduled actions go with it, and do not come back "
+        "by undo",
     )
 
 
@@ -668,12 +733,14 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
         for key, value in state["settings"].items()
         if value not in (None, [], {})
     }
+    if "loadBalancers" not in settings:  # without one CreateService does not take it
+        settings.pop("healthCheckGracePeriodSeconds", None)
     labels = [tag["key"] for tag in settings.pop("tags", [])]
-    lost = (
-        f"its tags are not recorded, and do not come back by undo: {', '.join(labels)}"
-        if labels
-        else ""
-    )
+    lost = []
+    if labels:
+        lost.append(f"its tags, which are not recorded ({', '.join(labels)})")
+    if state.get("revision"):
+        lost.append("gateway connectors and monitoring, shown of its revision alone")
     again = {
         "cluster": p.cluster,
         **settings,
@@ -697,7 +764,7 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
             "create", Call("ecs", "create_service", again), wanted={"desiredCount": 0}
         ),
         diff=differences(p.ecs_service_of(name), None, "service"),
-        note=lost,
+        note=f"do not come back by undo: {'; '.join(lost)}" if lost else "",
         waits=(
             Wait(
                 f"service {name} gone", status, "status == null || status == 'INACTIVE'"
@@ -723,7 +790,7 @@ def _deregister(arn: str, service: str) -> Change:
     )
     again = Call("ecs", "register_task_definition", form)
     return Change(
-        name=f"revision {_short(arn)}",
+        name=_key_of(_short(arn)),
         verb="deregister",
         call=Call("ecs", "deregister_task_definition", {"taskDefinition": arn}),
         reading=_status(arn),

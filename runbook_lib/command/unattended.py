@@ -287,11 +287,11 @@ def _end(environment: str, first: str) -> str:
 
 
 def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
-    return (
-        record.held(this, record.lock_of(this), getpass.getuser())
-        if p.mode == "apply"
-        else nullcontext()
-    )
+    """Hold the place while notebooks apply; a shift of this very run goes on."""
+    if p.mode != "apply":
+        return nullcontext()
+    lock = record.lock_of(this)
+    return record.held(this, lock, getpass.getuser(), beside_shift=True)
 
 
 def _execute_all(

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["CHAINED", "FORMAT", "Line", "digest", "faults", "parsed", "read_lines"]
@@ -39,8 +40,13 @@ def digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest() if text else ""
 
 
-def parsed(text: bytes) -> dict[str, Any] | None:
-    """Return what a line says, None where it is no whole line of a record."""
+@lru_cache(maxsize=4096)
+def parsed(text: bytes) -> Mapping[str, Any] | None:
+    """Return what a line says, None where it is no whole line of a record.
+
+    A line never changes, and a shift reads its record at every look: each is parsed
+    once. Whoever changes what it says copies it first.
+    """
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):  # no JSON, or bytes that are no UTF-8

@@ -19,7 +19,6 @@ from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
-    TAKEN_BACK,
     Answer,
     Change,
     Inverse,
@@ -41,6 +40,7 @@ from runbook_lib.survey import Survey, survey
 __all__ = ["plan_undo"]
 
 UNDO = "undo"
+SHIFT = "05"  # the notebook that tries the canary
 # what changes in a state though nobody changes it
 BY_ITSELF = ("runningCount", "rollout")
 LEFT_OUT = (*BY_ITSELF, "version", "uid", "arn", "settings")
@@ -86,7 +86,7 @@ def plan_undo(
     been undone already stays so. Raises PlanError where something is no longer as the
     run left it: that is somebody else's change; where nobody `asked` for it to be
     taken, the plan says so instead. Where a later notebook has changed the same thing,
-    the plan needs that notebook taken back first, and `clear` refuses it.
+    the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
     found = survey(session)
@@ -107,13 +107,25 @@ def plan_undo(
     later = [m.notebook for m in made if notebook not in ("", m.notebook)]
     if notebook and asked:
         later += _users(session, changes, every)
-    needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
+    undo_first = {
+        name: f"runbook undo {run.id} --notebook {name[:2]}" for name in later if run
+    }
     if run and changes:
         first = replace(
             changes[0], ready=(*_unfinished(found.reads, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
-    return Plan(f"{UNDO} {notebook}".strip(), changes, needs=tuple(needs))
+    changes = (*_trial_end(session, notebook), *changes)
+    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
+
+
+def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:
+    """Plan the end of a trial that a crash has left behind, where 05 is undone."""
+    engine, is_shifts = engine_of(session), notebook.startswith(SHIFT)
+    trial = engine.read_trial(session) if is_shifts or not notebook else None
+    if trial is None:
+        return ()
+    return engine.plan_trial_end(engine.read_weights(session), trial).changes
 
 
 def _users(

@@ -74,8 +74,10 @@ def roll_back(
     split, plan = patiently(
         lambda: _planned(session), told, session.sleep, session.clock
     )
-    if not plan.changes or not session.applies:
+    if not session.applies:
         return Back(split.weights)
+    if not plan.changes:
+        return Back(split.weights, notes=tuple(_kept(_end_trial(session, split))))
     former = split.weights.get(session.parameters.shift.canary, 0)
     with suppress(
         RunbookError, OSError
@@ -246,18 +248,27 @@ def _after(session: Session) -> Iterator[str]:
     """Do what can wait: leave word of who did it, and end a trial
     that was left behind.
     """
-    canary, engine = session.parameters.shift.canary, engine_of(session)
+    engine = engine_of(session)
     split = engine.read_weights(session)
     mark = engine.plan_mark(
         split, engine.read_mark(session, split), _signature(session)
     )
     apply(session, clear(mark), urgent=True)
-    if trial := engine.read_trial(session):
-        apply(session, clear(engine.plan_trial_end(split, trial)), urgent=True)
-        yield (
-            "a trial was under way or left behind, and is ended: its requests still "
-            f"reached {canary}"
-        )
+    yield from _end_trial(session, split)
+
+
+def _end_trial(session: Session, split: Split) -> Iterator[str]:
+    """End a trial that is under way or was left behind, in a run of its own."""
+    engine = engine_of(session)
+    trial = engine.read_trial(session)
+    if trial is None:
+        return
+    session.run = session.run or _own_run(session)
+    apply(session, clear(engine.plan_trial_end(split, trial)), urgent=True)
+    yield (
+        "a trial was under way or left behind, and is ended: its requests still "
+        f"reached {session.parameters.shift.canary}"
+    )
 
 
 def _signature(session: Session) -> str:

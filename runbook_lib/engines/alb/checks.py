@@ -11,6 +11,7 @@ from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import key_of
 from runbook_lib.engines.alb.gates import gates, read_tags
 from runbook_lib.engines.alb.groups import Group, read_groups
+from runbook_lib.engines.alb.trial import read_trial
 from runbook_lib.engines.protocol import Check, Finding, Look
 from runbook_lib.errors import CallError
 
@@ -47,6 +48,10 @@ def checks(look: Look) -> Iterator[Check]:
     for group in look.once(read_groups).values():
         yield from _group(look, group)
     yield from _owners(look)
+    if read_trial(look.reads) is not None:
+        words = "one is under way, or was left behind: its requests reach the canary"
+        hint = "05 ends it before it begins, and so does runbook rollback"
+        yield Check("WARN", "trial", words, hint)
 
 
 def _group(look: Look, group: Group) -> Iterator[Check]:

@@ -196,9 +196,12 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
     return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
 
 
-def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
-    """Plan nothing, and name what stays: the runbook made none of it."""
+def plan_removal(look: Look) -> Plan:
+    """Plan the end of a trial that was left behind, and name what stays: the runbook
+    made none of it.
+    """
     p = look.parameters
+    trial = plan_trial_end(look.split, read_trial(look.reads))
     groups = [
         group_name(arn)
         for arn in elbv2.groups_of(
@@ -207,8 +210,8 @@ def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     ]
     of_stable = p.target_group_of(p.shift.stable)
     names = dict.fromkeys([*groups, of_stable])
-    kept = [
+    stays = [
         f"{look.split.key}: it was there before",
         *(f"target group {n}: it was there before" for n in names),
     ]
-    return Plan("90_remove_mesh"), tuple(kept)
+    return Plan("90_remove_mesh", trial.changes, stays=tuple(stays))

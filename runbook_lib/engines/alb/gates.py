@@ -13,8 +13,8 @@ from typing import Any
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.groups import Group, health_words, read_groups
 from runbook_lib.engines.alb.rule import FORWARDS, unfit
-from runbook_lib.engines.protocol import Before, Finding, Gate, Look
-from runbook_lib.plan import Plan
+from runbook_lib.engines.protocol import Finding, Gate, Look
+from runbook_lib.plan import Before, Plan
 
 # how the tags of its controller begin: it writes the rule again and again
 KUBERNETES = "elbv2.k8s.aws/"

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import listener_of
@@ -25,24 +26,28 @@ from runbook_lib.engines.alb.rule import (
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Plan, Reading, differences
+from runbook_lib.plan import Change, Plan, differences
 
 FIRST = 1  # the priority before all others
 MOST_CONDITIONS = 5  # values in all conditions of a rule together
 NO_TRIAL = "shift.trial: null"
-OURS = "runbook"  # the tag of what the runbook made
+ANY_HEADER = "Field=='http-header'"
 
 
 def read_trial(session: Reads) -> Mapping[str, Any] | None:
-    """Read the trial's rule; None where there is none that the runbook made."""
+    """Read the trial's rule; None where there is none that this environment made.
+
+    A crash may have left it, and the file may ask for no trial any more.
+    """
     p = session.parameters
-    if p.shift.trial is None:
-        return None
-    arn = session.read(_reading(p.alb.rule, p.shift.trial.header))
+    first = elbv2.rules(listener_of(p.alb.rule), f"{_first(ANY_HEADER)}.RuleArn")
+    arn = session.read(first)
     if arn is None:
         return None
-    labels = session.read(elbv2.tags(arn)) or ()
-    is_ours = OURS in {label["Key"] for label in labels}
+    labels = {
+        each["Key"]: each["Value"] for each in session.read(elbv2.tags(arn)) or ()
+    }
+    is_ours = tags(p).items() <= labels.items()
     found: Mapping[str, Any] | None = session.read(elbv2.rule(arn)) if is_ours else None
     return found
 
@@ -89,7 +94,7 @@ def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     }
     if state["transforms"]:
         said["Transforms"] = state["transforms"]
-    query = f"{_rules(header, value)}.{{groups: {elbv2.GROUPS}}}"
+    query = f"{_first(_asks_for(header, value))}.{{groups: {elbv2.GROUPS}}}"
     trial = Change(
         name=f"trial of {split.key}",
         verb="create",
@@ -121,21 +126,15 @@ def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
     return Plan("trial", (end,))
 
 
-def _reading(rule: str, header: str) -> Reading:
-    """Return how the ARN of the first rule of a listener is read, where it
-    asks for a header.
-    """
-    return elbv2.rules(listener_of(rule), f"{_rules(header)}.RuleArn")
+def _first(condition: str) -> str:
+    """Return a query for the first rule of a listener where it has a condition."""
+    return f"Rules[?Priority=='{FIRST}' && Conditions[?{condition}]] | [0]"
 
 
-def _rules(header: str, value: str = "") -> str:
-    """Return a query for the first rule where it asks for a header, and for this value
-    of it where one is given.
-    """
+def _asks_for(header: str, value: str) -> str:
+    """Return how a condition is told that asks for a value of a header."""
     named = f"HttpHeaderConfig.HttpHeaderName=={_literal(header)}"
-    if value:
-        named += f" && contains(HttpHeaderConfig.Values, {_literal(value)})"
-    return f"Rules[?Priority=='{FIRST}' && Conditions[?{named}]] | [0]"
+    return f"{named} && contains(HttpHeaderConfig.Values, {_literal(value)})"
 
 
 def _literal(text: str) -> str:

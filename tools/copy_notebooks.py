@@ -1,0 +1,45 @@
+"""Copy the notebooks to a folder to work in, so that the shipped ones stay as they are.
+
+    python tools/copy_notebooks.py [--fresh] [FOLDER]
+
+A copy that is there already is kept with what was done in it; `--fresh` replaces all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def copy(folder: Path, *, fresh: bool) -> list[Path]:
+    """Copy each notebook that is not in `folder` yet, or every one; return those that were kept."""
+    kept = []
+    for shipped in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in shipped.parts:
+            continue
+        own = folder / shipped.relative_to(ROOT / "notebooks")
+        if own.exists() and not fresh:
+            kept.append(own)
+            continue
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shipped, own)
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fresh", action="store_true", help="replace the copies by the shipped notebooks")
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "lab")
+    chosen = parser.parse_args()
+    kept = copy(chosen.folder, fresh=chosen.fresh)
+    if kept:
+        print(
+            "your copies of the notebooks are opened as you left them; `make lab FRESH=1` starts from the shipped ones"
+        )
+
+
+if __name__ == "__main__":
+    main()
