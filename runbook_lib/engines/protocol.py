@@ -462,18 +462,17 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """The numbers of the notebooks that have something to change: a run leaves out
-        the others, but 00.
-        """
-
-    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
     @property
     def undoable(self) -> Undoable:
         """Its part of what an undo may do; all else in a record is refused."""
+
+    def steps(self, p: Parameters) -> tuple[str, ...]:
+        """Return the numbers of the notebooks that have something to change: a run
+        leaves out the others, but 00.
+        """
 
     def resources_of(self, p: Parameters, step: str) -> list[str]:
         """Return the keys of the resources that one of notebooks 01 to 03 makes."""

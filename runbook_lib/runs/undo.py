@@ -17,6 +17,7 @@ from runbook_lib import record
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Undoable
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
     Answer,
@@ -216,9 +217,10 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         return ""
     change = revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else revived(line["inverse"])
-    own = found.engine.undoable
-    wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
-    wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
+    own, wrong = found.engine.undoable, ""
+    if inverse and not (change and _is_never_made(own, inverse)):
+        wrong = undoable.obstacle(found.parameters, own, inverse)
+        wrong = wrong or found.engine.foreign(found, inverse)
     if change and not wrong:
         readings = [
             change.reading,
@@ -227,6 +229,14 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
         wrong = next(filter(None, obstacles), "")
     return wrong
+
+
+def _is_never_made(own: Undoable, inverse: Inverse) -> bool:
+    """Say whether a call of the engine's waits for what its change was answered: the
+    line after it has that, and the call to make.
+    """
+    call = inverse.call
+    return (call.service, call.operation) in own.writes and _waits_for_answer(inverse)
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
