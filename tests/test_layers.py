@@ -80,7 +80,9 @@ CORE = {  # parts, and modules of a part that is not pure as a whole
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}
 CLIENTS = {  # each by the module, or the folder, that alone names it
     "appmesh": "engines.appmesh",
-    "elbv2": "engines.alb.elbv2",
+    "elbv2": "engines.alb",
+    "route53": "engines.alb.building",
+    "ec2": "engines.alb.building",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",

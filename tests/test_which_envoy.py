@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,12 @@ def test_nothing_refers_to_a_container_that_was_taken_out() -> None:
     assert left["dependsOn"] == [waits[1]]
     assert left["volumesFrom"] == [volumes[1]]
     assert left["links"] == ["log"]
+
+
+def test_what_refers_to_a_container_that_only_the_sidecar_brings_comes_back_too() -> None:
+    lent = [{"sourceContainer": "xray-daemon"}]
+    before = definition(orders(volumesFrom=lent, links=["xray-daemon", "envoy"]))
+    assert without_envoy(with_envoy(before, replace(SIDECAR, xray=True))) == before
 
 
 # Where it is unclear, nothing is registered.
