@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.series import Series
-from runbook_lib.engines.protocol import Before, Gate, Idle
+from runbook_lib.engines.protocol import Before, Gate, Idle, Part
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import counted
@@ -64,8 +64,10 @@ def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
     own = found.engine.gates(found, "shift")
     claims: list[Claim] = [*map(_claim_of, own), ready, _not_retired, _counted]
     again: list[Claim] = [*_protecting(own), still_ready, _not_retired]
+    found.ahead("split", "live", "running", "counts", *_parts(own))
     earlier = _earlier(found, found.plan_resources("04").assumed)
-    return (earlier, *_looked(found, claims, again=again))
+    anew = ("split", "counts", *_parts(own, protecting=True))
+    return (earlier, *_looked(found, claims, again=again, anew=anew))
 
 
 def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
@@ -83,10 +85,12 @@ def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
         _unreferenced,
         still_carries,
     ]
+    parts: tuple[Part, ...] = ("split", "running", "counts", "references", *_parts(own))
     return _looked(
-        found,
+        found.ahead(*parts),
         [*claims, *map(_claim_of, own)],
         again=[*again, *_protecting(own)],
+        anew=parts,
     )
 
 
@@ -95,22 +99,28 @@ def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
     tasks that can carry it all.
     """
     own = found.engine.gates(found, "removal")
+    parts: tuple[Part, ...] = ("split", "counts", *_parts(own))
     return _looked(
-        found,
+        found.ahead(*parts),
         [*map(_claim_of, own), _can_carry_all],
         again=[*_protecting(own), _can_carry_all],
+        anew=parts,
     )
 
 
 def _looked(
-    found: Survey, claims: Sequence[Claim], *, again: Sequence[Claim]
+    found: Survey,
+    claims: Sequence[Claim],
+    *,
+    again: Sequence[Claim],
+    anew: Sequence[Part],
 ) -> tuple[Evidence, ...]:
     """Look into claims now; `again` are those that protect traffic, which `apply`
-    looks into once more.
+    looks into once more, with the parts of a look that are read `anew` for them.
     """
 
     def look_again() -> tuple[Evidence, ...]:
-        fresh = survey(found.session)
+        fresh = survey(found.session).ahead(*anew)
         return tuple(claim(fresh) for claim in again)
 
     return tuple(replace(claim(found), again=look_again) for claim in claims)
@@ -124,10 +134,12 @@ def _engines_own(found: Survey, before: Before, plan: Plan) -> tuple[Evidence, .
     looked at again by itself.
     """
     evidence: list[Evidence] = []
-    for gate in found.engine.gates(found, before, plan):
+    own = found.engine.gates(found, before, plan)
+    found.ahead(*_parts(own))
+    for gate in own:
         claim = _claim_of(gate)
         if gate.protects:
-            evidence += _looked(found, [claim], again=[claim])
+            evidence += _looked(found, [claim], again=[claim], anew=gate.parts)
         else:
             evidence.append(claim(found))
     return tuple(evidence)
@@ -135,6 +147,12 @@ def _engines_own(found: Survey, before: Before, plan: Plan) -> tuple[Evidence, .
 
 def _protecting(own: Iterable[Gate]) -> list[Claim]:
     return [_claim_of(gate) for gate in own if gate.protects]
+
+
+def _parts(own: Iterable[Gate], *, protecting: bool = False) -> tuple[Part, ...]:
+    """Return the parts of a look that gates need; or those that protect traffic."""
+    wanted = [gate for gate in own if gate.protects or not protecting]
+    return tuple(dict.fromkeys(part for gate in wanted for part in gate.parts))
 
 
 def _claim_of(gate: Gate) -> Claim:
@@ -185,7 +203,7 @@ def _ready(found: Survey, service: str, name: str) -> Evidence:
 
 def _runs(found: Survey, service: str, name: str) -> Evidence:
     """Return the same by one call, which reads nothing of its definition."""
-    return _all_run(service, name, *ecs.read_counts(found.reads, (service,))[service])
+    return _all_run(service, name, *found.counts[service])
 
 
 def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
@@ -341,7 +359,7 @@ def _can_carry_all(found: Survey) -> Evidence:
     stable, canary, weight = p.shift.stable, p.shift.canary, found.canary_weight
     if not weight or found.retired:
         return Evidence(name, True, "no traffic changes sides")
-    counts = ecs.read_counts(found.reads, (stable, canary))
+    counts = found.counts
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
     words += f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jmespath
 
 from runbook_lib import record
+from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import PlanError, RecordError
@@ -88,17 +90,17 @@ def plan_undo(
     the plan needs that notebook taken back first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
+    found = survey(session)
     if asked:
         session.run = run or session.run  # the undo belongs to the same run
     try:
         if run:
             run.require_whole(UNDO)
-            _require_ours(survey(session), run)
+            _require_ours(found, run)
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
-        changes = tuple(
-            _changes(session, list(_net(reversed(list(_happened(session, made))))))
-        )
+        happened = list(_happened(found.reads, made))
+        changes = tuple(_changes(found, list(_net(reversed(happened)))))
     except (PlanError, RecordError) as error:
         if asked:
             raise
@@ -109,7 +111,7 @@ def plan_undo(
     needs = dict.fromkeys(f"{name}{TAKEN_BACK}" for name in later)
     if run and changes:
         first = replace(
-            changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
+            changes[0], ready=(*_unfinished(found.reads, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
@@ -168,13 +170,13 @@ def _intended(run: Run) -> Iterator[Made]:
             yield _intention(line["notebook"], change)
 
 
-def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
+def _unfinished(reads: Reads, run: Run) -> tuple[Wait, ...]:
     """Return what the way back still waits for where it was cut short
     behind its last call.
     """
     intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
     last: Change | None = revived(intended[-1]) if intended else None
-    if last and last.undoes and holds(session.read(last.reading), last.wanted):
+    if last and last.undoes and holds(reads.read(last.reading), last.wanted):
         return last.waits
     return ()
 
@@ -317,7 +319,7 @@ def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None) -> 
     )
 
 
-def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
+def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
     """Yield changes without those a crash left open of which what came next, or is
     there now, shows nothing.
     """
@@ -326,7 +328,7 @@ def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
             (later for later in made[n + 1 :] if later.read_as == m.read_as), None
         )
         if not m.sure:
-            state = following.before if following else session.read(m.reading)
+            state = following.before if following else reads.read(m.reading)
             if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
                 continue
         yield m
@@ -366,16 +368,17 @@ def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
     return not any(m.inverse for m in between)
 
 
-def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
+def _changes(found: Survey, made: list[Made]) -> Iterator[Change]:
     """Yield the inverses of what is still as the run left it; what is as it was
     before needs none.
     """
     now: dict[str, Any] = {}
     settled: set[str] = set()  # what comes back with other weights than it had
     renamed: dict[str, Answer] = {}
+    found.reads.together([partial(found.reads.read, m.reading) for m in made])
     for m in made:
         fresh = m.read_as not in now
-        live = session.read(m.reading) if fresh else now[m.read_as]
+        live = found.reads.read(m.reading) if fresh else now[m.read_as]
         if (
             fresh
             and holds(live, _lasting(m.before))
@@ -409,7 +412,7 @@ def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
             waits=back.waits,
             diff=diff,
         )
-        safe = _never_raised(session, change, live)
+        safe = _never_raised(found.session, change, live)
         if safe.wanted != change.wanted:
             settled.add(m.read_as)
             now[m.read_as] = safe.wanted

@@ -125,6 +125,7 @@ def plan_resources(look: Look, step: str) -> Plan:
     """Plan the resources of one of notebooks 01 to 03; for 04, what
     of them is missing.
     """
+    look.ahead("split", "live")
     return plan_step(look.parameters, look.lifecycle, look.live, step)
 
 
@@ -134,6 +135,7 @@ def plan_resources(look: Look, step: str) -> Plan:
 def plan_permissions(look: Look) -> Plan:
     """Plan what Envoys lack to sign their requests."""
     _require_app_mesh(look)
+    look.ahead("split", "live", "running")
     plan = iam.plan_credentials(look.parameters, look.lifecycle, iam.who_signs(look))
     return plan + _assumed(look, plan.title)
 
@@ -141,6 +143,7 @@ def plan_permissions(look: Look) -> Plan:
 def plan_sidecars(look: Look) -> Plan:
     """Plan the sidecars and the services' move to them."""
     _require_app_mesh(look)
+    look.ahead("split", "live", "running")
     roles = iam.role_arns(iam.who_signs(look))
     plan = sidecars.plan_sidecars(look.parameters, look.lifecycle, look.running, roles)
     return plan + _assumed(look, plan.title)
@@ -174,6 +177,7 @@ def plan_retirement(look: Look) -> Plan:
     the request, and any address that is not loopback will do (App Mesh user guide,
     virtual services).
     """
+    look.ahead("split", "live", "running", "names")
     p, stable = look.parameters, look.running[look.parameters.shift.stable]
     plan = _assumed(look, NOTEBOOKS["06"])
     if look.split.state is not None:
@@ -190,6 +194,7 @@ def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     what stays and why.
     """
     p = look.parameters
+    look.ahead("live", "running", "names")
     resources, kept = plan_resources_end(look.reads, look.live)
     signing = [*iam.who_signs(look), *iam.credentials_of_retired(look)]
     plan = sidecars.plan_plain(p, look.running) + resources
