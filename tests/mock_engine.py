@@ -138,7 +138,6 @@ class MockEngine:
     least_seconds: int = 0
     refers: tuple[str, ...] = ()
     found: tuple[Check, ...] = ()
-    steps: tuple[str, ...] = ("03", "05", "06", "90")
     hints: Hints = HINTS
     undoable: Undoable = UNDOABLE
 
@@ -146,6 +145,9 @@ class MockEngine:
 
     def title(self, p: Parameters) -> str:
         return "shop"
+
+    def steps(self, p: Parameters) -> tuple[str, ...]:
+        return ("03", "05", "06", "90")
 
     def resources_of(self, p: Parameters, step: str) -> list[str]:
         return ["division shop"] if step == "03" else []

@@ -300,7 +300,7 @@ def test_a_notebook_that_refuses_shows_its_cell_and_what_to_do(own_mesh: Path, f
     words, summary = done.output, newest("early").summary() or {}
     assert done.exit_code == 2, words
     assert "03_create_router_and_routes, cell" in words
-    assert "cleared = runbook.clear(plan, *evidence)" in words
+    assert "cleared = runbook.clear(plan, *gates)" in words
     assert "GateError: 03_create_router_and_routes: refused" in words
     assert "Next: run the notebooks named there first" in words
     assert "--from 03" in words

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from typing import Any
 
@@ -93,3 +94,21 @@ def test_callers_that_name_themselves_are_counted_apart(aws: Aws, calls: Any) ->
 )
 def test_the_name_says_whether_it_reads(operation: str, read: bool) -> None:
     assert is_read(operation) is read
+
+
+def test_every_call_of_aws_takes_the_time_it_is_told_to_and_no_other_page(aws: Aws, endpoint: str, calls: Any) -> None:
+    def put(latency_ms: float) -> Any:
+        said = json.dumps({"latency_ms": latency_ms}).encode()
+        with urllib.request.urlopen(f"{endpoint}/runbook/latency", said) as answer:
+            return json.load(answer)
+
+    try:
+        assert put(300) == {"latency_ms": 300}
+        began = time.monotonic()
+        aws.appmesh.list_meshes()
+        assert time.monotonic() - began >= 0.3
+        began = time.monotonic()
+        calls()
+        assert time.monotonic() - began < 0.3
+    finally:
+        assert put(0) == {"latency_ms": 0}

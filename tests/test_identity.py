@@ -465,7 +465,7 @@ def test_undo_of_what_a_later_notebook_uses_names_what_to_undo_first(tmp_path: P
     before = environment.writes()
     done = environment.notebook("02", mode="apply", undo=True)
     assert "03_create_router_and_routes must be undone first" in done.first
-    assert "Next: undo 03_create_router_and_routes first" in done.first
+    assert " --notebook 03" in done.first
     assert environment.writes() == before
 
 

@@ -106,7 +106,7 @@ REFUSED: dict[str, tuple[tuple[Evidence, ...], type[Exception]]] = {
 }
 
 
-@pytest.mark.parametrize(("gates", "error"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("evidence", "error"), REFUSED.values(), ids=REFUSED)
 def test_is_refused_before_the_first_write(evidence: tuple[Evidence, ...], error: Any) -> None:
     session = open_at("meshed")
     before = writes(session)

@@ -218,7 +218,7 @@ def test_90_is_executed_only_where_it_is_named() -> None:
 
 
 def test_a_run_leaves_out_what_its_engine_has_nothing_to_do_in() -> None:
-    steps = ENGINES["alb"].steps
+    steps = ENGINES["alb"].steps(parameters.load("local-alb"))
     assert [name[:2] for name in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
     with pytest.raises(ParametersError, match="this file's engine has nothing to do there"):
         unattended.notebooks("02", "04", steps)

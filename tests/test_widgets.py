@@ -197,7 +197,7 @@ OBSTACLES: dict[str, tuple[dict[str, Any], tuple[Evidence, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize(("given", "gates", "words"), OBSTACLES.values(), ids=OBSTACLES)
+@pytest.mark.parametrize(("given", "evidence", "words"), OBSTACLES.values(), ids=OBSTACLES)
 def test_a_disabled_buttons_click_changes_nothing_and_says_why(
     given: dict[str, Any], evidence: tuple[Evidence, ...], words: str
 ) -> None:

@@ -81,7 +81,7 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> Ma
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
             try:
-                _require_still_holding(cleared)
+                _require_still_holding(session, cleared)
                 for change in cleared.plan.changes:
                     done.append(_make(session, change, done, urgent=urgent))
             except Refused as error:
@@ -128,7 +128,7 @@ def _put_back_words(made: Sequence[Applied]) -> str:
     return f"{names} {'was' if len(made) == 1 else 'were'}"
 
 
-def _require_still_holding(cleared: ClearedPlan) -> None:
+def _require_still_holding(session: Session, cleared: ClearedPlan) -> None:
     """Look once more at the evidence that protects traffic, each kind in one look;
     raise GateError where some fails.
 
@@ -137,7 +137,8 @@ def _require_still_holding(cleared: ClearedPlan) -> None:
     # of two looks at one claim the later counts
     before = {e.name: e for e in cleared.evidence}
     looks = dict.fromkeys(e.again for e in before.values() if e.again)
-    failing = [e for look in looks for e in look() if not e.holds]
+    seen = session.together(list(looks))
+    failing = [e for look in seen for e in look if not e.holds]
     if not failing:
         return
     found = "\n".join(f"- {_compared(e, before.get(e.name, e))}" for e in failing)

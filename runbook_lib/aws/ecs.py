@@ -49,6 +49,7 @@ __all__ = [
     "read_tasks",
     "read_unhealthy",
     "reading_of_tasks",
+    "regrouped",
     "without_checks",
 ]
 
@@ -564,6 +565,51 @@ def _deploy(
         waits=(stable, *waits),
         back_on_failure=True,
         note=found.pace.words,
+    )
+
+
+def regrouped(
+    p: Parameters,
+    found: Running,
+    wanted: Sequence[Mapping[str, Any]],
+    shown: Callable[[Sequence[Mapping[str, Any]]], list[str]],
+    *,
+    grace: int = 0,
+    waits: tuple[Wait, ...] = (),
+    no_inverse: str = "",
+) -> Change:
+    """Return what gives a service other `loadBalancers`: its tasks are replaced.
+
+    `shown` names them for people. For `grace` seconds ECS lets a new task fail their
+    checks. `waits` come once the service is stable. PlanError: a service that ECS does
+    not deploy.
+    """
+    if found.controller != "ECS":
+        raise not_ours(p, found)
+    name, state = found.service, found.state or {}
+    before = (state.get("settings") or {}).get("loadBalancers") or []
+    stable = _stable(p, found)
+
+    def call(groups: Sequence[Mapping[str, Any]]) -> Call:
+        # ECS takes a grace period only beside a load balancer
+        said = {"healthCheckGracePeriodSeconds": grace} if groups and grace else {}
+        return _update(p, name, loadBalancers=list(groups), **said)
+
+    former = {"settings": {"loadBalancers": before}}
+    back = Inverse("regroup", call(before), wanted=former, waits=(stable,))
+    return Change(
+        name=f"service {name}",
+        verb="regroup",
+        call=call(wanted),
+        reading=_service(p, name),
+        expected={"arn": state["arn"], **former},
+        wanted={"settings": {"loadBalancers": list(wanted)}},
+        about=(f"service {name}",),
+        inverse=None if no_inverse else back,
+        no_inverse=no_inverse,
+        diff=differences(shown(before), shown(wanted), "groups"),
+        waits=(stable, *waits),
+        back_on_failure=not no_inverse,
     )
 
 

@@ -488,13 +488,22 @@ def _cautions(p: Parameters) -> Iterator[str]:
 
 
 @local.command()
-def up(environment: Environment = "local") -> None:
+def up(
+    environment: Environment = "local",
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(min=0, max=5000, help="How long each AWS call takes from now on."),
+    ] = None,
+) -> None:
     """Start the local mesh. An environment's services are there as they
     are before the mesh.
     """
     session = open_session(
         {"environment": environment, "target": "local", "mode": "plan"}
     )
+    mesh = supervisor.running()
+    if mesh and latency_ms is not None:
+        mesh.ask("/runbook/latency", {"latency_ms": latency_ms})
     console.print(f"up: {session.connection.endpoint}")
 
 
@@ -522,6 +531,7 @@ def local_status(as_json: Json = False) -> None:
         found |= {
             "tasks": mesh.ask("/runbook/tasks")["tasks"],
             "traffic": _traffic(mesh),
+            **mesh.ask("/runbook/latency"),
         }
     else:
         found["state"] = supervisor.absence()

@@ -236,7 +236,7 @@ def run(
     """
     p, told = parameters.load(environment, given), told or Told()
     names = notebooks(
-        first, last or _end(p.environment, first), ENGINES[p.engine].steps
+        first, last or _end(p.environment, first), ENGINES[p.engine].steps(p)
     )
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},

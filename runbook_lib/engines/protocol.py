@@ -38,7 +38,7 @@ Where the engine itself answers errors that it counts for neither version, they 
 under NOBODY, and each service has its `answers`: those it gave itself.
 """
 
-Part = Literal["split", "live", "running", "tasks", "names"]
+Part = Literal["split", "live", "running", "counts", "tasks", "names", "references"]
 """A part of a look that is read by itself."""
 
 Permitted = Callable[[Parameters, Any], bool]
@@ -84,6 +84,9 @@ class Look(Protocol):
     @property
     def names(self) -> Mapping[str, Registered]:
         """Each name callers may dial, as discovery has it."""
+
+    def ahead(self, *parts: Part) -> object:
+        """Read parts together, before they are asked for one by one."""
 
     def once(self, read: Callable[[Look], T]) -> T:
         """Return what else an engine wants to read at this look; it is read once."""
@@ -265,13 +268,14 @@ class Gate:
 
     What `protects` traffic is looked at again by `apply`, just before its first
     write. One that is not `assumable` is not taken for granted in plan mode, where
-    earlier steps are.
+    earlier steps are. `parts` of the look are read ahead, together with other gates'.
     """
 
     name: str
     look: Callable[[Look], Finding]
     protects: bool = False
     assumable: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 NEUTRAL_NEEDS: Mapping[Before, tuple[tuple[Need, ...], tuple[Need, ...]]] = {
@@ -458,18 +462,17 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """The numbers of the notebooks that have something to change: a run leaves out
-        the others, but 00.
-        """
-
-    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
     @property
     def undoable(self) -> Undoable:
         """Its part of what an undo may do; all else in a record is refused."""
+
+    def steps(self, p: Parameters) -> tuple[str, ...]:
+        """Return the numbers of the notebooks that have something to change: a run
+        leaves out the others, but 00.
+        """
 
     def resources_of(self, p: Parameters, step: str) -> list[str]:
         """Return the keys of the resources that one of notebooks 01 to 03 makes."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jmespath
 
 from runbook_lib import record
+from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Undoable
 from runbook_lib.errors import PlanError, RecordError
 from runbook_lib.plan import (
     Answer,
@@ -87,16 +90,18 @@ def plan_undo(
     the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
+    found = survey(session)
     if asked:
         session.run = run or session.run  # the undo belongs to the same run
     try:
         if run:
             run.require_whole(UNDO)
-            _require_ours(survey(session), run)
+            _require_ours(found, run)
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
-        latest_first = _net(reversed(list(_happened(session, made))))
-        changes = tuple(_Undoing(session).changes(latest_first))
+        happened = list(_happened(found.reads, made))
+        latest_first = _net(reversed(happened))
+        changes = tuple(_Undoing(found).changes(latest_first))
     except (PlanError, RecordError) as error:
         if asked:
             raise
@@ -109,7 +114,7 @@ def plan_undo(
     }
     if run and changes:
         first = replace(
-            changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
+            changes[0], ready=(*_unfinished(found.reads, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
@@ -136,11 +141,12 @@ def _users(
     going = {change.thing for change in changes if change.wanted is None}
     if not going:
         return []
+    altered = {change.thing for change in changes}  # and so lets go of it, or goes
     notebooks = {m.about[0]: m.notebook for m in made}
     found: list[str] = []
     for user, needs in engine_of(session).standing(session).items():
         used = sorted(going.intersection(needs))
-        if user in going or not used:
+        if user in altered or not used:
             continue
         if user not in notebooks:
             raise PlanError(
@@ -168,13 +174,13 @@ def _intended(run: Run) -> Iterator[Made]:
             yield _intention(line["notebook"], change)
 
 
-def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
+def _unfinished(reads: Reads, run: Run) -> tuple[Wait, ...]:
     """Return what the way back still waits for where it was cut short
     behind its last call.
     """
     intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
     last: Change | None = revived(intended[-1]) if intended else None
-    if last and last.undoes and holds(session.read(last.reading), last.wanted):
+    if last and last.undoes and holds(reads.read(last.reading), last.wanted):
         return last.waits
     return ()
 
@@ -213,9 +219,10 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         return ""
     change = revived(line["change"]) if line["event"] == "intended" else None
     inverse = change.inverse if change else revived(line["inverse"])
-    own = found.engine.undoable
-    wrong = undoable.obstacle(found.parameters, own, inverse) if inverse else ""
-    wrong = wrong or (found.engine.foreign(found, inverse) if inverse else "")
+    own, wrong = found.engine.undoable, ""
+    if inverse and not (change and _is_never_made(own, inverse)):
+        wrong = undoable.obstacle(found.parameters, own, inverse)
+        wrong = wrong or found.engine.foreign(found, inverse)
     if change and not wrong:
         readings = [
             change.reading,
@@ -224,6 +231,14 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         obstacles = (undoable.obstacle_to_reading(own, reading) for reading in readings)
         wrong = next(filter(None, obstacles), "")
     return wrong
+
+
+def _is_never_made(own: Undoable, inverse: Inverse) -> bool:
+    """Say whether a call of the engine's waits for what its change was answered: the
+    line after it has that, and the call to make.
+    """
+    call = inverse.call
+    return (call.service, call.operation) in own.writes and _waits_for_answer(inverse)
 
 
 def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
@@ -317,7 +332,7 @@ def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None) -> 
     )
 
 
-def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
+def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
     """Yield changes without those a crash left open of which what came next, or is
     there now, shows nothing.
     """
@@ -326,7 +341,7 @@ def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
             (later for later in made[n + 1 :] if later.read_as == m.read_as), None
         )
         if not m.sure:
-            state = following.before if following else session.read(m.reading)
+            state = following.before if following else reads.read(m.reading)
             if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
                 continue
         yield m
@@ -378,8 +393,8 @@ class _Undoing:
     left it; what is as it was before needs none.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, found: Survey) -> None:
+        self.session, self.reads = found.session, found.reads
         # each thing as it is now, or as the changes planned so far would leave it
         self.now: dict[str, Any] = {}
         # what comes back with other weights than it had
@@ -388,7 +403,9 @@ class _Undoing:
 
     def changes(self, made: Iterable[Made]) -> Iterator[Change]:
         """Yield the inverses, in the order of `made`."""
-        for m in made:
+        every = list(made)
+        self.reads.together([partial(self.reads.read, m.reading) for m in every])
+        for m in every:
             change = self._inverse(m)
             if change:
                 yield change
@@ -396,7 +413,7 @@ class _Undoing:
     def _inverse(self, m: Made) -> Change | None:
         """Return the inverse of a change; None where there is nothing to undo."""
         first = m.read_as not in self.now
-        live = self.session.read(m.reading) if first else self.now[m.read_as]
+        live = self.reads.read(m.reading) if first else self.now[m.read_as]
         as_before = holds(live, _lasting(m.before))
         as_after = holds(live, _lasting(m.after))
         if first and as_before and not as_after:

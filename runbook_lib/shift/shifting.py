@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from runbook_lib.aws import cloudwatch, ecs
@@ -223,13 +224,16 @@ def require_evidence(evidence: Sequence[Evidence]) -> None:
 def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Decision:
     """Write a step where no traffic shows it: it can be read back, and nothing more."""
     found = survey(session)
+    gates = evidence_for_shift(found)
     require_ours(found)
     former = found.canary_weight
     plan = found.plan_step(step)
     require_approval(session, step, plan, former)
     _require_no_hold(session, found.split.weights)
-    apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
-    now = dict(survey(session).split.weights)
+    made = apply(session, clear(plan, *evidence, *gates))
+    now = found.split.weights
+    if made:
+        now = found.engine.weights_of(session.parameters, made[-1].state)
     words = f"{former} → {step} %, read back"
     return write_down(session, Decision("written", step, now, words))
 
@@ -323,7 +327,7 @@ class _Shift:
         self.standing = dict(self.found.split.weights)
         if self.found.retired or self.found.split.state is None:
             return False
-        now = survey(self.session).canary_weight
+        now = self.found.canary_weight
         return is_anything_left(self.shift.steps, now, self.journal)
 
     def _heeding(self, steps: Iterator[Decision]) -> Iterator[Decision]:
@@ -382,7 +386,8 @@ class _Shift:
 
     def _write(self, step: int) -> Iterator[Decision]:
         """Write a step once its gates and its approval are there."""
-        former = survey(self.session).canary_weight
+        self.found = survey(self.session)
+        former = self.found.canary_weight
         _require_no_hold(self.session, self.standing)
         expired = self._written(step, former)
         if expired:
@@ -404,16 +409,17 @@ class _Shift:
         try:
             return self._attempt(step, former)
         except CallError as error:
-            return self._outlast(lambda: self._attempt(step, former), error)
+            return self._outlast(lambda: self._attempt_again(step, former), error)
         except RecordError as error:  # an approval cannot be read, say
             raise self._before_step(error) from None
 
-    def _attempt(self, step: int, former: int) -> RollBack | None:
-        """Write a step, gates included; or return what an expired approval asks for.
-
-        Called again after an answer that was lost, it finds the step written.
-        """
+    def _attempt_again(self, step: int, former: int) -> RollBack | None:
+        """Look anew, and attempt it: where the answer was lost, the step is written."""
         self.found = survey(self.session)
+        return self._attempt(step, former)
+
+    def _attempt(self, step: int, former: int) -> RollBack | None:
+        """Write a step, gates included; or return what an expired approval asks for."""
         plan = self.found.plan_step(step)
         if not plan.changes:
             return None
@@ -468,10 +474,15 @@ class _Shift:
     def _look(self) -> Look:
         """Look once at everything that can end a step."""
         until, since = self._data_until(), self.watch.counts.since
-        intervals = self.looking.intervals(since, until)
-        self.found = survey(self.session)
-        self.standing = dict(self.found.split.weights)
-        tasks, alarms = self.looking.tasks(self.found), self.looking.alarms()
+        found = survey(self.session)
+        intervals, tasks, alarms = self.session.together(
+            [
+                partial(self.looking.intervals, since, until),
+                partial(self.looking.tasks, found),
+                self.looking.alarms,
+            ]
+        )
+        self.found, self.standing = found, dict(found.split.weights)
         return Look(
             at=self._time_of_watch(),
             since=since,

@@ -33,8 +33,8 @@ def _gates(look: Look, before: Before) -> Iterator[Gate]:
     both = (shift.stable, shift.canary)
     if before == "shift":
         yield Gate("the rule divides", _divides)
-        yield Gate("services behind their groups", _behind)
-        yield Gate("nobody else moves the weights", _ours)
+        yield Gate("services behind their groups", _behind, parts=("running",))
+        yield Gate("nobody else moves the weights", _ours, parts=("running",))
         yield Gate("no stickiness", _free, protects=True)
         yield Gate("targets healthy", partial(_healthy, both), protects=True)
     elif before == "retirement":
@@ -113,7 +113,7 @@ def _other_owners(look: Look, service: str) -> Iterator[str]:
         written = (each.get("advancedConfiguration") or {}).get(
             "productionListenerRule"
         )
-        if written == look.parameters.alb.rule:
+        if written and written == (look.split.state or {}).get("arn"):
             yield (
                 f"ECS writes this rule for {service} "
                 "(advancedConfiguration.productionListenerRule)"
@@ -126,8 +126,9 @@ def read_tags(look: Look) -> dict[str, str]:
 
 
 def _tags(look: Look) -> dict[str, str]:
-    found = look.reads.read(elbv2.tags(look.parameters.alb.rule)) or ()
-    return {tag["Key"]: tag["Value"] for tag in found}
+    state = look.split.state
+    found = look.reads.read(elbv2.tags(state["arn"])) if state else ()
+    return {tag["Key"]: tag["Value"] for tag in found or ()}
 
 
 # --- what protects traffic, looked at just before each step up

@@ -2,8 +2,9 @@
 
 It sees each call first, counts it, gives it to the engine of its service and leaves to
 moto what no engine takes. Calls take turns under one lock. Besides AWS it serves `GET
-/runbook/calls`, `POST /runbook/calls/reset` and `POST /runbook/rule` (the ARN that a
-rule is to have). It opens no socket and starts no thread.
+/runbook/calls`, `POST /runbook/calls/reset`, `POST /runbook/rule` (the ARN that a rule
+is to have) and `/runbook/latency` (the time that every call is to take, as on the way
+to AWS). It opens no socket and starts no thread.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint", "application"]
 
+OWN = "/runbook/"
 # how moto is told the account
 ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"
 CLOSED = ("instance_metadata", "moto_api", "moto_api._internal", "moto_proxy")
@@ -55,6 +58,8 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.moto = _services()
+        self.latency_ms = 0.0
+        """How long each call is on its way, beside what it takes."""
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -63,6 +68,8 @@ class Endpoint:
         body = request.get_data()
         environ["wsgi.input"] = io.BytesIO(body)  # moto reads it once more
         environ["CONTENT_LENGTH"] = str(len(body))
+        if self.latency_ms and not request.path.startswith(OWN):
+            time.sleep(self.latency_ms / 1000)
         with LOCK:
             response = self._own(request) or self._aws(request, body)
         return response(environ, start_response)
@@ -77,11 +84,13 @@ class Endpoint:
             asked = json.loads(request.get_data())
             elbv2.store(asked["account"], asked["region"]).expect(asked["rule"])
             return _json({})
-        return (
-            _json({"message": "No such page."}, 404)
-            if request.path.startswith("/runbook/")
-            else None
-        )
+        if request.path == "/runbook/latency":
+            if request.method == "POST":
+                self.latency_ms = float(json.loads(request.get_data())["latency_ms"])
+            return _json({"latency_ms": self.latency_ms})
+        if request.path.startswith(OWN):
+            return _json({"message": "No such page."}, 404)
+        return None
 
     def _aws(self, request: Request, body: bytes) -> Response:
         target = identify(request, body)
