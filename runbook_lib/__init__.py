@@ -1,7 +1,7 @@
 """The words a notebook may use.
 
-A notebook opens a session, surveys, plans, clears, applies, and looks again; what it
-shows starts with `show_`. Everything that changes AWS goes through `apply`.
+A notebook opens a session, surveys, plans, clears, applies, and looks again; `show`
+knows what it is given. Everything that changes AWS goes through `apply`.
 
 A word is loaded when it is first used: a command that must be fast, and the local
 mesh's own processes, pay for what they use alone.
@@ -16,11 +16,8 @@ HOMES = {
     "aws.applying": ("apply", "keep_or_put_back"),
     "checks": ("check_environment", "require_checks"),
     "gates": (
-        "evidence_for_removal",
-        "evidence_for_retirement",
-        "evidence_for_services",
+        "evidence",
         "evidence_for_shift",
-        "evidence_for_step",
         "evidence_of_path",
     ),
     "engines.appmesh.engine": ("plan_permissions", "plan_sidecars"),
@@ -28,26 +25,8 @@ HOMES = {
     "plan": ("clear",),
     "opening": ("open_session",),
     "shift": ("plan_steps", "shift_traffic"),
-    "display.show": (
-        "show_changes",
-        "show_checks",
-        "show_credentials",
-        "show_done",
-        "show_evidence",
-        "show_forecast",
-        "show_history",
-        "show_kept",
-        "show_names",
-        "show_plan",
-        "show_resources",
-        "show_review",
-        "show_session",
-        "show_split",
-        "show_steps",
-        "show_steps_taken",
-        "show_tasks",
-        "show_topology",
-    ),
+    "shift.outlook": ("forecast_steps",),
+    "display.show": ("show",),
     "survey": ("survey",),
     "runs.undo": ("plan_undo",),
     "display.panel": ("follow_shift", "show_progress", "weights_panel"),

@@ -16,7 +16,7 @@ from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.identity import utc
 from runbook_lib.engines.protocol import Check
 from runbook_lib.errors import GateError
-from runbook_lib.judging import error_judge
+from runbook_lib.judging import error_judge, unpassable
 from runbook_lib.opening import ignored
 from runbook_lib.printable import counted
 from runbook_lib.survey import Survey
@@ -26,8 +26,8 @@ __all__ = ["Check", "check_environment", "require_checks"]
 
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
-    found.ahead("split", "running", "names")
-    parts = (_target, _credentials, _notes, _counted, _services)
+    found.ahead("split", "running")
+    parts = (_target, _credentials, _notes, _counted, _bakes, _services)
     common = [check for part in parts for check in part(found)]
     return [*common, *found.engine.checks(found)]
 
@@ -138,6 +138,17 @@ def _counted(found: Survey) -> Iterator[Check]:
         else "see that these alarms ring when the canary fails"
     )
     yield Check(level[judge.by], "errors", judge.words, hint)
+
+
+def _bakes(found: Survey) -> Iterator[Check]:
+    """A bake that can never pass is refused by 05, with the traffic that it finds."""
+    refused = unpassable(found.parameters)
+    if refused:
+        level: Literal["WARN", "FAIL"] = (
+            "FAIL" if found.parameters.rehearsed else "WARN"
+        )
+        words = f"with the file's own traffic {refused.message}"
+        yield Check(level, "bake", words, refused.hint)
 
 
 def _services(found: Survey) -> Iterator[Check]:

@@ -20,7 +20,8 @@
     │   ├── RecordError         the record cannot be written, or is not whole
     │   └── RollbackError       the rollback could not be made, or is not in effect
     ├── Held                    traffic stays, someone must decide (exit 3)
-    └── RolledBack              all traffic is on the stable service (exit 4)
+    ├── RolledBack              all traffic is on the stable service (exit 4)
+    └── NotFollowed             a cell stopped following, the shift goes on (exit 3)
 
 A message says what, where, expected and found; `hint` says what to do next.
 Neither keeps a secret.
@@ -41,6 +42,7 @@ __all__ = [
     "GateError",
     "Held",
     "LockError",
+    "NotFollowed",
     "ParametersError",
     "PlanError",
     "PrerequisiteError",
@@ -161,3 +163,8 @@ class Held(RunbookError):
 class RolledBack(RunbookError):
     reason = "rolled_back"
     exit_code = 4
+
+
+class NotFollowed(RunbookError):
+    reason = "not_followed"
+    exit_code = 3

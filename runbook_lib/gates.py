@@ -1,294 +1,242 @@
-"""Look into the claims a plan needs before it may be applied.
+"""Look into what a plan needs to hold before it may be applied.
 
-Each gate takes one look at the environment and returns `Evidence`; none of them changes
-or decides anything: `clear` does, and refuses. What protects traffic is looked at again
-by `apply`, with a fresh survey. What only an engine can know, its own gates say.
+A plan names its gates; each is a function that takes one look at the environment and
+says what it found. None of them changes or decides anything: `clear` does, and refuses.
+What protects traffic is looked at again by `apply`, with a fresh survey. What only an
+engine can know, its own gates say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.series import Series
-from runbook_lib.engines.protocol import Before, Gate, Idle, Part
+from runbook_lib.engines.protocol import Finding, Gate, Idle, Part
 from runbook_lib.judging import error_judge
-from runbook_lib.plan import Evidence, Plan
+from runbook_lib.plan import Evidence, Need, Plan
 from runbook_lib.printable import counted
 from runbook_lib.runs.history import doubt
 from runbook_lib.survey import Survey, survey
 
-__all__ = [
-    "evidence_for_removal",
-    "evidence_for_retirement",
-    "evidence_for_services",
-    "evidence_for_shift",
-    "evidence_for_step",
-    "evidence_of_path",
-]
+__all__ = ["evidence", "evidence_for_shift", "evidence_of_path"]
 
-Claim = Callable[[Survey], Evidence]
-"""One condition that must hold before a write, as a function of a look
-at the environment.
-"""
+NO_TRAFFIC = "there is no traffic here to look at"
+TOO_FEW = "wait for its tasks, or look at the service's events"
+
+Look = Callable[[Survey, Plan], Finding]
+"""What one look at the environment shows of a condition, before a plan is applied."""
 
 
-# --- before each notebook -------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How a condition is looked into: at first, and again just before the first write.
 
-
-def evidence_for_step(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether the earlier notebooks have been applied, and whether callers will
-    be led to somebody.
-
-    In plan mode earlier notebooks are assumed to be applied.
+    What protects no traffic is not looked at again.
     """
-    return (_earlier(found, plan.assumed), *_engines_own(found, "resources", plan))
+
+    first: Look
+    again: Look | None = None
+    parts: tuple[Part, ...] = ()
+    """What is read ahead for it, together with what others need."""
+    parts_again: tuple[Part, ...] = ()
+    """The same for the second look."""
 
 
-def evidence_for_services(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
-    """Return whether services could run behind the engine, and callers
-    would be answered there.
+def evidence(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
+    """Look into every gate that a plan names, in its order.
+
+    In plan mode steps that are missing are assumed to be applied.
     """
-    return (_earlier(found, plan.assumed), *_engines_own(found, "services", plan))
+    gates = _gates_of(found, plan)
+    found.ahead(*_parts(looks.parts for looks in gates.values()))
+
+    def look_again() -> tuple[Evidence, ...]:
+        fresh = survey(found.session)
+        fresh.ahead(*_parts(looks.parts_again for looks in gates.values()))
+        again = {name: looks.again for name, looks in gates.items() if looks.again}
+        return tuple(_said(name, look(fresh, plan)) for name, look in again.items())
+
+    protects = any(looks.again for looks in gates.values())
+    again = look_again if protects else None
+    return tuple(
+        _said(name, looks.first(found, plan), again) for name, looks in gates.items()
+    )
 
 
 def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether a weight would have the effect it says, and somebody
-    counts what comes of it.
-    """
-    canary = found.parameters.shift.canary
-    ready = partial(_ready, service=canary, name="canary ready")
-    still_ready = partial(_runs, service=canary, name="canary ready")
-    own = found.engine.gates(found, "shift")
-    claims: list[Claim] = [*map(_claim_of, own), ready, _not_retired, _counted]
-    again: list[Claim] = [*_protecting(own), still_ready, _not_retired]
-    found.ahead("split", "live", "running", "counts", *_parts(own))
-    earlier = _earlier(found, found.plan_resources("04").assumed)
-    anew = ("split", "counts", *_parts(own, protecting=True))
-    return (earlier, *_looked(found, claims, again=again, anew=anew))
+    """Look into what must hold before any step up: whatever its weight is."""
+    plan = found.due(Plan("05_shift_traffic"), "shift")
+    needed = _parts(looks.parts for looks in _gates_of(found, plan).values())
+    found.ahead("live", "counts", *needed)
+    assumed = found.plan_resources("04").assumed
+    return evidence(found, replace(plan, assumed=assumed))
 
 
-def evidence_for_retirement(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether the stable service can go without anybody noticing."""
-    canary = found.parameters.shift.canary
-    carries = partial(_ready, service=canary, name="canary carries all")
-    still_carries = partial(_runs, service=canary, name="canary carries all")
-    still_quiet = partial(_quiet, waits=False)
-    own = found.engine.gates(found, "retirement")
-    claims: list[Claim] = [_carries_nothing, _proven, _quiet, _unreferenced, carries]
-    again: list[Claim] = [
-        _carries_nothing,
-        _proven,
-        still_quiet,
-        _unreferenced,
-        still_carries,
-    ]
-    parts: tuple[Part, ...] = ("split", "running", "counts", "references", *_parts(own))
-    return _looked(
-        found.ahead(*parts),
-        [*claims, *map(_claim_of, own)],
-        again=[*again, *_protecting(own)],
-        anew=parts,
-    )
+def _gates_of(found: Survey, plan: Plan) -> dict[str, Looks]:
+    known: dict[str, Looks] = {**NEUTRAL, **_engines_own(found, plan)}
+    return {name: known[name] for name in plan.needs}
 
 
-def evidence_for_removal(found: Survey) -> tuple[Evidence, ...]:
-    """Return whether callers can do without the engine: each name they dial leads to
-    tasks that can carry it all.
-    """
-    own = found.engine.gates(found, "removal")
-    parts: tuple[Part, ...] = ("split", "counts", *_parts(own))
-    return _looked(
-        found.ahead(*parts),
-        [*map(_claim_of, own), _can_carry_all],
-        again=[*_protecting(own), _can_carry_all],
-        anew=parts,
-    )
+def _parts(needed: Iterable[tuple[Part, ...]]) -> tuple[Part, ...]:
+    """Return parts of a look, each once."""
+    return tuple(dict.fromkeys(part for parts in needed for part in parts))
 
 
-def _looked(
-    found: Survey,
-    claims: Sequence[Claim],
-    *,
-    again: Sequence[Claim],
-    anew: Sequence[Part],
-) -> tuple[Evidence, ...]:
-    """Look into claims now; `again` are those that protect traffic, which `apply`
-    looks into once more, with the parts of a look that are read `anew` for them.
-    """
-
-    def look_again() -> tuple[Evidence, ...]:
-        fresh = survey(found.session).ahead(*anew)
-        return tuple(claim(fresh) for claim in again)
-
-    return tuple(replace(claim(found), again=look_again) for claim in claims)
+def _said(
+    name: str, finding: Finding, again: Callable[[], tuple[Evidence, ...]] | None = None
+) -> Evidence:
+    """Return a finding as evidence; what cannot be verified here stops nobody."""
+    holds = finding.holds is not False
+    hint = "" if holds else finding.hint
+    return Evidence(str(name), holds, finding.found, hint, again)
 
 
-# --- the engine's own -----------------------------------------------------------------
-
-
-def _engines_own(found: Survey, before: Before, plan: Plan) -> tuple[Evidence, ...]:
-    """Look into the engine's own gates; each that protects traffic is
-    looked at again by itself.
-    """
-    evidence: list[Evidence] = []
-    own = found.engine.gates(found, before, plan)
-    found.ahead(*_parts(own))
+def _engines_own(found: Survey, plan: Plan) -> dict[str, Looks]:
+    """Return how the engine's own gates before a plan are looked into, by name."""
+    own = found.engine.gates(found, plan.before, plan) if plan.before else ()
+    looks: dict[str, Looks] = {}
     for gate in own:
-        claim = _claim_of(gate)
+        look = partial(_by_engine, gate)
+        looks[gate.name] = Looks(look, parts=gate.parts)
         if gate.protects:
-            evidence += _looked(found, [claim], again=[claim], anew=gate.parts)
-        else:
-            evidence.append(claim(found))
-    return tuple(evidence)
+            looks[gate.name] = _both(look, gate.parts)
+    return looks
 
 
-def _protecting(own: Iterable[Gate]) -> list[Claim]:
-    return [_claim_of(gate) for gate in own if gate.protects]
+def _both(look: Look, parts: tuple[Part, ...]) -> Looks:
+    """Return one way to look for both times."""
+    return Looks(look, again=look, parts=parts, parts_again=parts)
 
 
-def _parts(own: Iterable[Gate], *, protecting: bool = False) -> tuple[Part, ...]:
-    """Return the parts of a look that gates need; or those that protect traffic."""
-    wanted = [gate for gate in own if gate.protects or not protecting]
-    return tuple(dict.fromkeys(part for gate in wanted for part in gate.parts))
+def _by_engine(gate: Gate, found: Survey, plan: Plan) -> Finding:
+    finding = gate.look(found)
+    return _or_assumed(found, finding) if gate.assumable else finding
 
 
-def _claim_of(gate: Gate) -> Claim:
-    """Return an engine's gate as a claim; what it cannot verify here stops nobody."""
-
-    def look(found: Survey) -> Evidence:
-        finding = gate.look(found)
-        holds = finding.holds is not False
-        if gate.assumable:
-            return _claim(found, gate.name, holds, finding.found, finding.hint)
-        return Evidence(gate.name, holds, finding.found, finding.hint)
-
-    return look
+def _or_assumed(found: Survey, finding: Finding) -> Finding:
+    """In plan mode a step that is missing is assumed applied, and said to be."""
+    if finding.holds is False and not found.session.applies:
+        return Finding(True, f"assumed, since {finding.found}")
+    return finding
 
 
-# --- what every engine needs ----------------------------------------------------------
+# --- what every engine's plans need ---------------------------------------------------
 
 
-def _claim(found: Survey, name: str, holds: bool, words: str, hint: str) -> Evidence:
-    """In plan mode an earlier step that is missing is assumed
-    applied, and said to be.
-    """
-    if not holds and not found.session.applies:
-        return Evidence(name, True, f"assumed, since {words}")
-    return Evidence(name, holds, words, "" if holds else hint)
+def _earlier_steps(found: Survey, plan: Plan) -> Finding:
+    missing = ", ".join(plan.assumed)
+    words = f"missing: {missing}" if missing else "all of them are applied"
+    hint = "run the notebooks named there first"
+    return _or_assumed(found, Finding(not missing, words, hint))
 
 
-def _earlier(found: Survey, missing: tuple[str, ...]) -> Evidence:
-    what = f"missing: {', '.join(missing)}" if missing else "all of them are applied"
-    return _claim(
-        found, "earlier steps", not missing, what, "run the notebooks named there first"
-    )
-
-
-def _counted(found: Survey) -> Evidence:
+def _errors_counted(found: Survey, plan: Plan) -> Finding:
     """A canary whose errors nobody counts would pass whatever it answers."""
     p = found.parameters
     judge = error_judge(p.shift, found.engine.counted(p))
-    return Evidence("errors are counted", judge.by != "nobody", judge.words, judge.hint)
+    return Finding(judge.by != "nobody", judge.words, judge.hint)
 
 
-def _ready(found: Survey, service: str, name: str) -> Evidence:
-    state = found.running[service].state
+def _canary_runs(found: Survey, plan: Plan) -> Finding:
+    canary = found.parameters.shift.canary
+    state = found.running[canary].state
     if state is None:
-        return _claim(found, name, False, f"{service} has no ECS service", "deploy it")
-    return _all_run(service, name, state["desiredCount"], state["runningCount"])
+        none = Finding(False, f"{canary} has no ECS service", "deploy it")
+        return _or_assumed(found, none)
+    return _all_run(canary, state["desiredCount"], state["runningCount"])
 
 
-def _runs(found: Survey, service: str, name: str) -> Evidence:
-    """Return the same by one call, which reads nothing of its definition."""
-    return _all_run(service, name, *found.counts[service])
+def _canary_still_runs(found: Survey, plan: Plan) -> Finding:
+    """Look at the same by one call, which reads nothing of its definition."""
+    canary = found.parameters.shift.canary
+    return _all_run(canary, *found.counts[canary])
 
 
-def _all_run(service: str, name: str, wanted: int, running: int) -> Evidence:
+def _all_run(service: str, wanted: int, running: int) -> Finding:
     words = f"{service} runs {running} of {counted(wanted, 'task')}"
-    return Evidence(
-        name,
-        0 < wanted <= running,
-        words,
-        "wait for its tasks, or look at the service's events",
-    )
+    return Finding(0 < wanted <= running, words, TOO_FEW)
 
 
-def _carries_nothing(found: Survey) -> Evidence:
+def _stable_carries_nothing(found: Survey, plan: Plan) -> Finding:
     shift, weights = found.parameters.shift, found.split.weights
     stable, canary = weights.get(shift.stable, 0), weights.get(shift.canary, 0)
-    divided = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
-    gone = (stable, canary) == (0, 100)
-    return _claim(
-        found, "stable carries nothing", gone, divided, "finish the shift first"
-    )
+    words = f"{shift.stable} has {stable} %, {shift.canary} has {canary} %"
+    finding = Finding((stable, canary) == (0, 100), words, "finish the shift first")
+    return _or_assumed(found, finding)
 
 
-def _unreferenced(found: Survey) -> Evidence:
+def _unreferenced(found: Survey, plan: Plan) -> Finding:
     others = ", ".join(key for key in found.references if key != found.split.key)
     words = others or f"only its own {found.split.kind}"
-    return Evidence(
-        "nothing else refers to it", not others, words, "take it out of those first"
-    )
+    return Finding(not others, words, "take it out of those first")
 
 
-def _not_retired(found: Survey) -> Evidence:
+def _not_retired(found: Survey, plan: Plan) -> Finding:
     retired = ", ".join(sorted(found.retired))
-    words = f"retired: {retired}" if retired else "nobody is"
-    return Evidence("not retired", not retired, words, "only undo brings it back")
+    words = f"retired: {retired}" if retired else "neither version is retired"
+    return Finding(not retired, words, "only undo brings it back")
 
 
-def _proven(found: Survey) -> Evidence:
+def _canary_proven(found: Survey, plan: Plan) -> Finding:
     """The canary was judged at the last step: that it carries everything is no proof
     that it does so well.
     """
-    session, p, name = found.session, found.parameters, "canary proven"
+    session, p = found.session, found.parameters
     if not session.connection.carries_traffic:
-        return Evidence(name, True, "there is no traffic here to judge by")
-    words = doubt(session)
-    passed = not words
+        return Finding(True, "there is no traffic here to judge by")
+    doubts = doubt(session)
+    if not doubts:
+        return Finding(True, f"PASS at {p.shift.steps[-1]} %")
+    if p.retirement.allow_unjudged:
+        allowed = "allowed by retirement.allow_unjudged in the file"
+        return Finding(True, f"{doubts}: {allowed}")
     hint = (
         "run 05 until it has, from the first step if need be; or say in the file that "
-        "you know better: "
+        "you know better: retirement: {allow_unjudged: true}"
     )
-    hint += "retirement: {allow_unjudged: true}"
-    if p.retirement.allow_unjudged and not passed:
-        return Evidence(name, True, f"{words}, and the file allows it")
-    return _claim(
-        found, name, passed, f"PASS at {p.shift.steps[-1]} %" if passed else words, hint
-    )
+    return _or_assumed(found, Finding(False, doubts, hint))
 
 
-def _quiet(found: Survey, *, waits: bool = True) -> Evidence:
+def _stable_idle(found: Survey, plan: Plan, *, waits: bool = True) -> Finding:
     """Nobody sends the stable service anything any more, as far back as requests are
     known to be counted.
 
     That this is no mere lack of metrics is shown by a witness, the canary's requests,
     which are counted in the same window and in the same way.
     """
-    session, p, name = found.session, found.parameters, "stable is idle"
-    stable, canary = p.shift.stable, p.shift.canary
+    session, p = found.session, found.parameters
+    stable = p.shift.stable
     if not session.connection.carries_traffic:
-        return Evidence(name, True, "there is no traffic here to look at")
+        return Finding(True, NO_TRAFFIC)
     # this notebook was cut short behind its end
     if found.running[stable].state is None:
-        return Evidence(name, True, f"{stable} has no ECS service any more")
+        return Finding(True, f"{stable} has no ECS service any more")
     idle = found.engine.idle(found)
     seconds = max(p.retirement.quiet_seconds, idle.least_seconds)
     requests, witnessed = _awaited_silence(found, idle, seconds, waits=waits)
+    finding = _idle_finding(p.shift.canary, idle, seconds, requests, witnessed)
+    return _or_assumed(found, finding)
+
+
+def _idle_finding(
+    canary: str, idle: Idle, seconds: int, requests: int, witnessed: int
+) -> Finding:
+    """Say what the counts of the last seconds show of a stable version."""
     if not witnessed:
         words = (
             f"nothing is counted: {canary} had no request in the last "
             f"{seconds} s either"
         )
-        return _claim(found, name, False, words, idle.uncounted_hint)
+        return Finding(False, words, idle.uncounted_hint)
     if idle.blind:
-        return _claim(found, name, False, idle.blind, idle.blind_hint)
+        return Finding(False, idle.blind, idle.blind_hint)
     came = counted(requests, "request") if requests else "no request"
     words = f"{came} in the last {seconds} s, while {canary}'s are counted"
-    return _claim(found, name, requests == 0, words, idle.called_hint)
+    return Finding(requests == 0, words, idle.called_hint)
 
 
 def _awaited_silence(
@@ -323,13 +271,64 @@ def _recent(found: Survey, series: Iterable[Series], seconds: int) -> int:
     )
 
 
+def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
+    """Once nothing divides the traffic, stable gets at once what the canary has."""
+    p, weight = found.parameters, found.canary_weight
+    stable, canary = p.shift.stable, p.shift.canary
+    if not weight or found.retired:
+        return Finding(True, "no traffic changes sides")
+    counts = found.counts
+    needed, running = max(1, counts[canary][1]), counts[stable][1]
+    words = (
+        f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
+        f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"
+    )
+    if running < needed and p.removal.callers_may_fail:
+        allowed = "allowed by removal.callers_may_fail in the file"
+        return Finding(True, f"{words}: {allowed}")
+    hint = (
+        f"let {stable} run {counted(needed, 'task')} at least, or roll back first: "
+        f"`runbook rollback {found.session.named}`"
+    )
+    return Finding(running >= needed, words, hint)
+
+
+_RUNS: Final = Looks(
+    _canary_runs,
+    again=_canary_still_runs,
+    parts=("running",),
+    parts_again=("counts",),
+)
+NEUTRAL: Final[Mapping[str, Looks]] = {
+    Need.EARLIER_STEPS: Looks(_earlier_steps),
+    Need.ERRORS_COUNTED: Looks(_errors_counted),
+    Need.CANARY_READY: _RUNS,
+    Need.NOT_RETIRED: _both(_not_retired, ("split",)),
+    Need.STABLE_CARRIES_NOTHING: _both(_stable_carries_nothing, ("split",)),
+    Need.CANARY_PROVEN: _both(_canary_proven, ()),
+    Need.STABLE_IDLE: Looks(
+        _stable_idle,
+        again=partial(_stable_idle, waits=False),
+        parts=("split", "running"),
+        parts_again=("split", "running"),
+    ),
+    Need.UNREFERENCED: _both(_unreferenced, ("split", "references")),
+    Need.CANARY_CARRIES_ALL: _RUNS,
+    Need.STABLE_CAN_CARRY_ALL: _both(_stable_can_carry_all, ("split", "counts")),
+}
+"""How each condition is looked into that is no engine's own."""
+
+
+# --- the path, after services were moved ----------------------------------------------
+
+
 def evidence_of_path(found: Survey) -> Evidence:
     """Return whether calls take the engine's way now: each who counts
     on it counts some.
     """
     session, p, path = found.session, found.parameters, found.engine.path(found)
     if not session.connection.carries_traffic:
-        return Evidence(path.name, True, "there is no traffic here to look at")
+        return Evidence(path.name, True, NO_TRAFFIC)
     began, period = session.now(), p.telemetry.period_seconds
     counts: dict[str, int] = {}
     for _ in session.looks(
@@ -349,20 +348,3 @@ def evidence_of_path(found: Survey) -> Evidence:
         else ", ".join(f"{who} {count}" for who, count in counts.items())
     )
     return Evidence(path.name, good, seen, path.hint)
-
-
-def _can_carry_all(found: Survey) -> Evidence:
-    """Without the mesh nobody divides the traffic: what the canary carries goes
-    to stable in one go.
-    """
-    p, name = found.parameters, "stable can carry all"
-    stable, canary, weight = p.shift.stable, p.shift.canary, found.canary_weight
-    if not weight or found.retired:
-        return Evidence(name, True, "no traffic changes sides")
-    counts = found.counts
-    needed, running = max(1, counts[canary][1]), counts[stable][1]
-    words = f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
-    words += f"{stable} runs {counted(running, 'task')}, {canary} {counts[canary][1]}"
-    hint = f"let {stable} run {counted(needed, 'task')} at least"
-    hint += f", or roll back first: `runbook rollback {found.session.named}`"
-    return Evidence(name, running >= needed or p.removal.callers_may_fail, words, hint)

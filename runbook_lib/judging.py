@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runbook_lib.aws.cloudwatch import Counted, Interval
-from runbook_lib.parameters.model import Shift, VerdictRule
+from runbook_lib.errors import GateError
+from runbook_lib.parameters.model import Parameters, Shift, VerdictRule
 from runbook_lib.verdict import (
     Judgement,
     Sample,
@@ -22,6 +23,7 @@ from runbook_lib.verdict import (
     share_of_alpha,
     tallies_of,
 )
+from runbook_lib.verdict.forecast import Forecast, forecast, require_passable
 
 __all__ = [
     "ErrorJudge",
@@ -30,10 +32,12 @@ __all__ = [
     "deciding",
     "error_judge",
     "evidence_over",
+    "forecast_of",
     "judge_by",
     "judged",
     "settings_of",
     "tallies",
+    "unpassable",
 ]
 
 ACCEPT = "shift: {alarms: [NAME], verdict: {errors_by_alarm: true}}"
@@ -101,6 +105,47 @@ def counts_of(rule: VerdictRule, seen: Sequence[Interval]) -> dict[str, list[Sam
     return {
         name: [getattr(interval, name) for interval in seen] for name in judged(rule)
     }
+
+
+def forecast_of(
+    shift: Shift,
+    weight: int,
+    requests_per_second: float,
+    error_rate: float,
+    *,
+    bakes: int = 1,
+) -> Forecast:
+    """Forecast a step to `weight` percent and so many bakes, by the file's rule."""
+    rule = shift.verdict
+    return forecast(
+        requests_per_second,
+        weight,
+        error_rate,
+        bakes * shift.bake_seconds,
+        alpha=alpha_of(rule),
+        detectable_increase=rule.detectable_increase,
+        ignored_increase=rule.ignored_increase,
+        power=rule.power,
+    )
+
+
+def unpassable(p: Parameters) -> GateError | None:
+    """Return what would refuse the file's first step that can never pass, with the
+    traffic that the file states and no errors; None where each step can, where the file
+    allows it, and where it states no traffic.
+    """
+    shift = p.shift
+    states_traffic = p.rehearsed or "traffic" in p.model_fields_set
+    if shift.allow_unprovable or not states_traffic:
+        return None
+    for weight in shift.steps:
+        rate = float(p.traffic.requests_per_second)
+        ahead = forecast_of(shift, weight, rate, 0.0, bakes=shift.verdict.bakes)
+        try:
+            require_passable(ahead)
+        except GateError as error:
+            return error
+    return None
 
 
 def tallies(rule: VerdictRule) -> dict[str, Tally]:

@@ -12,27 +12,54 @@ from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 from runbook_lib.aws import cloud_map, ecs
-from runbook_lib.aws.cloud_map import Registered
-from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.cloud_map import Names
+from runbook_lib.aws.ecs import Running, Task
 from runbook_lib.aws.readings import Readings
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import (
-    Before,
     Engine,
+    Facts,
     Live,
     Look,
     Part,
     SeriesOf,
     Split,
+    due,
 )
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Plan, fingerprint
+from runbook_lib.plan import Before, Change, Plan, fingerprint
 
-__all__ = ["Survey", "survey"]
+__all__ = ["Map", "Resources", "Review", "Survey", "survey"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Which of one notebook's resources are there, and where the traffic stands."""
+
+    title: str
+    stage: str
+    divides: str
+    there: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Every resource the engine should hold, and what would change it, by key."""
+
+    live: Live
+    changes: Mapping[str, Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A look, to be shown as a map with what a plan would change."""
+
+    look: Survey
+    plan: Plan | None
 
 
 @dataclass
@@ -122,12 +149,12 @@ class Survey:
         return ecs.read_counts(self.reads, (shift.stable, shift.canary))
 
     @cached_property
-    def tasks(self) -> list[dict[str, Any]]:
+    def tasks(self) -> list[Task]:
         """Each running task with its containers' health."""
         return ecs.read_tasks(self.reads)
 
     @cached_property
-    def names(self) -> dict[str, Registered]:
+    def names(self) -> Names:
         """Each name callers may dial, as discovery has it."""
         return cloud_map.read_names(self.reads)
 
@@ -142,13 +169,35 @@ class Survey:
         """What still refers to the stable service."""
         return self.engine.references(self.reads, self.parameters.shift.stable)
 
-    def resources_of(self, step: str) -> list[str]:
-        """Return the keys of one notebook's resources."""
-        return self.engine.resources_of(self.parameters, step)
+    def resources(self, step: str) -> Resources:
+        """Say which of one notebook's resources are there."""
+        keys = self.engine.resources_of(self.parameters, step)
+        there = {key: bool(state) for key, state in self.live.items() if key in keys}
+        title = self.engine.title(self.parameters)
+        return Resources(title, self.stage, self.split.kind, there)
+
+    def review(self) -> Review:
+        """Compare every resource with the parameters."""
+        plans = [self.plan_resources(step) for step in ("01", "02", "03")]
+        changes = {change.thing: change for plan in plans for change in plan}
+        return Review(self.live, changes)
+
+    def map(self, plan: Plan | None = None) -> Map:
+        """Return what shows who calls whom, and what a plan would change of it."""
+        return Map(self, plan)
+
+    def running_tasks(self) -> list[Task]:
+        """Return each running task, and which of its containers nobody checks."""
+        running = self.running
+        return [ecs.without_checks(task, running[task.service]) for task in self.tasks]
+
+    def facts(self) -> tuple[Facts, ...]:
+        """Return what the engine has found out before services move."""
+        return self.engine.facts(self)
 
     def plan_resources(self, step: str) -> Plan:
         """Plan the engine's resources of one notebook."""
-        return self.engine.plan_resources(self, step)
+        return self.due(self.engine.plan_resources(self, step), "resources")
 
     def plan_weights(self, weights: Mapping[str, int]) -> Plan:
         """Plan the traffic's division, in percent by service; more of it for the canary
@@ -156,23 +205,22 @@ class Survey:
         """
         plan = self.engine.plan_split(self.split, weights)
         rises = weights.get(self.parameters.shift.canary, 0) > self.canary_weight
-        if not rises:
-            return plan
-        own = self._gate_names("shift")
-        return replace(
-            plan,
-            needs=(
-                "earlier steps",
-                *own,
-                "canary ready",
-                "not retired",
-                "errors are counted",
-            ),
-        )
+        return self.due(plan, "shift") if rises else plan
 
     def plan_step(self, weight: int) -> Plan:
         """Plan that the canary has this weight, in percent, and stable the rest."""
         return self.plan_weights(self.parameters.shift.weights_at(weight))
+
+    def plan_next(self) -> Plan:
+        """Plan the file's next step; nothing where none is left, or where weights are
+        none of this shift's.
+        """
+        shift = self.parameters.shift
+        left = [step for step in shift.steps if step > self.canary_weight]
+        others = self.split.weights.keys() - {shift.stable, shift.canary}
+        if not left or others or self.split.state is None:
+            return Plan("05_shift_traffic")
+        return self.plan_step(left[0])
 
     def plan_capacity(self, least: int) -> Plan:
         """Plan that stable's scaling keeps at least so many tasks, which can
@@ -185,26 +233,19 @@ class Survey:
         """Plan the stable service's end, in the order in which nobody
         notices, there and back.
         """
-        needs = (
-            "stable carries nothing",
-            "canary proven",
-            "stable is idle",
-            "nothing else refers to it",
-            "canary carries all",
-            *self._gate_names("retirement"),
-        )
-        return replace(self.engine.plan_retirement(self), needs=needs, ends=True)
+        plan = self.due(self.engine.plan_retirement(self), "retirement")
+        return replace(plan, ends=True)
 
-    def plan_removal(self) -> tuple[Plan, tuple[str, ...]]:
+    def plan_removal(self) -> Plan:
         """Plan the end of everything the runbook made; also name
         what stays, and why.
         """
-        plan, kept = self.engine.plan_removal(self)
-        needs = (*self._gate_names("removal"), "stable can carry all", *plan.needs)
-        return replace(plan, needs=needs, ends=True), kept
+        plan = self.due(self.engine.plan_removal(self), "removal")
+        return replace(plan, ends=True)
 
-    def _gate_names(self, before: Before) -> tuple[str, ...]:
-        return tuple(gate.name for gate in self.engine.gates(self, before))
+    def due(self, plan: Plan, before: Before) -> Plan:
+        """Return a plan that names its gates: everybody's, and the engine's own."""
+        return due(plan, before, self.engine.gates(self, before, plan))
 
 
 def survey(session: Session) -> Survey:

@@ -39,12 +39,14 @@ from botocore.exceptions import ConnectionClosedError
 import runbook_lib
 from runbook_lib import opening, parameters
 from runbook_lib.aws.session import Connection
+from runbook_lib.display.show import shown
 from runbook_lib.local import control_plane, world
 from runbook_lib.local.clients import clients
 from runbook_lib.local.control_plane.calls import is_read
 from runbook_lib.local.keys import credentials
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
+from runbook_lib.survey import Map
 from runbook_lib.task_definition.sidecar import sidecar_of
 from tests import snapshot
 
@@ -343,7 +345,7 @@ class Explorer:
         options: dict[str, Any] = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
         self.open: Any = functools.partial(opening.open_session, connect=self._connect, **options)
         runbook_lib.open_session = self.open
-        runbook_lib.show_topology = lambda *_, **__: None  # a third of a walk's time, and nobody looks
+        shown.register(Map, lambda _: ())  # a third of a walk's time, and nobody looks
         time.sleep = lambda seconds: None  # botocore's, between its retries; ECS stands still meanwhile
 
     def _connect(self, p: Parameters) -> Connection:

@@ -23,8 +23,7 @@ import nbformat
 from runbook_lib import (
     apply,
     clear,
-    evidence_for_services,
-    evidence_for_step,
+    evidence,
     open_session,
     plan_permissions,
     plan_sidecars,
@@ -141,10 +140,10 @@ def mesh_the_services() -> Session:
         found = survey(session)
         if number == "04":
             plan = plan_permissions(found) + plan_sidecars(found)
-            apply(session, clear(plan, *evidence_for_services(found, plan)))
+            apply(session, clear(plan, *evidence(found, plan)))
         else:
             plan = found.plan_resources(number)
-            apply(session, clear(plan, *evidence_for_step(found, plan)))
+            apply(session, clear(plan, *evidence(found, plan)))
         atexit.unregister(session.close)  # as at a kernel's end, while its run is still there
         session.close()
     return session

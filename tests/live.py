@@ -329,14 +329,14 @@ class Live:
         found = survey(session)
         if number == "04":
             permissions, plan = plan_permissions(found), plan_sidecars(found)
-            evidence = gates.evidence_for_services(found, plan)
-            apply(session, clear(permissions, *gates.evidence_for_step(found, permissions)))
+            evidence = gates.evidence(found, plan)
+            apply(session, clear(permissions, *gates.evidence(found, permissions)))
         elif number == "06":
             plan = found.plan_retirement()
-            evidence = gates.evidence_for_retirement(found)
+            evidence = gates.evidence(found, plan)
         else:
             plan = found.plan_resources(number)
-            evidence = gates.evidence_for_step(found, plan)
+            evidence = gates.evidence(found, plan)
         apply(session, clear(plan, *evidence))
 
     def client(self, service: str) -> Any:

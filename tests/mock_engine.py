@@ -28,7 +28,6 @@ from runbook_lib.engines.protocol import (
     NAMES,
     TASKS,
     Arrow,
-    Before,
     Box,
     Chart,
     Check,
@@ -47,7 +46,7 @@ from runbook_lib.engines.protocol import (
 )
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Moved, Plan, Reading, differences
+from runbook_lib.plan import Before, Call, Change, Inverse, Moved, Plan, Reading, differences
 from runbook_lib.survey import Survey
 
 ACCOUNT = "123456789012"
@@ -139,7 +138,6 @@ class MockEngine:
     least_seconds: int = 0
     refers: tuple[str, ...] = ()
     found: tuple[Check, ...] = ()
-    steps: tuple[str, ...] = ("03", "05", "06", "90")
     hints: Hints = HINTS
     undoable: Undoable = UNDOABLE
 
@@ -147,6 +145,9 @@ class MockEngine:
 
     def title(self, p: Parameters) -> str:
         return "shop"
+
+    def steps(self, p: Parameters) -> tuple[str, ...]:
+        return ("03", "05", "06", "90")
 
     def resources_of(self, p: Parameters, step: str) -> list[str]:
         return ["division shop"] if step == "03" else []
@@ -354,8 +355,8 @@ class MockEngine:
         canary = look.parameters.shift.canary
         return Plan("06_tear_down_service_b", (self._shifted(look.split, {canary: 100}),))
 
-    def plan_removal(self, look: Look) -> tuple[Plan, tuple[str, ...]]:
-        return Plan("90_remove"), ("division shop: somebody else made it",)
+    def plan_removal(self, look: Look) -> Plan:
+        return Plan("90_remove", stays=("division shop: somebody else made it",))
 
 
 # --- the rest of AWS, as plain values -------------------------------------------------

@@ -24,8 +24,7 @@ from botocore.config import Config
 from runbook_lib import (
     apply,
     clear,
-    evidence_for_services,
-    evidence_for_step,
+    evidence,
     open_session,
     parameters,
     plan_permissions,
@@ -63,6 +62,20 @@ def given(**values: Any) -> dict[str, Any]:
         for word in ("retry", "timeout"):
             del base["routers"]["serviceB"]["routes"]["serviceB"][word]
     return dict(put(base, values))
+
+
+def large(count: int) -> dict[str, Any]:
+    """Return what is different in a file of so many services and virtual services, each with a router of its own."""
+    services, virtual, routers = (dict(LOCAL[part]) for part in ("services", "virtual_services", "routers"))
+    for number in range(count - len(services)):
+        name = f"service{number}"
+        services[name] = {"hostname": f"{name}.apps.local", "task_definition": name}
+    for number in range(count - len(virtual)):
+        router = f"router{number}"
+        virtual[f"{router}.apps.local"] = {"router": router}
+        target = list(services)[-1 - number]
+        routers[router] = {"routes": {"all": {"match": {"prefix": "/"}, "targets": {target: 100}}}}
+    return {"services": services, "virtual_services": virtual, "routers": routers}
 
 
 def load(**values: Any) -> Parameters:
@@ -189,13 +202,13 @@ def step(session: Session, number: str) -> list[Any]:
     found = survey(session)
     if number in ("01", "02", "03"):
         plan = found.plan_resources(number)
-        return change(session, plan, *evidence_for_step(found, plan))
+        return change(session, plan, *evidence(found, plan))
     if number == "04":
         plan = plan_permissions(found)
-        made = change(session, plan, *evidence_for_step(found, plan))
+        made = change(session, plan, *evidence(found, plan))
         found = survey(session)
         plan = plan_sidecars(found)
-        return made + change(session, plan, *evidence_for_services(found, plan))
+        return made + change(session, plan, *evidence(found, plan))
     if number == "05":
         return [made for weight in session.parameters.shift.steps for made in shift(session, weight)]
     plan = found.plan_retirement()

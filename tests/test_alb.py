@@ -15,7 +15,7 @@ from runbook_lib import (
     apply,
     check_environment,
     clear,
-    evidence_for_retirement,
+    evidence,
     evidence_for_shift,
     parameters,
     plan_undo,
@@ -32,6 +32,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Evidence, Wait
 from runbook_lib.shift.rollback import roll_back
 from runbook_lib.shift.trial import end_trial
+from runbook_lib.survey import Survey
 from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
@@ -80,6 +81,11 @@ def holds_after(session: Session, wait: Wait) -> bool:
 def found_of(evidence: tuple[Evidence, ...], name: str) -> Evidence:
     (found,) = [each for each in evidence if each.name == name]
     return found
+
+
+def of_retirement(found: Survey) -> tuple[Evidence, ...]:
+    """Look into the gates before stable is retired."""
+    return evidence(found, found.plan_retirement())
 
 
 # --- the file -------------------------------------------------------------------------
@@ -239,7 +245,7 @@ def test_slowness_is_asked_for_in_seconds() -> None:
 def test_stable_is_idle_once_only_the_canary_is_counted(stable: int, canary: int, holds: bool) -> None:
     opened = open_alb(Elb([forward(web=0, web_v2=100)]), traffic=True)
     opened.metrics.counts = {("RequestCount", "web"): stable, ("RequestCount", "web-v2"): canary}
-    assert found_of(evidence_for_retirement(opened.look()), "stable is idle").holds is holds
+    assert found_of(of_retirement(opened.look()), "stable is idle").holds is holds
 
 
 def test_errors_of_grpc_need_an_alarm() -> None:
@@ -618,7 +624,7 @@ ENDS: dict[str, Callable[[Plain], Any]] = {
     "a rollback": lambda opened: roll_back(opened.session, lambda words: None),
     "undo": lambda opened: apply(opened.session, clear(plan_undo(opened.session))),
     "undo of 05": lambda opened: apply(opened.session, clear(plan_undo(opened.session, notebook="05_shift_traffic"))),
-    "90": lambda opened: apply(opened.session, clear(replace(opened.look().plan_removal()[0], needs=()))),
+    "90": lambda opened: apply(opened.session, clear(replace(opened.look().plan_removal(), needs=()))),
 }
 
 
@@ -650,7 +656,12 @@ def test_undo_of_another_notebook_leaves_a_trial(left: Elb) -> None:
 def test_the_group_leaves_the_rule_last_and_stays() -> None:
     plan = open_alb(Elb([forward(web=0, web_v2=100)]), "06_tear_down_service_b").look().plan_retirement()
     names = [change.name for change in plan]
-    assert names == ["mark web as retired", "service web's tasks", "service web", "rule shop/9683b2d02a6cabee"]
+    assert names == [
+        "web as retired (tag on rule shop/9683b2d02a6cabee)",
+        "service web's tasks",
+        "service web",
+        "rule shop/9683b2d02a6cabee",
+    ]
     last = plan.changes[-1]
     assert [each["group"] for each in last.wanted["groups"]] == [group("web-v2")]
     assert "delete_target_group" not in [change.call.operation for change in plan]
@@ -679,14 +690,14 @@ def test_another_rule_that_forwards_to_the_group_is_named() -> None:
         "Actions": [{"Type": "forward", "TargetGroupArn": group("web")}],
     }
     found = open_alb(Elb([forward(web=0, web_v2=100)], others=[other])).look()
-    evidence = found_of(evidence_for_retirement(found), "nothing else refers to it")
-    assert (evidence.holds, evidence.found) == (False, "rule shop/aaaaaaaaaaaaaaaa")
+    unreferenced = found_of(of_retirement(found), "nothing else refers to it")
+    assert (unreferenced.holds, unreferenced.found) == (False, "rule shop/aaaaaaaaaaaaaaaa")
 
 
 def test_the_rule_itself_is_no_other_reference() -> None:
     found = open_alb(Elb([forward(web=0, web_v2=100)])).look()
-    evidence = found_of(evidence_for_retirement(found), "nothing else refers to it")
-    assert (evidence.holds, evidence.found) == (True, "only its own rule")
+    unreferenced = found_of(of_retirement(found), "nothing else refers to it")
+    assert (unreferenced.holds, unreferenced.found) == (True, "only its own rule")
 
 
 def test_once_it_is_retired_nothing_is_left_to_do_and_00_is_content() -> None:
@@ -698,10 +709,10 @@ def test_once_it_is_retired_nothing_is_left_to_do_and_00_is_content() -> None:
 
 
 def test_nothing_is_removed_and_all_of_it_is_named() -> None:
-    plan, kept = open_alb(Elb([forward(web_v2=100)])).look().plan_removal()
+    plan = open_alb(Elb([forward(web_v2=100)])).look().plan_removal()
     assert plan.changes == ()
-    assert kept[0] == "rule shop/9683b2d02a6cabee: it was there before"
-    assert {words.split(":")[0] for words in kept[1:]} == {"target group web", "target group web-v2"}
+    assert plan.stays[0] == "rule shop/9683b2d02a6cabee: it was there before"
+    assert {words.split(":")[0] for words in plan.stays[1:]} == {"target group web", "target group web-v2"}
 
 
 # --- the map --------------------------------------------------------------------------

@@ -338,7 +338,8 @@ PENDING: TaskState = {"status": "PENDING", "health": {}}
 
 def sidecars(session: Session) -> None:
     found = survey(session)
-    change(session, plan_permissions(found), fact("earlier steps"))
+    permissions = plan_permissions(found)
+    change(session, permissions, *map(fact, permissions.needs))
     plan = plan_sidecars(survey(session))
     apply(session, clear(plan, *(fact(need) for need in plan.needs)))
 
@@ -391,7 +392,8 @@ def test_a_second_run_makes_no_write() -> None:
     session = open_at("meshed")
     before = writes(session)
     for number in ("01", "02", "03"):
-        change(session, survey(session).plan_resources(number), fact("earlier steps"))
+        plan = survey(session).plan_resources(number)
+        change(session, plan, *map(fact, plan.needs))
     sidecars(session)
     assert writes(session) == before
 

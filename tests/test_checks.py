@@ -11,7 +11,7 @@ from runbook_lib import check_environment, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.checks import Check
 from runbook_lib.task_definition.form import register_input
-from tests.scenes import open_at, open_local, reopen, settle, somebody, writes
+from tests.scenes import LOCAL, open_at, open_local, reopen, settle, somebody, writes
 
 
 def checks(session: Session) -> dict[str, list[Check]]:
@@ -99,6 +99,15 @@ def test_an_endpoint_that_refuses_is_told_from_one_that_is_not_there() -> None:
 
 
 # What the file says.
+
+
+def test_a_bake_that_can_never_pass_with_the_files_own_traffic_fails() -> None:
+    few = {"traffic": {"requests_per_second": 1}}
+    found = one_of(reopen(open_at("plain"), **few), "bake", "FAIL")
+    assert "this bake could never pass: at 25 % of 1 requests per second" in found.message
+    allowed = {**LOCAL["shift"], "allow_unprovable": True}
+    assert "bake" not in checks(reopen(open_at("plain"), **few, shift=allowed))
+    assert "bake" not in checks(open_at("plain"))
 
 
 def test_a_lower_cased_name_is_noted() -> None:

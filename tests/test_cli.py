@@ -159,6 +159,37 @@ def test_lint_passes_every_shipped_file_without_a_call(environment: str, monkeyp
     assert nothing == f"{environment}: nothing to refuse"
 
 
+def test_lint_says_what_can_never_pass_and_what_cannot_be_rehearsed(tmp_path: Path) -> None:
+    said = yaml.safe_load((parameters.FOLDER / "staging.yaml").read_text())
+    router = said["routers"]["serviceB"]["routes"]["serviceB"]
+    said |= {"protocol": "tcp", "traffic": {"requests_per_second": 1}}
+    said["shift"] |= {"bake_seconds": 60, "trial": None}
+    del router["retry"], router["timeout"]
+    file = tmp_path / "tcp.yaml"
+    file.write_text(yaml.safe_dump(said))
+    done = command("lint", str(file))
+    assert done.exit_code == 0, done.output
+    assert "WARN shift: with the file's own traffic this bake could never pass: at 25 % of 1 requests" in done.output
+    words = "WARN a rehearsal is refused: the local mesh carries http, http2 and grpc; found tcp: services.serviceA"
+    assert words in done.output
+
+
+def test_a_file_that_the_local_mesh_cannot_carry_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, no_runs: Path
+) -> None:
+    monkeypatch.delenv("RUNBOOK_LOCAL")
+    routes = {"serviceB": {"targets": ["serviceB", "serviceBv2"]}}
+    said = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())
+    said |= {"environment": "tcp", "protocol": "tcp", "routers": {"serviceB": {"routes": routes}}}
+    said["shift"]["trial"] = None
+    file = no_runs / "tcp.yaml"
+    file.write_text(yaml.safe_dump(said))
+    done = command("local", "up", str(file))
+    assert done.exit_code == 2, done.output
+    assert "tcp: the local mesh carries http, http2 and grpc; found tcp: services.serviceA" in done.output
+    assert supervisor.there() is None
+
+
 def test_lint_warns_of_names_it_lower_cases_and_refuses_the_rest(tmp_path: Path) -> None:
     said = (ROOT / "parameters" / "local.yaml").read_text()
     file = tmp_path / "loud.yaml"
@@ -269,7 +300,7 @@ def test_a_notebook_that_refuses_shows_its_cell_and_what_to_do(own_mesh: Path, f
     words, summary = done.output, newest("early").summary() or {}
     assert done.exit_code == 2, words
     assert "03_create_router_and_routes, cell" in words
-    assert "cleared = runbook.clear(plan, *evidence)" in words
+    assert "cleared = runbook.clear(plan, *gates)" in words
     assert "GateError: 03_create_router_and_routes: refused" in words
     assert "Next: run the notebooks named there first" in words
     assert "--from 03" in words

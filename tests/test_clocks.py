@@ -42,10 +42,10 @@ def test_an_answers_date_that_is_far_off_sets_it_right_and_one_that_is_near_does
 def test_the_date_is_heard_from_each_answer() -> None:
     session = open_at("plain")
     answer = type("Answer", (), {"headers": {"Date": "Sat, 28 Nov 2026 22:00:00 GMT"}})()
-    session._hear(answer, {"runbook_asked": session.clock()})
+    session._hear_answer(answer, {"runbook_asked": session.clock()})
     assert session.now() == pytest.approx(1_795_903_200, abs=1)
     for nonsense in ({}, {"Date": ""}, {"Date": "tomorrow"}):
-        session._hear(type("Answer", (), {"headers": nonsense})(), {"runbook_asked": session.clock()})
+        session._hear_answer(type("Answer", (), {"headers": nonsense})(), {"runbook_asked": session.clock()})
     assert session.now() == pytest.approx(1_795_903_200, abs=1)
 
 

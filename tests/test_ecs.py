@@ -93,7 +93,7 @@ def test_the_sidecars_are_read_back_running_and_healthy() -> None:
         assert holds(made.state, made.change.wanted)
     rollouts = [service(session, name)["deployments"][0]["rolloutState"] for name in running(session)]
     assert rollouts == ["COMPLETED"] * 3
-    health = [{c["name"]: c["health"] for c in task["containers"]} for task in ecs.read_tasks(session)]
+    health = [task.health for task in survey(session).tasks]
     assert len(health) == 3
     assert all(found["envoy"] == "HEALTHY" for found in health)
 
@@ -121,7 +121,7 @@ def test_a_service_deployed_in_between_refuses_the_plan() -> None:
     client(session).update_service(cluster="apps", service="serviceB", taskDefinition=newer)
     settle()
     before = writes(session)
-    with pytest.raises(StalePlanError, match=r"definition taskB of serviceB: .*\n.*taskB:1.* → .*taskB:2"):
+    with pytest.raises(StalePlanError, match=r"task definition taskB of serviceB: .*\n.*taskB:1.* → .*taskB:2"):
         applied(session, plan)
     assert writes(session) == before
     assert running(session)["serviceB"] == "taskB:2"
@@ -143,11 +143,11 @@ def test_the_envoy_waited_for_is_the_one_the_proxy_configuration_names() -> None
 def test_callees_come_first_and_the_caller_last() -> None:
     names = [planned.name for planned in sidecars(open_at("routed"))]
     assert names == [
-        "definition taskB of serviceB",
+        "task definition taskB of serviceB",
         "service serviceB",
-        "definition taskBv2 of serviceBv2",
+        "task definition taskBv2 of serviceBv2",
         "service serviceBv2",
-        "definition taskA of serviceA",
+        "task definition taskA of serviceA",
         "service serviceA",
     ]
 
@@ -243,7 +243,7 @@ def test_a_service_that_scales_by_itself_stops_doing_so_first() -> None:
         "MaxCapacity": 4,
     }
     found = replace(ecs.read_running(session)["serviceB"], scalable=target)
-    first = ecs.plan_end(session.parameters, found, found.revisions).changes[0]
+    first = ecs.plan_end(session.parameters, found, ()).changes[0]
     assert (first.call.operation, first.expected) == ("deregister_scalable_target", target)
     assert first.inverse
     assert first.inverse.call.arguments == target
@@ -322,7 +322,7 @@ def test_nothing_there_reads_as_nothing() -> None:
     found = ecs.read_running(open_local())
     assert {r.state for r in found.values()} == {None}
     assert {r.arn for r in found.values()} == {""}
-    assert ecs.read_tasks(open_local()) == []
+    assert survey(open_local()).tasks == []
 
 
 def test_another_name_for_the_service_is_followed() -> None:

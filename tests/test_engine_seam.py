@@ -13,10 +13,8 @@ from runbook_lib import (
     apply,
     check_environment,
     clear,
-    evidence_for_removal,
-    evidence_for_retirement,
+    evidence,
     evidence_for_shift,
-    evidence_for_step,
     plan_undo,
     record,
 )
@@ -54,6 +52,11 @@ def with_gate(own: Gate, before: protocol.Before = "shift") -> MockEngine:
 def found_of(evidence: tuple[Evidence, ...], name: str) -> Evidence:
     (found,) = [each for each in evidence if each.name == name]
     return found
+
+
+def of_retirement(found: Survey) -> tuple[Evidence, ...]:
+    """Look into the gates before stable is retired."""
+    return evidence(found, found.plan_retirement())
 
 
 def shift(mocked: Mocked, weight: int) -> list[Any]:
@@ -212,8 +215,8 @@ def test_a_canary_that_lacks_tasks_is_refused() -> None:
 
 def test_the_gates_of_a_step_are_the_engines() -> None:
     mocked = open_mock(PLAIN, engine=with_gate(gate(holds=False), before="resources"))
-    evidence = evidence_for_step(mocked.look(), mocked.look().plan_resources("03"))
-    assert [each.name for each in evidence] == ["earlier steps", "pool reachable"]
+    looked = evidence(mocked.look(), mocked.look().plan_resources("03"))
+    assert [each.name for each in looked] == ["earlier steps", "pool reachable"]
 
 
 # --- the end of stable, and of the engine ---------------------------------------------
@@ -227,7 +230,7 @@ def retiring(**more: Any) -> Mocked:
 
 
 def quiet(mocked: Mocked) -> Evidence:
-    return found_of(evidence_for_retirement(mocked.look()), "stable is idle")
+    return found_of(of_retirement(mocked.look()), "stable is idle")
 
 
 def test_stable_is_quiet_where_its_witness_alone_is_counted() -> None:
@@ -267,8 +270,8 @@ def test_stable_is_silent_for_as_long_as_the_engine_needs() -> None:
     [((), True, "only its own division"), (("rule of others",), False, "rule of others")],
 )
 def test_what_else_refers_to_stable_is_named(refers: tuple[str, ...], holds: bool, words: str) -> None:
-    evidence = evidence_for_retirement(retiring(engine=MockEngine(refers=refers)).look())
-    found = found_of(evidence, "nothing else refers to it")
+    looked = of_retirement(retiring(engine=MockEngine(refers=refers)).look())
+    found = found_of(looked, "nothing else refers to it")
     assert (found.holds, found.found) == (holds, words)
 
 
@@ -276,10 +279,10 @@ def test_retirement_and_removal_need_the_engines_own_gates() -> None:
     own = {"retirement": (gate(),), "removal": (gate(),)}
     found = retiring(engine=MockEngine(own=own)).look()
     assert found.plan_retirement().needs[-1] == "pool reachable"
-    plan, kept = found.plan_removal()
+    plan = found.plan_removal()
     assert plan.needs == ("pool reachable", "stable can carry all")
-    assert kept == ("division shop: somebody else made it",)
-    names = [each.name for each in evidence_for_removal(found)]
+    assert plan.stays == ("division shop: somebody else made it",)
+    names = [each.name for each in evidence(found, plan)]
     assert names == ["pool reachable", "stable can carry all"]
 
 

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from runbook_lib import errors
-from runbook_lib.errors import CallError, Failed, Held, ParametersError, Refused, RolledBack, RunbookError
+from runbook_lib.errors import CallError, Failed, Held, NotFollowed, ParametersError, Refused, RolledBack, RunbookError
 
 CLASSES = {name: getattr(errors, name) for name in errors.__all__}
-CODES = {Refused: 2, Held: 3, RolledBack: 4}
+CODES = {Refused: 2, Held: 3, RolledBack: 4, NotFollowed: 3}
 KEY = "AKIA" + "ABCDEFGHIJKLMNOP"
 
 

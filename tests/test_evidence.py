@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from runbook_lib import evidence_for_retirement, plan_undo, survey
+from runbook_lib import evidence, plan_undo, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held
 from runbook_lib.plan import Evidence
@@ -19,7 +19,8 @@ QUIET = {"quiet_seconds": 10}
 
 def claim(session: Session, name: str) -> Evidence:
     """Return one of the claims 06 looks into."""
-    return next(e for e in evidence_for_retirement(survey(session)) if e.name == name)
+    found = survey(session)
+    return next(e for e in evidence(found, found.plan_retirement()) if e.name == name)
 
 
 def shifted(**more: object) -> tuple[Session, Sky]:
@@ -102,7 +103,7 @@ def test_who_knows_better_says_so_in_the_file() -> None:
     found = claim(again(sky, retirement={**QUIET, "allow_unjudged": True}), "canary proven")
     assert (found.holds, found.found) == (
         True,
-        "its last step, 100 %, has no PASS in the record, and the file allows it",
+        "its last step, 100 %, has no PASS in the record: allowed by retirement.allow_unjudged in the file",
     )
 
 

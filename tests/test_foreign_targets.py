@@ -12,6 +12,7 @@ from runbook_lib.engines import protocol
 from runbook_lib.errors import Held
 from runbook_lib.shift import plan_steps, take_step
 from runbook_lib.shift.rollback import roll_back
+from runbook_lib.shift.shifting import mark_of
 from tests.live import CANARY, STABLE, again, ending, quick, under_sky
 from tests.scenes import MESH, ROUTE, fact, route, somebody, writes
 
@@ -46,8 +47,9 @@ def test_a_third_target_is_held_before_the_first_write(weight: int, by_hand: boo
     third(session, **{STABLE: 100 - weight, CANARY: 0, "other": weight})
     before = writes(session)
     if by_hand:
+        shown = survey(session).plan_weights({STABLE: 100, CANARY: 0, "other": 0})
         with pytest.raises(Held) as caught:
-            list(take_step(session, 25, survey(session).plan_weights({STABLE: 100, CANARY: 0, "other": 0}), fact()))
+            list(take_step(session, 25, mark_of(shown), fact()))
         held = caught.value
     else:
         held = ending(session, Held, {})

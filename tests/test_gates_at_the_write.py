@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, evidence_for_removal, evidence_for_retirement, evidence_for_shift, survey
+from runbook_lib import apply, clear, evidence, evidence_for_shift, survey
 from runbook_lib.errors import GateError
 from runbook_lib.plan import Evidence
 from runbook_lib.shift import go_back
@@ -97,9 +97,9 @@ def test_a_rollback_needs_no_gate() -> None:
 def test_looking_again_costs_a_step_a_handful_of_calls() -> None:
     session = open_at("meshed")
     found = survey(session)
-    plan, evidence = found.plan_step(25), evidence_for_shift(found)
+    plan, looked = found.plan_step(25), evidence_for_shift(found)
     before = session.calls.total()
-    apply(session, clear(plan, *(replace(e, again=None) for e in evidence)))
+    apply(session, clear(plan, *(replace(e, again=None) for e in looked)))
     without = session.calls.total() - before
     shift(session, 0)
     found = survey(session)
@@ -128,13 +128,14 @@ def test_of_two_looks_at_one_claim_the_later_is_looked_at_again() -> None:
 def test_every_gate_but_what_no_traffic_depends_on_is_looked_at_again() -> None:
     """Left out: what App Mesh itself refuses, what a service is put back for, and what the file alone says."""
     found = survey(open_at("shifted"))
+    retirement, removal = found.plan_retirement(), found.plan_removal()
     again = {
         one.name
-        for evidence in (evidence_for_shift(found), evidence_for_retirement(found), evidence_for_removal(found))
-        for look in {e.again for e in evidence if e.again}
+        for looked in (evidence_for_shift(found), evidence(found, retirement), evidence(found, removal))
+        for look in {e.again for e in looked if e.again}
         for one in look()
     }
-    needed = {*found.plan_retirement().needs, *found.plan_removal()[0].needs, "canary ready", "not retired"}
+    needed = {*retirement.needs, *removal.needs, "canary ready", "not retired"}
     assert again == needed
 
 
@@ -215,7 +216,7 @@ def test_requests_that_match_no_route_are_said_before_any_caller_has_a_sidecar(f
     environment.walk("01", "02")
     for number in ("03", "04"):
         done = environment.notebook(number, routers=picky, mode="plan")
-        assert words in said_of(done, "evidence", "requests without a route")
+        assert words in said_of(done, "gates", "requests without a route")
 
 
 def said_of(done: Executed, cell: str, name: str) -> str:
@@ -241,7 +242,7 @@ def test_90_refuses_where_a_name_leads_to_nobody_without_the_mesh(folder: Path) 
 def test_90_says_that_the_canarys_traffic_goes_back_in_one_go(folder: Path) -> None:
     environment = made(folder, "one-go", "01", "02", "03", "04", removal={"callers_may_fail": False})
     environment.walk("05", shift=environment.shift(25))
-    shown = said_of(environment.notebook("90", mode="plan"), "evidence", "stable can carry all")
+    shown = said_of(environment.notebook("90", mode="plan"), "gates", "stable can carry all")
     moved = "25 % of the traffic goes from serviceBv2 to serviceB in one go"
     assert shown == f"{moved}; serviceB runs 1 task, serviceBv2 1"
     scale(environment, "serviceBv2", 3)
@@ -253,8 +254,8 @@ def test_90_says_that_the_canarys_traffic_goes_back_in_one_go(folder: Path) -> N
 def test_90_goes_on_where_the_file_says_that_callers_may_fail(folder: Path) -> None:
     environment = made(folder, "may-fail", "01", "02", "03", "04", removal={"callers_may_fail": True})
     scale(environment, "serviceB", 0)
-    said = said_of(environment.notebook("90", mode="apply"), "evidence", "callers keep their name")
-    assert said.endswith("removal.callers_may_fail allows it")
+    said = said_of(environment.notebook("90", mode="apply"), "gates", "callers keep their name")
+    assert said.endswith("allowed by removal.callers_may_fail in the file")
 
 
 # --- 00 -------------------------------------------------------------------------------------------------------

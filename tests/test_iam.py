@@ -102,7 +102,7 @@ def test_one_role_of_two_services_is_changed_once_a_policy() -> None:
     p = load(iam={"manage": True, "policy": "managed"})
     shared = [Credentials(name, "shared", "task role") for name in p.services]
     planned = iam.plan_credentials(p, Lifecycle(), shared)
-    assert [change.verb for change in planned] == ["attach", "tag"]
+    assert [change.verb for change in planned] == ["attach", "mark"]
 
 
 def test_where_the_file_does_not_manage_iam_nothing_is_planned() -> None:
@@ -151,7 +151,7 @@ def test_a_managed_policy_that_somebody_else_attached_stays() -> None:
 def test_the_end_takes_the_policy_of_a_service_that_is_retired() -> None:
     session = reopen(open_at("retired"), "90_remove_mesh", removal={"callers_may_fail": True})
     assert policies(session) == [NAME]
-    plan, _ = survey(session).plan_removal()
+    plan = survey(session).plan_removal()
     applied(session, plan)
     assert policies(session) == []
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runbook_lib import check_environment, open_session, parameters, record, show_forecast, survey
+from runbook_lib import check_environment, forecast_steps, open_session, parameters, record, show, survey
 from runbook_lib.aws import identity
 from runbook_lib.aws.identity import Lifetime
 from runbook_lib.command import cli
@@ -325,7 +325,7 @@ def test_the_forecast_says_so_before_anything_is_written(capsys: pytest.CaptureF
     session, sky = under_sky(shift=quick(steps=[25], bake_seconds=60))
     ends = datetime.fromtimestamp(sky.now + 30, UTC)
     session.connection = replace(session.connection, lifetime=Lifetime("ends", "env", ends))
-    show_forecast(survey(session))
+    show(forecast_steps(survey(session)))
     assert f"! WARN the credentials run out at {ends:%Y-%m-%d %H:%M:%S} UTC" in capsys.readouterr().out
 
 
@@ -464,8 +464,8 @@ def test_undo_of_what_a_later_notebook_uses_names_what_to_undo_first(tmp_path: P
     environment.walk("01", "02", "03")
     before = environment.writes()
     done = environment.notebook("02", mode="apply", undo=True)
-    assert "no evidence of: 03_create_router_and_routes taken back first" in done.first
-    assert "Next: undo 03_create_router_and_routes first" in done.first
+    assert "03_create_router_and_routes must be undone first" in done.first
+    assert " --notebook 03" in done.first
     assert environment.writes() == before
 
 

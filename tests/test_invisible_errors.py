@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from runbook_lib import evidence_for_shift, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
-from runbook_lib.display.show import outlook_tables
+from runbook_lib.display.forecasts import outlook_tables
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.judging import error_judge
@@ -107,7 +107,7 @@ def test_the_notebooks_say_it_before_anything_is_written_and_05_refuses(folder: 
     before = environment.writes()
     planned = environment.notebook("05", mode="plan")
     assert not planned.errors, planned.first
-    [claim] = [e for e in planned.names["evidence"] if e.name == "errors are counted"]
+    [claim] = [e for e in planned.names["gates"] if e.name == "errors are counted"]
     assert (claim.holds, claim.found) == (False, TRAILERS)
     done = environment.notebook("05", mode="apply", go_on=True)
     assert re.search(f"(?s)GateError: .*errors are counted: {TRAILERS}", done.first)

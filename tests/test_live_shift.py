@@ -7,10 +7,10 @@ process that is really killed, come last, on one local mesh.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,12 +21,22 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from runbook_lib import gates
+from runbook_lib import gates, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
+from runbook_lib.display.panel import WeightsPanel
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.engines.protocol import Target
-from runbook_lib.errors import CredentialsError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
+from runbook_lib.errors import (
+    CredentialsError,
+    Failed,
+    GateError,
+    Held,
+    NotFollowed,
+    RollbackError,
+    RolledBack,
+    StalePlanError,
+)
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
@@ -34,6 +44,9 @@ from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.following import follow_traffic
+from runbook_lib.shift.shifting import mark_of
+from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all
 from tests.live import (
@@ -238,19 +251,25 @@ class _Slip:
     The canary answers with nothing but errors by then: the look after the one that proved the weight is the last.
     """
 
-    def __init__(self, session: Session, do: Callable[[], object]) -> None:
-        self.do, self.left = do, 0
-        self.events = session._client("ecs").meta.events
+    def __init__(
+        self,
+        session: Session,
+        do: Callable[[], object],
+        *,
+        service: str = "ecs",
+        operation: str = "DescribeServices",
+    ) -> None:
+        self.do, self.operation, self.armed = do, operation, False
+        self.events = session._client(service).meta.events
         self.events.register_last("after-call", self._seen)
 
     def arm(self) -> None:
-        self.left = 2
+        self.armed = True
 
     def _seen(self, model: Any, **_: Any) -> None:
-        if self.left and model.name == "DescribeServices":
-            self.left -= 1
-            if not self.left:
-                self.do()
+        if self.armed and model.name == self.operation:
+            self.armed = False
+            self.do()
 
     def leave(self) -> None:
         self.events.unregister("after-call", self._seen)
@@ -358,7 +377,7 @@ def test_one_step_by_hand_heeds_a_hold_too() -> None:
     session, sky = under_sky()
     hold(session.join_run(), "ada")
     with pytest.raises(Held, match="held by ada"):
-        list(take_step(session, 25, survey(session).plan_step(25), fact()))
+        list(take_step(session, 25, mark_of(survey(session).plan_step(25)), fact()))
     assert sky.updates == 0
 
 
@@ -376,6 +395,21 @@ def test_a_way_back_that_traffic_does_not_follow_is_a_failure() -> None:
     assert "after 8 s serviceBv2 still gets 50 of 200 requests" in words
     assert phases(seen)[-1] == "rolled back"
     assert sky.weights() == BACK
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_signal_stops_a_rollback_that_is_being_written(number: int) -> None:
+    session, sky = under_sky()
+    arrive = _Slip(session, lambda: os.kill(os.getpid(), number), service="appmesh", operation="UpdateRoute")
+    on = {"proved": lambda: (sky.errors.update({CANARY: 1.0}), arrive.arm())}
+    try:
+        seen, words = ended(session, RolledBack, on=on)
+    finally:
+        arrive.leave()
+    assert sky.weights() == BACK
+    assert phases(seen)[-2:] == ["rolled back", "settled"]
+    assert "back to 0 % in one write; interrupted before traffic showed it" in words
 
 
 def test_a_rollback_is_in_the_record_before_anybody_waits_for_traffic() -> None:
@@ -418,14 +452,15 @@ def test_what_an_attempt_that_went_back_has_seen_counts_no_more_wherever_the_nex
     assert [(d.step, d.verdict) for d in take(again(sky)) if d.phase == "judged"] == [(25, "PASS"), (100, "PASS")]
 
 
-def test_one_step_by_hand_is_tried_rehearsed_and_written_and_the_shift_goes_on_from_there() -> None:
+def test_one_step_by_hand_is_tried_rehearsed_written_and_watched_and_the_shift_goes_on_from_there() -> None:
     session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
     shown = survey(session).plan_weights(QUARTER)
-    assert phases(list(take_step(session, 25, shown, fact()))) == ["tried", "rehearsed", "written"]
-    assert sky.weights() == QUARTER
-    assert [(d.phase, d.step) for d in take(again(sky)) if d.phase in ("judged", "written")] == [
-        ("judged", 25), ("written", 100), ("judged", 100)
+    assert phases(list(take_step(session, 25, mark_of(shown), fact()))) == [
+        "tried", "rehearsed", "written", "proved", "judged"
     ]  # fmt: skip
+    assert sky.weights() == QUARTER
+    seen = [(d.phase, d.step) for d in take(again(sky))]
+    assert [each for each in seen if each[0] in ("judged", "written")] == [("written", 100), ("judged", 100)]
 
 
 def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str], None]) -> None:
@@ -433,7 +468,7 @@ def test_one_step_by_hand_meets_the_same_hazards(alarm: Callable[[Session, str],
     alarm(session, "ALARM")
     shown = survey(session).plan_weights(QUARTER)
     with pytest.raises(GateError, match="alarms: pager is ALARM"):
-        list(take_step(session, 25, shown, fact()))
+        list(take_step(session, 25, mark_of(shown), fact()))
     assert (sky.weights(), sky.updates) == (BACK, 0)
 
 
@@ -443,10 +478,10 @@ def test_one_step_by_hand_is_refused_while_the_one_before_it_has_not_passed() ->
     second = again(sky)
     shown = survey(second).plan_step(100)
     with pytest.raises(GateError, match="25 % has not passed yet"):
-        list(take_step(second, 100, shown, fact()))
+        list(take_step(second, 100, mark_of(shown), fact()))
     assert sky.weights() == QUARTER
     lower = survey(second).plan_step(10)
-    assert phases(list(take_step(second, 10, lower, fact()))) == ["written"]
+    assert phases(list(take_step(second, 10, mark_of(lower), fact()))) == ["written", "proved", "judged"]
 
 
 def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> None:
@@ -454,7 +489,7 @@ def test_one_step_by_hand_is_refused_where_it_is_no_longer_what_was_shown() -> N
     shown = survey(session).plan_weights(QUARTER)
     written(session, 10)
     with pytest.raises(StalePlanError, match="no longer what was planned"):
-        list(take_step(session, 25, shown, fact()))
+        list(take_step(session, 25, mark_of(shown), fact()))
     assert sky.weights() == {STABLE: 90, CANARY: 10}
 
 
@@ -1125,37 +1160,37 @@ def test_a_canary_that_always_fails_is_found_before_users_see_it(well: Live) -> 
     assert after["versions"].keys() == {STABLE}
 
 
-PROCESS = """
-import sys
-from runbook_lib import open_session, shift_traffic, evidence_for_shift, survey
-session = open_session({"environment": sys.argv[1]}, "05_shift_traffic")
-for decision in shift_traffic(session, *evidence_for_shift(survey(session))):
-    print(decision.phase, decision.step, flush=True)
-"""
-
-
-def test_killed_for_real_in_the_bake_a_shift_goes_on_and_writes_nothing_again(well: Live) -> None:
-    before = well.ledger()
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(well.file)], stdout=subprocess.PIPE, text=True, env=well.environ
-    )
-    said: list[str] = []
-    with process:
-        for line in process.stdout or ():
-            said.append(line.strip())
-            if line.startswith("proved 25"):
-                process.kill()
-    assert [line for line in said if not line.startswith("watching")] == [
-        "rehearsed 0", "written 25", "proved 25"
-    ]  # fmt: skip
+@pytest.mark.attack(9)
+def test_the_process_that_shifts_outlives_whoever_started_it_and_killed_it_goes_on_where_it_was(well: Live) -> None:
+    """The panel takes a step and leaves; its process is killed in the bake; a cell goes on, and is interrupted."""
+    session, before = well.session(), well.ledger()
+    panel = WeightsPanel(session, gates.evidence_for_shift(survey(session)))
+    assert "a process of its own watches it" in panel.apply()
     assert well.weights() == QUARTER
-    seen = take(well.session(), until=lambda d: d.phase == "judged")
-    assert (seen[-1].step, seen[-1].verdict) == (25, "PASS")
-    assert "written" not in phases(seen)
+    until(lambda: decisions_of(well)[-1]["phase"] == "proved", "traffic shows it")
+    os.kill((record.shifter(session.place) or {})["pid"], signal.SIGKILL)
+    until(lambda: unwatched(survey(session)), "nobody watches it")
+
+    alarms: list[str] = []
+    session = well.session()
+    evidence = gates.evidence_for_shift(survey(session))
+    shift = follow_traffic(session, *evidence, alarm=alarms.append)
+    passed = next(d for d in shift if d.phase == "judged")
+    assert (passed.step, passed.verdict) == (25, "PASS")
     assert observed(newest(well.parameters)) == [BACK, QUARTER]
+    with pytest.raises(NotFollowed, match="the shift goes on in process") as caught:
+        shift.throw(KeyboardInterrupt)
+    code, said = well.runbook("hold", newest(well.parameters).id, "--by", "ada")
+    assert code == 0, said
+    with pytest.raises(Held, match="held by ada"):
+        list(follow_traffic(well.session(), *evidence, alarm=alarms.append))
+    assert alarms == []
+    assert unwatched(survey(session))
     after = well.ledger()
     assert after["failed"] == before["failed"]
     assert after["answered"] > before["answered"] + 500
+    assert f"`runbook hold {newest(well.parameters).id}`" in caught.value.hint
+    assert [line["words"] for line in lines_of(well, "watcher")]
 
 
 def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live) -> None:

@@ -18,7 +18,7 @@ from runbook_lib.local import control_plane
 from runbook_lib.shift import shift_traffic
 from runbook_lib.survey import Survey
 from tests.live import quick, under_sky
-from tests.scenes import fact, open_at, reopen
+from tests.scenes import fact, large, open_at, open_local, reopen, step
 
 LATENCY_MS = 40
 DEPENDENT = 12  # calls of a gated weight change, each of which waits for the one before it
@@ -58,9 +58,14 @@ class Chain:
 
 
 def open_counted(stage: str, **said: Any) -> tuple[Session, Chain]:
-    """Open a session, whose calls are counted from here on."""
+    """Open a session at a stage, whose calls are counted from here on."""
+    return reopen_counted(open_at(stage, **said))
+
+
+def reopen_counted(known: Session) -> tuple[Session, Chain]:
+    """Open a session as another one, whose calls are counted from here on."""
     chain = Chain()
-    session = open_at(stage, prepare=chain.prepare, **said)
+    session = reopen(known, prepare=chain.prepare)
     session.beside = chain.beside
     chain.depth = 0
     chain.calls.clear()
@@ -112,6 +117,21 @@ def test_all_of_a_look_is_a_chain_of_few_calls() -> None:
     session, chain = open_counted("meshed")
     whole(survey(session))
     assert chain.depth <= 4
+
+
+def test_a_plan_of_a_large_mesh_reads_each_resource_once() -> None:
+    count = 40
+    session = open_local(said=large(count))
+    for number in ("01", "02", "03"):
+        step(session, number)
+    counted, chain = reopen_counted(session)
+    found = survey(counted)
+    assert not found.plan_resources("03").changes
+    resources = len(found.live)
+    assert resources > 3 * count
+    of_the_route = 1  # its tags, which say who is retired
+    assert chain.calls.total() == resources + of_the_route
+    assert chain.repeated() == []
 
 
 # As far away as AWS.

@@ -398,26 +398,26 @@ def test_a_refusal_of_app_mesh_is_one_sentence() -> None:
 # Taking it out again.
 
 
-def removal(session: Session) -> tuple[Plan, tuple[str, ...]]:
+def removal(session: Session) -> Plan:
     return mesh.plan_resources_end(session, mesh.read_live(session))
 
 
 def test_removal_takes_everything_children_first() -> None:
     session = open_at("routed")
-    plan, kept = removal(session)
-    assert kept == ()
+    plan = removal(session)
+    assert plan.stays == ()
     applied(session, plan)
     assert somebody(session).list_meshes()["meshes"] == []
-    assert removal(session)[0].changes == ()
+    assert removal(session).changes == ()
 
 
 def test_removal_leaves_what_does_not_carry_the_runbooks_tag() -> None:
     session = open_at("routed")
     arn = spec_arn(session)
     somebody(session).untag_resource(resourceArn=arn, tagKeys=["runbook"])
-    plan, kept = removal(session)
-    assert "virtual node serviceA: does not carry the runbook's tag" in kept
-    assert "mesh apps: virtual node serviceA stays, and needs it" in kept
+    plan = removal(session)
+    assert "virtual node serviceA: does not carry the runbook's tag" in plan.stays
+    assert "mesh apps: virtual node serviceA stays, and needs it" in plan.stays
     applied(session, plan)
     assert nodes(session) == ["serviceA"]
 
@@ -430,8 +430,8 @@ def spec_arn(session: Session) -> str:
 def test_removal_leaves_a_mesh_with_somebody_elses_node_and_names_it() -> None:
     session = open_at("routed")
     somebody(session).create_virtual_node(**MESH, virtualNodeName="theirs", spec={})
-    plan, kept = removal(session)
-    assert kept == ("mesh apps: virtual node theirs stays, and needs it",)
+    plan = removal(session)
+    assert plan.stays == ("mesh apps: virtual node theirs stays, and needs it",)
     applied(session, plan)
     assert nodes(session) == ["theirs"]
 
@@ -441,8 +441,8 @@ def test_removal_leaves_what_somebody_elses_route_stands_on() -> None:
     spec = route(session)["spec"]
     spec["http2Route"]["action"]["weightedTargets"] = [{"virtualNode": "serviceBv2", "weight": 1}]
     somebody(session).create_route(**{**ROUTE, "routeName": "theirs"}, spec=spec)
-    plan, kept = removal(session)
-    assert [words.split(":")[0] for words in kept] == [
+    plan = removal(session)
+    assert [words.split(":")[0] for words in plan.stays] == [
         "virtual router serviceB",
         "virtual node serviceBv2",
         "mesh apps",
@@ -453,7 +453,7 @@ def test_removal_leaves_what_somebody_elses_route_stands_on() -> None:
 
 def test_what_was_removed_can_be_made_again() -> None:
     session = open_at("routed")
-    for removed in removal(session)[0]:
+    for removed in removal(session):
         assert removed.inverse
         assert removed.inverse.wanted == {"spec": removed.expected["spec"]}
         assert {"key": "runbook", "value": "appmesh-runbook"} in removed.inverse.call.arguments["tags"]

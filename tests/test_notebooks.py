@@ -178,9 +178,7 @@ def test_the_first_notebook_lists_all_of_them_as_they_name_themselves() -> None:
 @pytest.mark.parametrize("number", CHANGING)
 def test_what_is_planned_is_marked_on_the_map(number: str) -> None:
     [cell] = [cell for cell in code_cells(number) if cell.id == "plan-map"]
-    (call,) = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call))
-    assert ast.unparse(call.func) == "runbook.show_topology"
-    assert len(call.args) + len(call.keywords) == 2
+    assert re.fullmatch(r"runbook\.show\(found\.map\(.+\)\)", cell.source)
     assert "To be changed" in str(cell.outputs)
 
 
@@ -196,8 +194,8 @@ def test_a_cell_that_waits_for_tasks_tells_of_it_in_its_place(number: str, id: s
     [cell] = [cell for cell in code_cells(number) if cell.id == id]
     lines = [line.strip() for line in cell.source.splitlines()]
     told = lines.index("runbook.show_progress(session)")
-    assert re.match(r"(runbook\.show_changes\(|changes = )runbook\.apply\(", lines[told + 1])
-    assert lines[-1].startswith("runbook.show_changes(")
+    assert re.match(r"(runbook\.show\(|changes = )runbook\.apply\(", lines[told + 1])
+    assert lines[-1].startswith("runbook.show(")
 
 
 @every_notebook

@@ -112,7 +112,7 @@ def test_two_services_may_share_one_revision_before_the_mesh() -> None:
     assert at_once(session) == {"serviceA": "taskA:2", "serviceBv2": "taskB:4"}
     assert [status(session, f"taskB:{n}") for n in (3, 4)] == ["INACTIVE", "ACTIVE"]
     assert step(session, "06") == []
-    plan, _ = survey(session).plan_removal()
+    plan = survey(session).plan_removal()
     change(session, plan, *map(fact, plan.needs))
     assert containers(session, at_once(session)["serviceBv2"]) == ["serviceb"]
 

@@ -22,8 +22,10 @@ from runbook_lib import record
 from runbook_lib.record import Run
 from tests.live import CANARY, STABLE, Live, meshed, until
 from tests.notebook_runner import newest, start
+from tests.test_kill import kernel_of
 
 QUARTER = {STABLE: 75, CANARY: 25}
+PHASES = ("rehearsed", "written", "judged")  # in which a command may be killed, too
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,15 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str, str]:
     return process.returncode, summary["outcome"], summary["reason"].partition(":")[0], said
 
 
+def newest_phase() -> str:
+    """Return the phase of the run's newest decision."""
+    decisions = [line["phase"] for line in newest("live").lines() if line["event"] == "decision"]
+    return decisions[-1] if decisions else ""
+
+
 def bakes() -> bool:
     """Say whether the run's newest decision proved a weight."""
-    decisions = [line["phase"] for line in newest("live").lines() if line["event"] == "decision"]
-    return decisions[-1:] == ["proved"]
+    return newest_phase() == "proved"
 
 
 def test_local_status_says_what_each_sidecar_serves_and_how_many_call_now(mesh: Live) -> None:
@@ -76,7 +83,7 @@ SIGNALS = [
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_in_the_bake_holds_and_leaves_traffic_notebook_and_summary(mesh: Live, number: int) -> None:
     process = begin(mesh, bake_seconds=120)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     assert (record.holder(newest("live")) or {})["run"] == newest("live").id
     process.send_signal(number)
     code, outcome, word, said = end(process)
@@ -111,10 +118,30 @@ def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
     assert code == 0, said
 
 
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *(pytest.param(p, marks=pytest.mark.soak) for p in PHASES)])
+def test_a_bad_canary_is_rolled_back_though_kernel_and_command_were_killed(mesh: Live, phase: str) -> None:
+    process = begin(mesh, bake_seconds=30)
+    until(lambda: newest_phase() == phase, f"it is {phase}", 90)
+    for pid in (kernel_of(process.pid), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    with process:
+        process.communicate(timeout=20)
+    mesh.fault(CANARY, error_rate=0.5)
+    until(lambda: newest("live").closed, "the run is closed", 90)
+    mesh.fault(CANARY)
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+    until(lambda: record.holder(newest("live")) is None, "nobody is at work")
+    summary = newest("live").summary() or {}
+    assert (summary["outcome"], summary["reason"].partition(":")[0]) == ("rolled_back", "verdict")
+    code, said = mesh.runbook("verify", newest("live").id)
+    assert code == 0, said
+
+
 @pytest.mark.attack(1)
 def test_a_rollback_by_command_is_made_while_a_run_holds_the_lock_and_ends_it(mesh: Live) -> None:
     process = begin(mesh, bake_seconds=120)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     before, began = updates(mesh), time.monotonic()
     with start("rollback", mesh.file) as command:
         told, _ = command.communicate(timeout=60)
@@ -140,7 +167,7 @@ def updates(mesh: Live) -> int:
 @pytest.mark.attack(7)
 def test_a_bad_canary_is_rolled_back_though_the_runs_are_gone(mesh: Live) -> None:
     process = begin(mesh, bake_seconds=60)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     shutil.rmtree(record.root() / "live")
     mesh.fault(CANARY, error_rate=0.5)
     with process:
@@ -155,7 +182,7 @@ def test_a_bad_canary_is_rolled_back_though_the_runs_are_gone(mesh: Live) -> Non
 
 def test_the_local_mesh_killed_in_the_bake_ends_the_run_in_words(mesh: Live) -> None:
     process = begin(mesh, bake_seconds=120)
-    until(bakes, "the bake has begun")
+    until(bakes, "the bake has begun", 90)
     os.kill(json.loads((mesh.state / "endpoint.json").read_text())["pid"], signal.SIGKILL)
     code, outcome, word, said = end(process)
     assert (code, outcome, word) == (1, "failed", "target"), said

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from runbook_lib.aws import session
+from runbook_lib.aws.call_errors import call_error
+from runbook_lib.aws.session import Session
 from runbook_lib.command import cli
 from runbook_lib.command.cli import Screen, app
 from runbook_lib.command.progress import Bars, Lines, telling
 from runbook_lib.display.drawing import Drawing, Text
-from runbook_lib.display.show import Table, Words
+from runbook_lib.display.tables import Table, Words
 from runbook_lib.errors import CallError
 from runbook_lib.printable import escaped, visible
 from tests.notebook_runner import Environment, folder, newest, own_mesh
@@ -102,9 +103,9 @@ def routed(own_mesh: Path, folder: Path) -> Environment:
 def test_an_aws_message_reaches_no_terminal(routed: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Any, call: Any, arguments: Any) -> Any:
         answer = {"Error": {"Code": f"Evil{EVIL}", "Message": f"{EVIL}\noutcome: done"}}
-        raise session._call_error(call, ClientError(answer, call.operation))
+        raise call_error(call, ClientError(answer, call.operation))
 
-    monkeypatch.setattr(session.Session, "_call", refuse)
+    monkeypatch.setattr(Session, "_call", refuse)
     done = CliRunner().invoke(app, ["status", str(routed.file)])
     assert done.exit_code == 1
     assert LINK in done.output

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_sidecars, plan_undo, record, show_plan, survey
+from runbook_lib import plan_sidecars, plan_undo, record, survey
 from runbook_lib.aws.session import Session
+from runbook_lib.display import show
 from runbook_lib.wording import fields_of
 from tests.scenes import change, fact, lines, open_local, reopen, settle, somebody, step, writes
 
@@ -96,13 +97,13 @@ def session() -> Session:
 def test_of_thirty_secrets_none_is_in_record_plan_or_summary_and_all_come_back_by_undo(session: Session) -> None:
     before, said = definition(session, "serviceB"), []
 
-    def shown(plan: Any) -> None:
+    def look_at(plan: Any) -> None:
         said.extend(str(fields_of(each)) for each in plan)
-        said.append(str(show_plan(plan)))
+        said.extend(repr(part) for part in show.shown(plan))
 
     for number in ("01", "02", "03"):
         step(session, number)
-    shown(plan_sidecars(survey(session)))
+    look_at(plan_sidecars(survey(session)))
     step(session, "04")
     run = session.join_run()
     for number in ("05", "06"):
@@ -110,7 +111,7 @@ def test_of_thirty_secrets_none_is_in_record_plan_or_summary_and_all_come_back_b
     assert found_in(everything(run.folder)) == []
     undone = reopen(session)
     plan = plan_undo(undone)
-    shown(plan)
+    look_at(plan)
     change(undone, plan, *map(fact, plan.needs))
     settle()
     run.summarise({"outcome": "rolled_back", "shift": []})

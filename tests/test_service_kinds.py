@@ -124,7 +124,7 @@ def test_a_definition_without_what_the_service_registers_is_refused() -> None:
         service["loadBalancers"] = [{"targetGroupArn": "arn", "containerName": "envoy", "containerPort": 15000}]
 
     session = seen("meshed", behind)
-    with pytest.raises(PlanError, match=r"requests are sent to its container 'envoy'; .*: app$"):
+    with pytest.raises(PlanError, match=r"requests are sent to its container 'envoy'; expected one of .*: app"):
         plan_plain(session.parameters, survey(session).running)
 
 

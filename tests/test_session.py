@@ -14,7 +14,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from runbook_lib import record, survey
-from runbook_lib.aws import session as session_module
 from runbook_lib.aws.identity import Keys
 from runbook_lib.aws.session import Connection, Session
 from runbook_lib.errors import CallError, ParametersError, TargetError, WaitError
@@ -172,7 +171,7 @@ def test_where_nobody_is_logged_in_aws_is_refused_in_one_sentence() -> None:
 def client_of(target: str, **environ: str) -> Any:
     p = load(target=target)
     connection = connect(p) if target == "local" else Connection()
-    return session_module._client(Session(p, "", connection), "servicediscovery", KEYS)
+    return Session(p, "", connection)._made("servicediscovery", KEYS)
 
 
 def test_clients_retry_in_the_standard_way_five_times_and_do_not_wait_for_ever() -> None:

@@ -147,7 +147,7 @@ def test_by_hand_a_run_goes_on_once_a_part_of_it_was_undone() -> None:
 def test_by_hand_a_run_is_done_once_everything_is_removed() -> None:
     session = open_at("shifted", "90_remove_mesh")
     run = session.join_run()
-    plan, _ = survey(session).plan_removal()
+    plan = survey(session).plan_removal()
     change(session, plan, *map(fact, plan.needs))
     assert run.closed
     assert session.join_run() != run

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import plan_steps, survey
+from runbook_lib import forecast_steps, plan_steps, survey
+from runbook_lib.aws.applying import Made
 from runbook_lib.checks import Check
-from runbook_lib.display import show
-from runbook_lib.display.show import Banner, Table, Words, plan_rows
+from runbook_lib.display import forecasts, show, tables
+from runbook_lib.display.show import plan_rows
+from runbook_lib.display.tables import Banner, Table, Words
+from runbook_lib.display.timeline import drawn
 from runbook_lib.engines.appmesh import iam
 from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.runs.history import History
+from runbook_lib.shift.outlook import Ahead
 from runbook_lib.verdict.forecast import forecast_load
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
 from tests.test_film import contrast
@@ -79,7 +83,7 @@ def test_a_judgement_is_a_word_and_not_only_a_colour(kind: str, mark: str) -> No
     assert f"{mark} {kind}" in Words("so", kind)._repr_html_()
 
 
-@pytest.mark.parametrize("kind", show.GROUNDS)
+@pytest.mark.parametrize("kind", tables.GROUNDS)
 def test_a_mark_is_readable_on_every_page(kind: str) -> None:
     ground, ink = re.findall(r"(?:background|color):(#\w+)", Words("so", kind)._repr_html_())
     assert contrast(ink.replace("#fff", "#ffffff"), ground) >= 4.5
@@ -104,7 +108,7 @@ def test_applying_on_aws_looks_like_nothing_else() -> None:
 
 
 def test_a_session_shows_the_notes_of_its_file(shown: Callable[[], str]) -> None:
-    show.show_session(reopen(open_local(), namespace="Apps.local"))
+    show.show(reopen(open_local(), namespace="Apps.local"))
     assert "scene on the local mesh" in shown()
     assert "'Apps.local' was read as 'apps.local'" in shown()
 
@@ -118,14 +122,14 @@ def test_a_plan_shows_each_field_and_the_way_back() -> None:
         {
             "change": "create mesh scene",
             "fields": "egressFilter.type: DROP_ALL → ALLOW_ALL\nnote: mind the gap",
-            "way back": "delete",
+            "undo": "delete",
         }
     ]
 
 
 def test_a_change_without_a_way_back_says_why() -> None:
     (row,) = plan_rows(Plan("a", (one(inverse=None, no_inverse="it is final"),)))
-    assert row["way back"] == "! none: it is final"
+    assert row["undo"] == "! none: it is final"
 
 
 def test_a_way_back_has_none_in_its_turn() -> None:
@@ -134,32 +138,44 @@ def test_a_way_back_has_none_in_its_turn() -> None:
 
 
 def test_what_is_assumed_is_said(shown: Callable[[], str]) -> None:
-    show.show_plan(replace(Plan("a"), assumed=("mesh apps (01_create_mesh)",)))
+    show.show(replace(Plan("a"), assumed=("mesh apps (01_create_mesh)",)))
     assert "assumed applied: mesh apps (01_create_mesh)" in shown()
     assert "nothing to change" in shown()
 
 
 def test_what_was_changed_is_shown_as_read_back(shown: Callable[[], str]) -> None:
-    show.show_changes(change(open_local(), Plan("a", (one(),))))
-    show.show_changes([])
+    show.show(change(open_local(), Plan("a", (one(),))))
+    show.show(Made())
     assert "1 change made and read back" in shown()
     assert "create mesh scene" in shown()
     assert "nothing was changed" in shown()
 
 
-def test_a_step_is_done_when_nothing_is_left(shown: Callable[[], str]) -> None:
-    show.show_done(Plan("a"), "the mesh is there")
-    assert "✓ PASS the mesh is there" in shown()
+def test_a_plan_of_what_is_there_already_passes(shown: Callable[[], str]) -> None:
+    show.show(Plan("a"))
+    assert "✓ PASS nothing to change" in shown()
 
 
-def test_a_step_is_not_done_while_something_is_left(shown: Callable[[], str]) -> None:
-    show.show_done(Plan("a", (one(),)), "the mesh is there")
-    assert "! WARN still to do: create mesh scene" in shown()
-    assert "the mesh is there" not in shown()
+def test_fields_of_several_lines_that_were_shown_before_are_not_shown_again() -> None:
+    fields = (Difference("a", 1, 2), Difference("b", 1, 2))
+    rows = plan_rows(
+        Plan("a", (one("mesh a", diff=fields), one("mesh b", diff=fields), one("mesh c", diff=fields[:1])))
+    )
+    assert [row["fields"] for row in rows] == ["a: 1 → 2\nb: 1 → 2", "the same as: create mesh a", "a: 1 → 2"]
+
+
+def test_what_nobody_knows_how_to_show_is_refused() -> None:
+    with pytest.raises(TypeError, match="show: nothing is known of a int"):
+        show.show(7)
+
+
+def test_a_single_gate_is_a_sentence(shown: Callable[[], str]) -> None:
+    show.show(fact("the path", holds=False))
+    assert shown().startswith("✗ FAIL the path: it does not")
 
 
 def test_evidence_that_fails_comes_first_with_what_to_do(shown: Callable[[], str]) -> None:
-    show.show_evidence([fact("first"), fact("second", holds=False)])
+    show.show([fact("first"), fact("second", holds=False)])
     text = shown()
     assert text.index("second") < text.index("first")
     assert text.count("mend it") == 2  # once as text, once as HTML, and only where it does not hold
@@ -167,7 +183,7 @@ def test_evidence_that_fails_comes_first_with_what_to_do(shown: Callable[[], str
 
 def test_checks_that_fail_come_first(shown: Callable[[], str]) -> None:
     levels: list[Any] = ["PASS", "WARN", "FAIL"]
-    show.show_checks([Check(level, f"place {level}", "so") for level in levels])
+    show.show([Check(level, f"place {level}", "so") for level in levels])
     text = shown()
     assert text.index("place FAIL") < text.index("place WARN") < text.index("place PASS")
 
@@ -176,7 +192,7 @@ def test_checks_that_fail_come_first(shown: Callable[[], str]) -> None:
     ("increase", "words"), [(0.005, "0.5 points"), (0.01, "1 point"), (0.1346, "13 points"), (0.998, "100 points")]
 )
 def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str) -> None:
-    assert show._points(increase) == words
+    assert forecasts._points(increase) == words
 
 
 @pytest.mark.parametrize(
@@ -187,20 +203,22 @@ def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str
     ],
 )
 def test_the_canarys_load_is_held_against_what_stables_tasks_carry(weight_now: int, words: str) -> None:
-    assert show._load_words(forecast_load(300, 100, stable_tasks=1, canary_tasks=1, weight_now=weight_now)) == words
+    assert (
+        forecasts._load_words(forecast_load(300, 100, stable_tasks=1, canary_tasks=1, weight_now=weight_now)) == words
+    )
 
 
 # What is there.
 
 
 def test_the_split_says_weights_and_stage(shown: Callable[[], str]) -> None:
-    show.show_split(survey(open_at("routed")))
+    show.show(survey(open_at("routed")))
     assert "serviceb.apps.local is routed: a route divides the traffic, and gives the canary none" in shown()
     assert "100\N{NO-BREAK SPACE}%" in shown()
 
 
 def test_the_review_shows_everything_the_mesh_holds(shown: Callable[[], str]) -> None:
-    show.show_review(survey(open_at("routed")))
+    show.show(survey(open_at("routed")).review())
     for key in ("mesh apps", "virtual node serviceBv2", "virtual router serviceB", "route serviceB/serviceB"):
         assert key in shown()
     assert "review: all is as the parameters say" in shown()
@@ -211,7 +229,7 @@ def test_the_review_begins_with_what_is_not_as_the_parameters_say(shown: Callabl
     session = open_at("routed")
     somebody(session).update_mesh(**MESH, spec={"egressFilter": {"type": "ALLOW_ALL"}})
     somebody(session).delete_route(**ROUTE)
-    show.show_review(survey(session))
+    show.show(survey(session).review())
     missing, differs, *others = (
         line for line in shown().splitlines()[2:] if re.match(r"\S| +(mesh|route|virtual)", line)
     )
@@ -223,7 +241,7 @@ def test_the_review_begins_with_what_is_not_as_the_parameters_say(shown: Callabl
 
 
 def test_the_topology_is_a_picture_and_words(shown: Callable[[], str]) -> None:
-    show.show_topology(survey(open_at("routed")))
+    show.show(survey(open_at("routed")).map())
     assert "serviceA calls serviceb.apps.local" in shown()
     assert "virtual node serviceB (100\N{NO-BREAK SPACE}%)" in shown()
 
@@ -231,7 +249,7 @@ def test_the_topology_is_a_picture_and_words(shown: Callable[[], str]) -> None:
 def test_a_picture_is_a_png_with_its_words_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(show, "display", seen.append)
-    show.show_topology(survey(open_at("routed")))
+    show.show(survey(open_at("routed")).map())
     data, about = seen[0]._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert about == {"image/png": {"width": 960}}
@@ -241,23 +259,25 @@ def test_a_picture_is_a_png_with_its_words_below_it(monkeypatch: pytest.MonkeyPa
 
 def test_the_steps_to_come_are_on_the_map(shown: Callable[[], str]) -> None:
     session = open_at("meshed")
-    show.show_topology(survey(session), steps=plan_steps(session))
+    found = survey(session)
+    show.show(found.map(found.plan_next()))
     assert "100 → 75\N{NO-BREAK SPACE}%" in shown()
     assert "To be changed: shift route serviceB/serviceB" in shown()
 
 
 def test_before_there_is_a_route_the_steps_to_come_change_nothing_on_the_map(shown: Callable[[], str]) -> None:
     session = open_local(services=True)
-    show.show_topology(survey(session), steps=plan_steps(session))
+    found = survey(session)
+    show.show(found.map(found.plan_next()))
     assert "To be changed" not in shown()
 
 
 def test_before_there_is_a_route_no_step_is_said_to_be_left(shown: Callable[[], str]) -> None:
     session = open_local(services=True)
-    show.show_steps(plan_steps(session), survey(session))
-    show.show_forecast(survey(session))
-    assert shown().count("! WARN no route yet: run 03_create_router_and_routes") == 2
-    assert "is left" not in shown()
+    show.show(survey(session))
+    assert shown().count("! WARN no route yet: run 03_create_router_and_routes") == 1
+    assert plan_steps(session) == []
+    assert forecast_steps(survey(session)) == Ahead(())
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -267,46 +287,48 @@ def test_a_page_that_keeps_old_outputs_says_so(
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     if served:
         monkeypatch.setenv("JPY_SESSION_NAME", "05_shift_traffic.ipynb")
-    show.show_session(open_local())
+    show.show(open_local())
     assert ("is a recording until that cell has run" in shown()) is served
 
 
 def test_a_shift_without_traffic_is_said_and_not_drawn(shown: Callable[[], str]) -> None:
-    show.show_history(History("one", "two", [], [], [], ()))
+    show.show(drawn(History("one", "two", [], [], [], ())))
     assert shown().startswith("no traffic was seen")
 
 
 def test_a_retired_service_is_not_in_the_topology(shown: Callable[[], str]) -> None:
-    show.show_topology(survey(open_at("retired")))
+    show.show(survey(open_at("retired")).map())
     assert "virtual node serviceB (" not in shown()
     assert "virtual node serviceBv2 (100\N{NO-BREAK SPACE}%)" in shown()
 
 
 def test_tasks_show_each_containers_health(shown: Callable[[], str]) -> None:
-    show.show_tasks(survey(open_at("meshed")))
+    show.show(survey(open_at("meshed")).running_tasks())
     assert shown().count("HEALTHY") >= 3
     assert "taskB:2" in shown()
 
 
 def test_a_task_that_is_not_well_comes_first(shown: Callable[[], str]) -> None:
     found = survey(open_at("meshed"))
-    for task in found.tasks:
-        if task["service"] == "serviceBv2":
-            task["containers"] = [{**c, "health": "UNHEALTHY"} for c in task["containers"]]
-    show.show_tasks(found)
+    ill = [
+        replace(t, health=dict.fromkeys(t.health, "UNHEALTHY"))
+        for t in found.running_tasks()
+        if t.service == "serviceBv2"
+    ]
+    show.show([*(task for task in found.running_tasks() if task.service != "serviceBv2"), *ill])
     first, *others = shown().splitlines()[2:5]
     assert first.split() == ["!", "WARN", "serviceBv2", "taskBv2:2", "UNHEALTHY", "UNHEALTHY"]
     assert not [line for line in others if "WARN" in line]
 
 
 def test_a_container_nobody_checks_is_not_called_unknown(shown: Callable[[], str]) -> None:
-    show.show_tasks(survey(open_at("meshed")))
+    show.show(survey(open_at("meshed")).running_tasks())
     assert shown().count("no health check") == 6  # the applications, as text and as HTML
     assert "UNKNOWN" not in shown()
 
 
 def test_credentials_show_who_signs(shown: Callable[[], str]) -> None:
-    show.show_credentials(survey(open_at("plain")))
+    show.show(survey(open_at("plain")).facts())
     assert "apps-serviceB-task" in shown()
     assert "not yet" in shown()
 
@@ -315,36 +337,36 @@ def test_a_service_for_which_nobody_signs_comes_first(shown: Callable[[], str]) 
     found = survey(open_at("plain"))
     credentials = iam.who_signs(found)
     credentials[-1] = replace(credentials[-1], role="")
-    show.show_credentials(found)
+    show.show(found.facts())
     assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "nobody"]
 
 
 def test_names_show_how_many_addresses_answer_and_those_that_lead_nowhere_first(shown: Callable[[], str]) -> None:
     found = survey(open_at("plain"))
     found.names["servicebv2.apps.local"] = replace(found.names["servicebv2.apps.local"], instances={})
-    show.show_names(found)
+    show.show(found.names)
     first, *others = shown().splitlines()[2:5]
     assert first.split() == ["!", "WARN", "servicebv2.apps.local", "0"]
     assert [line.split() for line in others] == [["servicea.apps.local", "1"], ["serviceb.apps.local", "1"]]
 
 
 def test_what_is_missing_comes_first(shown: Callable[[], str]) -> None:
-    show.show_resources(survey(open_at("plain", "")), "01")
+    show.show(survey(open_at("plain", "")).resources("01"))
     session = open_at("routed")
     somebody(session).delete_route(**ROUTE)
-    show.show_resources(survey(session), "03")
+    show.show(survey(session).resources("03"))
     assert shown().splitlines()[-1:] != []
     assert re.search(r"resource +there\nroute serviceB/serviceB +no\n", shown())
 
 
 def test_resources_of_one_step_say_whether_they_are_there(shown: Callable[[], str]) -> None:
-    show.show_resources(survey(open_local()), "01")
+    show.show(survey(open_local()).resources("01"))
     assert "mesh apps" in shown()
     assert "virtual node" not in shown()
 
 
 def test_what_stays_is_named(shown: Callable[[], str]) -> None:
-    show.show_kept(["mesh apps: still needed"])
+    show.show(Plan("90", stays=("mesh apps: still needed",)))
     assert "! WARN left alone: mesh apps: still needed" in shown()
 
 
@@ -355,7 +377,7 @@ def test_what_somebody_wrote_into_aws_is_escaped(shown: Callable[[], str]) -> No
     spec["logging"] = {"accessLog": {"file": {"path": f"/{NASTY}"}}}
     somebody(session).update_virtual_node(**node, spec=spec)
     found = survey(session)
-    show.show_review(found)
+    show.show(found.review())
     html = shown().partition("<p>")[2]
     assert "&lt;script&gt;" in html
     assert "<script>" not in html

@@ -21,7 +21,7 @@ PLANS: dict[str, tuple[str, Callable[[Survey], Plan]]] = {
     "04": ("routed", lambda found: plan_permissions(found) + plan_sidecars(found)),
     "05": ("meshed", lambda found: found.plan_weights({"serviceB": 75, "serviceBv2": 25})),
     "06": ("shifted", lambda found: found.plan_retirement()),
-    "90": ("retired", lambda found: found.plan_removal()[0]),
+    "90": ("retired", lambda found: found.plan_removal()),
 }
 
 
@@ -70,7 +70,7 @@ def test_every_change_of_a_notebooks_plan_is_marked_on_a_box_and_named_in_the_wo
             "06",
             {
                 "virtual service serviceb.apps.local": ["register"],
-                "route serviceB/serviceB": ["shift", "tag"],
+                "route serviceB/serviceB": ["shift", "mark"],
                 "virtual node serviceB": ["delete"],
                 "service serviceB": ["scale", "delete", "deregister", "deregister"],
             },

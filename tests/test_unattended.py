@@ -176,7 +176,7 @@ def test_of_thirty_secrets_none_is_in_runs_or_state_or_what_any_command_says(
         ("local", "status", "--json"),
     ]
     said = {" ".join(words): CliRunner().invoke(cli.app, words).output for words in commands}
-    assert "revision taskB:3" in said[f"undo {run}"]
+    assert "register task definition taskB:3" in said[f"undo {run}"]
     assert {words: found_in(text) for words, text in said.items() if found_in(text)} == {}
     assert found_in(first[1]) == []
     files = [path for path in own_mesh.rglob("*") if path.is_file()]
@@ -218,7 +218,7 @@ def test_90_is_executed_only_where_it_is_named() -> None:
 
 
 def test_a_run_leaves_out_what_its_engine_has_nothing_to_do_in() -> None:
-    steps = ENGINES["alb"].steps
+    steps = ENGINES["alb"].steps(parameters.load("local-alb"))
     assert [name[:2] for name in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
     with pytest.raises(ParametersError, match="this file's engine has nothing to do there"):
         unattended.notebooks("02", "04", steps)

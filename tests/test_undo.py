@@ -188,7 +188,7 @@ def test_after_a_rollback_there_is_nothing_to_take_back() -> None:
 
 def test_a_notebook_another_one_builds_on_waits_for_that_one() -> None:
     session = open_at("shifted")
-    with pytest.raises(GateError, match="05_shift_traffic taken back first"):
+    with pytest.raises(GateError, match="05_shift_traffic must be undone first"):
         change(session, plan_undo(session, notebook="03_create_router_and_routes"))
     assert weights(session) == {"serviceB": 0, "serviceBv2": 100}
 
@@ -197,14 +197,14 @@ def test_what_a_later_notebook_made_and_uses_it_waits_for_that_one() -> None:
     """App Mesh would refuse to delete a node that a route names, with words that name no notebook."""
     session = open_at("routed")
     before = writes(session)
-    with pytest.raises(GateError, match="03_create_router_and_routes taken back first") as caught:
+    with pytest.raises(GateError, match="03_create_router_and_routes must be undone first") as caught:
         clear(plan_undo(session, notebook="02_create_virtual_nodes"))
-    assert caught.value.hint == "undo 03_create_router_and_routes first"
+    assert caught.value.hint == f"runbook undo {session.join_run().id} --notebook 03"
     assert writes(session) == before
     back(session, "03_create_router_and_routes")
     settle()
     assert back(session, "02_create_virtual_nodes")
-    assert plan_undo(session, notebook="01_create_mesh").needs == ()
+    assert not plan_undo(session, notebook="01_create_mesh").undo_first
 
 
 def test_what_somebody_else_made_and_uses_it_is_named() -> None:
@@ -384,7 +384,7 @@ def test_an_undo_of_nothing_but_a_rollback_is_refused_since_it_would_raise_the_c
 def removed(stage: str) -> Session:
     """Open a session at a stage whose mesh 90 has taken out."""
     session = open_at(stage, "90_remove_mesh")
-    plan, _ = survey(session).plan_removal()
+    plan = survey(session).plan_removal()
     change(session, plan, *map(fact, plan.needs))
     settle()
     return session

@@ -20,13 +20,14 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import panel as widgets
 from runbook_lib.display import show, timeline
-from runbook_lib.display.panel import Live, Progress, WeightsPanel, balanced, follow_shift, show_progress, weights_panel
-from runbook_lib.display.show import Words
+from runbook_lib.display.panel import Live, Progress, WeightsPanel, balanced, show_progress, show_shift, weights_panel
+from runbook_lib.display.tables import Words
 from runbook_lib.errors import GateError, Held, RolledBack
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.approvals import approve, hold
 from runbook_lib.shift import shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.shifting import mark_of
 from runbook_lib.verdict import Sample
 from tests.live import again, take, under_sky
 from tests.scenes import (
@@ -416,7 +417,7 @@ def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_so
     made = panel(session)
     assert "serviceBv2 has 25 % of the traffic and nobody watches it, since 20" in made.standing.value
     assert made.box().children[0] is made.standing
-    with session.holding():
+    with session.shifting():
         made.enable()
     assert made.standing.value == ""
 
@@ -525,7 +526,7 @@ def test_hold_can_be_pressed_while_a_shift_is_under_way_below_and_not_after_it(m
             seen.append(made.deeds["Hold"].button.disabled)
             yield decision
 
-    follow_shift(watched(), session)
+    show_shift(watched(), session)
     assert (seen[0], set(seen[1:])) == (True, {False})
     assert made.deeds["Hold"].button.disabled
 
@@ -542,7 +543,7 @@ def test_a_higher_weight_waits_until_the_present_one_has_passed(until: str, pass
     if not passed:
         assert "✗ not done</b> 25 % has not passed yet" in click(made, "Apply this step")
         with pytest.raises(GateError, match="25 % has not passed yet"):  # as the shift itself has it
-            next(take_step(session, 100, made.shown, fact()))
+            next(take_step(session, 100, mark_of(made.shown), fact()))
     assert sky.weights() == QUARTER
 
 
@@ -656,7 +657,7 @@ def test_a_shift_tells_of_its_waits_where_it_is_followed(monkeypatch: pytest.Mon
     for module in (widgets, show):
         monkeypatch.setattr(module, "display", shown.append)
     session, _ = under_sky()
-    follow_shift(shift_traffic(session, fact()), session)
+    show_shift(shift_traffic(session, fact()), session)
     assert isinstance(shown[0], Progress)
     assert "the last one took" in shown[0].line.value
 
@@ -671,7 +672,7 @@ def test_a_still_picture_and_the_decisions_remain_when_it_fails(monkeypatch: pyt
         raise RolledBack("25 %: errors")
 
     with pytest.raises(RolledBack):
-        follow_shift(failing(), open_at("meshed"))
+        show_shift(failing(), open_at("meshed"))
     *_, table, still, words = shown
     assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
     assert set(still._repr_mimebundle_()[0]) >= {"image/png", "text/plain"}
@@ -691,7 +692,7 @@ def test_an_interrupt_between_two_decisions_ends_the_shift_itself(monkeypatch: p
 
     monkeypatch.setattr(widgets, "Live", Consumer)
     with pytest.raises(Held, match=r"interrupted: .* stays as it is"):
-        follow_shift(decisions, session)
+        show_shift(decisions, session)
     assert lines(session, "interrupted")
     assert sky.weights() == QUARTER
 
@@ -707,7 +708,7 @@ def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_wait_says_what_for_since_when_and_until_when() -> None:
     progress = Progress()
-    assert "long waits are shown here" in progress.line.value
+    assert progress.line.value == ""
     progress.tell("service serviceB", 12, 600)
     assert re.search(
         r"waiting for service serviceB: 12 s so far, since [\d:]{8}, until [\d:]{8} UTC", progress.line.value

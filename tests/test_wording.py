@@ -23,7 +23,7 @@ from tests.scenes import NOTEBOOKS, one, open_at
         ({"name": "AppPorts", "value": "9080"}, "AppPorts: 9080"),
         ({"name": "DB_PASSWORD", "value": "hunter2"}, "DB_PASSWORD: ****"),
         ("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:2", "taskB:2"),
-        (Answer("definition taskB", "taskDefinition.taskDefinitionArn"), "(the revision registered above)"),
+        (Answer("task definition taskB", "taskDefinition.taskDefinitionArn"), "(the revision registered above)"),
         (Answer("mesh apps", "mesh.uid"), "(known once there is mesh apps)"),
     ],
 )
@@ -97,7 +97,7 @@ def every_plan() -> Iterator[Plan]:
     routed = survey(open_at("routed"))
     yield plan_permissions(routed) + plan_sidecars(routed)
     yield survey(open_at("shifted")).plan_retirement()
-    yield survey(open_at("retired")).plan_removal()[0]
+    yield survey(open_at("retired")).plan_removal()
     yield plan_undo(open_at("retired"), notebook=NOTEBOOKS["06"])
 
 

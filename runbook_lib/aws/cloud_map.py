@@ -26,6 +26,7 @@ from runbook_lib.plan import (
 
 __all__ = [
     "PLACEHOLDER",
+    "Names",
     "Registered",
     "own_instances",
     "plan_placeholder",
@@ -56,6 +57,10 @@ class Registered:
         return sorted(a[ADDRESS] for a in self.instances.values() if ADDRESS in a)
 
 
+class Names(dict[str, Registered]):
+    """What callers may dial, by name."""
+
+
 def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
     """Return what is registered under a name beside the placeholder."""
     return {
@@ -65,7 +70,7 @@ def own_instances(registered: Registered) -> dict[str, Mapping[str, str]]:
     }
 
 
-def read_names(session: Reads) -> dict[str, Registered]:
+def read_names(session: Reads) -> Names:
     """Read every name of the parameters that callers may dial: hostnames
     and virtual services.
     """
@@ -74,7 +79,7 @@ def read_names(session: Reads) -> dict[str, Registered]:
     asks = [
         partial(_registered, session, name, services.get(name, {})) for name in names
     ]
-    return dict(zip(names, session.together(asks), strict=True))
+    return Names(zip(names, session.together(asks), strict=True))
 
 
 def _registered(session: Reads, name: str, service: Mapping[str, Any]) -> Registered:

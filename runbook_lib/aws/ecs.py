@@ -7,7 +7,7 @@ functions are pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 __all__ = [
     "Running",
+    "Task",
     "deployment_order",
     "moved",
     "not_ours",
@@ -48,6 +49,8 @@ __all__ = [
     "read_tasks",
     "read_unhealthy",
     "reading_of_tasks",
+    "regrouped",
+    "without_checks",
 ]
 
 # What CreateService takes back from what DescribeServices shows.
@@ -106,6 +109,7 @@ ROLLOUT = (
 )
 STATUSES = ("ACTIVE", "INACTIVE")  # of a revision
 REGISTERED = "taskDefinition.taskDefinitionArn"
+CHECK = "healthCheck"
 STABLE_SECONDS = 900  # for tasks to start, and former ones to end
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
@@ -147,6 +151,15 @@ class Running:
         """How ECS deploys it, and how long that may take."""
         settings = (self.state or {}).get("settings") or {}
         return pace_of(settings.get("deploymentConfiguration") or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One running task: its service, its revision, each container's health."""
+
+    service: str
+    revision: str
+    health: Mapping[str, str]
 
 
 def read_running(session: Reads) -> dict[str, Running]:
@@ -349,21 +362,32 @@ def _resource_id(p: Parameters, name: str) -> str:
     return f"service/{p.cluster}/{p.ecs_service_of(name)}"
 
 
-def read_tasks(session: Reads) -> list[dict[str, Any]]:
-    """Read the running tasks of every service: service, revision, each
-    container's health.
-    """
+def read_tasks(session: Reads) -> list[Task]:
+    """Read the running tasks of every service."""
     p = session.parameters
     containers = "containers[].{name: name, health: healthStatus}"
-    query = (
-        "tasks[].{task: taskArn, revision: taskDefinitionArn, "
-        f"containers: {containers}}}"
-    )
+    query = f"tasks[].{{revision: taskDefinitionArn, containers: {containers}}}"
     asks = [
         partial(session.read, reading_of_tasks(p, name, query)) for name in p.services
     ]
     found = zip(p.services, session.together(asks), strict=True)
-    return [{"service": name, **task} for name, tasks in found for task in tasks or ()]
+    return [_task(name, one) for name, tasks in found for one in tasks or ()]
+
+
+def _task(name: str, found: Mapping[str, Any]) -> Task:
+    health = {each["name"]: each["health"] for each in found["containers"]}
+    return Task(name, _short(found["revision"]), health)
+
+
+def without_checks(task: Task, running: Running) -> Task:
+    """Return a task that says which of its containers have no health check."""
+    form = running.definition or {}
+    checked = {c["name"] for c in form.get("containerDefinitions", []) if c.get(CHECK)}
+    health = {**task.health}
+    for name, said in task.health.items():
+        if said == "UNKNOWN" and name not in checked:
+            health[name] = "no health check"
+    return replace(task, health=health)
 
 
 def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:
@@ -481,7 +505,7 @@ def _register(
     found: Running, form: Mapping[str, Any], planned: Sequence[Change]
 ) -> Change:
     family = str(form["family"])
-    name, own_family = f"definition {family} of {found.service}", _key_of(family)
+    name, own_family = f"task definition {family} of {found.service}", _key_of(family)
     revision, reading = Answer(name, REGISTERED), _definition(family)
     newest = found.newest["taskDefinitionArn"] if found.newest else None
     earlier = [change.name for change in planned if change.thing == own_family]
@@ -541,6 +565,51 @@ def _deploy(
         waits=(stable, *waits),
         back_on_failure=True,
         note=found.pace.words,
+    )
+
+
+def regrouped(
+    p: Parameters,
+    found: Running,
+    wanted: Sequence[Mapping[str, Any]],
+    shown: Callable[[Sequence[Mapping[str, Any]]], list[str]],
+    *,
+    grace: int = 0,
+    waits: tuple[Wait, ...] = (),
+    no_inverse: str = "",
+) -> Change:
+    """Return what gives a service other `loadBalancers`: its tasks are replaced.
+
+    `shown` names them for people. For `grace` seconds ECS lets a new task fail their
+    checks. `waits` come once the service is stable. PlanError: a service that ECS does
+    not deploy.
+    """
+    if found.controller != "ECS":
+        raise not_ours(p, found)
+    name, state = found.service, found.state or {}
+    before = (state.get("settings") or {}).get("loadBalancers") or []
+    stable = _stable(p, found)
+
+    def call(groups: Sequence[Mapping[str, Any]]) -> Call:
+        # ECS takes a grace period only beside a load balancer
+        said = {"healthCheckGracePeriodSeconds": grace} if groups and grace else {}
+        return _update(p, name, loadBalancers=list(groups), **said)
+
+    former = {"settings": {"loadBalancers": before}}
+    back = Inverse("regroup", call(before), wanted=former, waits=(stable,))
+    return Change(
+        name=f"service {name}",
+        verb="regroup",
+        call=call(wanted),
+        reading=_service(p, name),
+        expected={"arn": state["arn"], **former},
+        wanted={"settings": {"loadBalancers": list(wanted)}},
+        about=(f"service {name}",),
+        inverse=None if no_inverse else back,
+        no_inverse=no_inverse,
+        diff=differences(shown(before), shown(wanted), "groups"),
+        waits=(stable, *waits),
+        back_on_failure=not no_inverse,
     )
 
 
@@ -767,7 +836,7 @@ def _deregister(arn: str, service: str) -> Change:
     )
     again = Call("ecs", "register_task_definition", form)
     return Change(
-        name=f"revision {_short(arn)}",
+        name=_key_of(_short(arn)),
         verb="deregister",
         call=Call("ecs", "deregister_task_definition", {"taskDefinition": arn}),
         reading=_status(arn),

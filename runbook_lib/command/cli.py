@@ -30,10 +30,11 @@ from runbook_lib.aws.session import Session
 from runbook_lib.command.progress import telling
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
-from runbook_lib.local import inject, supervisor, world
+from runbook_lib.judging import unpassable
+from runbook_lib.local import inject, supervisor, uncarried, world
 from runbook_lib.opening import ignored, open_session, world_of
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.plan import Plan, clear
 from runbook_lib.printable import counted, one_line, visible
 from runbook_lib.private import UMASK
 from runbook_lib.record.chain import CHAINED
@@ -299,9 +300,7 @@ def undo(
         console.print(f"run {this.id}\n{session.place}")
         _show(plan, "nothing to take back")
         if plan.changes and (yes or _agreed("Take these back?", this)):
-            made = apply(
-                session, clear(plan, *(_first(this, need) for need in plan.needs))
-            )
+            made = apply(session, clear(plan))
             end = {
                 "outcome": "rolled_back",
                 "reason": f"undo: {part or 'the whole run'} was taken back by hand",
@@ -481,6 +480,11 @@ def _cautions(p: Parameters) -> Iterator[str]:
     if judge.by != "counts":
         yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
     yield from ENGINES[p.engine].unmatched(p)
+    refused = unpassable(p)
+    if refused:
+        yield f"shift: with the file's own traffic {refused.message}; {refused.hint}"
+    if words := uncarried(p):
+        yield f"a rehearsal is refused: {words}"
 
 
 @local.command()
@@ -684,16 +688,6 @@ def _agreed(question: str, run: record.Run) -> bool:
         raise ParametersError(
             "undo: nobody answers here; nothing was taken back", hint=hint
         ) from None
-
-
-def _first(run: record.Run, need: str) -> Evidence:
-    """Return what a notebook's undo lacks: that of the later one,
-    which builds on it.
-    """
-    hint = f"runbook undo {run.id} --notebook {need[:2]}"
-    return Evidence(
-        need, False, "it has changed the same thing since, or made what uses it", hint
-    )
 
 
 def _found(name: str, rehearse: bool) -> record.Run:

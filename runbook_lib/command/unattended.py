@@ -236,7 +236,7 @@ def run(
     """
     p, told = parameters.load(environment, given), told or Told()
     names = notebooks(
-        first, last or _end(p.environment, first), ENGINES[p.engine].steps
+        first, last or _end(p.environment, first), ENGINES[p.engine].steps(p)
     )
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},
@@ -287,11 +287,11 @@ def _end(environment: str, first: str) -> str:
 
 
 def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
-    return (
-        record.held(this, record.lock_of(this), getpass.getuser())
-        if p.mode == "apply"
-        else nullcontext()
-    )
+    """Hold the place while notebooks apply; a shift of this very run goes on."""
+    if p.mode != "apply":
+        return nullcontext()
+    lock = record.lock_of(this)
+    return record.held(this, lock, getpass.getuser(), beside_shift=True)
 
 
 def _execute_all(

@@ -9,7 +9,15 @@ callback guards itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,13 +30,9 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.show import (
-    Table,
-    Words,
-    outlook_tables,
-    plan_rows,
-    show_drawing,
-)
+from runbook_lib.display.forecasts import outlook_tables
+from runbook_lib.display.show import plan_rows, show
+from runbook_lib.display.tables import Table, Words
 from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import RunbookError
 from runbook_lib.plan import Evidence, Plan
@@ -37,8 +41,9 @@ from runbook_lib.record import Run, holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
-from runbook_lib.shift import go_back, steps_left, take_step, unpassed
+from runbook_lib.shift import go_back, steps_left, unpassed
 from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.following import follow_step, follow_traffic
 from runbook_lib.shift.outlook import look_ahead
 from runbook_lib.shift.watching import is_watched, unwatched
 from runbook_lib.survey import Survey, survey
@@ -51,12 +56,15 @@ __all__ = [
     "balanced",
     "follow_shift",
     "show_progress",
+    "show_shift",
     "weights_panel",
 ]
 
 SHARE_OF_A_CORE = 0.02  # what drawing may cost
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
 NO_SHIFT = "no shift was under way at the last look: move a weight to look again"
+UNDER_WAY = "a shift is under way: hold it first"
+WATCHED = "a process of its own watches it: run the cell below to follow it"
 # what looks again when a shift begins or ends in this process
 PANELS: WeakSet[WeightsPanel] = WeakSet()
 NOTHING, NOT_PLANNED = (
@@ -197,12 +205,19 @@ class WeightsPanel:
             self.enable()
 
     def apply(self) -> str:
-        """Write the step that is shown as the cells do, trial and gates included; the
-        cell below watches it.
+        """Let a process of its own take the step that is shown, as the cells do, trial
+        and gates included, and watch it; this waits for the write alone.
         """
-        for decision in take_step(self.session, self.step, self.shown, *self.evidence):
-            self.say(f"{decision.phase}: {decision.words}")
-        return f"{decision.words}; run the cell below to watch it"
+        words = ""
+        steps = follow_step(self.session, self.step, self.shown, *self.evidence)
+        for decision in steps:
+            words = decision.words
+            self.say(f"{decision.phase}: {words}")
+            if decision.phase == "written":
+                break
+        steps.close()
+        watched = is_watched(self.session)
+        return f"{words}; {WATCHED if watched else 'run the cell below to watch it'}"
 
     def approve(self) -> str:
         """Write an approval of the plan that is shown into the run's record."""
@@ -255,6 +270,8 @@ class WeightsPanel:
     def _obstacle_to_step(self) -> str:
         if lacking := self.obstacle or self._unplanned():
             return lacking
+        if is_watched(self.session):
+            return UNDER_WAY
         if self._wants_approval():
             return f"plan {self.shown.hash} needs an approval first"
         return unpassed(self.session, self.former, self.step)
@@ -512,34 +529,23 @@ class Live:
 
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
-        told = [
-            *self.earlier,
-            *map(asdict, (replace(d, seen=()) for d in self.decisions)),
-        ]
-        told += [
-            *read_events(self._run, self._opened),
-            *self._elsewhere({(d["phase"], d["at"]) for d in told}),
-        ]
-        return seen_as(
-            self.session.parameters, self.seen, sorted(told, key=lambda d: d["at"])
-        )
+        heard = [asdict(replace(decision, seen=())) for decision in self.decisions]
+        told = [*self.earlier, *heard, *self._recorded_since()]
+        once = {(line["phase"], line["at"]): line for line in told}
+        events = [*once.values(), *read_events(self._run, self._opened)]
+        in_time = sorted(events, key=lambda line: line["at"])
+        return seen_as(self.session.parameters, self.seen, in_time)
 
     @property
     def _run(self) -> Run | None:
         """The run that the shift is in, or was in until it ended."""
         return self.session.run or self.session.finished
 
-    def _elsewhere(self, told: set[tuple[str, float]]) -> list[dict[str, Any]]:
-        """Return what else was decided since this view was opened: by the panel, or by
-        another process of the run.
-        """
+    def _recorded_since(self) -> list[dict[str, Any]]:
+        """Return what was decided since this view was opened, whoever decided it."""
         lines = self._run.lines() if self._run else ()
-        since = (
-            line
-            for line in lines
-            if line["event"] == "decision" and line["at"] >= self._opened
-        )
-        return [line for line in since if (line["phase"], line["at"]) not in told]
+        decisions = [line for line in lines if line["event"] == "decision"]
+        return [line for line in decisions if line["at"] >= self._opened]
 
     def _numbers(self, decision: Decision) -> str:
         rows = [
@@ -605,7 +611,19 @@ def _rate(errors: int, requests: int) -> str:
     return percent(errors / requests, 2) if requests else "–"
 
 
-def follow_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
+def follow_shift(session: Session, *evidence: Evidence) -> None:
+    """Start the shift where none runs, and follow it, with a view that moves with it.
+
+    It runs in a process of its own, and goes on where this cell is interrupted.
+    """
+    show_shift(follow_traffic(session, *evidence, alarm=_show_alarm), session)
+
+
+def _show_alarm(words: str) -> None:
+    display(Words(words, "WARN"))
+
+
+def show_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
     """Take a shift's decisions as they come, with a view that follows them; then show
     them, and a still picture.
     """
@@ -614,9 +632,8 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
     display(live)
     try:
         live.follow(decisions)
-    # between two decisions: the shift itself is to end, and say where
-    except KeyboardInterrupt as interrupt:
-        decisions.throw(interrupt)
+    except KeyboardInterrupt as interrupt:  # between two decisions: it is theirs
+        live.follow(_after(interrupt, decisions))
     finally:
         decisions.close()
         _look_again(session)
@@ -627,18 +644,25 @@ def follow_shift(decisions: Generator[Decision, None, None], session: Session) -
         display(Table("decisions", rows))
         if live.seen:
             live.picture.value = ""  # from here on it stands below
-            show_drawing(timeline.drawn(live.history()))
+            show(timeline.drawn(live.history()))
+
+
+def _after(
+    interrupt: KeyboardInterrupt, decisions: Generator[Decision, None, None]
+) -> Iterator[Decision]:
+    """Yield what is decided after an interrupt, which most end by."""
+    with suppress(StopIteration):
+        yield decisions.throw(interrupt)
+    yield from decisions
 
 
 class Progress:
     """A line that says what is waited for, since when, and until when at most, in UTC
-    as the pictures are.
+    as the pictures are; it is empty until something is.
     """
 
-    WORDS = "long waits are shown here: what for, since when, and until when"
-
     def __init__(self) -> None:
-        self.line = ipw.HTML(Words(self.WORDS)._repr_html_())
+        self.line = ipw.HTML()
 
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
@@ -653,7 +677,7 @@ class Progress:
         self.line.value = Words(words if what else done)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return _bundle(self.line, self.WORDS, f"<p>{self.WORDS}</p>", options)
+        return _bundle(self.line, "", "", options)
 
 
 def show_progress(session: Session) -> None:

@@ -45,14 +45,14 @@ def mark_retired(split: Split, tags: Tags, service: str) -> Change:
     after = " ".join(sorted({*split.retired, service}))
     back = tags.remove(RETIRED) if before is None else tags.add(RETIRED, before)
     return Change(
-        name=f"mark {service} as retired",
-        verb="tag",
+        name=f"{service} as retired (tag on {split.key})",
+        verb="mark",
         call=tags.add(RETIRED, after),
         reading=tags.reading(RETIRED),
         expected=before,
         wanted=after,
         about=(f"tag {RETIRED} on {split.key}", split.key),
-        inverse=Inverse("untag", back, wanted=before),
+        inverse=Inverse("unmark", back, wanted=before),
         diff=differences(before, after, RETIRED),
     )
 
@@ -66,8 +66,8 @@ def plan_rolled_back(split: Split, tags: Tags, before: str, words: str) -> Plan:
     """Plan the mark of who rolled back, and when; `before` is the last one."""
     value = NO_TAG.sub("-", words)[:MOST_VALUE]
     mark = Change(
-        name=f"mark {split.key} as rolled back",
-        verb="tag",
+        name=f"{split.key} as rolled back",
+        verb="mark",
         call=tags.add(ROLLED_BACK, value),
         reading=tags.reading(ROLLED_BACK),
         expected=before or None,

@@ -12,19 +12,19 @@ hints, the names of its gates. No other module knows what a route or a target gr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
-from runbook_lib.aws.ecs import Running
+from runbook_lib.aws.ecs import Running, Task
 from runbook_lib.aws.permissions import Role, Statement
 from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Inverse, Plan, Reading
+from runbook_lib.plan import Before, Change, Inverse, Need, Plan, Reading
 
 T = TypeVar("T")
 
@@ -37,9 +37,6 @@ SeriesOf = Mapping[str, Mapping[str, tuple[Series, ...]]]
 Where the engine itself answers errors that it counts for neither version, they stand
 under NOBODY, and each service has its `answers`: those it gave itself.
 """
-
-Before = Literal["resources", "services", "shift", "retirement", "removal"]
-"""What is about to be applied: notebooks 01 to 03, 04, 05, 06, 90."""
 
 Part = Literal["split", "live", "running", "counts", "tasks", "names", "references"]
 """A part of a look that is read by itself."""
@@ -81,7 +78,7 @@ class Look(Protocol):
         """Each ECS service with its definition, by its name in the file."""
 
     @property
-    def tasks(self) -> list[dict[str, Any]]:
+    def tasks(self) -> list[Task]:
         """Each running task with its containers' health."""
 
     @property
@@ -281,6 +278,35 @@ class Gate:
     parts: tuple[Part, ...] = ()
 
 
+NEUTRAL_NEEDS: Mapping[Before, tuple[tuple[Need, ...], tuple[Need, ...]]] = {
+    "resources": ((Need.EARLIER_STEPS,), ()),
+    "services": ((Need.EARLIER_STEPS,), ()),
+    "shift": (
+        (Need.EARLIER_STEPS,),
+        (Need.CANARY_READY, Need.NOT_RETIRED, Need.ERRORS_COUNTED),
+    ),
+    "retirement": (
+        (
+            Need.STABLE_CARRIES_NOTHING,
+            Need.CANARY_PROVEN,
+            Need.STABLE_IDLE,
+            Need.UNREFERENCED,
+            Need.CANARY_CARRIES_ALL,
+        ),
+        (),
+    ),
+    "removal": ((), (Need.STABLE_CAN_CARRY_ALL,)),
+}
+"""What any plan needs, before and after what its engine's own gates say."""
+
+
+def due(plan: Plan, before: Before, own: Iterable[Gate]) -> Plan:
+    """Return a plan that names its gates: the engine's `own`, among everybody's."""
+    first, last = NEUTRAL_NEEDS[before]
+    needs = (*first, *(gate.name for gate in own), *last)
+    return replace(plan, before=before, needs=needs)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing looked at; `where` names it, `hint` says what to do
@@ -436,18 +462,17 @@ class Engine(Protocol):
     # What the parameters alone tell
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """The numbers of the notebooks that have something to change: a run leaves out
-        the others, but 00.
-        """
-
-    @property
     def hints(self) -> Hints:
         """What to do next where neutral code found the trouble."""
 
     @property
     def undoable(self) -> Undoable:
         """Its part of what an undo may do; all else in a record is refused."""
+
+    def steps(self, p: Parameters) -> tuple[str, ...]:
+        """Return the numbers of the notebooks that have something to change: a run
+        leaves out the others, but 00.
+        """
 
     def resources_of(self, p: Parameters, step: str) -> list[str]:
         """Return the keys of the resources that one of notebooks 01 to 03 makes."""
@@ -563,11 +588,8 @@ class Engine(Protocol):
     def gates(
         self, look: Look, before: Before, plan: Plan | None = None
     ) -> tuple[Gate, ...]:
-        """Return its own conditions for what is about to be applied, in the
-        order they are shown.
-
-        The names of those before a shift, a retirement and a removal are
-        needs of the plan.
+        """Return its own gates before what is about to be applied, in the order they
+        are shown.
         """
 
     def checks(self, look: Look) -> Iterator[Check]:
@@ -619,5 +641,5 @@ class Engine(Protocol):
         notices, there and back.
         """
 
-    def plan_removal(self, look: Look) -> tuple[Plan, tuple[str, ...]]:
-        """Plan the end of everything the runbook made, and name what stays and why."""
+    def plan_removal(self, look: Look) -> Plan:
+        """Plan the end of everything the runbook made; name what `stays`, and why."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # its processes import this package too, and need nothing of 
     from runbook_lib.aws.session import Connection
     from runbook_lib.parameters import Parameters
 
-__all__ = ["connect", "inject"]
+__all__ = ["connect", "inject", "uncarried"]
 
 PROBE_SECONDS = 60.0  # a caller waits for an answer up to twenty
 
@@ -23,14 +23,22 @@ def connect(parameters: Parameters) -> Connection:
     """Return the way to the local mesh, started and holding the environment's services
     where it did not yet.
 
-    Raises TargetError where the process that held a rehearsal has died: in one
-    sentence, once. A call that finds it dead says the same, and is not tried again.
+    Raises ParametersError for a file of which it cannot carry the traffic, before
+    anything starts, and TargetError where the process that held a rehearsal has died:
+    in one sentence, once. A call that finds it dead says the same, and is not tried
+    again.
     """
     from runbook_lib.aws.session import Connection
-    from runbook_lib.errors import CallError
+    from runbook_lib.errors import CallError, ParametersError
     from runbook_lib.local import supervisor, world
     from runbook_lib.local.keys import credentials
 
+    words = uncarried(parameters)
+    if words and supervisor.carries_traffic():
+        raise ParametersError(
+            f"{parameters.environment}: {words}",
+            hint="rehearse it with another protocol: -p protocol http2",
+        )
     mesh = supervisor.ensure()
     name = world.ensure(parameters, mesh)
 
@@ -59,6 +67,18 @@ def connect(parameters: Parameters) -> Connection:
         world=mesh.id,
         credentials=credentials(mesh.key, parameters.account_id),
     )
+
+
+def uncarried(parameters: Parameters) -> str:
+    """Say what of a file's traffic the local mesh cannot carry; "" where it can."""
+    p = parameters
+    tcp = [f"services.{name}" for name in p.services if p.protocol_of(name) == "tcp"]
+    for name, router in p.routers.items():
+        if (router.protocol or p.protocol) == "tcp":
+            tcp.append(f"routers.{name}")
+    if not tcp:
+        return ""
+    return f"the local mesh carries http, http2 and grpc; found tcp: {', '.join(tcp)}"
 
 
 def identity() -> str:

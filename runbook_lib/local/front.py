@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.engines.alb.arns import RULE
+from runbook_lib.engines.alb import place
 from runbook_lib.errors import TargetError
 from runbook_lib.parameters import Parameters
 
@@ -83,7 +83,7 @@ def create_front(
             hint="rehearse with protocol: http",
         )
     elbv2 = client("elbv2")
-    name = p.alb.rule.partition(RULE)[2].split("/")[1]
+    name = place.balancer_name(p)
     balancer = elbv2.create_load_balancer(
         Name=name,
         Scheme="internal",

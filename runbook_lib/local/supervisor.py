@@ -364,6 +364,11 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "RUNBOOK_PROCESS": "local mesh", "MOTO_DISABLE_GLOBAL_CORS": "true"}
 
 
+def carries_traffic() -> bool:
+    """Say whether a local mesh that starts here runs tasks, and not their API alone."""
+    return os.environ.get("RUNBOOK_LOCAL") != "control-plane"
+
+
 def serve(folder: Path) -> None:
     """Serve the local mesh until told to stop, or until nobody has
     used it for an hour.
@@ -375,8 +380,9 @@ def serve(folder: Path) -> None:
     os.umask(UMASK)
     sockets, key = socket_folder(), new_key()
     guard = _guard(sockets)
-    data_plane = os.environ.get("RUNBOOK_LOCAL") != "control-plane"
-    rehearsal = Rehearsal(folder, secrets.token_hex(8), sockets, data_plane=data_plane)
+    rehearsal = Rehearsal(
+        folder, secrets.token_hex(8), sockets, data_plane=carries_traffic()
+    )
     server = server_of(Door(rehearsal, key))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -117,14 +117,67 @@ def _check_keys_of_services(p: Parameters) -> Iterator[str]:
 # --- the rule of a load balancer ------------------------------------------------------
 
 
+# What of `alb` says how to make a load balancer.
+TO_MAKE = (
+    "port",
+    "priority",
+    "path",
+    "subnets",
+    "security_groups",
+    "health_check",
+    "deregistration_delay_seconds",
+    "idle_seconds",
+    "deletion_protection",
+    "holding_vpc",
+)
+
+
 def _check_rule(p: Parameters) -> Iterator[str]:
-    _, _, _, region, account, _ = p.alb.rule.split(":", 5)
+    if bool(p.alb.rule) == bool(p.alb.name):
+        found = "both" if p.alb.name else "none"
+        yield (
+            "alb: expected rule, the ARN of one that is there, or name, that of a load "
+            f"balancer to make; found {found}"
+        )
+    elif p.alb.rule:
+        yield from _check_given(p, p.alb.rule)
+    else:
+        yield from _check_made(p)
+
+
+def _check_given(p: Parameters, rule: str) -> Iterator[str]:
+    _, _, _, region, account, _ = rule.split(":", 5)
     if (region, account) != (p.region, p.account_id):
         yield (
             f"alb.rule: expected one of account {p.account_id} in "
             f"{p.region}, as the file says; "
             f"found account {account}, {region}"
         )
+    for key in TO_MAKE:
+        if key in p.alb.model_fields_set:
+            yield (
+                f"alb.{key}: of a load balancer that the runbook makes; expected none "
+                "beside alb.rule"
+            )
+
+
+def _check_made(p: Parameters) -> Iterator[str]:
+    if p.protocol != "http":
+        yield (
+            "protocol: expected http: the runbook makes listeners of HTTP, which carry "
+            f"HTTP/1.1 alone; found {p.protocol!r}"
+        )
+    if len(p.alb.subnets) == 1:
+        yield "alb.subnets: expected two at least, in two zones; found 1"
+    check = p.alb.health_check
+    if check.timeout_seconds >= check.interval_seconds:
+        yield (
+            "alb.health_check.timeout_seconds: expected less than interval_seconds "
+            f"{check.interval_seconds}; found {check.timeout_seconds}"
+        )
+    for name in (p.shift.stable, p.shift.canary):
+        if name in p.services and not (p.services[name].ports or p.port):
+            yield f"services.{name}.ports: expected the port its targets listen on"
 
 
 def _check_groups(p: Parameters) -> Iterator[str]:

@@ -75,6 +75,9 @@ RuleArn = Annotated[
         pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener-rule/app(/[A-Za-z0-9-]{1,32}){4}$"
     ),
 ]
+SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$")]
+VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-[0-9a-f]{8,17}$")]
 TargetGroupName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$")
 ]
@@ -114,19 +117,73 @@ class Mesh(Strict):
     )
 
 
+class GroupCheck(Strict):
+    """How a load balancer checks a target's health."""
+
+    path: UrlPath = Field("/", description="path asked for")
+    matcher: Annotated[str, StringConstraints(pattern=r"^[0-9,-]+$")] = Field(
+        "200", description="HTTP answers that are healthy, such as 200-299"
+    )
+    interval_seconds: Annotated[int, Field(ge=5, le=300)] = Field(
+        10, description="between two checks"
+    )
+    timeout_seconds: Annotated[int, Field(ge=2, le=120)] = Field(
+        5, description="until one check fails; shorter than the interval"
+    )
+    healthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(
+        2, description="checks until healthy"
+    )
+    unhealthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(
+        2, description="checks until unhealthy"
+    )
+
+
 class Alb(Strict):
-    """An Application Load Balancer's rule that is there already, with the
-    groups of both versions.
+    """An Application Load Balancer's rule: one that is there already, by its ARN, or
+    one that the runbook makes with all it takes, by the load balancer's name.
     """
 
-    rule: RuleArn = Field(
-        description="ARN of the listener rule that forwards "
-        "to both versions' target groups"
+    rule: RuleArn | None = Field(
+        None,
+        description="ARN of the listener rule that forwards to both versions' "
+        "target groups; null: 01 to 04 make it",
     )
     target_groups: dict[Name, TargetGroupName] = Field(
         {},
         description="names of target groups by service, where one is not called "
         "as its ECS service",
+    )
+    name: TargetGroupName | None = Field(
+        None, description="name of the load balancer to make"
+    )
+    port: Port = Field(80, description="port it listens on: the one callers dial")
+    priority: Annotated[int, Field(ge=2, le=50000)] = Field(
+        100, description="the rule's; 1 is the trial's"
+    )
+    path: Annotated[str, StringConstraints(pattern="^/", max_length=128)] = Field(
+        "/*", description="path pattern of the rule"
+    )
+    subnets: list[SubnetId] = Field(
+        [], description="its subnets, in two zones at least; none: stable's"
+    )
+    security_groups: list[SecurityGroupId] = Field(
+        [], description="its security groups; none: stable's"
+    )
+    health_check: GroupCheck = Field(
+        GroupCheck(), description="how targets are checked"
+    )
+    deregistration_delay_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        30, description="how long a target that leaves may go on answering"
+    )
+    idle_seconds: Annotated[int, Field(ge=1, le=4000)] = Field(
+        60, description="until a connection without a byte is closed"
+    )
+    deletion_protection: bool = Field(True, description="refuse to delete it")
+    holding_vpc: VpcId | None = Field(
+        None,
+        description="a VPC that nobody asks for names: the private zone of "
+        "`shift.name` is made there, and moved to callers when it is whole; null: "
+        "the name is not switched",
     )
 
 
@@ -698,8 +755,11 @@ class Parameters(Strict):
         """The name of what carries the weights: a lock, a run and a
         record belong to it.
         """
-        if self.engine == "alb":
+        if self.engine == "alb" and self.alb.rule:
             return f"listener rule {self.alb.rule.partition('/')[2]}"
+        if self.engine == "alb":
+            alb = self.alb
+            return f"load balancer {alb.name}, rule {alb.port}/{alb.priority}"
         return f"App Mesh {self.mesh.name}, route {self.router}/{self.route}"
 
     @property

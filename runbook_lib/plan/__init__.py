@@ -5,14 +5,15 @@ checked and undone. Pure.
 from __future__ import annotations
 
 from runbook_lib.plan.changes import (
-    TAKEN_BACK,
     Answer,
+    Before,
     Call,
     Change,
     ClearedPlan,
     Evidence,
     Inverse,
     Moved,
+    Need,
     Plan,
     Reading,
     Wait,
@@ -40,8 +41,8 @@ from runbook_lib.plan.states import (
 
 __all__ = [
     "ABSENT",
-    "TAKEN_BACK",
     "Answer",
+    "Before",
     "Call",
     "Change",
     "ClearedPlan",
@@ -50,6 +51,7 @@ __all__ = [
     "Evidence",
     "Inverse",
     "Moved",
+    "Need",
     "Plan",
     "Reading",
     "Wait",

@@ -10,15 +10,31 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, Literal
 
 from runbook_lib.errors import GateError, PlanError
 from runbook_lib.plan.states import ABSENT, Difference
 
-# how a need ends that is another notebook's undo
-TAKEN_BACK: Final = " taken back first"
+Before = Literal["resources", "services", "shift", "retirement", "removal"]
+"""What a plan is about to do: that of notebooks 01 to 03, 04, 05, 06, 90."""
+
+
+class Need(StrEnum):
+    """What a plan needs to hold, whatever carries the weights; engines have more."""
+
+    EARLIER_STEPS = "earlier steps"
+    ERRORS_COUNTED = "errors are counted"
+    CANARY_READY = "canary ready"
+    NOT_RETIRED = "not retired"
+    STABLE_CARRIES_NOTHING = "stable carries nothing"
+    CANARY_PROVEN = "canary proven"
+    STABLE_IDLE = "stable is idle"
+    UNREFERENCED = "nothing else refers to it"
+    CANARY_CARRIES_ALL = "canary carries all"
+    STABLE_CAN_CARRY_ALL = "stable can carry all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +195,13 @@ def turned(making: Change) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered changes; `needs` names the evidence without which they
-    may not be applied.
+    """Ordered changes; `needs` names the gates without which they may not be applied.
 
     `obstacle` says why there is no plan at all, where that is only to be shown; `kept`
-    names what stays as it is since the parameters do not speak of it. What a run is
-    about has ended with the plan that `ends` it.
+    names what stays as it is since the parameters do not speak of it, `stays` what is
+    not removed, and why. `undo_first` has the notebooks that must be undone before,
+    each with the command that does it. What a run is about has ended with the plan
+    that `ends` it.
     """
 
     title: str
@@ -193,6 +210,9 @@ class Plan:
     assumed: tuple[str, ...] = ()
     obstacle: str = ""
     kept: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
+    undo_first: Mapping[str, str] = field(default_factory=dict)
+    before: Before | None = None
     ends: bool = False
 
     def __len__(self) -> int:
@@ -208,6 +228,8 @@ class Plan:
             needs=tuple(dict.fromkeys(self.needs + other.needs)),
             assumed=tuple(dict.fromkeys(self.assumed + other.assumed)),
             kept=tuple(dict.fromkeys(self.kept + other.kept)),
+            stays=tuple(dict.fromkeys(self.stays + other.stays)),
+            before=self.before or other.before,
         )
 
     @property
@@ -241,10 +263,10 @@ def _uncounted(change: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A claim somebody looked into: whether it holds, and what was found.
+    """A gate that was looked into: whether it holds, and what was found.
 
-    Where the claim protects traffic, `again` looks once more at it and its kind:
-    `apply` does so before the first write, however long ago the first look was.
+    Where it protects traffic, `again` looks once more at it and its kind: `apply` does
+    so before the first write, however long ago the first look was.
     """
 
     name: str
@@ -275,8 +297,8 @@ class ClearedPlan:
 
 
 def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
-    """Return the plan ready for `apply`; raise GateError where evidence is
-    missing or does not hold.
+    """Return the plan ready for `apply`; raise GateError where a gate was not looked
+    into, or does not hold.
 
     A plan without changes needs no evidence.
     """
@@ -285,25 +307,35 @@ def clear(plan: Plan, *evidence: Evidence) -> ClearedPlan:
     if plan.obstacle:
         raise PlanError(plan.obstacle)
     if plan.changes:
-        missing = sorted(set(plan.needs) - {e.name for e in evidence})
-        if missing:
-            first = [need for need in missing if need.endswith(TAKEN_BACK)]
-            hint = (
-                f"undo {first[0].removesuffix(TAKEN_BACK)} first"
-                if first
-                else "run the cells above again"
-            )
-            raise GateError(
-                f"{plan.title}: no evidence of: {', '.join(missing)}", hint=hint
-            )
-        failing = [e for e in evidence if not e.holds]
-        if failing:
-            found = "\n".join(f"- {e.name}: {e.found}" for e in failing)
-            raise GateError(
-                f"{plan.title}: refused, since\n{found}",
-                hint="; ".join(e.hint for e in failing if e.hint),
-            )
+        _require_undone(plan)
+        _require_holding(plan, evidence)
     return ClearedPlan(plan, evidence, _KEY)
+
+
+def _require_undone(plan: Plan) -> None:
+    if plan.undo_first:
+        names = ", ".join(plan.undo_first)
+        raise GateError(
+            f"{plan.title}: {names} must be undone first: it has changed the same "
+            "thing since, or made what uses it",
+            hint=next(iter(plan.undo_first.values())),
+        )
+
+
+def _require_holding(plan: Plan, evidence: Sequence[Evidence]) -> None:
+    missing = sorted(set(plan.needs) - {e.name for e in evidence})
+    if missing:
+        raise GateError(
+            f"{plan.title}: no evidence of: {', '.join(missing)}",
+            hint="run the cells above again",
+        )
+    failing = [e for e in evidence if not e.holds]
+    if failing:
+        found = "\n".join(f"- {e.name}: {e.found}" for e in failing)
+        raise GateError(
+            f"{plan.title}: refused, since\n{found}",
+            hint="; ".join(e.hint for e in failing if e.hint),
+        )
 
 
 def as_command(call: Call, region: str) -> str:

@@ -16,7 +16,17 @@ from runbook_lib.record.finding import (
     runs,
     start,
 )
-from runbook_lib.record.lock import held, holder, lock_of
+from runbook_lib.record.lock import (
+    executor,
+    held,
+    holder,
+    is_held,
+    lock_of,
+    locks_of,
+    shift_lock_of,
+    shifter,
+    shifting,
+)
 from runbook_lib.record.paths import root
 from runbook_lib.record.run import UNRECORDED, Run, Spare
 
@@ -27,14 +37,20 @@ __all__ = [
     "Spare",
     "called",
     "environments",
+    "executor",
     "find",
     "held",
     "holder",
+    "is_held",
     "is_path",
     "latest",
     "lock_of",
+    "locks_of",
     "open_or_join",
     "root",
     "runs",
+    "shift_lock_of",
+    "shifter",
+    "shifting",
     "start",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -17,12 +18,23 @@ from runbook_lib.errors import LockError
 from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.record import chain
 from runbook_lib.record.paths import local_state, user_state, writing
+from runbook_lib.record.place import Place
 from runbook_lib.record.run import Run
 from runbook_lib.redaction import redacted
 
+FOLLOW = "it shifts traffic: run 05 to follow it, or wait for its end"
+SHIFT_PATIENCE_SECONDS = 5.0  # somebody may look for a moment whether a lock is held
+
 
 @contextmanager
-def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
+def held(
+    run: Run,
+    lock: FileLock,
+    who: str,
+    *,
+    shift: FileLock | None = None,
+    beside_shift: bool = False,
+) -> Iterator[None]:
     """Keep every other run of this user on this machine from changing the
     same thing meanwhile.
 
@@ -30,37 +42,58 @@ def held(run: Run, lock: FileLock, who: str) -> Iterator[None]:
     itself. A live one is passed only by naming its run (RUNBOOK_TAKE_OVER), or by being
     part of it (RUNBOOK_HOLDER, which `unattended` gives its kernels). Other users and
     machines are not seen here: against them stands the version check of each write.
+
+    A shift under way keeps out whoever does not hold its lock (`shift`) himself;
+    `beside_shift` lets in who follows a shift of this very run.
     """
-    passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")} - {
-        None
-    }
+    shifting = shift is not None and shift.is_locked
+    passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")}
+    passed -= {None}
+    if shifting:
+        passed.add(run.id)
     outermost = not lock.is_locked
     try:
         with writing(Path(lock.lock_file).parent, but=Timeout):
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=SHIFT_PATIENCE_SECONDS if shifting else 0)
     except Timeout:
         found = _noted(lock)
-        if found.get("run") in passed:
-            yield
-            return
-        raise LockError(
-            f"{run.environment}: {found.get('who', 'somebody')} is at work here "
-            f"since {found.get('since', '?')}, "
-            f"run {found.get('run', '?')}, pid {found.get('pid', '?')} on "
-            f"{found.get('host', '?')}",
-            hint="wait, or take over by naming it: --take-over "
-            f"{found.get('run', 'RUN')}",
-        ) from None
+        if found.get("run") not in passed:
+            hint = f"wait, or take over by naming it: --take-over {found.get('run')}"
+            raise _busy(run, found, hint) from None
+        if not shifting:
+            _require_no_shift(run, beside=beside_shift)
+        yield
+        return
     try:
+        if not shifting:
+            _require_no_shift(run, beside=beside_shift)
         if outermost:
             with writing(Path(lock.lock_file).parent):
                 _write_note(lock, run, who)
         yield
     finally:
         if outermost:
-            # its folder may be gone; whoever looks at it looks at the lock too
-            with suppress(OSError):
-                _note(lock).unlink(missing_ok=True)
+            _forget_note(lock)
+        lock.release()
+
+
+@contextmanager
+def shifting(run: Run, lock: FileLock, who: str) -> Iterator[None]:
+    """Keep everybody else from shifting traffic at the run's place meanwhile.
+
+    Raises LockError where somebody does: whoever wants the same shift follows it.
+    """
+    with writing(Path(lock.lock_file).parent, but=Timeout):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise _busy(run, _noted(lock), FOLLOW) from None
+    try:
+        with writing(Path(lock.lock_file).parent):
+            _write_note(lock, run, who)
+        yield
+    finally:
+        _forget_note(lock)
         lock.release()
 
 
@@ -71,15 +104,36 @@ def holder(run: Run) -> dict[str, Any] | None:
     It may be another run than this one. The lock is not kept, and not even tried where
     nobody left a note.
     """
-    lock = lock_of(run)
-    if not _note(lock).is_file():
-        return None
+    place = run.place
+    return (shifter(place) if place else None) or _holder_of(lock_of(run))
+
+
+def shifter(place: Place) -> dict[str, Any] | None:
+    """Return who shifts traffic at a place just now, as `holder` does; None for nobody.
+
+    It is whoever watches the canary there.
+    """
+    return _holder_of(shift_lock_of(place))
+
+
+def executor(run: Run) -> dict[str, Any] | None:
+    """Return who executes notebooks at the run's place, or applies there by hand."""
+    return _holder_of(lock_of(run))
+
+
+def is_held(lock: FileLock) -> bool:
+    """Say whether a lock is held, with or without a note; several may ask at once."""
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return _noted(lock)
-    lock.release()
-    return None
+        file = os.open(lock.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def lock_of(run: Run) -> FileLock:
@@ -91,16 +145,57 @@ def lock_of(run: Run) -> FileLock:
     one length, however long the place's names are.
     """
     place = run.place
-    key = (
-        place.key
-        if place
-        else f"unplaced-{chain.digest(str(run.folder.parent).encode())[:16]}"
-    )
-    folder = local_state() if place is None or place.target == "local" else user_state()
-    file = folder / "locks" / f"{key}.lock"
-    with writing(file.parent):
-        private_folder(file.parent)
+    folder = chain.digest(str(run.folder.parent).encode())[:16]
+    key = place.key if place else f"unplaced-{folder}"
+    return _lock(locks_of(place) / f"{key}.lock")
+
+
+def shift_lock_of(place: Place) -> FileLock:
+    """Return the lock that whoever shifts traffic at a place holds all the while.
+
+    It is another one than `lock_of` gives: a shift goes on when the run that began it
+    is gone, and outlasts whoever executes notebooks.
+    """
+    return _lock(locks_of(place) / f"{place.key}.shift.lock")
+
+
+def locks_of(place: Place | None) -> Path:
+    """Return the folder of a place's locks, for its owner alone."""
+    local = place is None or place.target == "local"
+    folder = (local_state() if local else user_state()) / "locks"
+    with writing(folder):
+        return private_folder(folder)
+
+
+def _lock(file: Path) -> FileLock:
     return FileLock(file, thread_local=False, mode=0o600)
+
+
+def _holder_of(lock: FileLock) -> dict[str, Any] | None:
+    return _noted(lock) if _note(lock).is_file() and is_held(lock) else None
+
+
+def _require_no_shift(run: Run, *, beside: bool) -> None:
+    """Raise LockError where a shift is under way at the run's place."""
+    found = shifter(run.place) if run.place else None
+    if found is None:
+        return
+    passed = {os.environ.get("RUNBOOK_TAKE_OVER"), run.id if beside else None} - {None}
+    if found.get("run") not in passed:
+        raise _busy(run, found, FOLLOW)
+
+
+def _busy(run: Run, found: dict[str, Any], hint: str) -> LockError:
+    who = f"{found.get('who', 'somebody')} is at work here"
+    since = f"since {found.get('since', '?')}, run {found.get('run', '?')}"
+    where = f"pid {found.get('pid', '?')} on {found.get('host', '?')}"
+    return LockError(f"{run.environment}: {who} {since}, {where}", hint=hint)
+
+
+def _forget_note(lock: FileLock) -> None:
+    # its folder may be gone; whoever looks at it looks at the lock too
+    with suppress(OSError):
+        _note(lock).unlink(missing_ok=True)
 
 
 def _note(lock: FileLock) -> Path:

@@ -15,14 +15,21 @@ from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.protocol import Engine
 from runbook_lib.errors import CallError, GateError, Held
-from runbook_lib.judging import ErrorJudge, alpha_of, deciding, error_judge, judged
+from runbook_lib.judging import (
+    ErrorJudge,
+    alpha_of,
+    deciding,
+    error_judge,
+    forecast_of,
+    judged,
+)
 from runbook_lib.parameters import Parameters
+from runbook_lib.shift.steps import steps_left
 from runbook_lib.survey import Survey
 from runbook_lib.verdict.forecast import (
     Forecast,
     Harm,
     Load,
-    forecast,
     forecast_harm,
     forecast_load,
     gentler_step,
@@ -30,9 +37,11 @@ from runbook_lib.verdict.forecast import (
 )
 
 __all__ = [
+    "Ahead",
     "Outlook",
     "Traffic",
     "credentials_end_first",
+    "forecast_steps",
     "harms_of",
     "judge_of",
     "look_ahead",
@@ -135,19 +144,10 @@ def look_ahead(
     """
     p = found.parameters
     traffic = traffic or read_traffic(found)
-    rule = p.shift.verdict
+    rule, rate = p.shift.verdict, traffic.requests_per_second
     rates = {"errors": traffic.error_rate, "slow": traffic.slow_rate}
     ahead = {
-        metric: forecast(
-            traffic.requests_per_second,
-            weight,
-            rates[metric],
-            bakes * p.shift.bake_seconds,
-            alpha=alpha_of(rule),
-            detectable_increase=rule.detectable_increase,
-            ignored_increase=rule.ignored_increase,
-            power=rule.power,
-        )
+        metric: forecast_of(p.shift, weight, rate, rates[metric], bakes=bakes)
         for metric in judged(rule)
     }
     tasks = found.counts
@@ -168,6 +168,25 @@ def look_ahead(
         gentler=gentler if weight == p.shift.steps[0] else None,
         judge=judge_of(p, found.engine),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What each step that is left promises; `warning` is what will not wait for it."""
+
+    outlooks: tuple[Outlook, ...]
+    warning: str = ""
+
+
+def forecast_steps(found: Survey) -> Ahead:
+    """Forecast each step that is left, at the traffic of the last minute."""
+    shift = found.parameters.shift
+    if found.split.state is None or found.retired:
+        return Ahead(())
+    traffic = read_traffic(found)
+    left = steps_left(shift.steps, found.canary_weight)
+    ahead = tuple(look_ahead(found, step, traffic) for step in left)
+    return Ahead(ahead, credentials_end_first(found.session))
 
 
 def judge_of(p: Parameters, engine: Engine) -> ErrorJudge:

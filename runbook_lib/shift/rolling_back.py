@@ -6,8 +6,10 @@ is away, and where somebody else wrote in between; never over their weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.applying import apply
@@ -27,10 +29,29 @@ from runbook_lib.shift.rollback import WRITTEN_BETWEEN
 from runbook_lib.shift.step import Hold, RolledBackElsewhere, Rule, others_weights
 from runbook_lib.survey import Survey, survey
 
-__all__ = ["RollingBack"]
+__all__ = ["RollingBack", "undisturbed"]
 
+HELD = (signal.SIGINT, signal.SIGTERM)  # the signals that hold a shift
 TRIES = 3  # after the first, where somebody else writes the same thing in between
 PAUSE_SECONDS = 1.0  # between two tries while AWS does not answer
+
+
+@contextmanager
+def undisturbed() -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM not interrupt what is done meanwhile; say which came.
+
+    No signal can stop a rollback. Python handles signals in the main thread alone.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in HELD}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class RollingBack:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -32,7 +32,7 @@ from runbook_lib.errors import (
 )
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge
-from runbook_lib.plan import Evidence, Plan, clear
+from runbook_lib.plan import Evidence, Need, Plan, clear, fingerprint
 from runbook_lib.printable import counted
 from runbook_lib.runs.approvals import (
     approval_of,
@@ -47,7 +47,7 @@ from runbook_lib.shift.decision import Decision, write_down
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.shift.rollback import roll_back
-from runbook_lib.shift.rolling_back import RollingBack
+from runbook_lib.shift.rolling_back import RollingBack, undisturbed
 from runbook_lib.shift.step import (
     ExtendBake,
     GoOn,
@@ -84,8 +84,11 @@ from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
 __all__ = [
+    "anything_left",
     "go_back",
+    "mark_of",
     "plan_steps",
+    "require_evidence",
     "require_ours",
     "shift_traffic",
     "take_step",
@@ -139,7 +142,7 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
     somebody must decide (weights stay), RolledBack once a FAIL was rolled back,
     RollbackError where it could not be.
     """
-    _require_evidence(evidence)
+    require_evidence(evidence)
     if not session.applies:
         yield from plan_steps(session)
     elif session.connection.carries_traffic:
@@ -150,23 +153,37 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
 
 
 def take_step(
-    session: Session, step: int, shown: Plan, *evidence: Evidence
+    session: Session, step: int, shown: str, *evidence: Evidence
 ) -> Iterator[Decision]:
-    """Write one step with gates, trial and rehearsal; `shift_traffic` then watches it.
+    """Write one step with gates, trial and rehearsal, and watch it until it passes.
 
-    Raises StalePlanError where `shown`, the plan somebody looked at, is no longer what
-    would be written.
+    `shown` marks the plan that somebody looked at (`mark_of`). Raises StalePlanError
+    where it is no longer what would be written, and what `shift_traffic` raises.
     """
-    _require_evidence(evidence)
+    require_evidence(evidence)
     found = survey(session)
     require_ours(found)
-    if found.plan_step(step) != shown:
+    if mark_of(found.plan_step(step)) != shown:
         words = f"{step} %: it is no longer what was planned against"
         raise StalePlanError(words, hint="look at the new plan first")
     if session.connection.carries_traffic:
         yield from _Shift(session, evidence).take(step)
     else:
         yield _unwatched(session, step, evidence)
+
+
+def anything_left(session: Session) -> bool:
+    """Say whether a step is left to take, or to go on watching; it only reads."""
+    found = survey(session)
+    if found.retired or found.split.state is None:
+        return False
+    now, journal = found.canary_weight, read_attempt(session)
+    return is_anything_left(session.parameters.shift.steps, now, journal)
+
+
+def mark_of(plan: Plan) -> str:
+    """Return what names a plan and the state it is for, that state's version too."""
+    return fingerprint(asdict(plan))
 
 
 def unpassed(session: Session, now: int, step: int) -> str:
@@ -196,14 +213,15 @@ def require_ours(found: Survey) -> None:
         raise Held(f"nothing was written: {words}", hint=hint, reason="foreign_change")
 
 
-def _require_evidence(evidence: Sequence[Evidence]) -> None:
+def require_evidence(evidence: Sequence[Evidence]) -> None:
+    """Raise where no evidence was given, or an earlier step is missing."""
     if not evidence:
         raise GateError(
             "shift: no evidence was given", hint="run the cells above again"
         )
     for one in evidence:
         if (
-            one.name == "earlier steps" and not one.holds
+            one.name == Need.EARLIER_STEPS and not one.holds
         ):  # without a route no step is left
             raise PrerequisiteError(f"05_shift_traffic: {one.found}", hint=one.hint)
 
@@ -222,7 +240,8 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     if made:
         now = found.engine.weights_of(session.parameters, made[-1].state)
     words = f"{former} → {step} %, read back"
-    return write_down(session, Decision("written", step, now, words))
+    written = Decision("written", step, now, words, former=former)
+    return write_down(session, written)
 
 
 def _require_no_hold(session: Session, weights: Mapping[str, int]) -> None:
@@ -282,7 +301,7 @@ class _Shift:
                 yield from self._heeding(self._steps())
 
     def take(self, step: int) -> Iterator[Decision]:
-        """Write one step without watching it; the one before it must have passed."""
+        """Write one step and watch it; the one before it must have passed."""
         now = survey(self.session).canary_weight
         if words := unpassed(self.session, now, step):
             raise GateError(words)
@@ -295,6 +314,8 @@ class _Shift:
         if now == 0 and not self._is_prepared(step):
             yield from self._prepare([step])
         yield from self._write(step)
+        if step:
+            yield from self._watch()
 
     def _steps(self) -> Iterator[Decision]:
         now = self.found.canary_weight
@@ -331,7 +352,7 @@ class _Shift:
         """Hold the environment; an interrupt leaves the weights, and says so."""
         self.session.outlast = self._outlast
         try:
-            with self.session.holding():
+            with self.session.shifting():
                 _require_no_hold(self.session, self.standing)
                 yield
         except KeyboardInterrupt:
@@ -387,7 +408,8 @@ class _Shift:
         words = f"{former} → {step} %, read back"
         if ending := credentials_end_first(self.session):
             words += f"; {ending}"
-        yield self._told(Decision("written", step, self.shift.weights_at(step), words))
+        weights = self.shift.weights_at(step)
+        yield self._told(Decision("written", step, weights, words, former=former))
 
     def _written(self, step: int, former: int) -> RollBack | None:
         """Write a step, again where AWS did not take it; return as `_attempt` does."""
@@ -593,20 +615,28 @@ class _Shift:
         """Roll back in one write, write that down, and wait until traffic shows it."""
         self.session.outlast, self.weight = None, 0  # it waits in its own way
         rolling_back = RollingBack(self.session, self.found, self.rule, self.looking)
-        others = rolling_back.write(decision.step)
-        if others:
-            self.found = rolling_back.found
-            self.standing = dict(self.found.split.weights)
-            yield from self._carry_out(others, decision)
-        self._tell_judgement(move.word)
         told = f"{move.word}: {move.words}; back to 0 % in one write"
         failed = replace(
             decision,
             verdict="INCONCLUSIVE" if move.word in NOT_THE_CANARY else "FAIL",
             weights=self.shift.weights_at(0),
         )
-        yield self._told(replace(failed, phase="rolled back", words=told))
-        words = rolling_back.wait_until_settled(self._time(), self._read_counts)
+        back = replace(failed, phase="rolled back", words=told)
+        with undisturbed() as interrupts:
+            others = rolling_back.write(decision.step)
+            if others is None:
+                self._tell_judgement(move.word)
+                back = self._told(back)
+        if others is not None:
+            self.found = rolling_back.found
+            self.standing = dict(self.found.split.weights)
+            yield from self._carry_out(others, decision)
+        yield back
+        words = "interrupted before traffic showed it"
+        with suppress(KeyboardInterrupt):
+            if not interrupts:
+                began = self._time()
+                words = rolling_back.wait_until_settled(began, self._read_counts)
         last = self._told(settled(failed, words, self.watch.counts, self.rule))
         yield last
         words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"

@@ -60,11 +60,9 @@ def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) 
 
 
 def is_watched(session: Session) -> bool:
-    """Say whether a run is at work at the session's place, on this machine."""
-    p = session.parameters
+    """Say whether a shift is under way at the session's place, on this machine."""
     try:
-        run = record.latest(p.environment, p.records, session.place)
-        return run is not None and record.holder(run) is not None
+        return record.shifter(session.place) is not None
     except RecordError:
         return False
 

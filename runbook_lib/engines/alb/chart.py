@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runbook_lib.engines.alb.arns import load_balancer_dimension
+from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.groups import health_words, read_groups
 from runbook_lib.engines.protocol import (
     ANSWERS,
@@ -38,7 +38,7 @@ def _frame(look: Look) -> str:
 
 
 def _load_balancer(look: Look) -> str:
-    return load_balancer_dimension(look.parameters.alb.rule).split("/")[1]
+    return place.balancer_name(look.parameters)
 
 
 def _left(look: Look) -> list[str]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runbook_lib.aws.reads import Reads
-from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.alb.arns import key_of
+from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.gates import gates, read_tags
 from runbook_lib.engines.alb.groups import Group, read_groups
 from runbook_lib.engines.alb.trial import read_trial
@@ -23,7 +22,7 @@ LONG_SECONDS = 60  # of a deregistration delay
 def serves(session: Reads) -> Finding:
     """Return whether Elastic Load Balancing answers now, and what it says."""
     try:
-        state = session.read(elbv2.rule(session.parameters.alb.rule))
+        state = session.read(place.rule_reading(session.parameters))
     except CallError as error:
         return Finding(False, error.message)
     there = "" if state else ", and has no such rule"
@@ -37,7 +36,7 @@ def serves(session: Reads) -> Finding:
 def checks(look: Look) -> Iterator[Check]:
     """Yield every check of a load balancer's own."""
     if look.lifecycle.retired:
-        yield Check("PASS", key_of(look.parameters.alb.rule), look.split.as_written)
+        yield Check("PASS", look.split.key, look.split.as_written)
         return
     for gate in gates(look, "shift"):
         finding = gate.look(look)

@@ -19,7 +19,7 @@ seen: it is not what was written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib.aws.reads import Reads
@@ -36,7 +36,7 @@ OTHERS = (
     "token: JwtValidationConfig, redirect: RedirectConfig, answer: FixedResponseConfig}"
 )
 RULE = (
-    "Rules[0].{arn: RuleArn, priority: Priority, default: IsDefault, "
+    "{arn: RuleArn, priority: Priority, default: IsDefault, "
     "conditions: Conditions, transforms: Transforms, actions: Actions, "
     f"groups: {GROUPS}, others: {OTHERS}, "
     "exact: to_string([Conditions, Transforms, Actions])}"
@@ -51,10 +51,28 @@ HEALTH = "TargetHealthDescriptions[].TargetHealth.State"
 
 def rule(arn: str) -> Reading:
     """Return how a rule is read."""
-    return Reading(Call("elbv2", "describe_rules", {"RuleArns": [arn]}), RULE, NO_RULE)
+    call = Call("elbv2", "describe_rules", {"RuleArns": [arn]})
+    return Reading(call, f"Rules[0].{RULE}", NO_RULE)
 
 
-def rules(listener: str, query: str) -> Reading:
+def rule_at(listener: Reading, priority: int) -> Reading:
+    """Return how the rule of a listener is read that has a priority."""
+    return rules(listener, f"Rules[?Priority=='{priority}'] | [0].{RULE}")
+
+
+def balancer(name: str, query: str) -> Reading:
+    """Return how a load balancer is read by its name."""
+    call = Call("elbv2", "describe_load_balancers", {"Names": [name]})
+    return Reading(call, query, NO_RULE)
+
+
+def listener(balancer: str | Reading, port: int, query: str) -> Reading:
+    """Return how the listener of a load balancer is read that listens on a port."""
+    call = Call("elbv2", "describe_listeners", {"LoadBalancerArn": balancer})
+    return Reading(call, f"Listeners[?Port==`{port}`] | [0].{query}", NO_RULE)
+
+
+def rules(listener: str | Reading, query: str) -> Reading:
     """Return how something of a listener's rules is read."""
     return Reading(
         Call("elbv2", "describe_rules", {"ListenerArn": listener}), query, NO_RULE
@@ -71,6 +89,11 @@ def group(name: str) -> Reading:
     """Return how a target group is read by its name."""
     call = Call("elbv2", "describe_target_groups", {"Names": [name]})
     return Reading(call, "TargetGroups[0]", NO_GROUP)
+
+
+def group_arn(name: str) -> Reading:
+    """Return how a target group's ARN is read by its name."""
+    return replace(group(name), query="TargetGroups[0].TargetGroupArn")
 
 
 def attributes(arn: str) -> Reading:

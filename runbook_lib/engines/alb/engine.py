@@ -12,8 +12,10 @@ from typing import Any
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
-from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.alb.arns import group_name, key_of, load_balancer_dimension
+from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb.arns import group_name, key_of
+from runbook_lib.engines.alb.building import attaching, keys, making, removing
+from runbook_lib.engines.alb.building.standing import read_standing, readings
 from runbook_lib.engines.alb.chart import chart
 from runbook_lib.engines.alb.checks import checks, serves
 from runbook_lib.engines.alb.counts import counted, idle, path, series, unmatched
@@ -84,7 +86,6 @@ __all__ = [
     "weights_of",
 ]
 
-steps = ("05", "06")
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: "
     "see RequestCount of the load balancer",
@@ -95,9 +96,16 @@ hints = Hints(
 )
 
 
+def steps(p: Parameters) -> tuple[str, ...]:
+    """Return the numbers of the notebooks: 01 to 04 and 90 where it makes the rule."""
+    if place.is_made(p):
+        return ("01", "02", "03", "04", "05", "06", "90")
+    return ("05", "06")
+
+
 def title(p: Parameters) -> str:
     """Return the name of the load balancer."""
-    return load_balancer_dimension(p.alb.rule).split("/")[1]
+    return place.balancer_name(p)
 
 
 def facts(look: Look) -> tuple[Facts, ...]:
@@ -117,14 +125,16 @@ def facts(look: Look) -> tuple[Facts, ...]:
 
 
 def resources_of(p: Parameters, step: str) -> list[str]:
-    """Return nothing: 01 to 03 make nothing."""
-    return []
+    """Return the keys of what a notebook makes: nothing, where the rule is there."""
+    return keys.made_by(p, step) if place.is_made(p) else []
 
 
 def read_live(session: Reads) -> dict[str, Any]:
-    """Read the rule and each service's target group, by key."""
+    """Read the rule and each service's target group, and all else that is made."""
     p = session.parameters
-    live = {key_of(p.alb.rule): session.read(split_reading(p))}
+    if place.is_made(p):
+        return {key: session.read(how) for key, how in readings(p).items()}
+    live = {place.key(p): session.read(split_reading(p))}
     for service in (p.shift.stable, p.shift.canary):
         name = p.target_group_of(service)
         live[f"target group {name}"] = session.read(elbv2.group(name))
@@ -132,17 +142,31 @@ def read_live(session: Reads) -> dict[str, Any]:
 
 
 def plan_resources(look: Look, step: str) -> Plan:
-    """Plan nothing: the rule is there, or somebody else must make it."""
-    there = look.split.state is not None
-    missing = (
-        () if there else (f"{look.split.key} (alb.rule names none that is there)",)
-    )
-    return Plan(SHIFTING, assumed=missing)
+    """Plan what one of notebooks 01 to 04 makes; nothing, where the rule is there."""
+    p = look.parameters
+    if not place.is_made(p):
+        there = look.split.state is not None
+        words = f"{look.split.key} (alb.rule names none that is there)"
+        return Plan(SHIFTING, assumed=() if there else (words,))
+    if look.split.retired:
+        return Plan(making.TITLES.get(step, SHIFTING))
+    found = read_standing(look)
+    if step in ("01", "02", "03"):
+        return making.plan(p, found, step)
+    return attaching.plan(p, found, look.running)
 
 
 def standing(session: Reads) -> Mapping[str, Collection[str]]:
-    """Return nothing: the runbook makes nothing here that others could come to need."""
-    return {}
+    """Read what stands there, with the keys of what each thing needs."""
+    p = session.parameters
+    if not place.is_made(p):
+        return {}
+    live = read_live(session)
+    there = {key for key, state in live.items() if state}
+    zone = live.get(keys.zone(p)) or {"vpcs": []}
+    if {*zone["vpcs"]} - {p.alb.holding_vpc}:
+        there.add(keys.name(p))
+    return {key: needs for key, needs in keys.uses(p).items() if key in there}
 
 
 def references(session: Reads, service: str) -> list[str]:
@@ -153,12 +177,13 @@ def references(session: Reads, service: str) -> list[str]:
     group = session.read(elbv2.group(p.target_group_of(service)))
     if group is None:
         return []
-    arn = group["TargetGroupArn"]
+    arn, own = group["TargetGroupArn"], session.read(place.rule_reading(p))
     found = []
     for load_balancer in dict.fromkeys(group.get("LoadBalancerArns") or ()):
         for rule in elbv2.read_rules(session, load_balancer):
             if arn in elbv2.groups_of(rule):
-                found.append(key_of(rule["RuleArn"]))
+                is_own = own is not None and own["arn"] == rule["RuleArn"]
+                found.append(place.key(p) if is_own else key_of(rule["RuleArn"]))
     return found
 
 
@@ -196,12 +221,15 @@ def _healthy_again(look: Look) -> tuple[Wait, ...]:
     return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
 
 
-def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
-    """Plan the end of a trial that was left behind, and name what stays: the runbook
-    made none of it.
+def plan_removal(look: Look) -> Plan:
+    """Plan the end of what the runbook made, a trial that was left behind too, and name
+    what stays.
     """
     p = look.parameters
     trial = plan_trial_end(look.split, read_trial(look.reads))
+    if place.is_made(p):
+        plan = removing.plan(p, read_standing(look), look.running)
+        return Plan(plan.title, trial.changes) + plan
     groups = [
         group_name(arn)
         for arn in elbv2.groups_of(
@@ -210,8 +238,8 @@ def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
     ]
     of_stable = p.target_group_of(p.shift.stable)
     names = dict.fromkeys([*groups, of_stable])
-    kept = [
+    stays = [
         f"{look.split.key}: it was there before",
         *(f"target group {n}: it was there before" for n in names),
     ]
-    return Plan("90_remove_mesh", trial.changes), tuple(kept)
+    return Plan("90_remove_mesh", trial.changes, stays=tuple(stays))

@@ -13,8 +13,8 @@ from typing import Any
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.groups import Group, health_words, read_groups
 from runbook_lib.engines.alb.rule import FORWARDS, unfit
-from runbook_lib.engines.protocol import Before, Finding, Gate, Look
-from runbook_lib.plan import Plan
+from runbook_lib.engines.protocol import Finding, Gate, Look
+from runbook_lib.plan import Before, Plan
 
 # how the tags of its controller begin: it writes the rule again and again
 KUBERNETES = "elbv2.k8s.aws/"
@@ -113,7 +113,7 @@ def _other_owners(look: Look, service: str) -> Iterator[str]:
         written = (each.get("advancedConfiguration") or {}).get(
             "productionListenerRule"
         )
-        if written == look.parameters.alb.rule:
+        if written and written == (look.split.state or {}).get("arn"):
             yield (
                 f"ECS writes this rule for {service} "
                 "(advancedConfiguration.productionListenerRule)"
@@ -126,8 +126,9 @@ def read_tags(look: Look) -> dict[str, str]:
 
 
 def _tags(look: Look) -> dict[str, str]:
-    found = look.reads.read(elbv2.tags(look.parameters.alb.rule)) or ()
-    return {tag["Key"]: tag["Value"] for tag in found}
+    state = look.split.state
+    found = look.reads.read(elbv2.tags(state["arn"])) if state else ()
+    return {tag["Key"]: tag["Value"] for tag in found or ()}
 
 
 # --- what protects traffic, looked at just before each step up

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from runbook_lib.aws.naming import tags
-from runbook_lib.aws.permissions import Role, Statement, reads, up_to
+from runbook_lib.aws.permissions import Role, Statement, arn, reads, up_to
 from runbook_lib.engines.alb.arns import listener_of
 from runbook_lib.engines.marks import RETIRED, ROLLED_BACK
 from runbook_lib.parameters import Parameters
@@ -38,7 +38,7 @@ def permissions(p: Parameters, role: Role) -> list[Statement]:
 
 def _shifter(p: Parameters) -> Iterator[Statement]:
     """Yield what moves weights: of one rule, and of a trial's where there is one."""
-    yield Statement("MoveWeights", (MODIFY,), (p.alb.rule,))
+    yield Statement("MoveWeights", (MODIFY,), (_rule(p),))
     yield _marks(p, "MarkWhoRolledBack", ROLLED_BACK, TAG)
     if p.shift.trial is not None:
         yield from _trial(p)
@@ -46,12 +46,19 @@ def _shifter(p: Parameters) -> Iterator[Statement]:
 
 def _marks(p: Parameters, sid: str, key: str, *actions: str) -> Statement:
     only = {"ForAllValues:StringEquals": {"aws:TagKeys": [key]}}
-    return Statement(sid, actions, (p.alb.rule,), only)
+    return Statement(sid, actions, (_rule(p),), only)
+
+
+def _rule(p: Parameters) -> str:
+    """Return the rule's ARN; of one that is made, those of its load balancer's."""
+    made = f"listener-rule/app/{p.alb.name}/*/*/*"
+    return p.alb.rule or arn(p, "elasticloadbalancing", made)
 
 
 def _trial(p: Parameters) -> Iterator[Statement]:
-    listener = listener_of(p.alb.rule)
-    rules = f"{p.alb.rule.rpartition('/')[0]}/*"
+    rule = _rule(p)
+    listener = listener_of(rule)
+    rules = f"{rule.rpartition('/')[0]}/*"
     yield Statement("BeginTrial", (CREATE,), (listener,))
     made = {"elasticloadbalancing:CreateAction": "CreateRule"}
     yield Statement("TagTrial", (TAG,), (rules,), {"StringEquals": made})

@@ -16,11 +16,10 @@ from typing import Any
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines import marks
-from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.arns import (
     group_dimension,
     group_name,
-    key_of,
     load_balancer_dimension,
 )
 from runbook_lib.engines.protocol import Split, Target, require_percents, shares
@@ -50,7 +49,7 @@ OF_WEIGHTS = ("ForwardConfig", "TargetGroupArn")  # where an action says them
 
 def split_reading(p: Parameters) -> Reading:
     """Return how what carries the weights is read."""
-    return elbv2.rule(p.alb.rule)
+    return place.rule_reading(p)
 
 
 def read_split(session: Reads) -> Split:
@@ -63,7 +62,7 @@ def read_split(session: Reads) -> Split:
     if split.state is None:
         return split
     p = session.parameters
-    retired = marks.read_retired(session, elbv2.Tags(p.alb.rule))
+    retired = marks.read_retired(session, elbv2.Tags(split.state["arn"]))
     ids = dict(split.ids)
     for service in (p.shift.stable, p.shift.canary):
         if service not in ids:
@@ -80,11 +79,11 @@ def read_weights(session: Reads) -> Split:
     reading = split_reading(p)
     state = session.read(reading)
     targets = targets_in(p, state)
-    ids = {"load balancer": load_balancer_dimension(p.alb.rule)}
+    ids = {"load balancer": load_balancer_dimension(state["arn"])} if state else {}
     for target, group in zip(targets, (state or {}).get("groups", ()), strict=True):
         ids[target.service] = group_dimension(group["group"])
     split = Split(
-        key_of(p.alb.rule),
+        place.key(p),
         reading,
         state,
         targets,

@@ -15,7 +15,7 @@ from typing import Any
 
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
-from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.arns import listener_of
 from runbook_lib.engines.alb.rule import (
     actions_with,
@@ -40,7 +40,8 @@ def read_trial(session: Reads) -> Mapping[str, Any] | None:
     A crash may have left it, and the file may ask for no trial any more.
     """
     p = session.parameters
-    first = elbv2.rules(listener_of(p.alb.rule), f"{_first(ANY_HEADER)}.RuleArn")
+    listener = place.listener_arn(p) if p.alb.rule is None else listener_of(p.alb.rule)
+    first = elbv2.rules(listener, f"{_first(ANY_HEADER)}.RuleArn")
     arn = session.read(first)
     if arn is None:
         return None

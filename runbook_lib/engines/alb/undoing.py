@@ -8,29 +8,62 @@ from collections.abc import Mapping
 from typing import Any
 
 from runbook_lib.engines.alb.arns import group_name
+from runbook_lib.engines.alb.building.standing import read_standing
 from runbook_lib.engines.alb.elbv2 import groups_of
 from runbook_lib.engines.alb.rule import beside_weights
 from runbook_lib.engines.marks import RETIRED, ROLLED_BACK
-from runbook_lib.engines.protocol import Look, Undoable
+from runbook_lib.engines.protocol import Look, Permitted, Undoable
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Inverse
 
 Arguments = Mapping[str, Any]
 
 
+def _is_rule(p: Parameters, arn: Any) -> bool:
+    """Say whether this is the rule under shift, or one of the load balancer that the
+    runbook makes.
+    """
+    if p.alb.rule is not None:
+        return bool(arn == p.alb.rule)
+    return isinstance(arn, str) and f":listener-rule/app/{p.alb.name}/" in arn
+
+
 def _of_rule(p: Parameters, given: Arguments) -> bool:
     return bool(
-        given.get("RuleArn") == p.alb.rule and {*given} == {"RuleArn", "Actions"}
+        _is_rule(p, given.get("RuleArn")) and {*given} == {"RuleArn", "Actions"}
     )
 
 
 def _of_its_tags(p: Parameters, given: Arguments) -> bool:
     keys = {*given.get("TagKeys", ()), *(tag["Key"] for tag in given.get("Tags", ()))}
     return bool(
-        given.get("ResourceArns") == [p.alb.rule]
+        all(_is_rule(p, arn) for arn in given.get("ResourceArns", ()))
         and keys
         and keys <= {RETIRED, ROLLED_BACK}
     )
+
+
+def _of_made(kind: str, key: str) -> Permitted:
+    """Return whether a call's one ARN is of something that the runbook makes."""
+
+    def is_ours(p: Parameters, given: Arguments) -> bool:
+        arn = given.get(key)
+        if p.alb.rule is not None or not isinstance(arn, str):
+            return False
+        services = (p.shift.stable, p.shift.canary)
+        names = [f"app/{p.alb.name}", *map(p.target_group_of, services)]
+        return any(f":{kind}/{name}/" in arn for name in names)
+
+    return is_ours
+
+
+def _of_zone(p: Parameters, given: Arguments) -> bool:
+    """Whether it is about the dialled name; `foreign` looks whose zone it is."""
+    if p.alb.holding_vpc is None:
+        return False
+    batch = given.get("ChangeBatch") or {"Changes": []}
+    records = [change["ResourceRecordSet"]["Name"] for change in batch["Changes"]]
+    return all(name == f"{p.shift.name}." for name in records)
 
 
 undoable = Undoable(
@@ -38,12 +71,34 @@ undoable = Undoable(
         ("elbv2", "modify_rule"): _of_rule,
         ("elbv2", "add_tags"): _of_its_tags,
         ("elbv2", "remove_tags"): _of_its_tags,
+        ("elbv2", "delete_rule"): _of_made("listener-rule", "RuleArn"),
+        ("elbv2", "delete_listener"): _of_made("listener", "ListenerArn"),
+        ("elbv2", "delete_target_group"): _of_made("targetgroup", "TargetGroupArn"),
+        ("elbv2", "delete_load_balancer"): _of_made("loadbalancer", "LoadBalancerArn"),
+        ("elbv2", "modify_target_group_attributes"): _of_made(
+            "targetgroup", "TargetGroupArn"
+        ),
+        ("elbv2", "modify_load_balancer_attributes"): _of_made(
+            "loadbalancer", "LoadBalancerArn"
+        ),
+        ("route53", "change_resource_record_sets"): _of_zone,
+        ("route53", "delete_hosted_zone"): _of_zone,
+        ("route53", "disassociate_vpc_from_hosted_zone"): _of_zone,
     },
     reads=frozenset(
         {
+            ("elbv2", "describe_listeners"),
+            ("elbv2", "describe_load_balancer_attributes"),
+            ("elbv2", "describe_load_balancers"),
             ("elbv2", "describe_rules"),
             ("elbv2", "describe_tags"),
+            ("elbv2", "describe_target_group_attributes"),
+            ("elbv2", "describe_target_groups"),
             ("elbv2", "describe_target_health"),
+            ("route53", "get_change"),
+            ("route53", "get_hosted_zone"),
+            ("route53", "list_hosted_zones_by_name"),
+            ("route53", "list_resource_record_sets"),
         }
     ),
 )
@@ -54,6 +109,10 @@ def foreign(look: Look, inverse: Inverse) -> str:
     change; "" where it may.
     """
     call = inverse.call
+    if call.service == "route53" and isinstance(call.arguments, Mapping):
+        named = call.arguments.get("HostedZoneId") or call.arguments.get("Id")
+        own = (read_standing(look).zone or {}).get("id", named)
+        return "" if named == own else f"zone {named} is not the runbook's"
     if call.operation != "modify_rule" or not isinstance(call.arguments, Mapping):
         return ""
     live = (look.split.state or {}).get("actions", [])

@@ -96,10 +96,8 @@ def _tasks(look: Look, name: str) -> tuple[str, ...]:
     state = look.running[name].state
     if not state:
         return ("no service",)
-    own = [task for task in look.tasks if task["service"] == name]
-    health = [
-        c["health"] for task in own for c in task["containers"] if c["name"] == ENVOY
-    ]
+    own = [task for task in look.tasks if task.service == name]
+    health = [task.health[ENVOY] for task in own if ENVOY in task.health]
     sidecars = [
         f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))
     ]

@@ -39,7 +39,7 @@ from runbook_lib.engines.appmesh.route import (
     weights_of,
 )
 from runbook_lib.engines.appmesh.undoing import undoable
-from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split
+from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split, due
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan
@@ -85,13 +85,17 @@ __all__ = [
     "weights_of",
 ]
 
-steps = ("01", "02", "03", "04", "05", "06", "90")
 hints = Hints(
     uncounted="metrics are missing, or nobody calls: see 04's sidecars and the "
     "metric extension",
     unheard="look at the callers' sidecars: they do not hear the change",
     not_there="no route yet: run 03_create_router_and_routes",
 )
+
+
+def steps(p: Parameters) -> tuple[str, ...]:
+    """Return the numbers of the notebooks that have something to change: all."""
+    return ("01", "02", "03", "04", "05", "06", "90")
 
 
 def title(p: Parameters) -> str:
@@ -137,7 +141,7 @@ def plan_permissions(look: Look) -> Plan:
     _require_app_mesh(look)
     look.ahead("split", "live", "running")
     plan = iam.plan_credentials(look.parameters, look.lifecycle, iam.who_signs(look))
-    return plan + _assumed(look, plan.title)
+    return _due_services(look, plan)
 
 
 def plan_sidecars(look: Look) -> Plan:
@@ -146,7 +150,12 @@ def plan_sidecars(look: Look) -> Plan:
     look.ahead("split", "live", "running")
     roles = iam.role_arns(iam.who_signs(look))
     plan = sidecars.plan_sidecars(look.parameters, look.lifecycle, look.running, roles)
-    return plan + _assumed(look, plan.title)
+    return _due_services(look, plan)
+
+
+def _due_services(look: Look, plan: Plan) -> Plan:
+    whole = plan + _assumed(look, plan.title)
+    return due(whole, "services", gates(look, "services", whole))
 
 
 def _require_app_mesh(look: Look) -> None:
@@ -189,15 +198,15 @@ def plan_retirement(look: Look) -> Plan:
     return plan
 
 
-def plan_removal(look: Look) -> tuple[Plan, tuple[str, ...]]:
+def plan_removal(look: Look) -> Plan:
     """Plan the end of everything the runbook made, sidecars first, and name
     what stays and why.
     """
     p = look.parameters
     look.ahead("live", "running", "names")
-    resources, kept = plan_resources_end(look.reads, look.live)
     signing = [*iam.who_signs(look), *iam.credentials_of_retired(look)]
-    plan = sidecars.plan_plain(p, look.running) + resources
+    plan = sidecars.plan_plain(p, look.running)
+    plan += plan_resources_end(look.reads, look.live)
     plan += iam.plan_credentials_end(look.reads, signing)
     plan += cloud_map.plan_placeholder_end(look.names[p.shift.name], plan.title)
-    return plan, kept
+    return plan

@@ -14,9 +14,9 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.cloud_map import PLACEHOLDER, own_instances
 from runbook_lib.engines.appmesh import iam, sidecars
 from runbook_lib.engines.appmesh.counts import unmatched
-from runbook_lib.engines.protocol import Before, Finding, Gate, Look, Part
+from runbook_lib.engines.protocol import Finding, Gate, Look, Part
 from runbook_lib.errors import PrerequisiteError
-from runbook_lib.plan import Change, Plan
+from runbook_lib.plan import Before, Change, Plan
 from runbook_lib.printable import counted
 
 OF_SIDECARS: tuple[Part, ...] = ("split", "running")
@@ -175,7 +175,9 @@ def _names_kept(look: Look) -> Finding:
     if not words:
         return Finding(True, f"{', '.join(dialled)}: a task that runs answers it")
     if p.removal.callers_may_fail:
-        return Finding(True, f"{words}: removal.callers_may_fail allows it")
+        return Finding(
+            True, f"{words}: allowed by removal.callers_may_fail in the file"
+        )
     hint = (
         "let them dial another name, or say so in the file: removal: "
         "{callers_may_fail: true}"

@@ -331,7 +331,6 @@ def plan_credentials(
     return Plan(
         "04_register_task_definitions",
         _each_once(changes),
-        needs=("earlier steps",),
     )
 
 
@@ -454,14 +453,14 @@ def _mark(p: Parameters, c: Credentials, managed: str) -> Change:
         f"Role.Tags[?Key=='{key}'].Value | [0]",
     )
     return Change(
-        name=f"policy mark {managed} on {c.role}",
-        verb="tag",
+        name=f"policy {managed} on {c.role} as the runbook's",
+        verb="mark",
         call=tag,
         reading=reading,
         expected=None,
         wanted=p.mesh.name,
         about=_about(f"tag {key}", c),
-        inverse=Inverse("untag", untag, wanted=None),
+        inverse=Inverse("unmark", untag, wanted=None),
         diff=differences(None, p.mesh.name, key),
     )
 

@@ -103,7 +103,6 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
     return Plan(
         NOTEBOOKS[step],
         tuple(changes),
-        needs=("earlier steps",),
         assumed=tuple(assumed),
         kept=tuple(left),
     )
@@ -273,7 +272,7 @@ def _names(session: Reads, kind: str, within: Mapping[str, str]) -> list[str]:
 # --- taking it out again --------------------------------------------------------------
 
 
-def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...]]:
+def plan_resources_end(session: Reads, live: Live) -> Plan:
     """Plan the end of every resource the runbook made, children first, and name
     what stays and why.
 
@@ -306,7 +305,7 @@ def plan_resources_end(session: Reads, live: Live) -> tuple[Plan, tuple[str, ...
         )
         staying.add(resource.key)
         kept_as_it_is.append(f"{resource.key}: {why}")
-    return Plan("90_remove_mesh", tuple(made)), tuple(kept_as_it_is)
+    return Plan("90_remove_mesh", tuple(made), stays=tuple(kept_as_it_is))
 
 
 def _labels(session: Reads, arn: str) -> dict[str, str]:

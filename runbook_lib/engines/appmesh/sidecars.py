@@ -104,8 +104,7 @@ def plan_sidecars(
             raise not_ours(p, found, DEPLOY_IT)
         form = with_envoy(found.definition, sidecar(p, name, roles.get(name)))
         changes += _moved(p, found, form, changes)
-    needs = ("earlier steps", "credentials")
-    return Plan("04_register_task_definitions", tuple(changes), needs=needs)
+    return Plan("04_register_task_definitions", tuple(changes))
 
 
 def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:

@@ -1,0 +1,3 @@
+"""Make a load balancer with its target groups and its rule, lead the dialled name to it
+and put services behind it; and take all of it away again.
+"""

@@ -1,0 +1,109 @@
+"""Plan what 04 does: services join their target groups, then callers are led to the
+load balancer by the name they dial. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from runbook_lib.aws import ecs
+from runbook_lib.aws.ecs import Running
+from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb.arns import group_name
+from runbook_lib.engines.alb.building import keys, making, standing
+from runbook_lib.engines.alb.building.standing import Standing
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Change, Inverse, Plan, Wait, differences
+
+GRACE_SECONDS = 60  # in which ECS lets a new task fail the load balancer's checks
+HEALTHY = f"length({elbv2.HEALTH} | [?@=='healthy'])"
+
+
+def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan:
+    """Plan that both versions are targets of their groups, the canary first, and that
+    the name leads to them.
+    """
+    missing = making.missing(p, found)
+    changes = () if missing else tuple(_changes(p, found, running))
+    return Plan(making.TITLES["04"], changes, assumed=missing)
+
+
+def _changes(
+    p: Parameters, found: Standing, running: Mapping[str, Running]
+) -> Iterator[Change]:
+    for service in (p.shift.canary, p.shift.stable):
+        if running[service].state is not None:
+            yield from _joins(p, found, running[service])
+    vpc = found.network.vpc
+    if found.zone and p.alb.holding_vpc and vpc not in found.zone["vpcs"]:
+        yield _switch(p, found, found.zone)
+
+
+def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
+    state, service = running.state or {}, running.service
+    group = found.groups[service] or {}
+    before = (state.get("settings") or {}).get("loadBalancers") or []
+    if group["arn"] in [each.get("targetGroupArn") for each in before]:
+        return
+    container = _container(p, running)
+    port = making.port_of(p, service)
+    own = {
+        "targetGroupArn": group["arn"],
+        "containerName": container,
+        "containerPort": port,
+    }
+    healthy = (_healthy(service, group["arn"]),) if state["desiredCount"] else ()
+    wanted = [*before, own]
+    yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
+
+
+def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the target groups that a service's tasks are in."""
+    arns = [each.get("targetGroupArn") for each in load_balancers]
+    return [group_name(arn) for arn in arns if arn]
+
+
+def _container(p: Parameters, running: Running) -> str:
+    """Return the container that listens on the service's port; the first where none
+    says so: ECS then names what it found.
+    """
+    containers = (running.definition or {}).get("containerDefinitions") or [{}]
+    port = making.port_of(p, running.service)
+    for each in containers:
+        mapped = each.get("portMappings") or ()
+        if port in [mapping.get("containerPort") for mapping in mapped]:
+            return str(each["name"])
+    return str(containers[0].get("name", ""))
+
+
+def _healthy(service: str, arn: str) -> Wait:
+    reading = elbv2.health(arn, HEALTHY)
+    return Wait(f"a healthy target of {service}", reading, "@ > `0`")
+
+
+def _switch(p: Parameters, found: Standing, zone: standing.Found) -> Change:
+    """Return the change that lets callers' VPC ask the name's own zone; one call leads
+    them back.
+    """
+    name, vpc = keys.name(p), found.network.vpc
+    where = {"HostedZoneId": zone["id"], "VPC": {"VPCRegion": p.region, "VPCId": vpc}}
+    groups = found.groups.items()
+    ready = tuple(_healthy(service, group["arn"]) for service, group in groups if group)
+    return Change(
+        name=name,
+        verb="switch",
+        call=Call("route53", "associate_vpc_with_hosted_zone", where),
+        reading=standing.zone(p),
+        expected={"vpcs": zone["vpcs"]},
+        wanted={"vpcs": sorted([*zone["vpcs"], vpc])},
+        about=(name,),
+        inverse=Inverse(
+            "switch back",
+            Call("route53", "disassociate_vpc_from_hosted_zone", where),
+            wanted={"vpcs": zone["vpcs"]},
+        ),
+        diff=differences({"asked by": zone["vpcs"]}, {"asked by": [vpc]}),
+        ready=ready,
+        waits=(standing.in_effect(name),),
+    )

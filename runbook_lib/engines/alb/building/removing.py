@@ -1,0 +1,130 @@
+"""Plan what 90 does: the name leads where it led before, then services leave their
+groups, then all that the runbook made goes, what is used after what uses it. Pure.
+
+None of it has an inverse: 01 to 04 make it again, by other ARNs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from runbook_lib.aws import ecs
+from runbook_lib.aws.ecs import Running
+from runbook_lib.engines.alb import place
+from runbook_lib.engines.alb.building import keys, making, standing
+from runbook_lib.engines.alb.building.attaching import names
+from runbook_lib.engines.alb.building.standing import Found, Standing
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Call, Change, Plan, Reading, Wait, differences
+
+AGAIN = "01 to 04 make it again"
+TTL_SECONDS = 60  # of an alias: for so long callers go by what they were told
+
+
+def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan:
+    """Plan the end of all that the runbook made."""
+    return Plan(making.TITLES["90"], tuple(_changes(p, found, running)))
+
+
+def _changes(
+    p: Parameters, found: Standing, running: Mapping[str, Running]
+) -> Iterator[Change]:
+    vpc = found.network.vpc
+    if found.zone and vpc in found.zone["vpcs"]:
+        yield _switch_back(p, found.zone, vpc)
+    for service in (p.shift.stable, p.shift.canary):
+        yield from _leaves(p, found, running[service])
+    if found.rule:
+        key, where = place.key(p), {"RuleArn": found.rule["arn"]}
+        expected = {"arn": found.rule["arn"], "exact": found.rule["exact"]}
+        yield _gone(key, "rule", where, place.rule_reading(p), expected)
+    if found.listener:
+        arn = {"ListenerArn": found.listener["arn"]}
+        key = keys.listener(p)
+        yield _gone(key, "listener", arn, standing.listener(p), found.listener)
+    for service, group in found.groups.items():
+        if group:
+            key = keys.group(p, service)
+            arn = {"TargetGroupArn": group["arn"]}
+            yield _gone(key, "target_group", arn, standing.group(p, service), group)
+    if found.balancer:
+        yield from _balancer(p, found, found.balancer)
+    if found.zone:
+        yield from _zone(p, found, found.zone)
+
+
+def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
+    """Return the change that leads callers where the name led before; it waits until
+    nobody goes by an old answer.
+    """
+    name = keys.name(p)
+    left = [each for each in zone["vpcs"] if each != vpc]
+    where = {"HostedZoneId": zone["id"], "VPC": {"VPCRegion": p.region, "VPCId": vpc}}
+    old = Wait(
+        f"old answers for {p.shift.name} to end",
+        standing.zone(p),
+        f"!contains(vpcs, '{vpc}')",
+        lasting_seconds=2 if p.rehearsed else TTL_SECONDS,
+    )
+    return Change(
+        name=name,
+        verb="switch back",
+        call=Call("route53", "disassociate_vpc_from_hosted_zone", where),
+        reading=standing.zone(p),
+        expected={"vpcs": zone["vpcs"]},
+        wanted={"vpcs": left},
+        about=(name,),
+        no_inverse=AGAIN,
+        diff=differences({"asked by": zone["vpcs"]}, {"asked by": left}),
+        waits=(standing.in_effect(name), old),
+    )
+
+
+def _leaves(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
+    group = found.groups[running.service]
+    settings = (running.state or {}).get("settings") or {}
+    before = settings.get("loadBalancers") or []
+    left = [e for e in before if not group or e["targetGroupArn"] != group["arn"]]
+    if left != before:
+        yield ecs.regrouped(p, running, left, names, no_inverse=AGAIN)
+
+
+def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Change]:
+    before = found.settings or {}
+    if before.get("protected") == "true":
+        unprotected = {**before, "protected": "false"}
+        change = making.set_balancer(p, found, before, unprotected)
+        yield making.without_inverse(change, AGAIN)
+    key, arn = keys.balancer(p), {"LoadBalancerArn": balancer["arn"]}
+    there = {"arn": balancer["arn"]}
+    yield _gone(key, "load_balancer", arn, standing.balancer(p), there)
+
+
+def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
+    if found.record:
+        change = making.create_record(p, found)
+        gone = making.turned_for_good(change, found.record, AGAIN)
+        yield gone
+    where = {"Id": zone["id"]}
+    key = keys.zone(p)
+    delete = Call("route53", "delete_hosted_zone", where)
+    yield _deleted(key, delete, standing.zone(p), {"id": zone["id"]})
+
+
+def _gone(
+    key: str, kind: str, where: Mapping[str, str], reading: Reading, state: Found
+) -> Change:
+    return _deleted(key, Call("elbv2", f"delete_{kind}", where), reading, state)
+
+
+def _deleted(key: str, call: Call, reading: Reading, state: Found) -> Change:
+    return Change(
+        name=key,
+        verb="delete",
+        call=call,
+        reading=reading,
+        expected=dict(state),
+        wanted=None,
+        about=(key,),
+        no_inverse=AGAIN,
+    )

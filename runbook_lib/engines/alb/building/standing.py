@@ -1,0 +1,192 @@
+"""Read what stands of what the runbook makes: each thing as AWS has it, None where it
+is not there. It only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb.building import keys
+from runbook_lib.engines.protocol import Look
+from runbook_lib.parameters import Parameters
+from runbook_lib.plan import Answer, Call, Reading, Wait
+
+Found = Mapping[str, Any]
+
+BALANCER = (
+    "LoadBalancers[0].{arn: LoadBalancerArn, scheme: Scheme, dns: DNSName, "
+    "zone: CanonicalHostedZoneId, state: State.Code}"
+)
+GROUP = (
+    "TargetGroups[0].{arn: TargetGroupArn, port: Port, vpc: VpcId, type: TargetType}"
+)
+LISTENER = "{arn: ListenerArn, protocol: Protocol}"
+SUBNETS = "{vpc: Subnets[0].VpcId, zones: Subnets[].AvailabilityZone}"
+NO_ZONE = ("NoSuchHostedZone",)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where the load balancer is: its VPC, its subnets, its security groups."""
+
+    vpc: str
+    zones: tuple[str, ...]
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is there; `groups` and `group_settings` are by service."""
+
+    network: Network
+    balancer: Found | None
+    settings: Found | None
+    groups: Mapping[str, Found | None]
+    group_settings: Mapping[str, Found | None]
+    listener: Found | None
+    rule: Found | None
+    zone: Found | None
+    record: Found | None
+
+
+def read_standing(look: Look) -> Standing:
+    """Read what stands of it, once a look."""
+    return look.once(_read)
+
+
+def _read(look: Look) -> Standing:
+    p, reads = look.parameters, look.reads
+    services = (p.shift.stable, p.shift.canary)
+    switches = p.alb.holding_vpc is not None
+    return Standing(
+        network=_network(look),
+        balancer=reads.read(balancer(p)),
+        settings=reads.read(settings(p)),
+        groups={name: reads.read(group(p, name)) for name in services},
+        group_settings={name: reads.read(group_settings(p, name)) for name in services},
+        listener=reads.read(listener(p)),
+        rule=look.split.state,
+        zone=reads.read(zone(p)) if switches else None,
+        record=reads.read(record(p)) if switches else None,
+    )
+
+
+def _network(look: Look) -> Network:
+    """Return where the file says, or where the services under shift are."""
+    p = look.parameters
+    own = [_awsvpc(look, name) for name in (p.shift.stable, p.shift.canary)]
+    there = next((each for each in own if each), {})
+    subnets = tuple(p.alb.subnets or there.get("subnets") or ())
+    groups = tuple(p.alb.security_groups or there.get("securityGroups") or ())
+    call = Call("ec2", "describe_subnets", {"SubnetIds": list(subnets)})
+    found = look.reads.read(Reading(call, SUBNETS)) if subnets else None
+    found = found or {"vpc": "", "zones": []}
+    return Network(found["vpc"] or "", tuple(found["zones"]), subnets, groups)
+
+
+def _awsvpc(look: Look, service: str) -> Mapping[str, Any]:
+    settings = (look.running[service].state or {}).get("settings") or {}
+    configuration = settings.get("networkConfiguration") or {}
+    found: Mapping[str, Any] = configuration.get("awsvpcConfiguration") or {}
+    return found
+
+
+def readings(p: Parameters) -> dict[str, Reading]:
+    """Return how each thing is read, by its key."""
+    found = {
+        keys.balancer(p): balancer(p),
+        keys.listener(p): listener(p),
+        place.key(p): place.rule_reading(p),
+    }
+    for name in (p.shift.stable, p.shift.canary):
+        found[keys.group(p, name)] = group(p, name)
+    if p.alb.holding_vpc is not None:
+        found |= {keys.zone(p): zone(p), keys.record(p): record(p)}
+    return found
+
+
+# --- how each is read -----------------------------------------------------------------
+
+
+def balancer(p: Parameters) -> Reading:
+    """Return how the load balancer is read."""
+    return elbv2.balancer(place.balancer_name(p), BALANCER)
+
+
+def settings(p: Parameters) -> Reading:
+    """Return how what the runbook sets of the load balancer is read."""
+    told = {
+        "idle": "idle_timeout.timeout_seconds",
+        "host": "routing.http.preserve_host_header.enabled",
+        "protected": "deletion_protection.enabled",
+    }
+    arn = {"LoadBalancerArn": place.balancer_arn(p)}
+    call = Call("elbv2", "describe_load_balancer_attributes", arn)
+    return Reading(call, _values(told), elbv2.NO_RULE)
+
+
+def group(p: Parameters, service: str) -> Reading:
+    """Return how a service's target group is read."""
+    names = {"Names": [p.target_group_of(service)]}
+    return Reading(
+        Call("elbv2", "describe_target_groups", names), GROUP, elbv2.NO_GROUP
+    )
+
+
+def group_settings(p: Parameters, service: str) -> Reading:
+    """Return how what the runbook sets of a target group is read."""
+    told = {
+        "delay": "deregistration_delay.timeout_seconds",
+        "sticky": "stickiness.enabled",
+    }
+    arn = elbv2.group_arn(p.target_group_of(service))
+    call = Call("elbv2", "describe_target_group_attributes", {"TargetGroupArn": arn})
+    return Reading(call, _values(told), elbv2.NO_GROUP)
+
+
+def _values(told: Mapping[str, str]) -> str:
+    found = [f"{to}: Attributes[?Key=='{key}'].Value | [0]" for to, key in told.items()]
+    return f"{{{', '.join(found)}}}"
+
+
+def listener(p: Parameters) -> Reading:
+    """Return how the listener is read."""
+    return elbv2.listener(place.balancer_arn(p), p.alb.port, LISTENER)
+
+
+def comment(p: Parameters) -> str:
+    """Return by which words the zone is known as the runbook's."""
+    return f"made by the runbook for {p.environment}"
+
+
+def _zone_id(p: Parameters) -> Reading:
+    own = f"Config.PrivateZone && Config.Comment=='{comment(p)}'"
+    query = f"HostedZones[?Name=='{p.shift.name}.' && {own}].Id | [0]"
+    named = {"DNSName": p.shift.name}
+    return Reading(Call("route53", "list_hosted_zones_by_name", named), query)
+
+
+def zone(p: Parameters) -> Reading:
+    """Return how the private zone of the dialled name is read."""
+    call = Call("route53", "get_hosted_zone", {"Id": _zone_id(p)})
+    query = "{id: HostedZone.Id, vpcs: sort(VPCs[].VPCId || `[]`)}"
+    return Reading(call, query, NO_ZONE)
+
+
+def record(p: Parameters) -> Reading:
+    """Return how the name's record is read: what it is an alias of."""
+    where = {"HostedZoneId": _zone_id(p)}
+    query = f"ResourceRecordSets[?Type=='A' && Name=='{p.shift.name}.'].AliasTarget"
+    call = Call("route53", "list_resource_record_sets", where)
+    return Reading(call, f"{query} | [0]", NO_ZONE)
+
+
+def in_effect(name: str) -> Wait:
+    """Wait until what a change of Route 53 was is in effect everywhere."""
+    call = Call("route53", "get_change", {"Id": Answer(name, "ChangeInfo.Id")})
+    reading = Reading(call, "ChangeInfo.Status")
+    return Wait(f"{name} in effect", reading, "@=='INSYNC'")

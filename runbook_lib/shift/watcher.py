@@ -1,0 +1,170 @@
+"""The process that shifts: it holds the shift's lock, and says where it stands.
+
+    python -m runbook_lib.shift.watcher ENVIRONMENT < orders
+
+`following` starts it, and reads what it says. It outlives whoever started it: a kernel,
+a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
+nothing. The words of the command line are for whoever looks at a list of processes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from runbook_lib import opening, record
+from runbook_lib.aws.session import Session
+from runbook_lib.errors import RecordError, RunbookError, TargetError
+from runbook_lib.plan import Evidence
+from runbook_lib.private import UMASK
+from runbook_lib.redaction import scrubbed
+from runbook_lib.runs.verify import steps_of
+from runbook_lib.shift import report
+from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
+from runbook_lib.shift.shifting import shift_traffic, take_step
+
+__all__ = ["Board", "ending_of_orders", "main"]
+
+LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
+WAIT_SECONDS = 1.0  # between two reports of one wait
+
+
+class Board:
+    """The file that followers read. What the disk does not take stops no shift."""
+
+    def __init__(self, file: Path, orders_id: str, *, one_step: bool = False) -> None:
+        self.file = file
+        before = report.read(file)
+        # Who said nothing of its end was killed.
+        self.killed = before.pid if before and before.ending is None else 0
+        self.report = Report(orders_id, os.getpid(), one_step)
+        self._told_wait = 0.0
+        self.put(self.report)
+
+    def put(self, said: Report) -> None:
+        """Show a report in place of the former one."""
+        self.report = said
+        with suppress(OSError):
+            report.write(self.file, said)
+
+    def wait(self, what: str, passed: float, most: float) -> None:
+        """Show what is waited for; of one wait as often as somebody can read it."""
+        now, former = time.monotonic(), self.report.wait
+        same = former is not None and former.what == what
+        if same and now - self._told_wait < WAIT_SECONDS:
+            return
+        self._told_wait = now
+        self.put(replace(self.report, wait=Wait(what, passed, most)))
+
+
+def _obey(session: Session, orders: Orders, board: Board) -> None:
+    """Do what was ordered to the end, and show each decision; raise as a shift does."""
+    evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
+    if orders.step is None:
+        decisions = shift_traffic(session, *evidence)
+    else:
+        decisions = take_step(session, orders.step, orders.plan, *evidence)
+    session.waiting = board.wait
+    for decision in decisions:
+        board.put(report.with_decision(board.report, decision))
+
+
+def main() -> int:
+    """Shift as standard input orders; return the exit code of what came of it."""
+    os.umask(UMASK)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    orders = report.orders_in(sys.stdin.buffer.read())
+    lock = FileLock(orders.lock, thread_local=False, mode=0o600)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        return BUSY
+    one_step = orders.step is not None
+    board = Board(Path(orders.report), orders.id, one_step=one_step)
+    ending = ending_of_orders(orders, board, lambda: _opened(orders, lock))
+    board.put(replace(board.report, wait=None, ending=ending))
+    return ending.exit_code
+
+
+def ending_of_orders(
+    orders: Orders, board: Board, open_session: Callable[[], Session]
+) -> Ending:
+    """Do what was ordered, close the session and sum up; return how it ended."""
+    session: Session | None = None
+    error: BaseException | None = None
+    try:
+        session = open_session()
+        _note_killed(session, board.killed)
+        _obey(session, orders, board)
+    except RunbookError as caught:
+        error = caught
+    except KeyboardInterrupt as caught:  # before anything was under way
+        error = caught
+    except Exception as caught:  # noqa: BLE001 - it would be nobody's: followers say it
+        error = caught
+        sys.stderr.write(scrubbed(traceback.format_exc()))
+    ending = report.ending_of(error, session.written if session else 0)
+    if session is not None:
+        session.close()
+        atexit.unregister(session.close)
+        _sum_up(session, ending)
+    return ending
+
+
+def _opened(orders: Orders, lock: FileLock) -> Session:
+    """Open the environment anew, and prove that it is still the place of the lock."""
+    named = {**orders.given, "environment": orders.file}
+    session = opening.open_session(named, orders.notebook)
+    if record.shift_lock_of(session.place).lock_file != lock.lock_file:
+        words = f"the shift was begun for another place; {orders.file} now names"
+        raise TargetError(f"{words} {session.place}", hint="run the cells above again")
+    session.shift_lock = lock
+    return session
+
+
+def _note_killed(session: Session, pid: int) -> None:
+    """Write down that a process that shifted here ended without a word."""
+    run = session.latest_run() if pid else None
+    if run is None or run.closed:
+        return
+    words = f"process {pid}, which watched the shift, was killed"
+    with suppress(RecordError):
+        run.write("watcher", words=f"{words}; process {os.getpid()} goes on")
+
+
+def _sum_up(session: Session, ending: Ending) -> None:
+    """Sum the run up where whoever executed it, and would do so, is gone."""
+    run = session.run or session.finished
+    if run is None or not session.is_executed or record.executor(run):
+        return
+    outcome, lines = OUTCOMES[ending.exit_code], list(run.lines())
+    reason = f"{ending.reason or outcome}: {ending.message or 'every step passed'}"
+    p = session.parameters
+    summary = {
+        "run": run.id,
+        "environment": p.environment,
+        "mode": p.mode,
+        "outcome": outcome,
+        "reason": reason,
+        "changes": sum(line["event"] == "observed" for line in lines),
+        "shift": steps_of(lines),
+    }
+    with suppress(RecordError):
+        run.write("summed up", outcome=outcome, reason=reason)
+        run.summarise(summary, closes=outcome == "rolled_back")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""What 01 to 04 make of a load balancer and 90 takes away again, on the local control plane."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runbook_lib import apply, clear, evidence, plan_undo, record, survey
+from runbook_lib.aws.session import Session
+from runbook_lib.engines.alb import engine as alb
+from runbook_lib.errors import GateError, PlanError
+from tests.alb_scene import REGION, account, clients, network
+from tests.control_plane_fixtures import definition
+from tests.plain_alb import FILE
+from tests.scenes import NUMBERS, other, reopen, settle, somebody, writes
+
+NAME = "shop.test"
+MADE = {"01": "01_create_load_balancer", "02": "02_create_target_groups", "03": "03_create_rule_and_name"}
+
+
+def open_bare(**said: Any) -> Session:
+    """Open a session on two services that are behind no load balancer."""
+    cluster = f"bare-{next(NUMBERS)}"
+    ecs, ec2 = other(account(), "ecs"), other(account(), "ec2")
+    ecs.create_cluster(clusterName=cluster)
+    for name in ("web", "web-v2"):
+        ecs.register_task_definition(**definition(f"{cluster}-{name}"))
+        ecs.create_service(
+            cluster=cluster,
+            serviceName=name,
+            taskDefinition=f"{cluster}-{name}",
+            desiredCount=2,
+            launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": {"subnets": network()[1]}},
+        )
+    settle()
+    holding = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    values = {
+        **FILE,
+        "environment": cluster,
+        "account_id": account(),
+        "region": REGION,
+        "cluster": cluster,
+        "services": {name: {"task_definition": f"{cluster}-{name}", "ports": [80]} for name in ("web", "web-v2")},
+        "shift": {**FILE["shift"], "name": f"{cluster}.{NAME}"},
+        "alb": {
+            "name": cluster,
+            "holding_vpc": holding,
+            "deregistration_delay_seconds": 0,
+            "target_groups": {name: f"{cluster}-{name}" for name in ("web", "web-v2")},
+            **said,
+        },
+        "records": str(record.root() / cluster),
+    }
+    return reopen(values, shared=clients())
+
+
+def do(session: Session, *numbers: str) -> list[Any]:
+    """Do what notebooks do, each with its evidence."""
+    done = []
+    for number in numbers:
+        session.notebook = MADE.get(number, "04_attach_services")
+        found = survey(session)
+        plan = found.plan_resources(number)
+        done += apply(session, clear(plan, *evidence(found, plan)))
+    return done
+
+
+def take_away(session: Session) -> list[Any]:
+    session.notebook = "90_remove_load_balancer"
+    plan = survey(session).plan_removal()
+    return apply(session, clear(replace(plan, needs=())))
+
+
+def undo(session: Session, notebook: str = "") -> list[Any]:
+    plan = plan_undo(session, notebook=notebook)
+    return apply(session, clear(replace(plan, needs=())))
+
+
+def there(session: Session) -> set[str]:
+    """Return the keys of what stands, as a fresh look finds it."""
+    return {key for key, state in survey(session).live.items() if state}
+
+
+def vpcs(session: Session) -> list[str]:
+    zone = survey(session).live[f"zone {session.parameters.shift.name}"]
+    return list(zone["vpcs"]) if zone else []
+
+
+def groups_of(session: Session, service: str) -> list[str]:
+    ecs = somebody(session, "ecs")
+    found = ecs.describe_services(cluster=session.parameters.cluster, services=[service])["services"][0]
+    return [each["targetGroupArn"].split("/")[-2] for each in found["loadBalancers"]]
+
+
+def test_what_is_there_after_01_to_04_and_again_nothing_is_written() -> None:
+    session = open_bare()
+    p = session.parameters
+    do(session, "01", "02", "03", "04")
+    assert there(session) == {*survey(session).live}
+    split = survey(session).split
+    assert (split.written, split.key) == ({"web": 100, "web-v2": 0}, f"rule {p.alb.name}/100")
+    assert vpcs(session) == sorted([p.alb.holding_vpc or "", network()[0]])
+    assert {name: groups_of(session, name) for name in p.services} == {n: [f"{p.cluster}-{n}"] for n in p.services}
+    before = writes(session)
+    assert do(session, "01", "02", "03", "04") == []
+    assert writes(session) == before
+
+
+def test_the_load_balancer_is_internal_protected_and_passes_on_the_host_that_was_asked_for() -> None:
+    session = open_bare()
+    do(session, "01")
+    elbv2 = somebody(session, "elbv2")
+    made = elbv2.describe_load_balancers(Names=[session.parameters.alb.name])["LoadBalancers"][0]
+    said = elbv2.describe_load_balancer_attributes(LoadBalancerArn=made["LoadBalancerArn"])["Attributes"]
+    attributes = {each["Key"]: each["Value"] for each in said}
+    assert made["Scheme"] == "internal"
+    assert attributes["deletion_protection.enabled"] == "true"
+    assert attributes["routing.http.preserve_host_header.enabled"] == "true"
+
+
+def test_callers_are_led_to_the_load_balancer_last_and_back_in_one_call() -> None:
+    session = open_bare()
+    changes = [made.change.title for made in do(session, "01", "02", "03", "04")]
+    assert changes[-1] == f"switch name {session.parameters.shift.name}"
+    assert [title.split()[-1] for title in changes[-3:-1]] == ["web-v2", "web"]
+    back = undo(session, "04_attach_services")
+    assert back[0].change.call.operation == "disassociate_vpc_from_hosted_zone"
+    assert vpcs(session) == [session.parameters.alb.holding_vpc]
+    assert groups_of(session, "web") == []
+
+
+def test_undo_takes_all_of_it_away() -> None:
+    session = open_bare()
+    do(session, "01", "02", "03", "04")
+    undo(session)
+    assert there(session) == set()
+    assert groups_of(session, "web-v2") == []
+
+
+def test_90_takes_all_of_it_away_the_name_first_and_01_to_04_make_it_again() -> None:
+    session = open_bare()
+    do(session, "01", "02", "03", "04")
+    gone = [made.change.call.operation for made in take_away(session)]
+    assert gone[0] == "disassociate_vpc_from_hosted_zone"
+    assert gone[-1] == "delete_hosted_zone"
+    assert there(session) == set()
+    assert take_away(session) == []
+    do(session, "01", "02", "03", "04")
+    assert there(session) == {*survey(session).live}
+
+
+def test_a_rule_is_not_taken_away_while_callers_are_led_to_it() -> None:
+    session = open_bare()
+    do(session, "01", "02", "03", "04")
+    plan = plan_undo(session, notebook=MADE["03"])
+    with pytest.raises(GateError, match="04_attach_services"):
+        apply(session, clear(plan))
+
+
+def test_an_earlier_notebook_that_was_not_applied_stops_a_later_one() -> None:
+    session = open_bare()
+    with pytest.raises(GateError, match=r"load balancer .* \(01_create_load_balancer\)"):
+        do(session, "03")
+
+
+def test_without_a_holding_vpc_the_name_is_left_alone() -> None:
+    session = open_bare(holding_vpc=None)
+    do(session, "01", "02", "03", "04")
+    assert not [key for key in there(session) if key.startswith(("zone", "record"))]
+    assert groups_of(session, "web") == [f"{session.parameters.cluster}-web"]
+
+
+def test_one_zone_is_refused_before_anything_is_made() -> None:
+    vpc, (first, _) = network()
+    where = {"VpcId": vpc, "CidrBlock": "10.0.7.0/24", "AvailabilityZone": f"{REGION}a"}
+    same = other(account(), "ec2").create_subnet(**where)["Subnet"]["SubnetId"]
+    session = open_bare(subnets=[first, same])
+    with pytest.raises(PlanError, match="expected subnets in two zones at least; found us-west-2a, us-west-2a"):
+        do(session, "01")
+
+
+def test_only_what_it_makes_needs_its_notebooks() -> None:
+    assert alb.steps(open_bare().parameters) == ("01", "02", "03", "04", "05", "06", "90")

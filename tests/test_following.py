@@ -1,0 +1,350 @@
+"""A shift in a process of its own: what it says, what a follower makes of it, and how each of both ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib import errors, record
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
+from runbook_lib.errors import Failed, GateError, Held, LockError, NotFollowed, RolledBack, RunbookError
+from runbook_lib.shift import report
+from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic
+from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
+from runbook_lib.shift.watcher import Board, ending_of_orders
+from runbook_lib.survey import survey
+from runbook_lib.verdict import Sample
+from tests.live import CANARY, STABLE, Sky, again, phases, quick, under_sky
+from tests.scenes import fact, lines, open_at
+
+WRITTEN = Decision("written", 25, {STABLE: 75, CANARY: 25}, "0 → 25 %, read back", at=1.5)
+LOOK = Decision("watching", 25, {STABLE: 75, CANARY: 25}, "so far", share=0.25, band=(0.2, 0.3), at=2.5)
+SEEN = (Interval(1, Sample(75, 0, 25, 0), Sample(75, 0, 25, 0)),)
+KILLED = -9
+
+
+# What it says.
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
+    told = report.with_decision(Report("a", 7), replace(WRITTEN, seen=SEEN))
+    told = replace(report.with_decision(told, LOOK), wait=Wait("figures", 1.0, 2.0), ending=Ending("Held", "why"))
+    report.write(tmp_path / "report.json", told)
+    assert report.read(tmp_path / "report.json") == told
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"id": "a"}', "[]"])
+def test_what_is_no_whole_report_is_none(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "report.json").write_text(text)
+    assert report.read(tmp_path / "report.json") is None
+
+
+def test_each_decision_is_news_once_and_of_looks_the_newest() -> None:
+    said = report.with_decision(Report("a", 7), replace(WRITTEN, seen=SEEN))
+    said = report.with_decision(said, LOOK)
+    fresh, heard = report.news(said, Heard())
+    assert fresh == [WRITTEN, LOOK]
+    assert fresh[-1].seen == SEEN
+    assert report.news(said, heard) == ([], heard)
+    later = report.with_decision(said, replace(LOOK, at=3.5))
+    assert report.news(later, heard)[0] == [replace(LOOK, at=3.5)]
+    proved = report.with_decision(later, replace(LOOK, phase="proved", at=4.5))
+    assert [d.phase for d in report.news(proved, heard)[0]] == ["proved"]
+
+
+def test_of_another_process_everything_is_news() -> None:
+    said = report.with_decision(Report("a", 7), WRITTEN)
+    _, heard = report.news(said, Heard())
+    assert report.news(replace(said, id="b"), heard)[0] == [WRITTEN]
+
+
+@pytest.mark.parametrize("kind", [each for each in errors.__all__ if each != "RunbookError"])
+def test_each_error_is_the_very_same_on_the_other_side(kind: str) -> None:
+    error: RunbookError = getattr(errors, kind)("what", hint="next", reason="word")
+    error.exit_code = 1
+    again = report.error_of(report.ending_of(error, 3), "log")
+    assert type(again) is type(error)
+    assert vars(again) == vars(error)  # type: ignore[arg-type]
+
+
+def test_an_error_nobody_foresaw_is_a_failure_without_its_secrets() -> None:
+    ending = report.ending_of(ValueError("password=hunter2"), 0)
+    error = report.error_of(ending, "the log")
+    assert isinstance(error, Failed)
+    assert (error.reason, error.message) == ("error", "the shift's process failed: ValueError: password=****")
+    assert "the log" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(1, "Failed"), (2, "Refused"), (3, "Held"), (4, "RolledBack"), (99, "Failed"), (0, "")]
+)
+def test_an_exit_code_alone_still_says_how_it_ended(code: int, kind: str) -> None:
+    assert report.ending_of_code(code).error == kind
+
+
+def test_a_board_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    board = Board(tmp_path / "gone" / "report.json", "a")
+    board.wait("figures", 1.0, 2.0)
+    assert board.report.wait == Wait("figures", 1.0, 2.0)
+
+
+def test_a_board_knows_who_was_killed_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    assert Board(file, "a").killed == 0
+    report.write(file, Report("b", 7))
+    board = Board(file, "c")
+    assert board.killed == 7
+    board.put(replace(board.report, ending=Ending()))
+    assert Board(file, "d").killed == 0
+
+
+# What a follower makes of it. Here the process is made up: it does all it is to do as it is started.
+
+
+@dataclass
+class Past:
+    """A process that has ended by the time anybody asks."""
+
+    code: int
+    pid: int = 7
+
+    def poll(self) -> int | None:
+        """Return its exit code."""
+        return self.code
+
+
+@dataclass
+class Started:
+    """Starts processes; what was ordered is kept."""
+
+    do: Callable[[Orders], int]
+    orders: list[Orders] = field(default_factory=list)
+
+    def __call__(self, orders: Orders, log: Path) -> Past:
+        """Start one."""
+        self.orders.append(orders)
+        return Past(self.do(orders))
+
+
+def shifting(sky: Sky) -> Started:
+    """Start processes that shift under a sky, as the real one does."""
+
+    def do(orders: Orders) -> int:
+        board = Board(Path(orders.report), orders.id, one_step=orders.step is not None)
+        session = again(sky)
+        session.shift_lock = record.shift_lock_of(session.place)
+        ending = ending_of_orders(orders, board, lambda: session)
+        board.put(replace(board.report, ending=ending))
+        return ending.exit_code
+
+    return Started(do)
+
+
+def saying(*reports: Report, code: int = 0) -> Started:
+    """Start processes of which each says one report."""
+    left = list(reports)
+
+    def do(orders: Orders) -> int:
+        if left:
+            report.write(Path(orders.report), replace(left.pop(0), id=orders.id))
+        return code
+
+    return Started(do)
+
+
+def watched(session: Session) -> Session:
+    """Let a session be of a place with traffic, where nothing is left from before."""
+    session.connection = replace(session.connection, carries_traffic=True)
+    file_of(session).unlink(missing_ok=True)
+    session.sleep = lambda seconds: None
+    return session
+
+
+def file_of(session: Session) -> Path:
+    return Path(record.shift_lock_of(session.place).lock_file).with_suffix(".json")
+
+
+def followed(session: Session, start: Start, alarms: list[str] | None = None) -> list[Decision]:
+    alarm = (alarms if alarms is not None else []).append
+    return list(follow_traffic(session, fact(), alarm=alarm, start=start))
+
+
+def test_a_shift_followed_to_its_end_is_told_as_one_in_this_process() -> None:
+    session, sky = under_sky()
+    start = shifting(sky)
+    told = followed(session, start)
+    assert phases(told) == ["rehearsed", "written", "proved", "judged", "written", "proved", "judged"]
+    assert [d for d in told if d.phase == "judged"][-1].seen
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+    assert [line["at"] for line in lines(session, "decision")] == [d.at for d in told]
+    assert session.written == 3
+    assert followed(session, start) == []
+    assert len(start.orders) == 1  # where nothing is left no process is started
+
+
+def test_a_rollback_ends_the_follower_as_it_ended_the_shift() -> None:
+    session, sky = under_sky(shift=quick(trial={"requests": 5}), tests_per_second=10)
+    session.join_run()
+    sky.at(8, lambda: sky.errors.update({CANARY: 0.5}))
+    with pytest.raises(RolledBack, match=r"25 %: verdict: .*back to 0 % in one write") as caught:
+        followed(session, shifting(sky))
+    assert (caught.value.reason, caught.value.exit_code) == ("verdict", 4)
+    assert session.run is None
+    assert session.finished
+    assert session.finished.closed
+
+
+def test_the_cells_own_evidence_still_has_to_hold() -> None:
+    session, sky = under_sky()
+    lacking = fact("canary ready", holds=False)
+    with pytest.raises(GateError, match="canary ready"):
+        list(follow_traffic(session, lacking, alarm=print, start=shifting(sky)))
+    assert sky.updates == 0
+    with pytest.raises(GateError, match="no evidence"):
+        list(follow_traffic(session, alarm=print, start=shifting(sky)))
+
+
+def test_one_step_by_hand_is_watched_by_a_process_too() -> None:
+    session, sky = under_sky()
+    start = shifting(sky)
+    told = follow_step(session, 25, survey(session).plan_step(25), fact(), start=start)
+    assert phases(list(told)) == ["rehearsed", "written", "proved", "judged"]
+    stale = survey(session).plan_step(100)
+    sky.session.connection = session.connection
+    with pytest.raises(RunbookError, match="no longer what was planned"):
+        list(follow_step(session, 100, replace(stale, changes=()), fact(), start=start))
+
+
+def test_a_process_that_was_killed_is_named_and_the_next_goes_on() -> None:
+    session = watched(open_at("meshed"))
+    one = report.with_decision(Report("", 7), WRITTEN)
+    two = report.with_decision(Report("", 8), replace(WRITTEN, phase="proved", at=2.0))
+    alarms: list[str] = []
+    codes = iter([KILLED, 0])
+    start = saying(one, replace(two, ending=Ending()))
+    do = start.do
+    start.do = lambda orders: (do(orders), next(codes))[1]
+    assert phases(followed(session, start, alarms)) == ["written", "proved"]
+    assert alarms == ["process 7, which watched the shift, was killed; a new one goes on with the evidence so far"]
+
+
+def test_processes_killed_again_and_again_end_the_follower_in_words() -> None:
+    session = watched(open_at("meshed"))
+    start = saying(code=KILLED)
+    with pytest.raises(Failed, match=f"was killed {TRIES} times in a row") as caught:
+        followed(session, start)
+    assert caught.value.reason == "watcher"
+    assert "`runbook rollback " in caught.value.hint
+    assert len({orders.id for orders in start.orders}) == TRIES
+
+
+def test_a_full_disk_leaves_the_exit_code() -> None:
+    with pytest.raises(Held, match="it could write down no more than that"):
+        followed(watched(open_at("meshed")), saying(code=3))
+
+
+def test_a_process_that_cannot_be_started_is_a_failure_in_words() -> None:
+    def start(orders: Orders, log: Path) -> Past:
+        raise OSError(12, "Cannot allocate memory")
+
+    with pytest.raises(Failed, match="no process could be started: Cannot allocate memory"):
+        followed(watched(open_at("meshed")), start)
+
+
+def test_whoever_comes_late_hears_everything_and_the_end() -> None:
+    session = watched(open_at("meshed"))
+    said = report.with_decision(Report("a", 7), WRITTEN)
+    ended = replace(said, ending=Ending("Held", "held by ada"))
+    lock = record.shift_lock_of(session.place)
+    turns = iter([lambda: report.write(file_of(session), ended), lock.release])
+    with lock:
+        report.write(file_of(session), said)
+        session.sleep = lambda seconds: next(turns)()
+        decisions = follow_traffic(session, fact(), alarm=print, start=saying())
+        assert next(decisions) == WRITTEN
+        with pytest.raises(Held, match="held by ada"):
+            next(decisions)
+
+
+def test_the_end_of_a_shift_before_is_not_the_end_of_the_one_that_begins() -> None:
+    session = watched(open_at("meshed"))
+    report.write(file_of(session), Report("yesterday", 7, ending=Ending("RolledBack", "yesterday's")))
+    new = replace(report.with_decision(Report("b", 8), WRITTEN), ending=Ending())
+    assert followed(session, saying(new)) == [WRITTEN]
+
+
+def test_of_two_who_start_at_once_one_follows_the_others() -> None:
+    session = watched(open_at("meshed"))
+    said = replace(report.with_decision(Report("others", 9), WRITTEN), ending=Ending())
+
+    def do(orders: Orders) -> int:
+        report.write(file_of(session), said)
+        return BUSY
+
+    assert followed(session, Started(do)) == [WRITTEN]
+
+
+def test_whoever_finds_one_step_by_hand_under_way_follows_it_and_then_goes_on() -> None:
+    session, sky = under_sky()
+    file_of(session).unlink(missing_ok=True)
+    lock, by_hand = record.shift_lock_of(session.place), shifting(sky)
+
+    def passes(seconds: float) -> None:
+        session.sleep = sky.sleep
+        lock.release()
+        list(follow_step(again(sky), 25, survey(session).plan_step(25), fact(), start=by_hand))
+
+    start = shifting(sky)
+    with lock:
+        session.sleep = passes
+        told = followed(session, start)
+    assert phases(told) == ["rehearsed", "written", "proved", "judged", "written", "proved", "judged"]
+    assert [len(each.orders) for each in (by_hand, start)] == [1, 1]
+
+
+def test_while_a_shift_is_under_way_no_step_is_taken_by_hand_beside_it() -> None:
+    session = watched(open_at("meshed"))
+    plan = survey(session).plan_step(25)
+    with record.shift_lock_of(session.place), pytest.raises(LockError, match="a shift is under way"):
+        list(follow_step(session, 25, plan, fact(), start=saying()))
+
+
+def test_an_interrupt_by_hand_stops_following_and_says_how_to_go_on() -> None:
+    session = watched(open_at("meshed"))
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with record.shift_lock_of(session.place):
+        report.write(file_of(session), report.with_decision(Report("a", 4711), WRITTEN))
+        session.sleep = interrupt
+        with pytest.raises(NotFollowed, match="the shift goes on in process 4711") as caught:
+            followed(session, saying())
+    for command in ("run the cell again", "runbook hold ", "runbook rollback "):
+        assert command in caught.value.hint
+
+
+def test_what_is_ordered_survives_the_pipe() -> None:
+    session = watched(open_at("meshed"))
+    start = saying(Report("", 7, ending=Ending()))
+    followed(session, start)
+    (orders,) = start.orders
+    assert report.orders_in(report.as_bytes(orders)) == orders
+    assert orders.evidence == report.stated([fact()])
+    assert json.loads(report.as_bytes(orders))["lock"].endswith(".shift.lock")
+
+
+def test_where_nothing_carries_traffic_no_process_is_started() -> None:
+    session = open_at("meshed")
+    start = saying()
+    told: list[Any] = followed(session, start)
+    assert [d.phase for d in told] == ["written", "written"]
+    assert start.orders == []
