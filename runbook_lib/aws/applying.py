@@ -7,7 +7,7 @@ change asks for it. It knows no resource.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,19 +78,26 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> Ma
             "*evidence) makes one"
         )
     done = Made()
-    if session.applies and cleared.plan.changes:
-        with nullcontext() if urgent else session.holding():
-            try:
-                _require_still_holding(session, cleared)
-                for change in cleared.plan.changes:
-                    done.append(_make(session, change, done, urgent=urgent))
-            except Refused as error:
-                if session.written:  # nobody refuses half-way
-                    error.exit_code = Failed.exit_code
-                raise
-        if cleared.plan.ends:
-            session.finish("done")
+    if not (session.applies and cleared.plan.changes):
+        return done
+    with nullcontext() if urgent else session.holding():
+        _make_all(session, cleared, done, urgent=urgent)
+    if cleared.plan.ends:
+        session.finish("done")
     return done
+
+
+def _make_all(
+    session: Session, cleared: ClearedPlan, done: Made, *, urgent: bool
+) -> None:
+    try:
+        _require_still_holding(session, cleared)
+        for change in cleared.plan.changes:
+            done.append(_make(session, change, done, urgent=urgent))
+    except Refused as error:
+        if session.written:  # nobody refuses half-way
+            error.exit_code = Failed.exit_code
+        raise
 
 
 def keep_or_put_back(
@@ -105,12 +112,10 @@ def keep_or_put_back(
     if not failing or not session.applies:
         return
     words = "; ".join(f"{e.name}: {e.found}" for e in failing)
-    hint = "; ".join(e.hint for e in failing if e.hint)
+    hint = _hint(failing)
     if not made:
-        again = (
-            f"`runbook undo {session.join_run().id} --notebook "
-            f"{session.notebook[:2]}` takes it back"
-        )
+        number, run = session.notebook[:2], session.join_run()
+        again = f"`runbook undo {run.id} --notebook {number}` takes it back"
         raise Held(words, hint=f"{hint}; {again}" if hint else again, reason="check")
     with session.holding():
         for applied in reversed(made):
@@ -118,9 +123,12 @@ def keep_or_put_back(
             # a revision that nobody runs any more does no harm
             if inverse and not inverse.reading:
                 _go_back(session, applied.change, inverse)
-    raise ReadBackError(
-        f"{words}; {_put_back_words(made)} put back as before", hint=hint
-    )
+    words = f"{words}; {_put_back_words(made)} put back as before"
+    raise ReadBackError(words, hint=hint)
+
+
+def _hint(failing: Iterable[Evidence]) -> str:
+    return "; ".join(one.hint for one in failing if one.hint)
 
 
 def _put_back_words(made: Sequence[Applied]) -> str:
@@ -144,7 +152,7 @@ def _require_still_holding(session: Session, cleared: ClearedPlan) -> None:
     found = "\n".join(f"- {_compared(e, before.get(e.name, e))}" for e in failing)
     raise GateError(
         f"{cleared.plan.title}: refused, since it is no longer as it was:\n{found}",
-        hint="; ".join(e.hint for e in failing if e.hint),
+        hint=_hint(failing),
     )
 
 
@@ -161,8 +169,8 @@ def _make(
     *,
     urgent: bool = False,
 ) -> Applied:
-    change = _filled(change, {made.change.name: made.answer for made in done})
-    asked, change = change, replace(change, call=_resolved(session, change.call))
+    asked = _filled(change, {made.change.name: made.answer for made in done})
+    change = replace(asked, call=_resolved(session, asked.call))
     for wait in change.ready:
         session.wait_for(wait)
     before = session.read(change.reading)
@@ -172,12 +180,13 @@ def _make(
         session.note(lambda run: run.intended(session.notebook, asked, before))
     else:
         session.join_run().intended(session.notebook, asked, before)
+    tries = READ_AGAIN_URGENT if urgent else READ_AGAIN
     try:
         answer = session.write(change.call)
         made = _filled(change, {change.name: answer})
-        state = _read_back(
-            session, made, before, answer, READ_AGAIN_URGENT if urgent else READ_AGAIN
-        )
+        state = _read_back(session, made, tries)
+        answered = jmespath.search(made.reading.query, answer)
+        _refuse_foreign(made, before, answered, state)
     except RunbookError as error:
         _note_failure(session, change, error)
         raise
@@ -191,56 +200,45 @@ def _note_failure(session: Session, change: Change, error: RunbookError) -> None
     session.note(lambda run: run.write("failed", **said))
 
 
-def _read_back(
-    session: Session, change: Change, before: Any, answer: Any, tries: int
-) -> Any:
+def _read_back(session: Session, change: Change, tries: int) -> Any:
     """Return the state after a change; a fresh thing may take some seconds until
     every reader sees it.
     """
     state = session.read(change.reading)
     for _ in range(tries):
         if holds(state, change.wanted):
-            break
+            return state
         session.sleep(READ_AGAIN_SECONDS)
         state = session.read(change.reading)
-    else:
-        raise ReadBackError(
-            f"{change.name}: AWS does not show what was "
-            f"written:\n{_shown(change.wanted, state)}",
-            hint="somebody else may be changing it; run the notebook again to see "
-            "where things stand",
-        )
-    _refuse_foreign(
-        change, before, jmespath.search(change.reading.query, answer), state
+    raise ReadBackError(
+        f"{change.name}: AWS does not show what was "
+        f"written:\n{_shown(change.wanted, state)}",
+        hint="somebody else may be changing it; run the notebook again to see "
+        "where things stand",
     )
-    return state
 
 
 def _refuse_foreign(change: Change, before: Any, answered: Any, state: Any) -> None:
     """The version must have risen by exactly one, in the answer and in
     the reading after it.
     """
-    if not (
-        isinstance(before, Mapping)
-        and "version" in before
-        and isinstance(state, Mapping)
-    ):
+    former, now = _version(before), _version(state)
+    if former is None or not isinstance(state, Mapping):
         return
-    versions = [
-        s["version"]
-        for s in (answered, state)
-        if isinstance(s, Mapping) and s.get("version") is not None
-    ]
-    if state.get("uid") == before.get("uid") and any(
-        v != before["version"] + 1 for v in versions
-    ):
-        raise ForeignChangeError(
-            f"{change.name}: somebody else changed it at the same moment: version "
-            f"{before['version']} became "
-            f"{versions[-1]}, expected {before['version'] + 1}",
-            hint="agree with them, then run the notebook again: it plans "
-            "from what is there",
-        )
+    is_another = state.get("uid") != before.get("uid")
+    seen = [each for each in (_version(answered), now) if each is not None]
+    if is_another or all(each == former + 1 for each in seen):
+        return
+    raise ForeignChangeError(
+        f"{change.name}: somebody else changed it at the same moment: version "
+        f"{former} became {seen[-1]}, expected {former + 1}",
+        hint="agree with them, then run the notebook again: it plans "
+        "from what is there",
+    )
+
+
+def _version(state: Any) -> int | None:
+    return state.get("version") if isinstance(state, Mapping) else None
 
 
 def _await(session: Session, change: Change) -> None:
@@ -250,21 +248,23 @@ def _await(session: Session, change: Change) -> None:
     try:
         for wait in change.waits:
             session.wait_for(wait)
-        if change.waits and not holds(
-            found := session.read(change.reading), change.wanted
-        ):
-            raise ReadBackError(
-                f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}"
-            )
+        if change.waits:
+            _require_lasting(session, change)
     except Failed as error:
         _note_failure(session, change, error)
-        if change.back_on_failure and change.inverse:
-            _go_back(session, change, change.inverse)
-            raise type(error)(
-                f"{error.message}\n{change.name} was put back as it was",
-                hint=error.hint,
-            ) from error
-        raise
+        if not (change.back_on_failure and change.inverse):
+            raise
+        _go_back(session, change, change.inverse)
+        words = f"{error.message}\n{change.name} was put back as it was"
+        raise type(error)(words, hint=error.hint) from error
+
+
+def _require_lasting(session: Session, change: Change) -> None:
+    found = session.read(change.reading)
+    if not holds(found, change.wanted):
+        raise ReadBackError(
+            f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}"
+        )
 
 
 def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
@@ -291,10 +291,8 @@ def _resolved(session: Session, call: Call) -> Call:
     if not isinstance(call.arguments, Reading):
         return call
     found = session.read(call.arguments) or {}
-    return replace(
-        call,
-        arguments={key: value for key, value in found.items() if value is not None},
-    )
+    arguments = {key: value for key, value in found.items() if value is not None}
+    return replace(call, arguments=arguments)
 
 
 def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
@@ -303,8 +301,9 @@ def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
     """
 
     def end(value: Any) -> Any:
-        made = isinstance(value, Answer) and value.change in answers
-        return jmespath.search(value.query, answers[value.change]) if made else value
+        if isinstance(value, Answer) and value.change in answers:
+            return jmespath.search(value.query, answers[value.change])
+        return value
 
     filled: Change = mapped(change, end)
     return filled
