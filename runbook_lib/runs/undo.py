@@ -90,7 +90,7 @@ def plan_undo(
     the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
-    found = survey(session)
+    found, title = survey(session), f"{UNDO} {notebook}".strip()
     if asked:
         session.run = run or session.run  # the undo belongs to the same run
     try:
@@ -100,24 +100,27 @@ def plan_undo(
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
         happened = list(_happened(found.reads, made))
-        changes = tuple(_changes(found, list(_net(reversed(happened)))))
+        changes = list(_Undoing(found).changes(_net(reversed(happened))))
     except (PlanError, RecordError) as error:
         if asked:
             raise
-        return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
+        return Plan(title, obstacle=error.message)
     later = [m.notebook for m in made if notebook not in ("", m.notebook)]
     if notebook and asked:
         later += _users(session, changes, every)
-    undo_first = {
-        name: f"runbook undo {run.id} --notebook {name[:2]}" for name in later if run
-    }
     if run and changes:
-        first = replace(
-            changes[0], ready=(*_unfinished(found.reads, run), *changes[0].ready)
-        )
-        changes = (first, *changes[1:])
-    changes = (*_trial_end(session, notebook), *changes)
-    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
+        unfinished = _unfinished(found.reads, run)
+        changes[0] = replace(changes[0], ready=(*unfinished, *changes[0].ready))
+    changes = [*_trial_end(session, notebook), *changes]
+    return Plan(title, tuple(changes), undo_first=_commands(run, later))
+
+
+def _commands(run: Run | None, notebooks: Iterable[str]) -> dict[str, str]:
+    """Return the command that undoes each notebook of a run."""
+    if run is None:
+        return {}
+    undo = f"runbook undo {run.id} --notebook"
+    return {notebook: f"{undo} {notebook[:2]}" for notebook in notebooks}
 
 
 def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:
@@ -335,40 +338,52 @@ def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
     there now, shows nothing.
     """
     for n, m in enumerate(made):
-        following = next(
-            (later for later in made[n + 1 :] if later.read_as == m.read_as), None
-        )
-        if not m.sure:
-            state = following.before if following else reads.read(m.reading)
-            if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
-                continue
-        yield m
+        if m.sure or not _shows_nothing(reads, m, made[n + 1 :]):
+            yield m
 
 
-def _net(made: Iterable[Made]) -> Iterator[Made]:
-    """Yield changes in the order of their undoing, with updates in a row of the same
+def _shows_nothing(reads: Reads, made: Made, later: Sequence[Made]) -> bool:
+    following = [each for each in later if each.read_as == made.read_as]
+    state = following[0].before if following else reads.read(made.reading)
+    return _is_as_before(made, state)
+
+
+def _is_as_before(made: Made, state: Any) -> bool:
+    """Say whether a state is as it was before a change, and not as it was after it."""
+    before, after = _lasting(made.before), _lasting(made.after)
+    return holds(state, before) and not holds(state, after)
+
+
+def _net(made: Iterable[Made]) -> list[Made]:
+    """Return changes in the order of their undoing, with updates in a row of the same
     kind on one thing as one.
     """
     kept: list[Made] = []
     for m in made:
-        later = next(
-            (k for k in reversed(kept) if (k.read_as, k.name) == (m.read_as, m.name)),
-            None,
-        )
-        if later and later is kept[-1] and later.after is None and m.before is None:
-            # made and removed with nothing in between: nobody is to see it again
-            kept.pop()
+        later = _last_alike(kept, m)
+        if later is None:
+            kept.append(m)
             continue
-        is_update = (
-            later
-            and not later.renames
-            and None not in (later.before, later.after, m.before, m.after)
-        )
-        if later and is_update and _in_a_row(kept, later):
+        came_and_went = later.after is None and m.before is None
+        if later is kept[-1] and came_and_went:
+            kept.pop()  # with nothing in between: nobody is to see it again
+            continue
+        if _are_updates(later, m) and _in_a_row(kept, later):
             kept.remove(later)
             m = replace(m, after=later.after)
         kept.append(m)
-    yield from kept
+    return kept
+
+
+def _last_alike(kept: Sequence[Made], made: Made) -> Made | None:
+    """Return the last one of the same name on the same thing."""
+    alike = [k for k in kept if (k.read_as, k.name) == (made.read_as, made.name)]
+    return alike[-1] if alike else None
+
+
+def _are_updates(later: Made, made: Made) -> bool:
+    states = (later.before, later.after, made.before, made.after)
+    return not later.renames and None not in states
 
 
 def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
@@ -379,57 +394,70 @@ def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
     return not any(m.inverse for m in between)
 
 
-def _changes(found: Survey, made: list[Made]) -> Iterator[Change]:
-    """Yield the inverses of what is still as the run left it; what is as it was
-    before needs none.
-    """
-    now: dict[str, Any] = {}
-    settled: set[str] = set()  # what comes back with other weights than it had
-    renamed: dict[str, Answer] = {}
-    found.reads.together([partial(found.reads.read, m.reading) for m in made])
-    for m in made:
-        fresh = m.read_as not in now
-        live = found.reads.read(m.reading) if fresh else now[m.read_as]
-        if (
-            fresh
-            and holds(live, _lasting(m.before))
-            and not holds(live, _lasting(m.after))
-        ):
-            continue
+class _Undoing:
+    """The undo of changes in their order, as far as it is planned."""
+
+    def __init__(self, found: Survey) -> None:
+        self.found = found
+        self.now: dict[str, Any] = {}  # what each thing will be by then
+        self.settled: set[str] = set()  # what comes back with other weights than it had
+        self.renamed: dict[str, Answer] = {}
+
+    def changes(self, made: Sequence[Made]) -> Iterator[Change]:
+        """Yield the inverses of what is still as the run left it; what is as it was
+        before needs none.
+        """
+        reads = self.found.reads
+        reads.together([partial(reads.read, m.reading) for m in made])
+        for m in made:
+            change = self._change(m)
+            if change:
+                yield change
+
+    def _change(self, m: Made) -> Change | None:
+        thing = m.read_as
+        is_first = thing not in self.now
+        live = self.found.reads.read(m.reading) if is_first else self.now[thing]
+        if is_first and _is_as_before(m, live):
+            return None
         if m.inverse is None:
-            _require_none(m, live, fresh=fresh)
-            continue
-        if m.read_as in settled and holds(live, m.inverse.wanted):
-            continue
-        if fresh and not holds(live, _lasting(m.after)):
+            _require_none(m, live, fresh=is_first)
+            return None
+        if thing in self.settled and holds(live, m.inverse.wanted):
+            return None
+        if is_first and not holds(live, _lasting(m.after)):
             raise _foreign(m, live)
-        reading, back = _renamed(m.reading, renamed), _renamed(m.inverse, renamed)
-        now[m.read_as] = back.wanted
-        diff = differences(spoken(m.after, back.wanted), back.wanted)
+        change = self._inverse(m, m.inverse, live)
+        self.now[thing] = change.wanted
         # there and back again, as a rollback leaves it
-        if fresh and not diff and not m.renames:
-            continue
+        if is_first and not change.diff and not m.renames:
+            return None
+        safe = _never_raised(self.found.session, change, live)
+        if safe.wanted != change.wanted:
+            self.settled.add(thing)
+            self.now[thing] = safe.wanted
+        if m.renames:
+            self.renamed[m.renames] = Answer(safe.name, m.inverse.answer)
+        return safe
+
+    def _inverse(self, m: Made, inverse: Inverse, live: Any) -> Change:
+        """Return the change that undoes one, of what is `live` by then."""
+        back: Inverse = _renamed(inverse, self.renamed)
+        reading: Reading = _renamed(m.reading, self.renamed)
         expected = _without(BY_ITSELF, live) if reading == m.reading else m.after
-        change = Change(
+        return Change(
             name=m.name,
             verb=back.verb,
             call=back.call,
             reading=reading,
-            expected=live if m.read_as in settled else expected,
+            expected=live if m.read_as in self.settled else expected,
             wanted=back.wanted,
             about=m.about,
             undoes=m.name,
             ready=back.ready,
             waits=back.waits,
-            diff=diff,
+            diff=differences(spoken(m.after, back.wanted), back.wanted),
         )
-        safe = _never_raised(found.session, change, live)
-        if safe.wanted != change.wanted:
-            settled.add(m.read_as)
-            now[m.read_as] = safe.wanted
-        yield safe
-        if m.renames:
-            renamed[m.renames] = Answer(safe.name, m.inverse.answer)
 
 
 def _never_raised(session: Session, change: Change, live: Any) -> Change:
