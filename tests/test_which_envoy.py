@@ -125,6 +125,13 @@ def test_nothing_refers_to_a_container_that_was_taken_out() -> None:
     assert left["links"] == ["log"]
 
 
+def test_an_envoy_that_is_called_as_the_daemon_is_never_replaced_by_it() -> None:
+    before = definition(orders(), envoy("xray-daemon"), proxy="xray-daemon")
+    with pytest.raises(PlanError, match="expected no container named 'xray-daemon' but an X-Ray daemon"):
+        with_envoy(before, replace(SIDECAR, xray=True))
+    assert sidecar_of(with_envoy(before, SIDECAR)) == Meshed("xray-daemon", "shop", "orders", (9080,))
+
+
 def test_what_refers_to_a_container_that_only_the_sidecar_brings_comes_back_too() -> None:
     lent = [{"sourceContainer": "xray-daemon"}]
     before = definition(orders(volumesFrom=lent, links=["xray-daemon", "envoy"]))

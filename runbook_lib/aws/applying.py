@@ -7,7 +7,7 @@ change asks for it. It knows no resource.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,26 +78,19 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> Ma
             "*evidence) makes one"
         )
     done = Made()
-    if not (session.applies and cleared.plan.changes):
-        return done
-    with nullcontext() if urgent else session.holding():
-        _make_all(session, cleared, done, urgent=urgent)
-    if cleared.plan.ends:
-        session.finish("done")
+    if session.applies and cleared.plan.changes:
+        with nullcontext() if urgent else session.holding():
+            try:
+                _require_still_holding(session, cleared)
+                for change in cleared.plan.changes:
+                    done.append(_make(session, change, done, urgent=urgent))
+            except Refused as error:
+                if session.written:  # nobody refuses half-way
+                    error.exit_code = Failed.exit_code
+                raise
+        if cleared.plan.ends:
+            session.finish("done")
     return done
-
-
-def _make_all(
-    session: Session, cleared: ClearedPlan, done: Made, *, urgent: bool
-) -> None:
-    try:
-        _require_still_holding(session, cleared)
-        for change in cleared.plan.changes:
-            done.append(_make(session, change, done, urgent=urgent))
-    except Refused as error:
-        if session.written:  # nobody refuses half-way
-            error.exit_code = Failed.exit_code
-        raise
 
 
 def keep_or_put_back(
@@ -112,10 +105,12 @@ def keep_or_put_back(
     if not failing or not session.applies:
         return
     words = "; ".join(f"{e.name}: {e.found}" for e in failing)
-    hint = _hint(failing)
+    hint = "; ".join(e.hint for e in failing if e.hint)
     if not made:
-        number, run = session.notebook[:2], session.join_run()
-        again = f"`runbook undo {run.id} --notebook {number}` takes it back"
+        again = (
+            f"`runbook undo {session.join_run().id} --notebook "
+            f"{session.notebook[:2]}` takes it back"
+        )
         raise Held(words, hint=f"{hint}; {again}" if hint else again, reason="check")
     with session.holding():
         for applied in reversed(made):
@@ -123,12 +118,9 @@ def keep_or_put_back(
             # a revision that nobody runs any more does no harm
             if inverse and not inverse.reading:
                 _go_back(session, applied.change, inverse)
-    words = f"{words}; {_put_back_words(made)} put back as before"
-    raise ReadBackError(words, hint=hint)
-
-
-def _hint(failing: Iterable[Evidence]) -> str:
-    return "; ".join(one.hint for one in failing if one.hint)
+    raise ReadBackError(
+        f"{words}; {_put_back_words(made)} put back as before", hint=hint
+    )
 
 
 def _put_back_words(made: Sequence[Applied]) -> str:
@@ -152,7 +144,7 @@ def _require_still_holding(session: Session, cleared: ClearedPlan) -> None:
     found = "\n".join(f"- {_compared(e, before.get(e.name, e))}" for e in failing)
     raise GateError(
         f"{cleared.plan.title}: refused, since it is no longer as it was:\n{found}",
-        hint=_hint(failing),
+        hint="; ".join(e.hint for e in failing if e.hint),
     )
 
 
@@ -169,30 +161,41 @@ def _make(
     *,
     urgent: bool = False,
 ) -> Applied:
-    asked = _filled(change, {made.change.name: made.answer for made in done})
-    change = replace(asked, call=_resolved(session, asked.call))
-    for wait in change.ready:
+    """Make one change: its precondition, the intended line, the call, the state read
+    back, the observed line.
+    """
+    answers = {made.change.name: made.answer for made in done}
+    planned = _filled(change, answers)
+    resolved = replace(planned, call=_resolved(session, planned.call))
+    for wait in resolved.ready:
         session.wait_for(wait)
-    before = session.read(change.reading)
-    if not holds(before, change.expected):
-        raise _stale(change, before)
-    if urgent:
-        session.note(lambda run: run.intended(session.notebook, asked, before))
-    else:
-        session.join_run().intended(session.notebook, asked, before)
+    before = session.read(resolved.reading)
+    if not holds(before, resolved.expected):
+        raise _stale(resolved, before)
+    _write_intention(session, planned, before, urgent=urgent)
     tries = READ_AGAIN_URGENT if urgent else READ_AGAIN
     try:
-        answer = session.write(change.call)
-        made = _filled(change, {change.name: answer})
-        state = _read_back(session, made, tries)
-        answered = jmespath.search(made.reading.query, answer)
-        _refuse_foreign(made, before, answered, state)
+        answer = session.write(resolved.call)
+        made = _filled(resolved, {resolved.name: answer})
+        state = _read_back(session, made, before, answer, tries)
     except RunbookError as error:
-        _note_failure(session, change, error)
+        _note_failure(session, resolved, error)
         raise
     session.note(lambda run: run.observed(session.notebook, made, state, answer))
     _await(session, made)
     return Applied(made, state, answer)
+
+
+def _write_intention(
+    session: Session, change: Change, before: Any, *, urgent: bool
+) -> None:
+    """Write what is about to be done; where it is urgent, a record that cannot be
+    written is no obstacle.
+    """
+    if urgent:
+        session.note(lambda run: run.intended(session.notebook, change, before))
+    else:
+        session.join_run().intended(session.notebook, change, before)
 
 
 def _note_failure(session: Session, change: Change, error: RunbookError) -> None:
@@ -200,45 +203,56 @@ def _note_failure(session: Session, change: Change, error: RunbookError) -> None
     session.note(lambda run: run.write("failed", **said))
 
 
-def _read_back(session: Session, change: Change, tries: int) -> Any:
+def _read_back(
+    session: Session, change: Change, before: Any, answer: Any, tries: int
+) -> Any:
     """Return the state after a change; a fresh thing may take some seconds until
     every reader sees it.
     """
     state = session.read(change.reading)
     for _ in range(tries):
         if holds(state, change.wanted):
-            return state
+            break
         session.sleep(READ_AGAIN_SECONDS)
         state = session.read(change.reading)
-    raise ReadBackError(
-        f"{change.name}: AWS does not show what was "
-        f"written:\n{_shown(change.wanted, state)}",
-        hint="somebody else may be changing it; run the notebook again to see "
-        "where things stand",
+    else:
+        raise ReadBackError(
+            f"{change.name}: AWS does not show what was "
+            f"written:\n{_shown(change.wanted, state)}",
+            hint="somebody else may be changing it; run the notebook again to see "
+            "where things stand",
+        )
+    _refuse_foreign(
+        change, before, jmespath.search(change.reading.query, answer), state
     )
+    return state
 
 
 def _refuse_foreign(change: Change, before: Any, answered: Any, state: Any) -> None:
     """The version must have risen by exactly one, in the answer and in
     the reading after it.
     """
-    former, now = _version(before), _version(state)
-    if former is None or not isinstance(state, Mapping):
+    if not (
+        isinstance(before, Mapping)
+        and "version" in before
+        and isinstance(state, Mapping)
+    ):
         return
-    is_another = state.get("uid") != before.get("uid")
-    seen = [each for each in (_version(answered), now) if each is not None]
-    if is_another or all(each == former + 1 for each in seen):
-        return
-    raise ForeignChangeError(
-        f"{change.name}: somebody else changed it at the same moment: version "
-        f"{former} became {seen[-1]}, expected {former + 1}",
-        hint="agree with them, then run the notebook again: it plans "
-        "from what is there",
-    )
-
-
-def _version(state: Any) -> int | None:
-    return state.get("version") if isinstance(state, Mapping) else None
+    versions = [
+        s["version"]
+        for s in (answered, state)
+        if isinstance(s, Mapping) and s.get("version") is not None
+    ]
+    if state.get("uid") == before.get("uid") and any(
+        v != before["version"] + 1 for v in versions
+    ):
+        raise ForeignChangeError(
+            f"{change.name}: somebody else changed it at the same moment: version "
+            f"{before['version']} became "
+            f"{versions[-1]}, expected {before['version'] + 1}",
+            hint="agree with them, then run the notebook again: it plans "
+            "from what is there",
+        )
 
 
 def _await(session: Session, change: Change) -> None:
@@ -248,23 +262,21 @@ def _await(session: Session, change: Change) -> None:
     try:
         for wait in change.waits:
             session.wait_for(wait)
-        if change.waits:
-            _require_lasting(session, change)
+        if change.waits and not holds(
+            found := session.read(change.reading), change.wanted
+        ):
+            raise ReadBackError(
+                f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}"
+            )
     except Failed as error:
         _note_failure(session, change, error)
-        if not (change.back_on_failure and change.inverse):
-            raise
-        _go_back(session, change, change.inverse)
-        words = f"{error.message}\n{change.name} was put back as it was"
-        raise type(error)(words, hint=error.hint) from error
-
-
-def _require_lasting(session: Session, change: Change) -> None:
-    found = session.read(change.reading)
-    if not holds(found, change.wanted):
-        raise ReadBackError(
-            f"{change.name}: went back by itself:\n{_shown(change.wanted, found)}"
-        )
+        if change.back_on_failure and change.inverse:
+            _go_back(session, change, change.inverse)
+            raise type(error)(
+                f"{error.message}\n{change.name} was put back as it was",
+                hint=error.hint,
+            ) from error
+        raise
 
 
 def _go_back(session: Session, change: Change, inverse: Inverse) -> None:
@@ -291,8 +303,10 @@ def _resolved(session: Session, call: Call) -> Call:
     if not isinstance(call.arguments, Reading):
         return call
     found = session.read(call.arguments) or {}
-    arguments = {key: value for key, value in found.items() if value is not None}
-    return replace(call, arguments=arguments)
+    return replace(
+        call,
+        arguments={key: value for key, value in found.items() if value is not None},
+    )
 
 
 def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
@@ -301,9 +315,8 @@ def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
     """
 
     def end(value: Any) -> Any:
-        if isinstance(value, Answer) and value.change in answers:
-            return jmespath.search(value.query, answers[value.change])
-        return value
+        made = isinstance(value, Answer) and value.change in answers
+        return jmespath.search(value.query, answers[value.change]) if made else value
 
     filled: Change = mapped(change, end)
     return filled

@@ -90,7 +90,7 @@ def plan_undo(
     the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
-    found, title = survey(session), f"{UNDO} {notebook}".strip()
+    found = survey(session)
     if asked:
         session.run = run or session.run  # the undo belongs to the same run
     try:
@@ -100,27 +100,25 @@ def plan_undo(
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
         happened = list(_happened(found.reads, made))
-        changes = list(_Undoing(found).changes(_net(reversed(happened))))
+        latest_first = _net(reversed(happened))
+        changes = tuple(_Undoing(found).changes(latest_first))
     except (PlanError, RecordError) as error:
         if asked:
             raise
-        return Plan(title, obstacle=error.message)
+        return Plan(f"{UNDO} {notebook}".strip(), obstacle=error.message)
     later = [m.notebook for m in made if notebook not in ("", m.notebook)]
     if notebook and asked:
         later += _users(session, changes, every)
+    undo_first = {
+        name: f"runbook undo {run.id} --notebook {name[:2]}" for name in later if run
+    }
     if run and changes:
-        unfinished = _unfinished(found.reads, run)
-        changes[0] = replace(changes[0], ready=(*unfinished, *changes[0].ready))
-    changes = [*_trial_end(session, notebook), *changes]
-    return Plan(title, tuple(changes), undo_first=_commands(run, later))
-
-
-def _commands(run: Run | None, notebooks: Iterable[str]) -> dict[str, str]:
-    """Return the command that undoes each notebook of a run."""
-    if run is None:
-        return {}
-    undo = f"runbook undo {run.id} --notebook"
-    return {notebook: f"{undo} {notebook[:2]}" for notebook in notebooks}
+        first = replace(
+            changes[0], ready=(*_unfinished(found.reads, run), *changes[0].ready)
+        )
+        changes = (first, *changes[1:])
+    changes = (*_trial_end(session, notebook), *changes)
+    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
 
 
 def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:
@@ -143,11 +141,12 @@ def _users(
     going = {change.thing for change in changes if change.wanted is None}
     if not going:
         return []
+    altered = {change.thing for change in changes}  # and so lets go of it, or goes
     notebooks = {m.about[0]: m.notebook for m in made}
     found: list[str] = []
     for user, needs in engine_of(session).standing(session).items():
         used = sorted(going.intersection(needs))
-        if user in going or not used:
+        if user in altered or not used:
             continue
         if user not in notebooks:
             raise PlanError(
@@ -338,51 +337,46 @@ def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
     there now, shows nothing.
     """
     for n, m in enumerate(made):
-        if m.sure or not _shows_nothing(reads, m, made[n + 1 :]):
-            yield m
+        following = next(
+            (later for later in made[n + 1 :] if later.read_as == m.read_as), None
+        )
+        if not m.sure:
+            state = following.before if following else reads.read(m.reading)
+            if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
+                continue
+        yield m
 
 
-def _shows_nothing(reads: Reads, made: Made, later: Sequence[Made]) -> bool:
-    following = [each for each in later if each.read_as == made.read_as]
-    state = following[0].before if following else reads.read(made.reading)
-    return _is_as_before(made, state)
-
-
-def _is_as_before(made: Made, state: Any) -> bool:
-    """Say whether a state is as it was before a change, and not as it was after it."""
-    before, after = _lasting(made.before), _lasting(made.after)
-    return holds(state, before) and not holds(state, after)
-
-
-def _net(made: Iterable[Made]) -> list[Made]:
-    """Return changes in the order of their undoing, with updates in a row of the same
+def _net(made: Iterable[Made]) -> Iterator[Made]:
+    """Yield changes in the order of their undoing, with updates in a row of the same
     kind on one thing as one.
     """
-    kept: list[Made] = []
+    kept: list[Made] = []  # the later ones, the latest first
     for m in made:
-        later = _last_alike(kept, m)
+        later = _later_of_the_same(kept, m)
         if later is None:
             kept.append(m)
-            continue
-        came_and_went = later.after is None and m.before is None
-        if later is kept[-1] and came_and_went:
-            kept.pop()  # with nothing in between: nobody is to see it again
-            continue
-        if _are_updates(later, m) and _in_a_row(kept, later):
+        elif later is kept[-1] and _made_and_removed(m, later):
+            kept.pop()  # with nothing in between: nobody needs to see it again
+        elif _both_update(m, later) and _in_a_row(kept, later):
             kept.remove(later)
-            m = replace(m, after=later.after)
-        kept.append(m)
-    return kept
+            kept.append(replace(m, after=later.after))
+        else:
+            kept.append(m)
+    yield from kept
 
 
-def _last_alike(kept: Sequence[Made], made: Made) -> Made | None:
-    """Return the last one of the same name on the same thing."""
-    alike = [k for k in kept if (k.read_as, k.name) == (made.read_as, made.name)]
-    return alike[-1] if alike else None
+def _later_of_the_same(kept: Sequence[Made], m: Made) -> Made | None:
+    same = [k for k in kept if (k.read_as, k.name) == (m.read_as, m.name)]
+    return same[-1] if same else None
 
 
-def _are_updates(later: Made, made: Made) -> bool:
-    states = (later.before, later.after, made.before, made.after)
+def _made_and_removed(m: Made, later: Made) -> bool:
+    return m.before is None and later.after is None
+
+
+def _both_update(m: Made, later: Made) -> bool:
+    states = (m.before, m.after, later.before, later.after)
     return not later.renames and None not in states
 
 
@@ -395,62 +389,71 @@ def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
 
 
 class _Undoing:
-    """The undo of changes in their order, as far as it is planned."""
+    """Plans the inverse of each change, the latest first, of what is still as the run
+    left it; what is as it was before needs none.
+    """
 
     def __init__(self, found: Survey) -> None:
-        self.found = found
-        self.now: dict[str, Any] = {}  # what each thing will be by then
-        self.settled: set[str] = set()  # what comes back with other weights than it had
+        self.session, self.reads = found.session, found.reads
+        # each thing as it is now, or as the changes planned so far would leave it
+        self.now: dict[str, Any] = {}
+        # what comes back with other weights than it had
+        self.reweighted: set[str] = set()
         self.renamed: dict[str, Answer] = {}
 
-    def changes(self, made: Sequence[Made]) -> Iterator[Change]:
-        """Yield the inverses of what is still as the run left it; what is as it was
-        before needs none.
-        """
-        reads = self.found.reads
-        reads.together([partial(reads.read, m.reading) for m in made])
-        for m in made:
-            change = self._change(m)
+    def changes(self, made: Iterable[Made]) -> Iterator[Change]:
+        """Yield the inverses, in the order of `made`."""
+        every = list(made)
+        self.reads.together([partial(self.reads.read, m.reading) for m in every])
+        for m in every:
+            change = self._inverse(m)
             if change:
                 yield change
 
-    def _change(self, m: Made) -> Change | None:
-        thing = m.read_as
-        is_first = thing not in self.now
-        live = self.found.reads.read(m.reading) if is_first else self.now[thing]
-        if is_first and _is_as_before(m, live):
+    def _inverse(self, m: Made) -> Change | None:
+        """Return the inverse of a change; None where there is nothing to undo."""
+        first = m.read_as not in self.now
+        live = self.reads.read(m.reading) if first else self.now[m.read_as]
+        as_before = holds(live, _lasting(m.before))
+        as_after = holds(live, _lasting(m.after))
+        if first and as_before and not as_after:
             return None
         if m.inverse is None:
-            _require_none(m, live, fresh=is_first)
+            _require_none(m, live, fresh=first)
             return None
-        if thing in self.settled and holds(live, m.inverse.wanted):
+        if m.read_as in self.reweighted and holds(live, m.inverse.wanted):
             return None
-        if is_first and not holds(live, _lasting(m.after)):
+        if first and not as_after:
             raise _foreign(m, live)
-        change = self._inverse(m, m.inverse, live)
-        self.now[thing] = change.wanted
-        # there and back again, as a rollback leaves it
-        if is_first and not change.diff and not m.renames:
+        change = self._planned(m, m.inverse, live)
+        self.now[m.read_as] = change.wanted
+        there_and_back = first and not change.diff and not m.renames  # as a rollback
+        if there_and_back:
             return None
-        safe = _never_raised(self.found.session, change, live)
+        safe = _never_raised(self.session, change, live)
         if safe.wanted != change.wanted:
-            self.settled.add(thing)
-            self.now[thing] = safe.wanted
+            self.reweighted.add(m.read_as)
+            self.now[m.read_as] = safe.wanted
         if m.renames:
             self.renamed[m.renames] = Answer(safe.name, m.inverse.answer)
         return safe
 
-    def _inverse(self, m: Made, inverse: Inverse, live: Any) -> Change:
-        """Return the change that undoes one, of what is `live` by then."""
-        back: Inverse = _renamed(inverse, self.renamed)
-        reading: Reading = _renamed(m.reading, self.renamed)
-        expected = _without(BY_ITSELF, live) if reading == m.reading else m.after
+    def _planned(self, m: Made, inverse: Inverse, live: Any) -> Change:
+        """Return an inverse as a change, by the names that things have by then."""
+        reading = _renamed(m.reading, self.renamed)
+        back = _renamed(inverse, self.renamed)
+        if m.read_as in self.reweighted:
+            expected = live
+        elif reading == m.reading:
+            expected = _without(BY_ITSELF, live)
+        else:
+            expected = m.after
         return Change(
             name=m.name,
             verb=back.verb,
             call=back.call,
             reading=reading,
-            expected=live if m.read_as in self.settled else expected,
+            expected=expected,
             wanted=back.wanted,
             about=m.about,
             undoes=m.name,

@@ -192,15 +192,19 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
         return ""
     if judged is None:
         return f"{decision['verdict']} without a verdict"
-    cause = judged.get("cause", "verdict").removeprefix("verdict")
-    reason = cause or judged["reason"]
-    may_end = ANY_END if cause else MAY_END.get(judged["outcome"], set())
-    end = (decision["phase"], decision["verdict"])
-    if end in may_end and reason in decision["words"]:
+    cause = judged.get("cause", "verdict")
+    if cause == "verdict":
+        allowed = MAY_END.get(judged["outcome"], set())
+        must_name = judged["reason"]
+    else:
+        allowed = ANY_END
+        must_name = cause
+    end = decision["phase"], decision["verdict"]
+    if end in allowed and must_name in decision["words"]:
         return ""
     return (
         f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, "
-        f"{reason}"
+        f"{must_name}"
     )
 
 
