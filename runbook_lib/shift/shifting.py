@@ -235,7 +235,8 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     if made:
         now = found.engine.weights_of(session.parameters, made[-1].state)
     words = f"{former} → {step} %, read back"
-    return write_down(session, Decision("written", step, now, words))
+    written = Decision("written", step, now, words, former=former)
+    return write_down(session, written)
 
 
 def _require_no_hold(session: Session, weights: Mapping[str, int]) -> None:
@@ -402,7 +403,8 @@ class _Shift:
         words = f"{former} → {step} %, read back"
         if ending := credentials_end_first(self.session):
             words += f"; {ending}"
-        yield self._told(Decision("written", step, self.shift.weights_at(step), words))
+        weights = self.shift.weights_at(step)
+        yield self._told(Decision("written", step, weights, words, former=former))
 
     def _written(self, step: int, former: int) -> RollBack | None:
         """Write a step, again where AWS did not take it; return as `_attempt` does."""
