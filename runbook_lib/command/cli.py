@@ -532,7 +532,7 @@ def local_status(as_json: Json = False) -> None:
         found |= {
             "tasks": mesh.ask("/runbook/tasks")["tasks"],
             "traffic": _traffic(mesh),
-            **mesh.ask("/runbook/latency"),
+            "latency_ms": mesh.ask("/runbook/latency")["latency_ms"],
         }
     else:
         found["state"] = supervisor.absence()
