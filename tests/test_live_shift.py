@@ -918,6 +918,9 @@ def test_a_rollback_is_written_again_while_aws_is_away() -> None:
         caught = ending(session, RolledBack, {"proved": lambda: go(90)})
     assert caught.reason == "blind"
     assert sky.weights() == BACK
+    assert caught.hint == "see why AWS did not answer, then run 05 again: it starts at the first step"
+    ends = [line["verdict"] for line in lines(session, "decision") if line["phase"] in ("rolled back", "settled")]
+    assert ends == ["INCONCLUSIVE", "INCONCLUSIVE"]  # nothing speaks against the canary
 
 
 @pytest.mark.attack(9)

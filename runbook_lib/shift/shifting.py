@@ -95,8 +95,13 @@ __all__ = [
     "unpassed",
 ]
 
-# Reasons to roll back that are not the canary's fault.
-UNDECIDED = ("inconclusive", "approval")
+FIX = "fix the canary"  # before 05 is run again
+# Reasons to roll back that are not the canary's fault, and what to do about each.
+NOT_THE_CANARY = {
+    "inconclusive": "give it more traffic or a longer bake",
+    "approval": "get the step approved again",
+    "blind": "see why AWS did not answer",
+}
 HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
 ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
@@ -108,7 +113,7 @@ BEFORE_STEP = (
     ReadBackError,
     RecordError,
 )
-FIX = "fix the canary, then run 05 again: it starts at the first step"
+AGAIN = "then run 05 again: it starts at the first step"
 T = TypeVar("T")
 
 
@@ -228,7 +233,7 @@ def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Dec
     require_ours(found)
     former = found.canary_weight
     plan = found.plan_step(step)
-    require_approval(session, step, plan, former)
+    require_approval(session, step, former, plan)
     _require_no_hold(session, found.split.weights)
     made = apply(session, clear(plan, *evidence, *gates))
     now = found.split.weights
@@ -431,10 +436,12 @@ class _Shift:
             evidence = (*evidence_for_shift(self.found), *self.looking.evidence())
             if lacking := gates_fail(evidence):
                 raise Held(lacking.words, hint=lacking.hint, reason=lacking.word)
-            expired = approval_expired(ran_out(self.session, step, plan), former)
+            expired = approval_expired(
+                ran_out(self.session, step, former, plan), former
+            )
             if expired:
                 return expired
-            require_approval(self.session, step, plan, former)
+            require_approval(self.session, step, former, plan)
         try:
             if evidence:
                 require_steps_passable(self.found, step)
@@ -611,7 +618,7 @@ class _Shift:
         told = f"{move.word}: {move.words}; back to 0 % in one write"
         failed = replace(
             decision,
-            verdict="INCONCLUSIVE" if move.word in UNDECIDED else "FAIL",
+            verdict="INCONCLUSIVE" if move.word in NOT_THE_CANARY else "FAIL",
             weights=self.shift.weights_at(0),
         )
         back = replace(failed, phase="rolled back", words=told)
@@ -634,7 +641,8 @@ class _Shift:
         yield last
         words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"
         self.session.finish("rolled_back")
-        raise RolledBack(words, hint=FIX, reason=move.word)
+        hint = f"{NOT_THE_CANARY.get(move.word, FIX)}, {AGAIN}"
+        raise RolledBack(words, hint=hint, reason=move.word)
 
     def _read_counts(self) -> Counts:
         """Read what was counted by now."""
@@ -653,7 +661,7 @@ class _Shift:
             yield self._told(replace(back, words=words))
         words = f"{decision.step} %: {words}{self._incomplete()}"
         self.session.finish("rolled_back")
-        raise RolledBack(words, hint=FIX, reason="by_hand")
+        raise RolledBack(words, hint=f"{FIX}, {AGAIN}", reason="by_hand")
 
     def _end_interrupted(self) -> NoReturn:
         try:

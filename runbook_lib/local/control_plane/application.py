@@ -3,8 +3,8 @@
 It sees each call first, counts it, gives it to the engine of its service and leaves to
 moto what no engine takes. Calls take turns under one lock. Besides AWS it serves `GET
 /runbook/calls`, `POST /runbook/calls/reset`, `POST /runbook/rule` (the ARN that a rule
-is to have) and `/runbook/latency` (the time that every call is to take, as on the way
-to AWS). It opens no socket and starts no thread.
+is to have) and `/runbook/way` (how the way to AWS is: slow, throttled, closed). It
+opens no socket and starts no thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,10 @@ from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
-from runbook_lib.local.control_plane.denials import denial, refusal
+from runbook_lib.local.control_plane.denials import denial, refusal, unserved
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.permissions import forbidden
+from runbook_lib.local.control_plane.way import Way
 from runbook_lib.local.control_plane.wire import (
     ACCOUNT_HEADER,
     ApiError,
@@ -58,8 +58,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.moto = _services()
-        self.latency_ms = 0.0
-        """How long each call is on its way, beside what it takes."""
+        self.way = Way()
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -68,8 +67,9 @@ class Endpoint:
         body = request.get_data()
         environ["wsgi.input"] = io.BytesIO(body)  # moto reads it once more
         environ["CONTENT_LENGTH"] = str(len(body))
-        if self.latency_ms and not request.path.startswith(OWN):
-            time.sleep(self.latency_ms / 1000)
+        trouble = None if request.path.startswith(OWN) else self.way.take()
+        if trouble:
+            return unserved(request, trouble)(environ, start_response)
         with LOCK:
             response = self._own(request) or self._aws(request, body)
         return response(environ, start_response)
@@ -84,10 +84,10 @@ class Endpoint:
             asked = json.loads(request.get_data())
             elbv2.store(asked["account"], asked["region"]).expect(asked["rule"])
             return _json({})
-        if request.path == "/runbook/latency":
+        if request.path == "/runbook/way":
             if request.method == "POST":
-                self.latency_ms = float(json.loads(request.get_data())["latency_ms"])
-            return _json({"latency_ms": self.latency_ms})
+                self.way.put(**json.loads(request.get_data()))
+            return _json(self.way.said())
         if request.path.startswith(OWN):
             return _json({"message": "No such page."}, 404)
         return None
