@@ -209,6 +209,7 @@ def status(
         look = survey(
             open_session({"environment": environment, "mode": "plan", **given})
         )
+        look.ahead("split", "live", "running")
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
         services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
