@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from runbook_lib.aws.session import Session
 from runbook_lib.errors import Failed, GateError, Held, LockError, NotFollowed, RolledBack, RunbookError
 from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic
+from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
 from runbook_lib.shift.watcher import Board, ending_of_orders
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
-from tests.live import CANARY, STABLE, Sky, again, phases, quick, under_sky
+from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky
 from tests.scenes import fact, lines, open_at
 
 WRITTEN = Decision("written", 25, {STABLE: 75, CANARY: 25}, "0 → 25 %, read back", at=1.5)
@@ -138,7 +139,7 @@ def shifting(sky: Sky) -> Started:
     """Start processes that shift under a sky, as the real one does."""
 
     def do(orders: Orders) -> int:
-        board = Board(Path(orders.report), orders.id, one_step=orders.step is not None)
+        board = Board(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
         ending = ending_of_orders(orders, board, lambda: session)
@@ -221,6 +222,21 @@ def test_one_step_by_hand_is_watched_by_a_process_too() -> None:
     sky.session.connection = session.connection
     with pytest.raises(RunbookError, match="no longer what was planned"):
         list(follow_step(session, 100, replace(stale, changes=()), fact(), start=start))
+
+
+def test_a_canary_that_nobody_watches_is_watched_without_its_record_and_no_step_is_taken() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "written")
+    shutil.rmtree(session.join_run().folder)
+    second = again(sky)
+    told = list(follow_watch(second, alarm=print, start=shifting(sky)))
+    assert [(d.phase, d.step) for d in told if d.phase != "watching"] == [("proved", 25), ("judged", 25)]
+    assert sky.weights() == {STABLE: 75, CANARY: 25}
+    sky.errors.update({CANARY: 0.5})
+    with pytest.raises(RolledBack):
+        list(follow_watch(second, alarm=print, start=shifting(sky)))
+    assert sky.weights() == {STABLE: 100, CANARY: 0}
+    assert list(follow_watch(second, alarm=print, start=saying())) == []
 
 
 def test_a_process_that_was_killed_is_named_and_the_next_goes_on() -> None:

@@ -93,6 +93,7 @@ __all__ = [
     "shift_traffic",
     "take_step",
     "unpassed",
+    "watch_traffic",
 ]
 
 FIX = "fix the canary"  # before 05 is run again
@@ -170,6 +171,15 @@ def take_step(
         yield from _Shift(session, evidence).take(step)
     else:
         yield _unwatched(session, step, evidence)
+
+
+def watch_traffic(session: Session) -> Iterator[Decision]:
+    """Watch the weight that the canary has until it passes; take no step.
+
+    Its evidence is the record's where there is one; without it, it begins now. Raises
+    what `shift_traffic` raises.
+    """
+    yield from _Shift(session, ()).stand_by()
 
 
 def anything_left(session: Session) -> bool:
@@ -299,6 +309,16 @@ class _Shift:
             require_ours(self.found)
             with self._under_way():
                 yield from self._heeding(self._steps())
+
+    def stand_by(self) -> Iterator[Decision]:
+        """Watch the weight that is there."""
+        now = self.found.canary_weight
+        if not now or self.found.retired:
+            return
+        require_ours(self.found)
+        self.weight, self.standing = now, dict(self.found.split.weights)
+        with self._under_way():
+            yield from self._heeding(self._go_on_watching(now))
 
     def take(self, step: int) -> Iterator[Decision]:
         """Write one step and watch it; the one before it must have passed."""

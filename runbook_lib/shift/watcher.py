@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,9 @@ from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift import report
+from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
-from runbook_lib.shift.shifting import shift_traffic, take_step
-
-__all__ = ["Board", "ending_of_orders", "main"]
+from runbook_lib.shift.shifting import shift_traffic, take_step, watch_traffic
 
 LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
 WAIT_SECONDS = 1.0  # between two reports of one wait
@@ -42,12 +41,14 @@ WAIT_SECONDS = 1.0  # between two reports of one wait
 class Board:
     """The file that followers read. What the disk does not take stops no shift."""
 
-    def __init__(self, file: Path, orders_id: str, *, one_step: bool = False) -> None:
+    def __init__(
+        self, file: Path, orders_id: str, *, leaves_steps: bool = False
+    ) -> None:
         self.file = file
         before = report.read(file)
         # Who said nothing of its end was killed.
         self.killed = before.pid if before and before.ending is None else 0
-        self.report = Report(orders_id, os.getpid(), one_step)
+        self.report = Report(orders_id, os.getpid(), leaves_steps)
         self._told_wait = 0.0
         self.put(self.report)
 
@@ -69,14 +70,18 @@ class Board:
 
 def _obey(session: Session, orders: Orders, board: Board) -> None:
     """Do what was ordered to the end, and show each decision; raise as a shift does."""
-    evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
-    if orders.step is None:
-        decisions = shift_traffic(session, *evidence)
-    else:
-        decisions = take_step(session, orders.step, orders.plan, *evidence)
     session.waiting = board.wait
-    for decision in decisions:
+    for decision in _decisions(session, orders):
         board.put(report.with_decision(board.report, decision))
+
+
+def _decisions(session: Session, orders: Orders) -> Iterator[Decision]:
+    evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
+    if orders.what == "one step":
+        return take_step(session, orders.step, orders.plan, *evidence)
+    if orders.what == "no step":
+        return watch_traffic(session)
+    return shift_traffic(session, *evidence)
 
 
 def main() -> int:
@@ -91,8 +96,8 @@ def main() -> int:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         return BUSY
-    one_step = orders.step is not None
-    board = Board(Path(orders.report), orders.id, one_step=one_step)
+    leaves_steps = orders.what != "every step"
+    board = Board(Path(orders.report), orders.id, leaves_steps=leaves_steps)
     ending = ending_of_orders(orders, board, lambda: _opened(orders, lock))
     board.put(replace(board.report, wait=None, ending=ending))
     return ending.exit_code
