@@ -19,7 +19,7 @@ from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
-from runbook_lib.shift.watcher import Board, ending_of_orders
+from runbook_lib.shift.watcher import Board, carry_out, end
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky
@@ -135,14 +135,14 @@ class Started:
         return Past(self.do(orders))
 
 
-def shifting(sky: Sky) -> Started:
+def shifting(sky: Sky, kind: type[Board] = Board) -> Started:
     """Start processes that shift under a sky, as the real one does."""
 
     def do(orders: Orders) -> int:
-        board = Board(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
+        board = kind(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
-        ending = ending_of_orders(orders, board, lambda: session)
+        ending = end(*carry_out(orders, board, lambda: session))
         board.put(replace(board.report, ending=ending))
         return ending.exit_code
 
@@ -211,6 +211,32 @@ def test_the_cells_own_evidence_still_has_to_hold() -> None:
     assert sky.updates == 0
     with pytest.raises(GateError, match="no evidence"):
         list(follow_traffic(session, alarm=print, start=shifting(sky)))
+
+
+@pytest.mark.parametrize(
+    ("phase", "error", "words"),
+    [
+        ("proved", Held, "interrupted: serviceB 75 %, serviceBv2 25 % stays as it is"),
+        ("rolled back", RolledBack, "back to 0 % in one write; interrupted before traffic showed it"),
+    ],
+)
+def test_an_interrupt_between_two_decisions_holds_the_shift_and_no_rollback(
+    phase: str, error: type[RunbookError], words: str
+) -> None:
+    session, sky = under_sky()
+    sky.at(8, lambda: sky.errors.update({CANARY: 0.5}))
+
+    class Interrupted(Board):
+        came = False
+
+        def put(self, said: Report) -> None:
+            super().put(said)
+            if not self.came and [d.phase for d in said.decisions[-1:]] == [phase]:
+                self.came = True
+                raise KeyboardInterrupt
+
+    with pytest.raises(error, match=words):
+        followed(session, shifting(sky, Interrupted))
 
 
 def test_one_step_by_hand_is_watched_by_a_process_too() -> None:

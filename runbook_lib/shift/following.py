@@ -27,6 +27,7 @@ from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
 from runbook_lib.shift.shifting import (
+    Decisions,
     anything_left,
     mark_of,
     require_evidence,
@@ -57,7 +58,6 @@ class Process(Protocol):
 Start = Callable[[Orders, Path], Process]
 Alarm = Callable[[str], None]
 What = Literal["every step", "one step", "no step"]
-Decisions = Generator[Decision, None, None]
 
 
 def follow_traffic(

@@ -8,7 +8,7 @@ record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -116,6 +116,7 @@ BEFORE_STEP = (
 )
 AGAIN = "then run 05 again: it starts at the first step"
 T = TypeVar("T")
+Decisions = Generator[Decision, None, None]
 
 
 # What a notebook, a panel and the command call.
@@ -135,7 +136,7 @@ def plan_steps(session: Session) -> list[Decision]:
     return planned
 
 
-def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
+def shift_traffic(session: Session, *evidence: Evidence) -> Decisions:
     """Take every step that is left, watching each; in plan mode write nothing.
 
     A run that was interrupted goes on from the live weights, with the evidence so far.
@@ -155,7 +156,7 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
 
 def take_step(
     session: Session, step: int, shown: str, *evidence: Evidence
-) -> Iterator[Decision]:
+) -> Decisions:
     """Write one step with gates, trial and rehearsal, and watch it until it passes.
 
     `shown` marks the plan that somebody looked at (`mark_of`). Raises StalePlanError
@@ -173,7 +174,7 @@ def take_step(
         yield _unwatched(session, step, evidence)
 
 
-def watch_traffic(session: Session) -> Iterator[Decision]:
+def watch_traffic(session: Session) -> Decisions:
     """Watch the weight that the canary has until it passes; take no step.
 
     Its evidence is the record's where there is one; without it, it begins now. Raises
@@ -651,9 +652,9 @@ class _Shift:
             self.found = rolling_back.found
             self.standing = dict(self.found.split.weights)
             yield from self._carry_out(others, decision)
-        yield back
         words = "interrupted before traffic showed it"
         with suppress(KeyboardInterrupt):
+            yield back
             if not interrupts:
                 began = self._time()
                 words = rolling_back.wait_until_settled(began, self._read_counts)
