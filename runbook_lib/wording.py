@@ -33,7 +33,7 @@ STAGES = {
     "plain": "no {what} divides the traffic yet",
     "routed": "a {what} divides the traffic, and gives the canary none",
     "shifting": "the canary has a part of the traffic",
-    "shifted": "the canary has all the traffic it is to have",
+    "shifted": "the canary has reached the last step",
     "retired": "the former version is gone",
 }
 ITEM = re.compile(rf".*\[([^\]]+)\](\.{WEIGHT})?")  # of a list, by its name

@@ -145,7 +145,9 @@ def _dialled(look: Look) -> Finding:
         "shift the name they dial"
     )
     return Finding(
-        bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint
+        bool(addresses),
+        f"{name} resolves to {counted(len(addresses), 'address')}",
+        hint,
     )
 
 
