@@ -100,6 +100,8 @@ def _hostnames(look: Look) -> Iterator[Check]:
     """A service is found by its hostname: tasks must be registered under it."""
     p = look.parameters
     for service, running in look.running.items():
+        if p.only_calls(service):
+            continue
         name = p.services[service].hostname
         there = running.state is not None and service not in look.lifecycle.retired
         tasks = (running.state or {}).get("runningCount", 0) if there else 0
@@ -171,7 +173,11 @@ def _definition(
         yield _not_ours(look, running, where)
     ports, launch_type = p.ports_of(name), p.launch_type_of(name)
     linted = partial(
-        lint, launch_type=launch_type, node_arn=node_arn(p, name), listener_ports=ports
+        lint,
+        launch_type=launch_type,
+        node_arn=node_arn(p, name),
+        listener_ports=ports,
+        only_calls=p.only_calls(name),
     )
     findings = linted(form)
     for finding in findings:
