@@ -188,7 +188,7 @@ def create(p: Parameters, names: Iterable[str], client: Client) -> None:
             arn = revision["taskDefinition"]["taskDefinitionArn"]
             registry = (
                 _registry(p, name, client("servicediscovery"), namespace)
-                if namespace
+                if namespace and not p.only_calls(name)
                 else ""
             )
             behind = front.load_balancers_of(p, name) if front else []
