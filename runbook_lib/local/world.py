@@ -285,7 +285,19 @@ def _network(p: Parameters, ec2: Any) -> Network:
     groups = ec2.describe_security_groups(
         Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )["SecurityGroups"]
-    return Network(vpc, tuple(there.values()), groups[0]["GroupId"])
+    group = groups[0]
+    if p.engine == "alb" and not group["IpPermissions"]:
+        _open(ec2, vpc, group["GroupId"])
+    return Network(vpc, tuple(there.values()), group["GroupId"])
+
+
+def _open(ec2: Any, vpc: str, group: str) -> None:
+    """Let the members of a VPC's default group reach each other, as AWS's may, and
+    private zones be asked.
+    """
+    each_other = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[each_other])
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
 
 
 def _named(kind: str, p: Parameters) -> list[dict[str, Any]]:
