@@ -26,6 +26,7 @@ __all__ = ["Check", "check_environment", "require_checks"]
 
 def check_environment(found: Survey) -> list[Check]:
     """Return every check of an environment; nothing is changed, whatever they say."""
+    found.ahead("split", "running")
     parts = (_target, _credentials, _notes, _counted, _bakes, _services)
     common = [check for part in parts for check in part(found)]
     return [*common, *found.engine.checks(found)]

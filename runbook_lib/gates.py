@@ -9,13 +9,13 @@ engine can know, its own gates say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.series import Series
-from runbook_lib.engines.protocol import Finding, Gate, Idle
+from runbook_lib.engines.protocol import Finding, Gate, Idle, Part
 from runbook_lib.judging import error_judge
 from runbook_lib.plan import Evidence, Need, Plan
 from runbook_lib.printable import counted
@@ -40,6 +40,10 @@ class Looks:
 
     first: Look
     again: Look | None = None
+    parts: tuple[Part, ...] = ()
+    """What is read ahead for it, together with what others need."""
+    parts_again: tuple[Part, ...] = ()
+    """The same for the second look."""
 
 
 def evidence(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
@@ -47,11 +51,12 @@ def evidence(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
 
     In plan mode steps that are missing are assumed to be applied.
     """
-    known: dict[str, Looks] = {**NEUTRAL, **_engines_own(found, plan)}
-    gates = {name: known[name] for name in plan.needs}
+    gates = _gates_of(found, plan)
+    found.ahead(*_parts(looks.parts for looks in gates.values()))
 
     def look_again() -> tuple[Evidence, ...]:
         fresh = survey(found.session)
+        fresh.ahead(*_parts(looks.parts_again for looks in gates.values()))
         again = {name: looks.again for name, looks in gates.items() if looks.again}
         return tuple(_said(name, look(fresh, plan)) for name, look in again.items())
 
@@ -64,9 +69,21 @@ def evidence(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
 
 def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:
     """Look into what must hold before any step up: whatever its weight is."""
+    plan = found.due(Plan("05_shift_traffic"), "shift")
+    needed = _parts(looks.parts for looks in _gates_of(found, plan).values())
+    found.ahead("live", "counts", *needed)
     assumed = found.plan_resources("04").assumed
-    plan = Plan("05_shift_traffic", assumed=assumed)
-    return evidence(found, found.due(plan, "shift"))
+    return evidence(found, replace(plan, assumed=assumed))
+
+
+def _gates_of(found: Survey, plan: Plan) -> dict[str, Looks]:
+    known: dict[str, Looks] = {**NEUTRAL, **_engines_own(found, plan)}
+    return {name: known[name] for name in plan.needs}
+
+
+def _parts(needed: Iterable[tuple[Part, ...]]) -> tuple[Part, ...]:
+    """Return parts of a look, each once."""
+    return tuple(dict.fromkeys(part for parts in needed for part in parts))
 
 
 def _said(
@@ -84,8 +101,15 @@ def _engines_own(found: Survey, plan: Plan) -> dict[str, Looks]:
     looks: dict[str, Looks] = {}
     for gate in own:
         look = partial(_by_engine, gate)
-        looks[gate.name] = Looks(look, again=look if gate.protects else None)
+        looks[gate.name] = Looks(look, parts=gate.parts)
+        if gate.protects:
+            looks[gate.name] = _both(look, gate.parts)
     return looks
+
+
+def _both(look: Look, parts: tuple[Part, ...]) -> Looks:
+    """Return one way to look for both times."""
+    return Looks(look, again=look, parts=parts, parts_again=parts)
 
 
 def _by_engine(gate: Gate, found: Survey, plan: Plan) -> Finding:
@@ -129,8 +153,7 @@ def _canary_runs(found: Survey, plan: Plan) -> Finding:
 def _canary_still_runs(found: Survey, plan: Plan) -> Finding:
     """Look at the same by one call, which reads nothing of its definition."""
     canary = found.parameters.shift.canary
-    wanted, running = ecs.read_counts(found.reads, (canary,))[canary]
-    return _all_run(canary, wanted, running)
+    return _all_run(canary, *found.counts[canary])
 
 
 def _all_run(service: str, wanted: int, running: int) -> Finding:
@@ -254,7 +277,7 @@ def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
     stable, canary = p.shift.stable, p.shift.canary
     if not weight or found.retired:
         return Finding(True, "no traffic changes sides")
-    counts = ecs.read_counts(found.reads, (stable, canary))
+    counts = found.counts
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = (
         f"{weight} % of the traffic goes from {canary} to {stable} in one go; "
@@ -270,22 +293,28 @@ def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
     return Finding(running >= needed, words, hint)
 
 
-_RUNS: Final = Looks(_canary_runs, again=_canary_still_runs)
+_RUNS: Final = Looks(
+    _canary_runs,
+    again=_canary_still_runs,
+    parts=("running",),
+    parts_again=("counts",),
+)
 NEUTRAL: Final[Mapping[str, Looks]] = {
     Need.EARLIER_STEPS: Looks(_earlier_steps),
     Need.ERRORS_COUNTED: Looks(_errors_counted),
     Need.CANARY_READY: _RUNS,
-    Need.NOT_RETIRED: Looks(_not_retired, again=_not_retired),
-    Need.STABLE_CARRIES_NOTHING: Looks(
-        _stable_carries_nothing, again=_stable_carries_nothing
+    Need.NOT_RETIRED: _both(_not_retired, ("split",)),
+    Need.STABLE_CARRIES_NOTHING: _both(_stable_carries_nothing, ("split",)),
+    Need.CANARY_PROVEN: _both(_canary_proven, ()),
+    Need.STABLE_IDLE: Looks(
+        _stable_idle,
+        again=partial(_stable_idle, waits=False),
+        parts=("split", "running"),
+        parts_again=("split", "running"),
     ),
-    Need.CANARY_PROVEN: Looks(_canary_proven, again=_canary_proven),
-    Need.STABLE_IDLE: Looks(_stable_idle, again=partial(_stable_idle, waits=False)),
-    Need.UNREFERENCED: Looks(_unreferenced, again=_unreferenced),
+    Need.UNREFERENCED: _both(_unreferenced, ("split", "references")),
     Need.CANARY_CARRIES_ALL: _RUNS,
-    Need.STABLE_CAN_CARRY_ALL: Looks(
-        _stable_can_carry_all, again=_stable_can_carry_all
-    ),
+    Need.STABLE_CAN_CARRY_ALL: _both(_stable_can_carry_all, ("split", "counts")),
 }
 """How each condition is looked into that is no engine's own."""
 

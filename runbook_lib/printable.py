@@ -23,8 +23,9 @@ def visible(text: str) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return how many there are of a thing: `1 change`, `2 changes`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+    """Return how many there are of a thing: `1 change`, `2 changes`, `0 addresses`."""
+    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
+    return f"{number:,} {thing if number == 1 else plural}"
 
 
 def one_line(text: str) -> str:

@@ -143,6 +143,12 @@ class Survey:
         return ecs.read_running(self.reads)
 
     @cached_property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """How many tasks stable and canary want and run."""
+        shift = self.parameters.shift
+        return ecs.read_counts(self.reads, (shift.stable, shift.canary))
+
+    @cached_property
     def tasks(self) -> list[Task]:
         """Each running task with its containers' health."""
         return ecs.read_tasks(self.reads)

@@ -33,7 +33,7 @@ STAGES = {
     "plain": "no {what} divides the traffic yet",
     "routed": "a {what} divides the traffic, and gives the canary none",
     "shifting": "the canary has a part of the traffic",
-    "shifted": "the canary has all the traffic it is to have",
+    "shifted": "the canary has reached the last step",
     "retired": "the former version is gone",
 }
 ITEM = re.compile(rf".*\[([^\]]+)\](\.{WEIGHT})?")  # of a list, by its name
@@ -134,27 +134,43 @@ def _lines(change: Change, found: Difference) -> Iterator[str]:
     """Yield a difference; one of something with many fields that comes or
     goes field by field.
     """
-    before, after = found.before, found.after
-    whole = before if after is None else after
-    if (
-        isinstance(whole, Mapping)
-        and (before is None or after is None)
-        and not _pair(whole)
-        and "image" not in whole
-    ):
-        inner = differences(said_of(before), said_of(after), found.field)
-        if len(inner) > 2 or not found.field:
-            for each in inner:
-                yield from _lines(change, each)
-            return
-    field = found.field.removeprefix("spec.") or change.verb
-    item = ITEM.fullmatch(found.field)
-    if item and (item[2] or _is_weighed(whole)):  # a weight is its owner's
-        field, before, after = item[1], _weight_of(before), _weight_of(after)
-    if before is None or after is None:
-        field, whole = _straight(field, before if after is None else after)
-        before, after = (whole, None) if after is None else (None, whole)
+    inner = _field_by_field(found)
+    if inner is not None:
+        for each in inner:
+            yield from _lines(change, each)
+        return
+    shown = _as_weight(found)
+    field = shown.field.removeprefix("spec.") or change.verb
+    before, after = shown.before, shown.after
+    if before is None:
+        field, after = _straight(field, after)
+    elif after is None:
+        field, before = _straight(field, before)
     yield f"{field}: {text_of(before)} → {text_of(after)}"
+
+
+def _field_by_field(found: Difference) -> tuple[Difference, ...] | None:
+    """Return what something that comes or goes consists of; None where it is better
+    said as a whole.
+    """
+    if found.before is not None and found.after is not None:
+        return None
+    whole = found.before if found.after is None else found.after
+    if not isinstance(whole, Mapping) or _pair(whole) or "image" in whole:
+        return None
+    inner = differences(said_of(found.before), said_of(found.after), found.field)
+    return inner if len(inner) > 2 or not found.field else None
+
+
+def _as_weight(found: Difference) -> Difference:
+    """Return the difference of a target as that of its weight: a weight is its
+    owner's.
+    """
+    item = ITEM.fullmatch(found.field)
+    whole = found.before if found.after is None else found.after
+    if not item or not (item[2] or _is_weighed(whole)):
+        return found
+    return Difference(item[1], _weight_of(found.before), _weight_of(found.after))
 
 
 def _weight_of(state: Any) -> Any:

@@ -64,6 +64,20 @@ def given(**values: Any) -> dict[str, Any]:
     return dict(put(base, values))
 
 
+def large(count: int) -> dict[str, Any]:
+    """Return what is different in a file of so many services and virtual services, each with a router of its own."""
+    services, virtual, routers = (dict(LOCAL[part]) for part in ("services", "virtual_services", "routers"))
+    for number in range(count - len(services)):
+        name = f"service{number}"
+        services[name] = {"hostname": f"{name}.apps.local", "task_definition": name}
+    for number in range(count - len(virtual)):
+        router = f"router{number}"
+        virtual[f"{router}.apps.local"] = {"router": router}
+        target = list(services)[-1 - number]
+        routers[router] = {"routes": {"all": {"match": {"prefix": "/"}, "targets": {target: 100}}}}
+    return {"services": services, "virtual_services": virtual, "routers": routers}
+
+
 def load(**values: Any) -> Parameters:
     """Return checked parameters: local.yaml's with others in place of them."""
     return parameters.load("scene", given(**values))

@@ -10,8 +10,9 @@ import pytest
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError, RolledBack
+from runbook_lib.parameters.model import Shift
 from runbook_lib.plan import Plan, fingerprint
-from runbook_lib.runs.approvals import approval_of, approve, needs_approval, require_approval
+from runbook_lib.runs.approvals import approval_of, approve, needs_approval, ran_out, require_approval
 from runbook_lib.shift import go_back, plan_steps
 from runbook_lib.survey import survey
 from tests.live import CANARY, STABLE, again, ended, newest, phases, quick, take, under_sky
@@ -50,7 +51,7 @@ def edited(session: Session) -> None:
 
 def test_a_step_that_needs_none_is_taken() -> None:
     session = open_at("meshed", shift=needing(100))
-    require_approval(session, 25, next_plan(session))
+    require_approval(session, 25, 0, next_plan(session))
 
 
 @pytest.mark.parametrize(
@@ -66,14 +67,14 @@ def test_a_step_that_needs_none_is_taken() -> None:
 def test_a_weight_needs_what_is_listed_above_the_step_before_it(
     steps: list[int], listed: list[int], needing: list[int]
 ) -> None:
-    session = open_at("meshed", shift=quick(steps=steps, approvals={"steps": listed}))
-    assert [weight for weight in (0, 5, 25, 26, 50, 99, 100) if needs_approval(session, weight)] == needing
+    shift = Shift.model_validate(quick(steps=steps, approvals={"steps": listed}))
+    assert [weight for weight in (0, 5, 25, 26, 50, 99, 100) if needs_approval(shift, weight, former=100)] == needing
 
 
 def test_a_jump_over_a_step_needs_what_is_listed_for_it() -> None:
-    session = open_at("meshed", shift=quick(steps=[10, 25, 50], approvals={"steps": [25]}))
-    assert needs_approval(session, 50, former=10)
-    assert not needs_approval(session, 50, former=25)
+    shift = Shift.model_validate(quick(steps=[10, 25, 50], approvals={"steps": [25]}))
+    assert needs_approval(shift, 50, former=10)
+    assert not needs_approval(shift, 50, former=25)
 
 
 def test_a_step_without_its_approval_is_held_and_the_run_and_the_plan_are_named() -> None:
@@ -192,6 +193,15 @@ def test_one_that_ran_out_takes_everything_back_where_it_says_so() -> None:
     _, words = ended(again(sky), RolledBack)
     assert f"approval: the approval of 100 % by ada ran out at {late['until']}; back to 0 % in one write" in words
     assert (sky.weights(), sky.updates - before) == (BACK, 1)
+
+
+def test_one_that_ran_out_for_a_step_left_out_says_so_at_the_jump_over_it() -> None:
+    session, _ = under_sky(shift=quick(steps=[5, 25, 50], approvals={"steps": [25], "on_expiry": "roll_back"}))
+    plan = survey(session).plan_step(50)
+    session.join_run()
+    given(session, plan, minutes=-1, on_expiry="roll_back")
+    assert ran_out(session, 50, 5, plan).startswith("the approval of 50 % by ada ran out at ")
+    assert ran_out(session, 50, 25, plan) == ""
 
 
 def test_a_fresh_one_beside_one_that_ran_out_is_enough() -> None:

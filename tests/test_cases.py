@@ -15,7 +15,10 @@ from runbook_lib.aws.session import Session
 from runbook_lib.checks import check_environment
 from runbook_lib.command import cli
 from runbook_lib.engines.appmesh.sidecars import plan_plain
+from runbook_lib.engines.appmesh.spec import created, desired, variant_of
 from runbook_lib.errors import PlanError
+from runbook_lib.lifecycle import Lifecycle
+from runbook_lib.parameters import load
 from runbook_lib.task_definition.form import same
 from runbook_lib.task_definition.sidecar import Sidecar, with_envoy, without_envoy
 from runbook_lib.verdict import Sample, judge
@@ -236,7 +239,6 @@ def test_the_local_ecs_refuses_what_ecs_refuses(name: str) -> None:
 
 REFUSED = {
     "grpc-words-on-http2": FIELD + r"match\.service: applies to grpc only; the protocol here is http2",
-    "header-by-regex": FIELD + r"match\.headers\.0: unknown key 'regex'",
     "header-exact-and-prefix": FIELD + r"match\.headers\.0: expected exact or prefix; found both",
     "method-in-lower-case": FIELD + r"match\.method: expected 'GET', .*; found 'get'",
     "path-on-grpc": FIELD + r"match\.prefix: applies to http, http2 only; the protocol here is grpc",
@@ -260,6 +262,16 @@ def test_a_word_that_does_not_apply_is_refused_by_name(name: str) -> None:
     code, said = lint(folder(14) / f"{name}.yaml")
     assert code == 2
     assert re.search(REFUSED[name], said)
+
+
+@pytest.mark.case(14)
+def test_a_header_by_a_regular_expression_is_written_as_one() -> None:
+    file = folder(14) / "header-by-regex.yaml"
+    assert lint(file)[0] == 0
+    wanted = desired(load(str(file)), Lifecycle())
+    spec = created(next(each for each in wanted if each.key == "route orders/orders"))
+    (header,) = spec[variant_of({"spec": spec})]["match"]["headers"]
+    assert header["match"] == {"regex": "^(.*?;)?(type=insider)(;.*)?$"}
 
 
 @pytest.mark.case(25)

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.calls import is_read
+from runbook_lib.local.control_plane.way import Way
 from tests.control_plane_fixtures import Aws, aws, ecs, endpoint, refused, service, shared_clients
 
 
@@ -93,3 +97,60 @@ def test_callers_that_name_themselves_are_counted_apart(aws: Aws, calls: Any) ->
 )
 def test_the_name_says_whether_it_reads(operation: str, read: bool) -> None:
     assert is_read(operation) is read
+
+
+@pytest.fixture
+def way(endpoint: str) -> Iterator[Callable[..., Any]]:
+    """Return what says how calls get through, as `runbook local aws` does; a good day follows."""
+
+    def put(**asked: float) -> Any:
+        with urllib.request.urlopen(f"{endpoint}/runbook/way", json.dumps(asked).encode()) as answer:
+            return json.load(answer)
+
+    yield put
+    assert put() == {"latency_ms": 0, "throttled": 0, "away": 0}
+
+
+def test_every_call_of_aws_takes_the_time_it_is_told_to_and_no_other_page(aws: Aws, calls: Any, way: Any) -> None:
+    assert way(latency_ms=300)["latency_ms"] == 300
+    began = time.monotonic()
+    aws.appmesh.list_meshes()
+    assert time.monotonic() - began >= 0.3
+    began = time.monotonic()
+    calls()
+    assert time.monotonic() - began < 0.3
+
+
+@pytest.mark.parametrize(
+    ("service", "ask", "code"),
+    [
+        ("appmesh", "list_meshes", "ThrottlingException"),
+        ("ecs", "list_clusters", "ThrottlingException"),
+        ("iam", "list_roles", "Throttling"),
+        ("ec2", "describe_vpcs", "RequestLimitExceeded"),
+        ("s3", "list_buckets", "SlowDown"),
+    ],
+)
+def test_a_throttled_call_and_one_that_aws_cannot_serve_fail_as_the_service_says_it(
+    aws: Aws, way: Any, service: str, ask: str, code: str
+) -> None:
+    def refused_with() -> str:
+        with pytest.raises(ClientError) as refused:
+            getattr(getattr(aws, service), ask)()
+        return str(refused.value.response["Error"]["Code"])
+
+    way(throttled=1)
+    assert refused_with() == code
+    way(away=60)
+    assert refused_with() == "ServiceUnavailable"
+
+
+def test_a_share_of_calls_is_throttled_and_aws_comes_back_by_itself() -> None:
+    now = [0.0]
+    found = Way(clock=lambda: now[0])
+    found.put(throttled=0.3, away=60)
+    assert {found.take() for _ in range(100)} == {"away"}
+    now[0] = 60.0
+    taken = [found.take() for _ in range(10_000)]
+    assert 0.28 < taken.count("throttled") / 10_000 < 0.32  # the same numbers each time
+    assert set(taken) == {"throttled", None}

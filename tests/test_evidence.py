@@ -103,7 +103,7 @@ def test_who_knows_better_says_so_in_the_file() -> None:
     found = claim(again(sky, retirement={**QUIET, "allow_unjudged": True}), "canary proven")
     assert (found.holds, found.found) == (
         True,
-        "its last step, 100 %, has no PASS in the record, and the file allows it",
+        "its last step, 100 %, has no PASS in the record: allowed by retirement.allow_unjudged in the file",
     )
 
 

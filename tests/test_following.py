@@ -138,7 +138,7 @@ def shifting(sky: Sky) -> Started:
     """Start processes that shift under a sky, as the real one does."""
 
     def do(orders: Orders) -> int:
-        board = Board(Path(orders.report), orders.id)
+        board = Board(Path(orders.report), orders.id, one_step=orders.step is not None)
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
         ending = ending_of_orders(orders, board, lambda: session)
@@ -290,6 +290,24 @@ def test_of_two_who_start_at_once_one_follows_the_others() -> None:
         return BUSY
 
     assert followed(session, Started(do)) == [WRITTEN]
+
+
+def test_whoever_finds_one_step_by_hand_under_way_follows_it_and_then_goes_on() -> None:
+    session, sky = under_sky()
+    file_of(session).unlink(missing_ok=True)
+    lock, by_hand = record.shift_lock_of(session.place), shifting(sky)
+
+    def passes(seconds: float) -> None:
+        session.sleep = sky.sleep
+        lock.release()
+        list(follow_step(again(sky), 25, survey(session).plan_step(25), fact(), start=by_hand))
+
+    start = shifting(sky)
+    with lock:
+        session.sleep = passes
+        told = followed(session, start)
+    assert phases(told) == ["rehearsed", "written", "proved", "judged", "written", "proved", "judged"]
+    assert [len(each.orders) for each in (by_hand, start)] == [1, 1]
 
 
 def test_while_a_shift_is_under_way_no_step_is_taken_by_hand_beside_it() -> None:

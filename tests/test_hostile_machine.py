@@ -1,4 +1,4 @@
-"""An Envoy killed while a real `runbook run` bakes under traffic: whose it was decides how the run ends.
+"""What befalls a real `runbook run` while it bakes under traffic: an Envoy killed, AWS away or throttling.
 
 One local mesh and one run after another; each takes minutes, so `make soak` runs them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -76,3 +76,41 @@ def test_the_callers_envoy_killed_in_the_bake_costs_requests_and_no_verdict(mesh
     assert mesh.ledger()["failed"] > before
     assert (code, outcome, word) == (0, "done", "done"), said
     assert mesh.weights() == SHIFTED
+
+
+@pytest.fixture
+def aws(mesh: Live) -> Iterator[Callable[..., None]]:
+    """Return what makes the local AWS throttle or be away; it is well again afterwards."""
+
+    def be(*options: str) -> None:
+        code, said = mesh.runbook("local", "aws", *options)
+        assert code == 0, said
+
+    yield be
+    be()
+
+
+def test_aws_away_for_a_minute_in_the_bake_ends_no_shift(mesh: Live, aws: Callable[..., None]) -> None:
+    process = begin(mesh, bake_seconds=SECONDS)
+    until(bakes, "the bake has begun")
+    aws("--away", "60")
+    code, outcome, word, said = end(process)
+    assert (code, outcome, word) == (0, "done", "done"), said
+    assert mesh.weights() == SHIFTED
+
+
+@pytest.mark.parametrize(("error_rate", "ends"), [(0.0, (0, "done", "done")), (0.3, (4, "rolled_back", "verdict"))])
+def test_a_shift_ends_as_it_would_while_thirty_percent_of_calls_are_throttled(
+    mesh: Live, aws: Callable[..., None], error_rate: float, ends: tuple[int, str, str]
+) -> None:
+    process = begin(mesh, bake_seconds=SECONDS)
+    until(bakes, "the bake has begun")
+    mesh.fault(CANARY, error_rate=error_rate)
+    aws("--throttle", "0.3")
+    try:
+        code, outcome, word, said = end(process)
+    finally:
+        mesh.fault(CANARY)
+    assert (code, outcome, word) == ends, said
+    aws()
+    assert mesh.weights() == (BACK if error_rate else SHIFTED)

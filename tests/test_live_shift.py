@@ -11,8 +11,6 @@ import os
 import random
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,12 +21,22 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from runbook_lib import gates
+from runbook_lib import gates, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.session import Session
+from runbook_lib.display.panel import WeightsPanel
 from runbook_lib.engines.appmesh import engine as mesh
 from runbook_lib.engines.protocol import Target
-from runbook_lib.errors import CredentialsError, Failed, GateError, Held, RollbackError, RolledBack, StalePlanError
+from runbook_lib.errors import (
+    CredentialsError,
+    Failed,
+    GateError,
+    Held,
+    NotFollowed,
+    RollbackError,
+    RolledBack,
+    StalePlanError,
+)
 from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
@@ -36,7 +44,9 @@ from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.following import follow_traffic
 from runbook_lib.shift.shifting import mark_of
+from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample, judge_all
 from tests.live import (
@@ -908,6 +918,9 @@ def test_a_rollback_is_written_again_while_aws_is_away() -> None:
         caught = ending(session, RolledBack, {"proved": lambda: go(90)})
     assert caught.reason == "blind"
     assert sky.weights() == BACK
+    assert caught.hint == "see why AWS did not answer, then run 05 again: it starts at the first step"
+    ends = [line["verdict"] for line in lines(session, "decision") if line["phase"] in ("rolled back", "settled")]
+    assert ends == ["INCONCLUSIVE", "INCONCLUSIVE"]  # nothing speaks against the canary
 
 
 @pytest.mark.attack(9)
@@ -1147,37 +1160,37 @@ def test_a_canary_that_always_fails_is_found_before_users_see_it(well: Live) -> 
     assert after["versions"].keys() == {STABLE}
 
 
-PROCESS = """
-import sys
-from runbook_lib import open_session, shift_traffic, evidence_for_shift, survey
-session = open_session({"environment": sys.argv[1]}, "05_shift_traffic")
-for decision in shift_traffic(session, *evidence_for_shift(survey(session))):
-    print(decision.phase, decision.step, flush=True)
-"""
-
-
-def test_killed_for_real_in_the_bake_a_shift_goes_on_and_writes_nothing_again(well: Live) -> None:
-    before = well.ledger()
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(well.file)], stdout=subprocess.PIPE, text=True, env=well.environ
-    )
-    said: list[str] = []
-    with process:
-        for line in process.stdout or ():
-            said.append(line.strip())
-            if line.startswith("proved 25"):
-                process.kill()
-    assert [line for line in said if not line.startswith("watching")] == [
-        "rehearsed 0", "written 25", "proved 25"
-    ]  # fmt: skip
+@pytest.mark.attack(9)
+def test_the_process_that_shifts_outlives_whoever_started_it_and_killed_it_goes_on_where_it_was(well: Live) -> None:
+    """The panel takes a step and leaves; its process is killed in the bake; a cell goes on, and is interrupted."""
+    session, before = well.session(), well.ledger()
+    panel = WeightsPanel(session, gates.evidence_for_shift(survey(session)))
+    assert "a process of its own watches it" in panel.apply()
     assert well.weights() == QUARTER
-    seen = take(well.session(), until=lambda d: d.phase == "judged")
-    assert (seen[-1].step, seen[-1].verdict) == (25, "PASS")
-    assert "written" not in phases(seen)
+    until(lambda: decisions_of(well)[-1]["phase"] == "proved", "traffic shows it")
+    os.kill((record.shifter(session.place) or {})["pid"], signal.SIGKILL)
+    until(lambda: unwatched(survey(session)), "nobody watches it")
+
+    alarms: list[str] = []
+    session = well.session()
+    evidence = gates.evidence_for_shift(survey(session))
+    shift = follow_traffic(session, *evidence, alarm=alarms.append)
+    passed = next(d for d in shift if d.phase == "judged")
+    assert (passed.step, passed.verdict) == (25, "PASS")
     assert observed(newest(well.parameters)) == [BACK, QUARTER]
+    with pytest.raises(NotFollowed, match="the shift goes on in process") as caught:
+        shift.throw(KeyboardInterrupt)
+    code, said = well.runbook("hold", newest(well.parameters).id, "--by", "ada")
+    assert code == 0, said
+    with pytest.raises(Held, match="held by ada"):
+        list(follow_traffic(well.session(), *evidence, alarm=alarms.append))
+    assert alarms == []
+    assert unwatched(survey(session))
     after = well.ledger()
     assert after["failed"] == before["failed"]
     assert after["answered"] > before["answered"] + 500
+    assert f"`runbook hold {newest(well.parameters).id}`" in caught.value.hint
+    assert [line["words"] for line in lines_of(well, "watcher")]
 
 
 def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live) -> None:

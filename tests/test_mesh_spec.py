@@ -301,12 +301,44 @@ def test_a_match_says_path_method_and_headers() -> None:
     }
 
 
+def test_a_match_says_every_filter_that_app_mesh_has() -> None:
+    headers = [
+        {"name": "x-user", "suffix": "@qa"},
+        {"name": "x-tenant", "regex": "blue|green"},
+        {"name": "x-build", "range": {"start": 40, "end": 50}},
+    ]
+    queries = [{"name": "preview", "exact": "yes"}, {"name": "debug"}]
+    match = {"path_regex": "/orders/[0-9]+", "scheme": "http", "port": 9080, "headers": headers}
+    found = route(match={"prefix": None, **match, "query_parameters": queries})["match"]
+    assert found == {
+        "path": {"regex": "/orders/[0-9]+"},
+        "scheme": "http",
+        "port": 9080,
+        "headers": [
+            {"name": "x-user", "invert": False, "match": {"suffix": "@qa"}},
+            {"name": "x-tenant", "invert": False, "match": {"regex": "blue|green"}},
+            {"name": "x-build", "invert": False, "match": {"range": {"start": 40, "end": 50}}},
+        ],
+        "queryParameters": [{"name": "preview", "match": {"exact": "yes"}}, {"name": "debug"}],
+    }
+    assert route(protocol="grpc", match={"port": 9080})["match"] == {"port": 9080}
+    assert route(protocol="tcp", match={"port": 9080})["match"] == {"port": 9080}
+
+
 def test_a_grpc_match_says_service_and_method() -> None:
     found = route(protocol="grpc", match={"service": "a.B", "grpc_method": "Do"})["match"]
     assert found == {"serviceName": "a.B", "methodName": "Do"}
 
 
-@pytest.mark.parametrize(("before", "after"), [({"prefix": "/"}, {"path": "/a"}), ({"path": "/a"}, {"prefix": "/b"})])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"prefix": "/"}, {"path": "/a"}),
+        ({"path": "/a"}, {"prefix": "/b"}),
+        ({"path": "/a"}, {"path_regex": "/a+"}),
+        ({"path_regex": "/a+"}, {"path": "/a"}),
+    ],
+)
 def test_a_match_has_a_prefix_or_a_path_and_changes_from_one_to_the_other(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:

@@ -22,8 +22,10 @@ from runbook_lib import record
 from runbook_lib.record import Run
 from tests.live import CANARY, STABLE, Live, meshed, until
 from tests.notebook_runner import newest, start
+from tests.test_kill import kernel_of
 
 QUARTER = {STABLE: 75, CANARY: 25}
+PHASES = ("rehearsed", "written", "judged")  # in which a command may be killed, too
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,15 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str, str]:
     return process.returncode, summary["outcome"], summary["reason"].partition(":")[0], said
 
 
+def newest_phase() -> str:
+    """Return the phase of the run's newest decision."""
+    decisions = [line["phase"] for line in newest("live").lines() if line["event"] == "decision"]
+    return decisions[-1] if decisions else ""
+
+
 def bakes() -> bool:
     """Say whether the run's newest decision proved a weight."""
-    decisions = [line["phase"] for line in newest("live").lines() if line["event"] == "decision"]
-    return decisions[-1:] == ["proved"]
+    return newest_phase() == "proved"
 
 
 def test_local_status_says_what_each_sidecar_serves_and_how_many_call_now(mesh: Live) -> None:
@@ -107,6 +114,26 @@ def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
     assert mesh.weights() == {STABLE: 100, CANARY: 0}
     assert newest("live").closed
     mesh.fault(CANARY)
+    code, said = mesh.runbook("verify", newest("live").id)
+    assert code == 0, said
+
+
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *(pytest.param(p, marks=pytest.mark.soak) for p in PHASES)])
+def test_a_bad_canary_is_rolled_back_though_kernel_and_command_were_killed(mesh: Live, phase: str) -> None:
+    process = begin(mesh, bake_seconds=30)
+    until(lambda: newest_phase() == phase, f"it is {phase}", 90)
+    for pid in (kernel_of(process.pid), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    with process:
+        process.communicate(timeout=20)
+    mesh.fault(CANARY, error_rate=0.5)
+    until(lambda: newest("live").closed, "the run is closed", 90)
+    mesh.fault(CANARY)
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+    until(lambda: record.holder(newest("live")) is None, "nobody is at work")
+    summary = newest("live").summary() or {}
+    assert (summary["outcome"], summary["reason"].partition(":")[0]) == ("rolled_back", "verdict")
     code, said = mesh.runbook("verify", newest("live").id)
     assert code == 0, said
 

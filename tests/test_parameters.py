@@ -39,6 +39,12 @@ def shifted(**values: Any) -> dict[str, Any]:
 
 # What is refused, with where, what was expected and what was found.
 
+
+def filtered(**match: Any) -> dict[str, Any]:
+    """Give the route under shift another match."""
+    return {"routers": {"serviceB": {"routes": {"serviceB": {"match": match}}}}}
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt key": ({"mesh": {"nmae": "x"}}, r"mesh: unknown key 'nmae'; did you mean 'name'\?"),
     "a misspelt key deep down": (
@@ -75,6 +81,23 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"envoy": {"log": {"driver": "journald"}}},
         r"envoy\.log\.driver: expected one of awslogs, awsfirelens, splunk, since .*; found 'journald'",
     ),
+    "two ways to match a header": (
+        filtered(headers=[{"name": "x", "suffix": "a", "regex": "b"}]),
+        r"match\.headers\.0: expected suffix or regex; found both",
+    ),
+    "three ways to match a path": (
+        filtered(path="/a", path_regex="/b"),
+        r"match: expected prefix or path or path_regex; found 3 of them",
+    ),
+    "a regular expression that is none": (
+        filtered(prefix=None, path_regex="/("),
+        r"match\.path_regex: expected a regular expression; found '/\(': ",
+    ),
+    "an empty range": (
+        filtered(headers=[{"name": "x", "range": {"start": 2, "end": 2}}]),
+        r"match\.headers\.0\.range: expected a start below its end; found 2 and 2",
+    ),
+    "another port than the router's": (filtered(port=80), r"match\.port: expected the router's 9080; found 80"),
     "a quoted port": ({"port": "9080"}, r"port: .*valid integer; found '9080'"),
     "port 0": ({"port": 0}, r"port: .*greater than or equal to 1; found 0"),
     "port 65536": ({"port": 65536}, r"port: .*65535; found 65536"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,19 @@ def test_nothing_refers_to_a_container_that_was_taken_out() -> None:
     assert left["dependsOn"] == [waits[1]]
     assert left["volumesFrom"] == [volumes[1]]
     assert left["links"] == ["log"]
+
+
+def test_an_envoy_that_is_called_as_the_daemon_is_never_replaced_by_it() -> None:
+    before = definition(orders(), envoy("xray-daemon"), proxy="xray-daemon")
+    with pytest.raises(PlanError, match="expected no container named 'xray-daemon' but an X-Ray daemon"):
+        with_envoy(before, replace(SIDECAR, xray=True))
+    assert sidecar_of(with_envoy(before, SIDECAR)) == Meshed("xray-daemon", "shop", "orders", (9080,))
+
+
+def test_what_refers_to_a_container_that_only_the_sidecar_brings_comes_back_too() -> None:
+    lent = [{"sourceContainer": "xray-daemon"}]
+    before = definition(orders(volumesFrom=lent, links=["xray-daemon", "envoy"]))
+    assert without_envoy(with_envoy(before, replace(SIDECAR, xray=True))) == before
 
 
 # Where it is unclear, nothing is registered.

@@ -32,6 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]  # the checkout it lies in, inst
 PAGE_MB = 1 / 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 REQUESTS_PER_SECOND = 300
+LATENCY_MS = 40  # of a call, as from a desk to a region
 SEEN_SECONDS = 600
 MOTO = "moto.ecs.models, moto.iam.models, moto.ec2.models, moto.servicediscovery.models, moto.cloudwatch.models"
 
@@ -287,17 +288,9 @@ def make_client(mesh: Any, p: Any, service: str) -> Any:
 
 def create_services(p: Any, client: Callable[[str], Any]) -> None:
     """Create the mesh's resources, then the services."""
-    from runbook_lib.engines.appmesh.spec import desired
-    from runbook_lib.lifecycle import Lifecycle
     from runbook_lib.local import world
-    from runbook_lib.plan import stated
 
-    done = set()
-    for resource in desired(p, Lifecycle()):
-        call = "update" if resource.key in done else "create"
-        operation = f"{call}_{resource.kind.replace(' ', '_')}"
-        getattr(client("appmesh"), operation)(**resource.names, spec=stated(resource.spec))
-        done.add(resource.key)
+    create_resources(p, client("appmesh"))
     world.create(p, list(p.services), client)
 
 
@@ -459,6 +452,127 @@ def asked(built: Meshed) -> int:
     return int(built.mesh.ask("/runbook/traffic")["bench"].get("sent", 0))
 
 
+# --- how often AWS is asked, and how long that takes ---------------------------------------------------------
+
+
+def looks(quick: bool, folder: Path) -> Iterator[Report]:
+    """Measure a gated weight change, an opening and a large plan beside what boto3 alone takes for the like."""
+    from runbook_lib.local import supervisor
+
+    os.environ["RUNBOOK_LOCAL"] = "control-plane"
+    try:
+        yield weight_changes(folder, rounds=3 if quick else 9)
+        yield large_plan(50 if quick else 200, rounds=3 if quick else 5)
+    finally:
+        supervisor.down()
+        del os.environ["RUNBOOK_LOCAL"]
+
+
+def weight_changes(folder: Path, rounds: int) -> Report:
+    """Measure a step of a shift with all it looks at, and an opening, where each call takes 40 ms."""
+    from runbook_lib import open_session, survey
+    from runbook_lib.local import supervisor
+    from runbook_lib.shift import go_back, shift_traffic
+    from tests.notebook_runner import Environment
+    from tests.scenes import ROUTE, fact
+
+    environment = Environment.create(folder, "looks")
+    environment.walk("01", "02", "03", "04")
+    app_mesh, session = environment.client("appmesh"), None
+    given = {"environment": str(environment.file), "shift": environment.shift(25)}
+
+    def bare() -> None:
+        spec = app_mesh.describe_route(**ROUTE)["route"]["spec"]
+        app_mesh.update_route(**ROUTE, spec=spec)
+        app_mesh.describe_route(**ROUTE)
+
+    def opened() -> None:
+        nonlocal session
+        session = open_session(given)
+        survey(session).ahead("split", "live", "running", "counts", "tasks", "names", "references")
+
+    mesh = supervisor.running()
+    assert mesh
+    seconds: dict[str, list[float]] = {"bare": [], "opened": [], "gated": []}
+    for _ in range(rounds):
+        mesh.ask("/runbook/latency", {"latency_ms": LATENCY_MS})
+        seconds["bare"].append(timed(bare))
+        seconds["opened"].append(timed(opened))
+        assert session
+        seconds["gated"].append(timed(lambda: list(shift_traffic(session, fact()))))
+        mesh.ask("/runbook/latency", {"latency_ms": 0})
+        go_back(session)
+    bare_s, opened_s, gated_s = (statistics.median(each) for each in seconds.values())
+    report = Report(f"Looks at an AWS that takes {LATENCY_MS} ms a call (median of {rounds})")
+    report.add("boto3 alone: describe, update and describe the route", f"{bare_s:.2f} s")
+    report.add("a gated weight change", f"{gated_s:.2f} s ({gated_s / bare_s:.1f} x)", "<= 1 s", gated_s <= 1)
+    report.add("opening, and one look at everything", f"{opened_s:.2f} s", "<= 1.5 s", opened_s <= 1.5)
+    return report
+
+
+def timed(do: Callable[[], object]) -> float:
+    """Return how many seconds something takes."""
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
+
+
+def large_plan(count: int, rounds: int) -> Report:
+    """Measure a plan without changes of a mesh of many services beside boto3 that reads the same."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from runbook_lib import open_session, survey
+    from runbook_lib.aws.session import Connection
+    from runbook_lib.aws.together import AT_ONCE
+    from runbook_lib.local import supervisor
+    from runbook_lib.local.clients import clients
+    from runbook_lib.local.keys import credentials
+    from tests import scenes
+
+    p = scenes.load(**scenes.large(count))
+    mesh = supervisor.ensure()
+    client = clients(mesh, p.account_id, p.region)("appmesh")
+    resources = create_resources(p, client)
+    connection = Connection(mesh.endpoint, carries_traffic=False, credentials=credentials(mesh.key, p.account_id))
+    values = {**scenes.given(**scenes.large(count)), "environment": "scene"}
+    session = open_session(values, connect=lambda p: connection)
+
+    def bare() -> None:
+        describe = [partial(getattr(client, f"describe_{r.kind.replace(' ', '_')}"), **r.names) for r in resources]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda ask: ask(), describe))
+
+    def planned() -> None:
+        assert not survey(session).plan_resources("03").changes
+
+    pairs = [(timed(bare), timed(planned)) for _ in range(rounds)]
+    ratio = statistics.median(ours / theirs for theirs, ours in pairs)
+    calls = session.calls.total()
+    planned()
+    calls = session.calls.total() - calls
+    report = Report(f"A plan without changes of {count} services and {count} virtual services (median of {rounds})")
+    report.add("resources, and calls for them", f"{len(resources)}, {calls}")
+    report.add(f"boto3 alone, {AT_ONCE} at once", f"{statistics.median(theirs for theirs, _ in pairs):.2f} s")
+    seconds = statistics.median(ours for _, ours in pairs)
+    report.add("the plan", f"{seconds:.2f} s ({ratio:.2f} x)", "<= 1.3 x", ratio <= 1.3)
+    return report
+
+
+def create_resources(p: Any, client: Any) -> list[Any]:
+    """Create the mesh's resources, and return each of them once."""
+    from runbook_lib.engines.appmesh.spec import desired
+    from runbook_lib.lifecycle import Lifecycle
+    from runbook_lib.plan import stated
+
+    made: dict[str, Any] = {}
+    for resource in desired(p, Lifecycle()):
+        call = "update" if resource.key in made else "create"
+        operation = f"{call}_{resource.kind.replace(' ', '_')}"
+        getattr(client, operation)(**resource.names, spec=stated(resource.spec))
+        made[resource.key] = resource
+    return list(made.values())
+
+
 # --- the live view ------------------------------------------------------------------------------------------
 
 
@@ -550,7 +664,7 @@ def verdict(quick: bool) -> Iterator[Report]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, the run through 02 only")
-    parser.add_argument("--only", action="append", metavar="NAME", help="start, traffic, view, run, verdict")
+    parser.add_argument("--only", action="append", metavar="NAME", help="start, traffic, view, looks, run, verdict")
     given = parser.parse_args()
     print(f"{machine()}\n", flush=True)
     missed: list[str] = []
@@ -559,6 +673,7 @@ def main() -> int:
             "start": partial(start_up, folder=folder),
             "traffic": traffic,
             "view": live_view,
+            "looks": partial(looks, folder=folder),
             "run": whole_run,
             "verdict": verdict,
         }

@@ -36,9 +36,7 @@ def main() -> None:
     chosen = parser.parse_args()
     kept = copy(chosen.folder, fresh=chosen.fresh)
     if kept:
-        print(
-            "your copies of the notebooks are opened as you left them; `make lab FRESH=1` starts from the shipped ones"
-        )
+        print("lab/ has your copies, as you left them; `make lab FRESH=1` replaces them by the shipped notebooks")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def apply(session: Session, cleared: ClearedPlan, *, urgent: bool = False) -> Ma
     if session.applies and cleared.plan.changes:
         with nullcontext() if urgent else session.holding():
             try:
-                _require_still_holding(cleared)
+                _require_still_holding(session, cleared)
                 for change in cleared.plan.changes:
                     done.append(_make(session, change, done, urgent=urgent))
             except Refused as error:
@@ -128,7 +128,7 @@ def _put_back_words(made: Sequence[Applied]) -> str:
     return f"{names} {'was' if len(made) == 1 else 'were'}"
 
 
-def _require_still_holding(cleared: ClearedPlan) -> None:
+def _require_still_holding(session: Session, cleared: ClearedPlan) -> None:
     """Look once more at the evidence that protects traffic, each kind in one look;
     raise GateError where some fails.
 
@@ -137,7 +137,8 @@ def _require_still_holding(cleared: ClearedPlan) -> None:
     # of two looks at one claim the later counts
     before = {e.name: e for e in cleared.evidence}
     looks = dict.fromkeys(e.again for e in before.values() if e.again)
-    failing = [e for look in looks for e in look() if not e.holds]
+    seen = session.together(list(looks))
+    failing = [e for look in seen for e in look if not e.holds]
     if not failing:
         return
     found = "\n".join(f"- {_compared(e, before.get(e.name, e))}" for e in failing)
@@ -160,29 +161,41 @@ def _make(
     *,
     urgent: bool = False,
 ) -> Applied:
-    change = _filled(change, {made.change.name: made.answer for made in done})
-    asked, change = change, replace(change, call=_resolved(session, change.call))
-    for wait in change.ready:
+    """Make one change: its precondition, the intended line, the call, the state read
+    back, the observed line.
+    """
+    answers = {made.change.name: made.answer for made in done}
+    planned = _filled(change, answers)
+    resolved = replace(planned, call=_resolved(session, planned.call))
+    for wait in resolved.ready:
         session.wait_for(wait)
-    before = session.read(change.reading)
-    if not holds(before, change.expected):
-        raise _stale(change, before)
-    if urgent:
-        session.note(lambda run: run.intended(session.notebook, asked, before))
-    else:
-        session.join_run().intended(session.notebook, asked, before)
+    before = session.read(resolved.reading)
+    if not holds(before, resolved.expected):
+        raise _stale(resolved, before)
+    _write_intention(session, planned, before, urgent=urgent)
+    tries = READ_AGAIN_URGENT if urgent else READ_AGAIN
     try:
-        answer = session.write(change.call)
-        made = _filled(change, {change.name: answer})
-        state = _read_back(
-            session, made, before, answer, READ_AGAIN_URGENT if urgent else READ_AGAIN
-        )
+        answer = session.write(resolved.call)
+        made = _filled(resolved, {resolved.name: answer})
+        state = _read_back(session, made, before, answer, tries)
     except RunbookError as error:
-        _note_failure(session, change, error)
+        _note_failure(session, resolved, error)
         raise
     session.note(lambda run: run.observed(session.notebook, made, state, answer))
     _await(session, made)
     return Applied(made, state, answer)
+
+
+def _write_intention(
+    session: Session, change: Change, before: Any, *, urgent: bool
+) -> None:
+    """Write what is about to be done; where it is urgent, a record that cannot be
+    written is no obstacle.
+    """
+    if urgent:
+        session.note(lambda run: run.intended(session.notebook, change, before))
+    else:
+        session.join_run().intended(session.notebook, change, before)
 
 
 def _note_failure(session: Session, change: Change, error: RunbookError) -> None:

@@ -523,6 +523,7 @@ def local_status(as_json: Json = False) -> None:
         found |= {
             "tasks": mesh.ask("/runbook/tasks")["tasks"],
             "traffic": _traffic(mesh),
+            "aws": mesh.ask("/runbook/way"),
         }
     else:
         found["state"] = supervisor.absence()
@@ -561,6 +562,32 @@ def fault(
     console.print(
         f"{service}: error rate {error_rate:g}, latency {latency_ms:g} "
         f"ms{', crashing' if crash else ''}"
+    )
+
+
+@local.command()
+def aws(
+    latency_ms: Annotated[
+        float, typer.Option(min=0, max=5000, help="How long each call takes.")
+    ] = 0.0,
+    throttle: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of calls that are throttled.")
+    ] = 0.0,
+    away: Annotated[
+        float, typer.Option(min=0, help="Seconds in which no call is answered.")
+    ] = 0.0,
+) -> None:
+    """Let the local AWS be slow, throttle or be away, or (with no option) be well
+    again.
+    """
+    mesh = supervisor.running()
+    if mesh is None:
+        raise TargetError("local mesh: it is not running", hint="runbook local up")
+    asked = {"latency_ms": latency_ms, "throttled": throttle, "away": away}
+    mesh.ask("/runbook/way", asked)
+    console.print(
+        f"local AWS: {latency_ms:g} ms a call, {throttle:.0%} of calls throttled, "
+        f"away for {away:g} s"
     )
 
 

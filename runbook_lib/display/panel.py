@@ -279,7 +279,7 @@ class WeightsPanel:
     def _obstacle_to_approval(self) -> str:
         if lacking := self._unplanned():
             return lacking
-        if not needs_approval(self.session, self.step, self.former):
+        if not needs_approval(self.shift, self.step, self.former):
             return f"a step to {self.step} % needs no approval"
         return self._no_run() or (
             "" if self._wants_approval() else "this plan has its approval"
@@ -305,7 +305,7 @@ class WeightsPanel:
 
     def _wants_approval(self) -> bool:
         return (
-            needs_approval(self.session, self.step, self.former)
+            needs_approval(self.shift, self.step, self.former)
             and approval_of(self.session, self.shown) is None
         )
 

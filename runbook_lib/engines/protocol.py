@@ -38,7 +38,7 @@ Where the engine itself answers errors that it counts for neither version, they 
 under NOBODY, and each service has its `answers`: those it gave itself.
 """
 
-Part = Literal["split", "live", "running", "tasks", "names"]
+Part = Literal["split", "live", "running", "counts", "tasks", "names", "references"]
 """A part of a look that is read by itself."""
 
 Permitted = Callable[[Parameters, Any], bool]
@@ -84,6 +84,9 @@ class Look(Protocol):
     @property
     def names(self) -> Mapping[str, Registered]:
         """Each name callers may dial, as discovery has it."""
+
+    def ahead(self, *parts: Part) -> object:
+        """Read parts together, before they are asked for one by one."""
 
     def once(self, read: Callable[[Look], T]) -> T:
         """Return what else an engine wants to read at this look; it is read once."""
@@ -265,13 +268,14 @@ class Gate:
 
     What `protects` traffic is looked at again by `apply`, just before its first
     write. One that is not `assumable` is not taken for granted in plan mode, where
-    earlier steps are.
+    earlier steps are. `parts` of the look are read ahead, together with other gates'.
     """
 
     name: str
     look: Callable[[Look], Finding]
     protects: bool = False
     assumable: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 NEUTRAL_NEEDS: Mapping[Before, tuple[tuple[Need, ...], tuple[Need, ...]]] = {

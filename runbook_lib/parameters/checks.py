@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from runbook_lib.parameters.model import Match, Parameters, Route, Service
+from runbook_lib.parameters.model import Header, Match, Parameters, Route, Service
 from runbook_lib.parameters.spelling import nearest
 from runbook_lib.task_definition.image import image_problems
 from runbook_lib.task_definition.lint import FARGATE_SIZES
@@ -20,11 +20,15 @@ HTTP = ("http", "http2")
 MATCH_WORDS: dict[str, tuple[str, ...]] = {
     "prefix": HTTP,
     "path": HTTP,
+    "path_regex": HTTP,
+    "query_parameters": HTTP,
+    "scheme": HTTP,
     "method": HTTP,
     "headers": (*HTTP, "grpc"),
     "service": ("grpc",),
     "grpc_method": ("grpc",),
 }
+HEADER_WAYS = ("exact", "prefix", "suffix", "regex", "range")
 FARGATE_DRIVERS = ("awslogs", "awsfirelens", "splunk")  # the LogConfiguration's docs
 HIDDEN_SECONDS = 15  # a request's time limit on a route or listener that states none
 
@@ -323,6 +327,12 @@ def _check_words(p: Parameters) -> Iterator[str]:
                 router.protocol or p.protocol,
             )
             yield from _check_match(f"{where}.match", protocol, route.match)
+            port = router.port or p.port
+            if route.match.port not in (None, port):
+                yield (
+                    f"{where}.match.port: expected the router's {port}; "
+                    f"found {route.match.port}"
+                )
             yield from _check_retry(f"{where}.retry", protocol, route)
             yield from _check_limits(
                 p, f"{where}.timeout.per_request_seconds", protocol, route
@@ -349,13 +359,33 @@ def _check_match(where: str, protocol: str, match: Match) -> Iterator[str]:
         everything = word == "prefix" and value == "/"
         if value and not everything and protocol not in protocols:
             yield _not_for(f"{where}.{word}", protocol, protocols)
-    if match.prefix and match.path:
-        yield f"{where}: expected prefix or path; found both"
+    yield from _one_of(where, match, ("prefix", "path", "path_regex"))
+    yield from _expression(f"{where}.path_regex", match.path_regex)
     if match.grpc_method and not match.service:
         yield f"{where}.grpc_method: expected a service beside it; found none"
     for number, header in enumerate(match.headers):
-        if header.exact is not None and header.prefix is not None:
-            yield f"{where}.headers.{number}: expected exact or prefix; found both"
+        at = f"{where}.headers.{number}"
+        yield from _one_of(at, header, HEADER_WAYS)
+        yield from _expression(f"{at}.regex", header.regex)
+        if header.range and header.range.start >= header.range.end:
+            found = f"{header.range.start} and {header.range.end}"
+            yield f"{at}.range: expected a start below its end; found {found}"
+
+
+def _one_of(where: str, record: Match | Header, words: Sequence[str]) -> Iterator[str]:
+    """Yield where more than one of some words is said, of which one alone counts."""
+    found = [word for word in words if getattr(record, word) is not None]
+    if len(found) > 1:
+        many = "both" if len(found) == 2 else f"{len(found)} of them"
+        yield f"{where}: expected {' or '.join(found)}; found {many}"
+
+
+def _expression(where: str, regex: str | None) -> Iterator[str]:
+    """Yield where a regular expression is none; Envoy would keep its former routes."""
+    try:
+        re.compile(regex or "")
+    except re.error as error:
+        yield f"{where}: expected a regular expression; found {regex!r}: {error}"
 
 
 def _check_retry(where: str, protocol: str, route: Route) -> Iterator[str]:

@@ -355,13 +355,30 @@ class Service(Strict):
     )
 
 
+class Range(Strict):
+    """Whole numbers from one to another."""
+
+    start: int = Field(description="the first of them")
+    end: int = Field(description="the first that is none of them any more")
+
+
 class Header(Strict):
-    """A header a request must carry."""
+    """A header a request must carry; without a value any will do."""
 
     name: HeaderName = Field(description="header name")
     exact: str | None = Field(None, description="its exact value")
     prefix: str | None = Field(None, description="how its value starts")
+    suffix: str | None = Field(None, description="how its value ends")
+    regex: str | None = Field(None, description="regular expression of its whole value")
+    range: Range | None = Field(None, description="range of its value, a whole number")
     invert: bool = Field(False, description="match what does not match")
+
+
+class QueryParameter(Strict):
+    """A query parameter a request must carry; without a value any will do."""
+
+    name: str = Field(description="its name")
+    exact: str | None = Field(None, description="its exact value")
 
 
 class Match(Strict):
@@ -369,6 +386,14 @@ class Match(Strict):
 
     prefix: UrlPath | None = Field(None, description="path prefix")
     path: UrlPath | None = Field(None, description="exact path")
+    path_regex: str | None = Field(
+        None, description="regular expression of the whole path"
+    )
+    query_parameters: Annotated[list[QueryParameter], Field(max_length=10)] = Field(
+        [], description="query parameters, all of which must match"
+    )
+    scheme: Literal["http", "https"] | None = Field(None, description="HTTP scheme")
+    port: Port | None = Field(None, description="port that was called: the router's")
     method: Method | None = Field(None, description="HTTP method")
     headers: Annotated[list[Header], Field(max_length=10)] = Field(
         [], description="headers, all of which must match"

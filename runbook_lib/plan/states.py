@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 ABSENT: Final = None
@@ -56,12 +57,13 @@ def holds(state: Any, wanted: Any) -> bool:
 
 def _contains(state: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping) and (empty(state) or isinstance(state, Mapping)):
-        return all(
-            _contains((state or {}).get(key), value) for key, value in wanted.items()
-        )
+        fields = state or {}
+        return all(_contains(fields.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(state, list):
         return len(wanted) == len(state) and all(map(_contains, state, wanted))
-    return bool(state == wanted) or (empty(state) and empty(wanted))
+    if empty(wanted):
+        return empty(state)
+    return bool(state == wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,40 +85,56 @@ def merged(live: Any, desired: Any) -> Any:
     if isinstance(desired, Default):
         return live
     if isinstance(live, Mapping) and isinstance(desired, Mapping):
-        fields = dict(live)
-        for key, value in desired.items():
-            field = merged(live.get(key), value)
-            if value is None or field is None:
-                fields.pop(key, None)
-            else:
-                fields[key] = field
-        return fields
+        return _merged_fields(live, desired)
     if isinstance(live, list) and isinstance(desired, list):
-        left = [record for record in live if isinstance(record, Mapping)]
-        return [merged(_taken_twin(item, left), item) for item in desired]
+        return [merged(twin, item) for twin, item in _twins(live, desired)]
     return stated(desired)
 
 
-def kept(live: Any, desired: Any, where: str = "") -> tuple[Difference, ...]:
-    """Return what `merged` leaves as it is although `desired` has another `Default` for
-    it: from the default, to it.
+def _merged_fields(
+    live: Mapping[str, Any], desired: Mapping[str, Any]
+) -> dict[str, Any]:
+    fields = dict(live)
+    for key, value in desired.items():
+        field = merged(live.get(key), value)
+        if value is None or field is None:
+            fields.pop(key, None)
+        else:
+            fields[key] = field
+    return fields
+
+
+def stated(desired: Any) -> Any:
+    """Return `desired` as it is made from nothing: with its defaults, without the
+    fields it wants out.
     """
     if isinstance(desired, Default):
-        return differences(stated(desired), live, where) if not empty(live) else ()
-    if isinstance(live, Mapping) and isinstance(desired, Mapping):
-        pairs = [
-            (f"{where}.{key}".lstrip("."), live.get(key), value)
-            for key, value in desired.items()
-        ]
-    elif isinstance(live, list) and isinstance(desired, list):
-        left = [record for record in live if isinstance(record, Mapping)]
-        pairs = [
-            (f"{where}[{n}]", _taken_twin(item, left), item)
-            for n, item in enumerate(desired)
-        ]
-    else:
-        return ()
-    return tuple(d for path, found, value in pairs for d in kept(found, value, path))
+        return stated(desired.value)
+    if isinstance(desired, list):
+        return [stated(value) for value in desired]
+    if not isinstance(desired, Mapping):
+        return desired
+    fields = {key: stated(value) for key, value in desired.items()}
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def without(before: Any, after: Any) -> Any:
+    """Return `after` with None for each field that `before` has and it has not: so that
+    `holds` sees what is left.
+    """
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        gone = dict.fromkeys(key for key in before if key not in after)
+        left = {key: without(before.get(key), value) for key, value in after.items()}
+        return {**gone, **left}
+    if isinstance(before, list) and isinstance(after, list):
+        return [without(twin, item) for twin, item in _twins(before, after)]
+    return after
+
+
+def _twins(live: list[Any], items: list[Any]) -> list[tuple[Any, Any]]:
+    """Return each item with the record that it stands for, None where it is new."""
+    left = [record for record in live if isinstance(record, Mapping)]
+    return [(_taken_twin(item, left), item) for item in items]
 
 
 def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
@@ -130,33 +148,16 @@ def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
     return None
 
 
-def stated(desired: Any) -> Any:
-    """Return `desired` as it is made from nothing: with its defaults, without the
-    fields it wants out.
-    """
-    if isinstance(desired, Default):
-        return stated(desired.value)
-    if isinstance(desired, Mapping):
-        fields = {key: stated(value) for key, value in desired.items()}
-        return {key: value for key, value in fields.items() if value is not None}
-    return (
-        [stated(value) for value in desired] if isinstance(desired, list) else desired
-    )
+# --- where two states differ ----------------------------------------------------------
 
 
-def without(before: Any, after: Any) -> Any:
-    """Return `after` with None for each field that `before` has and it has not: so that
-    `holds` sees what is left.
-    """
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        gone = dict.fromkeys(key for key in before if key not in after)
-        return gone | {
-            key: without(before.get(key), value) for key, value in after.items()
-        }
-    if isinstance(before, list) and isinstance(after, list):
-        left = [record for record in before if isinstance(record, Mapping)]
-        return [without(_taken_twin(item, left), item) for item in after]
-    return after
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What stands at one path in two states."""
+
+    path: str
+    one: Any
+    other: Any
 
 
 def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, ...]:
@@ -166,28 +167,36 @@ def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, .
     Records in lists are told apart by their first field where that names them,
     else by their place.
     """
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        keys = [*before, *(k for k in after if k not in before)]
-        pairs = [
-            (f"{where}.{k}".lstrip("."), before.get(k), after.get(k)) for k in keys
-        ]
-    elif isinstance(before, list) and isinstance(after, list) and before and after:
-        one, other = _named(before, after) or (
-            dict(enumerate(before)),
-            dict(enumerate(after)),
-        )
-        pairs = [
-            (f"{where}[{key}]", one.get(key), other.get(key))
-            for key in {**one, **other}
-        ]
-    elif before == after or (empty(before) and empty(after)):
+    pairs = _pairs(before, after, where)
+    if pairs is not None:
+        found = [differences(pair.one, pair.other, pair.path) for pair in pairs]
+        return tuple(chain.from_iterable(found))
+    if before == after or (empty(before) and empty(after)):
         return ()
-    else:
-        return (Difference(where, before, after),)
-    return tuple(d for path, a, b in pairs for d in differences(a, b, path))
+    return (Difference(where, before, after),)
 
 
-def _named(
+def _pairs(before: Any, after: Any, where: str) -> list[_Pair] | None:
+    """Return the parts of two states in pairs; None where they have none in common."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys = {**before, **after}
+        return [_Pair(_in(where, k), before.get(k), after.get(k)) for k in keys]
+    if not (isinstance(before, list) and isinstance(after, list) and before and after):
+        return None
+    one, other = _by_name(before, after) or (_by_place(before), _by_place(after))
+    keys = {**one, **other}
+    return [_Pair(f"{where}[{k}]", one.get(k), other.get(k)) for k in keys]
+
+
+def _in(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _by_place(items: list[Any]) -> dict[Any, Any]:
+    return dict(enumerate(items))
+
+
+def _by_name(
     before: list[Any], after: list[Any]
 ) -> tuple[dict[Any, Any], dict[Any, Any]] | None:
     """Return two lists' records by their first field, where that names each of them;
@@ -199,28 +208,48 @@ def _named(
     if not all(isinstance(record, Mapping) and record for record in records):
         return None
     name = next(iter(before[0]))
-    one, other = (
-        {r[name]: r for r in part if isinstance(r.get(name), str)}
-        for part in (before, after)
-    )
-    unique = next(iter(after[0])) == name and len(one) + len(other) == len(records)
-    in_order = [key for key in one if key in other] == [
-        key for key in other if key in one
-    ]
-    return (one, other) if unique and in_order else None
+    if next(iter(after[0])) != name:
+        return None
+    one, other = _indexed(before, name), _indexed(after, name)
+    are_named = len(one) + len(other) == len(records)
+    in_one_order = [k for k in one if k in other] == [k for k in other if k in one]
+    return (one, other) if are_named and in_one_order else None
+
+
+def _indexed(records: list[Any], name: str) -> dict[Any, Any]:
+    return {r[name]: r for r in records if isinstance(r.get(name), str)}
+
+
+def kept(live: Any, desired: Any, where: str = "") -> tuple[Difference, ...]:
+    """Return what `merged` leaves as it is although `desired` has another `Default` for
+    it: from the default, to it.
+    """
+    if isinstance(desired, Default):
+        return () if empty(live) else differences(stated(desired), live, where)
+    found: list[Difference] = []
+    for pair in _spoken_of(live, desired, where):
+        found += kept(pair.one, pair.other, pair.path)
+    return tuple(found)
+
+
+def _spoken_of(live: Any, desired: Any, where: str) -> Iterator[_Pair]:
+    """Yield each part that `desired` speaks of, beside what is live of it."""
+    if isinstance(live, Mapping) and isinstance(desired, Mapping):
+        for key, value in desired.items():
+            yield _Pair(_in(where, key), live.get(key), value)
+    elif isinstance(live, list) and isinstance(desired, list):
+        for place, (twin, item) in enumerate(_twins(live, desired)):
+            yield _Pair(f"{where}[{place}]", twin, item)
 
 
 def told(found: Sequence[Difference]) -> str:
     """Return the first eight differences, each in a line of its own."""
-    said = (
-        (
-            d.field or "it",
-            json.dumps(d.before, default=str),
-            json.dumps(d.after, default=str),
-        )
-        for d in found[:8]
-    )
-    return "\n".join(f"  {where}: {before} → {after}" for where, before, after in said)
+    lines = []
+    for each in found[:8]:
+        before = json.dumps(each.before, default=str)
+        after = json.dumps(each.after, default=str)
+        lines.append(f"  {each.field or 'it'}: {before} → {after}")
+    return "\n".join(lines)
 
 
 def spoken(state: Any, wanted: Any) -> Any:

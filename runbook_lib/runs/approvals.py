@@ -13,6 +13,7 @@ from typing import Any
 
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError
+from runbook_lib.parameters.model import Shift
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
 
@@ -98,31 +99,27 @@ def heed(session: Session) -> None:
     session.note(lambda run: run.write("heeded", holds=len(holds(run))))
 
 
-def needs_approval(session: Session, weight: int, former: int = 100) -> bool:
-    """Say whether a weight needs an approval: it does where one is listed above the
-    step before it, up to its own.
+def needs_approval(shift: Shift, weight: int, former: int) -> bool:
+    """Say whether the canary needs an approval to go from its former weight to this.
 
-    So 99 % needs what is listed for 100 %; what lies above the last step needs what
-    that does, and 0 nothing. From a `former` weight below the step before it, it also
-    needs what is listed for the steps left out.
+    It does where one is listed above the step before the weight, up to the step that
+    reaches it: 99 % needs what 100 % needs. Steps that are left out need theirs too.
     """
-    shift = session.parameters.shift
-    below = max(
-        (step for step in shift.steps if step < min(weight, shift.steps[-1])), default=0
-    )
-    own = next((step for step in shift.steps if step >= weight), 100)
-    return weight > 0 and any(
-        min(below, former) < listed <= own for listed in shift.approvals.steps
-    )
+    if weight == 0:
+        return False
+    earlier = [step for step in shift.steps if step < min(weight, shift.steps[-1])]
+    reaching = [step for step in shift.steps if step >= weight]
+    above = min(max(earlier, default=0), former)
+    up_to = min(reaching, default=100)
+    return any(above < listed <= up_to for listed in shift.approvals.steps)
 
 
-def require_approval(
-    session: Session, step: int, plan: Plan, former: int = 100
-) -> None:
+def require_approval(session: Session, step: int, former: int, plan: Plan) -> None:
     """Return where this weight needs no approval or has one that holds; raise Held
     where it has none.
     """
-    if not needs_approval(session, step, former) or approval_of(session, plan):
+    needs = needs_approval(session.parameters.shift, step, former)
+    if not needs or approval_of(session, plan):
         return
     run, given = session.join_run(), _given(session, plan)
     found = f"the one by {given[-1]['approver']} ran out" if given else "there is none"
@@ -133,24 +130,22 @@ def require_approval(
     )
 
 
-def ran_out(session: Session, step: int, plan: Plan) -> str:
-    """Return in words the approval of this step that ran out, where it says to go
-    back then; "" if none.
+def ran_out(session: Session, step: int, former: int, plan: Plan) -> str:
+    """Return in words the approval of this step that ran out and says to roll back
+    then; "" if none does.
 
-    What it says was settled when it was given; one among the parameters
-    says what they say.
+    What it says was settled when it was given; one among the parameters says what
+    they say.
     """
-    given = _given(session, plan)
-    if not given or not needs_approval(session, step) or approval_of(session, plan):
+    shift, given = session.parameters.shift, _given(session, plan)
+    needs = needs_approval(shift, step, former)
+    if not given or not needs or approval_of(session, plan):
         return ""
-    if (
-        given[-1].get("on_expiry", session.parameters.shift.approvals.on_expiry)
-        == "hold"
-    ):
+    newest = given[-1]
+    if newest.get("on_expiry", shift.approvals.on_expiry) == "hold":
         return ""
     return (
-        f"the approval of {step} % by {given[-1]['approver']} ran out at "
-        f"{given[-1]['until']}"
+        f"the approval of {step} % by {newest['approver']} ran out at {newest['until']}"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,7 @@ __all__ = [
     "seen_as",
 ]
 
+ASKED = ("approved", "hold")  # what others may ask of a run
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
 
 
@@ -79,17 +80,20 @@ def read_history(session: Session) -> History:
     where there was none.
     """
     p = session.parameters
-    events = _newest_attempt(session)
+    events = _newest(session).events
     written = [d["at"] for d in events if d["phase"] == "written" and d["at"]]
+    if not written:
+        return seen_as(p, [], events)
+    began = written[0]
     seen: list[Interval] = []
-    if written and session.connection.carries_traffic:
-        series = survey(session).series
-        last = max(d["at"] for d in events) + 2 * p.telemetry.period_seconds
+    if session.connection.carries_traffic:
+        period = p.telemetry.period_seconds
+        last = max(d["at"] for d in events) + 2 * period
         until = min(cloudwatch.complete_until(session, session.now()), last)
-        seen = cloudwatch.read_intervals(
-            session, series, written[0] - 10 * p.telemetry.period_seconds, until
-        )
-    return seen_as(p, seen, events, since=written[0] if written else 0.0)
+        series = survey(session).series
+        since = began - 10 * period
+        seen = cloudwatch.read_intervals(session, series, since, until)
+    return seen_as(p, seen, events, since=began)
 
 
 def seen_as(
@@ -102,24 +106,24 @@ def seen_as(
     on, in epoch seconds.
     """
     rule = p.shift.verdict
-    since_all = max(
-        (d["at"] for d in events if (d["phase"], d["step"]) == ("proved", 100)),
-        default=math.inf,
-    )
+    all_on_canary = [d["at"] for d in events if _is(d, "proved", 100)]
+    since_all = max(all_on_canary, default=math.inf)
     bake = [interval for interval in seen if interval.start >= since]
-    evidence = evidence_over(
-        rule, bake, alone=sum(interval.start >= since_all for interval in bake)
-    )
+    alone = sum(interval.start >= since_all for interval in bake)
     return History(
         p.shift.stable,
         p.shift.canary,
         seen,
         events,
-        evidence,
-        list(_steps(events)),
+        evidence=evidence_over(rule, bake, alone=alone),
+        steps=_steps(events),
         needed=1 / alpha_of(rule),
         slow="slow" in judged(rule),
     )
+
+
+def _is(event: Mapping[str, Any], phase: str, step: int) -> bool:
+    return (event["phase"], event["step"]) == (phase, step)
 
 
 def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any]]:
@@ -130,17 +134,14 @@ def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any
     counts only while what carries the weights is what it was given for, or only the run
     itself has written it since.
     """
-    run, events = _newest(session)
-    decisions = [line for line in events if line["event"] == "decision"]
+    newest = _newest(session)
+    run, decisions = newest.run, newest.decisions
     if not decisions or ended:
         return decisions
-    if (
-        run is None
-        or decisions[-1]["phase"] in ENDED
-        or _undone(session, run, decisions[-1])
-    ):
+    last = decisions[-1]
+    if run is None or last["phase"] in ENDED or _undone(session, run, last):
         return []
-    return decisions if _stands(session, run, decisions[-1]) else decisions[:-1]
+    return decisions if _stands(session, run, last) else decisions[:-1]
 
 
 def doubt(session: Session) -> str:
@@ -150,29 +151,31 @@ def doubt(session: Session) -> str:
     as it was written.
     """
     step = session.parameters.shift.steps[-1]
-    run, every = _newest(session)[0], read_attempt(session, ended=True)
-    passed = [
-        d
-        for d in every[-1:]
-        if (d["phase"], d["step"], d["verdict"]) == ("judged", step, "PASS")
-    ]
-    if run is None or not passed:
+    newest = _newest(session)
+    run, last = newest.run, newest.last
+    if run is None or not _passed(last, step):
         return f"its last step, {step} %, has no PASS in the record"
-    last = passed[-1]
-    if read_attempt(session)[-1:] != passed:
+    if read_attempt(session)[-1:] != [last]:
         return (
             f"its PASS at {step} % was for weights that were undone, or that somebody "
             "else has written since"
         )
-    if wrong := run.faults():
+    wrong = run.faults()
+    if wrong:
         return f"the record of its PASS is not as it was written: {wrong[0]}"
     again = _judged_again(_before(run, last))
     if again is None or again.outcome != "PASS":
-        return (
-            f"its PASS at {step} % does not follow from the stored counts: "
-            f"{again.reason if again else 'none'}"
-        )
+        found = again.reason if again else "none"
+        return f"its PASS at {step} % does not follow from the stored counts: {found}"
     return ""
+
+
+def _passed(decision: Mapping[str, Any], step: int) -> bool:
+    return (
+        bool(decision)
+        and _is(decision, "judged", step)
+        and decision["verdict"] == "PASS"
+    )
 
 
 def _judged_again(lines: Sequence[Mapping[str, Any]]) -> Judgement | None:
@@ -219,24 +222,37 @@ def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
     """Return the approvals and holds that were written into a run from a moment
     on, in epoch seconds.
     """
-    lines = (
-        _event(line)
-        for line in (run.said() if run else ())
-        if line["event"] in ("approved", "hold")
-    )
-    return [line for line in lines if line["at"] >= since]
+    if run is None:
+        return []
+    asked = [_event(line) for line in run.said() if line["event"] in ASKED]
+    return [event for event in asked if event["at"] >= since]
 
 
-def _newest_attempt(session: Session) -> list[dict[str, Any]]:
-    """Return decisions, approvals and holds of the newest attempt, from the
-    newest run that has any.
+# --- the newest attempt ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a shift: its decisions, approvals and holds in the order of time,
+    and the run that took its steps.
     """
-    return _newest(session)[1]
+
+    run: record.Run | None
+    events: list[dict[str, Any]]
+
+    @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """What was decided in it."""
+        return [event for event in self.events if event["event"] == "decision"]
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The last decision; empty where there is none."""
+        return self.decisions[-1] if self.decisions else {}
 
 
-def _newest(session: Session) -> tuple[record.Run | None, list[dict[str, Any]]]:
-    """Return the newest run of this place that took a step between these two services,
-    and its newest attempt.
+def _newest(session: Session) -> Attempt:
+    """Return the newest attempt between these two services in this place.
 
     A rollback by somebody who did not watch it has a run of its own, and belongs to the
     attempt that it ended.
@@ -245,22 +261,25 @@ def _newest(session: Session) -> tuple[record.Run | None, list[dict[str, Any]]]:
     both = {p.shift.stable, p.shift.canary}
     rollbacks: list[dict[str, Any]] = []
     for run in record.runs(p.environment, p.records, session.place):
-        events = [
-            _event(line)
-            for line in run.said()
-            if line["event"] in ("decision", "approved", "hold")
-        ]
-        ours = [
-            e for e in events if e["event"] != "decision" or both <= set(e["weights"])
-        ]
-        phases = {e["phase"] for e in ours if e["event"] == "decision"}
-        if phases - {*ENDED}:
-            return run, _last_attempt(
-                sorted([*ours, *rollbacks], key=lambda e: float(e["at"]))
-            )
+        ours = _events_between(run, both)
+        phases = {event["phase"] for event in ours if event["event"] == "decision"}
+        took_steps = phases - {*ENDED}
+        if took_steps:
+            in_order = sorted([*ours, *rollbacks], key=lambda event: float(event["at"]))
+            return Attempt(run, _last_attempt(in_order))
         if phases:
             rollbacks = [*ours, *rollbacks]
-    return None, _last_attempt(rollbacks)
+    return Attempt(None, _last_attempt(rollbacks))
+
+
+def _events_between(run: record.Run, both: set[str]) -> list[dict[str, Any]]:
+    """Return a run's approvals, holds, and decisions about these two services."""
+    found = []
+    for line in run.said():
+        is_ours = line["event"] == "decision" and both <= {*line["weights"]}
+        if is_ours or line["event"] in ASKED:
+            found.append(_event(line))
+    return found
 
 
 def _event(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,33 +299,26 @@ def _last_attempt(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     attempt: list[dict[str, Any]] = []
     for event in events:
-        phases = {e["phase"] for e in attempt}
-        over = phases & {*ENDED} and event["phase"] not in ENDED
-        begins = event["phase"] in BEFORE and (
-            event["phase"] in phases or "written" in phases
-        )
-        attempt = [event] if over or begins else [*attempt, event]
+        phase, phases = event["phase"], {each["phase"] for each in attempt}
+        is_over = phases & {*ENDED} and phase not in ENDED
+        is_again = phase in phases or "written" in phases
+        if is_over or (phase in BEFORE and is_again):
+            attempt = []
+        attempt.append(event)
     return attempt
 
 
 def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:
-    out: list[Step] = []
+    steps: list[Step] = []
     for line in decisions:
-        if line["phase"] == "written":
-            out.append(
-                Step(
-                    line["words"].split(",")[0], line["step"], line["at"], False, "", ""
-                )
-            )
-        elif out and line["phase"] == "proved":
-            out[-1] = Step(out[-1].words, out[-1].step, out[-1].at, True, "", "")
-        elif out and line["phase"] in ("judged", "rolled back"):
-            out[-1] = Step(
-                out[-1].words,
-                out[-1].step,
-                out[-1].at,
-                out[-1].proved,
-                line["verdict"],
-                line["words"],
-            )
-    return out
+        phase = line["phase"]
+        if phase == "written":
+            before = steps[-1].step if steps else 0
+            words = f"{line.get('former', before)} → {line['step']} %"
+            steps.append(Step(words, line["step"], line["at"], False, "", ""))
+        elif steps and phase == "proved":
+            steps[-1] = replace(steps[-1], proved=True, verdict="", reason="")
+        elif steps and phase in ("judged", "rolled back"):
+            ended = {"verdict": line["verdict"], "reason": line["words"]}
+            steps[-1] = replace(steps[-1], **ended)
+    return steps

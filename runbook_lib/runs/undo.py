@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jmespath
 
 from runbook_lib import record
+from runbook_lib.aws.reads import Reads
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Undoable
@@ -88,17 +90,18 @@ def plan_undo(
     the plan names that notebook to be undone first, and `clear` refuses it.
     """
     run = run or _newest(session, notebook)
+    found = survey(session)
     if asked:
         session.run = run or session.run  # the undo belongs to the same run
     try:
         if run:
             run.require_whole(UNDO)
-            _require_ours(survey(session), run)
+            _require_ours(found, run)
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
-        changes = tuple(
-            _changes(session, list(_net(reversed(list(_happened(session, made))))))
-        )
+        happened = list(_happened(found.reads, made))
+        latest_first = _net(reversed(happened))
+        changes = tuple(_Undoing(found).changes(latest_first))
     except (PlanError, RecordError) as error:
         if asked:
             raise
@@ -111,7 +114,7 @@ def plan_undo(
     }
     if run and changes:
         first = replace(
-            changes[0], ready=(*_unfinished(session, run), *changes[0].ready)
+            changes[0], ready=(*_unfinished(found.reads, run), *changes[0].ready)
         )
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
@@ -138,11 +141,12 @@ def _users(
     going = {change.thing for change in changes if change.wanted is None}
     if not going:
         return []
+    altered = {change.thing for change in changes}  # and so lets go of it, or goes
     notebooks = {m.about[0]: m.notebook for m in made}
     found: list[str] = []
     for user, needs in engine_of(session).standing(session).items():
         used = sorted(going.intersection(needs))
-        if user in going or not used:
+        if user in altered or not used:
             continue
         if user not in notebooks:
             raise PlanError(
@@ -170,13 +174,13 @@ def _intended(run: Run) -> Iterator[Made]:
             yield _intention(line["notebook"], change)
 
 
-def _unfinished(session: Session, run: Run) -> tuple[Wait, ...]:
+def _unfinished(reads: Reads, run: Run) -> tuple[Wait, ...]:
     """Return what the way back still waits for where it was cut short
     behind its last call.
     """
     intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
     last: Change | None = revived(intended[-1]) if intended else None
-    if last and last.undoes and holds(session.read(last.reading), last.wanted):
+    if last and last.undoes and holds(reads.read(last.reading), last.wanted):
         return last.waits
     return ()
 
@@ -328,7 +332,7 @@ def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None) -> 
     )
 
 
-def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
+def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
     """Yield changes without those a crash left open of which what came next, or is
     there now, shows nothing.
     """
@@ -337,7 +341,7 @@ def _happened(session: Session, made: Sequence[Made]) -> Iterator[Made]:
             (later for later in made[n + 1 :] if later.read_as == m.read_as), None
         )
         if not m.sure:
-            state = following.before if following else session.read(m.reading)
+            state = following.before if following else reads.read(m.reading)
             if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
                 continue
         yield m
@@ -347,26 +351,33 @@ def _net(made: Iterable[Made]) -> Iterator[Made]:
     """Yield changes in the order of their undoing, with updates in a row of the same
     kind on one thing as one.
     """
-    kept: list[Made] = []
+    kept: list[Made] = []  # the later ones, the latest first
     for m in made:
-        later = next(
-            (k for k in reversed(kept) if (k.read_as, k.name) == (m.read_as, m.name)),
-            None,
-        )
-        if later and later is kept[-1] and later.after is None and m.before is None:
-            # made and removed with nothing in between: nobody is to see it again
-            kept.pop()
-            continue
-        is_update = (
-            later
-            and not later.renames
-            and None not in (later.before, later.after, m.before, m.after)
-        )
-        if later and is_update and _in_a_row(kept, later):
+        later = _later_of_the_same(kept, m)
+        if later is None:
+            kept.append(m)
+        elif later is kept[-1] and _made_and_removed(m, later):
+            kept.pop()  # with nothing in between: nobody needs to see it again
+        elif _both_update(m, later) and _in_a_row(kept, later):
             kept.remove(later)
-            m = replace(m, after=later.after)
-        kept.append(m)
+            kept.append(replace(m, after=later.after))
+        else:
+            kept.append(m)
     yield from kept
+
+
+def _later_of_the_same(kept: Sequence[Made], m: Made) -> Made | None:
+    same = [k for k in kept if (k.read_as, k.name) == (m.read_as, m.name)]
+    return same[-1] if same else None
+
+
+def _made_and_removed(m: Made, later: Made) -> bool:
+    return m.before is None and later.after is None
+
+
+def _both_update(m: Made, later: Made) -> bool:
+    states = (m.before, m.after, later.before, later.after)
+    return not later.renames and None not in states
 
 
 def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
@@ -377,56 +388,79 @@ def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
     return not any(m.inverse for m in between)
 
 
-def _changes(session: Session, made: list[Made]) -> Iterator[Change]:
-    """Yield the inverses of what is still as the run left it; what is as it was
-    before needs none.
+class _Undoing:
+    """Plans the inverse of each change, the latest first, of what is still as the run
+    left it; what is as it was before needs none.
     """
-    now: dict[str, Any] = {}
-    settled: set[str] = set()  # what comes back with other weights than it had
-    renamed: dict[str, Answer] = {}
-    for m in made:
-        fresh = m.read_as not in now
-        live = session.read(m.reading) if fresh else now[m.read_as]
-        if (
-            fresh
-            and holds(live, _lasting(m.before))
-            and not holds(live, _lasting(m.after))
-        ):
-            continue
+
+    def __init__(self, found: Survey) -> None:
+        self.session, self.reads = found.session, found.reads
+        # each thing as it is now, or as the changes planned so far would leave it
+        self.now: dict[str, Any] = {}
+        # what comes back with other weights than it had
+        self.reweighted: set[str] = set()
+        self.renamed: dict[str, Answer] = {}
+
+    def changes(self, made: Iterable[Made]) -> Iterator[Change]:
+        """Yield the inverses, in the order of `made`."""
+        every = list(made)
+        self.reads.together([partial(self.reads.read, m.reading) for m in every])
+        for m in every:
+            change = self._inverse(m)
+            if change:
+                yield change
+
+    def _inverse(self, m: Made) -> Change | None:
+        """Return the inverse of a change; None where there is nothing to undo."""
+        first = m.read_as not in self.now
+        live = self.reads.read(m.reading) if first else self.now[m.read_as]
+        as_before = holds(live, _lasting(m.before))
+        as_after = holds(live, _lasting(m.after))
+        if first and as_before and not as_after:
+            return None
         if m.inverse is None:
-            _require_none(m, live, fresh=fresh)
-            continue
-        if m.read_as in settled and holds(live, m.inverse.wanted):
-            continue
-        if fresh and not holds(live, _lasting(m.after)):
+            _require_none(m, live, fresh=first)
+            return None
+        if m.read_as in self.reweighted and holds(live, m.inverse.wanted):
+            return None
+        if first and not as_after:
             raise _foreign(m, live)
-        reading, back = _renamed(m.reading, renamed), _renamed(m.inverse, renamed)
-        now[m.read_as] = back.wanted
-        diff = differences(spoken(m.after, back.wanted), back.wanted)
-        # there and back again, as a rollback leaves it
-        if fresh and not diff and not m.renames:
-            continue
-        expected = _without(BY_ITSELF, live) if reading == m.reading else m.after
-        change = Change(
+        change = self._planned(m, m.inverse, live)
+        self.now[m.read_as] = change.wanted
+        there_and_back = first and not change.diff and not m.renames  # as a rollback
+        if there_and_back:
+            return None
+        safe = _never_raised(self.session, change, live)
+        if safe.wanted != change.wanted:
+            self.reweighted.add(m.read_as)
+            self.now[m.read_as] = safe.wanted
+        if m.renames:
+            self.renamed[m.renames] = Answer(safe.name, m.inverse.answer)
+        return safe
+
+    def _planned(self, m: Made, inverse: Inverse, live: Any) -> Change:
+        """Return an inverse as a change, by the names that things have by then."""
+        reading = _renamed(m.reading, self.renamed)
+        back = _renamed(inverse, self.renamed)
+        if m.read_as in self.reweighted:
+            expected = live
+        elif reading == m.reading:
+            expected = _without(BY_ITSELF, live)
+        else:
+            expected = m.after
+        return Change(
             name=m.name,
             verb=back.verb,
             call=back.call,
             reading=reading,
-            expected=live if m.read_as in settled else expected,
+            expected=expected,
             wanted=back.wanted,
             about=m.about,
             undoes=m.name,
             ready=back.ready,
             waits=back.waits,
-            diff=diff,
+            diff=differences(spoken(m.after, back.wanted), back.wanted),
         )
-        safe = _never_raised(session, change, live)
-        if safe.wanted != change.wanted:
-            settled.add(m.read_as)
-            now[m.read_as] = safe.wanted
-        yield safe
-        if m.renames:
-            renamed[m.renames] = Answer(safe.name, m.inverse.answer)
 
 
 def _never_raised(session: Session, change: Change, live: Any) -> Change:

@@ -194,15 +194,19 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
         return ""
     if judged is None:
         return f"{decision['verdict']} without a verdict"
-    cause = judged.get("cause", "verdict").removeprefix("verdict")
-    may = {HELD, BACK, UNDECIDED} if cause else MAY_END.get(judged["outcome"], set())
-    if (decision["phase"], decision["verdict"]) in may and (
-        cause or judged["reason"]
-    ) in decision["words"]:
+    cause = judged.get("cause", "verdict")
+    if cause == "verdict":
+        allowed = MAY_END.get(judged["outcome"], set())
+        must_name = judged["reason"]
+    else:
+        allowed = {HELD, BACK, UNDECIDED}
+        must_name = cause
+    end = decision["phase"], decision["verdict"]
+    if end in allowed and must_name in decision["words"]:
         return ""
     return (
         f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, "
-        f"{cause or judged['reason']}"
+        f"{must_name}"
     )
 
 

@@ -32,8 +32,8 @@ class Decision:
     `requests`, `errors` and `slow` (where that is judged) are by service, since the
     step was written; share and band since it was real. `tasks` are those that ran
     when the attempt began; `carried` names what carried the weights when a verdict
-    passed. `seen` are the intervals the verdict was made of, since the first step;
-    they are not written down.
+    passed; `former` is the canary's weight before a step was written. `seen` are the
+    intervals the verdict was made of, since the first step; they are not written down.
     """
 
     phase: Phase
@@ -49,6 +49,7 @@ class Decision:
     at: float = 0.0
     tasks: Mapping[str, int] = field(default_factory=dict)
     carried: str = ""
+    former: int | None = None
     seen: Sequence[Interval] = field(default=(), repr=False, compare=False)
 
     @property

@@ -155,17 +155,24 @@ class _Follower:
         )
 
     def follow(self, orders: Orders) -> Iterator[Decision]:
-        """Follow the shift to its end, starting it where none runs (any more)."""
-        for _ in range(TRIES):
+        """Follow the shift to its end, starting it where none runs (any more).
+
+        Somebody else's may have taken one step alone: then the rest is started.
+        """
+        killed = 0
+        while killed < TRIES:
             process = None if self.is_under_way else self._started(orders)
-            ending = yield from self._hear(process, orders.id)
-            if ending is not None:
-                self._end(ending)
-                return
-            if self.interrupted:
+            last = yield from self._hear(process, orders.id)
+            if last is not None and last.ending is not None:
+                self._end(last.ending)
+                if last.id == orders.id or not last.one_step:
+                    return
+            elif self.interrupted:
                 raise KeyboardInterrupt
-            words = f"process {self.pid}, which watched the shift, was killed"
-            self.alarm(f"{words}; a new one goes on with the evidence so far")
+            else:
+                killed += 1
+                words = f"process {self.pid}, which watched the shift, was killed"
+                self.alarm(f"{words}; a new one goes on with the evidence so far")
             orders = replace(orders, id=_new_id())
         raise self._failed(f"the process that shifts was killed {TRIES} times in a row")
 
@@ -179,7 +186,7 @@ class _Follower:
         return process
 
     def _hear(self, process: Process | None, orders_id: str) -> Hearing:
-        """Yield what the process says; return how it ended, None where it was killed.
+        """Yield what the process says; return its last word, None where it was killed.
 
         `process` is the one that was started here, None where another one is followed.
         """
@@ -187,24 +194,29 @@ class _Follower:
         while True:
             try:
                 if process is not None and process.poll() == BUSY:
-                    process = None
-                alive = self._is_alive(process)
-                said = report.read(self.file)  # whoever is gone has said all
-                if said is not None and process is not None and said.id != orders_id:
-                    said = None  # of the one before it
-                known = said is not None and said.id in (orders_id, self.heard.id)
-                if said and (known or said.ending is None or not alive):
+                    process = None  # another one was quicker
+                alive = self._is_alive(process)  # whoever is gone has said all
+                said = self._newest(orders_id if process else "", alive=alive)
+                if said is not None:
                     yield from self._tell(said)
                     if said.ending is not None:
                         self._wait_until_gone(process)
-                        return said.ending
+                        return said
                 if not alive:
-                    return _ending_by_exit_code(process)
+                    return _last_by_exit_code(process, orders_id)
                 if not self.heard.id and self.session.clock() > deadline:
                     raise self._failed(f"it said nothing in {START_SECONDS:g} s")
                 self.session.sleep(LOOK_SECONDS)
             except KeyboardInterrupt:
                 self._interrupt()
+
+    def _newest(self, own_id: str, *, alive: bool) -> Report | None:
+        """Return what the process says; None where that is of one before it."""
+        said = report.read(self.file)
+        if said is None or own_id:
+            return said if said is not None and said.id == own_id else None
+        began_later = said.ending is not None and said.id != self.heard.id and alive
+        return None if began_later else said
 
     def _is_alive(self, process: Process | None) -> bool:
         if process is not None and process.poll() is None:
@@ -237,16 +249,17 @@ class _Follower:
 
     def _interrupt(self) -> None:
         """Pass an interrupt on where a command executes this; else stop following."""
-        if not self.session.is_executed:
+        if not self.session.is_executed or not self.pid:
             raise self._not_followed() from None
         self.interrupted = True
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
+        if self.is_under_way:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGINT)
 
     def _not_followed(self) -> NotFollowed:
         named, run = self.session.named, self.session.run
         held = run.id if run else named
-        words = f"the shift goes on in process {self.pid}; this cell stopped following"
+        words = f"this cell stopped following; the shift goes on in process {self.pid}"
         hint = (
             f"run the cell again to follow it; `runbook hold {held}` holds it; "
             f"`runbook rollback {named}` rolls back"
@@ -258,15 +271,15 @@ class _Follower:
         return Failed(f"shift: {words}", hint=hint, reason="watcher")
 
 
-Hearing = Generator[Decision, None, Ending | None]
+Hearing = Generator[Decision, None, Report | None]
 
 
-def _ending_by_exit_code(process: Process | None) -> Ending | None:
-    """Return how a process ended that could not say so; None where it was killed."""
+def _last_by_exit_code(process: Process | None, orders_id: str) -> Report | None:
+    """Return the end of a process that could not say it; None where it was killed."""
     code = process.poll() if process is not None else None
-    if code is None or code < 0:
+    if process is None or code is None or code < 0:
         return None
-    return report.ending_of_code(code)
+    return Report(orders_id, process.pid, ending=report.ending_of_code(code))
 
 
 def _new_id() -> str:

@@ -49,7 +49,8 @@ class Looking:
     def tasks(self, found: Survey) -> Tasks:
         """Read how many tasks of both services run, and which are unhealthy."""
         stable, canary = self.shift.stable, self.shift.canary
-        counts = ecs.read_counts(self.session, (stable, canary))
+        found.ahead("split", "counts")
+        counts = found.counts
         wanted, running = counts[canary]
         return Tasks(
             stable=counts[stable][1],
@@ -57,7 +58,7 @@ class Looking:
             canary=running,
             canary_wanted=wanted,
             canary_unhealthy=found.engine.read_unhealthy(
-                self.session, found.split, running
+                found.reads, found.split, running
             ),
         )
 
@@ -116,7 +117,8 @@ class Looking:
         return tuple(replace(one, again=self._evidence) for one in self._evidence())
 
     def _evidence(self) -> tuple[Evidence, ...]:
-        return self._somebody_to_go_back_to(), self._no_alarm()
+        looks = [self._somebody_to_go_back_to, self._no_alarm]
+        return tuple(self.session.together(looks))
 
     def _somebody_to_go_back_to(self) -> Evidence:
         stable = self.shift.stable

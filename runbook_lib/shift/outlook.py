@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runbook_lib.aws import cloudwatch, ecs
+from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.protocol import Engine
@@ -150,7 +150,7 @@ def look_ahead(
         metric: forecast_of(p.shift, weight, rate, rates[metric], bakes=bakes)
         for metric in judged(rule)
     }
-    tasks = ecs.read_counts(found.reads, (p.shift.stable, p.shift.canary))
+    tasks = found.counts
     load = forecast_load(
         traffic.requests_per_second,
         weight,

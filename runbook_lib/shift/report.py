@@ -110,10 +110,12 @@ class Report:
     """Where a shift stands: all that was decided, what was seen since, how it ended.
 
     `seen` are the intervals of the newest verdict, which decisions then need not carry.
+    `one_step` says that it takes one step by hand, and leaves the rest.
     """
 
     id: str
     pid: int
+    one_step: bool = False
     decisions: tuple[Decision, ...] = ()
     look: Decision | None = None
     seen: tuple[Interval, ...] = ()

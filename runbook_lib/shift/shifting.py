@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from runbook_lib.aws import cloudwatch, ecs
@@ -94,8 +95,13 @@ __all__ = [
     "unpassed",
 ]
 
-# Reasons to roll back that are not the canary's fault.
-UNDECIDED = ("inconclusive", "approval")
+FIX = "fix the canary"  # before 05 is run again
+# Reasons to roll back that are not the canary's fault, and what to do about each.
+NOT_THE_CANARY = {
+    "inconclusive": "give it more traffic or a longer bake",
+    "approval": "get the step approved again",
+    "blind": "see why AWS did not answer",
+}
 HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
 ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
@@ -107,7 +113,7 @@ BEFORE_STEP = (
     ReadBackError,
     RecordError,
 )
-FIX = "fix the canary, then run 05 again: it starts at the first step"
+AGAIN = "then run 05 again: it starts at the first step"
 T = TypeVar("T")
 
 
@@ -223,15 +229,19 @@ def require_evidence(evidence: Sequence[Evidence]) -> None:
 def _unwatched(session: Session, step: int, evidence: Sequence[Evidence]) -> Decision:
     """Write a step where no traffic shows it: it can be read back, and nothing more."""
     found = survey(session)
+    gates = evidence_for_shift(found)
     require_ours(found)
     former = found.canary_weight
     plan = found.plan_step(step)
-    require_approval(session, step, plan, former)
+    require_approval(session, step, former, plan)
     _require_no_hold(session, found.split.weights)
-    apply(session, clear(plan, *evidence, *evidence_for_shift(found)))
-    now = dict(survey(session).split.weights)
+    made = apply(session, clear(plan, *evidence, *gates))
+    now = found.split.weights
+    if made:
+        now = found.engine.weights_of(session.parameters, made[-1].state)
     words = f"{former} → {step} %, read back"
-    return write_down(session, Decision("written", step, now, words))
+    written = Decision("written", step, now, words, former=former)
+    return write_down(session, written)
 
 
 def _require_no_hold(session: Session, weights: Mapping[str, int]) -> None:
@@ -323,7 +333,7 @@ class _Shift:
         self.standing = dict(self.found.split.weights)
         if self.found.retired or self.found.split.state is None:
             return False
-        now = survey(self.session).canary_weight
+        now = self.found.canary_weight
         return is_anything_left(self.shift.steps, now, self.journal)
 
     def _heeding(self, steps: Iterator[Decision]) -> Iterator[Decision]:
@@ -382,7 +392,8 @@ class _Shift:
 
     def _write(self, step: int) -> Iterator[Decision]:
         """Write a step once its gates and its approval are there."""
-        former = survey(self.session).canary_weight
+        self.found = survey(self.session)
+        former = self.found.canary_weight
         _require_no_hold(self.session, self.standing)
         expired = self._written(step, former)
         if expired:
@@ -397,23 +408,25 @@ class _Shift:
         words = f"{former} → {step} %, read back"
         if ending := credentials_end_first(self.session):
             words += f"; {ending}"
-        yield self._told(Decision("written", step, self.shift.weights_at(step), words))
+        weights = self.shift.weights_at(step)
+        yield self._told(Decision("written", step, weights, words, former=former))
 
     def _written(self, step: int, former: int) -> RollBack | None:
         """Write a step, again where AWS did not take it; return as `_attempt` does."""
         try:
             return self._attempt(step, former)
         except CallError as error:
-            return self._outlast(lambda: self._attempt(step, former), error)
+            return self._outlast(lambda: self._attempt_again(step, former), error)
         except RecordError as error:  # an approval cannot be read, say
             raise self._before_step(error) from None
 
-    def _attempt(self, step: int, former: int) -> RollBack | None:
-        """Write a step, gates included; or return what an expired approval asks for.
-
-        Called again after an answer that was lost, it finds the step written.
-        """
+    def _attempt_again(self, step: int, former: int) -> RollBack | None:
+        """Look anew, and attempt it: where the answer was lost, the step is written."""
         self.found = survey(self.session)
+        return self._attempt(step, former)
+
+    def _attempt(self, step: int, former: int) -> RollBack | None:
+        """Write a step, gates included; or return what an expired approval asks for."""
         plan = self.found.plan_step(step)
         if not plan.changes:
             return None
@@ -423,10 +436,12 @@ class _Shift:
             evidence = (*evidence_for_shift(self.found), *self.looking.evidence())
             if lacking := gates_fail(evidence):
                 raise Held(lacking.words, hint=lacking.hint, reason=lacking.word)
-            expired = approval_expired(ran_out(self.session, step, plan), former)
+            expired = approval_expired(
+                ran_out(self.session, step, former, plan), former
+            )
             if expired:
                 return expired
-            require_approval(self.session, step, plan, former)
+            require_approval(self.session, step, former, plan)
         try:
             if evidence:
                 require_steps_passable(self.found, step)
@@ -468,10 +483,15 @@ class _Shift:
     def _look(self) -> Look:
         """Look once at everything that can end a step."""
         until, since = self._data_until(), self.watch.counts.since
-        intervals = self.looking.intervals(since, until)
-        self.found = survey(self.session)
-        self.standing = dict(self.found.split.weights)
-        tasks, alarms = self.looking.tasks(self.found), self.looking.alarms()
+        found = survey(self.session)
+        intervals, tasks, alarms = self.session.together(
+            [
+                partial(self.looking.intervals, since, until),
+                partial(self.looking.tasks, found),
+                self.looking.alarms,
+            ]
+        )
+        self.found, self.standing = found, dict(found.split.weights)
         return Look(
             at=self._time_of_watch(),
             since=since,
@@ -598,7 +618,7 @@ class _Shift:
         told = f"{move.word}: {move.words}; back to 0 % in one write"
         failed = replace(
             decision,
-            verdict="INCONCLUSIVE" if move.word in UNDECIDED else "FAIL",
+            verdict="INCONCLUSIVE" if move.word in NOT_THE_CANARY else "FAIL",
             weights=self.shift.weights_at(0),
         )
         back = replace(failed, phase="rolled back", words=told)
@@ -621,7 +641,8 @@ class _Shift:
         yield last
         words = f"{decision.step} %: {told}; {last.words}{self._incomplete()}"
         self.session.finish("rolled_back")
-        raise RolledBack(words, hint=FIX, reason=move.word)
+        hint = f"{NOT_THE_CANARY.get(move.word, FIX)}, {AGAIN}"
+        raise RolledBack(words, hint=hint, reason=move.word)
 
     def _read_counts(self) -> Counts:
         """Read what was counted by now."""
@@ -640,7 +661,7 @@ class _Shift:
             yield self._told(replace(back, words=words))
         words = f"{decision.step} %: {words}{self._incomplete()}"
         self.session.finish("rolled_back")
-        raise RolledBack(words, hint=FIX, reason="by_hand")
+        raise RolledBack(words, hint=f"{FIX}, {AGAIN}", reason="by_hand")
 
     def _end_interrupted(self) -> NoReturn:
         try:

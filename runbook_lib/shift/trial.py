@@ -51,12 +51,9 @@ def try_canary(session: Session) -> str:
 def end_trial(session: Session) -> None:
     """End the trial, where one is under way."""
     found = survey(session)
-    apply(
-        session,
-        clear(
-            found.engine.plan_trial_end(found.split, found.engine.read_trial(session))
-        ),
-    )
+    trial = found.engine.read_trial(found.reads)
+    if trial is not None:
+        apply(session, clear(found.engine.plan_trial_end(found.split, trial)))
 
 
 def _probed(

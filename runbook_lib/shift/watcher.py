@@ -42,12 +42,12 @@ WAIT_SECONDS = 1.0  # between two reports of one wait
 class Board:
     """The file that followers read. What the disk does not take stops no shift."""
 
-    def __init__(self, file: Path, orders_id: str) -> None:
+    def __init__(self, file: Path, orders_id: str, *, one_step: bool = False) -> None:
         self.file = file
         before = report.read(file)
         # Who said nothing of its end was killed.
         self.killed = before.pid if before and before.ending is None else 0
-        self.report = Report(orders_id, os.getpid())
+        self.report = Report(orders_id, os.getpid(), one_step)
         self._told_wait = 0.0
         self.put(self.report)
 
@@ -91,7 +91,8 @@ def main() -> int:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         return BUSY
-    board = Board(Path(orders.report), orders.id)
+    one_step = orders.step is not None
+    board = Board(Path(orders.report), orders.id, one_step=one_step)
     ending = ending_of_orders(orders, board, lambda: _opened(orders, lock))
     board.put(replace(board.report, wait=None, ending=ending))
     return ending.exit_code

@@ -19,6 +19,7 @@ IDENTITY = (
     "APPMESH_VIRTUAL_NODE_NAME",
 )
 LABEL = "appmesh-runbook.before"  # on the Envoy container: what was there before it
+DAEMON = "xray-daemon"  # the tutorial's name of it
 # task credentials and metadata, EC2 metadata
 METADATA_IPS = ("169.254.170.2", "169.254.169.254")
 MAX_IGNORED_PORTS = 15  # the tutorial, "EgressIgnoredPorts"; 22 is always ignored
@@ -126,10 +127,8 @@ def applications(definition: Mapping[str, Any]) -> list[Json]:
 
 def is_daemon(container: Mapping[str, Any]) -> bool:
     """Tell whether a container is an X-Ray daemon."""
-    return (
-        container.get("name") == "xray-daemon"
-        or _repository(container) == "aws-xray-daemon"
-    )
+    named = container.get("name") == DAEMON and not _is_envoy(container)
+    return named or _repository(container) == "aws-xray-daemon"
 
 
 def waiting(definition: Mapping[str, Any]) -> list[Json]:

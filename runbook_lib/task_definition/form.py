@@ -84,9 +84,6 @@ def normalise(definition: Mapping[str, Any]) -> Json:
             task[key] = str(task[key] if units is None else units)
     if task.get("networkMode") in ("awsvpc", "host"):
         _drop_equal_host_ports(task)
-    for container in containers_of(task):  # ECS leaves an empty one out, described
-        said = [e for e in container.get("environment") or [] if e.get("value")]
-        container["environment"] = said
     for proxied in (task.get("proxyConfiguration") or {}).get("properties", []):
         if proxied.get("name") in _PORT_SETS:
             proxied["value"] = ",".join(sorted(split(proxied["value"])))

@@ -30,8 +30,9 @@ def remember(before: Json, task: Json, name: str) -> None:
     """Write into the Envoy container's label what `without_envoy` needs."""
     then = {c["name"]: c for c in containers_of(before)}
     stripped = copy.deepcopy(containers_of(task))
+    added = [c["name"] for c in stripped if c["name"] not in then]
     for container in stripped:
-        strip(container, name)
+        strip(container, name, *added)
     formers = {
         c["name"]: _former(then[c["name"]], c) for c in stripped if c["name"] in then
     }
@@ -40,7 +41,7 @@ def remember(before: Json, task: Json, name: str) -> None:
             before, {k: v for k, v in task.items() if k != "containerDefinitions"}
         ),
         "containers": {n: former for n, former in formers.items() if former},
-        "added": [c["name"] for c in stripped if c["name"] not in then],
+        "added": added,
     }
     envoy = next(c for c in containers_of(task) if c["name"] == name)
     label = json.dumps(memory, sort_keys=True, separators=(",", ":"))

@@ -15,6 +15,7 @@ from typing import Any
 
 from runbook_lib.errors import PlanError
 from runbook_lib.task_definition.envoy import (
+    DAEMON,
     IDENTITY,
     MAX_IGNORED_PORTS,
     METADATA_IPS,
@@ -53,7 +54,7 @@ _HEALTH_CHECK = {
     "retries": 3,
 }
 _DAEMON = {  # as the tutorial has it
-    "name": "xray-daemon",
+    "name": DAEMON,
     "image": "amazon/aws-xray-daemon",
     "essential": True,
     "cpu": 32,
@@ -264,7 +265,14 @@ def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
             hint="set the service's launch_type in the parameters file to what the "
             "definition runs on",
         )
-    if envoy_of(definition) is None and _named(definition, "envoy"):
+    envoy = envoy_of(definition)
+    if sidecar.xray and envoy and envoy["name"] == DAEMON:
+        raise PlanError(
+            f"task definition {family}: expected no container named {DAEMON!r} but an "
+            "X-Ray daemon, found App Mesh's Envoy",
+            hint="rename that container, and the proxy configuration's name of it",
+        )
+    if envoy is None and _named(definition, "envoy"):
         raise PlanError(
             f"task definition {family}: expected no container named 'envoy' but App "
             "Mesh's, found another",

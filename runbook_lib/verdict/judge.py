@@ -456,27 +456,24 @@ class Tally:
         """Take in an interval; `alone` says whether stable had no weight in it, None
         that nobody knows.
         """
-        n1, y, n2, x = counts = sample.counts
-        self.counts = tuple(map(add, self.counts, counts))
-        self.stable.take(n1)
-        self.canary.take(n2)
-        self.handover.take(n1, n2)
-        clock = n2 * self.rule.detectable_increase
-        if n1 and n2:  # their quotient is the risk difference of Mantel and Haenszel
-            excess, weight = (x * n1 - y * n2) / (n1 + n2), n1 * n2 / (n1 + n2)
-            self.excess, self.weight = self.excess + excess, self.weight + weight
-            self.together.take(clock, draws_of(n1, y, n2, x), excess, weight)
-            self._take_share(n1, n2)
-        if n1:
+        stable, canary = sample.stable_requests, sample.canary_requests
+        self.counts = tuple(map(add, self.counts, sample.counts))
+        self.stable.take(stable)
+        self.canary.take(canary)
+        self.handover.take(stable, canary)
+        if stable and canary:
+            self._take_comparison(sample)
+        if stable:
             self.since, self.unsure = 0, []
-        elif n2:
-            self.since += n2
+        elif canary:
+            self.since += canary
             self._take_unsure(sample)
-        self.is_alone = self._is_gone(n1) if alone is None else alone
+        self.is_alone = self._is_gone(stable) if alone is None else alone
         if self.is_alone:
             self._take_alone()
-        if n2 and self.rule.ceiling:
-            self.in_all.take(clock, (n2, x, self.rule.ceiling))
+        if canary and self.rule.ceiling:
+            draws = canary, sample.canary_errors, self.rule.ceiling
+            self.in_all.take(self._clock(canary), draws)
 
     def verdict(
         self, *, bake_over: bool = False, counted: str = "with an error"
@@ -488,6 +485,23 @@ class Tally:
     def log_evidence(self) -> float:
         """Return the natural logarithm of the evidence against the canary."""
         return max(self.against_stable, self.against_ceiling)
+
+    def _clock(self, canary_requests: int) -> float:
+        """Return by how much so many requests bring an interval's evidence on."""
+        return canary_requests * self.rule.detectable_increase
+
+    def _take_comparison(self, sample: Sample) -> None:
+        """Take in an interval that both had requests in.
+
+        The sums' quotient is the risk difference of Mantel and Haenszel.
+        """
+        n1, y, n2, x = sample.counts
+        excess = (x * n1 - y * n2) / (n1 + n2)
+        weight = n1 * n2 / (n1 + n2)
+        self.excess += excess
+        self.weight += weight
+        self.together.take(self._clock(n2), draws_of(n1, y, n2, x), excess, weight)
+        self._take_share(n1, n2)
 
     def _take_share(self, stable_requests: int, canary_requests: int) -> None:
         self.beside += canary_requests
@@ -509,12 +523,14 @@ class Tally:
         return self.stable.silent and self.since >= _GONE and self.handover.happened
 
     def _take_alone(self) -> None:
-        for _, _, n2, x in (sample.counts for sample in self.unsure):
-            self.alone, self.alone_errors = self.alone + n2, self.alone_errors + x
-            due = n2 * (self.reference or 0.0)
-            self.by_itself.take(
-                n2 * self.rule.detectable_increase, (n2, x, self.limit), x - due, n2
-            )
+        """Take in the intervals that turned out to be the canary's alone."""
+        for sample in self.unsure:
+            requests, errors = sample.canary_requests, sample.canary_errors
+            self.alone += requests
+            self.alone_errors += errors
+            above = errors - requests * (self.reference or 0.0)
+            draws = requests, errors, self.limit
+            self.by_itself.take(self._clock(requests), draws, above, requests)
         self.unsure = []
 
     @property

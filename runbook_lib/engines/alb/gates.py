@@ -35,8 +35,8 @@ def _gates(look: Look, before: Before) -> Iterator[Gate]:
     both = (shift.stable, shift.canary)
     if before == "shift":
         yield Gate("the rule divides", _divides)
-        yield Gate("services behind their groups", _behind)
-        yield Gate("nobody else moves the weights", _ours)
+        yield Gate("services behind their groups", _behind, parts=("running",))
+        yield Gate("nobody else moves the weights", _ours, parts=("running",))
         yield Gate("no stickiness", _free, protects=True)
         yield Gate("targets healthy", partial(_healthy, both), protects=True)
     elif before == "removal" and place.is_made(look.parameters):

@@ -28,6 +28,7 @@ ENVOY = "envoy"  # the container's name
 
 def chart(look: Look, plan: Plan) -> Chart:
     """Return the map of what was found, and what of it a plan would change."""
+    look.ahead("split", "live", "running", "tasks")
     boxes = dict(_boxes(look))
     arrows = tuple(_arrows(look, plan))
     return Chart(COLUMNS, _frame(look), boxes, arrows, _within(look))

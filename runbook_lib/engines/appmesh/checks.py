@@ -82,7 +82,8 @@ def _names(look: Look) -> Iterator[Check]:
     for name in dialled:
         callers, addresses = ", ".join(p.callers_of(name)), look.names[name].addresses
         if addresses:
-            words = f"dialled by {callers}; resolves to {len(addresses)} address(es)"
+            many = counted(len(addresses), "address")
+            words = f"dialled by {callers}; resolves to {many}"
             yield Check("PASS", f"name {name}", words)
         else:
             words = f"dialled by {callers}; does not resolve in {p.namespace}"

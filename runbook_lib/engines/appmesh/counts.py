@@ -173,17 +173,22 @@ def _takes_all(p: Parameters, router: str, match: Match) -> bool:
         return True
     if protocol == "grpc":
         return not (match.service or match.grpc_method or match.headers)
-    anywhere = not match.path and match.prefix in (None, "/")
-    return anywhere and not (match.method or match.headers)
+    anywhere = not (match.path or match.path_regex) and match.prefix in (None, "/")
+    narrower = (match.method, match.scheme, match.headers, match.query_parameters)
+    return anywhere and not any(narrower)
 
 
 def _condition(match: Match) -> str:
     parts = {
         "path": match.path,
+        "path like": match.path_regex,
         "prefix": match.prefix if match.prefix != "/" else None,
         "method": match.method,
+        "scheme": match.scheme,
         "service": match.service,
         "gRPC method": match.grpc_method,
     }
     said = [f"{name} {value}" for name, value in parts.items() if value]
-    return ", ".join([*said, *(f"header {header.name}" for header in match.headers)])
+    said += [f"header {header.name}" for header in match.headers]
+    said += [f"query parameter {query.name}" for query in match.query_parameters]
+    return ", ".join(said)

@@ -129,6 +129,7 @@ def plan_resources(look: Look, step: str) -> Plan:
     """Plan the resources of one of notebooks 01 to 03; for 04, what
     of them is missing.
     """
+    look.ahead("split", "live")
     return plan_step(look.parameters, look.lifecycle, look.live, step)
 
 
@@ -138,6 +139,7 @@ def plan_resources(look: Look, step: str) -> Plan:
 def plan_permissions(look: Look) -> Plan:
     """Plan what Envoys lack to sign their requests."""
     _require_app_mesh(look)
+    look.ahead("split", "live", "running")
     plan = iam.plan_credentials(look.parameters, look.lifecycle, iam.who_signs(look))
     return _due_services(look, plan)
 
@@ -145,6 +147,7 @@ def plan_permissions(look: Look) -> Plan:
 def plan_sidecars(look: Look) -> Plan:
     """Plan the sidecars and the services' move to them."""
     _require_app_mesh(look)
+    look.ahead("split", "live", "running")
     roles = iam.role_arns(iam.who_signs(look))
     plan = sidecars.plan_sidecars(look.parameters, look.lifecycle, look.running, roles)
     return _due_services(look, plan)
@@ -183,6 +186,7 @@ def plan_retirement(look: Look) -> Plan:
     the request, and any address that is not loopback will do (App Mesh user guide,
     virtual services).
     """
+    look.ahead("split", "live", "running", "names")
     p, stable = look.parameters, look.running[look.parameters.shift.stable]
     plan = _assumed(look, NOTEBOOKS["06"])
     if look.split.state is not None:
@@ -199,6 +203,7 @@ def plan_removal(look: Look) -> Plan:
     what stays and why.
     """
     p = look.parameters
+    look.ahead("live", "running", "names")
     signing = [*iam.who_signs(look), *iam.credentials_of_retired(look)]
     plan = sidecars.plan_plain(p, look.running)
     plan += plan_resources_end(look.reads, look.live)

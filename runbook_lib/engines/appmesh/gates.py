@@ -14,11 +14,12 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.cloud_map import PLACEHOLDER, own_instances
 from runbook_lib.engines.appmesh import iam, sidecars
 from runbook_lib.engines.appmesh.counts import unmatched
-from runbook_lib.engines.protocol import Finding, Gate, Look
+from runbook_lib.engines.protocol import Finding, Gate, Look, Part
 from runbook_lib.errors import PrerequisiteError
 from runbook_lib.plan import Before, Change, Plan
 from runbook_lib.printable import counted
 
+OF_SIDECARS: tuple[Part, ...] = ("split", "running")
 SERVICE = "ECS_SERVICE_NAME"  # how ECS marks the addresses of a service's tasks
 
 
@@ -33,21 +34,22 @@ def _gates(before: Before, plan: Plan) -> Iterator[Gate]:
     if before == "resources":
         hostnames = _hostnames(plan)
         if hostnames:
-            yield Gate(
-                "names of running services", partial(_led, hostnames), protects=True
-            )
+            led = partial(_led, hostnames)
+            named = "names of running services"
+            yield Gate(named, led, protects=True, parts=("names",))
         if any(_argument(change, "routeName") for change in plan):
             yield Gate("requests without a route", _matched)
     elif before == "services":
-        yield Gate("credentials", _signed)
+        yield Gate("credentials", _signed, parts=OF_SIDECARS)
         yield Gate("requests without a route", _matched)
     elif before == "shift":
-        yield Gate("sidecars", _sidecars, assumable=True)
-        yield Gate("the name dialled", _dialled)
+        yield Gate("sidecars", _sidecars, assumable=True, parts=OF_SIDECARS)
+        yield Gate("the name dialled", _dialled, parts=("names",))
     elif before == "retirement":
-        yield Gate("the name survives", _survives, protects=True)
+        yield Gate("the name survives", _survives, protects=True, parts=("names",))
     else:
-        yield Gate("callers keep their name", _names_kept, protects=True)
+        kept = "callers keep their name"
+        yield Gate(kept, _names_kept, protects=True, parts=("running", "names"))
 
 
 # --- before 01 to 03 ------------------------------------------------------------------
@@ -143,7 +145,9 @@ def _dialled(look: Look) -> Finding:
         "shift the name they dial"
     )
     return Finding(
-        bool(addresses), f"{name} resolves to {len(addresses)} address(es)", hint
+        bool(addresses),
+        f"{name} resolves to {counted(len(addresses), 'address')}",
+        hint,
     )
 
 

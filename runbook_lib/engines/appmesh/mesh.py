@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -87,10 +87,12 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
     What earlier notebooks have not made yet is assumed made, and named in `assumed`;
     what the parameters do not speak of stays as it is, and is named in `kept`.
     """
-    assumed, state = _assumed(p, life, live, before=step)
+    resources = desired(p, life)
+    earlier = [resource for resource in resources if resource.step < step]
+    assumed, state = _assumed(earlier, live)
     left: list[str] = []
     changes: list[Change] = []
-    for resource in desired(p, life):
+    for resource in resources:
         if resource.step != step:
             continue
         if live.get(resource.key):
@@ -107,15 +109,15 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
 
 
 def _assumed(
-    p: Parameters, life: Lifecycle, live: Live, *, before: str
+    earlier: Sequence[Resource], live: Live
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return in words what notebooks before this one have not made yet, and the
-    state as if they had.
+    """Return in words what earlier notebooks have not made yet, and the state as if
+    they had.
     """
     state = dict(live)
     missing: list[str] = []
-    for resource in desired(p, life):
-        change = _change(resource, state) if resource.step < before else None
+    for resource in earlier:
+        change = _change(resource, state)
         if change and change.verb in ("create", "attach"):
             missing.append(f"{resource.key} ({NOTEBOOKS[resource.step]})")
             known = state.get(resource.key) or {}

@@ -302,7 +302,10 @@ def route_spec(
     body: dict[str, Any] = {"action": {"weightedTargets": targets(weights)}}
     if protocol == "grpc":
         body["match"] = said(route, "match", _grpc_match(route.match))
-    elif protocol != "tcp":
+    elif protocol == "tcp":
+        by_port = {"port": route.match.port} if route.match.port else None
+        body["match"] = said(route, "match", by_port)
+    else:
         body["match"] = said(route, "match", _match(route.match))
     if protocol != "tcp":
         body["retryPolicy"] = said(route, "retry", _retry(route.retry, protocol))
@@ -335,18 +338,26 @@ def targets_in(state: Mapping[str, Any] | None) -> tuple[Target, ...]:
 
 def _match(match: Match) -> dict[str, Any]:
     headers = [_header(header) for header in match.headers]
+    queries = [
+        {"name": query.name, "match": {"exact": query.exact} if query.exact else None}
+        for query in match.query_parameters
+    ]
     return {
         **_path(match),
         "method": said(match, "method", match.method),
         "headers": said(match, "headers", headers),
+        "queryParameters": said(match, "query_parameters", queries),
+        "scheme": said(match, "scheme", match.scheme),
+        "port": said(match, "port", match.port),
     }
 
 
 def _path(match: Match) -> dict[str, Any]:
     """Return the one of prefix and path that a match is for: App Mesh takes either."""
-    if match.path:
-        return {"path": {"exact": match.path}, "prefix": None}
-    if {"path", "prefix"} & match.model_fields_set:
+    if match.path or match.path_regex:
+        path = {"exact": match.path, "regex": match.path_regex}
+        return {"path": path, "prefix": None}
+    if {"path", "path_regex", "prefix"} & match.model_fields_set:
         return {"path": None, "prefix": match.prefix or "/"}
     return {"prefix": Default("/")}
 
@@ -357,6 +368,7 @@ def _grpc_match(match: Match) -> dict[str, Any]:
         "serviceName": said(match, "service", match.service),
         "methodName": said(match, "grpc_method", match.grpc_method),
         "metadata": said(match, "headers", metadata),
+        "port": said(match, "port", match.port),
     }
 
 
@@ -364,13 +376,13 @@ def _header(header: Header) -> dict[str, Any]:
     """Return a header with all that it is matched by: another way to
     match it is taken out.
     """
-    ways: dict[str, Any] = dict.fromkeys(
-        ("exact", "prefix", "suffix", "regex", "range")
-    )
-    if header.exact is not None:
-        ways["exact"] = header.exact
-    elif header.prefix:
-        ways["prefix"] = header.prefix
+    ways: dict[str, Any] = {
+        "exact": header.exact,
+        "prefix": header.prefix or None,
+        "suffix": header.suffix or None,
+        "regex": header.regex or None,
+        "range": header.range.model_dump() if header.range else None,
+    }
     match = ways if any(value is not None for value in ways.values()) else None
     return {"name": header.name, "invert": header.invert, "match": match}
 

@@ -2,8 +2,9 @@
 
 It sees each call first, counts it, gives it to the engine of its service and leaves to
 moto what no engine takes. Calls take turns under one lock. Besides AWS it serves `GET
-/runbook/calls`, `POST /runbook/calls/reset` and `POST /runbook/rule` (the ARN that a
-rule is to have). It opens no socket and starts no thread.
+/runbook/calls`, `POST /runbook/calls/reset`, `POST /runbook/rule` (the ARN that a rule
+is to have) and `/runbook/way` (how the way to AWS is: slow, throttled, closed). It
+opens no socket and starts no thread.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
 from runbook_lib.local.control_plane.calls import CALLS
-from runbook_lib.local.control_plane.denials import denial, refusal
+from runbook_lib.local.control_plane.denials import denial, refusal, unserved
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.networks import hold
 from runbook_lib.local.control_plane.permissions import forbidden
+from runbook_lib.local.control_plane.way import Way
 from runbook_lib.local.control_plane.wire import (
     ACCOUNT_HEADER,
     ApiError,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint", "application"]
 
+OWN = "/runbook/"
 # how moto is told the account
 ACCOUNT = f"HTTP_{ACCOUNT_HEADER.upper().replace('-', '_')}"
 CLOSED = ("instance_metadata", "moto_api", "moto_api._internal", "moto_proxy")
@@ -56,6 +59,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.moto = _services()
+        self.way = Way()
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -64,6 +68,9 @@ class Endpoint:
         body = request.get_data()
         environ["wsgi.input"] = io.BytesIO(body)  # moto reads it once more
         environ["CONTENT_LENGTH"] = str(len(body))
+        trouble = None if request.path.startswith(OWN) else self.way.take()
+        if trouble:
+            return unserved(request, trouble)(environ, start_response)
         with LOCK:
             response = self._own(request) or self._aws(request, body)
         return response(environ, start_response)
@@ -82,11 +89,13 @@ class Endpoint:
             asked = json.loads(request.get_data())
             elbv2.store(asked["account"], asked["region"]).expect(asked["rule"])
             return _json({})
-        return (
-            _json({"message": "No such page."}, 404)
-            if request.path.startswith("/runbook/")
-            else None
-        )
+        if request.path == "/runbook/way":
+            if request.method == "POST":
+                self.way.put(**json.loads(request.get_data()))
+            return _json(self.way.said())
+        if request.path.startswith(OWN):
+            return _json({"message": "No such page."}, 404)
+        return None
 
     def _aws(self, request: Request, body: bytes) -> Response:
         target = identify(request, body)

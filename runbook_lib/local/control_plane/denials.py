@@ -1,5 +1,6 @@
-"""What AWS answers to a call that shows no access key, or one that it does not know, in
-the caller's protocol.
+"""What AWS answers to a call that it does not carry out, in the caller's protocol:
+without an access key, with an unknown one, against a policy, throttled, or while it
+cannot serve.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 
 from werkzeug.wrappers import Request, Response
 
+from runbook_lib.local.control_plane.way import Trouble
 from runbook_lib.local.control_plane.wire import Credential, credential
 
-__all__ = ["denial", "refusal"]
+__all__ = ["denial", "refusal", "unserved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,17 @@ FORBIDDEN = {
     "ec2": "UnauthorizedOperation",
     "s3": "AccessDenied",
 }
+THROTTLED = {
+    "json": _Words("ThrottlingException", "Rate exceeded", 400),
+    "query": _Words("Throttling", "Rate exceeded", 400),
+    "ec2": _Words("RequestLimitExceeded", "Request limit exceeded.", 503),
+    "s3": _Words("SlowDown", "Please reduce your request rate.", 503),
+}
+AWAY = dict.fromkeys(
+    THROTTLED,
+    _Words("ServiceUnavailable", "The service is temporarily unavailable.", 503),
+)
+TROUBLES: dict[Trouble, dict[str, _Words]] = {"throttled": THROTTLED, "away": AWAY}
 FORMS = {
     "query": "<ErrorResponse><Error><Type>Sender</Type>{}</Error></ErrorResponse>",
     "ec2": "<Response><Errors><Error>{}</Error></Errors></Response>",
@@ -69,6 +82,14 @@ def refusal(request: Request, message: str) -> Response:
     """Return the answer to a call that a policy does not allow, in AWS's words."""
     protocol = _protocol(request, credential(request))
     return _answer(protocol, _Words(FORBIDDEN[protocol], message))
+
+
+def unserved(request: Request, trouble: Trouble) -> Response:
+    """Return the answer to a call that nothing is wrong with, and that AWS does not
+    carry out now.
+    """
+    protocol = _protocol(request, credential(request))
+    return _answer(protocol, TROUBLES[trouble][protocol])
 
 
 def _answer(protocol: str, words: _Words) -> Response:

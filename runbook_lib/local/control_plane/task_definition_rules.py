@@ -154,9 +154,14 @@ def _logs(document: Members) -> Iterator[str]:
 def _volumes(document: Members) -> Iterator[str]:
     known = {volume.get("name") for volume in document["volumes"]}
     for container in document["containerDefinitions"]:
+        name = container["name"]
         for mounted in container["mountPoints"]:
             if mounted.get("sourceVolume") not in known:
                 yield f"Unknown volume '{mounted.get('sourceVolume')}'."
+        for shared in container["volumesFrom"]:
+            if shared.get("sourceContainer") not in _names(document):
+                # [inferred]
+                yield f"Invalid 'volumesFrom' setting for container '{name}'."
 
 
 def _network(document: Members) -> Iterator[str]:

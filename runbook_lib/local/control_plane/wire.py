@@ -112,9 +112,10 @@ def raw_path(request: Request) -> str:
 
 
 def _rest(service: str, request: Request) -> tuple[str, dict[str, str]] | None:
+    path = raw_path(request)
     for method, pattern, operation in _routes(service):
-        match = pattern.match(raw_path(request))
-        if match and method == request.method:
+        match = pattern.match(path) if method == request.method else None
+        if match:
             return operation, {
                 key: unquote(value) for key, value in match.groupdict().items()
             }
