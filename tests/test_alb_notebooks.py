@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.notebook_runner import ROOT, Environment, folder, refused
+from tests.notebook_runner import ROOT, Environment, execute, folder, refused
 
 __all__ = ["folder"]
 
@@ -90,5 +90,8 @@ def test_a_notebook_of_its_own_has_the_form_of_all(path: Path) -> None:
         assert (path.parent / link).is_file(), link
 
 
-def test_04_puts_no_envoy_beside_a_service_behind_a_rule(shop: Environment) -> None:
-    refused(shop, "04", "only engine appmesh puts an Envoy beside each task; found engine alb")
+def test_app_meshs_04_puts_no_envoy_beside_a_service_behind_a_rule(shop: Environment) -> None:
+    before = shop.writes()
+    done = execute("04", {"environment": str(shop.file), "mode": "apply"}, go_on=True)
+    assert "only engine appmesh puts an Envoy beside each task; found engine alb" in done.first
+    assert shop.writes() == before

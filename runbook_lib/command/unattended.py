@@ -176,7 +176,7 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
 papermill_engines.register("watched", Watched)
 
 
-def files(engine: str = "appmesh") -> dict[str, Path]:
+def files(engine: str = "") -> dict[str, Path]:
     """Return an engine's notebooks by their numbers: its own, else those of all."""
     shared = FOLDER.glob(NUMBERED)
     own = (FOLDER / engine).glob(NUMBERED)
@@ -184,7 +184,7 @@ def files(engine: str = "appmesh") -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def notebook(number: str, option: str, engine: str = "appmesh") -> str:
+def notebook(number: str, option: str, engine: str = "") -> str:
     """Return a notebook's name by its number, which was given with `option`."""
     known = files(engine)
     if number not in known:
@@ -200,7 +200,7 @@ def notebooks(
     first: str = "00",
     last: str = "06",
     steps: Collection[str] | None = None,
-    engine: str = "appmesh",
+    engine: str = "",
 ) -> list[Path]:
     """Return the notebooks of an engine from `first` through `last`, by their numbers;
     90 only where it is named.
