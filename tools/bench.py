@@ -495,12 +495,12 @@ def weight_changes(folder: Path, rounds: int) -> Report:
     assert mesh
     seconds: dict[str, list[float]] = {"bare": [], "opened": [], "gated": []}
     for _ in range(rounds):
-        mesh.ask("/runbook/latency", {"latency_ms": LATENCY_MS})
+        mesh.ask("/runbook/way", {"latency_ms": LATENCY_MS})
         seconds["bare"].append(timed(bare))
         seconds["opened"].append(timed(opened))
         assert session
         seconds["gated"].append(timed(lambda: list(shift_traffic(session, fact()))))
-        mesh.ask("/runbook/latency", {"latency_ms": 0})
+        mesh.ask("/runbook/way", {})
         go_back(session)
     bare_s, opened_s, gated_s = (statistics.median(each) for each in seconds.values())
     report = Report(f"Looks at an AWS that takes {LATENCY_MS} ms a call (median of {rounds})")

@@ -27,7 +27,7 @@ from runbook_lib import parameters, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.permissions import Role, document, permissions
 from runbook_lib.aws.session import Session
-from runbook_lib.command.progress import telling
+from runbook_lib.command.progress import Lines, telling
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.judging import unpassable
@@ -209,6 +209,7 @@ def status(
         look = survey(
             open_session({"environment": environment, "mode": "plan", **given})
         )
+        look.ahead("split", "live", "running")
         there = [key for key, state in look.live.items() if state]
         services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
         services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
@@ -229,13 +230,16 @@ def status(
         p.environment, p.records, here, whenever=p.rehearsed and not here.world
     )
     found["run"] = newest.id if newest else None
+    if shifter := record.shifter(here):
+        since = f"under way since {shifter.get('since')}, process {shifter.get('pid')}"
+        found["shift"] = f"{since}; runbook watch {environment} follows it"
     if as_json:
         console.print_json(json.dumps(found))
         return
     if words := found.pop("unwatched", ""):
         console.print(
-            f"{words}\nNext: runbook rollback {environment}, or run 05 again "
-            "to go on watching"
+            f"{words}\nNext: runbook watch {environment}, or runbook rollback "
+            f"{environment}"
         )
     _standing(found)
 
@@ -270,6 +274,30 @@ def rollback(
     for words in (*told, *back.notes, session.spare.words):
         if words:
             console.print(scrubbed(words))
+
+
+@app.command()
+def watch(environment: Environment, rehearse: Rehearsed = False) -> None:
+    """Follow the shift under way, or watch a canary that nobody watches. A failing one
+    is rolled back; no step is taken.
+    """
+    from runbook_lib.shift.following import follow_watch
+
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(
+            f"watch: {p.environment} is local, and the local mesh is "
+            f"{supervisor.absence()}"
+        )
+    session = open_session(
+        {"environment": environment, "mode": "apply", **given}, "watch"
+    )
+    lines = Lines(console)
+    for decision in follow_watch(session, alarm=lines.word):
+        if decision.phase != "watching":
+            lines.line({"event": "decision", **decision.line})
+    console.print(divided(survey(session).split.weights))
 
 
 def _warn(words: str) -> None:

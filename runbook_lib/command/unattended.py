@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ ON_THIS_MACHINE = ("local", "local-alb", "local-alb-new")
 SHIFTED = "05"  # a run that ends before it goes on
 # the command's exit code for each outcome
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+DEAD = "DeadKernelError"
+FOLLOWED_ANEW = "the kernel died; the shift goes on, and a new kernel follows it"
 INTERRUPTED = (
     "interrupted: nothing more was done, and what was changed is in the record\nNext: "
     "run again to go on"
@@ -323,7 +325,11 @@ def _execute_all(
     executed: list[dict[str, Any]] = []
     for path in paths:
         name, began, before = path.stem, time.monotonic(), len(_lines(this))
-        failure = _execute(path, this.folder / path.name, given, told, interrupts)
+        output = this.folder / path.name
+        failure = _execute(path, output, given, told, interrupts)
+        if failure and failure.error == DEAD and _shifts(this):
+            told.word(FOLLOWED_ANEW)
+            failure = _execute(path, output, given, told, interrupts)
         wrote = _wrote(_lines(this)[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append(
@@ -336,6 +342,14 @@ def _execute_all(
         if failure and not _goes_on(name, outcome, paths, mode):
             return executed, failure
     return executed, None
+
+
+def _shifts(this: record.Run) -> bool:
+    """Say whether a shift of this very run is under way, in its own process."""
+    with suppress(RecordError):
+        shifter = record.shifter(this.place) if this.place else None
+        return shifter is not None and shifter.get("run") == this.id
+    return False
 
 
 def _goes_on(name: str, outcome: str, paths: list[Path], mode: str) -> bool:
@@ -376,7 +390,7 @@ def _execute(
             name,
             0,
             "",
-            "DeadKernelError",
+            DEAD,
             "the kernel died; what it had changed is in the record",
         )
     except OSError as error:  # of the kernel's own files
@@ -384,7 +398,7 @@ def _execute(
             name,
             0,
             "",
-            "DeadKernelError",
+            DEAD,
             f"no kernel could be started: {error.strerror or error}",
         )
     finally:
@@ -412,7 +426,7 @@ def _outcome(error: str, *, wrote: bool = False) -> tuple[str, str]:
         return "held", "interrupted"
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
-        return "failed", "kernel" if error == "DeadKernelError" else "error"
+        return "failed", "kernel" if error == DEAD else "error"
     outcome = next(outcome for outcome, code in EXIT.items() if code == kind.exit_code)
     return "failed" if wrote and outcome == "refused" else outcome, kind.reason
 

@@ -213,7 +213,8 @@ def create(p: Parameters, names: Iterable[str], client: Client) -> None:
 def _is_registered(p: Parameters, name: str) -> bool:
     """Say whether the file gives a service a name in discovery."""
     service = p.services[name]
-    return bool(service.hostname or service.cloud_map)
+    is_named = bool(service.hostname or service.cloud_map)
+    return is_named and not p.only_calls(name)
 
 
 def _settle(p: Parameters, names: Iterable[str], ecs: Any) -> None:

@@ -58,7 +58,7 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
             p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image
         ),
         node_arn=node_arn(p, name),
-        app_ports=tuple(p.ports_of(name)),
+        app_ports=tuple(p.ports_of(name)) or (p.port,),  # ECS refuses none
         launch_type=p.launch_type_of(name),
         resource_cluster=envoy.resource_cluster,
         ignored_ips=tuple(envoy.ignored_ips),
