@@ -329,7 +329,8 @@ def undo(
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
-        part = unattended.notebook(notebook, "--notebook") if notebook else ""
+        engine = session.parameters.engine
+        part = unattended.notebook(notebook, "--notebook", engine) if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")
