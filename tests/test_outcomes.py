@@ -107,17 +107,6 @@ def test_the_next_run_says_first_that_nobody_watches_then_goes_on_and_holds_for_
     assert [(step["weights"], step["verdict"]) for step in summary["shift"]] == [(QUARTER, "PASS")]
 
 
-def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
-    mesh.fault(CANARY, error_rate=0.5)
-    code, outcome, word, said = end(begin(mesh, bake_seconds=30))
-    assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
-    assert mesh.weights() == {STABLE: 100, CANARY: 0}
-    assert newest("live").closed
-    mesh.fault(CANARY)
-    code, said = mesh.runbook("verify", newest("live").id)
-    assert code == 0, said
-
-
 @pytest.mark.attack(9)
 @pytest.mark.parametrize("phase", ["proved", *(pytest.param(phase, marks=pytest.mark.soak) for phase in PHASES)])
 def test_a_bad_canary_is_rolled_back_and_can_be_followed_though_kernel_and_command_were_killed(

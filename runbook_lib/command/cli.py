@@ -230,9 +230,8 @@ def status(
         p.environment, p.records, here, whenever=p.rehearsed and not here.world
     )
     found["run"] = newest.id if newest else None
-    if shifter := record.shifter(here):
-        since = f"under way since {shifter.get('since')}, process {shifter.get('pid')}"
-        found["shift"] = f"{since}; runbook watch {environment} follows it"
+    if words := _shift_under_way(here):
+        found["shift"] = f"{words}; runbook watch {environment} follows it"
     if as_json:
         console.print_json(json.dumps(found))
         return
@@ -242,6 +241,14 @@ def status(
             f"{environment}"
         )
     _standing(found)
+
+
+def _shift_under_way(here: Place) -> str:
+    """Say since when a shift is under way at a place, on this machine; "" for none."""
+    with suppress(RecordError):  # where nothing can be written, nothing is locked
+        if shifter := record.shifter(here):
+            return f"under way since {shifter['since']}, process {shifter['pid']}"
+    return ""
 
 
 @app.command()
