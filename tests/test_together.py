@@ -203,3 +203,17 @@ def test_every_call_of_things_asked_together_is_counted() -> None:
     session.beside = together
     session.together([partial(session.read, MESH)] * 50)
     assert session.calls["appmesh.DescribeMesh"] == 50
+
+
+class End(BaseException):
+    """What ends a process: an interrupt, an exit."""
+
+
+def test_what_ends_a_thread_ends_whoever_waits_for_it_and_no_other_ask() -> None:
+    def end() -> None:
+        raise End
+
+    for _ in range(AT_ONCE + 1):  # no thread is lost by it
+        with pytest.raises(End):
+            together([lambda: 1, end, end])
+    assert together([lambda: 1, lambda: 2]) == [1, 2]

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -46,8 +47,10 @@ class _Ask:
         """Ask, and say whether it was answered."""
         try:
             self.answer.set_result(self.ask())
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is taken
+        except BaseException as error:  # raised where the answer is taken
             self.answer.set_exception(error)
+            if not isinstance(error, Exception):  # the end of whoever asks, at once
+                raise
             return False
         return True
 
@@ -82,7 +85,8 @@ class _Pool:
 
     def _serve(self) -> None:
         while True:
-            self.waiting.get()()
+            with suppress(BaseException):  # it is in the answer
+                self.waiting.get()()
 
 
 _POOL = _Pool()
