@@ -53,18 +53,28 @@ def evidence(found: Survey, plan: Plan) -> tuple[Evidence, ...]:
     """
     gates = _gates_of(found, plan)
     found.ahead(*_parts(looks.parts for looks in gates.values()))
+    again = _again(found, plan, gates)
+    first = {name: looks.first(found, plan) for name, looks in gates.items()}
+    return tuple(_said(name, finding, again) for name, finding in first.items())
+
+
+def _again(
+    found: Survey, plan: Plan, gates: Mapping[str, Looks]
+) -> Callable[[], tuple[Evidence, ...]] | None:
+    """Return what looks once more into the gates that protect traffic; None where
+    none of them does.
+    """
+    again = {name: looks.again for name, looks in gates.items() if looks.again}
+    needed = _parts(looks.parts_again for looks in gates.values())
+    if not again:
+        return None
 
     def look_again() -> tuple[Evidence, ...]:
         fresh = survey(found.session)
-        fresh.ahead(*_parts(looks.parts_again for looks in gates.values()))
-        again = {name: looks.again for name, looks in gates.items() if looks.again}
+        fresh.ahead(*needed)
         return tuple(_said(name, look(fresh, plan)) for name, look in again.items())
 
-    protects = any(looks.again for looks in gates.values())
-    again = look_again if protects else None
-    return tuple(
-        _said(name, looks.first(found, plan), again) for name, looks in gates.items()
-    )
+    return look_again
 
 
 def evidence_for_shift(found: Survey) -> tuple[Evidence, ...]:

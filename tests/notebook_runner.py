@@ -29,6 +29,7 @@ import pytest
 import yaml
 
 from runbook_lib import local, open_session, parameters, record, survey
+from runbook_lib.command import unattended
 from runbook_lib.local import supervisor
 from runbook_lib.local.clients import clients
 from runbook_lib.survey import Survey
@@ -56,13 +57,19 @@ class Executed:
         return next((f"{type(e).__name__}: {e}" for e in self.errors.values()), "")
 
 
-def code_cells(number: str) -> list[Any]:
-    """Return a notebook's code cells."""
-    return [c for c in nbformat.read(NOTEBOOKS[number], as_version=4).cells if c.cell_type == "code"]
+def code_cells(number: str, engine: str = "appmesh") -> list[Any]:
+    """Return the code cells of an engine's notebook."""
+    path = unattended.files(engine)[number]
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
 def execute(
-    number: str, given: Mapping[str, Any], *, go_on: bool = False, before: Mapping[str, Hook] | None = None
+    number: str,
+    given: Mapping[str, Any],
+    *,
+    go_on: bool = False,
+    before: Mapping[str, Hook] | None = None,
+    engine: str = "appmesh",
 ) -> Executed:
     """Execute a notebook's cells here, with `given` injected after its `parameters` cell as papermill does.
 
@@ -73,7 +80,7 @@ def execute(
     screen = io.StringIO()
     try:
         with contextlib.redirect_stdout(screen), warnings.catch_warnings():
-            for cell in code_cells(number):
+            for cell in code_cells(number, engine):
                 (before or {}).get(cell.id, lambda names: None)(done.names)
                 sources = [cell.source]
                 if cell.id == "parameters":
@@ -150,7 +157,8 @@ class Environment:
         self, number: str, *, go_on: bool = False, before: Mapping[str, Hook] | None = None, **given: Any
     ) -> Executed:
         """Execute a notebook on this environment, in this process."""
-        return execute(number, {"environment": str(self.file), **given}, go_on=go_on, before=before)
+        engine = self.said.get("engine", "appmesh")
+        return execute(number, {"environment": str(self.file), **given}, go_on=go_on, before=before, engine=engine)
 
     def walk(self, *numbers: str, **given: Any) -> None:
         """Apply notebooks in order; each must come to its end."""

@@ -723,3 +723,12 @@ def test_the_map_shows_the_rule_and_where_weights_go() -> None:
     words = mapped(found, found.plan_step(25)).drawn().words.replace("\N{NO-BREAK SPACE}", " ")
     assert "a caller calls shop.test; shop.test → rule shop/9683b2d02a6cabee" in words
     assert "rule shop/9683b2d02a6cabee → web (100 → 75 %), web-v2 (0 → 25 %)" in words
+
+
+def test_every_change_is_about_something_on_the_map() -> None:
+    found = open_alb(Elb([forward(web=0, web_v2=100)])).look()
+    plan = found.plan_retirement()
+    shown = mapped(found, plan)
+    on_boxes = {change.title for changes in shown.changes_on.values() for change in changes}
+    assert on_boxes == {change.title for change in plan}
+    assert shown.frame not in shown.changes_on

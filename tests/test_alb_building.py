@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, clear, evidence, plan_undo, record, survey
+from runbook_lib import apply, check_environment, clear, evidence, plan_undo, record, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
+from runbook_lib.engines.alb.building.permissions import by_role as permissions_of
 from runbook_lib.errors import GateError, PlanError
+from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
 from tests.alb_scene import REGION, account, clients, network
 from tests.control_plane_fixtures import definition
 from tests.plain_alb import FILE
 from tests.scenes import NUMBERS, other, reopen, settle, somebody, writes
+from tests.test_permissions import policy, without
 
 NAME = "shop.test"
 MADE = {"01": "01_create_load_balancer", "02": "02_create_target_groups", "03": "03_create_rule_and_name"}
@@ -150,6 +153,25 @@ def test_90_takes_all_of_it_away_the_name_first_and_01_to_04_make_it_again() -> 
     assert take_away(session) == []
     do(session, "01", "02", "03", "04")
     assert there(session) == {*survey(session).live}
+
+
+def test_a_builder_may_make_it_and_take_it_away_and_needs_each_statement() -> None:
+    session = open_bare()
+    builders = policy(session.parameters, "builder")
+    guard = allow_only(account(), builders)
+    try:
+        check_environment(survey(session))
+        do(session, "01", "02", "03", "04")
+        undo(session)
+        do(session, "01", "02", "03", "04")
+        take_away(session)
+    finally:
+        GUARDS.clear()
+    for statement in permissions_of(session.parameters)["builder"]:
+        left = without(builders, statement.sid)
+        lacking = {each.action for each in guard.asked if not allows(left, each)}
+        assert lacking or statement.actions == ("ec2:DescribeVpcs",), statement.sid
+        assert lacking <= {*statement.actions}
 
 
 def test_a_rule_is_not_taken_away_while_callers_are_led_to_it() -> None:

@@ -23,7 +23,7 @@ from runbook_lib.task_definition.form import same
 from runbook_lib.task_definition.sidecar import Sidecar, with_envoy, without_envoy
 from runbook_lib.verdict import Sample, judge
 from tests.control_plane_fixtures import refused
-from tests.scenes import change, fact, open_at, reopen, settle, somebody, step, writes
+from tests.scenes import LOCAL, change, fact, open_at, open_local, reopen, settle, somebody, step, writes
 
 Json = dict[str, Any]
 CASES = Path(__file__).parent / "cases"
@@ -163,6 +163,22 @@ def test_an_application_may_map_no_port(name: str) -> None:
     session = deployed(5, name)
     assert [level for level, _ in findings(session)] == ["WARN"]
     assert properties(there(session))["AppPorts"] == "9080"
+
+
+@pytest.mark.case(5)
+def test_a_service_that_only_calls_is_nobodys_target_and_takes_the_sidecar_without_a_finding() -> None:
+    services = {name: dict(said) for name, said in LOCAL["services"].items()}
+    services["worker"] = {"task_definition": "worker", "ports": [], "backends": ["serviceb.apps.local"]}
+    session = open_local(services=True, said={"services": services})
+    for number in ("01", "02", "03", "04"):
+        step(session, number)
+    found = survey(session)
+    worker = found.running["worker"].definition
+    assert worker
+    assert properties(dict(worker))["AppPorts"] == "9080"
+    assert [c.level for c in check_environment(found) if "definition worker" in c.where] == ["PASS"]
+    names = {"meshName": "apps", "virtualNodeName": "worker"}
+    assert "listeners" not in somebody(session).describe_virtual_node(**names)["virtualNode"]["spec"]
 
 
 @pytest.mark.case(21)

@@ -182,9 +182,15 @@ def test_a_name_that_does_not_resolve_is_a_warning() -> None:
 
 
 def test_every_quota_that_can_bind_is_counted() -> None:
-    found = [where for where in checks(open_at("plain")) if where.startswith("quota")]
-    assert "quota connected Envoys per node" in found
-    assert len(found) == 7
+    found = one_of(open_at("plain"), "quotas", "PASS")
+    assert "1 of 50 connected Envoys per node" in found.message
+    assert found.message.count(" of ") == 7
+
+
+def test_a_quota_that_is_near_has_a_row_of_its_own() -> None:
+    session = with_services(open_at("plain"), desired_count=45)
+    assert one_of(session, "quota connected Envoys per node", "PASS").message == "45 of 50 by default"
+    assert "connected Envoys" not in one_of(session, "quotas", "PASS").message
 
 
 def test_a_default_quota_that_is_exceeded_is_a_warning_since_an_account_may_have_more() -> None:

@@ -27,7 +27,7 @@ from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Check, Engine, Finding, Gate, Split, Target
 from runbook_lib.errors import ForeignChangeError, GateError, Held, PlanError, StalePlanError
 from runbook_lib.gates import evidence_of_path
-from runbook_lib.plan import Call, Evidence, Inverse, Reading
+from runbook_lib.plan import Call, Evidence, Inverse, Moved, Reading, revived
 from runbook_lib.shift.outlook import look_ahead, measure_traffic, require_steps_passable
 from runbook_lib.shift.rollback import roll_back
 from runbook_lib.shift.trial import end_trial
@@ -343,6 +343,17 @@ def test_a_shift_is_undone_in_one_write() -> None:
     assert mocked.division.targets == PLAIN
     assert mocked.division.calls == ["write_division"] * 3
     assert plan_undo(mocked.session, notebook="05_shift_traffic").changes == ()
+
+
+def test_the_record_says_what_a_change_is_about_what_it_moves_and_what_it_undoes() -> None:
+    mocked = open_mock(PLAIN)
+    shift(mocked, 25)
+    apply(mocked.session, clear(plan_undo(mocked.session, notebook="05_shift_traffic")))
+    lines = mocked.session.join_run().lines()
+    there, back = [revived(line["change"]) for line in lines if line["event"] == "intended"]
+    before, after = {"serviceB": 100, "serviceBv2": 0}, {"serviceB": 75, "serviceBv2": 25}
+    assert (there.about, there.undoes, there.weights) == (("division shop",), "", Moved(before, after))
+    assert (back.about, back.undoes, back.weights) == (("division shop",), "division shop", Moved(after, before))
 
 
 def test_an_undo_never_raises_the_canary() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from runbook_lib.aws.session import Session
 from runbook_lib.errors import Failed, GateError, Held, LockError, NotFollowed, RolledBack, RunbookError
 from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic
+from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
-from runbook_lib.shift.watcher import Board, ending_of_orders
+from runbook_lib.shift.watcher import Board, carry_out, end
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
-from tests.live import CANARY, STABLE, Sky, again, phases, quick, under_sky
+from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky
 from tests.scenes import fact, lines, open_at
 
 WRITTEN = Decision("written", 25, {STABLE: 75, CANARY: 25}, "0 → 25 %, read back", at=1.5)
@@ -134,14 +135,14 @@ class Started:
         return Past(self.do(orders))
 
 
-def shifting(sky: Sky) -> Started:
+def shifting(sky: Sky, kind: type[Board] = Board) -> Started:
     """Start processes that shift under a sky, as the real one does."""
 
     def do(orders: Orders) -> int:
-        board = Board(Path(orders.report), orders.id, one_step=orders.step is not None)
+        board = kind(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
-        ending = ending_of_orders(orders, board, lambda: session)
+        ending = end(*carry_out(orders, board, lambda: session))
         board.put(replace(board.report, ending=ending))
         return ending.exit_code
 
@@ -212,6 +213,32 @@ def test_the_cells_own_evidence_still_has_to_hold() -> None:
         list(follow_traffic(session, alarm=print, start=shifting(sky)))
 
 
+@pytest.mark.parametrize(
+    ("phase", "error", "words"),
+    [
+        ("proved", Held, "interrupted: serviceB 75 %, serviceBv2 25 % stays as it is"),
+        ("rolled back", RolledBack, "back to 0 % in one write; interrupted before traffic showed it"),
+    ],
+)
+def test_an_interrupt_between_two_decisions_holds_the_shift_and_no_rollback(
+    phase: str, error: type[RunbookError], words: str
+) -> None:
+    session, sky = under_sky()
+    sky.at(8, lambda: sky.errors.update({CANARY: 0.5}))
+
+    class Interrupted(Board):
+        came = False
+
+        def put(self, said: Report) -> None:
+            super().put(said)
+            if not self.came and [d.phase for d in said.decisions[-1:]] == [phase]:
+                self.came = True
+                raise KeyboardInterrupt
+
+    with pytest.raises(error, match=words):
+        followed(session, shifting(sky, Interrupted))
+
+
 def test_one_step_by_hand_is_watched_by_a_process_too() -> None:
     session, sky = under_sky()
     start = shifting(sky)
@@ -221,6 +248,21 @@ def test_one_step_by_hand_is_watched_by_a_process_too() -> None:
     sky.session.connection = session.connection
     with pytest.raises(RunbookError, match="no longer what was planned"):
         list(follow_step(session, 100, replace(stale, changes=()), fact(), start=start))
+
+
+def test_a_canary_that_nobody_watches_is_watched_without_its_record_and_no_step_is_taken() -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "written")
+    shutil.rmtree(session.join_run().folder)
+    second = again(sky)
+    told = list(follow_watch(second, alarm=print, start=shifting(sky)))
+    assert [(d.phase, d.step) for d in told if d.phase != "watching"] == [("proved", 25), ("judged", 25)]
+    assert sky.weights() == {STABLE: 75, CANARY: 25}
+    sky.errors.update({CANARY: 0.5})
+    with pytest.raises(RolledBack):
+        list(follow_watch(second, alarm=print, start=shifting(sky)))
+    assert sky.weights() == {STABLE: 100, CANARY: 0}
+    assert list(follow_watch(second, alarm=print, start=saying())) == []
 
 
 def test_a_process_that_was_killed_is_named_and_the_next_goes_on() -> None:

@@ -1172,25 +1172,27 @@ def test_the_process_that_shifts_outlives_whoever_started_it_and_killed_it_goes_
     until(lambda: unwatched(survey(session)), "nobody watches it")
 
     alarms: list[str] = []
-    session = well.session()
+    session = well.session(shift=quick(bake_seconds=8, verdict={"detectable_increase": 0.1}))
     evidence = gates.evidence_for_shift(survey(session))
     shift = follow_traffic(session, *evidence, alarm=alarms.append)
     passed = next(d for d in shift if d.phase == "judged")
     assert (passed.step, passed.verdict) == (25, "PASS")
     assert observed(newest(well.parameters)) == [BACK, QUARTER]
-    with pytest.raises(NotFollowed, match="the shift goes on in process") as caught:
-        shift.throw(KeyboardInterrupt)
-    code, said = well.runbook("hold", newest(well.parameters).id, "--by", "ada")
-    assert code == 0, said
-    with pytest.raises(Held, match="held by ada"):
-        list(follow_traffic(well.session(), *evidence, alarm=alarms.append))
-    assert alarms == []
-    assert unwatched(survey(session))
     after = well.ledger()
     assert after["failed"] == before["failed"]
     assert after["answered"] > before["answered"] + 500
-    assert f"`runbook hold {newest(well.parameters).id}`" in caught.value.hint
     assert [line["words"] for line in lines_of(well, "watcher")]
+    with pytest.raises(NotFollowed, match="the shift goes on in process") as caught:
+        shift.throw(KeyboardInterrupt)
+    followed = follow_traffic(well.session(), *evidence, alarm=alarms.append)
+    assert next(followed).phase == "proved"  # all of it is told again
+    code, said = well.runbook("hold", newest(well.parameters).id, "--by", "ada")
+    assert code == 0, said
+    with pytest.raises(Held, match="held by ada"):
+        list(followed)
+    assert alarms == []
+    assert unwatched(survey(session))
+    assert f"`runbook hold {newest(well.parameters).id}`" in caught.value.hint
 
 
 def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live) -> None:

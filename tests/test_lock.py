@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -130,3 +131,58 @@ def test_a_dead_holder_holds_nothing(run: record.Run) -> None:
     assert record.holder(run) is None
     with record.held(run, record.lock_of(run), "alice"):
         pass
+
+
+# A shift has a lock of its own, which outlasts whoever executes notebooks.
+
+
+def test_while_somebody_shifts_nothing_else_is_applied_there(run: record.Run) -> None:
+    with (
+        record.shifting(run, record.shift_lock_of(place("1", "local")), "the shift"),
+        pytest.raises(LockError, match="the shift is at work here") as refused,
+        record.held(run, record.lock_of(run), "alice"),
+    ):
+        pass
+    assert f"`runbook hold {run.id}`" in refused.value.hint
+    assert not record.is_held(record.lock_of(run))
+
+
+def test_whoever_follows_a_shift_of_the_same_run_may_be_beside_it(run: record.Run, tmp_path: Path) -> None:
+    other = record.start("somewhere", str(tmp_path), place("1", "local"))
+    with record.shifting(run, record.shift_lock_of(place("1", "local")), "the shift"):
+        with record.held(run, record.lock_of(run), "alice", beside_shift=True):
+            pass
+        with pytest.raises(LockError), record.held(other, record.lock_of(other), "bob", beside_shift=True):
+            pass
+
+
+def test_the_shift_itself_passes_whoever_executes_its_run(run: record.Run) -> None:
+    shift = record.shift_lock_of(place("1", "local"))
+    with (
+        record.held(run, record.lock_of(run), "runbook run"),
+        record.shifting(run, shift, "the shift"),
+        record.held(run, record.lock_of(run), "the shift", shift=shift),
+    ):
+        assert (record.holder(run) or {})["who"] == "the shift"
+        assert (record.executor(run) or {})["who"] == "runbook run"
+    assert record.holder(run) is None
+
+
+def test_of_two_shifts_the_second_is_refused(run: record.Run) -> None:
+    first, second = (record.shift_lock_of(place("1", "local")) for _ in range(2))
+    with (
+        record.shifting(run, first, "alice"),
+        pytest.raises(LockError, match="alice"),
+        record.shifting(run, second, "bob"),
+    ):
+        pass
+
+
+def test_several_may_ask_at_once_whether_a_lock_is_held(run: record.Run) -> None:
+    lock = record.shift_lock_of(place("1", "local"))
+    assert not record.is_held(lock)
+    lock.acquire()
+    lock.release()
+    with Path(lock.lock_file).open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as somebody does who asks
+        assert not record.is_held(lock)

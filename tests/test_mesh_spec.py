@@ -187,6 +187,14 @@ def test_a_node_listens_on_each_of_its_ports() -> None:
     assert [x["portMapping"]["port"] for x in found["listeners"]] == [8080, 8081]
 
 
+def test_a_service_that_only_calls_has_neither_listener_nor_discovery() -> None:
+    worker = {"task_definition": "worker", "ports": [], "backends": ["serviceb.apps.local"]}
+    found = spec("virtual node worker", services={"worker": worker})
+    assert "listeners" not in found
+    assert "serviceDiscovery" not in found
+    assert found["backends"] == [{"virtualService": {"virtualServiceName": "serviceb.apps.local"}}]
+
+
 def test_a_health_check_is_the_listeners() -> None:
     assert listener(health_check={**HEALTH, "path": "/ping"})["healthCheck"] == {
         "protocol": "http2",

@@ -50,10 +50,10 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str, str]:
     return process.returncode, summary["outcome"], summary["reason"].partition(":")[0], said
 
 
-def newest_phase() -> str:
-    """Return the phase of the run's newest decision."""
-    decisions = [line["phase"] for line in newest("live").lines() if line["event"] == "decision"]
-    return decisions[-1] if decisions else ""
+def newest_phase(since: float = 0.0) -> str:
+    """Return the phase of the run's newest decision since a moment."""
+    decisions = [line for line in newest("live").lines() if line["event"] == "decision"]
+    return next((line["phase"] for line in decisions[-1:] if line["at"] >= since), "")
 
 
 def bakes() -> bool:
@@ -107,27 +107,49 @@ def test_the_next_run_says_first_that_nobody_watches_then_goes_on_and_holds_for_
     assert [(step["weights"], step["verdict"]) for step in summary["shift"]] == [(QUARTER, "PASS")]
 
 
-def test_a_bad_canary_is_rolled_back(mesh: Live) -> None:
-    mesh.fault(CANARY, error_rate=0.5)
-    code, outcome, word, said = end(begin(mesh, bake_seconds=30))
-    assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
-    assert mesh.weights() == {STABLE: 100, CANARY: 0}
-    assert newest("live").closed
-    mesh.fault(CANARY)
-    code, said = mesh.runbook("verify", newest("live").id)
-    assert code == 0, said
-
-
 @pytest.mark.attack(9)
-@pytest.mark.parametrize("phase", ["proved", *(pytest.param(p, marks=pytest.mark.soak) for p in PHASES)])
-def test_a_bad_canary_is_rolled_back_though_kernel_and_command_were_killed(mesh: Live, phase: str) -> None:
-    process = begin(mesh, bake_seconds=30)
-    until(lambda: newest_phase() == phase, f"it is {phase}", 90)
+@pytest.mark.parametrize("phase", ["proved", *(pytest.param(phase, marks=pytest.mark.soak) for phase in PHASES)])
+def test_a_bad_canary_is_rolled_back_and_can_be_followed_though_kernel_and_command_were_killed(
+    mesh: Live, phase: str
+) -> None:
+    process = begin_anew(mesh, phase)
     for pid in (kernel_of(process.pid), process.pid):
         os.kill(pid, signal.SIGKILL)
+    mesh.fault(CANARY, error_rate=0.5)
     with process:
         process.communicate(timeout=20)
+    code, said = mesh.runbook("status", str(mesh.file))
+    assert "under way since 20" in said
+    code, said = mesh.runbook("watch", str(mesh.file))
+    assert code == 4, said
+    assert " % rolled back: verdict: " in said
+    assert_rolled_back(mesh)
+
+
+@pytest.mark.soak
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *PHASES])
+def test_a_bad_canary_is_rolled_back_though_the_kernel_was_killed_and_the_run_says_so(mesh: Live, phase: str) -> None:
+    process = begin_anew(mesh, phase)
+    os.kill(kernel_of(process.pid), signal.SIGKILL)
     mesh.fault(CANARY, error_rate=0.5)
+    code, outcome, word, said = end(process)
+    assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
+    assert "the kernel died; the shift goes on, and a new kernel follows it" in said
+    assert_rolled_back(mesh)
+
+
+def begin_anew(mesh: Live, phase: str) -> subprocess.Popen[str]:
+    """Start a run from the first step on, and wait until it comes to a phase."""
+    code, said = mesh.runbook("rollback", str(mesh.file))
+    assert code == 0, said
+    began, process = time.time(), begin(mesh, bake_seconds=30)
+    until(lambda: newest_phase(since=began) == phase, f"it is {phase}", 90)
+    return process
+
+
+def assert_rolled_back(mesh: Live) -> None:
+    """Wait until the run has ended, however; its record must say what became of it."""
     until(lambda: newest("live").closed, "the run is closed", 90)
     mesh.fault(CANARY)
     assert mesh.weights() == {STABLE: 100, CANARY: 0}

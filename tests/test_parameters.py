@@ -40,6 +40,9 @@ def shifted(**values: Any) -> dict[str, Any]:
 # What is refused, with where, what was expected and what was found.
 
 
+WORKER = {"node": "worker"}
+
+
 def filtered(**match: Any) -> dict[str, Any]:
     """Give the route under shift another match."""
     return {"routers": {"serviceB": {"routes": {"serviceB": {"match": match}}}}}
@@ -98,6 +101,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"match\.headers\.0\.range: expected a start below its end; found 2 and 2",
     ),
     "another port than the router's": (filtered(port=80), r"match\.port: expected the router's 9080; found 80"),
+    "a caller that is called": (
+        {"services": {"serviceA": {"ports": []}}},
+        r"services\.serviceA\.hostname: applies to a service that listens; ports is empty here: it only calls",
+    ),
+    "a name whose node only calls": (
+        {"services": {"worker": {"task_definition": "w", "ports": []}}, "virtual_services": {"w.apps.local": WORKER}},
+        r"virtual_services\.w\.apps\.local: expected a service that listens; worker only calls",
+    ),
+    "a target that only calls": (
+        {
+            "services": {"worker": {"task_definition": "w", "ports": []}},
+            "routers": {"other": {"routes": {"x": {"targets": ["worker"]}}}},
+        },
+        r"routers\.other\.routes\.x\.targets: expected a service that listens; worker only calls",
+    ),
     "a quoted port": ({"port": "9080"}, r"port: .*valid integer; found '9080'"),
     "port 0": ({"port": 0}, r"port: .*greater than or equal to 1; found 0"),
     "port 65536": ({"port": 65536}, r"port: .*65535; found 65536"),

@@ -327,3 +327,9 @@ def test_a_request_is_slow_over_the_very_limit() -> None:
     sidecar.now = {EGRESS: Counters(completed=9, times=((300.0, 7), (500.0, 2)))}
     publisher.step(BEGAN + 1.0)
     assert read(session, BEGAN, BEGAN + 1)[0].slow == Sample(0, 0, 9, 2)
+
+
+@pytest.mark.parametrize(("stage", "answers"), [("meshed", STABLE), ("shifted", CANARY)])
+def test_calls_pass_the_sidecar_of_who_answers_most_of_them(stage: str, answers: str) -> None:
+    counted = mesh.path(survey(open_at(stage))).counted
+    assert list(counted) == ["callers' sidecars count", f"{answers}'s"]

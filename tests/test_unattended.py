@@ -212,14 +212,14 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_90_is_executed_only_where_it_is_named() -> None:
-    assert [name[:2] for name in unattended.notebooks()] == ["00", "01", "02", "03", "04", "05", "06"]
-    assert [name[:2] for name in unattended.notebooks("03", "05")] == ["03", "04", "05"]
-    assert [name[:2] for name in unattended.notebooks("90", "90")] == ["90"]
+    assert [path.stem[:2] for path in unattended.notebooks()] == ["00", "01", "02", "03", "04", "05", "06"]
+    assert [path.stem[:2] for path in unattended.notebooks("03", "05")] == ["03", "04", "05"]
+    assert [path.stem[:2] for path in unattended.notebooks("90", "90")] == ["90"]
 
 
 def test_a_run_leaves_out_what_its_engine_has_nothing_to_do_in() -> None:
     steps = ENGINES["alb"].steps(parameters.load("local-alb"))
-    assert [name[:2] for name in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
+    assert [path.stem[:2] for path in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
     with pytest.raises(ParametersError, match="this file's engine has nothing to do there"):
         unattended.notebooks("02", "04", steps)
 

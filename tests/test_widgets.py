@@ -697,6 +697,31 @@ def test_an_interrupt_between_two_decisions_ends_the_shift_itself(monkeypatch: p
     assert sky.weights() == QUARTER
 
 
+def test_what_is_decided_after_an_interrupt_is_shown_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `runbook run` an interrupt is passed on to the process that shifts, which is followed to its end."""
+    shown: list[Any] = []
+    for module in (widgets, show):
+        monkeypatch.setattr(module, "display", shown.append)
+
+    def decisions() -> Any:
+        try:
+            yield moving()[0]
+        except KeyboardInterrupt:
+            yield from moving()[2:]
+            raise Held("interrupted") from None
+
+    class Interrupted(Live):
+        def draw(self) -> None:
+            if len(self.decisions) == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(widgets, "Live", Interrupted)
+    with pytest.raises(Held, match="interrupted"):
+        show_shift(decisions(), open_at("meshed"))
+    table = next(each for each in shown if getattr(each, "rows", None))
+    assert [row["phase"] for row in table.rows] == ["written", "proved", "rolled back"]
+
+
 def test_drawing_keeps_to_its_share_of_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     spent = iter([0.0, 0.1])
     live = Live(open_at("meshed"))

@@ -59,7 +59,9 @@ def main() -> None:
         from runbook_lib.local import supervisor
 
         try:
-            for path in sorted(given.folder.resolve().glob("[0-9][0-9]_*.ipynb")):
+            shared = given.folder.resolve().glob("[0-9][0-9]_*.ipynb")
+            of_engines = given.folder.resolve().glob("[a-z]*/[0-9][0-9]_*.ipynb")
+            for path in [*sorted(shared), *sorted(of_engines)]:
                 began = time.monotonic()
                 record(path, measured=given.measured)
                 print(f"{path.stem}: {time.monotonic() - began:.1f} s", flush=True)

@@ -27,7 +27,7 @@ from runbook_lib import parameters, record
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.permissions import Role, document, permissions
 from runbook_lib.aws.session import Session
-from runbook_lib.command.progress import telling
+from runbook_lib.command.progress import Lines, telling
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.judging import unpassable
@@ -230,15 +230,25 @@ def status(
         p.environment, p.records, here, whenever=p.rehearsed and not here.world
     )
     found["run"] = newest.id if newest else None
+    if words := _shift_under_way(here):
+        found["shift"] = f"{words}; runbook watch {environment} follows it"
     if as_json:
         console.print_json(json.dumps(found))
         return
     if words := found.pop("unwatched", ""):
         console.print(
-            f"{words}\nNext: runbook rollback {environment}, or run 05 again "
-            "to go on watching"
+            f"{words}\nNext: runbook watch {environment}, or runbook rollback "
+            f"{environment}"
         )
     _standing(found)
+
+
+def _shift_under_way(here: Place) -> str:
+    """Say since when a shift is under way at a place, on this machine; "" for none."""
+    with suppress(RecordError):  # where nothing can be written, nothing is locked
+        if shifter := record.shifter(here):
+            return f"under way since {shifter['since']}, process {shifter['pid']}"
+    return ""
 
 
 @app.command()
@@ -273,6 +283,30 @@ def rollback(
             console.print(scrubbed(words))
 
 
+@app.command()
+def watch(environment: Environment, rehearse: Rehearsed = False) -> None:
+    """Follow the shift under way, or watch a canary that nobody watches. A failing one
+    is rolled back; no step is taken.
+    """
+    from runbook_lib.shift.following import follow_watch
+
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(
+            f"watch: {p.environment} is local, and the local mesh is "
+            f"{supervisor.absence()}"
+        )
+    session = open_session(
+        {"environment": environment, "mode": "apply", **given}, "watch"
+    )
+    lines = Lines(console)
+    for decision in follow_watch(session, alarm=lines.word):
+        if decision.phase != "watching":
+            lines.line({"event": "decision", **decision.line})
+    console.print(divided(survey(session).split.weights))
+
+
 def _warn(words: str) -> None:
     complaints.print(scrubbed(words))
 
@@ -295,7 +329,8 @@ def undo(
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = _found(run, rehearse)
         session = _session_of("undo", this, "apply")
-        part = unattended.notebook(notebook, "--notebook") if notebook else ""
+        engine = session.parameters.engine
+        part = unattended.notebook(notebook, "--notebook", engine) if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")

@@ -86,9 +86,11 @@ class Lines(Told):
         self._say(words)
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """Say a decision or a wait, a wait for the same thing once in a row."""
+        """Say a decision, who goes on watching, or a wait: the same one once."""
         if line["event"] == "decision":
             self._say(f"  {line['step']} % {line['phase']}: {line['words']}")
+        elif line["event"] == "watcher":
+            self._say(f"  {line['words']}")
         elif line["event"] == "waiting" and line["what"] != self.last:
             self._say(f"  {waited(line)}")
         self.last = line["what"] if line["event"] == "waiting" else ""

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,15 @@ from runbook_lib.runs.verify import steps_of
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
-ON_THIS_MACHINE = ("local", "local-alb")
+ON_THIS_MACHINE = ("local", "local-alb", "local-alb-new")
 SHIFTED = "05"  # a run that ends before it goes on
 # the command's exit code for each outcome
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+DEAD = "DeadKernelError"
+FOLLOWED_ANEW = "the kernel died; the shift goes on, and a new kernel follows it"
 INTERRUPTED = (
     "interrupted: nothing more was done, and what was changed is in the record\nNext: "
     "run again to go on"
@@ -175,41 +178,53 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
 papermill_engines.register("watched", Watched)
 
 
-def notebook(number: str, option: str) -> str:
+def files(engine: str = "") -> dict[str, Path]:
+    """Return an engine's notebooks by their numbers: its own, else those of all."""
+    shared = FOLDER.glob(NUMBERED)
+    own = (FOLDER / engine).glob(NUMBERED)
+    found = {path.stem[:2]: path for path in [*shared, *own]}
+    return dict(sorted(found.items()))
+
+
+def notebook(number: str, option: str, engine: str = "") -> str:
     """Return a notebook's name by its number, which was given with `option`."""
-    names = {
-        path.stem[:2]: path.stem for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
-    }
-    if number not in names:
+    known = files(engine)
+    if number not in known:
         meant = number.zfill(2)
-        hint = f"{option} {meant}" if meant in names else f"{option} with one of these"
+        hint = f"{option} {meant}" if meant in known else f"{option} with one of these"
         raise ParametersError(
-            f"notebook: no {number!r}; expected one of {', '.join(names)}", hint=hint
+            f"notebook: no {number!r}; expected one of {', '.join(known)}", hint=hint
         )
-    return names[number]
+    return known[number].stem
 
 
 def notebooks(
-    first: str = "00", last: str = "06", steps: Collection[str] | None = None
-) -> list[str]:
-    """Return the names of the notebooks from `first` through `last`, by their numbers;
+    first: str = "00",
+    last: str = "06",
+    steps: Collection[str] | None = None,
+    engine: str = "",
+) -> list[Path]:
+    """Return the notebooks of an engine from `first` through `last`, by their numbers;
     90 only where it is named.
 
     Beside 00, only those of `steps`; None for all.
     """
-    names = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
     notebook(first, "--from"), notebook(last, "--through")
-    found = [
-        name
-        for name in names
-        if first <= name[:2] <= last and (name[:2] < "90" or last == "90" == first)
-    ]
+    found = {
+        number: path
+        for number, path in files(engine).items()
+        if first <= number <= last and (number < "90" or last == "90" == first)
+    }
     if not found:
         raise ParametersError(
             f"--from {first} --through {last}: no notebook lies between",
             hint=f"say --through {first}",
         )
-    needed = [name for name in found if steps is None or name[:2] in ("00", *steps)]
+    needed = [
+        path
+        for number, path in found.items()
+        if steps is None or number in ("00", *steps)
+    ]
     if not needed:
         raise ParametersError(
             f"--from {first} --through {last}: this file's engine has "
@@ -235,9 +250,8 @@ def run(
     where file, values or range are wrong.
     """
     p, told = parameters.load(environment, given), told or Told()
-    names = notebooks(
-        first, last or _end(p.environment, first), ENGINES[p.engine].steps(p)
-    )
+    end = last or _end(p.environment, first)
+    paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},
         place_of(p, world_of(p)),
@@ -260,7 +274,7 @@ def run(
             given = {**given, "environment": parameters.located(environment)}
             with following(this, told.line):
                 executed, failure = _execute_all(
-                    this, names, given, p.mode, told, interrupts
+                    this, paths, given, p.mode, told, interrupts
                 )
         summary = _summary(this, p, executed, failure, since)
         try:
@@ -268,7 +282,8 @@ def run(
                 "summed up", outcome=summary["outcome"], reason=summary["reason"]
             )
             this.summarise(
-                summary, closes=names[-1][:2] >= SHIFTED or summary["outcome"] != "done"
+                summary,
+                closes=paths[-1].name >= SHIFTED or summary["outcome"] != "done",
             )
         # the outcome stands all the same, and the command says it
         except RecordError as error:
@@ -296,7 +311,7 @@ def _holding(this: record.Run, p: Parameters) -> AbstractContextManager[None]:
 
 def _execute_all(
     this: record.Run,
-    names: list[str],
+    paths: list[Path],
     given: Mapping[str, Any],
     mode: str,
     told: Told,
@@ -308,9 +323,13 @@ def _execute_all(
     In plan mode what 00 refuses ends nothing.
     """
     executed: list[dict[str, Any]] = []
-    for name in names:
-        began, before = time.monotonic(), len(_lines(this))
-        failure = _execute(this.folder / f"{name}.ipynb", given, told, interrupts)
+    for path in paths:
+        name, began, before = path.stem, time.monotonic(), len(_lines(this))
+        output = this.folder / path.name
+        failure = _execute(path, output, given, told, interrupts)
+        if failure and failure.error == DEAD and _shifts(this):
+            told.word(FOLLOWED_ANEW)
+            failure = _execute(path, output, given, told, interrupts)
         wrote = _wrote(_lines(this)[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append(
@@ -320,26 +339,38 @@ def _execute_all(
                 "seconds": round(time.monotonic() - began, 1),
             }
         )
-        if failure and not _goes_on(name, outcome, names, mode):
+        if failure and not _goes_on(name, outcome, paths, mode):
             return executed, failure
     return executed, None
 
 
-def _goes_on(name: str, outcome: str, names: list[str], mode: str) -> bool:
+def _shifts(this: record.Run) -> bool:
+    """Say whether a shift of this very run is under way, in its own process."""
+    with suppress(RecordError):
+        shifter = record.shifter(this.place) if this.place else None
+        return shifter is not None and shifter.get("run") == this.id
+    return False
+
+
+def _goes_on(name: str, outcome: str, paths: list[Path], mode: str) -> bool:
     """Say whether a run that only plans goes on: what 00 found is reported, and
     nothing will be written.
     """
-    checked = name == names[0] and name.startswith("00") and outcome == "refused"
-    return checked and mode == "plan" and len(names) > 1
+    checked = name.startswith("00") and outcome == "refused"
+    return checked and mode == "plan" and len(paths) > 1
 
 
 def _execute(
-    output: Path, given: Mapping[str, Any], told: Told, interrupts: Interrupts
+    path: Path,
+    output: Path,
+    given: Mapping[str, Any],
+    told: Told,
+    interrupts: Interrupts,
 ) -> Failure | None:
     name, kept = output.stem, Kept(output)
     try:
         papermill.execute_notebook(
-            FOLDER / output.name,
+            path,
             None,
             parameters=dict(given),
             engine_name="watched",
@@ -359,7 +390,7 @@ def _execute(
             name,
             0,
             "",
-            "DeadKernelError",
+            DEAD,
             "the kernel died; what it had changed is in the record",
         )
     except OSError as error:  # of the kernel's own files
@@ -367,7 +398,7 @@ def _execute(
             name,
             0,
             "",
-            "DeadKernelError",
+            DEAD,
             f"no kernel could be started: {error.strerror or error}",
         )
     finally:
@@ -395,7 +426,7 @@ def _outcome(error: str, *, wrote: bool = False) -> tuple[str, str]:
         return "held", "interrupted"
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
-        return "failed", "kernel" if error == "DeadKernelError" else "error"
+        return "failed", "kernel" if error == DEAD else "error"
     outcome = next(outcome for outcome, code in EXIT.items() if code == kind.exit_code)
     return "failed" if wrote and outcome == "refused" else outcome, kind.reason
 

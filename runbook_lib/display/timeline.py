@@ -8,10 +8,11 @@ for the same values.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
+from typing import Any, NamedTuple
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.display.drawing import (
@@ -39,6 +40,16 @@ LETTER = 7.2  # how wide one is at most
 ROWS = 6  # of events' labels; what comes too thick is a line without one
 MOST = 180  # points that are told apart at this width
 EVIDENCE = 4.0  # powers of ten; more is off the paper
+LABELS = {
+    "written": "→ {step}\N{NO-BREAK SPACE}%",
+    "proved": "proved",
+    "judged": "{verdict}",
+    "rolled back": "ROLLED BACK",
+    "settled": "settled",
+    "approved": "approved",
+    "hold": "HOLD",
+}
+MOVES = ("written", "rolled back")  # the decisions that move weights
 TICKS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 10**9)
 
 
@@ -55,9 +66,8 @@ class _Axes:
     end: float
 
     def x(self, at: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (at - self.begin) / max(
-            self.end - self.begin, 1
-        )
+        span = max(self.end - self.begin, 1)
+        return LEFT + (WIDTH - LEFT - RIGHT) * (at - self.begin) / span
 
     def y(self, value: float) -> float:
         kept = min(max(value, self.low), self.high)
@@ -66,6 +76,10 @@ class _Axes:
     def at(self, points: Points) -> list[tuple[float, float]]:
         """Return points of time and value as points on the paper."""
         return [(self.x(at), self.y(value)) for at, value in points]
+
+
+Strip = Callable[[History, Sequence[Interval], _Axes], Iterator[Shape]]
+"""Draws one strip of the picture."""
 
 
 def thinned(intervals: Sequence[Interval], most: int = MOST) -> list[Interval]:
@@ -78,12 +92,11 @@ def thinned(intervals: Sequence[Interval], most: int = MOST) -> list[Interval]:
 
 
 def _added(group: Sequence[Interval]) -> Interval:
-    first = group[0]
+    total = group[0]
     for each in group[1:]:
-        first = Interval(
-            first.start, first.errors + each.errors, first.slow + each.slow
-        )
-    return first
+        errors, slow = total.errors + each.errors, total.slow + each.slow
+        total = Interval(total.start, errors, slow)
+    return total
 
 
 def drawn_words(shown: History) -> str:
@@ -93,20 +106,17 @@ def drawn_words(shown: History) -> str:
         return "no traffic was seen: there is nothing to draw"
     begin, end = _window(shown, seen)
     all_of = _added(shown.intervals).errors
-    counts = [(shown.stable, all_of.stable_requests, all_of.stable_errors)]
-    counts += [(shown.canary, all_of.canary_requests, all_of.canary_errors)]
-    told = "; ".join(
-        f"{name} answered {n:,} requests, {f'{bad:,}' if bad else 'none'} in error"
-        for name, n, bad in counts
-    )
-    events = (
-        "; ".join(f"{label} at {at - begin:.0f} s" for at, label in _events(shown))
-        or "no event yet"
-    )
-    return (
-        f"{end - begin:.0f} s from {datetime.fromtimestamp(begin, UTC):%H:%M:%S} UTC: "
-        f"{told}. {events}."
-    )
+    stable = _answered(shown.stable, all_of.stable_requests, all_of.stable_errors)
+    canary = _answered(shown.canary, all_of.canary_requests, all_of.canary_errors)
+    told = [f"{event.label} at {event.at - begin:.0f} s" for event in _events(shown)]
+    events = "; ".join(told) or "no event yet"
+    since = f"{datetime.fromtimestamp(begin, UTC):%H:%M:%S} UTC"
+    return f"{end - begin:.0f} s from {since}: {stable}; {canary}. {events}."
+
+
+def _answered(name: str, requests: int, errors: int) -> str:
+    bad = f"{errors:,}" if errors else "none"
+    return f"{name} answered {requests:,} requests, {bad} in error"
 
 
 def drawn(shown: History) -> Drawing:
@@ -122,91 +132,97 @@ def drawn(shown: History) -> Drawing:
         return Drawing(WIDTH, 0, (), drawn_words(shown))
     begin, end = _window(shown, seen)
     time = _Axes(0, 0, 1, begin, end)
-    labels = list(_labels(shown, time))
-    head = ROW * (2 + max((row for _, row, _ in labels), default=0)) + GAP
-    strips = [_requests, _errors, *([_slow] if shown.slow else []), _share, _evidence]
-    tops = [head + n * (HEIGHT + GAP) for n in range(len(strips))]
-    shapes: list[Shape] = [*_events_shapes(labels, tops)]
+    labels = _labels(shown, time)
+    rows = 2 + max((label.row for label in labels), default=0)
+    strips = _strips(shown)
+    tops = [ROW * rows + GAP + n * (HEIGHT + GAP) for n in range(len(strips))]
+    bottom = tops[-1] + HEIGHT
+    shapes = list(_events_shapes(labels, tops))
     for strip, top in zip(strips, tops, strict=True):
         shapes += strip(shown, seen, replace(time, top=top))
-    bottom = tops[-1] + HEIGHT
-    return Drawing(
-        WIDTH,
-        bottom + BOTTOM,
-        (*shapes, *_ticks(time, bottom + 16)),
-        drawn_words(shown),
-    )
+    shapes += _ticks(time, bottom + 16)
+    return Drawing(WIDTH, bottom + BOTTOM, tuple(shapes), drawn_words(shown))
+
+
+def _strips(shown: History) -> list[Strip]:
+    """Return what is drawn, from above."""
+    slow = [_slow] if shown.slow else []
+    return [_requests, _errors, *slow, _share, _evidence]
 
 
 def _window(shown: History, seen: Sequence[Interval]) -> tuple[float, float]:
     """Return the first and the last moment shown."""
-    moments = [*(float(i.start) for i in seen), *(at for at, _ in _events(shown))]
+    moments = [float(interval.start) for interval in seen]
+    moments += [event.at for event in _events(shown)]
     return min(moments), max(moments)
 
 
-def _events(shown: History) -> list[tuple[float, str]]:
-    labels = {
-        "written": "→ {step}\N{NO-BREAK SPACE}%",
-        "proved": "proved",
-        "judged": "{verdict}",
-    }
-    labels |= {
-        "rolled back": "ROLLED BACK",
-        "settled": "settled",
-        "approved": "approved",
-        "hold": "HOLD",
-    }
-    return [
-        (d["at"], labels[d["phase"]].format(**d))
-        for d in shown.decisions
-        if d["phase"] in labels and d["at"]
-    ]
+# --- events ---------------------------------------------------------------------------
 
 
-def _labels(shown: History, time: _Axes) -> Iterator[tuple[float, int, str]]:
-    """Yield each event's place, row and label: in a row below every label that its line
-    would strike through.
+class _Event(NamedTuple):
+    """What was done, and when."""
+
+    at: float
+    label: str
+
+
+class _Label(NamedTuple):
+    """Where an event stands, and in which row its label; "" where there is no room."""
+
+    x: float
+    row: int
+    text: str
+
+
+def _events(shown: History) -> list[_Event]:
+    events = []
+    for decision in shown.decisions:
+        label = LABELS.get(decision["phase"])
+        if label and decision["at"]:
+            events.append(_Event(decision["at"], label.format(**decision)))
+    return events
+
+
+def _labels(shown: History, time: _Axes) -> list[_Label]:
+    """Return each event's label: in a row below every one that its line would strike
+    through.
     """
-    placed: list[tuple[float, int]] = []
-    for at, label in sorted(_events(shown)):
-        x = time.x(at)
-        row = 1 + max((row for right, row in placed if right >= x), default=-1)
-        if row < ROWS:
-            placed.append((x + 4 + LETTER * len(label), row))
-        yield x, row, label if row < ROWS else ""
+    labels: list[_Label] = []
+    ends: list[tuple[float, int]] = []  # of the labels, with their rows
+    for event in sorted(_events(shown)):
+        x = time.x(event.at)
+        rows = [row for end, row in ends if end >= x]
+        row = 1 + max(rows, default=-1)
+        fits = row < ROWS
+        labels.append(_Label(x, row, event.label if fits else ""))
+        if fits:
+            ends.append((x + 4 + LETTER * len(event.label), row))
+    return labels
 
 
-def _events_shapes(
-    labels: Sequence[tuple[float, int, str]], tops: Sequence[float]
-) -> Iterator[Shape]:
+def _events_shapes(labels: Sequence[_Label], tops: Sequence[float]) -> Iterator[Shape]:
     """Yield the events' labels, and their lines through the strips, which leave out
     what is written between.
     """
-    for x, row, label in labels:
-        yield Text(x + 4, ROW * (row + 1), label, bold=label.isupper())
-        spans = [
-            (ROW * row + 3, tops[0] - GAP + 6),
-            *((top, top + HEIGHT) for top in tops),
-        ]
-        yield from (
-            Line(((x, high), (x, low)), dashes=EVENTS, width=1, faint=True)
-            for high, low in spans
-            if low > high
-        )
+    for x, row, text in labels:
+        yield Text(x + 4, ROW * (row + 1), text, bold=text.isupper())
+        above = (ROW * row + 3, tops[0] - GAP + 6)
+        for high, low in (above, *((top, top + HEIGHT) for top in tops)):
+            if low > high:
+                ends = ((x, high), (x, low))
+                yield Line(ends, dashes=EVENTS, width=1, faint=True)
+
+
+# --- strips ---------------------------------------------------------------------------
 
 
 def _frame(axes: _Axes, title: str, words: Callable[[float], str]) -> Iterator[Shape]:
-    right, low = WIDTH - RIGHT, axes.top + HEIGHT
-    corners = (
-        (LEFT, axes.top),
-        (right, axes.top),
-        (right, low),
-        (LEFT, low),
-        (LEFT, axes.top),
-    )
+    right, high, low = WIDTH - RIGHT, axes.top, axes.top + HEIGHT
+    corners = ((LEFT, high), (right, high), (right, low), (LEFT, low), (LEFT, high))
     yield Line(corners, width=1, faint=True)
-    yield Text(LEFT, axes.top - 6, title, bold=True)
-    yield Text(LEFT - 6, axes.top + 9, words(axes.high), "end")
+    yield Text(LEFT, high - 6, title, bold=True)
+    yield Text(LEFT - 6, high + 9, words(axes.high), "end")
     yield Text(LEFT - 6, low, words(axes.low), "end")
 
 
@@ -218,11 +234,13 @@ def _versions(axes: _Axes, stable: Points, canary: Points) -> Iterator[Shape]:
 def _requests(
     shown: History, seen: Sequence[Interval], strip: _Axes
 ) -> Iterator[Shape]:
-    spans = [max(b.start - a.start, 1) for a, b in pairwise(seen)]
-    rows = list(zip(seen, [*spans, spans[-1]], strict=True))
-    stable = [(i.start, i.errors.stable_requests / span) for i, span in rows]
-    canary = [(i.start, i.errors.canary_requests / span) for i, span in rows]
-    axes = replace(strip, high=max(1.0, *(value for _, value in stable + canary)))
+    spans = [max(later.start - each.start, 1) for each, later in pairwise(seen)]
+    stable, canary = [], []
+    for each, span in zip(seen, [*spans, spans[-1]], strict=True):
+        stable.append((each.start, each.errors.stable_requests / span))
+        canary.append((each.start, each.errors.canary_requests / span))
+    most = max(rate for _, rate in stable + canary)
+    axes = replace(strip, high=max(1.0, most))
     title = "requests a second"
     yield from _frame(axes, title, lambda value: f"{value:,.0f}")
     yield from _legend(shown, LEFT + LETTER * len(title) + 20, axes.top - 6)
@@ -231,10 +249,8 @@ def _requests(
 
 def _legend(shown: History, x: float, y: float) -> Iterator[Shape]:
     """Yield how each version's lines look, beside the first title."""
-    for name, colour, dashes in (
-        (shown.stable, STABLE, ()),
-        (shown.canary, CANARY, CANARYS),
-    ):
+    stable, canary = (shown.stable, STABLE, ()), (shown.canary, CANARY, CANARYS)
+    for name, colour, dashes in (stable, canary):
         yield Line(((x, y - 4), (x + 26, y - 4)), colour, dashes)
         yield Text(x + 32, y, name)
         x += 32 + LETTER * len(name) + 16
@@ -251,17 +267,13 @@ def _slow(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[Sh
 def _rates(
     title: str, samples: Sequence[tuple[int, Sample]], strip: _Axes
 ) -> Iterator[Shape]:
-    stable = [
-        (at, s.stable_errors / s.stable_requests)
-        for at, s in samples
-        if s.stable_requests
-    ]
-    canary = [
-        (at, s.canary_errors / s.canary_requests)
-        for at, s in samples
-        if s.canary_requests
-    ]
-    worst = max((value for _, value in stable + canary), default=0)
+    stable, canary = [], []
+    for at, sample in samples:
+        if sample.stable_requests:
+            stable.append((at, sample.stable_errors / sample.stable_requests))
+        if sample.canary_requests:
+            canary.append((at, sample.canary_errors / sample.canary_requests))
+    worst = max((rate for _, rate in stable + canary), default=0)
     axes = replace(strip, high=max(0.01, math.ceil(100 * worst) / 100))
     yield from _frame(axes, title, percent)
     yield from _versions(axes, stable, canary)
@@ -273,45 +285,40 @@ def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Sh
         "what that allows (band)"
     )
     yield from _frame(axes, title, percent)
-    busy = [i for i in seen if i.requests]
-    for weight, group in groupby(busy, lambda i: _weight(shown, i.start)):
-        if weight is None:
-            continue
-        bands = [(i.start, *share_band(weight, i.requests)) for i in group]
-        lows, highs = (
-            [(at, low) for at, low, _ in bands],
-            [(at, high) for at, _, high in bands],
-        )
-        yield Area(axes.at(lows + highs[::-1]))
-        yield Line(
-            axes.at([(at, weight / 100) for at in (bands[0][0], bands[-1][0])]),
-            dashes=WEIGHTS,
-        )
-    yield Dots(
-        axes.at([(i.start, i.errors.canary_requests / i.requests) for i in busy]),
-        CANARY,
-    )
+    busy = [interval for interval in seen if interval.requests]
+    for weight, group in groupby(busy, lambda each: _weight(shown, each.start)):
+        if weight is not None:
+            yield from _allowed(axes, weight, list(group))
+    shares = [(i.start, i.errors.canary_requests / i.requests) for i in busy]
+    yield Dots(axes.at(shares), CANARY)
+
+
+def _allowed(axes: _Axes, weight: int, busy: Sequence[Interval]) -> Iterator[Shape]:
+    """Yield a weight over the intervals that had it, and the shares that it allows."""
+    lows, highs = [], []
+    for each in busy:
+        low, high = share_band(weight, each.requests)
+        lows.append((each.start, low))
+        highs.append((each.start, high))
+    yield Area(axes.at(lows + highs[::-1]))
+    ends = [(each.start, weight / 100) for each in (busy[0], busy[-1])]
+    yield Line(axes.at(ends), dashes=WEIGHTS)
 
 
 def _weight(shown: History, at: float) -> int | None:
-    """Return the canary's weight at a moment, None where nobody knows; a way
-    back is a weight of 0.
-    """
-    moves = [
-        d
-        for d in shown.decisions
-        if d["phase"] in ("written", "rolled back") and d["at"] <= at
-    ]
+    """Return the canary's weight at a moment, None where nobody knows."""
+    moves = [d for d in shown.decisions if d["phase"] in MOVES and d["at"] <= at]
     if moves:
-        return 0 if moves[-1]["phase"] == "rolled back" else int(moves[-1]["step"])
-    first = next(
-        (d for d in shown.decisions if d["phase"] not in ("approved", "hold")), None
-    )  # those say what is to be
-    return (
-        int(first["step"])
-        if first and first["phase"] not in ("written", "rolled back")
-        else None
-    )
+        return _weight_after(moves[-1])
+    # what others asked for says what is to be
+    decided = [d for d in shown.decisions if d["phase"] not in ("approved", "hold")]
+    if not decided or decided[0]["phase"] in MOVES:
+        return None
+    return int(decided[0]["step"])
+
+
+def _weight_after(move: Mapping[str, Any]) -> int:
+    return 0 if move["phase"] == "rolled back" else int(move["step"])
 
 
 def _evidence(
@@ -324,12 +331,12 @@ def _evidence(
     yield Line(axes.at([(axes.begin, line), (axes.end, line)]), LIMIT, LIMITS)
     yield Text(WIDTH - RIGHT + 5, axes.y(line) + 4, "FAIL")
     later = shown.intervals[len(shown.intervals) - len(shown.evidence) :]
-    points = [
-        (i.start, e / math.log(10))
-        for i, e in zip(later, shown.evidence, strict=True)
-        if i.start > 0
-    ]
-    yield Line(axes.at(points[:: max(1, len(points) // MOST)] + points[-1:]), CANARY)
+    points = []
+    for interval, evidence in zip(later, shown.evidence, strict=True):
+        if interval.start > 0:
+            points.append((interval.start, evidence / math.log(10)))
+    thin = max(1, len(points) // MOST)
+    yield Line(axes.at(points[::thin] + points[-1:]), CANARY)
 
 
 def _ticks(time: _Axes, y: float) -> Iterator[Shape]:

@@ -73,8 +73,7 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
         )
         new = [service for service in p.services if service not in world["services"]]
         if new and p.engine == "alb":
-            asked = {"account": p.account_id, "region": p.region, "rule": p.alb.rule}
-            mesh.ask("/runbook/rule", asked, timeout=RULE_SECONDS)
+            _promise(p, mesh)
         if new:
             create(p, new, client)
         # a load balancer answers 503 until targets are healthy
@@ -89,6 +88,16 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
             # last: whoever is stopped on the way begins again
             replace_privately(mesh.folder / NOTES, json.dumps(worlds))
     return name
+
+
+def _promise(p: Parameters, mesh: LocalMesh) -> None:
+    """Let what the file names by an id have that id."""
+    place = {"account": p.account_id, "region": p.region}
+    if p.alb.rule:
+        mesh.ask("/runbook/rule", {**place, "rule": p.alb.rule}, timeout=RULE_SECONDS)
+    if p.alb.holding_vpc:
+        held = {**place, "vpc": p.alb.holding_vpc}
+        mesh.ask("/runbook/vpc", held, timeout=RULE_SECONDS)
 
 
 def _name(p: Parameters, worlds: Mapping[str, Mapping[str, Any]]) -> str:
@@ -140,7 +149,7 @@ def variables(mesh: LocalMesh, own: Mapping[str, str]) -> dict[str, Any]:
 def _traffic(p: Parameters) -> dict[str, Any]:
     """Return who calls whom in this environment, and how late its telemetry is."""
     callers = p.callers_of(p.shift.name)
-    door = (LISTENER_PORT, p.protocol) if p.engine == "alb" else _door(p)
+    door = _door(p) if p.engine == "appmesh" else (_listens_on(p), p.protocol)
     calls = {
         "account": p.account_id,
         "region": p.region,
@@ -153,6 +162,10 @@ def _traffic(p: Parameters) -> dict[str, Any]:
     }
     grain = {**p.telemetry.model_dump(), "slow_millis": p.shift.verdict.slow_millis}
     return {"calls": calls, "grain": grain}
+
+
+def _listens_on(p: Parameters) -> int:
+    return LISTENER_PORT if p.alb.rule else p.alb.port
 
 
 def _door(p: Parameters) -> tuple[int, str]:
@@ -176,7 +189,7 @@ def create(p: Parameters, names: Iterable[str], client: Client) -> None:
         _role(iam, p.iam.instance_role)
     front = (
         create_front(p, client, network.vpc, network.subnets, network.group)
-        if p.engine == "alb"
+        if p.engine == "alb" and p.alb.rule
         else None
     )
     for name in names:
@@ -188,13 +201,20 @@ def create(p: Parameters, names: Iterable[str], client: Client) -> None:
             arn = revision["taskDefinition"]["taskDefinitionArn"]
             registry = (
                 _registry(p, name, client("servicediscovery"), namespace)
-                if namespace
+                if namespace and _is_registered(p, name)
                 else ""
             )
             behind = front.load_balancers_of(p, name) if front else []
             ecs.create_service(**_service(p, name, arn, network, registry, behind))
     if front and not p.callers_of(p.shift.name):
         create_callers(p, ecs, network.subnets, network.group)
+
+
+def _is_registered(p: Parameters, name: str) -> bool:
+    """Say whether the file gives a service a name in discovery."""
+    service = p.services[name]
+    is_named = bool(service.hostname or service.cloud_map)
+    return is_named and not p.only_calls(name)
 
 
 def _settle(p: Parameters, names: Iterable[str], ecs: Any) -> None:
@@ -266,7 +286,19 @@ def _network(p: Parameters, ec2: Any) -> Network:
     groups = ec2.describe_security_groups(
         Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )["SecurityGroups"]
-    return Network(vpc, tuple(there.values()), groups[0]["GroupId"])
+    group = groups[0]
+    if p.engine == "alb" and not group["IpPermissions"]:
+        _open(ec2, vpc, group["GroupId"])
+    return Network(vpc, tuple(there.values()), group["GroupId"])
+
+
+def _open(ec2: Any, vpc: str, group: str) -> None:
+    """Let the members of a VPC's default group reach each other, as AWS's may, and
+    private zones be asked.
+    """
+    each_other = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[each_other])
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
 
 
 def _named(kind: str, p: Parameters) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ OWN: dict[str, tuple[str, ...]] = {
 }
 MOST_HEADER = 40  # of a header's name in a rule
 # App Mesh's
+OF_LISTENERS = ("hostname", "cloud_map", "protocol", "health_check", "timeout")
 OWN_OF_SERVICES = (
     "cloud_map",
     "task_role",
@@ -71,6 +72,7 @@ def problems(p: Parameters) -> Iterator[str]:
             _check_image,
             _check_backends,
             _check_providers,
+            _check_callers,
             _check_routes,
             _check_words,
             _check_router,
@@ -105,11 +107,18 @@ def _check_sections(p: Parameters) -> Iterator[str]:
 def _check_keys_of_services(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         said = service.model_fields_set
-        if p.engine == "appmesh" and "hostname" not in said:
+        only_calls = service.ports == []
+        if p.engine == "appmesh" and "hostname" not in said and not only_calls:
             yield (
                 f"services.{name}.hostname: expected, since engine is "
                 "appmesh; found none"
             )
+        for key in OF_LISTENERS:
+            if only_calls and key in said:
+                yield (
+                    f"services.{name}.{key}: applies to a service that listens; ports "
+                    "is empty here: it only calls"
+                )
         for key in OWN_OF_SERVICES:
             if p.engine != "appmesh" and key in said:
                 yield (
@@ -288,6 +297,22 @@ def _doubles(where: str, values: list[str]) -> Iterator[str]:
             f"{where}: expected distinct values; found {value!r} "
             f"{values.count(value)} times"
         )
+
+
+def _check_callers(p: Parameters) -> Iterator[str]:
+    """Yield where a service that only calls is to be called."""
+    called = {
+        f"virtual_services.{name}": [provider.node]
+        for name, provider in p.virtual_services.items()
+        if provider.node
+    }
+    for router_name, router in p.routers.items():
+        for name, route in router.routes.items():
+            called[f"routers.{router_name}.routes.{name}.targets"] = route.names
+    for where, names in called.items():
+        for name in names:
+            if name in p.services and p.only_calls(name):
+                yield f"{where}: expected a service that listens; {name} only calls"
 
 
 def _check_providers(p: Parameters) -> Iterator[str]:

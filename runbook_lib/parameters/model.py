@@ -313,7 +313,7 @@ class Service(Strict):
     hostname: Dns = Field(
         OF_AN_ENGINE,
         description="DNS name the service is registered under; "
-        "required under `appmesh`",
+        "required under `appmesh` where it listens",
     )
     task_definition: Name = Field(description="task definition family")
     ecs_service: Name | None = Field(
@@ -323,8 +323,10 @@ class Service(Strict):
     cloud_map: CloudMap | None = Field(
         None, description="discover through Cloud Map instead of DNS"
     )
-    ports: Annotated[list[Port], Field(min_length=1)] | None = Field(
-        None, description="ports the application listens on"
+    ports: list[Port] | None = Field(
+        None,
+        description="ports the application listens on; an empty list: on none, it only "
+        "calls",
     )
     protocol: Protocol | None = Field(None, description="protocol of those ports")
     launch_type: LaunchType | None = Field(None, description="FARGATE or EC2")
@@ -799,7 +801,12 @@ class Parameters(Strict):
 
     def ports_of(self, service: str) -> list[int]:
         """Return the ports a service's application listens on."""
-        return self.services[service].ports or [self.port]
+        ports = self.services[service].ports
+        return [self.port] if ports is None else ports
+
+    def only_calls(self, service: str) -> bool:
+        """Return whether a service takes part as a caller alone: nobody calls it."""
+        return not self.ports_of(service)
 
     def protocol_of(self, service: str) -> str:
         """Return a service's protocol."""

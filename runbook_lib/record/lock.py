@@ -22,7 +22,6 @@ from runbook_lib.record.place import Place
 from runbook_lib.record.run import Run
 from runbook_lib.redaction import redacted
 
-FOLLOW = "it shifts traffic: run 05 to follow it, or wait for its end"
 SHIFT_PATIENCE_SECONDS = 5.0  # somebody may look for a moment whether a lock is held
 
 
@@ -52,18 +51,17 @@ def held(
     if shifting:
         passed.add(run.id)
     outermost = not lock.is_locked
-    try:
-        with writing(Path(lock.lock_file).parent, but=Timeout):
-            lock.acquire(timeout=SHIFT_PATIENCE_SECONDS if shifting else 0)
-    except Timeout:
+    if not _acquired(lock):
         found = _noted(lock)
-        if found.get("run") not in passed:
+        if found.get("run") in passed:
+            if not shifting:
+                _require_no_shift(run, beside=beside_shift)
+            yield
+            return
+        # Whoever is kept out by the shift holds it for a moment, until he knows.
+        if not (shifting and _acquired(lock, SHIFT_PATIENCE_SECONDS)):
             hint = f"wait, or take over by naming it: --take-over {found.get('run')}"
-            raise _busy(run, found, hint) from None
-        if not shifting:
-            _require_no_shift(run, beside=beside_shift)
-        yield
-        return
+            raise _busy(run, found, hint)
     try:
         if not shifting:
             _require_no_shift(run, beside=beside_shift)
@@ -83,11 +81,9 @@ def shifting(run: Run, lock: FileLock, who: str) -> Iterator[None]:
 
     Raises LockError where somebody does: whoever wants the same shift follows it.
     """
-    with writing(Path(lock.lock_file).parent, but=Timeout):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise _busy(run, _noted(lock), FOLLOW) from None
+    if not _acquired(lock):
+        found = _noted(lock)
+        raise _busy(run, found, _how_to_end_a_shift(found))
     try:
         with writing(Path(lock.lock_file).parent):
             _write_note(lock, run, who)
@@ -171,6 +167,15 @@ def _lock(file: Path) -> FileLock:
     return FileLock(file, thread_local=False, mode=0o600)
 
 
+def _acquired(lock: FileLock, timeout: float = 0) -> bool:
+    with writing(Path(lock.lock_file).parent, but=Timeout):
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            return False
+    return True
+
+
 def _holder_of(lock: FileLock) -> dict[str, Any] | None:
     return _noted(lock) if _note(lock).is_file() and is_held(lock) else None
 
@@ -182,7 +187,12 @@ def _require_no_shift(run: Run, *, beside: bool) -> None:
         return
     passed = {os.environ.get("RUNBOOK_TAKE_OVER"), run.id if beside else None} - {None}
     if found.get("run") not in passed:
-        raise _busy(run, found, FOLLOW)
+        raise _busy(run, found, _how_to_end_a_shift(found))
+
+
+def _how_to_end_a_shift(found: dict[str, Any]) -> str:
+    run = found.get("run", "RUN")
+    return f"it shifts traffic: wait for its end, or `runbook hold {run}` holds it"
 
 
 def _busy(run: Run, found: dict[str, Any], hint: str) -> LockError:

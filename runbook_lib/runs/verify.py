@@ -34,6 +34,8 @@ MAY_END = {
     "FAIL": {BACK},
     "INCONCLUSIVE": {HELD, UNDECIDED},
 }
+ANY_END = {HELD, BACK, UNDECIDED}
+OF_STEP = ("weights", "requests", "errors", "share", "band", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,16 @@ def verify(run: Run) -> list[Checked]:
 
 def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return how each step ended, as `summary.json` has it, of a journal's lines."""
-    kept = ("weights", "requests", "errors", "share", "band", "verdict")
-    ends = (
-        line for line in lines if line["event"] == "decision" and line["phase"] in ENDS
-    )
-    return [
-        {**{key: line[key] for key in kept}, "reason": line["words"]} for line in ends
-    ]
+    steps = []
+    for line in lines:
+        if _ends_step(line):
+            step = {key: line[key] for key in OF_STEP}
+            steps.append({**step, "reason": line["words"]})
+    return steps
+
+
+def _ends_step(line: Mapping[str, Any]) -> bool:
+    return line["event"] == "decision" and line["phase"] in ENDS
 
 
 def rejudged(
@@ -97,10 +102,10 @@ def _counted_before(
     for earlier in reversed(before):
         if not missing:
             break
-        if (
-            earlier["event"] == "counted"
-            and earlier["after"] + _intervals_in(earlier) == missing
-        ):
+        if earlier["event"] != "counted":
+            continue
+        end = earlier["after"] + _intervals_in(earlier)
+        if end == missing:
             found.insert(0, earlier)
             missing = earlier["after"]
     if missing:
@@ -118,49 +123,45 @@ def _chain(run: Run) -> Iterator[Checked]:
     """
     head = run.head()
     if not run.opened:
-        yield Checked(
-            "record", False, "it has no first line" if head["lines"] else "it is empty"
-        )
+        found = "it has no first line" if head["lines"] else "it is empty"
+        yield Checked("record", False, found)
         return
-    wrong, cut = run.faults(), run.cuts()
-    found = f"{head['lines']} lines, head {head['head'][:12]}"
-    yield Checked("record", not wrong, "; ".join(wrong) or "; ".join([found, *cut]))
+    wrong = run.faults()
+    whole = [f"{head['lines']} lines, head {head['head'][:12]}", *run.cuts()]
+    yield Checked("record", not wrong, "; ".join(wrong or whole))
     said = (run.summary() or {}).get("record")
     if isinstance(said, Mapping):
-        same = run.digest_of(said.get("lines")) == said.get("head")
-        words = f"line {said.get('lines')} is the one the summary ends with"
-        yield Checked(
-            "head",
-            same,
-            words
-            if same
-            else f"line {said.get('lines')} is not the one the summary ends with",
-        )
+        number = said.get("lines")
+        same = run.digest_of(number) == said.get("head")
+        is_it = "is" if same else "is not"
+        found = f"line {number} {is_it} the one the summary ends with"
+        yield Checked("head", same, found)
 
 
 def _verdicts(run: Run) -> Iterator[Checked]:
+    """Check that each verdict follows from what was counted."""
     lines, number = list(run.lines()), 0
     for index, line in enumerate(lines):
-        if line["event"] != "judged":
-            continue
-        number += 1
-        try:
-            again = rejudged(line, lines[:index])
-        except (KeyError, TypeError, ValueError, AttributeError, RunbookError):
-            yield Checked(
-                f"verdict {number}", False, "its samples and settings are no verdict's"
-            )
-            continue
-        holds = (again.outcome, again.reason) == (line["outcome"], line["reason"])
-        count = sum(map(len, line["samples"].values())) + line.get("after", 0) * len(
-            line["samples"]
-        )
-        found = f"{line['outcome']} from {count} intervals"
-        otherwise = (
-            f"{found}; judged again: {again.outcome}, {again.reason}; recorded: "
-            f"{line['reason']}"
-        )
-        yield Checked(f"verdict {number}", holds, found if holds else otherwise)
+        if line["event"] == "judged":
+            number += 1
+            yield _verdict(f"verdict {number}", line, lines[:index])
+
+
+def _verdict(
+    what: str, line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+) -> Checked:
+    try:
+        again = rejudged(line, before)
+    except (KeyError, TypeError, ValueError, AttributeError, RunbookError):
+        return Checked(what, False, "its samples and settings are no verdict's")
+    samples = line["samples"]
+    earlier = line.get("after", 0) * len(samples)
+    count = earlier + sum(map(len, samples.values()))
+    found = f"{line['outcome']} from {count} intervals"
+    if (again.outcome, again.reason) == (line["outcome"], line["reason"]):
+        return Checked(what, True, found)
+    otherwise = f"judged again: {again.outcome}, {again.reason}"
+    return Checked(what, False, f"{found}; {otherwise}; recorded: {line['reason']}")
 
 
 def _decisions(run: Run) -> Iterator[Checked]:
@@ -172,14 +173,11 @@ def _decisions(run: Run) -> Iterator[Checked]:
     for line in run.lines():
         if line["event"] == "judged":
             judged = line
-        elif line["event"] == "decision" and line["phase"] in ENDS:
+        elif _ends_step(line):
             number += 1
             wrong = _unlike(line, judged)
-            yield Checked(
-                f"decision {number}",
-                not wrong,
-                wrong or f"{line['phase']} as the verdict says",
-            )
+            found = wrong or f"{line['phase']} as the verdict says"
+            yield Checked(f"decision {number}", not wrong, found)
             judged = None
 
 
@@ -199,7 +197,7 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
         allowed = MAY_END.get(judged["outcome"], set())
         must_name = judged["reason"]
     else:
-        allowed = {HELD, BACK, UNDECIDED}
+        allowed = ANY_END
         must_name = cause
     end = decision["phase"], decision["verdict"]
     if end in allowed and must_name in decision["words"]:
@@ -215,44 +213,48 @@ def _summary(run: Run) -> Iterator[Checked]:
     may have followed it.
     """
     summary = run.summary()
-    if summary and "shift" in summary:
-        told = summary["shift"]
-        same = steps_of(run.lines())[: len(told)] == told
-        found = f"{counted(len(told), 'step')}, as the journal has them"
-        yield Checked(
-            "summary", same, found if same else "its steps are not the journal's"
-        )
+    if not summary or "shift" not in summary:
+        return
+    told = summary["shift"]
+    same = steps_of(run.lines())[: len(told)] == told
+    good = f"{counted(len(told), 'step')}, as the journal has them"
+    yield Checked("summary", same, good if same else "its steps are not the journal's")
 
 
 def _outcome(run: Run) -> Iterator[Checked]:
     """Check that the summary ends as was written down when it was summed up, or as
     the run was closed.
     """
-    summary, lines = run.summary() or {}, list(run.lines())
-    closed = [
-        x for x in lines if x["event"] == "closed" and summary.get("outcome") in CLOSING
-    ]
-    for end in ([x for x in lines if x["event"] == "summed up"] or closed)[-1:]:
-        told, own = (
-            [x.get(key) for key in ("outcome", "reason") if key in end]
-            for x in (summary, end)
-        )
-        found = (
-            f"{', '.join(map(str, told))}; the journal has {', '.join(map(str, own))}"
-        )
-        yield Checked("outcome", told == own, end["outcome"] if told == own else found)
+    summary = run.summary() or {}
+    end = _end_of(run, summary)
+    if end is None:
+        return
+    known = [key for key in ("outcome", "reason") if key in end]
+    told, own = [summary.get(key) for key in known], [end[key] for key in known]
+    if told == own:
+        yield Checked("outcome", True, end["outcome"])
+        return
+    found = f"{', '.join(map(str, told))}; the journal has {', '.join(map(str, own))}"
+    yield Checked("outcome", False, found)
+
+
+def _end_of(run: Run, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the line with which a run ended; None where there is none."""
+    lines = list(run.lines())
+    ends = [line for line in lines if line["event"] == "summed up"]
+    if not ends and summary.get("outcome") in CLOSING:
+        ends = [line for line in lines if line["event"] == "closed"]
+    return ends[-1] if ends else None
 
 
 def _files(run: Run) -> Iterator[Checked]:
-    for file in sorted(
-        path
-        for path in run.folder.iterdir()
-        if path.suffix in (".jsonl", ".json", ".ipynb")
-    ):
+    """Check that no file holds what is shaped like a secret."""
+    for file in sorted(run.folder.iterdir()):
+        if file.suffix not in (".jsonl", ".json", ".ipynb"):
+            continue
         clean = all(redacted(document) == document for document in _documents(file))
-        yield Checked(
-            file.name, clean, "nothing secret-shaped" if clean else "secret-shaped text"
-        )
+        found = "nothing secret-shaped" if clean else "secret-shaped text"
+        yield Checked(file.name, clean, found)
 
 
 def _documents(file: Path) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from runbook_lib import record
 from runbook_lib.aws.session import Session, opening
@@ -25,16 +25,16 @@ from runbook_lib.plan import Evidence, Plan
 from runbook_lib.private import UMASK, private_opener
 from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report
+from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
 from runbook_lib.shift.shifting import (
+    Decisions,
     anything_left,
     mark_of,
     require_evidence,
     shift_traffic,
     take_step,
 )
-
-__all__ = ["Process", "Start", "follow_step", "follow_traffic", "start_process"]
+from runbook_lib.survey import survey
 
 LOOK_SECONDS = 0.2  # between two looks at what the process says
 START_SECONDS = 90.0  # until it says something: a busy machine imports slowly
@@ -57,7 +57,7 @@ class Process(Protocol):
 
 Start = Callable[[Orders, Path], Process]
 Alarm = Callable[[str], None]
-Decisions = Generator[Decision, None, None]
+What = Literal["every step", "one step", "no step"]
 
 
 def follow_traffic(
@@ -74,7 +74,7 @@ def follow_traffic(
     require_evidence(evidence)
     follower = _Follower(session, alarm, start or start_process)
     if follower.is_under_way or _anything_left(session):
-        yield from follower.follow(follower.orders(evidence))
+        yield from follower.follow(follower.orders("every step", evidence))
 
 
 def follow_step(
@@ -94,8 +94,21 @@ def follow_step(
     require_evidence(evidence)
     follower = _Follower(session, lambda words: None, start or start_process)
     follower.require_free()
-    orders = follower.orders(evidence, step=step, plan=mark_of(shown))
-    yield from follower.follow(orders)
+    orders = follower.orders("one step", evidence)
+    yield from follower.follow(replace(orders, step=step, plan=mark_of(shown)))
+
+
+def follow_watch(
+    session: Session, *, alarm: Alarm, start: Start | None = None
+) -> Decisions:
+    """Follow the shift under way; where there is none, let a process watch the weight
+    that the canary has, and yield as above. It takes no step.
+    """
+    if not _in_own_process(session):
+        return
+    follower = _Follower(session, alarm, start or start_process)
+    if follower.is_under_way or survey(session).canary_weight:
+        yield from follower.follow(follower.orders("no step", ()))
 
 
 def _in_own_process(session: Session) -> bool:
@@ -121,6 +134,7 @@ class _Follower:
         self.file = Path(self.lock.lock_file).with_suffix(".json")
         self.log = self.file.with_suffix(".log")
         self.heard = Heard()
+        self.wait: Wait | None = None
         self.pid = 0
         self.interrupted = False
 
@@ -132,13 +146,18 @@ class _Follower:
     def require_free(self) -> None:
         """Raise LockError where a shift is under way: its steps are its own."""
         if self.is_under_way:
-            named = self.session.named
-            words = f"{self.session.parameters.environment}: a shift is under way"
-            raise LockError(words, hint=f"hold it first: `runbook hold {named}`")
+            raise self._busy()
 
-    def orders(
-        self, evidence: Sequence[Evidence], *, step: int | None = None, plan: str = ""
-    ) -> Orders:
+    def _require_same(self, orders: Orders) -> None:
+        """Raise LockError where another shift takes other steps than were ordered."""
+        if orders.what == "one step":
+            raise self._busy()
+
+    def _busy(self) -> LockError:
+        words = f"{self.session.parameters.environment}: a shift is under way"
+        return LockError(words, hint=f"hold it: `runbook hold {self.session.named}`")
+
+    def orders(self, what: What, evidence: Sequence[Evidence]) -> Orders:
         """Return what the process is told: this environment, as it was opened here."""
         session = self.session
         opened = opening(session.parameters, session.file, session.given)
@@ -149,9 +168,8 @@ class _Follower:
             notebook=session.notebook,
             lock=self.lock.lock_file,
             report=str(self.file),
+            what=what,
             evidence=report.stated(evidence),
-            step=step,
-            plan=plan,
         )
 
     def follow(self, orders: Orders) -> Iterator[Decision]:
@@ -162,10 +180,11 @@ class _Follower:
         killed = 0
         while killed < TRIES:
             process = None if self.is_under_way else self._started(orders)
-            last = yield from self._hear(process, orders.id)
+            last = yield from self._hear(process, orders)
             if last is not None and last.ending is not None:
                 self._end(last.ending)
-                if last.id == orders.id or not last.one_step:
+                rest_is_left = last.leaves_steps and orders.what == "every step"
+                if last.id == orders.id or not rest_is_left:
                     return
             elif self.interrupted:
                 raise KeyboardInterrupt
@@ -185,7 +204,7 @@ class _Follower:
         self.pid = process.pid
         return process
 
-    def _hear(self, process: Process | None, orders_id: str) -> Hearing:
+    def _hear(self, process: Process | None, orders: Orders) -> Hearing:
         """Yield what the process says; return its last word, None where it was killed.
 
         `process` is the one that was started here, None where another one is followed.
@@ -194,16 +213,17 @@ class _Follower:
         while True:
             try:
                 if process is not None and process.poll() == BUSY:
+                    self._require_same(orders)
                     process = None  # another one was quicker
                 alive = self._is_alive(process)  # whoever is gone has said all
-                said = self._newest(orders_id if process else "", alive=alive)
+                said = self._newest(orders.id if process else "", alive=alive)
                 if said is not None:
                     yield from self._tell(said)
                     if said.ending is not None:
                         self._wait_until_gone(process)
                         return said
                 if not alive:
-                    return _last_by_exit_code(process, orders_id)
+                    return _last_by_exit_code(process, orders.id)
                 if not self.heard.id and self.session.clock() > deadline:
                     raise self._failed(f"it said nothing in {START_SECONDS:g} s")
                 self.session.sleep(LOOK_SECONDS)
@@ -213,10 +233,12 @@ class _Follower:
     def _newest(self, own_id: str, *, alive: bool) -> Report | None:
         """Return what the process says; None where that is of one before it."""
         said = report.read(self.file)
-        if said is None or own_id:
-            return said if said is not None and said.id == own_id else None
-        began_later = said.ending is not None and said.id != self.heard.id and alive
-        return None if began_later else said
+        if said is None:
+            return None
+        if own_id:
+            return said if said.id == own_id else None
+        former = said.ending is not None and said.id != self.heard.id
+        return None if former and alive else said
 
     def _is_alive(self, process: Process | None) -> bool:
         if process is not None and process.poll() is None:
@@ -230,8 +252,10 @@ class _Follower:
         if fresh and self.session.run is None:
             with suppress(RecordError):
                 self.session.run = self.session.latest_run()
-        if said.wait is not None:
-            self.session.waiting(said.wait.what, said.wait.passed, said.wait.most)
+        wait = said.wait
+        if wait is not None and wait != self.wait:
+            self.session.waiting(wait.what, wait.passed, wait.most)
+        self.wait = wait
         yield from fresh
 
     def _wait_until_gone(self, process: Process | None) -> None:

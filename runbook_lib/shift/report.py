@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,27 +23,6 @@ from runbook_lib.plan import Evidence
 from runbook_lib.private import replace_privately
 from runbook_lib.redaction import scrubbed
 from runbook_lib.shift.decision import Decision
-
-__all__ = [
-    "BUSY",
-    "OUTCOMES",
-    "Ending",
-    "Heard",
-    "Orders",
-    "Report",
-    "Stated",
-    "Wait",
-    "as_bytes",
-    "ending_of",
-    "ending_of_code",
-    "error_of",
-    "news",
-    "orders_in",
-    "read",
-    "stated",
-    "with_decision",
-    "write",
-]
 
 INTERRUPT = "KeyboardInterrupt"
 BUSY = 75  # the exit code of a process that found another one shifting
@@ -65,9 +44,10 @@ class Stated:
 class Orders:
     """What a process that shifts is told as it starts: which environment, what to do.
 
-    `id` tells its reports from those of any before it. `step` is the one step to take,
-    where somebody took it by hand, and `plan` marks the plan that was looked at.
-    `report` is the file to say things in.
+    `id` tells its reports from those of any before it, `report` is the file to say
+    things in. It takes every step that is left, or the one `step` that somebody took by
+    hand (`plan` marks the plan that was looked at), or none: it watches the weight that
+    is there.
     """
 
     id: str
@@ -76,8 +56,9 @@ class Orders:
     notebook: str
     lock: str
     report: str
+    what: Literal["every step", "one step", "no step"]
     evidence: tuple[Stated, ...] = ()
-    step: int | None = None
+    step: int = 0
     plan: str = ""
 
 
@@ -110,12 +91,12 @@ class Report:
     """Where a shift stands: all that was decided, what was seen since, how it ended.
 
     `seen` are the intervals of the newest verdict, which decisions then need not carry.
-    `one_step` says that it takes one step by hand, and leaves the rest.
+    `leaves_steps` says that it was not to take every step that is left.
     """
 
     id: str
     pid: int
-    one_step: bool = False
+    leaves_steps: bool = False
     decisions: tuple[Decision, ...] = ()
     look: Decision | None = None
     seen: tuple[Interval, ...] = ()

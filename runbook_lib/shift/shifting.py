@@ -8,7 +8,7 @@ record says where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -93,6 +93,7 @@ __all__ = [
     "shift_traffic",
     "take_step",
     "unpassed",
+    "watch_traffic",
 ]
 
 FIX = "fix the canary"  # before 05 is run again
@@ -115,6 +116,7 @@ BEFORE_STEP = (
 )
 AGAIN = "then run 05 again: it starts at the first step"
 T = TypeVar("T")
+Decisions = Generator[Decision, None, None]
 
 
 # What a notebook, a panel and the command call.
@@ -134,7 +136,7 @@ def plan_steps(session: Session) -> list[Decision]:
     return planned
 
 
-def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
+def shift_traffic(session: Session, *evidence: Evidence) -> Decisions:
     """Take every step that is left, watching each; in plan mode write nothing.
 
     A run that was interrupted goes on from the live weights, with the evidence so far.
@@ -154,7 +156,7 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Iterator[Decision]:
 
 def take_step(
     session: Session, step: int, shown: str, *evidence: Evidence
-) -> Iterator[Decision]:
+) -> Decisions:
     """Write one step with gates, trial and rehearsal, and watch it until it passes.
 
     `shown` marks the plan that somebody looked at (`mark_of`). Raises StalePlanError
@@ -170,6 +172,15 @@ def take_step(
         yield from _Shift(session, evidence).take(step)
     else:
         yield _unwatched(session, step, evidence)
+
+
+def watch_traffic(session: Session) -> Decisions:
+    """Watch the weight that the canary has until it passes; take no step.
+
+    Its evidence is the record's where there is one; without it, it begins now. Raises
+    what `shift_traffic` raises.
+    """
+    yield from _Shift(session, ()).stand_by()
 
 
 def anything_left(session: Session) -> bool:
@@ -299,6 +310,16 @@ class _Shift:
             require_ours(self.found)
             with self._under_way():
                 yield from self._heeding(self._steps())
+
+    def stand_by(self) -> Iterator[Decision]:
+        """Watch the weight that is there."""
+        now = self.found.canary_weight
+        if not now or self.found.retired:
+            return
+        require_ours(self.found)
+        self.weight, self.standing = now, dict(self.found.split.weights)
+        with self._under_way():
+            yield from self._heeding(self._go_on_watching(now))
 
     def take(self, step: int) -> Iterator[Decision]:
         """Write one step and watch it; the one before it must have passed."""
@@ -631,9 +652,9 @@ class _Shift:
             self.found = rolling_back.found
             self.standing = dict(self.found.split.weights)
             yield from self._carry_out(others, decision)
-        yield back
         words = "interrupted before traffic showed it"
         with suppress(KeyboardInterrupt):
+            yield back
             if not interrupts:
                 began = self._time()
                 words = rolling_back.wait_until_settled(began, self._read_counts)

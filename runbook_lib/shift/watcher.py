@@ -31,9 +31,13 @@ from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift import report
 from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
-from runbook_lib.shift.shifting import shift_traffic, take_step
-
-__all__ = ["Board", "ending_of_orders", "main"]
+from runbook_lib.shift.rolling_back import HELD
+from runbook_lib.shift.shifting import (
+    Decisions,
+    shift_traffic,
+    take_step,
+    watch_traffic,
+)
 
 LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
 WAIT_SECONDS = 1.0  # between two reports of one wait
@@ -42,12 +46,14 @@ WAIT_SECONDS = 1.0  # between two reports of one wait
 class Board:
     """The file that followers read. What the disk does not take stops no shift."""
 
-    def __init__(self, file: Path, orders_id: str, *, one_step: bool = False) -> None:
+    def __init__(
+        self, file: Path, orders_id: str, *, leaves_steps: bool = False
+    ) -> None:
         self.file = file
         before = report.read(file)
         # Who said nothing of its end was killed.
         self.killed = before.pid if before and before.ending is None else 0
-        self.report = Report(orders_id, os.getpid(), one_step)
+        self.report = Report(orders_id, os.getpid(), leaves_steps)
         self._told_wait = 0.0
         self.put(self.report)
 
@@ -68,22 +74,40 @@ class Board:
 
 
 def _obey(session: Session, orders: Orders, board: Board) -> None:
-    """Do what was ordered to the end, and show each decision; raise as a shift does."""
-    evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
-    if orders.step is None:
-        decisions = shift_traffic(session, *evidence)
-    else:
-        decisions = take_step(session, orders.step, orders.plan, *evidence)
+    """Do what was ordered to the end, and show each decision; raise as a shift does.
+
+    An interrupt between two decisions is the shift's own: it holds, and says where.
+    """
     session.waiting = board.wait
-    for decision in decisions:
-        board.put(report.with_decision(board.report, decision))
+    decisions = _decisions(session, orders)
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            decision = decisions.throw(interrupt) if interrupt else next(decisions)
+            interrupt = None
+            board.put(report.with_decision(board.report, decision))
+        except StopIteration:
+            return
+        except KeyboardInterrupt as caught:
+            if interrupt:  # it went through the shift: nothing was under way
+                raise
+            interrupt = caught
+
+
+def _decisions(session: Session, orders: Orders) -> Decisions:
+    evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
+    if orders.what == "one step":
+        return take_step(session, orders.step, orders.plan, *evidence)
+    if orders.what == "no step":
+        return watch_traffic(session)
+    return shift_traffic(session, *evidence)
 
 
 def main() -> int:
     """Shift as standard input orders; return the exit code of what came of it."""
     os.umask(UMASK)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in HELD:
         signal.signal(number, signal.default_int_handler)
     orders = report.orders_in(sys.stdin.buffer.read())
     lock = FileLock(orders.lock, thread_local=False, mode=0o600)
@@ -91,34 +115,41 @@ def main() -> int:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         return BUSY
-    one_step = orders.step is not None
-    board = Board(Path(orders.report), orders.id, one_step=one_step)
-    ending = ending_of_orders(orders, board, lambda: _opened(orders, lock))
+    leaves_steps = orders.what != "every step"
+    board = Board(Path(orders.report), orders.id, leaves_steps=leaves_steps)
+    session, error = carry_out(orders, board, lambda: _opened(orders, lock))
+    for number in HELD:
+        signal.signal(number, signal.SIG_IGN)  # it has ended, and says how
+    ending = end(session, error)
     board.put(replace(board.report, wait=None, ending=ending))
     return ending.exit_code
 
 
-def ending_of_orders(
+def carry_out(
     orders: Orders, board: Board, open_session: Callable[[], Session]
-) -> Ending:
-    """Do what was ordered, close the session and sum up; return how it ended."""
+) -> tuple[Session | None, BaseException | None]:
+    """Do what was ordered; return the session, and the error that it ended with."""
     session: Session | None = None
-    error: BaseException | None = None
     try:
         session = open_session()
         _note_killed(session, board.killed)
         _obey(session, orders, board)
-    except RunbookError as caught:
-        error = caught
-    except KeyboardInterrupt as caught:  # before anything was under way
-        error = caught
-    except Exception as caught:  # noqa: BLE001 - it would be nobody's: followers say it
-        error = caught
+    except (RunbookError, KeyboardInterrupt) as error:
+        return session, error
+    except Exception as error:  # noqa: BLE001 - it would be nobody's: followers say it
         sys.stderr.write(scrubbed(traceback.format_exc()))
-    ending = report.ending_of(error, session.written if session else 0)
-    if session is not None:
-        session.close()
-        atexit.unregister(session.close)
+        return session, error
+    return session, None
+
+
+def end(session: Session | None, error: BaseException | None) -> Ending:
+    """Close the session and sum up; return how it ended."""
+    if session is None:
+        return report.ending_of(error, 0)
+    ending = report.ending_of(error, session.written)
+    session.close()
+    atexit.unregister(session.close)
+    with suppress(RecordError):  # whoever follows hears it all the same
         _sum_up(session, ending)
     return ending
 
@@ -136,12 +167,11 @@ def _opened(orders: Orders, lock: FileLock) -> Session:
 
 def _note_killed(session: Session, pid: int) -> None:
     """Write down that a process that shifted here ended without a word."""
-    run = session.latest_run() if pid else None
-    if run is None or run.closed:
-        return
     words = f"process {pid}, which watched the shift, was killed"
     with suppress(RecordError):
-        run.write("watcher", words=f"{words}; process {os.getpid()} goes on")
+        run = session.latest_run() if pid else None
+        if run is not None and not run.closed:
+            run.write("watcher", words=f"{words}; process {os.getpid()} goes on")
 
 
 def _sum_up(session: Session, ending: Ending) -> None:
@@ -161,9 +191,8 @@ def _sum_up(session: Session, ending: Ending) -> None:
         "changes": sum(line["event"] == "observed" for line in lines),
         "shift": steps_of(lines),
     }
-    with suppress(RecordError):
-        run.write("summed up", outcome=outcome, reason=reason)
-        run.summarise(summary, closes=outcome == "rolled_back")
+    run.write("summed up", outcome=outcome, reason=reason)
+    run.summarise(summary, closes=outcome == "rolled_back")
 
 
 if __name__ == "__main__":

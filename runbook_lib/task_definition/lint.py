@@ -291,6 +291,20 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
     ),
 }
 
+# What ECS refuses at registration, or never starts.
+BY_ECS = frozenset(
+    {
+        "fargate-needs-size",
+        "fargate-size",
+        "host-port",
+        "cpu-sum",
+        "memory-sum",
+        "memory-hard",
+        "memory-missing",
+        "depends-on",
+        "execution-role",
+    }
+)
 _SECRET = re.compile(
     r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL",
     re.IGNORECASE,
@@ -330,6 +344,7 @@ class _View:
     app_ports: set[str]
     container_ports: set[str]
     all_map_ports: bool
+    only_calls: bool
 
     def finding(self, rule: str, where: str, **named: object) -> Finding:
         """Return what a rule has to say of a place, with what its
@@ -348,12 +363,14 @@ def lint(
     launch_type: str,
     node_arn: str | None = None,
     listener_ports: Collection[int] = (),
+    only_calls: bool = False,
 ) -> tuple[Finding, ...]:
     """Return what is wrong with a definition, failures first; one without Envoy gets
     the ECS checks alone.
 
     `node_arn` and `listener_ports` are the virtual node's it should be, compared where
-    given. `where` is `family: path`. Sources: RegisterTaskDefinition's documentation
+    given; nobody listens where it `only_calls`. `where` is `family: path`. Sources:
+    RegisterTaskDefinition's documentation
     and the App Mesh user guide.
     """
     task = normalise(definition)
@@ -373,6 +390,7 @@ def lint(
         app_ports=set(split(properties.get("AppPorts"))),
         container_ports={str(port) for ports in mapped for port in ports},
         all_map_ports=all(mapped),
+        only_calls=only_calls,
     )
     proxied = not unclear and (proxy or task.get("proxyConfiguration"))
     checks = (
@@ -528,7 +546,8 @@ def _proxy_configuration(view: _View) -> Iterator[Finding]:
 
 def _listeners(view: _View) -> Iterator[Finding]:
     where = "proxyConfiguration.AppPorts"
-    if missing := view.app_ports - view.container_ports:
+    missing = view.app_ports - view.container_ports
+    if missing and not view.only_calls:
         rule = "app-ports" if view.all_map_ports else "unmapped-ports"
         yield view.finding(rule, where, found=_ports(missing))
     if beside := view.container_ports - view.app_ports:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import place
+from runbook_lib.engines.alb.building import attaching, preflight
 from runbook_lib.engines.alb.gates import gates, read_tags
 from runbook_lib.engines.alb.groups import Group, read_groups
 from runbook_lib.engines.alb.trial import read_trial
@@ -38,6 +39,10 @@ def checks(look: Look) -> Iterator[Check]:
     if look.lifecycle.retired:
         yield Check("PASS", look.split.key, look.split.as_written)
         return
+    if place.is_made(look.parameters):
+        yield from preflight.checks(look)
+        if not attaching.is_done(look):
+            return
     for gate in gates(look, "shift"):
         finding = gate.look(look)
         if finding.holds is False:

@@ -31,10 +31,12 @@ def series(p: Parameters, split: Split) -> SeriesOf:
 
     Its names exist only live. A version whose target group is gone has no series.
     """
-    found = {NOBODY: {"errors": _each("HTTPCode_ELB_{}_Count", OWN, _whole(split))}}
-    for service in (p.shift.stable, p.shift.canary):
-        found[service] = _series_of(p, split, service)
-    return found
+    services = (p.shift.stable, p.shift.canary)
+    found = {service: _series_of(p, split, service) for service in services}
+    if "load balancer" not in split.ids:  # nothing divides the traffic yet
+        return found
+    own = _each("HTTPCode_ELB_{}_Count", OWN, _whole(split))
+    return found | {NOBODY: {"errors": own}}
 
 
 def _whole(split: Split) -> dict[str, str]:
@@ -50,7 +52,7 @@ def _each(
 def _series_of(
     p: Parameters, split: Split, service: str
 ) -> dict[str, tuple[Series, ...]]:
-    if service not in split.ids:
+    if not {service, "load balancer"} <= split.ids.keys():
         return {"requests": (), "errors": (), "latency": (), "answers": ()}
     dimensions = _whole(split) | {"TargetGroup": split.ids[service]}
     slow_millis = p.shift.verdict.slow_millis
@@ -88,15 +90,15 @@ def idle(look: Look) -> Idle:
 
 
 def path(look: Look) -> Path:
-    """Return what shows that calls pass the load balancer: it
-    counts those to stable.
+    """Return what shows that calls pass the load balancer: it counts those to stable,
+    or to who took them over.
     """
-    counted = series(look.parameters, look.split)[look.parameters.shift.stable][
-        "requests"
-    ]
+    counted = series(look.parameters, look.split)
+    shift = look.parameters.shift
+    both = [counted[name]["requests"] for name in (shift.stable, shift.canary)]
     return Path(
         name="calls pass the load balancer",
-        counted={"the load balancer counts": counted},
+        counted={"the load balancer counts": (*both[0], *both[1])},
         good="it counts requests",
         hint="see that calls are made meanwhile, and that they match the "
         "rule's conditions",

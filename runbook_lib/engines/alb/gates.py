@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb.building.standing import read_standing
 from runbook_lib.engines.alb.groups import Group, health_words, read_groups
 from runbook_lib.engines.alb.rule import FORWARDS, unfit
 from runbook_lib.engines.protocol import Finding, Gate, Look
 from runbook_lib.plan import Before, Plan
 
 # how the tags of its controller begin: it writes the rule again and again
+
 KUBERNETES = "elbv2.k8s.aws/"
 ROLLING = "ROLLING"
 
@@ -37,8 +39,25 @@ def _gates(look: Look, before: Before) -> Iterator[Gate]:
         yield Gate("nobody else moves the weights", _ours, parts=("running",))
         yield Gate("no stickiness", _free, protects=True)
         yield Gate("targets healthy", partial(_healthy, both), protects=True)
+    elif before == "removal" and place.is_made(look.parameters):
+        yield Gate("the dialled name has an address", _has_address, protects=True)
     elif before == "retirement":
         yield Gate("targets healthy", partial(_healthy, (shift.canary,)), protects=True)
+
+
+def _has_address(look: Look) -> Finding:
+    """Without the load balancer's zone the name leads where discovery says."""
+    p, zone = look.parameters, read_standing(look).zone
+    name = p.shift.name
+    if zone is None or zone["vpcs"] == [p.alb.holding_vpc]:
+        return Finding(True, "callers are not led to the load balancer by its zone")
+    if name not in look.names:
+        words = f"no service of the file has the hostname {name}: nobody looked"
+        return Finding(None, words)
+    found = look.names[name].addresses
+    words = f"{name} has {'an' if found else 'no'} address in discovery"
+    hint = "give the ECS service that is left the registry of that name first"
+    return Finding(bool(found) or p.removal.callers_may_fail, words, hint)
 
 
 def _divides(look: Look) -> Finding:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.permissions import Role, Statement, arn, reads, up_to
+from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.arns import listener_of
+from runbook_lib.engines.alb.building import permissions as building
 from runbook_lib.engines.marks import RETIRED, ROLLED_BACK
 from runbook_lib.parameters import Parameters
 
@@ -28,10 +30,14 @@ OURS = "runbook"  # the tag of what the runbook made
 
 def permissions(p: Parameters, role: Role) -> list[Statement]:
     """Return what a role needs beside what every engine needs."""
+    made = building.by_role(p) if place.is_made(p) else {}
     by_role: dict[Role, Iterable[Statement]] = {
-        "reader": [reads(p, "LookAtTheRule", *READS)],
+        "reader": [reads(p, "LookAtTheRule", *READS), *made.get("reader", ())],
         "shifter": _shifter(p),
-        "builder": [_marks(p, "MarkWhoIsRetired", RETIRED, TAG, UNTAG)],
+        "builder": [
+            _marks(p, "MarkWhoIsRetired", RETIRED, TAG, UNTAG),
+            *made.get("builder", ()),
+        ],
     }
     return up_to(role, by_role)
 

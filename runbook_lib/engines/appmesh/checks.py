@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from runbook_lib.aws.cloud_map import own_instances
 from runbook_lib.aws.ecs import Running, not_ours
@@ -23,6 +23,8 @@ from runbook_lib.task_definition.form import same
 from runbook_lib.task_definition.lint import lint
 from runbook_lib.task_definition.sidecar import with_envoy
 
+NEAR = 0.8  # of a quota
+MORE = "ask for more in Service Quotas, unless your account has more already"
 END_OF_SUPPORT = "AWS announced the end of App Mesh for 2026-09-30"
 
 
@@ -98,6 +100,8 @@ def _hostnames(look: Look) -> Iterator[Check]:
     """A service is found by its hostname: tasks must be registered under it."""
     p = look.parameters
     for service, running in look.running.items():
+        if p.only_calls(service):
+            continue
         name = p.services[service].hostname
         there = running.state is not None and service not in look.lifecycle.retired
         tasks = (running.state or {}).get("runningCount", 0) if there else 0
@@ -115,18 +119,20 @@ def _hostnames(look: Look) -> Iterator[Check]:
 
 
 def _quotas(look: Look) -> Iterator[Check]:
-    counts = [
-        found.state["desiredCount"] for found in look.running.values() if found.state
-    ]
-    for what, count, most in quotas(look.parameters, max(counts, default=0)):
-        within = count <= most
-        level: Literal["PASS", "WARN"] = "PASS" if within else "WARN"
-        hint = (
-            ""
-            if within
-            else "ask for more in Service Quotas, unless your account has more already"
-        )
-        yield Check(level, f"quota {what}", f"{count} of {most} by default", hint)
+    """Each quota that is near, and all others in one row."""
+    services = [found.state for found in look.running.values() if found.state]
+    tasks = max((state["desiredCount"] for state in services), default=0)
+    far = []
+    for what, count, most in quotas(look.parameters, tasks):
+        words = f"{count} of {most} by default"
+        if count > most:
+            yield Check("WARN", f"quota {what}", words, MORE)
+        elif count > NEAR * most:
+            yield Check("PASS", f"quota {what}", words)
+        else:
+            far.append(f"{count} of {most} {what}")
+    if far:
+        yield Check("PASS", "quotas", f"by default {'; '.join(far)}")
 
 
 def _definitions(look: Look) -> Iterator[Check]:
@@ -167,7 +173,11 @@ def _definition(
         yield _not_ours(look, running, where)
     ports, launch_type = p.ports_of(name), p.launch_type_of(name)
     linted = partial(
-        lint, launch_type=launch_type, node_arn=node_arn(p, name), listener_ports=ports
+        lint,
+        launch_type=launch_type,
+        node_arn=node_arn(p, name),
+        listener_ports=ports,
+        only_calls=p.only_calls(name),
     )
     findings = linted(form)
     for finding in findings:

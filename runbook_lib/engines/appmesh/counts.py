@@ -88,15 +88,16 @@ def _reaching(p: Parameters, service: str) -> tuple[Series, ...]:
 
 def path(look: Look) -> Path:
     """Return what shows that calls pass both sidecars: the caller's and the
-    one of who answers.
+    one of who answers most of them.
     """
     p = look.parameters
-    stable = p.shift.stable
+    weights = look.split.weights
+    answers = max((p.shift.stable, p.shift.canary), key=lambda n: weights.get(n, 0))
     return Path(
         name="calls pass both sidecars",
         counted={
-            "callers' sidecars count": series(p)[stable]["requests"],
-            f"{stable}'s": (inbound(p, stable),),
+            "callers' sidecars count": series(p)[answers]["requests"],
+            f"{answers}'s": (inbound(p, answers),),
         },
         good="both count requests",
         hint="see that calls are made meanwhile, and that a route takes them; "

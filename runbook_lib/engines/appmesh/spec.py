@@ -213,8 +213,8 @@ def _node(p: Parameters, name: str) -> dict[str, Any]:
     if speaker.access_log:
         log = {"accessLog": {"file": {"path": speaker.access_log}}}
     return {
-        "listeners": [_listener(p, name, port) for port in p.ports_of(name)],
-        "serviceDiscovery": _discovery(p, name),
+        "listeners": [_listener(p, name, port) for port in p.ports_of(name)] or None,
+        "serviceDiscovery": None if p.only_calls(name) else _discovery(p, name),
         "backends": said(service, "backends", backends),
         "logging": said(speaker, "access_log", log),
     }

@@ -1,32 +1,50 @@
-"""Names that a private hosted zone leads to a load balancer: alias records, as the
-VPC's resolver follows them.
+"""Names of private hosted zones, as the resolver of callers' VPC answers them: the most
+specific zone that is associated with it alone, alias or nothing.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 
-__all__ = ["aliases"]
+from runbook_lib.local.control_plane.networks import is_asked
+
+__all__ = ["Zones", "zones"]
 
 LOADED = "moto.route53.models"  # not before somebody has made a zone
 
 
-def aliases(account: str) -> dict[str, str]:
-    """Return what each name in the private zones of an account is an alias of,
-    both in lower case.
-    """
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """What each name is an alias of, in lower case, and the zones that answer."""
+
+    aliases: dict[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+    def hides(self, name: str) -> bool:
+        """Say whether one of the zones answers for a name, though it has no record of
+        it: then there is no such name.
+        """
+        below = (name == zone or name.endswith(f".{zone}") for zone in self.names)
+        return name not in self.aliases and any(below)
+
+
+def zones(account: str) -> Zones:
+    """Return the private zones of an account that somebody asks."""
     if LOADED not in sys.modules:
-        return {}
+        return Zones()
     from moto.route53.models import route53_backends
 
-    found = {}
+    found, names = {}, []
     for zone in route53_backends[account]["aws"].zones.values():
+        if not zone.private_zone or not is_asked(account, zone.vpcs):
+            continue
+        names.append(_plain(zone.name))
         for record in zone.rrsets:
-            if zone.private_zone and record.type == "A" and record.alias_target:
-                found[_plain(record.name)] = _plain(
-                    record.alias_target["DNSName"]
-                ).removeprefix("dualstack.")
-    return found
+            if record.type == "A" and record.alias_target:
+                target = _plain(record.alias_target["DNSName"])
+                found[_plain(record.name)] = target.removeprefix("dualstack.")
+    return Zones(found, tuple(names))
 
 
 def _plain(name: str) -> str:

@@ -21,6 +21,7 @@ from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam,
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.local.control_plane.denials import denial, refusal, unserved
 from runbook_lib.local.control_plane.lock import LOCK
+from runbook_lib.local.control_plane.networks import hold
 from runbook_lib.local.control_plane.permissions import forbidden
 from runbook_lib.local.control_plane.way import Way
 from runbook_lib.local.control_plane.wire import (
@@ -79,6 +80,10 @@ class Endpoint:
             return _json(CALLS.summary(request.args.get("account")))
         if request.path == "/runbook/calls/reset" and request.method == "POST":
             CALLS.reset()
+            return _json({})
+        if request.path == "/runbook/vpc" and request.method == "POST":
+            asked = json.loads(request.get_data())
+            hold(asked["account"], asked["region"], asked["vpc"])
             return _json({})
         if request.path == "/runbook/rule" and request.method == "POST":
             asked = json.loads(request.get_data())

@@ -112,6 +112,8 @@ def _members(target: Target, request: Request, body: bytes) -> Members:
     """Return what a call says; of the query protocol the form's own flat names."""
     if request.mimetype == "application/x-www-form-urlencoded":
         return request.form.to_dict()
+    if target.service == "route53":
+        return {"path": request.path, "body": body.decode()}
     return members(target, request, body)
 
 
@@ -140,13 +142,34 @@ def _arn(target: Target, service: str, name: str) -> str:
 def _of_elb(target: Target, given: Members) -> Iterator[Need]:
     tags = _flat(given, r"Tags\.member\.\d+\.Key|TagKeys\.member\.\d+")
     context = {"aws:TagKeys": tags} if tags else {}
-    named = _flat(given, r"(Rule|Listener)Arn|ResourceArns\.member\.\d+")
+    if "Scheme" in given:
+        context = {**context, "elasticloadbalancing:Scheme": [given["Scheme"]]}
+    named = _flat(given, OF_ARNS) or [_arn(target, ELB, _new(target, given))]
     for arn in named:
         yield "", arn, {**context, **_tags_of(target, arn)}
-    if target.operation == "CreateRule" and tags:
-        made = {"elasticloadbalancing:CreateAction": ["CreateRule"], **context}
-        rule = f"{named[0].replace(':listener/', ':listener-rule/')}/made"
-        yield "elasticloadbalancing:AddTags", rule, made
+    if target.operation.startswith("Create") and tags:
+        made = {f"{ELB}:CreateAction": [target.operation], **context}
+        yield f"{ELB}:AddTags", _made_at(named[0]), made
+
+
+ELB = "elasticloadbalancing"
+OF_ARNS = r"(Rule|Listener|LoadBalancer|TargetGroup)Arn|ResourceArns\.member\.\d+"
+PARENTS = {":loadbalancer/": ":listener/", ":listener/": ":listener-rule/"}
+
+
+def _new(target: Target, given: Members) -> str:
+    """Return what is made by a name."""
+    if target.operation == "CreateTargetGroup":
+        return f"targetgroup/{given.get('Name')}/made"
+    return f"loadbalancer/app/{given.get('Name')}/made"
+
+
+def _made_at(arn: str) -> str:
+    """Return the ARN of what is made at a load balancer or a listener."""
+    for parent, child in PARENTS.items():
+        if parent in arn and not arn.endswith("/made"):
+            return f"{arn.replace(parent, child)}/made"
+    return arn
 
 
 def _flat(given: Members, names: str) -> list[str]:
@@ -216,6 +239,17 @@ def _of_mesh(target: Target, given: Members) -> Iterator[Need]:
         yield "appmesh:TagResource", _arn(target, "appmesh", mesh), {}
 
 
+def _of_names(target: Target, given: Members) -> Iterator[Need]:
+    """Yield what Route 53 asks: a zone is in the path, a record's name in the body."""
+    zone = given["path"].rpartition("/hostedzone/")[2].partition("/")[0]
+    names = re.findall(r"<Name>([^<]+?)\.?</Name>", given["body"])
+    if target.operation != "ChangeResourceRecordSets":
+        yield "", "*", {}
+        return
+    key = "route53:ChangeResourceRecordSetsNormalizedRecordNames"
+    yield "", f"arn:aws:route53:::hostedzone/{zone}", {key: names}
+
+
 def _of_iam(target: Target, given: Members) -> Iterator[Need]:
     role = f"arn:aws:iam::{target.account}:role/{given.get('RoleName')}"
     yield "", role if "RoleName" in given else given.get("PolicyArn", "*"), {}
@@ -228,4 +262,5 @@ KNOWN: Mapping[str, Callable[[Target, Members], Iterator[Need]]] = {
     "servicediscovery": _of_cloud_map,
     "appmesh": _of_mesh,
     "iam": _of_iam,
+    "route53": _of_names,
 }

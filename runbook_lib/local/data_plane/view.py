@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.local.control_plane import appmesh_backends, cloud_map, elbv2
 from runbook_lib.local.control_plane.addresses import load_balancer_addresses
-from runbook_lib.local.control_plane.aliases import aliases
+from runbook_lib.local.control_plane.aliases import zones
 from runbook_lib.local.control_plane.elbv2_weights import groups_of
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.mesh_resources import MeshState, Resource
@@ -79,12 +79,15 @@ def addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
             each.dns_name: tuple(each.addresses)
             for each in load_balancers(account, region)
         }
+        private = zones(account)
         named = {
             name: balancers[of]
-            for name, of in aliases(account).items()
+            for name, of in private.aliases.items()
             if of in balancers
         }
-        return balancers | _registered(account, region) | named
+        others = balancers | _registered(account, region)
+        visible = {n: found for n, found in others.items() if not private.hides(n)}
+        return visible | named
 
 
 def _registered(account: str, region: str) -> dict[str, tuple[str, ...]]:

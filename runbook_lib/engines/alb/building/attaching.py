@@ -13,6 +13,7 @@ from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.standing import Standing
+from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Wait, differences
 
@@ -24,9 +25,14 @@ def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan
     """Plan that both versions are targets of their groups, the canary first, and that
     the name leads to them.
     """
-    missing = making.missing(p, found)
-    changes = () if missing else tuple(_changes(p, found, running))
-    return Plan(making.TITLES["04"], changes, assumed=missing)
+    changes = tuple(_changes(p, found, running))
+    return Plan(making.TITLES["04"], changes, assumed=making.missing(p, found))
+
+
+def is_done(look: Look) -> bool:
+    """Say whether callers are led to both versions by the load balancer."""
+    found = plan(look.parameters, standing.read_standing(look), look.running)
+    return not found.changes and not found.assumed
 
 
 def _changes(
@@ -35,25 +41,27 @@ def _changes(
     for service in (p.shift.canary, p.shift.stable):
         if running[service].state is not None:
             yield from _joins(p, found, running[service])
-    vpc = found.network.vpc
-    if found.zone and p.alb.holding_vpc and vpc not in found.zone["vpcs"]:
-        yield _switch(p, found, found.zone)
+    holding = p.alb.holding_vpc
+    if holding is not None:
+        zone = found.zone or {"id": f"the id of {keys.zone(p)}", "vpcs": [holding]}
+        if found.network.vpc not in zone["vpcs"]:
+            yield _switch(p, found, zone)
 
 
 def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
     state, service = running.state or {}, running.service
-    group = found.groups[service] or {}
+    arn = making.assumed(found.groups[service], keys.group(p, service))
     before = (state.get("settings") or {}).get("loadBalancers") or []
-    if group["arn"] in [each.get("targetGroupArn") for each in before]:
+    if arn in [each.get("targetGroupArn") for each in before]:
         return
     container = _container(p, running)
     port = making.port_of(p, service)
     own = {
-        "targetGroupArn": group["arn"],
+        "targetGroupArn": arn,
         "containerName": container,
         "containerPort": port,
     }
-    healthy = (_healthy(service, group["arn"]),) if state["desiredCount"] else ()
+    healthy = (_healthy(service, arn),) if state["desiredCount"] else ()
     wanted = [*before, own]
     yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
 
@@ -61,7 +69,7 @@ def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]
 def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the target groups that a service's tasks are in."""
     arns = [each.get("targetGroupArn") for each in load_balancers]
-    return [group_name(arn) for arn in arns if arn]
+    return [group_name(arn) if "/" in arn else arn for arn in arns if arn]
 
 
 def _container(p: Parameters, running: Running) -> str:

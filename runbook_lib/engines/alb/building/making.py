@@ -237,7 +237,7 @@ def create_listener(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the listener; what no rule takes gets a 503."""
     name = keys.listener(p)
     said = {
-        "LoadBalancerArn": _assumed(found.balancer, keys.balancer(p)),
+        "LoadBalancerArn": assumed(found.balancer, keys.balancer(p)),
         "Protocol": "HTTP",
         "Port": p.alb.port,
         "DefaultActions": NO_RULE,
@@ -256,7 +256,7 @@ def create_rule(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the rule, with all weight on stable."""
     name, weights = place.key(p), {p.shift.stable: 100, p.shift.canary: 0}
     groups = {
-        _assumed(found.groups[service], keys.group(p, service)): weight
+        assumed(found.groups[service], keys.group(p, service)): weight
         for service, weight in weights.items()
     }
     forward = [{"TargetGroupArn": arn, "Weight": w} for arn, w in groups.items()]
@@ -283,7 +283,7 @@ def create_rule(p: Parameters, found: Standing) -> Change:
 def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
     """Return the change that makes the name's zone, in a VPC where nobody asks it."""
     name = keys.zone(p)
-    told_apart = _assumed(found.balancer, keys.balancer(p)).rpartition("/")[2]
+    told_apart = assumed(found.balancer, keys.balancer(p)).rpartition("/")[2]
     said = {
         "Name": p.shift.name,
         "CallerReference": f"{p.environment}/{p.shift.name}/{told_apart}",
@@ -381,7 +381,7 @@ def _arn_of(state: Found | None, name: str, query: str) -> Any:
     return state["arn"] if state else Answer(name, query)
 
 
-def _assumed(state: Found | None, name: str) -> str:
+def assumed(state: Found | None, name: str) -> str:
     """Return the ARN of what an earlier notebook made; a plan that assumes it is only
     shown.
     """

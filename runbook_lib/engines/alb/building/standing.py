@@ -78,7 +78,7 @@ def _read(look: Look) -> Standing:
 def _network(look: Look) -> Network:
     """Return where the file says, or where the services under shift are."""
     p = look.parameters
-    own = [_awsvpc(look, name) for name in (p.shift.stable, p.shift.canary)]
+    own = [awsvpc_of(look, name) for name in (p.shift.stable, p.shift.canary)]
     there = next((each for each in own if each), {})
     subnets = tuple(p.alb.subnets or there.get("subnets") or ())
     groups = tuple(p.alb.security_groups or there.get("securityGroups") or ())
@@ -88,7 +88,8 @@ def _network(look: Look) -> Network:
     return Network(found["vpc"] or "", tuple(found["zones"]), subnets, groups)
 
 
-def _awsvpc(look: Look, service: str) -> Mapping[str, Any]:
+def awsvpc_of(look: Look, service: str) -> Mapping[str, Any]:
+    """Return where a service's tasks run: subnets, security groups."""
     settings = (look.running[service].state or {}).get("settings") or {}
     configuration = settings.get("networkConfiguration") or {}
     found: Mapping[str, Any] = configuration.get("awsvpcConfiguration") or {}

@@ -1,0 +1,89 @@
+"""Say which permissions it takes to make a load balancer and to take it away. Pure.
+
+Route 53 is no region's: its reads have no condition of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook_lib.aws.naming import partition
+from runbook_lib.aws.permissions import Role, Statement, arn, reads
+from runbook_lib.parameters import Parameters
+
+ELB = "elasticloadbalancing"
+LOOKS = (
+    f"{ELB}:DescribeLoadBalancerAttributes",
+    f"{ELB}:DescribeLoadBalancers",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcAttribute",
+)
+LOOKS_AT_NAMES = (
+    "route53:GetChange",
+    "route53:GetHostedZone",
+    "route53:ListHostedZonesByName",
+    "route53:ListHostedZonesByVPC",
+    "route53:ListResourceRecordSets",
+)
+OF_ZONES = (
+    "route53:AssociateVPCWithHostedZone",
+    "route53:CreateHostedZone",
+    "route53:DeleteHostedZone",
+    "route53:DisassociateVPCFromHostedZone",
+)
+
+
+def by_role(p: Parameters) -> dict[Role, list[Statement]]:
+    """Return what a reader and a builder need more than where the rule is there."""
+    return {
+        "reader": [
+            reads(p, "LookAtTheLoadBalancer", *LOOKS),
+            Statement("LookAtNames", LOOKS_AT_NAMES, ("*",)),
+        ],
+        "builder": [*_load_balancer(p), *_names(p)],
+    }
+
+
+def _load_balancer(p: Parameters) -> Iterator[Statement]:
+    own = arn(p, ELB, f"loadbalancer/app/{p.alb.name}/*")
+    listeners = arn(p, ELB, f"listener/app/{p.alb.name}/*")
+    rules = arn(p, ELB, f"listener-rule/app/{p.alb.name}/*")
+    services = (p.shift.stable, p.shift.canary)
+    named = [f"targetgroup/{p.target_group_of(name)}/*" for name in services]
+    groups = tuple(arn(p, ELB, each) for each in named)
+    internal = {"StringEquals": {f"{ELB}:Scheme": "internal"}}
+    create = (f"{ELB}:CreateLoadBalancer",)
+    yield Statement("MakeTheLoadBalancer", create, (own,), internal)
+    yield Statement("MakeTheRule", (f"{ELB}:CreateRule",), (listeners,))
+    changes = (
+        f"{ELB}:CreateListener",
+        f"{ELB}:CreateTargetGroup",
+        f"{ELB}:DeleteListener",
+        f"{ELB}:DeleteLoadBalancer",
+        f"{ELB}:DeleteRule",
+        f"{ELB}:DeleteTargetGroup",
+        f"{ELB}:ModifyLoadBalancerAttributes",
+        f"{ELB}:ModifyTargetGroupAttributes",
+    )
+    whole = (own, listeners, rules, *groups)
+    yield Statement("BuildAndTakeAway", changes, whole)
+    acts = ["CreateListener", "CreateLoadBalancer", "CreateRule", "CreateTargetGroup"]
+    made = {"StringEquals": {f"{ELB}:CreateAction": acts}}
+    yield Statement("TagTheLoadBalancer", (f"{ELB}:AddTags",), whole, made)
+
+
+def _names(p: Parameters) -> Iterator[Statement]:
+    if p.alb.holding_vpc is None:
+        return
+    zones = f"arn:{partition(p)}:route53:::hostedzone/*"
+    yield Statement("SwitchTheName", OF_ZONES, ("*",))
+    only = {
+        "ForAllValues:StringEquals": {
+            "route53:ChangeResourceRecordSetsNormalizedRecordNames": [p.shift.name]
+        }
+    }
+    record = ("route53:ChangeResourceRecordSets",)
+    yield Statement("LeadTheName", record, (zones,), only)
+    here = {"StringEquals": {"aws:RequestedRegion": p.region}}
+    yield Statement("KnowVpcs", ("ec2:DescribeVpcs",), ("*",), here)
