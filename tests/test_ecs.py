@@ -14,7 +14,7 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.appmesh import sidecars as envoys
 from runbook_lib.engines.appmesh.engine import plan_sidecars
-from runbook_lib.errors import PrerequisiteError, StalePlanError
+from runbook_lib.errors import PlanError, PrerequisiteError, StalePlanError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.plan import Plan, Reading, holds
 from runbook_lib.task_definition.sidecar import with_envoy
@@ -196,6 +196,23 @@ def test_services_that_are_not_there_are_named() -> None:
         sidecars(open_local())
 
 
+@pytest.mark.parametrize(
+    ("envoy", "words"),
+    [
+        ({"cpu": 2048}, "cpu: with the sidecar the containers ask for 2048 CPU units, the task has 1024"),
+        ({"memory": 2000}, "memory: with the sidecar the containers reserve 2256 of the task's 2048 MiB"),
+    ],
+)
+def test_a_sidecar_that_does_not_fit_is_refused_before_anything_is_registered(
+    envoy: dict[str, Any], words: str
+) -> None:
+    session = reopen(open_at("routed"), envoy=envoy)
+    before = writes(session)
+    with pytest.raises(PlanError, match=f"task definition taskB: {words}"):
+        sidecars(session)
+    assert writes(session) == before
+
+
 def test_a_retired_service_gets_no_sidecar() -> None:
     assert sidecars(open_at("retired")).changes == ()
 
@@ -292,6 +309,23 @@ def test_what_ends_can_begin_again_as_it_was() -> None:
     assert again["networkConfiguration"] == before["networkConfiguration"]  # type: ignore[index]
     assert again["serviceRegistries"] == before["serviceRegistries"]  # type: ignore[index]
     assert again["desiredCount"] == 0  # type: ignore[index]
+
+
+def test_a_service_comes_back_with_what_ecs_shows_of_its_deployment_alone() -> None:
+    session = open_at("shifted")
+    connect = {"enabled": True, "namespace": "apps.local"}
+    client(session).update_service(cluster="apps", service="serviceB", serviceConnectConfiguration=connect)
+    settle()
+    assert "serviceConnectConfiguration" not in service(session, "serviceB")
+    (deleted,) = (planned for planned in end(session) if planned.verb == "delete")
+    assert deleted.inverse
+    again = deleted.inverse.call.arguments
+    assert again["serviceConnectConfiguration"] == connect  # type: ignore[index]
+    client(session).delete_service(cluster="apps", service="serviceB", force=True)
+    settle()
+    client(session).create_service(**again)
+    (deployment,) = service(session, "serviceB")["deployments"]
+    assert deployment["serviceConnectConfiguration"] == connect
 
 
 # Reading.

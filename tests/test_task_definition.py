@@ -25,7 +25,7 @@ from runbook_lib.task_definition.image import (
     envoy_image,
     image_problems,
 )
-from runbook_lib.task_definition.lint import FARGATE_SIZES, RULES, lint
+from runbook_lib.task_definition.lint import BY_ECS, FARGATE_SIZES, RULES, lint
 from runbook_lib.task_definition.sidecar import Meshed, Sidecar, sidecar_of, with_envoy, without_envoy
 
 FIXTURES = Path(__file__).parent / "fixtures" / "task_definitions"
@@ -909,6 +909,10 @@ def test_finds(rule: str) -> None:
 def test_finds_on_ec2(rule: str) -> None:
     assert rule in rules(ON_EC2[rule], "EC2")
     assert rule not in rules(ON_EC2[rule], "FARGATE")
+
+
+def test_what_ecs_refuses_is_a_failure() -> None:
+    assert {RULES[rule][0] for rule in BY_ECS} == {"FAIL"}
 
 
 def test_every_rule_has_an_example() -> None:

@@ -291,6 +291,20 @@ RULES: Mapping[str, tuple[Level, str, str]] = {
     ),
 }
 
+# What ECS refuses at registration, or never starts.
+BY_ECS = frozenset(
+    {
+        "fargate-needs-size",
+        "fargate-size",
+        "host-port",
+        "cpu-sum",
+        "memory-sum",
+        "memory-hard",
+        "memory-missing",
+        "depends-on",
+        "execution-role",
+    }
+)
 _SECRET = re.compile(
     r"PASSW(OR)?D|SECRET|TOKEN|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY|CREDENTIAL",
     re.IGNORECASE,

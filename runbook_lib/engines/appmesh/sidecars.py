@@ -26,6 +26,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Plan, Wait
 from runbook_lib.task_definition.envoy import envoy_of
 from runbook_lib.task_definition.image import envoy_image
+from runbook_lib.task_definition.lint import BY_ECS, lint
 from runbook_lib.task_definition.sidecar import (
     Sidecar,
     sidecar_of,
@@ -103,8 +104,23 @@ def plan_sidecars(
         if found.definition is None:
             raise not_ours(p, found, DEPLOY_IT)
         form = with_envoy(found.definition, sidecar(p, name, roles.get(name)))
+        _refuse_what_ecs_would(p, found, form)
         changes += _moved(p, found, form, changes)
     return Plan("04_register_task_definitions", tuple(changes))
+
+
+def _refuse_what_ecs_would(
+    p: Parameters, found: Running, form: Mapping[str, Any]
+) -> None:
+    """Refuse a definition that with its sidecar ECS would not take, or never start."""
+    launch_type = p.launch_type_of(found.service)
+    known = {f.rule for f in lint(found.definition or {}, launch_type=launch_type)}
+    for finding in lint(form, launch_type=launch_type):
+        if finding.rule in BY_ECS - known:
+            raise PlanError(
+                f"task definition {finding.where}: with the sidecar {finding.message}",
+                hint=finding.hint,
+            )
 
 
 def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:

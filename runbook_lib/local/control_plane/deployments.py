@@ -22,6 +22,9 @@ OF_A_DEPLOYMENT: Final[tuple[str, ...]] = (
     "platformVersion",
     "platformFamily",
     "networkConfiguration",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
 )
 
 
