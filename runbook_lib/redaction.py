@@ -8,7 +8,7 @@ say) relies on text that went through here.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["MASK", "redacted", "scrubbed", "shown_definition"]
@@ -29,8 +29,12 @@ SHAPES = (
 )
 NAMES = re.compile(r"(?i)password|passwd|secret|token|api_?key|private_?key|credential")
 
-
-OWN = re.compile(r"APPMESH_|ENVOY_|ENABLE_ENVOY_|AWS_XRAY_DAEMON_ADDRESS$|XRAY_")
+# Envoy's own variables, and this product's own tags: none of them is a secret
+OWN = re.compile(
+    r"APPMESH_|ENVOY_|ENABLE_ENVOY_|AWS_XRAY_DAEMON_ADDRESS$|XRAY_|runbook"
+)
+PAIRS = ("environment", "secrets")  # of a container: names with values
+COMMANDS = ("command", "entryPoint", "dockerSecurityOptions")
 
 
 def shown_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,43 +44,51 @@ def shown_definition(definition: Mapping[str, Any]) -> dict[str, Any]:
     Values of variables, secrets, labels, log options, and commands; Envoy's own
     settings are shown.
     """
-    containers = [
-        _shown_container(c) for c in definition.get("containerDefinitions") or []
-    ]
-    shown = {**definition, "containerDefinitions": containers}
-    if definition.get("tags"):
-        shown["tags"] = [_shown_pair("key", tag) for tag in definition["tags"]]
+    containers = definition.get("containerDefinitions") or []
+    shown = dict(definition)
+    shown["containerDefinitions"] = [_shown_container(each) for each in containers]
+    if shown.get("tags"):
+        shown["tags"] = [_shown_pair("key", tag) for tag in shown["tags"]]
     return shown
 
 
 def _shown_container(container: Mapping[str, Any]) -> dict[str, Any]:
     shown = dict(container)
-    own = any(
-        str(e.get("name")).startswith("APPMESH_")
-        for e in container.get("environment") or []
-    )
-    for key in ("environment", "secrets"):
+    for key in PAIRS:
         if shown.get(key):
             shown[key] = [_shown_pair("name", pair) for pair in shown[key]]
-    for key in ("command", "entryPoint", "dockerSecurityOptions"):
-        shown |= {key: [MASK for _ in shown[key]]} if shown.get(key) else {}
+    for key in COMMANDS:
+        if shown.get(key):
+            shown[key] = _masked_words(shown[key])
     if shown.get("dockerLabels"):
-        shown["dockerLabels"] = dict.fromkeys(shown["dockerLabels"], MASK)
-    if (check := shown.get("healthCheck")) and check.get("command") and not own:
-        shown["healthCheck"] = {**check, "command": [MASK for _ in check["command"]]}
-    if (log := shown.get("logConfiguration")) and log.get("options"):
-        shown["logConfiguration"] = {
-            **log,
-            "options": dict.fromkeys(log["options"], MASK),
-        }
+        shown["dockerLabels"] = _masked_values(shown["dockerLabels"])
+    check = shown.get("healthCheck") or {}
+    if check.get("command") and not _is_envoy(container):
+        shown["healthCheck"] = {**check, "command": _masked_words(check["command"])}
+    log = shown.get("logConfiguration") or {}
+    if log.get("options"):
+        shown["logConfiguration"] = {**log, "options": _masked_values(log["options"])}
     return shown
 
 
+def _is_envoy(container: Mapping[str, Any]) -> bool:
+    variables = container.get("environment") or []
+    return any(str(each.get("name")).startswith("APPMESH_") for each in variables)
+
+
 def _shown_pair(name: str, pair: Mapping[str, Any]) -> dict[str, Any]:
-    own = OWN.match(str(pair.get(name, ""))) or str(pair.get(name, "")).startswith(
-        "runbook"
-    )
-    return {key: value if key == name or own else MASK for key, value in pair.items()}
+    """Return a name with its value masked, unless it is no secret by its name."""
+    if OWN.match(str(pair.get(name, ""))):
+        return dict(pair)
+    return {key: value if key == name else MASK for key, value in pair.items()}
+
+
+def _masked_words(words: Sequence[str]) -> list[str]:
+    return [MASK] * len(words)
+
+
+def _masked_values(pairs: Mapping[str, str]) -> dict[str, str]:
+    return dict.fromkeys(pairs, MASK)
 
 
 def scrubbed(text: str) -> str:
@@ -93,18 +105,20 @@ def redacted(value: Any) -> Any:
     picture, by its MIME type, is left as it is.
     """
     if isinstance(value, Mapping):
-        out = {
-            key: inner if _is_picture(key, inner) else redacted(inner)
-            for key, inner in value.items()
-        }
-        if isinstance(value.get("value"), str) and NAMES.search(
-            str(value.get("name", ""))
-        ):
-            out["value"] = MASK
-        return out
+        return _redacted_fields(value)
     if isinstance(value, list | tuple):
         return [redacted(inner) for inner in value]
     return scrubbed(value) if isinstance(value, str) else value
+
+
+def _redacted_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {}
+    for key, inner in fields.items():
+        shown[key] = inner if _is_picture(key, inner) else redacted(inner)
+    names_a_secret = NAMES.search(str(fields.get("name", "")))
+    if names_a_secret and isinstance(fields.get("value"), str):
+        shown["value"] = MASK
+    return shown
 
 
 def _is_picture(key: Any, value: Any) -> bool:

@@ -115,22 +115,30 @@ def obstacle(p: Parameters, own: Undoable, inverse: Inverse) -> str:
     by_reference = isinstance(call.arguments, Reading)
     if by_reference != (rule is _by_reference) or not rule(p, call.arguments):
         return f"{what} is about something that {p.environment}'s file does not name"
-    if isinstance(call.arguments, Mapping) and _computed(
-        {**call.arguments, "taskDefinition": ""}
-    ):
+    if _computes(call.arguments):
         return f"{what} would write what a record computes"
-    if inverse.renames and not (
-        _is_revision(p, inverse.renames) and inverse.answer == REGISTERED
-    ):
+    if inverse.renames and not _is_rename(p, inverse):
         return f"{what} would give {inverse.renames!r} a name that a record computes"
     if _masked(asdict(inverse)):
         return f"{what} would write text that was masked"
-    readings = [
-        inverse.reading,
-        *(wait.reading for wait in (*inverse.ready, *inverse.waits)),
-    ]
-    obstacles = (obstacle_to_reading(own, reading) for reading in readings if reading)
-    return next(filter(None, obstacles), "")
+    waits = [wait.reading for wait in (*inverse.ready, *inverse.waits)]
+    for reading in (inverse.reading, *waits):
+        words = obstacle_to_reading(own, reading) if reading else ""
+        if words:
+            return words
+    return ""
+
+
+def _computes(arguments: Arguments | Reading) -> bool:
+    """Say whether arguments hold what is computed, but for a revision just made."""
+    if isinstance(arguments, Reading):
+        return False
+    return any(_computed(v) for k, v in arguments.items() if k != "taskDefinition")
+
+
+def _is_rename(p: Parameters, inverse: Inverse) -> bool:
+    """Say whether what comes back under another name is a revision of the file's."""
+    return inverse.answer == REGISTERED and _is_revision(p, inverse.renames)
 
 
 def obstacle_to_reading(own: Undoable, reading: Reading) -> str:
