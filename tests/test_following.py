@@ -255,7 +255,9 @@ def test_a_canary_that_nobody_watches_is_watched_without_its_record_and_no_step_
     take(session, until=lambda d: d.phase == "written")
     shutil.rmtree(session.join_run().folder)
     second = again(sky)
+    report.write(file_of(session), Report("yesterday", 7))  # of somebody who was killed, elsewhere
     told = list(follow_watch(second, alarm=print, start=shifting(sky)))
+    assert lines(second, "watcher") == []
     assert [(d.phase, d.step) for d in told if d.phase != "watching"] == [("proved", 25), ("judged", 25)]
     assert sky.weights() == {STABLE: 75, CANARY: 25}
     sky.errors.update({CANARY: 0.5})

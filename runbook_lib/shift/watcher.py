@@ -28,6 +28,7 @@ from runbook_lib.errors import RecordError, RunbookError, TargetError
 from runbook_lib.plan import Evidence
 from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
+from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift import report
 from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
@@ -168,8 +169,8 @@ def _opened(orders: Orders, lock: FileLock) -> Session:
 def _note_killed(session: Session, pid: int) -> None:
     """Write down that a process that shifted here ended without a word."""
     words = f"process {pid}, which watched the shift, was killed"
-    with suppress(RecordError):
-        run = session.latest_run() if pid else None
+    with suppress(RunbookError):  # a word about it, which stops no shift
+        run = session.latest_run() if pid and read_attempt(session) else None
         if run is not None and not run.closed:
             run.write("watcher", words=f"{words}; process {os.getpid()} goes on")
 
