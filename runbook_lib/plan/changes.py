@@ -126,6 +126,10 @@ class Moved:
         """Say whether a service gets less than it had."""
         return self.after.get(service, 0) < self.before.get(service, 0)
 
+    def raises(self, service: str) -> bool:
+        """Say whether a service gets more than it had."""
+        return self.reversed.lowers(service)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
