@@ -49,6 +49,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.survey import Map
 from runbook_lib.task_definition.sidecar import sidecar_of
 from tests import snapshot
+from tests.scenes import in_turn
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 NOBODY = "http://127.0.0.1:9"  # the discard port: what misses the hook below is refused
@@ -343,6 +344,7 @@ class Explorer:
         while control_plane.reconcile():
             pass
         options: dict[str, Any] = {"sleep": self._sleep, "clock": lambda: self.now, "clients": self.clients}
+        options["beside"] = in_turn  # a fork has no thread but the one that forks
         self.open: Any = functools.partial(opening.open_session, connect=self._connect, **options)
         runbook_lib.open_session = self.open
         shown.register(Map, lambda _: ())  # a third of a walk's time, and nobody looks
