@@ -23,9 +23,9 @@ test: setup ## every test once, the stored outputs of the notebooks included
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 # Tests of plain values and of the tree, which need no local AWS and no kernel.
-QUICK := attacks cases configuration copies control_plane_mesh_rules door errors forecast hostile_parameters journal layers lock \
+QUICK := attacks configuration copies control_plane_mesh_rules door errors forecast generated_definitions hostile_parameters journal layers lock \
 	mesh_spec parameters peer_rules pictures plain_yaml plan printable project proof readme record redaction serving \
-	shift snapshot step task_definition verdict
+	shift snapshot step task_definition two_files verdict
 
 quick: check ## the pure tests, lint and types: about a minute
 	$(BIN)/pytest -q -n 2 $(QUICK:%=tests/test_%.py)

@@ -93,6 +93,7 @@ def network() -> tuple[str, list[str]]:
     """Make a VPC with two subnets, once."""
     ec2 = other(account(), "ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
     subnets = [
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]
         for n, zone in enumerate("ab")

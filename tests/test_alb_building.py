@@ -12,6 +12,7 @@ from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.alb.building.permissions import by_role as permissions_of
 from runbook_lib.errors import GateError, PlanError
+from runbook_lib.local.control_plane.aliases import Zones
 from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
 from tests.alb_scene import REGION, account, clients, network
 from tests.control_plane_fixtures import definition
@@ -206,3 +207,25 @@ def test_one_zone_is_refused_before_anything_is_made() -> None:
 
 def test_only_what_it_makes_needs_its_notebooks() -> None:
     assert alb.steps(open_bare().parameters) == ("01", "02", "03", "04", "05", "06", "90")
+
+
+def failing(session: Session) -> list[str]:
+    return [check.message for check in check_environment(survey(session)) if check.level == "FAIL"]
+
+
+def test_00_says_what_01_to_04_would_break_on() -> None:
+    session = open_bare()
+    assert failing(session) == []
+    wrong = {name: {**said, "ports": [81]} for name, said in session.given["services"].items()}
+    zone = {"Name": session.parameters.shift.name, "VPC": {"VPCRegion": REGION, "VPCId": network()[0]}}
+    other(account(), "route53").create_hosted_zone(
+        **zone, CallerReference="theirs", HostedZoneConfig={"PrivateZone": True, "Comment": "theirs"}
+    )
+    found = failing(reopen({**session.given, "environment": session.parameters.environment, "services": wrong}))
+    assert [words for words in found if "maps port 81; found [80]" in words] == found[:2]
+    assert f"{network()[0]} asks another zone of that name already" in found[2]
+
+
+def test_a_zone_that_is_asked_answers_for_all_below_its_name() -> None:
+    zones = Zones({"a.test": "lb.test"}, ("a.test",))
+    assert [zones.hides(name) for name in ("a.test", "x.a.test", "b.test", "ba.test")] == [False, True, False, False]

@@ -50,7 +50,8 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["locl"],
-            "expected one of local, local-alb, production, staging or a path\nNext: did you mean 'local'",
+            "expected one of local, local-alb, local-alb-new, production, staging or a path\n"
+            "Next: did you mean 'local'",
         ),
         (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),
         (["local", "-p", "acount_id", "123456789012"], "unknown key 'acount_id'; did you mean 'account_id'?"),

@@ -174,10 +174,26 @@ def test_a_policy_fits_into_what_iam_takes(name: str, role: Role) -> None:
     assert len({*sids(document)}) == len(sids(document))
 
 
+def test_a_builder_of_a_load_balancer_fits_into_a_roles_own_policy() -> None:
+    document = policy(parameters.load("local-alb-new"), "builder")
+    assert len(json.dumps(document, separators=(",", ":"))) <= 10_240
+    assert len({*sids(document)}) == len(sids(document))
+
+
 def test_every_action_is_an_operation_of_its_service() -> None:
-    known = {"application-autoscaling", "appmesh", "cloudwatch", "ecs", "iam", "s3", "servicediscovery"}
+    known = {
+        "application-autoscaling",
+        "appmesh",
+        "cloudwatch",
+        "ec2",
+        "ecs",
+        "iam",
+        "route53",
+        "s3",
+        "servicediscovery",
+    }
     models = {name: name for name in known} | {"elasticloadbalancing": "elbv2"}
-    for name in ("local", "local-alb"):
+    for name in ("local", "local-alb", "local-alb-new"):
         p = parameters.load(name, {"records": "s3://bucket/there"})
         for statement in policy(p, "builder")["Statement"]:
             for service, action in (each.split(":") for each in statement["Action"]):

@@ -225,6 +225,12 @@ def test_failing_evidence_refuses_even_where_nobody_asked_for_it() -> None:
         clear(Plan("a", (one(),)), fact(holds=False))
 
 
+def test_a_gate_that_was_looked_into_twice_is_said_once() -> None:
+    with pytest.raises(GateError) as refused:
+        clear(Plan("a", (one(),), needs=("fact",)), fact(holds=False), fact(holds=False))
+    assert (str(refused.value).count("- fact: "), refused.value.hint) == (1, "mend it")
+
+
 def test_a_plan_without_changes_needs_no_evidence() -> None:
     assert len(clear(Plan("a", needs=("fact",)), fact(holds=False)).plan) == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -87,6 +88,23 @@ def test_what_was_not_begun_before_a_failure_is_not_asked() -> None:
     with pytest.raises(ValueError, match="at once"):
         together([failing("at once")] * AT_ONCE + [partial(asked.append, 1)] * 100)
     assert asked == []
+
+
+def test_a_failure_is_raised_once_all_that_was_begun_has_ended() -> None:
+    meeting, ended = Meeting(2), []
+
+    def fails() -> None:
+        meeting.ask(0)
+        raise ValueError("at once")
+
+    def takes_longer() -> None:
+        meeting.ask(0)
+        time.sleep(0.05)
+        ended.append(1)
+
+    with pytest.raises(ValueError, match="at once"):
+        together([fails, takes_longer])
+    assert ended == [1]
 
 
 def test_nothing_to_ask_answers_nothing() -> None:
@@ -203,3 +221,17 @@ def test_every_call_of_things_asked_together_is_counted() -> None:
     session.beside = together
     session.together([partial(session.read, MESH)] * 50)
     assert session.calls["appmesh.DescribeMesh"] == 50
+
+
+class End(BaseException):
+    """What ends a process: an interrupt, an exit."""
+
+
+def test_what_ends_a_thread_ends_whoever_waits_for_it_and_no_other_ask() -> None:
+    def end() -> None:
+        raise End
+
+    for _ in range(AT_ONCE + 1):  # no thread is lost by it
+        with pytest.raises(End):
+            together([lambda: 1, end, end])
+    assert together([lambda: 1, lambda: 2]) == [1, 2]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-AT_ONCE = 8  # calls that one process makes at most, so that AWS throttles nobody else's
+# calls that one process makes at a time, so that AWS throttles nobody else's
+AT_ONCE = 8
 
 
 def together(asks: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -23,48 +24,69 @@ def together(asks: Sequence[Callable[[], Any]]) -> list[Any]:
     Where some fail, the first in their order is raised, and what was not begun by then
     is not asked any more.
     """
-    group = [_Ask(ask) for ask in asks]
-    left = deque(group)
-    helpers = min(len(group), AT_ONCE) - 1
+    group = _Group(asks)
+    helpers = min(len(asks), AT_ONCE) - 1
     for _ in range(helpers):
-        _POOL.take(lambda: _work(left))
+        _POOL.take(group.work)
     try:
-        _work(left)
+        group.work()
+        group.wait()
     finally:
-        left.clear()
-    return [each.answer.result() for each in group]
+        group.left.clear()
+    if group.errors:
+        raise group.errors[min(group.errors)]
+    return group.answers
 
 
-class _Ask:
-    """One thing that is asked, and its answer."""
+class _Group:
+    """Things that are asked together; answers and errors by their places."""
 
-    def __init__(self, ask: Callable[[], Any]) -> None:
-        self.ask = ask
-        self.answer: Future[Any] = Future()
+    def __init__(self, asks: Sequence[Callable[[], Any]]) -> None:
+        self.left = deque(enumerate(asks))
+        self.answers: list[Any] = [None] * len(asks)
+        self.errors: dict[int, BaseException] = {}
+        self.at_work = 0
+        self.changed = threading.Condition()
 
-    def run(self) -> bool:
-        """Ask, and say whether it was answered."""
+    def work(self) -> None:
+        """Ask for what is left, in its order, until something fails."""
+        with self.changed:
+            self.at_work += 1
         try:
-            self.answer.set_result(self.ask())
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is taken
-            self.answer.set_exception(error)
-            return False
-        return True
+            while (taken := self._next()) is not None:
+                place, ask = taken
+                self._ask(place, ask)
+        finally:
+            with self.changed:
+                self.at_work -= 1
+                self.changed.notify_all()
 
+    def wait(self) -> None:
+        """Wait until nobody is at work."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.at_work == 0)
 
-def _work(left: deque[_Ask]) -> None:
-    """Run what is left of a group, in its order, until something fails."""
-    while left:
+    def _next(self) -> tuple[int, Callable[[], Any]] | None:
         try:
-            each = left.popleft()
-        except IndexError:  # another thread was quicker
-            return
-        if not each.run():
-            left.clear()
+            return self.left.popleft()
+        except IndexError:
+            return None
+
+    def _ask(self, place: int, ask: Callable[[], Any]) -> None:
+        try:
+            self.answers[place] = ask()
+        except BaseException as error:  # whoever asked raises it
+            self.errors[place] = error
+            self.left.clear()
+            if not isinstance(error, Exception):  # and ends by it at once
+                raise
 
 
 class _Pool:
-    """A few threads, each started when it is needed; AT_ONCE with whoever asks."""
+    """A few threads, each started when it is needed.
+
+    They are AT_ONCE, since whoever asked often only waits for one of them.
+    """
 
     def __init__(self) -> None:
         self.waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -74,7 +96,7 @@ class _Pool:
     def take(self, work: Callable[[], None]) -> None:
         """Let a thread do this as soon as one is free."""
         with self.lock:
-            if self.threads < AT_ONCE - 1:
+            if self.threads < AT_ONCE:
                 self.threads += 1
                 name = f"asking {self.threads}"
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
@@ -82,7 +104,8 @@ class _Pool:
 
     def _serve(self) -> None:
         while True:
-            self.waiting.get()()
+            with suppress(BaseException):  # whoever asked raises it
+                self.waiting.get()()
 
 
 _POOL = _Pool()

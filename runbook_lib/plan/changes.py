@@ -126,6 +126,10 @@ class Moved:
         """Say whether a service gets less than it had."""
         return self.after.get(service, 0) < self.before.get(service, 0)
 
+    def raises(self, service: str) -> bool:
+        """Say whether a service gets more than it had."""
+        return self.reversed.lowers(service)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -331,10 +335,12 @@ def _require_holding(plan: Plan, evidence: Sequence[Evidence]) -> None:
         )
     failing = [e for e in evidence if not e.holds]
     if failing:
-        found = "\n".join(f"- {e.name}: {e.found}" for e in failing)
+        # a gate may have been looked into by the cell above and again by the shift
+        found = dict.fromkeys(f"- {e.name}: {e.found}" for e in failing)
+        hints = dict.fromkeys(e.hint for e in failing if e.hint)
         raise GateError(
-            f"{plan.title}: refused, since\n{found}",
-            hint="; ".join(e.hint for e in failing if e.hint),
+            f"{plan.title}: refused, since\n" + "\n".join(found),
+            hint="; ".join(hints),
         )
 
 

@@ -474,12 +474,14 @@ def _never_raised(session: Session, change: Change, live: Any) -> Change:
     if change.reading.call != engine.split_reading(p).call:
         return change
     before, after = engine.weights_of(p, live), engine.weights_of(p, change.wanted)
+    moved = Moved(before, after)
     survives = not before and stable not in after
-    if survives or not Moved(after, before).lowers(canary):
-        return replace(change, weights=Moved(before, after))
+    if survives or not moved.raises(canary):
+        return replace(change, weights=moved)
     if live is None:
         safe = engine.all_on(p, change, stable)
-        return replace(safe, weights=Moved(before, engine.weights_of(p, safe.wanted)))
+        all_of_it = Moved(before, engine.weights_of(p, safe.wanted))
+        return replace(safe, weights=all_of_it)
     raise PlanError(
         f"{change.title}: it would raise {canary} from {before.get(canary, 0)} to "
         f"{after[canary]} %, which undo never does: only 05 does, with its gates",

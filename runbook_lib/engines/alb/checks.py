@@ -26,6 +26,8 @@ def serves(session: Reads) -> Finding:
         state = session.read(place.rule_reading(session.parameters))
     except CallError as error:
         return Finding(False, error.message)
+    if place.is_made(session.parameters):
+        return Finding(True, "Elastic Load Balancing serves")
     there = "" if state else ", and has no such rule"
     return Finding(
         bool(state),

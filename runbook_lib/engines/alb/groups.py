@@ -16,9 +16,6 @@ from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.rule import group_of, require_shape
 from runbook_lib.engines.protocol import Look, Split
 
-# states of a target that gets no request, and should get none
-LEAVING = ("draining", "unused")
-
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -52,7 +52,8 @@ GUARDS: dict[str, Guard] = {}  # by account
 
 def allow_only(account: str, policy: Mapping[str, Any] | None) -> Guard:
     """Let the runbook do only what a policy allows in an account; None allows all."""
-    return GUARDS.setdefault(account, Guard(policy))
+    GUARDS[account] = guard = Guard(policy)
+    return guard
 
 
 def forbidden(target: Target, request: Request, body: bytes) -> str:

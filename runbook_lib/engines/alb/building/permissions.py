@@ -47,15 +47,14 @@ def by_role(p: Parameters) -> dict[Role, list[Statement]]:
 
 def _load_balancer(p: Parameters) -> Iterator[Statement]:
     own = arn(p, ELB, f"loadbalancer/app/{p.alb.name}/*")
-    listeners = arn(p, ELB, f"listener/app/{p.alb.name}/*")
-    rules = arn(p, ELB, f"listener-rule/app/{p.alb.name}/*")
+    at_listeners = arn(p, ELB, f"listener*/app/{p.alb.name}/*")  # their rules too
     services = (p.shift.stable, p.shift.canary)
     named = [f"targetgroup/{p.target_group_of(name)}/*" for name in services]
     groups = tuple(arn(p, ELB, each) for each in named)
     internal = {"StringEquals": {f"{ELB}:Scheme": "internal"}}
     create = (f"{ELB}:CreateLoadBalancer",)
     yield Statement("MakeTheLoadBalancer", create, (own,), internal)
-    yield Statement("MakeTheRule", (f"{ELB}:CreateRule",), (listeners,))
+    yield Statement("MakeTheRule", (f"{ELB}:CreateRule",), (at_listeners,))
     changes = (
         f"{ELB}:CreateListener",
         f"{ELB}:CreateTargetGroup",
@@ -66,7 +65,7 @@ def _load_balancer(p: Parameters) -> Iterator[Statement]:
         f"{ELB}:ModifyLoadBalancerAttributes",
         f"{ELB}:ModifyTargetGroupAttributes",
     )
-    whole = (own, listeners, rules, *groups)
+    whole = (own, at_listeners, *groups)
     yield Statement("BuildAndTakeAway", changes, whole)
     acts = ["CreateListener", "CreateLoadBalancer", "CreateRule", "CreateTargetGroup"]
     made = {"StringEquals": {f"{ELB}:CreateAction": acts}}

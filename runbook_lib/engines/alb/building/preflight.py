@@ -14,7 +14,6 @@ from runbook_lib.engines.protocol import Check, Look
 from runbook_lib.plan import Call, Reading
 
 LEAST_ADDRESSES = 8  # free ones of each subnet: a load balancer grows
-LEAST_ZONES = 2
 
 
 def checks(look: Look) -> Iterator[Check]:
@@ -86,9 +85,11 @@ def _lets_in(rule: Mapping[str, Any], own: set[str], port: int) -> bool:
 
 def _subnets(look: Look, network: Network) -> Check:
     zones = sorted({*network.zones})
-    if len(zones) < LEAST_ZONES:
+    if len(zones) < making.LEAST_ZONES:
         found = ", ".join(zones) or "none"
-        words = f"expected subnets in {LEAST_ZONES} zones at least; found {found}"
+        words = (
+            f"expected subnets in {making.LEAST_ZONES} zones at least; found {found}"
+        )
         return Check("FAIL", "subnets", words, "name some in alb.subnets")
     call = Call("ec2", "describe_subnets", {"SubnetIds": list(network.subnets)})
     query = "Subnets[].{id: SubnetId, free: AvailableIpAddressCount}"
