@@ -1177,7 +1177,8 @@ def test_the_process_that_shifts_outlives_whoever_started_it_and_killed_it_goes_
     shift = follow_traffic(session, *evidence, alarm=alarms.append)
     passed = next(d for d in shift if d.phase == "judged")
     assert (passed.step, passed.verdict) == (25, "PASS")
-    assert observed(newest(well.parameters)) == [BACK, QUARTER]
+    moved = observed(newest(well.parameters))  # by now perhaps to the next step, too
+    assert [each for each in moved if each in (BACK, QUARTER)] == [BACK, QUARTER]
     after = well.ledger()
     assert after["failed"] == before["failed"]
     assert after["answered"] > before["answered"] + 500

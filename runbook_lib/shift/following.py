@@ -41,7 +41,6 @@ START_SECONDS = 90.0  # until it says something: a busy machine imports slowly
 END_SECONDS = 20.0  # until it is gone once it has said how it ended
 TRIES = 3  # processes in a row that are killed
 ROOT = Path(__file__).resolve().parents[2]
-STARTED: list[subprocess.Popen[bytes]] = []  # kept until they end, to be reaped
 
 
 class Process(Protocol):
@@ -55,6 +54,7 @@ class Process(Protocol):
         """Return the exit code; None while it runs."""
 
 
+STARTED: list[Process] = []  # kept until they end, to be reaped
 Start = Callable[[Orders, Path], Process]
 Alarm = Callable[[str], None]
 What = Literal["every step", "one step", "no step"]
@@ -310,7 +310,14 @@ def _new_id() -> str:
     return secrets.token_hex(8)
 
 
-def start_process(orders: Orders, log: Path) -> subprocess.Popen[bytes]:
+class Outliving(subprocess.Popen[bytes]):
+    """A process that may outlive whoever started it: that it runs is no warning."""
+
+    def __del__(self) -> None:
+        """Do nothing: `STARTED` keeps it until it has ended."""
+
+
+def start_process(orders: Orders, log: Path) -> Outliving:
     """Start the process that shifts, in a session of its own; return it.
 
     It knows nothing but its orders and this process's environment. Raises OSError.
@@ -319,7 +326,7 @@ def start_process(orders: Orders, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "runbook_lib.shift.watcher"]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with open(log, "wb", opener=private_opener) as written:
-        process = subprocess.Popen(
+        process = Outliving(
             [*command, Path(orders.file).stem],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
