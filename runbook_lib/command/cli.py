@@ -612,9 +612,7 @@ def aws(
         float, typer.Option(min=0, help="Seconds in which no call is answered.")
     ] = 0.0,
 ) -> None:
-    """Let the local AWS be slow, throttle or be away, or (with no option) be well
-    again.
-    """
+    """Make the local AWS slow, throttling or away; no option ends that."""
     mesh = supervisor.running()
     if mesh is None:
         raise TargetError("local mesh: it is not running", hint="runbook local up")
