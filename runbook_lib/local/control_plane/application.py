@@ -12,13 +12,14 @@ from __future__ import annotations
 import functools
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
 from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
-from runbook_lib.local.control_plane.calls import CALLS
+from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.local.control_plane.denials import denial, refusal, unserved
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.networks import hold
@@ -60,6 +61,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.moto = _services()
         self.way = Way()
+        self._asked: Counter[str] = Counter()
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -111,7 +113,22 @@ class Endpoint:
             done = _engine(target, request, body)
         except ApiError as error:
             return failure(target.service, error)
-        return self._moto(request, target.service) if done is None else done
+        if done is not None:
+            return done
+        self._settle_ids(target)
+        return self._moto(request, target.service)
+
+    def _settle_ids(self, target: Target) -> None:
+        """Let moto give what a call makes the id that it has each time, as the
+        notebooks show it, whatever else was asked for in between.
+        """
+        if is_read(target.operation):
+            return
+        from moto.moto_api._internal import mock_random  # slow to import, as all moto
+
+        call = f"{target.account} {target.region} {target.service}.{target.operation}"
+        self._asked[call] += 1
+        mock_random.seed(f"{call} {self._asked[call]}")
 
     def _moto(self, request: Request, service: str) -> Response:
         try:

@@ -12,14 +12,8 @@ BLOCK = "10.255.0.0/28"  # the smallest there is
 
 
 def hold(account: str, region: str, vpc: str) -> None:
-    """Make an empty VPC with an id, where there is none.
-
-    From then on moto's ids are the same each time, as the notebooks show them.
-    """
+    """Make an empty VPC with an id, where there is none."""
     from moto.ec2.models import ec2_backends  # 0.4 s to import: not before it is asked
-    from moto.moto_api._internal import mock_random
-
-    mock_random.seed(f"{account} {region} {vpc}")
 
     backend = ec2_backends[account][region]
     if vpc not in backend.vpcs:
