@@ -20,7 +20,7 @@ run: setup ## run the whole runbook, unattended, on the local mesh
 	@$(BIN)/runbook run local
 
 test: setup ## every test once, the stored outputs of the notebooks included
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder tests
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 # Tests of plain values and of the tree, which need no local AWS and no kernel.
 QUICK := attacks configuration copies control_plane_mesh_rules door errors forecast generated_definitions hostile_parameters journal layers lock \
@@ -31,7 +31,7 @@ quick: check ## the pure tests, lint and types: about a minute
 	$(BIN)/pytest -q -n 2 $(QUICK:%=tests/test_%.py)
 
 attacks: setup ## the hostile cases of docs/attacks.md, counted by their numbers
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "attack and not soak" tests
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "attack and not soak" tests
 
 soak: setup ## the statistical, kill, load and fresh-machine cases, repeated
 	$(BIN)/pytest -m soak --timeout 3600 tests

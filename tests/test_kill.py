@@ -167,6 +167,7 @@ def assert_died_in(notebook: str, code: int, said: str) -> None:
     assert summary["notebooks"][-1] == {**summary["notebooks"][-1], "name": notebook, "outcome": "failed"}
 
 
+@pytest.mark.soak
 def test_a_kernel_killed_in_03_and_one_in_06_cost_nothing(own_mesh: Path) -> None:
     for number in ("01", "02"):
         assert not execute(number, {"environment": "local"}).errors

@@ -19,6 +19,7 @@ import pytest
 from runbook_lib.errors import ParametersError, TargetError
 from runbook_lib.local import control_plane, inject, supervisor, world
 from runbook_lib.local.control_plane import InMemoryLauncher
+from runbook_lib.local.control_plane.elbv2_checks import InMemoryChecker
 from runbook_lib.local.data_plane.traffic import Calls, Traffic
 from runbook_lib.local.rehearsal import Rehearsal
 from runbook_lib.local.supervisor import LocalMesh
@@ -116,6 +117,7 @@ def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
     left.write_text('{"crash": true}')
     yield Rehearsal(tmp_path, "a", tmp_path)
     control_plane.launch_with(InMemoryLauncher())
+    control_plane.check_with(InMemoryChecker())
 
 
 def test_the_faults_of_the_rehearsal_before_are_gone(rehearsal: Rehearsal) -> None:
