@@ -36,6 +36,7 @@ def private_environment(world: Path) -> dict[str, str]:
     return {
         "RUNBOOK_STATE": str(world / "state"),
         "RUNBOOK_RUNS": str(world / "runs"),
+        "XDG_STATE_HOME": str(world / "user"),  # locks of places on AWS
         "IPYTHONDIR": str(world / "ipython"),
         "JUPYTER_CONFIG_DIR": str(world / "jupyter" / "config"),
         "JUPYTER_DATA_DIR": str(world / "jupyter" / "data"),

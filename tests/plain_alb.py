@@ -21,6 +21,7 @@ from runbook_lib import open_session, record, survey
 from runbook_lib.aws.session import Connection, Session
 from runbook_lib.survey import Survey
 from tests.mock_engine import ACCOUNT, Clock, Ecs, Metrics, Pages, Scaling, Sts
+from tests.scenes import in_turn
 
 OWN = f"arn:aws:elasticloadbalancing:eu-central-1:{ACCOUNT}"
 LISTENER = f"{OWN}:listener/app/shop/50dc6c495c0c9188/f2f7dc8efc522ab2"
@@ -337,6 +338,7 @@ def open_alb(
         connect=lambda p: Connection("http://127.0.0.1:9", carries_traffic=traffic or sky is not None),
         sleep=clock.sleep,
         clock=clock,
+        beside=in_turn,
         wall=clock,
         clients=clients,
     )
