@@ -262,13 +262,7 @@ def rollback(
     """Put all traffic back on stable in one write, whatever else runs. It asks nobody
     and needs no record.
     """
-    given = {"target": "local"} if rehearse else {}
-    p = parameters.load(environment, given)
-    if p.rehearsed and not supervisor.running():
-        raise ParametersError(
-            f"rollback: {p.environment} is local, and the local mesh is "
-            f"{supervisor.absence()}"
-        )
+    given = _given_at_work("rollback", environment, rehearse)
     named = {"environment": environment, "mode": "apply", **given}
     session = patiently(
         lambda: open_session(named, "rollback"), _warn, time.sleep, time.monotonic
@@ -290,13 +284,7 @@ def watch(environment: Environment, rehearse: Rehearsed = False) -> None:
     """
     from runbook_lib.shift.following import follow_watch
 
-    given = {"target": "local"} if rehearse else {}
-    p = parameters.load(environment, given)
-    if p.rehearsed and not supervisor.running():
-        raise ParametersError(
-            f"watch: {p.environment} is local, and the local mesh is "
-            f"{supervisor.absence()}"
-        )
+    given = _given_at_work("watch", environment, rehearse)
     session = open_session(
         {"environment": environment, "mode": "apply", **given}, "watch"
     )
@@ -305,6 +293,20 @@ def watch(environment: Environment, rehearse: Rehearsed = False) -> None:
         if decision.phase != "watching":
             lines.line({"event": "decision", **decision.line})
     console.print(divided(survey(session).split.weights))
+
+
+def _given_at_work(what: str, environment: str, rehearse: bool) -> dict[str, str]:
+    """Return what is given beside the file; refuse where it is about a local mesh that
+    does not run.
+    """
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(
+            f"{what}: {p.environment} is local, and the local mesh is "
+            f"{supervisor.absence()}"
+        )
+    return given
 
 
 def _warn(words: str) -> None:
