@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from runbook_lib.errors import PlanError
 from runbook_lib.local.control_plane.task_definition_rules import check_definition, normalised
 from runbook_lib.local.control_plane.wire import ApiError
+from runbook_lib.task_definition.envoy import IDENTITY
 from runbook_lib.task_definition.form import register_input
 from runbook_lib.task_definition.lint import lint
 from runbook_lib.task_definition.sidecar import Sidecar, sidecar_of, with_envoy, without_envoy
@@ -94,10 +95,27 @@ def test_whatever_the_model_allows_takes_the_sidecar_or_is_refused_in_a_sentence
         check(definition, sidecar)
 
 
+def test_a_variable_that_stands_twice_in_an_envoy_already_there_stays_so() -> None:
+    twice = [{"name": "STAGE", "value": "a"}, {"name": "STAGE", "value": "b"}, {"name": IDENTITY[0], "value": NODE}]
+    envoy = {"name": "worker", "image": ENVOY, "environment": [*twice, twice[0]]}
+    definition = complete() | {"containerDefinitions": [{"name": "orders", "image": "orders:41"}, envoy]}
+    del definition["proxyConfiguration"]
+    for sidecar in SIDECARS:
+        assert check(definition, replace(sidecar, launch_type="FARGATE"))
+
+
 @given(PLAUSIBLE)
 @settings(max_examples=60)
 def test_what_registers_does_so_with_the_sidecar_too_and_without_it_again(definition: Json) -> None:
     check_registered(definition)
+
+
+@pytest.mark.soak
+@given(ANY)
+@settings(max_examples=3000)
+def test_thousands_of_definitions_take_the_sidecar_or_are_refused_in_a_sentence(definition: Json) -> None:
+    for sidecar in SIDECARS:
+        check(definition, sidecar)
 
 
 @pytest.mark.soak

@@ -55,33 +55,40 @@ def _former(before: Json, after: Json) -> Json:
     keys = (before.keys() | after.keys()) - {"containerDefinitions"}
     former = {key: before.get(key) for key in keys if before.get(key) != after.get(key)}
     if entries := former.get("environment"):
-        own = {e["name"]: e for e in entries if e["name"] in OWN_VARIABLES}
         former["environment"] = [
-            own.get(e["name"], {"name": e["name"]}) for e in entries
+            e if e["name"] in OWN_VARIABLES else {"name": e["name"]} for e in entries
         ]
     return former
 
 
 def restore(record: Json, former: Json) -> None:
     """Give a definition or container its earlier values; variables that are not App
-    Mesh's keep today's.
+    Mesh's keep today's. A name may stand twice: ECS takes it.
     """
-    today = {
-        e["name"]: e
-        for e in record.get("environment") or []
-        if e["name"] not in OWN_VARIABLES
-    }
+    today = [
+        e for e in record.get("environment") or [] if e["name"] not in OWN_VARIABLES
+    ]
     for key, value in former.items():
         record.pop(key, None)
         if value is not None:
             record[key] = copy.deepcopy(value)
     if entries := former.get("environment"):
-        earlier = [
-            today.pop(e["name"], e)
-            for e in entries
-            if e["name"] in OWN_VARIABLES | today.keys()
-        ]
-        record["environment"] = [*earlier, *today.values()]
+        record["environment"] = _in_former_order(entries, today)
+
+
+def _in_former_order(entries: list[Json], today: list[Json]) -> list[Json]:
+    """Return App Mesh's former variables and all of today's others, those that were
+    there before in their former places.
+    """
+    left = list(today)
+    ordered = []
+    for entry in entries:
+        if entry["name"] in OWN_VARIABLES:
+            ordered.append(entry)
+        elif same := next((e for e in left if e["name"] == entry["name"]), None):
+            left.remove(same)
+            ordered.append(same)
+    return [*ordered, *left]
 
 
 def strip(container: Json, *names: str) -> None:
