@@ -114,6 +114,7 @@ complaints = Screen(
 
 # a caller writes down every second what it did; one that does not any more has ended
 SILENT_SECONDS = 5
+ALARM = "bold red"  # how it is said that nobody watches a canary
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")
 Environment = Annotated[
     str,
@@ -236,9 +237,9 @@ def status(
         console.print_json(json.dumps(found))
         return
     if words := found.pop("unwatched", ""):
+        console.print(words, style=ALARM)
         console.print(
-            f"{words}\nNext: runbook watch {environment}, or runbook rollback "
-            f"{environment}"
+            f"Next: runbook watch {environment}, or runbook rollback {environment}"
         )
     _standing(found)
 
@@ -448,9 +449,10 @@ def _say_unwatched(
     except RunbookError:
         return  # the run itself will say what is wrong
     if words:
+        console.print(words, style=ALARM)
         console.print(
-            f"{words}\nNext: this run goes on watching it in 05; or runbook "
-            f"rollback {environment}"
+            "Next: this run goes on watching it in 05; or runbook rollback "
+            f"{environment}"
         )
 
 

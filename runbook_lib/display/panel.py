@@ -480,7 +480,9 @@ def _alert(text: str) -> str:
     where there is none.
     """
     return (
-        f"<div role='alert'>{Words(text, 'WARN')._repr_html_()}</div>" if text else ""
+        f"<div role='alert'>{Words(text, 'UNWATCHED')._repr_html_()}</div>"
+        if text
+        else ""
     )
 
 
