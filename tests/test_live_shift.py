@@ -217,7 +217,7 @@ def test_before_the_next_step_stable_must_be_able_to_take_everything_back() -> N
     on = {"judged": lambda: somebody(session, "ecs").update_service(cluster="apps", service=STABLE, desiredCount=2)}
     control_plane.reconcile()
     _, words = ended(session, Held, on=on)
-    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
+    assert "before the next step: rollback possible: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -310,7 +310,7 @@ def test_before_a_later_step_stable_must_have_the_tasks_it_began_with() -> None:
     scaled(session, STABLE, 2)
     settle()
     _, words = ended(session, Held, on={"judged": lambda: (scaled(session, STABLE, 1), settle())})
-    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
+    assert "before the next step: rollback possible: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 

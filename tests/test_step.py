@@ -498,7 +498,8 @@ def test_what_time_does_not_heal_is_a_hold_whatever_the_file_says() -> None:
 
 
 def test_a_gate_that_fails_before_a_step_is_a_hold_with_what_to_do() -> None:
-    good, bad = Evidence("a way back", True, "2 of 2", "wait"), Evidence("alarms", False, "pager is ALARM", "settle it")
+    good = Evidence("rollback possible", True, "2 of 2", "wait")
+    bad = Evidence("alarms", False, "pager is ALARM", "settle it")
     assert gates_fail([good]) is None
     assert gates_fail([good, bad]) == Hold("gate", "before the next step: alarms: pager is ALARM", "settle it")
 

@@ -324,7 +324,7 @@ def undo(
     take_over: TakeOver = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Take back what a run changed, last change first. It stops on
+    """Undo what a run changed, last change first. It stops on
     anybody else's change.
     """
     from runbook_lib.command import unattended
@@ -337,12 +337,12 @@ def undo(
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")
-        _show(plan, "nothing to take back")
-        if plan.changes and (yes or _agreed("Take these back?", this)):
+        _show(plan, "nothing to undo")
+        if plan.changes and (yes or _agreed("Undo these changes?", this)):
             made = apply(session, clear(plan))
             end = {
                 "outcome": "rolled_back",
-                "reason": f"undo: {part or 'the whole run'} was taken back by hand",
+                "reason": f"undo: {part or 'the whole run'} was undone by hand",
             }
             this.write("summed up", **end)
             former: dict[str, Any] = {}
@@ -724,7 +724,7 @@ def _agreed(question: str, run: record.Run) -> bool:
     except typer.Abort:
         hint = f"runbook undo {run.id} --yes, with the same options"
         raise ParametersError(
-            "undo: nobody answers here; nothing was taken back", hint=hint
+            "undo: nobody answers here; nothing was undone", hint=hint
         ) from None
 
 
