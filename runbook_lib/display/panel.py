@@ -619,6 +619,8 @@ def follow_shift(session: Session, *evidence: Evidence) -> None:
     It runs in a process of its own, and goes on where this cell is interrupted.
     """
     show_shift(follow_traffic(session, *evidence, alarm=_show_alarm), session)
+    if session.leaves_shift and is_watched(session):
+        display(Words("the shift goes on in its own process, without this cell"))
 
 
 def _show_alarm(words: str) -> None:

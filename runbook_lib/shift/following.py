@@ -66,7 +66,8 @@ def follow_traffic(
     """Take every step that is left, in a process of its own, and yield what it decides.
 
     One that runs already is followed. `alarm` is told where the process was killed.
-    Raises what `shift_traffic` raises, and NotFollowed on an interrupt by hand.
+    Raises what `shift_traffic` raises, and NotFollowed on an interrupt by hand. Where
+    the command leaves the shift, this ends once users are on the canary.
     """
     if not _in_own_process(session):
         yield from shift_traffic(session, *evidence)
@@ -74,7 +75,10 @@ def follow_traffic(
     require_evidence(evidence)
     follower = _Follower(session, alarm, start or start_process)
     if follower.is_under_way or _anything_left(session):
-        yield from follower.follow(follower.orders("every step", evidence))
+        for decision in follower.follow(follower.orders("every step", evidence)):
+            yield decision
+            if decision.step and session.leaves_shift:
+                return
 
 
 def follow_step(

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -235,14 +236,20 @@ def _note_killed(session: Session, pid: int) -> None:
 
 
 def _sum_up(session: Session, ending: Ending) -> None:
-    """Sum the run up where whoever executed it, and would do so, is gone."""
-    run = session.run or session.finished
-    if run is None or not session.is_executed or record.executor(run):
+    """Sum the run up where whoever executed it, and would do so, is gone or leaves."""
+    run, leaves = session.run or session.finished, session.leaves_shift
+    if run is None or not session.is_executed:
+        return
+    if record.executor(run) and not leaves:
         return
     outcome, lines = OUTCOMES[ending.exit_code], list(run.lines())
     reason = f"{ending.reason or outcome}: {ending.message or 'every step passed'}"
     p = session.parameters
+    former: dict[str, Any] = {}
+    with suppress(RecordError):
+        former = run.summary() or {}
     summary = {
+        **former,
         "run": run.id,
         "environment": p.environment,
         "mode": p.mode,
@@ -252,7 +259,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
         "shift": steps_of(lines),
     }
     run.write("summed up", outcome=outcome, reason=reason)
-    run.summarise(summary, closes=outcome == "rolled_back")
+    run.summarise(summary, closes=leaves or outcome == "rolled_back")
 
 
 if __name__ == "__main__":
