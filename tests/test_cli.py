@@ -480,7 +480,7 @@ def test_undo_asks_first(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id, answer="n\n")
     assert done.exit_code == 0, done.output
-    assert "Take these back?" in done.output
+    assert "Undo these changes?" in done.output
     assert "delete mesh apps" in done.output
     assert finished.writes() == before
 
@@ -489,7 +489,7 @@ def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id)
     assert done.exit_code == 2, done.output
-    assert "nobody answers here; nothing was taken back\n" in done.output
+    assert "nobody answers here; nothing was undone\n" in done.output
     assert f"Next: runbook undo {newest('finished').id} --yes, with the same options" in done.output
     assert finished.writes() == before
 
@@ -546,7 +546,7 @@ def test_undo_once_more_has_nothing_to_take_back(finished: Environment) -> None:
     before = finished.writes()
     code, words = runbook("undo", newest("finished").id, "--yes")
     assert code == 0, words
-    assert "nothing to take back" in words
+    assert "nothing to undo" in words
     assert finished.writes() == before
 
 
@@ -564,7 +564,7 @@ def test_undo_of_one_notebook_leaves_the_others_and_passes_a_holder_only_by_its_
         "virtual service servicea.apps.local",
         "virtual service serviceb.apps.local",
     ]
-    assert (run.summary() or {})["reason"] == "undo: 02_create_virtual_nodes was taken back by hand"
+    assert (run.summary() or {})["reason"] == "undo: 02_create_virtual_nodes was undone by hand"
     assert "RUNBOOK_TAKE_OVER" not in os.environ
 
 

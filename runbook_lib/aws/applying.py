@@ -109,7 +109,7 @@ def keep_or_put_back(
     if not made:
         again = (
             f"`runbook undo {session.join_run().id} --notebook "
-            f"{session.notebook[:2]}` takes it back"
+            f"{session.notebook[:2]}` undoes it"
         )
         raise Held(words, hint=f"{hint}; {again}" if hint else again, reason="check")
     with session.holding():

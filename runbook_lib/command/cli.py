@@ -98,6 +98,9 @@ def run(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")
     ] = False,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="End once the shift is watched; it goes on.")
+    ] = False,
     take_over: TakeOver = "",
     p: Annotated[
         list[str],
@@ -117,6 +120,7 @@ def run(
         through=through,
         mode=mode,
         rehearse=rehearse,
+        leave=leave,
         take_over=take_over,
     )
 
@@ -167,7 +171,7 @@ def undo(
     take_over: TakeOver = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Take back what a run changed, last change first. It stops on
+    """Undo what a run changed, last change first. It stops on
     anybody else's change.
     """
     from runbook_lib.command import undoing

@@ -28,5 +28,5 @@ def agreed(question: str, run: record.Run) -> bool:
     except typer.Abort:
         hint = f"runbook undo {run.id} --yes, with the same options"
         raise ParametersError(
-            "undo: nobody answers here; nothing was taken back", hint=hint
+            "undo: nobody answers here; nothing was undone", hint=hint
         ) from None

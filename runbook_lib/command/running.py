@@ -17,7 +17,7 @@ from runbook_lib.command.local_aws import tell_traffic
 from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.progress import telling
-from runbook_lib.command.screen import console
+from runbook_lib.command.screen import alarm, console
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
@@ -37,6 +37,7 @@ def run(
     through: str | None,
     mode: str,
     rehearse: bool,
+    leave: bool,
     take_over: str,
 ) -> None:
     """Execute an environment's notebooks, and exit with the run's code; `names` and
@@ -51,13 +52,13 @@ def run(
     _say_unwatched(environment, loaded, given)
     with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(
-            environment, given, first=first, last=through, told=told
+            environment, given, first=first, last=through, told=told, leave=leave
         )
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [
         word for option, value in again.items() if value for word in (option, value)
     ]
-    words += ["--rehearse"] * rehearse
+    words += ["--rehearse"] * rehearse + ["--leave"] * leave
     words += [
         word
         for name, value in zip(names, values, strict=True)
@@ -83,9 +84,10 @@ def _say_unwatched(
     except RunbookError:
         return  # the run itself will say what is wrong
     if words:
+        alarm(words)
         console.print(
-            f"{words}\nNext: this run goes on watching it in 05; or runbook "
-            f"rollback {environment}"
+            "Next: this run goes on watching it in 05; or runbook rollback "
+            f"{environment}"
         )
 
 
@@ -156,6 +158,8 @@ def _tell(
         # one that ends just now changes nothing in how the run has ended
         with suppress(TargetError):
             tell_traffic(there)
+    if (said := summary["reason"]).startswith("left: "):
+        console.print(said.removeprefix("left: "))
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 

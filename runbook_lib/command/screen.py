@@ -54,3 +54,8 @@ def print_json(found: Any) -> None:
 def complain(words: str) -> None:
     """Print words to the standard error, without what is secret."""
     complaints.print(scrubbed(words))
+
+
+def alarm(words: str) -> None:
+    """Print what must not be overlooked."""
+    console.print(words, style="bold red")

@@ -7,11 +7,12 @@ from typing import Any
 
 from runbook_lib import parameters, record
 from runbook_lib.command.opened import say_ignored
-from runbook_lib.command.screen import console, print_json, table
+from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
 from runbook_lib.record.place import Place, place_of
+from runbook_lib.shift import report
 from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
 
@@ -54,9 +55,9 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
         print_json(found)
         return
     if words := found.pop("unwatched", ""):
+        alarm(words)
         console.print(
-            f"{words}\nNext: runbook watch {environment}, or runbook rollback "
-            f"{environment}"
+            f"Next: runbook watch {environment}, or runbook rollback {environment}"
         )
     _standing(found)
 
@@ -65,7 +66,10 @@ def _shift_under_way(here: Place) -> str:
     """Say since when a shift is under way at a place, on this machine; "" for none."""
     with suppress(RecordError):  # where nothing can be written, nothing is locked
         if shifter := record.shifter(here):
-            return f"under way since {shifter['since']}, process {shifter['pid']}"
+            by = f"since {shifter['since']}, process {shifter['pid']}"
+            said = report.read(report.file_of(record.shift_lock_of(here).lock_file))
+            stays = said is not None and said.stays
+            return f"its step has passed, watched {by}" if stays else f"under way {by}"
     return ""
 
 

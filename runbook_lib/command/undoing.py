@@ -27,12 +27,12 @@ def undo(run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool) 
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         console.print(f"run {this.id}\n{session.place}")
-        show_plan(plan, "nothing to take back")
-        if plan.changes and (yes or agreed("Take these back?", this)):
+        show_plan(plan, "nothing to undo")
+        if plan.changes and (yes or agreed("Undo these changes?", this)):
             made = apply(session, clear(plan))
             end = {
                 "outcome": "rolled_back",
-                "reason": f"undo: {part or 'the whole run'} was taken back by hand",
+                "reason": f"undo: {part or 'the whole run'} was undone by hand",
             }
             this.write("summed up", **end)
             former: dict[str, Any] = {}

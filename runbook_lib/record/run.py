@@ -117,7 +117,7 @@ class Run:
 
     def intended(self, notebook: str, change: Change, before: Any = None) -> None:
         """Write down what is about to be done to what was read `before`, and how it
-        would be taken back.
+        would be undone.
         """
         self.write(
             "intended",
