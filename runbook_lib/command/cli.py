@@ -432,6 +432,25 @@ def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 
+@app.command()
+def report(
+    run: RunName,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to; the run's folder if not said."),
+    ] = None,
+    rehearse: Rehearsed = False,
+) -> None:
+    """Write a run as one page of HTML, for a change ticket. It needs nothing else to be
+    read: no network, no script.
+    """
+    from runbook_lib.reporting import write_page  # nbconvert takes its time
+
+    this = _found(run, rehearse)
+    this.require_format("report", since=CHAINED)
+    console.print(str(write_page(this, output)))
+
+
 def _say_unwatched(
     environment: str, p: parameters.Parameters, given: Mapping[str, Any]
 ) -> None:
