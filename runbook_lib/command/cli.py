@@ -43,7 +43,7 @@ from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
 from runbook_lib.runs.undo import plan_undo
 from runbook_lib.runs.verify import verify as check_run
-from runbook_lib.shift import plan_steps
+from runbook_lib.shift import plan_steps, report
 from runbook_lib.shift.outlook import harms_of, judge_of
 from runbook_lib.shift.rollback import patiently, roll_back
 from runbook_lib.shift.watching import unwatched
@@ -114,6 +114,7 @@ complaints = Screen(
 
 # a caller writes down every second what it did; one that does not any more has ended
 SILENT_SECONDS = 5
+ALARM = "bold red"  # how it is said that nobody watches a canary
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")
 Environment = Annotated[
     str,
@@ -159,6 +160,9 @@ def run(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")
     ] = False,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="End once the shift is watched; it goes on.")
+    ] = False,
     take_over: TakeOver = "",
     p: Annotated[
         list[str],
@@ -179,13 +183,13 @@ def run(
     _say_unwatched(environment, loaded, given)
     with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = unattended.run(
-            environment, given, first=first, last=through, told=told
+            environment, given, first=first, last=through, told=told, leave=leave
         )
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [
         word for option, value in again.items() if value for word in (option, value)
     ]
-    words += ["--rehearse"] * rehearse
+    words += ["--rehearse"] * rehearse + ["--leave"] * leave
     words += [
         word
         for name, value in zip(p, context.args, strict=True)
@@ -236,9 +240,9 @@ def status(
         console.print_json(json.dumps(found))
         return
     if words := found.pop("unwatched", ""):
+        console.print(words, style=ALARM)
         console.print(
-            f"{words}\nNext: runbook watch {environment}, or runbook rollback "
-            f"{environment}"
+            f"Next: runbook watch {environment}, or runbook rollback {environment}"
         )
     _standing(found)
 
@@ -247,7 +251,10 @@ def _shift_under_way(here: Place) -> str:
     """Say since when a shift is under way at a place, on this machine; "" for none."""
     with suppress(RecordError):  # where nothing can be written, nothing is locked
         if shifter := record.shifter(here):
-            return f"under way since {shifter['since']}, process {shifter['pid']}"
+            by = f"since {shifter['since']}, process {shifter['pid']}"
+            said = report.read(report.file_of(record.shift_lock_of(here).lock_file))
+            stays = said is not None and said.stays
+            return f"its step has passed, watched {by}" if stays else f"under way {by}"
     return ""
 
 
@@ -467,9 +474,10 @@ def _say_unwatched(
     except RunbookError:
         return  # the run itself will say what is wrong
     if words:
+        console.print(words, style=ALARM)
         console.print(
-            f"{words}\nNext: this run goes on watching it in 05; or runbook "
-            f"rollback {environment}"
+            "Next: this run goes on watching it in 05; or runbook rollback "
+            f"{environment}"
         )
 
 
@@ -923,6 +931,8 @@ def _tell(
         # a mesh that ends just now changes nothing in how the run has ended
         with suppress(TargetError):
             _tell_traffic(mesh)
+    if (said := summary["reason"]).startswith("left: "):
+        console.print(said.removeprefix("left: "))
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
