@@ -439,8 +439,8 @@ def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
 
 
-@app.command()
-def report(
+@app.command("report")
+def report_run(
     run: RunName,
     output: Annotated[
         Path | None,
