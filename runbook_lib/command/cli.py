@@ -8,6 +8,7 @@ an emergency, wait for nothing else.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -218,6 +219,23 @@ def verify(run: RunName, rehearse: Rehearsed = False) -> None:
     from runbook_lib.command import records
 
     records.verify(run, rehearse=rehearse)
+
+
+@app.command("report")
+def report_run(
+    run: RunName,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to; the run's folder if not said."),
+    ] = None,
+    rehearse: Rehearsed = False,
+) -> None:
+    """Write a run as one page of HTML, for a change ticket. It needs nothing else to be
+    read: no network, no script.
+    """
+    from runbook_lib.command import records
+
+    records.report(run, output, rehearse=rehearse)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from runbook_lib import record
@@ -22,6 +24,15 @@ def verify(run: str, *, rehearse: bool) -> None:
     if not any(each.what.startswith("verdict") for each in checked):
         console.print("– no verdict in this run")
     raise typer.Exit(0 if all(each.holds for each in checked) else 1)
+
+
+def report(run: str, output: Path | None, *, rehearse: bool) -> None:
+    """Write a run as one page of HTML, and print where it is."""
+    from runbook_lib.reporting import write_page  # nbconvert takes its time
+
+    this = found_run(run, rehearse)
+    this.require_format("report", since=CHAINED)
+    console.print(str(write_page(this, output)))
 
 
 def runs(environment: str) -> None:
