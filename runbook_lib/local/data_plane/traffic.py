@@ -117,7 +117,7 @@ class Traffic:
             calls.port,
             calls.protocol,
             requests_per_second=0,
-            resolve=lambda name: addresses(calls.account, calls.region).get(name, ()),
+            resolve=lambda name: self._names(own).get(name, ()),
             route_to=way,
         ).start()
         try:
@@ -145,6 +145,11 @@ class Traffic:
         )
         return place == (calls.account, calls.region, calls.cluster, calls.service)
 
+    def _names(self, own: Member | None) -> dict[str, tuple[str, ...]]:
+        """Return what names resolve to where the service's task is."""
+        vpc = own.task.vpc if own else ""
+        return addresses(self.calls.account, self.calls.region, vpc)
+
     def _direct(
         self, members: Sequence[Member], doors: Mapping[str, int]
     ) -> dict[str, int]:
@@ -170,7 +175,7 @@ class Traffic:
         calls = self.calls
         plan = {
             "calls": asdict(calls),
-            "addresses": addresses(calls.account, calls.region).get(calls.name, ()),
+            "addresses": self._names(own).get(calls.name, ()),
             "via": own.ports.egress if own.ports else None,
             "direct": self._direct(members, doors),
         }
