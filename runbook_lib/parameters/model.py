@@ -584,6 +584,11 @@ class Shift(Strict):
         [], description="CloudWatch alarms; one in ALARM rolls back"
     )
     approvals: Approvals = Field(Approvals(), description="who must agree")
+    promotion: Literal["by_decision", "never"] = Field(
+        "by_decision",
+        description="whether a person may end a bake before its PASS: "
+        "`runbook promote`",
+    )
     verdict: VerdictRule = Field(VerdictRule(), description="how the canary is judged")
 
     @field_validator("steps")
