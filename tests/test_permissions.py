@@ -182,6 +182,7 @@ def test_a_builder_of_a_load_balancer_fits_into_a_roles_own_policy() -> None:
 
 def test_every_action_is_an_operation_of_its_service() -> None:
     known = {
+        "acm",
         "application-autoscaling",
         "appmesh",
         "cloudwatch",
