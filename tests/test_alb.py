@@ -539,7 +539,7 @@ def test_a_rollback_by_somebody_else_is_marked_on_the_rule() -> None:
 
 
 def back(opened: Plain, notebook: str = "") -> list[Any]:
-    """Take back what the newest run, or one notebook of it, changed."""
+    """Undo what the newest run, or one notebook of it, changed."""
     plan = plan_undo(opened.session, notebook=notebook)
     return apply(opened.session, clear(replace(plan, needs=())))
 

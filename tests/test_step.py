@@ -41,6 +41,7 @@ from runbook_lib.shift.step import (
     observe,
     others_weights,
     start_watch,
+    stay_on,
     too_long_blind,
 )
 from runbook_lib.verdict import Sample
@@ -497,7 +498,8 @@ def test_what_time_does_not_heal_is_a_hold_whatever_the_file_says() -> None:
 
 
 def test_a_gate_that_fails_before_a_step_is_a_hold_with_what_to_do() -> None:
-    good, bad = Evidence("a way back", True, "2 of 2", "wait"), Evidence("alarms", False, "pager is ALARM", "settle it")
+    good = Evidence("rollback possible", True, "2 of 2", "wait")
+    bad = Evidence("alarms", False, "pager is ALARM", "settle it")
     assert gates_fail([good]) is None
     assert gates_fail([good, bad]) == Hold("gate", "before the next step: alarms: pager is ALARM", "settle it")
 
@@ -548,3 +550,45 @@ def test_what_a_look_reads_and_keeps_does_not_grow_with_the_bake() -> None:
         assert len(counts.picture) <= PICTURED + LATE_PERIODS
         assert counts.total("errors").canary_requests == 60 * 100 * (minute + 1)
     assert set(sizes[1:]) == {LATE_PERIODS}
+
+
+# A step that has passed, and is watched until the next one is taken.
+
+
+def passed(by: Rule | None = None) -> Follower:
+    """Return one whose step has passed."""
+    follower = confirmed(by=by)
+    assert isinstance(follower.each(HEALTHY), Pass)
+    follower.watch = stay_on(follower.watch)
+    return follower
+
+
+def test_a_step_that_has_passed_passes_no_more_and_nothing_ends_it_while_it_goes_well() -> None:
+    follower = passed()
+    assert {type(follower.follow(second(25))) for _ in range(400)} == {GoOn}
+
+
+def test_a_canary_that_fails_after_its_pass_is_rolled_back_as_before_it() -> None:
+    follower = passed()
+    move = follower.each(FAILING)
+    assert isinstance(move, RollBack)
+    assert move.word == "verdict"
+
+
+def test_weights_of_somebody_else_after_a_pass_are_a_hold_and_a_rollback_elsewhere_its_end() -> None:
+    weights = {STABLE: 60, CANARY: 40}
+    assert isinstance(passed().follow(second(40), weights=weights), Hold)
+    assert isinstance(passed().follow(second(0), weights={STABLE: 100, CANARY: 0}), RolledBackElsewhere)
+
+
+@pytest.mark.parametrize(("on_blind", "kind"), [("hold", Hold), ("roll_back", RollBack)])
+def test_a_canary_of_whom_nothing_is_counted_any_more_is_a_hold_or_rolled_back_as_the_file_says(
+    on_blind: Any, kind: type[Move]
+) -> None:
+    follower = passed(replace(rule(on_blind=on_blind), blind_seconds=60.0))
+    nothing = (SILENT, SILENT)
+    assert {type(follower.follow(nothing)) for _ in range(59)} == {GoOn}
+    move = follower.follow(nothing)
+    assert isinstance(move, kind)
+    assert isinstance(move, Hold | RollBack)
+    assert (move.word, move.words) == ("blind", "no request was counted for 1 minute")

@@ -480,7 +480,9 @@ def _alert(text: str) -> str:
     where there is none.
     """
     return (
-        f"<div role='alert'>{Words(text, 'WARN')._repr_html_()}</div>" if text else ""
+        f"<div role='alert'>{Words(text, 'UNWATCHED')._repr_html_()}</div>"
+        if text
+        else ""
     )
 
 
@@ -617,6 +619,8 @@ def follow_shift(session: Session, *evidence: Evidence) -> None:
     It runs in a process of its own, and goes on where this cell is interrupted.
     """
     show_shift(follow_traffic(session, *evidence, alarm=_show_alarm), session)
+    if session.leaves_shift and is_watched(session):
+        display(Words("the shift goes on in its own process, without this cell"))
 
 
 def _show_alarm(words: str) -> None:

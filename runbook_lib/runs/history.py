@@ -295,7 +295,7 @@ def _event(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _last_attempt(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what belongs to the last attempt: one begins with its trial or rehearsal,
-    or after a way back.
+    or after an undo.
     """
     attempt: list[dict[str, Any]] = []
     for event in events:

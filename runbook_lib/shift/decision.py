@@ -19,6 +19,7 @@ Phase = Literal[
     "proved",
     "watching",
     "judged",
+    "staying",
     "rolled back",
     "settled",
 ]

@@ -110,23 +110,23 @@ class Looking:
         return None
 
     def evidence(self) -> tuple[Evidence, ...]:
-        """Return what a step needs: somebody to go back to, and alarms that can ring.
+        """Return what a step needs: a rollback is possible, and no alarm rings.
 
         Both protect traffic, and are looked at again before a step is written.
         """
         return tuple(replace(one, again=self._evidence) for one in self._evidence())
 
     def _evidence(self) -> tuple[Evidence, ...]:
-        looks = [self._somebody_to_go_back_to, self._no_alarm]
+        looks = [self._rollback_possible, self._no_alarm]
         return tuple(self.session.together(looks))
 
-    def _somebody_to_go_back_to(self) -> Evidence:
+    def _rollback_possible(self) -> Evidence:
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
         least = max(wanted, self.stable_at_first())
         found = f"{stable} runs {running} of {counted(least, 'task')}"
-        hint = "it must be able to take everything back, until 06"
-        return Evidence("a way back", 0 < least <= running, found, hint)
+        hint = "it must be able to take all traffic back, until 06"
+        return Evidence("rollback possible", 0 < least <= running, found, hint)
 
     def _no_alarm(self) -> Evidence:
         refused = ["ALARM", "MISSING"]

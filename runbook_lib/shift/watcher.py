@@ -4,7 +4,9 @@
 
 `following` starts it, and reads what it says. It outlives whoever started it: a kernel,
 a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
-nothing. The words of the command line are for whoever looks at a list of processes.
+nothing. A step that was taken alone stays watched after it has passed: then this goes
+on until the process that takes the next one is ready (`claim_beside`). The words of the
+command line are for whoever looks at a list of processes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +38,7 @@ from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wai
 from runbook_lib.shift.rolling_back import HELD
 from runbook_lib.shift.shifting import (
     Decisions,
+    Relieved,
     shift_traffic,
     take_step,
     watch_traffic,
@@ -42,6 +46,7 @@ from runbook_lib.shift.shifting import (
 
 LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
 WAIT_SECONDS = 1.0  # between two reports of one wait
+RELIEF_SECONDS = 60.0  # until who stays has ended the look at which it is relieved
 
 
 class Board:
@@ -51,6 +56,7 @@ class Board:
         self, file: Path, orders_id: str, *, leaves_steps: bool = False
     ) -> None:
         self.file = file
+        self.claim = report.claim_beside(file)
         before = report.read(file)
         # Who said nothing of its end was killed.
         self.killed = before.pid if before and before.ending is None else 0
@@ -63,6 +69,11 @@ class Board:
         self.report = said
         with suppress(OSError):
             report.write(self.file, said)
+
+    def is_relieved(self) -> bool:
+        """Say whether another process is ready to take over."""
+        said = report.read(self.claim)
+        return said is not None and said.ending is None
 
     def wait(self, what: str, passed: float, most: float) -> None:
         """Show what is waited for; of one wait as often as somebody can read it."""
@@ -80,7 +91,7 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
     An interrupt between two decisions is the shift's own: it holds, and says where.
     """
     session.waiting = board.wait
-    decisions = _decisions(session, orders)
+    decisions = _decisions(session, orders, board.is_relieved)
     interrupt: KeyboardInterrupt | None = None
     while True:
         try:
@@ -95,12 +106,14 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             interrupt = caught
 
 
-def _decisions(session: Session, orders: Orders) -> Decisions:
+def _decisions(session: Session, orders: Orders, relieved: Relieved) -> Decisions:
     evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
     if orders.what == "one step":
-        return take_step(session, orders.step, orders.plan, *evidence)
+        return take_step(
+            session, orders.step, orders.plan, *evidence, relieved=relieved
+        )
     if orders.what == "no step":
-        return watch_traffic(session)
+        return watch_traffic(session, relieved=relieved)
     return shift_traffic(session, *evidence)
 
 
@@ -112,17 +125,64 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     orders = report.orders_in(sys.stdin.buffer.read())
     lock = FileLock(orders.lock, thread_local=False, mode=0o600)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        return BUSY
+    ready: Session | None = None
+    if not _is_staying(orders):
+        if not _acquired(lock, LOCK_SECONDS):
+            return BUSY
+    else:
+        try:
+            ready = _opened(orders, lock)
+        except RunbookError as why:
+            return _leave_to_others(orders, why)
+        if not _take_over(orders, lock):
+            return BUSY
     leaves_steps = orders.what != "every step"
     board = Board(Path(orders.report), orders.id, leaves_steps=leaves_steps)
-    session, error = carry_out(orders, board, lambda: _opened(orders, lock))
+    session, error = carry_out(orders, board, lambda: ready or _opened(orders, lock))
     for number in HELD:
         signal.signal(number, signal.SIG_IGN)  # it has ended, and says how
     ending = end(session, error)
     board.put(replace(board.report, wait=None, ending=ending))
+    return ending.exit_code
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    return True
+
+
+# Taking over from a process that only goes on watching a step that has passed.
+
+
+def _is_staying(orders: Orders) -> bool:
+    said = report.read(Path(orders.report))
+    there = said is not None and said.stays and said.ending is None
+    return there and orders.what != "no step"
+
+
+def _take_over(orders: Orders, lock: FileLock) -> bool:
+    """Say that this is ready, and wait until who stays has left; return whether it has.
+
+    Everything is loaded and opened by then: nobody waits for it without a watch.
+    """
+    claim = report.claim_beside(Path(orders.report))
+    with suppress(OSError):
+        report.write(claim, Report(orders.id, os.getpid()))
+    try:
+        return _acquired(lock, RELIEF_SECONDS)
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _leave_to_others(orders: Orders, error: RunbookError) -> int:
+    """Say why this cannot take over: who stays goes on."""
+    ending = report.ending_of(error, 0)
+    claim = report.claim_beside(Path(orders.report))
+    with suppress(OSError):
+        report.write(claim, Report(orders.id, os.getpid(), ending=ending))
     return ending.exit_code
 
 
@@ -176,14 +236,20 @@ def _note_killed(session: Session, pid: int) -> None:
 
 
 def _sum_up(session: Session, ending: Ending) -> None:
-    """Sum the run up where whoever executed it, and would do so, is gone."""
-    run = session.run or session.finished
-    if run is None or not session.is_executed or record.executor(run):
+    """Sum the run up where whoever executed it, and would do so, is gone or leaves."""
+    run, leaves = session.run or session.finished, session.leaves_shift
+    if run is None or not session.is_executed:
+        return
+    if record.executor(run) and not leaves:
         return
     outcome, lines = OUTCOMES[ending.exit_code], list(run.lines())
     reason = f"{ending.reason or outcome}: {ending.message or 'every step passed'}"
     p = session.parameters
+    former: dict[str, Any] = {}
+    with suppress(RecordError):
+        former = run.summary() or {}
     summary = {
+        **former,
         "run": run.id,
         "environment": p.environment,
         "mode": p.mode,
@@ -193,7 +259,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
         "shift": steps_of(lines),
     }
     run.write("summed up", outcome=outcome, reason=reason)
-    run.summarise(summary, closes=outcome == "rolled_back")
+    run.summarise(summary, closes=leaves or outcome == "rolled_back")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.shift import report
 from runbook_lib.shift.steps import has_passed
 from runbook_lib.survey import Survey
 
@@ -50,13 +51,24 @@ def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) 
     shift = session.parameters.shift
     if weight == shift.steps[-1] and has_passed(journal, weight):
         return ""
-    since = (
-        f"since {datetime.fromtimestamp(journal[-1]['at'], UTC):%Y-%m-%d %H:%M:%S} UTC"
-        if journal
-        else ""
-    )
-    when = since or "and no record here says since when"
+    told = [line["at"] for line in journal[-1:]]
+    last = max([*told, *_last_looks(session)], default=0)
+    when = "and no record here says since when"
+    if last:
+        when = f"since {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return f"{shift.canary} has {weight} % of the traffic and nobody watches it, {when}"
+
+
+def _last_looks(session: Session) -> list[float]:
+    """Return when a process that was killed here has last looked; nothing for none."""
+    try:
+        said = report.read(
+            report.file_of(record.shift_lock_of(session.place).lock_file)
+        )
+    except RecordError:
+        return []
+    killed = said is not None and said.ending is None
+    return [said.look.at] if said and killed and said.look else []
 
 
 def is_watched(session: Session) -> bool:

@@ -1,4 +1,4 @@
-"""Plan what 01 to 03 make: each thing as one change that says how it is taken back.
+"""Plan what 01 to 03 make: each thing as one change that says how it is undone.
 
 Pure. A thing that a change of the same plan makes is named by what that will answer.
 """
@@ -408,12 +408,12 @@ def assumed(state: Found | None, name: str) -> str:
 
 
 def without_inverse(change: Change, why: str) -> Change:
-    """Return a change that is not taken back."""
+    """Return a change that has no undo."""
     return replace(change, inverse=None, no_inverse=why)
 
 
 def turned_for_good(making: Change, state: Found, why: str) -> Change:
-    """Return the change that removes what is there, and is not taken back."""
+    """Return the change that removes what is there and has no undo."""
     gone = replace(turned(making), expected=dict(state), waits=())
     return without_inverse(gone, why)
 
