@@ -52,7 +52,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["locl"],
-            "expected one of local, local-alb, local-alb-new, production, staging or a path\n"
+            "expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging or a path\n"
             "Next: did you mean 'local'",
         ),
         (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),
@@ -178,6 +178,10 @@ def test_lint_says_what_can_never_pass_and_what_cannot_be_rehearsed(tmp_path: Pa
     assert "WARN shift: with the file's own traffic this bake could never pass: at 25 % of 1 requests" in done.output
     words = "WARN a rehearsal is refused: the local mesh carries http, http2 and grpc; found tcp: services.serviceA"
     assert words in done.output
+    file.write_text(yaml.safe_dump({**said, "target": "local"}))
+    refused = command("lint", str(file))
+    assert refused.exit_code == 2, refused.output
+    assert "this bake could never pass: at 25 % of 1 requests" in refused.output
 
 
 def test_a_file_that_the_local_mesh_cannot_carry_is_refused_before_anything_starts(

@@ -84,6 +84,7 @@ CLIENTS = {  # each by the module, or the folder, that alone names it
     "elbv2": "engines.alb",
     "route53": "engines.alb.building",
     "ec2": "engines.alb.building",
+    "acm": "engines.alb.building.certificate",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",

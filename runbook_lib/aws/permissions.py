@@ -19,6 +19,7 @@ READS = (
     "application-autoscaling:DescribeScalableTargets",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:GetMetricData",
+    "ecs:DescribeServiceRevisions",
     "ecs:DescribeServices",
     "ecs:DescribeTaskDefinition",
     "ecs:DescribeTasks",

@@ -20,6 +20,8 @@ from runbook_lib.wording import harm_words
 def lint(file: str) -> None:
     """Print what a file would not notice, and what a bad canary would cost."""
     p = parameters.load(file)
+    if p.rehearsed and (refused := unpassable(p)):
+        raise refused
     for note in p.notes:
         console.print(f"WARN {note}")
     for words in _cautions(p):
@@ -45,8 +47,7 @@ def _cautions(p: Parameters) -> Iterator[str]:
     if judge.by != "counts":
         yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
     yield from ENGINES[p.engine].unmatched(p)
-    refused = unpassable(p)
-    if refused:
+    if refused := unpassable(p):
         yield f"shift: with the file's own traffic {refused.message}; {refused.hint}"
     if words := uncarried(p):
         yield f"a rehearsal is refused: {words}"
