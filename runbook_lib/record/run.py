@@ -115,13 +115,16 @@ class Run:
         with writing(self.folder):
             _append(self.file, line)
 
-    def intended(self, notebook: str, change: Change, before: Any = None) -> None:
-        """Write down what is about to be done to what was read `before`, and how it
-        would be undone.
+    def intended(
+        self, notebook: str, change: Change, before: Any = None, by: str = ""
+    ) -> None:
+        """Write down what is about to be done to what was read `before`, how it would
+        be undone, and by whom: the ARN that signs.
         """
         self.write(
             "intended",
             notebook=notebook,
+            by=by,
             change=_recorded(change),
             before=fingerprint(before),
         )
