@@ -150,6 +150,10 @@ def test_what_comes_out_without_envoy_registers(name: str) -> None:
     session = deployed(4, name, envoy={"xray": True})
     if name == "own-daemon-not-meshed":
         there(session)
+    planned = plan_plain(session.parameters, survey(session).running)
+    daemon = {"meshed-by-hand": "xray-daemon", "own-daemon-not-meshed": "xray"}[name]
+    words = f"X-Ray daemon {daemon} of task definition taskB: an application may send it traces"
+    assert planned.stays == (words,)
     plain = back(session)
     assert "envoy" not in containers(plain)
     assert set(waits(containers(plain)["orders"])) <= set(containers(plain))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from typer.testing import CliRunner
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.aws.session import opening
-from runbook_lib.command import cli, unattended
+from runbook_lib.command import local_aws, meant, plans, running, unattended
 from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
 from runbook_lib.plan import Difference, Plan
@@ -50,7 +52,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["locl"],
-            "expected one of local, local-alb, local-alb-new, production, staging or a path\n"
+            "expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging or a path\n"
             "Next: did you mean 'local'",
         ),
         (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),
@@ -173,6 +175,10 @@ def test_lint_says_what_can_never_pass_and_what_cannot_be_rehearsed(tmp_path: Pa
     assert "WARN shift: with the file's own traffic this bake could never pass: at 25 % of 1 requests" in done.output
     words = "WARN a rehearsal is refused: the local mesh carries http, http2 and grpc; found tcp: services.serviceA"
     assert words in done.output
+    file.write_text(yaml.safe_dump({**said, "target": "local"}))
+    refused = command("lint", str(file))
+    assert refused.exit_code == 2, refused.output
+    assert "this bake could never pass: at 25 % of 1 requests" in refused.output
 
 
 def test_a_file_that_the_local_mesh_cannot_carry_is_refused_before_anything_starts(
@@ -215,7 +221,7 @@ def told(run: record.Run, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command says of a run that failed in 05."""
     failure = unattended.Failure("05_shift_traffic", 7, "shift", "CallError", "the local mesh: its process is gone")
     summary = {"shift": [], "api_calls": {"read": 3, "write": 1}, "changes": 1, "outcome": "failed"}
-    cli._tell(run, summary, failure, "local", [])
+    running._tell(run, summary, failure, "local", [])
     return capsys.readouterr().out
 
 
@@ -279,7 +285,7 @@ def test_a_caller_that_has_ended_makes_no_requests_now() -> None:
             counts = {"requests_per_second": 300.0, "sent": 1500, "answered": 1490, "failed": 4, "in_flight": 6}
             return {"alive": {"at": time.time(), **counts}, "gone": {"at": time.time() - 60, **counts}}
 
-    found = cli._traffic(Mesh())  # type: ignore[arg-type]
+    found = local_aws.traffic_of(Mesh())  # type: ignore[arg-type]
     assert {name: (calls["requests_per_second"], calls["sent"]) for name, calls in found.items()} == {
         "alive": (300.0, 1500),
         "gone": (0, 1500),
@@ -359,12 +365,12 @@ def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: P
 def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_said(no_runs: Path) -> None:
     real = begun("staging")
     with pytest.raises(errors.ParametersError, match="no rehearsal of staging"):
-        cli._found("staging", True)
+        meant.found_run("staging", True)
     rehearsal = begun("staging", target="local")
-    assert [cli._found("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
-    assert cli._found(rehearsal.id, False).id == rehearsal.id
+    assert [meant.found_run("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
+    assert meant.found_run(rehearsal.id, False).id == rehearsal.id
     only = begun("production", target="local")
-    assert cli._found("production", False) == only
+    assert meant.found_run("production", False) == only
 
 
 def begun(environment: str, **given: Any) -> record.Run:
@@ -404,11 +410,48 @@ def test_verify_says_that_a_run_has_no_verdict(no_runs: Path) -> None:
     assert done.output.endswith("– no verdict in this run\n")
 
 
+# --- what a command waits for ------------------------------------------------------------------------------
+
+HEAVY = {"boto3", "botocore", "papermill", "pandas", "tenacity", "moto", "matplotlib", "nbformat", "IPython"}
+LOADED = """
+import sys
+from runbook_lib.command.cli import app
+try:
+    app(sys.argv[1:], prog_name="runbook")
+finally:
+    print("loaded", *{name.split(".")[0] for name in sys.modules})
+"""
+
+
+def loaded(*words: str) -> set[str]:
+    """Return the packages that a command has loaded when it ends, by a process of its own."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True)
+    return {*done.stdout.rpartition("loaded ")[2].split()}
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (("--help",), set()),
+        (("run", "--help"), {"pydantic"}),  # typer's own, of a command with options
+        (("hold", "local"), {"pydantic"}),
+        (("local", "fault", "serviceBv2"), {"pydantic"}),
+        (("rollback", "local"), {"pydantic", "botocore"}),
+        (("status", "local"), {"pydantic", "botocore"}),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(words: tuple[str, ...], needed: set[str], no_runs: Path) -> None:
+    """What is typed in an emergency answers at once; a package loaded for another command costs up to a second."""
+    found = loaded(*words)
+    assert "typer" in found
+    assert found & {*HEAVY, "pydantic"} == needed
+
+
 # --- what a plan says -------------------------------------------------------------------------------------
 
 
 def said_of(*found: Difference, capsys: pytest.CaptureFixture[str]) -> str:
-    cli._show(Plan("a", (one(diff=found),)), "nothing")
+    plans.show_plan(Plan("a", (one(diff=found),)), "nothing")
     return capsys.readouterr().out
 
 
@@ -569,7 +612,7 @@ def test_a_name_of_several_places_is_refused_and_each_is_listed(own_mesh: Path, 
     assert "twice is the name of several places" in done.output
     assert f"- {first.id}: account {environment.account}" in done.output
     assert f"- {second.id}: account 222222222222" in done.output
-    assert cli._found(str(theirs), False).id == second.id  # the file says which
+    assert meant.found_run(str(theirs), False).id == second.id  # the file says which
 
 
 @pytest.mark.attack(5)
@@ -589,8 +632,8 @@ def test_a_folder_in_the_working_directory_never_shadows_an_environment(
     run = begun("local")
     shutil.copytree(run.folder, tmp_path / "here" / "local")
     monkeypatch.chdir(tmp_path / "here")
-    assert cli._found("local", False).id == run.id
-    assert cli._found("./local", False).id == "local"
+    assert meant.found_run("local", False).id == run.id
+    assert meant.found_run("./local", False).id == "local"
 
 
 DAMAGE: dict[str, Callable[[record.Run], object]] = {

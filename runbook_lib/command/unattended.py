@@ -52,7 +52,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
-ON_THIS_MACHINE = ("local", "local-alb", "local-alb-new")
+ON_THIS_MACHINE = ("local", "local-alb", "local-alb-h2", "local-alb-new")
 SHIFTED = "05"  # a run that ends before it goes on
 # the command's exit code for each outcome
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}

@@ -75,6 +75,12 @@ RuleArn = Annotated[
         pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:listener-rule/app(/[A-Za-z0-9-]{1,32}){4}$"
     ),
 ]
+CertificateArn = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]{1,64}$"
+    ),
+]
 SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]{8,17}$")]
 SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$")]
 VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-[0-9a-f]{8,17}$")]
@@ -157,6 +163,11 @@ class Alb(Strict):
         None, description="name of the load balancer to make"
     )
     port: Port = Field(80, description="port it listens on: the one callers dial")
+    certificate: CertificateArn | None = Field(
+        None,
+        description="ARN of a certificate for `shift.name`: the listener is HTTPS, "
+        "which HTTP/2 needs; null: HTTP",
+    )
     priority: Annotated[int, Field(ge=2, le=50000)] = Field(
         100, description="the rule's; 1 is the trial's"
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError
 from runbook_lib.parameters.model import Shift
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
+
+if TYPE_CHECKING:  # a hold waits for nothing that AWS needs
+    from runbook_lib.aws.session import Session
 
 __all__ = [
     "ENDED",
