@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "task_definition"},
     "lifecycle": set(),
     "record": {"errors", "parameters", "plan", "private", "redaction"},
+    "notifying": {"errors", "record"},
     "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_definition", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
@@ -63,8 +64,8 @@ ALLOWED: dict[str, set[str]] = {
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "shift": {
-        "aws", "engines", "errors", "gates", "judging", "opening", "parameters", "plan", "printable", "private",
-        "record", "redaction", "runs", "survey", "verdict", "wording",
+        "aws", "engines", "errors", "gates", "judging", "notifying", "opening", "parameters", "plan", "printable",
+        "private", "record", "redaction", "runs", "survey", "verdict", "wording",
     },
     "display": {
         "aws", "engines", "errors", "parameters", "plan", "printable", "record", "redaction", "runs", "shift",
@@ -303,7 +304,7 @@ def test_only_apply_writes_and_archive_its_copies() -> None:
     [
         ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
-        ("ipywidgets", {"display.panel"}),
+        ("ipywidgets", {"display.live", "display.panel", "display.widgets"}),
         ("papermill", {"command.unattended"}),
     ],
 )

@@ -29,7 +29,7 @@ from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
-from runbook_lib import errors, parameters, record
+from runbook_lib import errors, notifying, parameters, record
 from runbook_lib.aws.recording import LEAVES
 from runbook_lib.aws.session import opening
 from runbook_lib.command import leaving
@@ -265,6 +265,7 @@ def run(
     end = last or (SHIFTED if leave else _end(p.environment, first))
     if leave:
         leaving.require_last(end, SHIFTED)
+    notifying.addresses()  # refused before anything is done
     began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
     opened, place = (
@@ -296,6 +297,8 @@ def run(
         if leave and not failure and not left:
             failure = _ended_meanwhile(place, began, executed)
         summary = _summary(this, p, executed, failure, since, left)
+        if p.mode == "apply" and not left:
+            notifying.tell(this, _message(summary), began)
         try:
             this.write(
                 "summed up", outcome=summary["outcome"], reason=summary["reason"]
@@ -497,6 +500,18 @@ def _summary(
         },
         "shift": steps_of(lines),
     }
+
+
+def _message(summary: Mapping[str, Any]) -> notifying.Message:
+    """Return what people are told of a run's end."""
+    reason, _, words = str(summary["reason"]).partition(": ")
+    return notifying.Message(
+        environment=summary["environment"],
+        run=summary["run"],
+        outcome=summary["outcome"],
+        reason=reason,
+        words=words,
+    )
 
 
 def _word_of(failure: Failure, lines: Sequence[Mapping[str, Any]]) -> str:

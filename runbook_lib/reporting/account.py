@@ -308,6 +308,15 @@ def _interrupted(line: Mapping[str, Any]) -> Moment:
     return Moment("", "interrupted")
 
 
+def _told(line: Mapping[str, Any]) -> Moment:
+    return Moment("", "people were told", ", ".join(line["to"]))
+
+
+def _undelivered(line: Mapping[str, Any]) -> Moment:
+    words = f"{line['to']}: {line['why']}"
+    return Moment("", "a notification was not delivered", words, kind=BAD)
+
+
 def _summed_up(line: Mapping[str, Any]) -> Moment:
     outcome, reason = line["outcome"], str(line.get("reason", ""))
     kind = {"done": GOOD, "failed": BAD}.get(outcome, "")
@@ -323,4 +332,6 @@ TOLD = {
     "watcher": _watcher,
     "interrupted": _interrupted,
     "summed up": _summed_up,
+    "told": _told,
+    "undelivered": _undelivered,
 }

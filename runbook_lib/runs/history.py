@@ -21,7 +21,6 @@ from runbook_lib.aws.session import Session
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import revived
-from runbook_lib.record.run import ASKED
 from runbook_lib.runs.approvals import ENDED
 from runbook_lib.runs.verify import rejudged
 from runbook_lib.survey import survey
@@ -39,6 +38,7 @@ __all__ = [
     "seen_as",
 ]
 
+ASKED = ("approved", "hold", "promote")  # what others may ask of a shift
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
 
 
