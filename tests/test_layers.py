@@ -304,7 +304,7 @@ def test_only_apply_writes_and_archive_its_copies() -> None:
     [
         ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
-        ("ipywidgets", {"display.panel"}),
+        ("ipywidgets", {"display.live", "display.panel", "display.widgets"}),
         ("papermill", {"command.unattended"}),
     ],
 )

@@ -210,10 +210,14 @@ def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any
     Of the last notebook: that no other writes again either, test_notebooks shows at every stage.
     """
     before = writes(ACCOUNT)
-    code, said = runbook("run", "local", "--rehearse", "--from", "06")
+    code, said = runbook("run", "local", "--rehearse", "--from", "06", "-p", "shift.bake_seconds", "7")
     again = newest("local").summary() or {}
     assert code == 0, said
     assert said.rstrip().endswith("outcome: done")
+    assert "Passed unknown parameter" not in said  # target, of which the notebook's own cell says nothing
+    assert "KeyboardInterrupt" not in said
+    assert newest("local").opened["given"]["shift"]["bake_seconds"] == 7
+    assert newest("local").opened["given"]["shift"]["steps"] == [25, 100]
     assert writes(ACCOUNT) == before
     assert again["run"] != summary["run"]
     assert (again["changes"], again["api_calls"]["write"]) == (0, 0)

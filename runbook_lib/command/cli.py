@@ -198,6 +198,21 @@ def approve(
 
 
 @app.command()
+def promote(
+    run: RunName,
+    by: Annotated[str, typer.Option(help="Who decides it.")],
+    because: Annotated[str, typer.Option(help="Why, for the record.")],
+    rehearse: Rehearsed = False,
+) -> None:
+    """End the bake of the step now, without its PASS. It is a person's decision, and
+    recorded as one.
+    """
+    from runbook_lib.command import steering
+
+    steering.promote(run, by, because, rehearse=rehearse)
+
+
+@app.command()
 def hold(
     run: RunName,
     by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",

@@ -43,7 +43,7 @@ def run(
     """Execute an environment's notebooks, and exit with the run's code; `names` and
     `values` of `-p` belong together in pairs.
     """
-    given = _given(names, values)
+    given = parameters.merged(environment, _given(names, values))
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}

@@ -175,11 +175,17 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
             log=logger,
         )
         client.interrupts, client.tell = interrupts, tell
+        # A kernel is interrupted before it is shut down, and would call that an error.
+        client.extra_arguments = ["--IPKernelApp.log_level=CRITICAL"]
         tell(0, len(nb_man.nb.cells))
         client.execute()
 
 
 papermill_engines.register("watched", Watched)
+
+# Any parameter of the file may be given, whether or not a notebook's own cell names it;
+# what nothing knows was refused before.
+logger.addFilter(lambda said: not said.getMessage().startswith("Passed unknown param"))
 
 
 def files(engine: str = "") -> dict[str, Path]:

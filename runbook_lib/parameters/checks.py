@@ -400,8 +400,8 @@ def _check_match(where: str, protocol: str, match: Match) -> Iterator[str]:
     yield from _expression(f"{where}.path_regex", match.path_regex)
     if match.grpc_method and not match.service:
         yield f"{where}.grpc_method: expected a service beside it; found none"
-    for number, header in enumerate(match.headers):
-        at = f"{where}.headers.{number}"
+    for number, header in enumerate(match.headers, 1):
+        at = f"{where}.headers (item {number})"
         yield from _one_of(at, header, HEADER_WAYS)
         yield from _expression(f"{at}.regex", header.regex)
         if header.range and header.range.start >= header.range.end:

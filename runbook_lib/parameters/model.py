@@ -590,6 +590,9 @@ class Shift(Strict):
     steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = (
         Field(description="the canary's weights in percent, rising; may end below 100")
     )
+    skip_steps: bool = Field(
+        False, description="a step by hand may leave out some of them"
+    )
     bake_seconds: Seconds = Field(description="watched at each step")
     prove_seconds: Seconds = Field(
         600, description="until traffic must show a new weight"
@@ -611,6 +614,11 @@ class Shift(Strict):
         [], description="CloudWatch alarms; one in ALARM rolls back"
     )
     approvals: Approvals = Field(Approvals(), description="who must agree")
+    promotion: Literal["by_decision", "never"] = Field(
+        "by_decision",
+        description="whether a person may end a bake before its PASS: "
+        "`runbook promote`",
+    )
     verdict: VerdictRule = Field(VerdictRule(), description="how the canary is judged")
 
     @field_validator("steps")

@@ -28,7 +28,8 @@ from runbook_lib.record.paths import user_state, writing
 from runbook_lib.record.place import Place, place_in
 from runbook_lib.redaction import redacted
 
-ASKED = ("approved", "hold", "undelivered")  # what others may say to a run
+# what others may say to a run
+ASKED = ("approved", "hold", "promote", "undelivered")
 UNRECORDED = "its inverse holds what may not be recorded"
 # whose arguments may hold anything
 DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))

@@ -29,6 +29,7 @@ PHASES = {
     "written": "weights written",
     "proved": "weights in effect, shown by traffic",
     "judged": "judged",
+    "promoted": "promoted by a person's decision",
     "rolled back": "rolled back",
     "settled": "rollback settled",
 }
