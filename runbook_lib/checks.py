@@ -141,11 +141,15 @@ def _counted(found: Survey) -> Iterator[Check]:
 
 
 def _bakes(found: Survey) -> Iterator[Check]:
-    """A bake that can never pass is refused by 05, with the traffic that it finds."""
-    refused = unpassable(found.parameters)
-    if refused:
+    """A bake that can never pass is refused by 05, with the traffic that it finds.
+
+    In the local mesh that is the file's own; on AWS users may send another.
+    """
+    p = found.parameters
+    if refused := unpassable(p):
+        level: Literal["WARN", "FAIL"] = "FAIL" if p.rehearsed else "WARN"
         words = f"with the file's own traffic {refused.message}"
-        yield Check("WARN", "bake", words, refused.hint)
+        yield Check(level, "bake", words, refused.hint)
 
 
 def _services(found: Survey) -> Iterator[Check]:
@@ -188,6 +192,13 @@ def _room(where: str, running: Running) -> Iterator[Check]:
             where,
             "schedulingStrategy DAEMON: 06 cannot retire it",
             "end it by hand once 05 is done",
+        )
+    if running.is_express:
+        yield Check(
+            "WARN",
+            where,
+            "made in Express mode: 06 cannot retire it",
+            "end it by aws ecs delete-express-gateway-service once 05 is done",
         )
     if running.controller != "ECS":
         yield Check(

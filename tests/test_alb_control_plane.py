@@ -47,7 +47,7 @@ def retire(front: Front) -> list[Any]:
 
 
 def back(front: Front, notebook: str = "") -> list[Any]:
-    """Take back what the newest run, or one notebook of it, changed."""
+    """Undo what the newest run, or one notebook of it, changed."""
     plan = plan_undo(front.session, notebook=notebook)
     return apply(front.session, clear(replace(plan, needs=())))
 

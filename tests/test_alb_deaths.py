@@ -1,4 +1,4 @@
-"""A process that dies at any write of 05 or 06 at a load balancer's rule: the next one goes on, or takes it back."""
+"""A process that dies at any write of 05 or 06 at a load balancer's rule: the next one goes on, or undoes it."""
 
 from __future__ import annotations
 

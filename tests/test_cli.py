@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from typer.testing import CliRunner
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.aws.session import opening
-from runbook_lib.command import cli, unattended
+from runbook_lib.command import local_aws, meant, plans, running, unattended
 from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
 from runbook_lib.plan import Difference, Plan
@@ -50,7 +52,7 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["locl"],
-            "expected one of local, local-alb, local-alb-new, production, staging or a path\n"
+            "expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging or a path\n"
             "Next: did you mean 'local'",
         ),
         (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),
@@ -60,6 +62,9 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "account_id: expected a valid string; found 123456789012",
         ),
         (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: expected a valid boolean; found 'false'"),
+        (["local", "-p", "shift.bake_secnds", "5"], "did you mean 'bake_seconds'?"),
+        (["local", "-p", "shift.bake_seconds", "soon"], "shift.bake_seconds: expected a valid integer; found 'soon'"),
+        (["local", "-p", "region.bake_seconds", "5"], "region.bake_seconds: region is no section; found 'us-west-2'"),
         (["local", "-p", "mesh"], "-p: expected a name and a value"),
         (["local", "-p", "mesh", "{name: apps"], "-p mesh: not YAML"),
         (["local", "-p", "mesh", "{name: apps, name: other}"], "'name' is there twice"),
@@ -173,6 +178,10 @@ def test_lint_says_what_can_never_pass_and_what_cannot_be_rehearsed(tmp_path: Pa
     assert "WARN shift: with the file's own traffic this bake could never pass: at 25 % of 1 requests" in done.output
     words = "WARN a rehearsal is refused: the local mesh carries http, http2 and grpc; found tcp: services.serviceA"
     assert words in done.output
+    file.write_text(yaml.safe_dump({**said, "target": "local"}))
+    refused = command("lint", str(file))
+    assert refused.exit_code == 2, refused.output
+    assert "this bake could never pass: at 25 % of 1 requests" in refused.output
 
 
 def test_a_file_that_the_local_mesh_cannot_carry_is_refused_before_anything_starts(
@@ -214,8 +223,9 @@ def failed_run(no_runs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
 def told(run: record.Run, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command says of a run that failed in 05."""
     failure = unattended.Failure("05_shift_traffic", 7, "shift", "CallError", "the local mesh: its process is gone")
-    summary = {"shift": [], "api_calls": {"read": 3, "write": 1}, "changes": 1, "outcome": "failed"}
-    cli._tell(run, summary, failure, "local", [])
+    calls = {"read": 3, "write": 1}
+    summary = {"shift": [], "api_calls": calls, "changes": 1, "outcome": "failed", "reason": "target: it is gone"}
+    running._tell(run, summary, failure, "local", [])
     return capsys.readouterr().out
 
 
@@ -279,7 +289,7 @@ def test_a_caller_that_has_ended_makes_no_requests_now() -> None:
             counts = {"requests_per_second": 300.0, "sent": 1500, "answered": 1490, "failed": 4, "in_flight": 6}
             return {"alive": {"at": time.time(), **counts}, "gone": {"at": time.time() - 60, **counts}}
 
-    found = cli._traffic(Mesh())  # type: ignore[arg-type]
+    found = local_aws.traffic_of(Mesh())  # type: ignore[arg-type]
     assert {name: (calls["requests_per_second"], calls["sent"]) for name, calls in found.items()} == {
         "alive": (300.0, 1500),
         "gone": (0, 1500),
@@ -359,12 +369,12 @@ def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: P
 def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_said(no_runs: Path) -> None:
     real = begun("staging")
     with pytest.raises(errors.ParametersError, match="no rehearsal of staging"):
-        cli._found("staging", True)
+        meant.found_run("staging", True)
     rehearsal = begun("staging", target="local")
-    assert [cli._found("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
-    assert cli._found(rehearsal.id, False).id == rehearsal.id
+    assert [meant.found_run("staging", rehearse) for rehearse in (False, True)] == [real, rehearsal]
+    assert meant.found_run(rehearsal.id, False).id == rehearsal.id
     only = begun("production", target="local")
-    assert cli._found("production", False) == only
+    assert meant.found_run("production", False) == only
 
 
 def begun(environment: str, **given: Any) -> record.Run:
@@ -404,11 +414,48 @@ def test_verify_says_that_a_run_has_no_verdict(no_runs: Path) -> None:
     assert done.output.endswith("– no verdict in this run\n")
 
 
+# --- what a command waits for ------------------------------------------------------------------------------
+
+HEAVY = {"boto3", "botocore", "papermill", "pandas", "tenacity", "moto", "matplotlib", "nbformat", "IPython"}
+LOADED = """
+import sys
+from runbook_lib.command.cli import app
+try:
+    app(sys.argv[1:], prog_name="runbook")
+finally:
+    print("loaded", *{name.split(".")[0] for name in sys.modules})
+"""
+
+
+def loaded(*words: str) -> set[str]:
+    """Return the packages that a command has loaded when it ends, by a process of its own."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True)
+    return {*done.stdout.rpartition("loaded ")[2].split()}
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (("--help",), set()),
+        (("run", "--help"), {"pydantic"}),  # typer's own, of a command with options
+        (("hold", "local"), {"pydantic"}),
+        (("local", "fault", "serviceBv2"), {"pydantic"}),
+        (("rollback", "local"), {"pydantic", "botocore"}),
+        (("status", "local"), {"pydantic", "botocore"}),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(words: tuple[str, ...], needed: set[str], no_runs: Path) -> None:
+    """What is typed in an emergency answers at once; a package loaded for another command costs up to a second."""
+    found = loaded(*words)
+    assert "typer" in found
+    assert found & {*HEAVY, "pydantic"} == needed
+
+
 # --- what a plan says -------------------------------------------------------------------------------------
 
 
 def said_of(*found: Difference, capsys: pytest.CaptureFixture[str]) -> str:
-    cli._show(Plan("a", (one(diff=found),)), "nothing")
+    plans.show_plan(Plan("a", (one(diff=found),)), "nothing")
     return capsys.readouterr().out
 
 
@@ -441,8 +488,9 @@ def test_undo_asks_first(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id, answer="n\n")
     assert done.exit_code == 0, done.output
-    assert "Take these back?" in done.output
+    assert "Undo these changes?" in done.output
     assert "delete mesh apps" in done.output
+    assert done.output.endswith("nothing was undone\n")
     assert finished.writes() == before
 
 
@@ -450,7 +498,7 @@ def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id)
     assert done.exit_code == 2, done.output
-    assert "nobody answers here; nothing was taken back\n" in done.output
+    assert "nobody answers here; nothing was undone\n" in done.output
     assert f"Next: runbook undo {newest('finished').id} --yes, with the same options" in done.output
     assert finished.writes() == before
 
@@ -480,6 +528,12 @@ def test_approve_says_where_traffic_is_when_no_step_is_left(finished: Environmen
     assert "approve: no step is left: serviceBv2 100 %" in done.output
 
 
+def test_promote_says_that_no_step_is_baking(finished: Environment) -> None:
+    done = command("promote", newest("finished").id, "--by", "ada", "--because", "the campaign begins")
+    assert done.exit_code == 2, done.output
+    assert "promote: no step is baking: serviceBv2 100 %" in done.output
+
+
 def test_undo_of_a_notebook_that_another_one_stands_on_names_that_one(finished: Environment) -> None:
     run, before = newest("finished"), finished.writes()
     done = command("undo", run.id, "--notebook", "05", "--yes")
@@ -507,7 +561,7 @@ def test_undo_once_more_has_nothing_to_take_back(finished: Environment) -> None:
     before = finished.writes()
     code, words = runbook("undo", newest("finished").id, "--yes")
     assert code == 0, words
-    assert "nothing to take back" in words
+    assert "nothing to undo" in words
     assert finished.writes() == before
 
 
@@ -525,7 +579,7 @@ def test_undo_of_one_notebook_leaves_the_others_and_passes_a_holder_only_by_its_
         "virtual service servicea.apps.local",
         "virtual service serviceb.apps.local",
     ]
-    assert (run.summary() or {})["reason"] == "undo: 02_create_virtual_nodes was taken back by hand"
+    assert (run.summary() or {})["reason"] == "undo: 02_create_virtual_nodes was undone by hand"
     assert "RUNBOOK_TAKE_OVER" not in os.environ
 
 
@@ -569,7 +623,7 @@ def test_a_name_of_several_places_is_refused_and_each_is_listed(own_mesh: Path, 
     assert "twice is the name of several places" in done.output
     assert f"- {first.id}: account {environment.account}" in done.output
     assert f"- {second.id}: account 222222222222" in done.output
-    assert cli._found(str(theirs), False).id == second.id  # the file says which
+    assert meant.found_run(str(theirs), False).id == second.id  # the file says which
 
 
 @pytest.mark.attack(5)
@@ -589,8 +643,8 @@ def test_a_folder_in_the_working_directory_never_shadows_an_environment(
     run = begun("local")
     shutil.copytree(run.folder, tmp_path / "here" / "local")
     monkeypatch.chdir(tmp_path / "here")
-    assert cli._found("local", False).id == run.id
-    assert cli._found("./local", False).id == "local"
+    assert meant.found_run("local", False).id == run.id
+    assert meant.found_run("./local", False).id == "local"
 
 
 DAMAGE: dict[str, Callable[[record.Run], object]] = {

@@ -9,14 +9,14 @@ import botocore.session
 import jmespath
 import pytest
 
-from runbook_lib import survey
+from runbook_lib import plan_undo, survey
 from runbook_lib.aws import ecs
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.appmesh import sidecars as envoys
 from runbook_lib.engines.appmesh.engine import plan_sidecars
 from runbook_lib.errors import PlanError, PrerequisiteError, StalePlanError
 from runbook_lib.lifecycle import Lifecycle
-from runbook_lib.plan import Plan, Reading, holds
+from runbook_lib.plan import Change, Plan, Reading, holds
 from runbook_lib.task_definition.sidecar import with_envoy
 from tests.scenes import change, fact, load, open_at, open_local, reopen, settle, somebody, step, writes
 
@@ -35,6 +35,7 @@ def sidecars(session: Session) -> Plan:
 
 def end(session: Session, service: str = "serviceB") -> Plan:
     found = ecs.read_running(session)[service]
+    found = ecs.read_revised(session, found)
     return ecs.plan_end(session.parameters, found, envoys.read_own_revisions(session, found))
 
 
@@ -328,6 +329,64 @@ def test_a_service_comes_back_with_what_ecs_shows_of_its_deployment_alone() -> N
     assert deployment["serviceConnectConfiguration"] == connect
 
 
+def delete(session: Session) -> Change:
+    """Return the one deletion of a service's planned end."""
+    (deleted,) = (planned for planned in end(session) if planned.verb == "delete")
+    return deleted
+
+
+def test_a_service_comes_back_with_what_ecs_shows_of_its_revision_alone() -> None:
+    session = open_at("shifted")
+    every = [{"metricNames": ["CPUUtilization"], "resolutionSeconds": 20}]
+    more = {
+        "gatewayConnectors": [{"portName": "http", "filters": {"accessTypes": ["PUBLIC"]}}],
+        "monitoring": {"metricConfigurations": every},
+    }
+    client(session).update_service(cluster="apps", service="serviceB", **more)
+    settle()
+    assert not more.keys() & service(session, "serviceB").keys()
+    assert delete(session).note == ""
+    step(session, "06")
+    plan = plan_undo(session, notebook="06_tear_down_service_b")
+    applied(session, plan)
+    (revision,) = service(session, "serviceB")["currentServiceRevisions"]
+    shown = client(session).describe_service_revisions(serviceRevisionArns=[revision["arn"]])
+    assert {key: shown["serviceRevisions"][0][key] for key in more} == more
+
+
+def test_06_says_what_a_service_may_have_that_no_revision_shows() -> None:
+    """Its revision is older than the API that describes revisions."""
+
+    def old(client: Any) -> None:
+        def forget(parsed: dict[str, Any], **_: Any) -> None:
+            parsed["serviceRevisions"] = []
+
+        client.meta.events.register("after-call.ecs.DescribeServiceRevisions", forget)
+
+    deleted = delete(reopen(open_at("shifted"), prepare=old))
+    words = "do not come back by undo: a gateway connector and monitoring, if it has any: ECS describes no revision"
+    assert deleted.note == f"{words} of this service"
+
+
+def test_a_service_comes_back_with_the_role_it_was_given_but_not_with_ecs_s_own() -> None:
+    session = open_at("shifted")
+    own = "arn:aws:iam::799999999999:role/balance"
+    ecs_s = "arn:aws:iam::799999999999:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+    for role, given in ((own, own), (ecs_s, None), (None, None)):
+
+        def has(parsed: dict[str, Any], role: str | None = role, **_: Any) -> None:
+            for each in parsed["services"]:
+                each["roleArn"] = role
+
+        def register(client: Any, has: Any = has) -> None:
+            client.meta.events.register("after-call.ecs.DescribeServices", has)
+
+        seen = reopen(session, prepare=register)
+        inverse = delete(seen).inverse
+        assert inverse
+        assert inverse.call.arguments.get("role") == given  # type: ignore[union-attr]
+
+
 # Reading.
 
 
@@ -338,6 +397,10 @@ def test_a_service_comes_back_with_all_that_can_be_given_to_one() -> None:
     assert (takes & shown) - {"taskDefinition", "desiredCount"} == set(ecs.SETTINGS)
     in_deployments = model.shape_for("Deployment").members.keys()
     assert (takes & in_deployments) - shown == set(ecs.DEPLOYED)
+    in_revisions = model.shape_for("ServiceRevision").members.keys()
+    assert (takes & in_revisions) - shown - in_deployments == set(ecs.REVISED)
+    nowhere = takes - shown - in_deployments - in_revisions
+    assert nowhere == {"clientToken", "cluster", "role"}  # the role is shown as roleArn
 
 
 def test_a_revision_comes_back_with_all_that_can_be_registered() -> None:

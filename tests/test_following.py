@@ -19,7 +19,7 @@ from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
-from runbook_lib.shift.watcher import Board, carry_out, end
+from runbook_lib.shift.watcher import Board, carry_out, conclude
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky
@@ -135,16 +135,21 @@ class Started:
         return Past(self.do(orders))
 
 
-def shifting(sky: Sky, kind: type[Board] = Board) -> Started:
+class Relieved(Board):
+    """Of a process that is relieved as soon as its step has passed."""
+
+    def is_relieved(self) -> bool:
+        return True
+
+
+def shifting(sky: Sky, kind: type[Board] = Relieved) -> Started:
     """Start processes that shift under a sky, as the real one does."""
 
     def do(orders: Orders) -> int:
         board = kind(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
-        ending = end(*carry_out(orders, board, lambda: session))
-        board.put(replace(board.report, ending=ending))
-        return ending.exit_code
+        return conclude(orders, board, *carry_out(orders, board, lambda: session)).exit_code
 
     return Started(do)
 
@@ -226,7 +231,7 @@ def test_an_interrupt_between_two_decisions_holds_the_shift_and_no_rollback(
     session, sky = under_sky()
     sky.at(8, lambda: sky.errors.update({CANARY: 0.5}))
 
-    class Interrupted(Board):
+    class Interrupted(Relieved):
         came = False
 
         def put(self, said: Report) -> None:
@@ -243,7 +248,7 @@ def test_one_step_by_hand_is_watched_by_a_process_too() -> None:
     session, sky = under_sky()
     start = shifting(sky)
     told = follow_step(session, 25, survey(session).plan_step(25), fact(), start=start)
-    assert phases(list(told)) == ["rehearsed", "written", "proved", "judged"]
+    assert phases(list(told)) == ["rehearsed", "written", "proved", "judged", "staying"]
     stale = survey(session).plan_step(100)
     sky.session.connection = session.connection
     with pytest.raises(RunbookError, match="no longer what was planned"):
@@ -258,7 +263,8 @@ def test_a_canary_that_nobody_watches_is_watched_without_its_record_and_no_step_
     report.write(file_of(session), Report("yesterday", 7))  # of somebody who was killed, elsewhere
     told = list(follow_watch(second, alarm=print, start=shifting(sky)))
     assert lines(second, "watcher") == []
-    assert [(d.phase, d.step) for d in told if d.phase != "watching"] == [("proved", 25), ("judged", 25)]
+    phases_of = [(d.phase, d.step) for d in told if d.phase != "watching"]
+    assert phases_of == [("proved", 25), ("judged", 25), ("staying", 25)]
     assert sky.weights() == {STABLE: 75, CANARY: 25}
     sky.errors.update({CANARY: 0.5})
     with pytest.raises(RolledBack):
@@ -350,7 +356,8 @@ def test_whoever_finds_one_step_by_hand_under_way_follows_it_and_then_goes_on() 
     with lock:
         session.sleep = passes
         told = followed(session, start)
-    assert phases(told) == ["rehearsed", "written", "proved", "judged", "written", "proved", "judged"]
+    first = ["rehearsed", "written", "proved", "judged", "staying"]
+    assert phases(told) == [*first, "written", "proved", "judged"]
     assert [len(each.orders) for each in (by_hand, start)] == [1, 1]
 
 
@@ -359,6 +366,64 @@ def test_while_a_shift_is_under_way_no_step_is_taken_by_hand_beside_it() -> None
     plan = survey(session).plan_step(25)
     with record.shift_lock_of(session.place), pytest.raises(LockError, match="a shift is under way"):
         list(follow_step(session, 25, plan, fact(), start=saying()))
+
+
+def staying(session: Session) -> Report:
+    """Return what a process says whose step has passed, and let it be the newest report."""
+    said = report.with_decision(Report("a", 4711, leaves_steps=True), WRITTEN)
+    said = report.with_decision(said, replace(WRITTEN, phase="staying", at=2.0))
+    report.write(file_of(session), said)
+    return said
+
+
+def test_a_step_that_has_passed_is_told_as_watched_and_its_follower_leaves() -> None:
+    session = watched(open_at("meshed"))
+    start = saying()
+    with record.shift_lock_of(session.place):
+        said = staying(session)
+        assert list(follow_watch(session, alarm=print, start=start)) == list(said.decisions)
+    assert start.orders == []
+
+
+@pytest.mark.parametrize("what", ["one step", "every step"])
+def test_whoever_takes_the_next_step_relieves_the_process_that_stays(what: str) -> None:
+    session = watched(open_at("meshed"))
+    plan = survey(session).plan_step(25)
+    new = replace(report.with_decision(Report("b", 8), replace(WRITTEN, at=3.0)), ending=Ending())
+    start = saying(new)
+    with record.shift_lock_of(session.place):
+        staying(session)
+        told = (
+            list(follow_step(session, 25, plan, fact(), start=start))
+            if what == "one step"
+            else followed(session, start)
+        )
+    assert [d.at for d in told] == [3.0]
+    assert [orders.what for orders in start.orders] == [what]
+
+
+def test_who_cannot_take_over_says_why_and_the_process_that_stays_goes_on() -> None:
+    session = watched(open_at("meshed"))
+
+    def do(orders: Orders) -> int:
+        could_not = Report(orders.id, 8, ending=Ending("ParametersError", "bake_seconds: expected more", exit_code=2))
+        report.write(report.claim_beside(Path(orders.report)), could_not)
+        return 2
+
+    with record.shift_lock_of(session.place):
+        said = staying(session)
+        with pytest.raises(errors.ParametersError, match="bake_seconds: expected more"):
+            followed(session, Started(do))
+        assert report.read(file_of(session)) == said
+
+
+def test_a_board_is_relieved_by_who_is_ready_and_not_by_who_could_not_be(tmp_path: Path) -> None:
+    board = Board(tmp_path / "report.json", "a")
+    assert not board.is_relieved()
+    report.write(board.claim, Report("b", 8, ending=Ending("Failed", "no")))
+    assert not board.is_relieved()
+    report.write(board.claim, Report("b", 8))
+    assert board.is_relieved()
 
 
 def test_an_interrupt_by_hand_stops_following_and_says_how_to_go_on() -> None:

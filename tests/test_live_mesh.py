@@ -444,7 +444,7 @@ def test_the_way_back_of_a_retirement_loses_no_request_even_cut_short_in_its_wai
 
 
 def taken_back(there: Live, notebook: str = "", **options: Any) -> list[str]:
-    """Take back what the newest run, or one notebook of it, changed; return the names of what was done."""
+    """Undo what the newest run, or one notebook of it, changed; return the names of what was done."""
     session = replace(there.session(), **options)
     return [done.change.title for done in apply(session, clear(plan_undo(session, notebook=notebook)))]
 

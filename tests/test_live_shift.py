@@ -217,7 +217,7 @@ def test_before_the_next_step_stable_must_be_able_to_take_everything_back() -> N
     on = {"judged": lambda: somebody(session, "ecs").update_service(cluster="apps", service=STABLE, desiredCount=2)}
     control_plane.reconcile()
     _, words = ended(session, Held, on=on)
-    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
+    assert "before the next step: rollback possible: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -310,7 +310,7 @@ def test_before_a_later_step_stable_must_have_the_tasks_it_began_with() -> None:
     scaled(session, STABLE, 2)
     settle()
     _, words = ended(session, Held, on={"judged": lambda: (scaled(session, STABLE, 1), settle())})
-    assert "before the next step: a way back: serviceB runs 1 of 2 tasks" in words
+    assert "before the next step: rollback possible: serviceB runs 1 of 2 tasks" in words
     assert sky.weights() == QUARTER
 
 
@@ -1194,6 +1194,40 @@ def test_the_process_that_shifts_outlives_whoever_started_it_and_killed_it_goes_
     assert alarms == []
     assert unwatched(survey(session))
     assert f"`runbook hold {newest(well.parameters).id}`" in caught.value.hint
+
+
+@pytest.mark.attack(9)
+def test_a_step_by_the_panel_stays_watched_after_its_pass_until_the_next_process_takes_over(well: Live) -> None:
+    """Issue 13.2: at no moment does nobody watch, and the canary's fault after its PASS is found by itself."""
+    session = well.session()
+    WeightsPanel(session, gates.evidence_for_shift(survey(session))).apply()
+    until(lambda: decisions_of(well)[-1]["verdict"] == "PASS", "25 % passes")
+    time.sleep(2)
+    first = (record.shifter(session.place) or {})["pid"]
+    assert unwatched(survey(session)) == ""
+    code, said = well.runbook("watch", str(well.file))
+    assert (code, "25 % staying: it has passed, and stays watched" in said) == (0, True), said
+
+    following = well.session()
+    shift = follow_traffic(following, *gates.evidence_for_shift(survey(following)), alarm=print)
+    assert (next(d.phase for d in shift), well.weights()) == ("written", {STABLE: 0, CANARY: 100})
+    second = (record.shifter(session.place) or {})["pid"]
+    assert first != second
+    assert not Path(f"/proc/{first}/cmdline").is_file() or not Path(f"/proc/{first}/cmdline").read_bytes()
+    well.fault(CANARY, error_rate=0.5)
+    with pytest.raises(RolledBack, match="verdict: "):
+        list(shift)
+
+
+@pytest.mark.attack(9)
+def test_a_canary_that_fails_after_the_panels_step_has_passed_is_rolled_back_by_itself(well: Live) -> None:
+    session = well.session()
+    WeightsPanel(session, gates.evidence_for_shift(survey(session))).apply()
+    until(lambda: decisions_of(well)[-1]["verdict"] == "PASS", "25 % passes")
+    well.fault(CANARY, error_rate=0.5)
+    until(lambda: well.weights() == BACK, "all traffic is back")
+    until(lambda: record.shifter(session.place) is None, "the process ends")
+    assert [d["phase"] for d in decisions_of(well)][-2:] == ["rolled back", "settled"]
 
 
 def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live) -> None:

@@ -35,11 +35,11 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield it
 
 
-def begin(mesh: Live, **shift: Any) -> subprocess.Popen[str]:
-    """Start a run of notebook 05 with changes of the file's shift."""
+def begin(mesh: Live, *options: str, **shift: Any) -> subprocess.Popen[str]:
+    """Start a run of notebook 05 with options and changes of the file's shift."""
     patient = {"prove_seconds": 60, "verdict": {**mesh.said["shift"]["verdict"], "on_inconclusive": "extend"}}
     said = json.dumps({**mesh.said["shift"], **patient, **shift})  # a busy machine serves fewer requests a second
-    return start("run", mesh.file, "--from", "05", "--through", "05", "-p", "shift", said)
+    return start("run", mesh.file, "--from", "05", "--through", "05", "-p", "shift", said, *options)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str, str, str]:
@@ -158,6 +158,25 @@ def assert_rolled_back(mesh: Live) -> None:
     assert (summary["outcome"], summary["reason"].partition(":")[0]) == ("rolled_back", "verdict")
     code, said = mesh.runbook("verify", newest("live").id)
     assert code == 0, said
+
+
+def test_a_run_that_leaves_ends_once_the_shift_is_watched_and_the_watcher_sums_it_up(mesh: Live) -> None:
+    code, said = mesh.runbook("rollback", str(mesh.file))
+    assert code == 0, said
+    code, outcome, word, said = end(begin(mesh, "--leave", bake_seconds=300))
+    assert (code, outcome, word) == (0, "done", "left"), said
+    assert f"`runbook watch {mesh.file}` follows it" in said
+    assert mesh.weights() == QUARTER
+    assert not newest("live").closed
+    assert [d["name"] for d in (newest("live").summary() or {})["notebooks"]] == ["05_shift_traffic"]
+    mesh.fault(CANARY, error_rate=0.5)
+    assert_rolled_back(mesh)
+    assert [d["name"] for d in (newest("live").summary() or {})["notebooks"]] == ["05_shift_traffic"]
+
+
+def test_a_run_that_leaves_refuses_what_needs_the_end_of_the_shift(mesh: Live) -> None:
+    code, said = mesh.runbook("run", str(mesh.file), "--leave", "--through", "06")
+    assert (code, "--leave: 06 needs the end of the shift" in said) == (2, True), said
 
 
 @pytest.mark.attack(1)

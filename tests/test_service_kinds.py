@@ -36,6 +36,10 @@ def on_each_instance(service: Members) -> None:
     service["schedulingStrategy"] = "DAEMON"
 
 
+def express(service: Members) -> None:
+    service["resourceManagementType"] = "ECS"
+
+
 PAUSE = {"targetType": "PAUSE", "lifecycleStages": ["PRE_PRODUCTION_TRAFFIC_SHIFT"]}
 
 
@@ -138,7 +142,7 @@ def test_04_plans_nothing_where_somebody_else_deploys_a_service(change: Callable
 
 
 @pytest.mark.case(7)
-@pytest.mark.parametrize("change", [by_code_deploy, by_somebody, on_each_instance])
+@pytest.mark.parametrize("change", [by_code_deploy, by_somebody, on_each_instance, express])
 def test_06_plans_nothing_that_could_not_come_back(change: Callable[[Members], None]) -> None:
     session = seen("shifted", change)
     before = writes(session)
@@ -162,6 +166,7 @@ def test_a_service_of_code_deploys_with_its_sidecar_needs_no_move() -> None:
         (by_code_deploy, "found CODE_DEPLOY: UpdateService"),
         (by_somebody, "found EXTERNAL: UpdateService"),
         (on_each_instance, "schedulingStrategy DAEMON: 06 cannot retire it"),
+        (express, "made in Express mode: 06 cannot retire it"),
     ],
 )
 def test_00_says_what_kind_a_service_is(change: Callable[[Members], None], words: str) -> None:

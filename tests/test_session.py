@@ -102,7 +102,7 @@ WRONG = {
     "no environment": ({"environment": ""}, "environment: expected a name or a file; found ''"),
     "a mode nobody knows": ({"mode": "Apply"}, "mode: "),
     "a boolean for a mode": ({"mode": True}, "mode: "),
-    "a percent sign": ({"shift": {**LOCAL["shift"], "steps": ["25%"]}}, "shift.steps.0: "),
+    "a percent sign": ({"shift": {**LOCAL["shift"], "steps": ["25%"]}}, "shift.steps (item 1): "),
     "a quoted number": ({"port": "9080"}, "port: "),
 }
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_definition.envoy import LABEL
-from runbook_lib.task_definition.form import READ_ONLY, normalise, register_input, same
+from runbook_lib.task_definition.envoy import LABEL, is_daemon
+from runbook_lib.task_definition.form import READ_ONLY, containers_of, normalise, register_input, same
 from runbook_lib.task_definition.image import (
     DEFAULT_ENVOY_ACCOUNT,
     ENVOY_ACCOUNTS,
@@ -195,14 +195,17 @@ def test_lint_finds_the_slips_of_the_examples() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_takes_envoy_out_of_the_tutorials_own_example(name: str) -> None:
-    """Meshed by hand: roles and sizes stay, since nothing says whose they are."""
+    """Meshed by hand: roles, sizes and daemon stay, since nothing says that no application uses them."""
     expected = {**fixture(f"plain_{name}"), "taskRoleArn": TASK_ROLE}
+    expected["containerDefinitions"] += [c for c in containers_of(fixture(f"seed_{name}")) if is_daemon(c)]
     assert same(without_envoy(fixture(f"seed_{name}")), expected)
 
 
-def test_leaves_an_x_ray_daemon_that_envoy_does_not_use() -> None:
-    example = fixture("seed_fargate")
-    example["containerDefinitions"].append({"name": "xray-daemon", "image": "amazon/aws-xray-daemon"})
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_leaves_an_x_ray_daemon_that_came_by_other_hands(name: str) -> None:
+    example = fixture(f"seed_{name}")
+    if not any(map(is_daemon, containers_of(example))):
+        example["containerDefinitions"].append({"name": "xray-daemon", "image": "amazon/aws-xray-daemon"})
     assert [c["name"] for c in without_envoy(example)["containerDefinitions"]] == ["appName", "xray-daemon"]
 
 

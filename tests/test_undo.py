@@ -37,7 +37,7 @@ from tests.scenes import (
 
 
 def back(session: Session, notebook: str = "") -> list[Any]:
-    """Take back what the newest run, or one notebook of it, changed."""
+    """Undo what the newest run, or one notebook of it, changed."""
     plan = plan_undo(session, notebook=notebook)
     return change(session, plan, *map(fact, plan.needs))
 

@@ -111,7 +111,7 @@ def test_envoy_is_known_by_the_runbooks_own_label_whatever_its_image() -> None:
 
 
 def test_nothing_refers_to_a_container_that_was_taken_out() -> None:
-    waits = [{"containerName": name, "condition": "START"} for name in ("xray-daemon", "log")]
+    waits = [{"containerName": name, "condition": "START"} for name in ("envoy", "xray-daemon", "log")]
     volumes = [{"sourceContainer": "envoy"}, {"sourceContainer": "log"}]
     app = container("orders", "orders:41", dependsOn=waits, volumesFrom=volumes, links=["envoy:proxy", "log"])
     tracing = {"name": "ENABLE_ENVOY_XRAY_TRACING", "value": "1"}
@@ -119,8 +119,8 @@ def test_nothing_refers_to_a_container_that_was_taken_out() -> None:
     daemon = container("xray-daemon", "amazon/aws-xray-daemon")
     made = without_envoy(definition(app, side, daemon, container("log", "fluent"), proxy="envoy"))
     left = named(made, "orders")
-    assert images(made) == {"orders": "orders:41", "log": "fluent"}
-    assert left["dependsOn"] == [waits[1]]
+    assert images(made) == {"orders": "orders:41", "xray-daemon": "amazon/aws-xray-daemon", "log": "fluent"}
+    assert left["dependsOn"] == waits[1:]
     assert left["volumesFrom"] == [volumes[1]]
     assert left["links"] == ["log"]
 

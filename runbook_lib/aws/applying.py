@@ -109,7 +109,7 @@ def keep_or_put_back(
     if not made:
         again = (
             f"`runbook undo {session.join_run().id} --notebook "
-            f"{session.notebook[:2]}` takes it back"
+            f"{session.notebook[:2]}` undoes it"
         )
         raise Held(words, hint=f"{hint}; {again}" if hint else again, reason="check")
     with session.holding():
@@ -192,10 +192,11 @@ def _write_intention(
     """Write what is about to be done; where it is urgent, a record that cannot be
     written is no obstacle.
     """
+    by = session.identity.arn
     if urgent:
-        session.note(lambda run: run.intended(session.notebook, change, before))
+        session.note(lambda run: run.intended(session.notebook, change, before, by))
     else:
-        session.join_run().intended(session.notebook, change, before)
+        session.join_run().intended(session.notebook, change, before, by)
 
 
 def _note_failure(session: Session, change: Change, error: RunbookError) -> None:

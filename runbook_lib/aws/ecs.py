@@ -44,6 +44,7 @@ __all__ = [
     "read_counts",
     "read_last_definition",
     "read_own_revisions",
+    "read_revised",
     "read_running",
     "read_states",
     "read_tasks",
@@ -80,6 +81,8 @@ DEPLOYED = [
     "volumeConfigurations",
     "vpcLatticeConfigurations",
 ]
+# What CreateService takes, and is shown of the service's revision alone.
+REVISED = ["gatewayConnectors", "monitoring"]
 PRIMARY = "deployments[?status=='PRIMARY']"
 _SETTINGS = [f"{name}: {name}" for name in SETTINGS]
 _SETTINGS += [f"{name}: {PRIMARY}.{name} | [0]" for name in DEPLOYED]
@@ -89,7 +92,7 @@ STATE_OF_EACH = (
     "taskDefinition: [deployments, taskSets][] | "
     "[?status=='PRIMARY'].taskDefinition | [0], "
     "rollout: deployments[?status=='PRIMARY'].rolloutState | [0], "
-    "revision: currentServiceRevisions[0].arn, "
+    "managedBy: resourceManagementType, role: roleArn, "
     f"settings: {{{', '.join(_SETTINGS)}}}}}"
 )
 STATE = f"services[?status=='ACTIVE'] | [0].{STATE_OF_EACH}"
@@ -110,6 +113,8 @@ ROLLOUT = (
 STATUSES = ("ACTIVE", "INACTIVE")  # of a revision
 REGISTERED = "taskDefinition.taskDefinitionArn"
 CHECK = "healthCheck"
+NOTHING: tuple[Any, ...] = (None, [], {})
+SERVICE_LINKED = ":role/aws-service-role/"  # ECS's own, which no request may name
 STABLE_SECONDS = 900  # for tasks to start, and former ones to end
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
 
@@ -119,7 +124,8 @@ class Running:
     """One ECS service as found: its state and the definition it runs; both None where
     there is no service.
 
-    `newest` is its family's newest active revision.
+    `newest` is its family's newest active revision. `revised` is what ECS shows of its
+    service revision alone; None where that has not been read, or cannot be.
     """
 
     service: str
@@ -127,6 +133,7 @@ class Running:
     definition: Mapping[str, Any] | None
     newest: Mapping[str, Any] | None
     scalable: Mapping[str, Any] | None = None
+    revised: Mapping[str, Any] | None = None
 
     @property
     def arn(self) -> str:
@@ -145,6 +152,11 @@ class Running:
         return ((self.state or {}).get("settings") or {}).get(
             "schedulingStrategy"
         ) == "DAEMON"
+
+    @property
+    def is_express(self) -> bool:
+        """Whether ECS made it with a load balancer of its own, in Express mode."""
+        return (self.state or {}).get("managedBy") == "ECS"
 
     @property
     def pace(self) -> Pace:
@@ -188,6 +200,22 @@ def read_running(session: Reads) -> dict[str, Running]:
         )
         for name in p.services
     }
+
+
+def read_revised(session: Reads, found: Running) -> Running:
+    """Return a service with what ECS shows of its service revision alone.
+
+    ECS describes no revision that was made before 2024-10-25.
+    """
+    query = "services[0].currentServiceRevisions[].arn"
+    arns = session.read(_service(session.parameters, found.service, query))
+    if not (found.state and arns):
+        return found
+    shown = ", ".join(f"{name}: {name}" for name in REVISED)
+    of_it = f"serviceRevisions[?taskDefinition=='{found.arn}']"
+    newest = f"sort_by({of_it}, &to_string(createdAt))[-1].{{{shown}}}"
+    call = Call("ecs", "describe_service_revisions", {"serviceRevisionArns": arns})
+    return replace(found, revised=session.read(Reading(call, newest)))
 
 
 def read_states(
@@ -671,19 +699,19 @@ def plan_end(
     if found.state and found.state["desiredCount"]:
         changes.append(_drain(p, found, found.state, back))
     if found.state:
-        changes.append(_delete_service(p, found.service, found.state))
+        changes.append(_delete_service(p, found, found.state))
     changes += [_deregister(arn, found.service) for arn in revisions]
     return Plan("06_tear_down_service_b", tuple(changes))
 
 
 def _refuse_to_end(p: Parameters, found: Running) -> None:
-    if found.controller == "ECS" and not found.is_daemon:
+    if found.controller == "ECS" and not (found.is_daemon or found.is_express):
         return
-    kind = (
-        "schedulingStrategy DAEMON"
-        if found.is_daemon
-        else f"deploymentController {found.controller}"
-    )
+    kind = f"deploymentController {found.controller}"
+    if found.is_daemon:
+        kind = "schedulingStrategy DAEMON"
+    elif found.is_express:
+        kind = "an Express mode service"
     raise PlanError(
         f"ECS service {p.ecs_service_of(found.service)}: expected a REPLICA service "
         f"that ECS deploys, found {kind}: "
@@ -773,20 +801,9 @@ def _drain(
     )
 
 
-def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Change:
-    settings = {
-        key: value
-        for key, value in state["settings"].items()
-        if value not in (None, [], {})
-    }
-    if "loadBalancers" not in settings:  # without one CreateService does not take it
-        settings.pop("healthCheckGracePeriodSeconds", None)
-    labels = [tag["key"] for tag in settings.pop("tags", [])]
-    lost = []
-    if labels:
-        lost.append(f"its tags, which are not recorded ({', '.join(labels)})")
-    if state.get("revision"):
-        lost.append("gateway connectors and monitoring, shown of its revision alone")
+def _delete_service(p: Parameters, found: Running, state: Mapping[str, Any]) -> Change:
+    name = found.service
+    settings, lost = _recreated(found, state)
     again = {
         "cluster": p.cluster,
         **settings,
@@ -817,6 +834,31 @@ def _delete_service(p: Parameters, name: str, state: Mapping[str, Any]) -> Chang
             ),
         ),
     )
+
+
+def _recreated(
+    found: Running, state: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what CreateService takes of a service as it is, and in words what it
+    cannot be given again.
+    """
+    shown = {**state["settings"], **(found.revised or {})}
+    settings = {key: value for key, value in shown.items() if value not in NOTHING}
+    if "loadBalancers" not in settings:  # without one CreateService does not take it
+        settings.pop("healthCheckGracePeriodSeconds", None)
+    role = state.get("role") or ""
+    if role and SERVICE_LINKED not in role:
+        settings["role"] = role
+    labels = [tag["key"] for tag in settings.pop("tags", [])]
+    lost = []
+    if labels:
+        lost.append(f"its tags, which are not recorded ({', '.join(labels)})")
+    if found.revised is None:
+        lost.append(
+            "a gateway connector and monitoring, if it has any: ECS describes no "
+            "revision of this service"
+        )
+    return settings, lost
 
 
 def _status(revision: str | Answer) -> Reading:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from runbook_lib.aws.naming import partition
+from runbook_lib.aws.roles import ROLES, Role
 from runbook_lib.parameters import Parameters
-
-Role = Literal["reader", "shifter", "builder"]
-ROLES: tuple[Role, ...] = ("reader", "shifter", "builder")
 
 READS = (
     "application-autoscaling:DescribeScalableTargets",
     "cloudwatch:DescribeAlarms",
     "cloudwatch:GetMetricData",
+    "ecs:DescribeServiceRevisions",
     "ecs:DescribeServices",
     "ecs:DescribeTaskDefinition",
     "ecs:DescribeTasks",

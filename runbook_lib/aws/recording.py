@@ -22,6 +22,7 @@ from runbook_lib.errors import RecordError, RunbookError
 from runbook_lib.parameters import Parameters
 
 EXECUTES = "RUNBOOK_RUN"  # the folder of the run that executes this notebook
+LEAVES = "RUNBOOK_LEAVE"  # that run does not wait for the end of a shift
 
 
 @dataclass(repr=False)
@@ -77,6 +78,11 @@ class Recording(Environment):
     def is_executed(self) -> bool:
         """Whether a command executes this notebook, and no hand."""
         return executing() is not None
+
+    @property
+    def leaves_shift(self) -> bool:
+        """Whether the command that executes this waits for no end of a shift."""
+        return self.is_executed and bool(os.environ.get(LEAVES))
 
     def note(self, write: Callable[[record.Run], None]) -> None:
         """Let `write` put a line into the run, or beside it where its folder takes

@@ -29,8 +29,10 @@ from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
-from runbook_lib import errors, parameters, record
+from runbook_lib import errors, notifying, parameters, record
+from runbook_lib.aws.recording import LEAVES
 from runbook_lib.aws.session import opening
+from runbook_lib.command import leaving
 from runbook_lib.command.interrupts import Interrupts
 from runbook_lib.command.progress import Told, following
 from runbook_lib.engines.named import ENGINES
@@ -38,10 +40,11 @@ from runbook_lib.errors import ParametersError, RecordError, RunbookError
 from runbook_lib.opening import world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
-from runbook_lib.record.place import place_of
+from runbook_lib.record.place import Place, place_of
 from runbook_lib.redaction import MASK, redacted
 from runbook_lib.runs.archive import archive
 from runbook_lib.runs.verify import steps_of
+from runbook_lib.shift.report import OUTCOMES
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
@@ -49,7 +52,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
-ON_THIS_MACHINE = ("local", "local-alb", "local-alb-new")
+ON_THIS_MACHINE = ("local", "local-alb", "local-alb-h2", "local-alb-new")
 SHIFTED = "05"  # a run that ends before it goes on
 # the command's exit code for each outcome
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
@@ -70,6 +73,7 @@ class Failure:
     source: str
     error: str
     message: str
+    reason: str = ""  # in one word, where no cell has left it in the record
 
 
 @dataclass
@@ -171,11 +175,17 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
             log=logger,
         )
         client.interrupts, client.tell = interrupts, tell
+        # A kernel is interrupted before it is shut down, and would call that an error.
+        client.extra_arguments = ["--IPKernelApp.log_level=CRITICAL"]
         tell(0, len(nb_man.nb.cells))
         client.execute()
 
 
 papermill_engines.register("watched", Watched)
+
+# Any parameter of the file may be given, whether or not a notebook's own cell names it;
+# what nothing knows was refused before.
+logger.addFilter(lambda said: not said.getMessage().startswith("Passed unknown param"))
 
 
 def files(engine: str = "") -> dict[str, Path]:
@@ -241,16 +251,22 @@ def run(
     first: str = "00",
     last: str | None = None,
     told: Told | None = None,
+    leave: bool = False,
 ) -> tuple[record.Run, dict[str, Any], Failure | None]:
     """Execute an environment's notebooks in order, stopping at the first failure;
     return run, summary, failure.
 
+    With `leave` it ends once the shift is watched, which goes on in its own process.
     SIGINT, SIGTERM and SIGHUP interrupt the cell that runs: what was executed and the
     summary are written then too. Raises ParametersError before anything is executed
     where file, values or range are wrong.
     """
     p, told = parameters.load(environment, given), told or Told()
-    end = last or _end(p.environment, first)
+    end = last or (SHIFTED if leave else _end(p.environment, first))
+    if leave:
+        leaving.require_last(end, SHIFTED)
+    notifying.addresses()  # refused before anything is done
+    began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},
@@ -269,6 +285,7 @@ def run(
             "RUNBOOK_RUN": str(this.folder.resolve()),
             "RUNBOOK_HOLDER": this.id,
             "RUNBOOK_PID": str(os.getpid()),
+            LEAVES: "1" if leave else "",
         }
         with _holding(this, p), environ(**own):
             given = {**given, "environment": parameters.located(environment)}
@@ -276,14 +293,20 @@ def run(
                 executed, failure = _execute_all(
                     this, paths, given, p.mode, told, interrupts
                 )
-        summary = _summary(this, p, executed, failure, since)
+        left = leaving.goes_on(place, environment) if leave and not failure else ""
+        if leave and not failure and not left:
+            failure = _ended_meanwhile(place, began, executed)
+        summary = _summary(this, p, executed, failure, since, left)
+        if p.mode == "apply" and not left:
+            notifying.tell(this, _message(summary), began)
         try:
             this.write(
                 "summed up", outcome=summary["outcome"], reason=summary["reason"]
             )
             this.summarise(
                 summary,
-                closes=paths[-1].name >= SHIFTED or summary["outcome"] != "done",
+                closes=not left
+                and (paths[-1].name >= SHIFTED or summary["outcome"] != "done"),
             )
         # the outcome stands all the same, and the command says it
         except RecordError as error:
@@ -291,6 +314,18 @@ def run(
         if words := archive(this, p, given):
             told.word(words)
     return this, summary, failure
+
+
+def _ended_meanwhile(
+    place: Place, began: float, executed: list[dict[str, Any]]
+) -> Failure | None:
+    """Return how the shift that was left has ended; None where it is done."""
+    ending = leaving.ended_since(place, began)
+    if ending is None:
+        return None
+    executed[-1]["outcome"] = OUTCOMES[ending.exit_code]
+    words = f"{ending.message}\nNext: {ending.hint}"
+    return Failure(executed[-1]["name"], 0, "", ending.error, words, ending.reason)
 
 
 def _end(environment: str, first: str) -> str:
@@ -437,34 +472,20 @@ def _summary(
     executed: list[dict[str, Any]],
     failure: Failure | None,
     since: int,
+    left: str = "",
 ) -> dict[str, Any]:
     """Sum up the whole run; its reason is this invocation's own: of its kernels, in
     lines from `since` on.
     """
     lines = _lines(this)
-    outcome, word = (
-        executed[-1]["outcome"],
-        _outcome(failure.error)[1] if failure else "done",
-    )
-    message = (
-        failure.message
-        if failure
-        else f"{executed[-1]['name']} was reached in mode {p.mode}"
-    )
+    outcome = executed[-1]["outcome"]
     if failure:
-        ended = [
-            line
-            for line in lines[since:]
-            if line["event"] == "ended" and line.get("by") == str(os.getpid())
-        ]
-        word = next(
-            (
-                line["word"]
-                for line in reversed(ended)
-                if line["error"] == failure.error
-            ),
-            word,
-        )
+        word, message = _word_of(failure, lines[since:]), failure.message
+    elif left:
+        word, message = "left", left
+    else:
+        word = "done"
+        message = f"{executed[-1]['name']} was reached in mode {p.mode}"
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
@@ -479,6 +500,33 @@ def _summary(
         },
         "shift": steps_of(lines),
     }
+
+
+def _message(summary: Mapping[str, Any]) -> notifying.Message:
+    """Return what people are told of a run's end."""
+    reason, _, words = str(summary["reason"]).partition(": ")
+    return notifying.Message(
+        environment=summary["environment"],
+        run=summary["run"],
+        outcome=summary["outcome"],
+        reason=reason,
+        words=words,
+    )
+
+
+def _word_of(failure: Failure, lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return the one word of what ended a run: its own, or the last that one of this
+    process's kernels left for such an error, or that of the error's kind.
+    """
+    own, error = str(os.getpid()), failure.error
+    ended = [line for line in lines if line["event"] == "ended"]
+    words = [
+        line["word"]
+        for line in ended
+        if (line.get("by"), line["error"]) == (own, error)
+    ]
+    found = failure.reason or (words[-1] if words else _outcome(error)[1])
+    return str(found)
 
 
 def _lines(this: record.Run) -> list[dict[str, Any]]:

@@ -164,9 +164,10 @@ def _(found: Survey) -> Iterator[Any]:
     yield Table(staged(shift.name, found.stage, split.kind), _weights(split.weights))
     if split.state is None:
         yield Words(found.engine.hints.not_there, "WARN")
-    for words in (split.oddity((shift.stable, shift.canary)), unwatched(found)):
-        if words:
-            yield Words(words, "WARN")
+    if words := split.oddity((shift.stable, shift.canary)):
+        yield Words(words, "WARN")
+    if words := unwatched(found):
+        yield Words(words, "UNWATCHED")
 
 
 def _weights(weights: Mapping[str, int]) -> list[dict[str, str]]:

@@ -31,6 +31,7 @@ MARK = {
     "FAIL": "✗ FAIL",
     "DONE": "✓ done",
     "NOT DONE": "✗ not done",
+    "UNWATCHED": "✗ unwatched",
 }
 # White on a ground of its own is as readable on a dark page as on a light one.
 GROUNDS = {
@@ -39,6 +40,7 @@ GROUNDS = {
     "WARN": "#9a6700",
     "FAIL": "#cf222e",
     "NOT DONE": "#cf222e",
+    "UNWATCHED": "#cf222e",
 }
 
 
@@ -101,7 +103,7 @@ def _wrapped(cell: str) -> list[str]:
 @dataclass(frozen=True)
 class Words:
     """One statement; `kind` is PASS, WARN or FAIL where it judges something, DONE or
-    NOT DONE of a deed, else "".
+    NOT DONE of a deed, UNWATCHED of a canary, else "".
     """
 
     text: str

@@ -18,8 +18,9 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from runbook_lib.aws.cloud_map import Registered
 from runbook_lib.aws.ecs import Running, Task
-from runbook_lib.aws.permissions import Role, Statement
+from runbook_lib.aws.permissions import Statement
 from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.roles import Role
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.errors import PlanError
 from runbook_lib.lifecycle import Lifecycle

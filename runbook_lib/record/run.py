@@ -28,7 +28,8 @@ from runbook_lib.record.paths import user_state, writing
 from runbook_lib.record.place import Place, place_in
 from runbook_lib.redaction import redacted
 
-ASKED = ("approved", "hold")  # what others may ask of a run
+# what others may say to a run
+ASKED = ("approved", "hold", "promote", "undelivered")
 UNRECORDED = "its inverse holds what may not be recorded"
 # whose arguments may hold anything
 DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))
@@ -115,13 +116,16 @@ class Run:
         with writing(self.folder):
             _append(self.file, line)
 
-    def intended(self, notebook: str, change: Change, before: Any = None) -> None:
-        """Write down what is about to be done to what was read `before`, and how it
-        would be taken back.
+    def intended(
+        self, notebook: str, change: Change, before: Any = None, by: str = ""
+    ) -> None:
+        """Write down what is about to be done to what was read `before`, how it would
+        be undone, and by whom: the ARN that signs.
         """
         self.write(
             "intended",
             notebook=notebook,
+            by=by,
             change=_recorded(change),
             before=fingerprint(before),
         )

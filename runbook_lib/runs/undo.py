@@ -68,7 +68,7 @@ class Made:
 
     @property
     def renames(self) -> str:
-        """The name that the thing has no more once this is taken back."""
+        """The name that the thing has no more once this is undone."""
         return self.inverse.renames if self.inverse else ""
 
     @property
@@ -167,7 +167,7 @@ def _newest(session: Session, notebook: str) -> Run | None:
 
 
 def _intended(run: Run) -> Iterator[Made]:
-    """Yield what a run set out to change, whether it has been taken back or not."""
+    """Yield what a run set out to change, whether it has been undone or not."""
     for line in run.lines():
         change = revived(line["change"]) if line["event"] == "intended" else None
         if change and not change.undoes:
@@ -175,7 +175,7 @@ def _intended(run: Run) -> Iterator[Made]:
 
 
 def _unfinished(reads: Reads, run: Run) -> tuple[Wait, ...]:
-    """Return what the way back still waits for where it was cut short
+    """Return what the undo still waits for where it was cut short
     behind its last call.
     """
     intended = [line["change"] for line in run.lines() if line["event"] == "intended"]
@@ -285,8 +285,8 @@ def _waits_for_answer(value: Any) -> bool:
 
 
 def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
-    """Return changes without those that a recorded way back has taken back, back to
-    the state it reached.
+    """Return changes without those that a recorded undo has undone, up to the state it
+    reached.
 
     What came back under another name is called by that from there on.
     """
@@ -490,7 +490,7 @@ def _never_raised(session: Session, change: Change, live: Any) -> Change:
 
 
 def _require_none(m: Made, live: Any, *, fresh: bool) -> None:
-    """Refuse where a change that has no inverse would have to be taken back;
+    """Refuse where a change that has no inverse would have to be undone;
     say why it has none.
     """
     if m.why and not (fresh and holds(live, _lasting(m.before))):

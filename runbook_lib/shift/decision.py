@@ -19,6 +19,8 @@ Phase = Literal[
     "proved",
     "watching",
     "judged",
+    "promoted",
+    "staying",
     "rolled back",
     "settled",
 ]

@@ -66,7 +66,8 @@ def follow_traffic(
     """Take every step that is left, in a process of its own, and yield what it decides.
 
     One that runs already is followed. `alarm` is told where the process was killed.
-    Raises what `shift_traffic` raises, and NotFollowed on an interrupt by hand.
+    Raises what `shift_traffic` raises, and NotFollowed on an interrupt by hand. Where
+    the command leaves the shift, this ends once users are on the canary.
     """
     if not _in_own_process(session):
         yield from shift_traffic(session, *evidence)
@@ -74,7 +75,10 @@ def follow_traffic(
     require_evidence(evidence)
     follower = _Follower(session, alarm, start or start_process)
     if follower.is_under_way or _anything_left(session):
-        yield from follower.follow(follower.orders("every step", evidence))
+        for decision in follower.follow(follower.orders("every step", evidence)):
+            yield decision
+            if decision.step and session.leaves_shift:
+                return
 
 
 def follow_step(
@@ -131,7 +135,7 @@ class _Follower:
     def __init__(self, session: Session, alarm: Alarm, start: Start) -> None:
         self.session, self.alarm, self.start = session, alarm, start
         self.lock = record.shift_lock_of(session.place)
-        self.file = Path(self.lock.lock_file).with_suffix(".json")
+        self.file = report.file_of(self.lock.lock_file)
         self.log = self.file.with_suffix(".log")
         self.heard = Heard()
         self.wait: Wait | None = None
@@ -144,9 +148,17 @@ class _Follower:
         return record.is_held(self.lock)
 
     def require_free(self) -> None:
-        """Raise LockError where a shift is under way: its steps are its own."""
-        if self.is_under_way:
+        """Raise LockError where a shift is under way: its steps are its own.
+
+        Who only goes on watching a step that has passed is relieved.
+        """
+        if self.is_under_way and not self._may_be_relieved("one step"):
             raise self._busy()
+
+    def _may_be_relieved(self, what: What) -> bool:
+        said = report.read(self.file)
+        stays = said is not None and said.stays and said.ending is None
+        return stays and what != "no step"
 
     def _require_same(self, orders: Orders) -> None:
         """Raise LockError where another shift takes other steps than were ordered."""
@@ -179,10 +191,12 @@ class _Follower:
         """
         killed = 0
         while killed < TRIES:
-            process = None if self.is_under_way else self._started(orders)
+            waits = self.is_under_way and not self._may_be_relieved(orders.what)
+            process = None if waits else self._started(orders)
             last = yield from self._hear(process, orders)
-            if last is not None and last.ending is not None:
-                self._end(last.ending)
+            if last is not None:
+                if last.ending is not None:
+                    self._end(last.ending)
                 rest_is_left = last.leaves_steps and orders.what == "every step"
                 if last.id == orders.id or not rest_is_left:
                     return
@@ -207,6 +221,8 @@ class _Follower:
     def _hear(self, process: Process | None, orders: Orders) -> Hearing:
         """Yield what the process says; return its last word, None where it was killed.
 
+        Who has no more to say than that a step that has passed stays watched goes on.
+
         `process` is the one that was started here, None where another one is followed.
         """
         deadline = self.session.clock() + START_SECONDS
@@ -221,6 +237,7 @@ class _Follower:
                     yield from self._tell(said)
                     if said.ending is not None:
                         self._wait_until_gone(process)
+                    if said.ending is not None or said.stays:
                         return said
                 if not alive:
                     return _last_by_exit_code(process, orders.id)
@@ -232,17 +249,27 @@ class _Follower:
 
     def _newest(self, own_id: str, *, alive: bool) -> Report | None:
         """Return what the process says; None where that is of one before it."""
+        if own_id:
+            return self._own(own_id)
         said = report.read(self.file)
         if said is None:
             return None
-        if own_id:
-            return said if said.id == own_id else None
         former = said.ending is not None and said.id != self.heard.id
         return None if former and alive else said
 
+    def _own(self, own_id: str) -> Report | None:
+        """Return what the process that was started here says, before it took over from
+        another one or since.
+        """
+        for file in (self.file, report.claim_beside(self.file)):
+            said = report.read(file)
+            if said is not None and said.id == own_id:
+                return said
+        return None
+
     def _is_alive(self, process: Process | None) -> bool:
-        if process is not None and process.poll() is None:
-            return True
+        if process is not None:
+            return process.poll() is None
         return self.is_under_way
 
     def _tell(self, said: Report) -> Iterator[Decision]:

@@ -18,6 +18,7 @@ from runbook_lib.plan import Evidence
 from runbook_lib.printable import counted
 from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.runs.promotions import promotion_of, promotions_before
 from runbook_lib.shift.rollback import read_signature
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
@@ -40,6 +41,8 @@ class Looking:
         self.session, self.shift = session, session.parameters.shift
         self.found = found  # when the shift began: its series stay the same
         self.judge, self.journal = judge, journal
+        # One may have been asked for after the run that was held, which is another.
+        self.earlier = _recorded(lambda: promotions_before(session))
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
@@ -85,6 +88,14 @@ class Looking:
         new = _recorded(lambda: unheeded(run))
         return str(new[-1]["by"]) if new else ""
 
+    def promotion(self, found: Survey) -> str:
+        """Return who ends the bake at the weights that are there, and why; "" for
+        nobody.
+        """
+        run = self.session.join_run()
+        earlier = _recorded(lambda: [*self.earlier, *run.said()])
+        return promotion_of(earlier, found.carried)
+
     def who_rolled_back(self, found: Survey) -> str:
         """Return who rolled back, from this machine's record or the mark left at AWS.
 
@@ -110,23 +121,23 @@ class Looking:
         return None
 
     def evidence(self) -> tuple[Evidence, ...]:
-        """Return what a step needs: somebody to go back to, and alarms that can ring.
+        """Return what a step needs: a rollback is possible, and no alarm rings.
 
         Both protect traffic, and are looked at again before a step is written.
         """
         return tuple(replace(one, again=self._evidence) for one in self._evidence())
 
     def _evidence(self) -> tuple[Evidence, ...]:
-        looks = [self._somebody_to_go_back_to, self._no_alarm]
+        looks = [self._rollback_possible, self._no_alarm]
         return tuple(self.session.together(looks))
 
-    def _somebody_to_go_back_to(self) -> Evidence:
+    def _rollback_possible(self) -> Evidence:
         stable = self.shift.stable
         wanted, running = ecs.read_counts(self.session, (stable,))[stable]
         least = max(wanted, self.stable_at_first())
         found = f"{stable} runs {running} of {counted(least, 'task')}"
-        hint = "it must be able to take everything back, until 06"
-        return Evidence("a way back", 0 < least <= running, found, hint)
+        hint = "it must be able to take all traffic back, until 06"
+        return Evidence("rollback possible", 0 < least <= running, found, hint)
 
     def _no_alarm(self) -> Evidence:
         refused = ["ALARM", "MISSING"]

@@ -91,12 +91,14 @@ class Report:
     """Where a shift stands: all that was decided, what was seen since, how it ended.
 
     `seen` are the intervals of the newest verdict, which decisions then need not carry.
-    `leaves_steps` says that it was not to take every step that is left.
+    `leaves_steps` says that it was not to take every step that is left, `stays` that
+    its step has passed, and is watched until another process takes the next one.
     """
 
     id: str
     pid: int
     leaves_steps: bool = False
+    stays: bool = False
     decisions: tuple[Decision, ...] = ()
     look: Decision | None = None
     seen: tuple[Interval, ...] = ()
@@ -120,7 +122,8 @@ def with_decision(report: Report, decision: Decision) -> Report:
     if decision.phase == "watching":
         return replace(report, look=bare, seen=seen)
     decisions = (*report.decisions, bare)
-    return replace(report, decisions=decisions, look=None, seen=seen)
+    stays = report.stays or decision.phase == "staying"
+    return replace(report, stays=stays, decisions=decisions, look=None, seen=seen)
 
 
 def news(report: Report, heard: Heard) -> tuple[list[Decision], Heard]:
@@ -196,6 +199,18 @@ def stated(evidence: Sequence[Evidence]) -> tuple[Stated, ...]:
 
 
 # Files and pipes.
+
+
+def file_of(lock_file: str) -> Path:
+    """Return the file beside a shift's lock in which its holder says how it stands."""
+    return Path(lock_file).with_suffix(".json")
+
+
+def claim_beside(file: Path) -> Path:
+    """Return the file in which another process says that it is ready to take over from
+    who says so in `file`, or why it cannot.
+    """
+    return file.with_suffix(".next.json")
 
 
 def as_bytes(orders: Orders) -> bytes:

@@ -56,6 +56,7 @@ from runbook_lib.shift.step import (
     Look,
     Move,
     Pass,
+    Promote,
     RollBack,
     approval_expired,
     begin_step,
@@ -70,11 +71,13 @@ from runbook_lib.shift.step import (
     observe,
     rule_of,
     start_watch,
+    stay_on,
     too_long_blind,
 )
 from runbook_lib.shift.steps import (
     has_passed,
     is_anything_left,
+    left_out,
     steps_left,
     when_written,
 )
@@ -87,12 +90,12 @@ __all__ = [
     "anything_left",
     "go_back",
     "mark_of",
+    "obstacle_by_hand",
     "plan_steps",
     "require_evidence",
     "require_ours",
     "shift_traffic",
     "take_step",
-    "unpassed",
     "watch_traffic",
 ]
 
@@ -105,7 +108,8 @@ NOT_THE_CANARY = {
 }
 HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
-ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
+# the last decision, where users are on it
+ON_CANARY = ("written", "proved", "judged", "promoted")
 # What stops a step before its write; once a trial or a step was written it is a hold.
 BEFORE_STEP = (
     GateError,
@@ -117,6 +121,7 @@ BEFORE_STEP = (
 AGAIN = "then run 05 again: it starts at the first step"
 T = TypeVar("T")
 Decisions = Generator[Decision, None, None]
+Relieved = Callable[[], bool]  # says that another process is to take a step
 
 
 # What a notebook, a panel and the command call.
@@ -155,12 +160,18 @@ def shift_traffic(session: Session, *evidence: Evidence) -> Decisions:
 
 
 def take_step(
-    session: Session, step: int, shown: str, *evidence: Evidence
+    session: Session,
+    step: int,
+    shown: str,
+    *evidence: Evidence,
+    relieved: Relieved | None = None,
 ) -> Decisions:
     """Write one step with gates, trial and rehearsal, and watch it until it passes.
 
-    `shown` marks the plan that somebody looked at (`mark_of`). Raises StalePlanError
-    where it is no longer what would be written, and what `shift_traffic` raises.
+    While steps are left it goes on watching until it is `relieved`, where that is
+    given. `shown` marks the plan that somebody looked at (`mark_of`). Raises
+    StalePlanError where it is no longer what would be written, and what `shift_traffic`
+    raises.
     """
     require_evidence(evidence)
     found = survey(session)
@@ -168,19 +179,22 @@ def take_step(
     if mark_of(found.plan_step(step)) != shown:
         words = f"{step} %: it is no longer what was planned against"
         raise StalePlanError(words, hint="look at the new plan first")
+    if words := obstacle_by_hand(session, found.canary_weight, step):
+        raise GateError(words)
     if session.connection.carries_traffic:
-        yield from _Shift(session, evidence).take(step)
+        yield from _Shift(session, evidence, relieved).take(step)
     else:
         yield _unwatched(session, step, evidence)
 
 
-def watch_traffic(session: Session) -> Decisions:
-    """Watch the weight that the canary has until it passes; take no step.
+def watch_traffic(session: Session, *, relieved: Relieved | None = None) -> Decisions:
+    """Watch the weight that the canary has until it passes, and go on as `take_step`
+    does; take no step.
 
     Its evidence is the record's where there is one; without it, it begins now. Raises
     what `shift_traffic` raises.
     """
-    yield from _Shift(session, ()).stand_by()
+    yield from _Shift(session, (), relieved).stand_by()
 
 
 def anything_left(session: Session) -> bool:
@@ -197,8 +211,14 @@ def mark_of(plan: Plan) -> str:
     return fingerprint(asdict(plan))
 
 
-def unpassed(session: Session, now: int, step: int) -> str:
-    """Say that the weight users are on must pass before a step by hand; "" if not."""
+def obstacle_by_hand(session: Session, now: int, step: int) -> str:
+    """Say why a step by hand cannot be taken: the weight users are on must pass before
+    it, and the file allow what leaves out some of its steps; "" if it can.
+    """
+    shift = session.parameters.shift
+    if not shift.skip_steps and (out := left_out(shift.steps, now, step)):
+        names = ", ".join(f"{each} %" for each in out)
+        return f"{step} % leaves out {names}: the file says shift.skip_steps: false"
     if not session.connection.carries_traffic or not step > now > 0:
         return ""
     if has_passed(read_attempt(session), now):
@@ -280,8 +300,14 @@ class _CannotLookError(Exception):
 class _Shift:
     """One shift under way. What it knows it has read; what it writes is recorded."""
 
-    def __init__(self, session: Session, evidence: Sequence[Evidence]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        evidence: Sequence[Evidence],
+        relieved: Relieved | None = None,
+    ) -> None:
         self.session, self.evidence = session, tuple(evidence)
+        self.relieved = relieved
         self.shift = session.parameters.shift
         self.found = survey(session)
         judge = error_judge(self.shift, self.found.engine.counted(session.parameters))
@@ -319,13 +345,15 @@ class _Shift:
         require_ours(self.found)
         self.weight, self.standing = now, dict(self.found.split.weights)
         with self._under_way():
-            yield from self._heeding(self._go_on_watching(now))
+            yield from self._heeding(self._watch_and_stay(now))
+
+    def _watch_and_stay(self, now: int) -> Iterator[Decision]:
+        yield from self._go_on_watching(now)
+        yield from self._stay()
 
     def take(self, step: int) -> Iterator[Decision]:
-        """Write one step and watch it; the one before it must have passed."""
-        now = survey(self.session).canary_weight
-        if words := unpassed(self.session, now, step):
-            raise GateError(words)
+        """Write one step and watch it."""
+        now = self.found.canary_weight
         require_ours(self.found)
         self.weight, self.standing = now, dict(self.found.split.weights)
         with self._under_way():
@@ -337,6 +365,7 @@ class _Shift:
         yield from self._write(step)
         if step:
             yield from self._watch()
+            yield from self._stay()
 
     def _steps(self) -> Iterator[Decision]:
         now = self.found.canary_weight
@@ -488,18 +517,33 @@ class _Shift:
 
     def _watch(self) -> Iterator[Decision]:
         """Look at each interval until the step passes; any look may end the shift."""
-        while True:
-            look = self._look()
-            self.watch = observe(self.watch, look, self.rule)
-            move = next_move(self.watch, look, self.rule)
-            self.watch = follow(self.watch, move, look)
-            self.untold = True
-            self._record_counts()
-            seen = seen_at(self.watch, self.rule, self._time())
-            yield from self._carry_out(move, seen)
-            if isinstance(move, Pass):
-                return
+        while not (yield from self._look_and_do()):
             self._wait_for_next_interval()
+
+    def _stay(self) -> Iterator[Decision]:
+        """Go on watching a step that has passed, by the same rules, until another
+        process is to take the next one.
+        """
+        if self.relieved is None or not steps_left(self.shift.steps, self.watch.step):
+            return
+        self.watch = stay_on(self.watch)
+        words = "it has passed, and stays watched until the next step"
+        stays = Decision("staying", self.watch.step, self.standing, words)
+        yield replace(stays, at=self._time())
+        while not self._wait_for_next_interval(self.relieved):
+            yield from self._look_and_do()
+
+    def _look_and_do(self) -> Generator[Decision, None, bool]:
+        """Look once, and do what follows; return whether the step has passed."""
+        look = self._look()
+        self.watch = observe(self.watch, look, self.rule)
+        move = next_move(self.watch, look, self.rule)
+        self.watch = follow(self.watch, move, look)
+        self.untold = True
+        self._record_counts()
+        seen = seen_at(self.watch, self.rule, self._time())
+        yield from self._carry_out(move, seen)
+        return isinstance(move, Pass | Promote)
 
     def _look(self) -> Look:
         """Look once at everything that can end a step."""
@@ -523,15 +567,21 @@ class _Shift:
             tasks=tasks,
             alarms=alarms,
             held_by=self.looking.held_by(),
+            promotion=self.looking.promotion(found),
         )
 
-    def _wait_for_next_interval(self) -> None:
-        """Wait until there is a whole interval that was not looked at yet."""
+    def _wait_for_next_interval(self, relieved: Relieved = lambda: False) -> bool:
+        """Wait until there is a whole interval that was not looked at yet; return
+        whether this was `relieved` before it.
+        """
         most = 2 * self.rule.period_seconds
         pause = cloudwatch.pause(self.session)
         for _ in self.session.looks("CloudWatch's next figures", most, pause):
+            if relieved():
+                return True
             if self._data_until() > self.watch.looked_until:
-                return
+                break
+        return False
 
     def _carry_out(self, move: Move, decision: Decision) -> Iterator[Decision]:
         """Do what follows from a look; a hold or a rollback ends it by raising."""
@@ -548,6 +598,10 @@ class _Shift:
             self._tell_judgement("verdict")
             passed = replace(decision, phase="judged", verdict="PASS", words=move.words)
             yield self._told(replace(passed, carried=self.found.carried))
+        elif isinstance(move, Promote):
+            self._tell_judgement("promoted")
+            ended = replace(decision, phase="promoted", words=move.words)
+            yield self._told(replace(ended, carried=self.found.carried))
         elif isinstance(move, Hold):
             yield from self._hold(move, decision)
         elif isinstance(move, RollBack):

@@ -6,6 +6,7 @@ Pure: frozen records in, frozen records out; no AWS, no clock, no file.
     watch = observe(watch, look, rule)     add a look to those before
     move = next_move(watch, look, rule)    what follows from it
     watch = follow(watch, move, look)      what that changes for the next look
+    watch = stay_on(watch)                 it has passed, and no step follows yet
 
 `ORDER`, below, lists the rules; the first that applies decides. `shifting` looks, and
 carries the moves out. Where AWS does not answer there is no look: see `nobody_looked`,
@@ -37,6 +38,7 @@ __all__ = [
     "Look",
     "Move",
     "Pass",
+    "Promote",
     "RollBack",
     "RolledBackElsewhere",
     "Rule",
@@ -56,6 +58,7 @@ __all__ = [
     "others_weights",
     "rule_of",
     "start_watch",
+    "stay_on",
     "too_long_blind",
 ]
 
@@ -80,6 +83,8 @@ class Rule:
     verdict: VerdictRule
     judge: ErrorJudge
     on_blind: Literal["hold", "roll_back"] = "hold"
+    blind_seconds: float = 600.0
+    promotable: bool = True  # a person may end a bake
 
     def weights_at(self, step: int) -> dict[str, int]:
         """Return both services' weights, in percent, where the canary has this one."""
@@ -98,6 +103,8 @@ def rule_of(parameters: Parameters, judge: ErrorJudge) -> Rule:
         verdict=shift.verdict,
         judge=judge,
         on_blind=shift.on_blind,
+        blind_seconds=60.0 * shift.blind_minutes,
+        promotable=shift.promotion == "by_decision",
     )
 
 
@@ -117,7 +124,8 @@ class Look:
     """What one look found. Moments are in seconds since 1970, by the clock of AWS.
 
     `intervals` are the whole periods from `since` up to `data_until`. `oddity` says
-    what nobody who shifts between the two services can have written.
+    what nobody who shifts between the two services can have written. `promotion` says
+    who ends the bake at these very weights, and why.
     """
 
     at: float
@@ -129,6 +137,7 @@ class Look:
     oddity: str = ""
     alarms: Mapping[str, str] = field(default_factory=dict)
     held_by: str = ""
+    promotion: str = ""
 
 
 # What the looks so far add up to.
@@ -140,6 +149,8 @@ class Watch:
 
     `counts` go on over all steps of an attempt, the rest is about the step under way.
     `confirmed_at` is when traffic confirmed the weight and the bake began; None before.
+    `busy_at` is when the newest interval with requests ended. A step that has `passed`
+    is watched until another one is taken.
     """
 
     counts: Counts
@@ -155,6 +166,8 @@ class Watch:
     bake_over: bool = False
     alone: int = 0  # newest intervals in which the canary had all the traffic
     judgement: Judgement | None = None  # of the newest look
+    busy_at: float = 0.0
+    passed: bool = False
 
     @property
     def seen(self) -> Seen:
@@ -189,6 +202,8 @@ def begin_step(
         bake_over=False,
         alone=0,
         judgement=None,
+        busy_at=written_at,
+        passed=False,
     )
 
 
@@ -204,6 +219,8 @@ def observe(watch: Watch, look: Look, rule: Rule) -> Watch:
     judgement = judge_by(rule.verdict, tallies, bake_over=over, judge=rule.judge)
     tasks = look.tasks
     healthy = tasks.canary - tasks.canary_unhealthy
+    period = rule.period_seconds
+    busy = [one.start + period for one in look.intervals if one.requests]
     stable_lacks = tasks.stable < tasks.stable_at_first
     canary_lacks = healthy < tasks.canary_wanted
     return replace(
@@ -215,6 +232,7 @@ def observe(watch: Watch, look: Look, rule: Rule) -> Watch:
         bake_over=over,
         alone=counts.alone(watch.span),
         judgement=judgement,
+        busy_at=max([watch.busy_at, *busy]),
     )
 
 
@@ -253,6 +271,7 @@ def clock_set(watch: Watch, seconds: float, *, stamps_too: bool) -> Watch:
         counts=watch.counts.stamped_later(seconds, watch.looked_until),
         span=replace(span, written_at=written_at, in_effect_since=in_effect_since),
         looked_until=watch.looked_until + round(seconds),
+        busy_at=watch.busy_at + seconds,
     )
 
 
@@ -287,6 +306,13 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class Promote:
+    """The step is over because a person says so, without a PASS."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Weights stay, and someone must decide; `word` is the machine's reason."""
 
@@ -308,7 +334,16 @@ class RolledBackElsewhere:
     """Somebody else has put all traffic back on stable: the shift ends by it."""
 
 
-Move = GoOn | InEffect | ExtendBake | Pass | Hold | RollBack | RolledBackElsewhere
+Move = (
+    GoOn
+    | InEffect
+    | ExtendBake
+    | Pass
+    | Promote
+    | Hold
+    | RollBack
+    | RolledBackElsewhere
+)
 Applies = Callable[[Watch, Look, Rule], Move | None]
 
 
@@ -330,6 +365,13 @@ def follow(watch: Watch, move: Move, look: Look) -> Watch:
     if isinstance(move, ExtendBake):
         return replace(watch, bakes=watch.bakes + 1)
     return watch
+
+
+def stay_on(watch: Watch) -> Watch:
+    """Return the watch of a step that has passed, and is watched as before until
+    another one is taken: it passes no more, and no bake of it ends.
+    """
+    return replace(watch, passed=True)
 
 
 # The rules, as `ORDER` has them.
@@ -460,10 +502,30 @@ def _share_strayed(watch: Watch, look: Look, rule: Rule) -> Move | None:
     return Hold("share", f"the weight stopped working: the canary answers {seen.words}")
 
 
+def _nothing_is_counted(watch: Watch, look: Look, rule: Rule) -> Move | None:
+    """Where a step has passed, nobody would see the canary fail without requests."""
+    silent = look.data_until - watch.busy_at
+    if not watch.passed or silent < rule.blind_seconds:
+        return None
+    minutes = counted(round(rule.blind_seconds / 60), "minute")
+    return too_long_blind(f"no request was counted for {minutes}", rule)
+
+
+def _somebody_promotes(watch: Watch, look: Look, rule: Rule) -> Move | None:
+    """A person ends the bake; where it has its PASS that is what ends it."""
+    judgement = watch.judgement
+    if not look.promotion or not rule.promotable or watch.passed or judgement is None:
+        return None
+    if judgement.outcome == "PASS":
+        return None
+    so_far = f"{judgement.outcome} so far: {judgement.reason}"
+    return Promote(f"promoted: {look.promotion}; {so_far}")
+
+
 def _bake_ends(watch: Watch, look: Look, rule: Rule) -> Move | None:
     """After the bake a PASS goes on; for the undecided the file says what to do."""
     judgement = watch.judgement
-    if judgement is None or not watch.bake_over:
+    if judgement is None or watch.passed or not watch.bake_over:
         return None
     if judgement.outcome == "PASS":
         return Pass(judgement.reason)
@@ -484,6 +546,8 @@ ORDER: tuple[Applies, ...] = (
     _alarm_is_mute,  # hold
     _not_confirmed,  # the bake begins, or go on waiting; in the end hold
     _share_strayed,  # hold
+    _nothing_is_counted,  # once it has passed: hold, or roll back
+    _somebody_promotes,  # promote
     _bake_ends,  # pass, or what the file says: extend, hold, roll back
 )
 

@@ -4,7 +4,9 @@
 
 `following` starts it, and reads what it says. It outlives whoever started it: a kernel,
 a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
-nothing. The words of the command line are for whoever looks at a list of processes.
+nothing. A step that was taken alone stays watched after it has passed: then this goes
+on until the process that takes the next one is ready (`claim_beside`). The words of the
+command line are for whoever looks at a list of processes.
 """
 
 from __future__ import annotations
@@ -19,22 +21,33 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from runbook_lib import opening, record
+from runbook_lib import notifying, opening, record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError, RunbookError, TargetError
 from runbook_lib.plan import Evidence
+from runbook_lib.printable import one_line
 from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift import report
-from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
+from runbook_lib.shift.report import (
+    BUSY,
+    INTERRUPT,
+    OUTCOMES,
+    Ending,
+    Orders,
+    Report,
+    Wait,
+)
 from runbook_lib.shift.rolling_back import HELD
 from runbook_lib.shift.shifting import (
     Decisions,
+    Relieved,
     shift_traffic,
     take_step,
     watch_traffic,
@@ -42,6 +55,8 @@ from runbook_lib.shift.shifting import (
 
 LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
 WAIT_SECONDS = 1.0  # between two reports of one wait
+UNHARMED = (2,)  # exit codes of which nobody but the follower needs to hear
+RELIEF_SECONDS = 60.0  # until who stays has ended the look at which it is relieved
 
 
 class Board:
@@ -51,6 +66,8 @@ class Board:
         self, file: Path, orders_id: str, *, leaves_steps: bool = False
     ) -> None:
         self.file = file
+        self.began = time.time()
+        self.claim = report.claim_beside(file)
         before = report.read(file)
         # Who said nothing of its end was killed.
         self.killed = before.pid if before and before.ending is None else 0
@@ -63,6 +80,11 @@ class Board:
         self.report = said
         with suppress(OSError):
             report.write(self.file, said)
+
+    def is_relieved(self) -> bool:
+        """Say whether another process is ready to take over."""
+        said = report.read(self.claim)
+        return said is not None and said.ending is None
 
     def wait(self, what: str, passed: float, most: float) -> None:
         """Show what is waited for; of one wait as often as somebody can read it."""
@@ -80,13 +102,15 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
     An interrupt between two decisions is the shift's own: it holds, and says where.
     """
     session.waiting = board.wait
-    decisions = _decisions(session, orders)
+    decisions = _decisions(session, orders, board.is_relieved)
     interrupt: KeyboardInterrupt | None = None
     while True:
         try:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
             board.put(report.with_decision(board.report, decision))
+            if decision.phase == "rolled back":  # it was made: now it may be told
+                _tell(session, "rolled_back", decision.words, board.began)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
@@ -95,12 +119,14 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             interrupt = caught
 
 
-def _decisions(session: Session, orders: Orders) -> Decisions:
+def _decisions(session: Session, orders: Orders, relieved: Relieved) -> Decisions:
     evidence = [Evidence(e.name, e.holds, e.found, e.hint) for e in orders.evidence]
     if orders.what == "one step":
-        return take_step(session, orders.step, orders.plan, *evidence)
+        return take_step(
+            session, orders.step, orders.plan, *evidence, relieved=relieved
+        )
     if orders.what == "no step":
-        return watch_traffic(session)
+        return watch_traffic(session, relieved=relieved)
     return shift_traffic(session, *evidence)
 
 
@@ -112,17 +138,62 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     orders = report.orders_in(sys.stdin.buffer.read())
     lock = FileLock(orders.lock, thread_local=False, mode=0o600)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        return BUSY
+    ready: Session | None = None
+    if not _is_staying(orders):
+        if not _acquired(lock, LOCK_SECONDS):
+            return BUSY
+    else:
+        try:
+            ready = _opened(orders, lock)
+        except RunbookError as why:
+            return _leave_to_others(orders, why)
+        if not _take_over(orders, lock):
+            return BUSY
     leaves_steps = orders.what != "every step"
     board = Board(Path(orders.report), orders.id, leaves_steps=leaves_steps)
-    session, error = carry_out(orders, board, lambda: _opened(orders, lock))
+    session, error = carry_out(orders, board, lambda: ready or _opened(orders, lock))
     for number in HELD:
         signal.signal(number, signal.SIG_IGN)  # it has ended, and says how
-    ending = end(session, error)
-    board.put(replace(board.report, wait=None, ending=ending))
+    return conclude(orders, board, session, error).exit_code
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    return True
+
+
+# Taking over from a process that only goes on watching a step that has passed.
+
+
+def _is_staying(orders: Orders) -> bool:
+    said = report.read(Path(orders.report))
+    there = said is not None and said.stays and said.ending is None
+    return there and orders.what != "no step"
+
+
+def _take_over(orders: Orders, lock: FileLock) -> bool:
+    """Say that this is ready, and wait until who stays has left; return whether it has.
+
+    Everything is loaded and opened by then: nobody waits for it without a watch.
+    """
+    claim = report.claim_beside(Path(orders.report))
+    with suppress(OSError):
+        report.write(claim, Report(orders.id, os.getpid()))
+    try:
+        return _acquired(lock, RELIEF_SECONDS)
+    finally:
+        claim.unlink(missing_ok=True)
+
+
+def _leave_to_others(orders: Orders, error: RunbookError) -> int:
+    """Say why this cannot take over: who stays goes on."""
+    ending = report.ending_of(error, 0)
+    claim = report.claim_beside(Path(orders.report))
+    with suppress(OSError):
+        report.write(claim, Report(orders.id, os.getpid(), ending=ending))
     return ending.exit_code
 
 
@@ -141,6 +212,20 @@ def carry_out(
         sys.stderr.write(scrubbed(traceback.format_exc()))
         return session, error
     return session, None
+
+
+def conclude(
+    orders: Orders,
+    board: Board,
+    session: Session | None,
+    error: BaseException | None,
+) -> Ending:
+    """Close the session and sum up, say so to followers, and tell people."""
+    ending = end(session, error)
+    board.put(replace(board.report, wait=None, ending=ending))
+    if session is not None:
+        _tell_end(session, orders, ending, board.began)
+    return ending
 
 
 def end(session: Session | None, error: BaseException | None) -> Ending:
@@ -175,15 +260,47 @@ def _note_killed(session: Session, pid: int) -> None:
             run.write("watcher", words=f"{words}; process {os.getpid()} goes on")
 
 
-def _sum_up(session: Session, ending: Ending) -> None:
-    """Sum the run up where whoever executed it, and would do so, is gone."""
+def _tell_end(session: Session, orders: Orders, ending: Ending, since: float) -> None:
+    """Tell people how the shift ended, unless whoever executes the run will."""
+    if ending.exit_code in UNHARMED or ending.error == INTERRUPT:
+        return
+    words = one_line(ending.message)
+    if not ending.exit_code:
+        run = session.run or session.finished
+        others = run and session.is_executed and record.executor(run)
+        if orders.what != "every step" or (others and not session.leaves_shift):
+            return
+        words = "every step passed"
+    outcome = OUTCOMES[ending.exit_code]
+    _tell(session, outcome, f"{ending.reason or outcome}: {words}", since)
+
+
+def _tell(session: Session, outcome: str, words: str, since: float) -> None:
+    """Tell people what came of the shift: one word, a colon, a sentence."""
     run = session.run or session.finished
-    if run is None or not session.is_executed or record.executor(run):
+    if run is None:
+        return
+    reason, _, sentence = words.partition(": ")
+    environment = session.parameters.environment
+    told = notifying.Message(environment, run.id, outcome, reason, sentence)
+    notifying.tell(run, told, since)
+
+
+def _sum_up(session: Session, ending: Ending) -> None:
+    """Sum the run up where whoever executed it, and would do so, is gone or leaves."""
+    run, leaves = session.run or session.finished, session.leaves_shift
+    if run is None or not session.is_executed:
+        return
+    if record.executor(run) and not leaves:
         return
     outcome, lines = OUTCOMES[ending.exit_code], list(run.lines())
     reason = f"{ending.reason or outcome}: {ending.message or 'every step passed'}"
     p = session.parameters
+    former: dict[str, Any] = {}
+    with suppress(RecordError):
+        former = run.summary() or {}
     summary = {
+        **former,
         "run": run.id,
         "environment": p.environment,
         "mode": p.mode,
@@ -193,7 +310,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
         "shift": steps_of(lines),
     }
     run.write("summed up", outcome=outcome, reason=reason)
-    run.summarise(summary, closes=outcome == "rolled_back")
+    run.summarise(summary, closes=leaves or outcome == "rolled_back")
 
 
 if __name__ == "__main__":

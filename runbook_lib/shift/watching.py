@@ -15,10 +15,14 @@ from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
 from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.shift import report
 from runbook_lib.shift.steps import has_passed
 from runbook_lib.survey import Survey
+from runbook_lib.wording import divided
 
-__all__ = ["is_watched", "unwatched", "unwatched_at"]
+__all__ = ["is_staying", "is_watched", "unwatched", "unwatched_at", "who_wrote"]
+
+MOVES = ("written", "rolled back")  # the decisions that move weights
 
 
 def unwatched(found: Survey) -> str:
@@ -50,13 +54,27 @@ def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) 
     shift = session.parameters.shift
     if weight == shift.steps[-1] and has_passed(journal, weight):
         return ""
-    since = (
-        f"since {datetime.fromtimestamp(journal[-1]['at'], UTC):%Y-%m-%d %H:%M:%S} UTC"
-        if journal
-        else ""
-    )
-    when = since or "and no record here says since when"
+    told = [line["at"] for line in journal[-1:]]
+    last = max([*told, *_last_looks(session)], default=0)
+    when = "and no record here says since when"
+    if last:
+        when = f"since {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return f"{shift.canary} has {weight} % of the traffic and nobody watches it, {when}"
+
+
+def _last_looks(session: Session) -> list[float]:
+    """Return when a process that was killed here has last looked; nothing for none."""
+    said = _newest_report(session)
+    killed = said is not None and said.ending is None
+    return [said.look.at] if said and killed and said.look else []
+
+
+def _newest_report(session: Session) -> report.Report | None:
+    try:
+        lock = record.shift_lock_of(session.place)
+    except RecordError:
+        return None
+    return report.read(report.file_of(lock.lock_file))
 
 
 def is_watched(session: Session) -> bool:
@@ -65,6 +83,27 @@ def is_watched(session: Session) -> bool:
         return record.shifter(session.place) is not None
     except RecordError:
         return False
+
+
+def is_staying(session: Session) -> bool:
+    """Say whether whoever watches here only goes on watching a step that has passed."""
+    said = _newest_report(session)
+    return said is not None and said.stays and said.ending is None
+
+
+def who_wrote(session: Session, weights: Mapping[str, int]) -> str:
+    """Say what the weights come from that were just read, by this machine's record: no
+    call is made for it.
+    """
+    moved = [d for d in _attempt(session, ended=True) if d["phase"] in MOVES]
+    if not moved:
+        return "no shift is recorded here yet"
+    last = moved[-1]
+    at = f"{datetime.fromtimestamp(last['at'], UTC):%H:%M:%S} UTC"
+    if dict(last["weights"]) == dict(weights):
+        return f"{last['phase']} at {at}: {last['words']}"
+    then = divided(last["weights"])
+    return f"written by somebody else since {at}, when a shift here wrote {then}"
 
 
 def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, Any]]:

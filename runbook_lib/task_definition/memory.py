@@ -14,8 +14,8 @@ import json
 from typing import Any
 
 from runbook_lib.errors import PlanError
-from runbook_lib.task_definition.envoy import IDENTITY, LABEL, envoy_of, is_daemon
-from runbook_lib.task_definition.form import Json, containers_of, variables
+from runbook_lib.task_definition.envoy import IDENTITY, LABEL, envoy_of
+from runbook_lib.task_definition.form import Json, containers_of
 
 OWN_VARIABLES = frozenset(IDENTITY) | {
     "APPMESH_RESOURCE_CLUSTER",
@@ -159,12 +159,14 @@ def _is_former(said: Any) -> bool:
     )
 
 
-def guess(task: Json, proxy: Json) -> Json:
-    """Return what to take out of a definition that was meshed by other hands."""
-    traced = variables(proxy).get("ENABLE_ENVOY_XRAY_TRACING") == "1"
-    daemons = [c["name"] for c in containers_of(task) if traced and is_daemon(c)]
+def guess(proxy: Json) -> Json:
+    """Return what to take out of a definition that was meshed by other hands: Envoy.
+
+    An X-Ray daemon stays, since applications send it traces at a port that no
+    definition names.
+    """
     return {
         "task": {"proxyConfiguration": None},
         "containers": {},
-        "added": [proxy["name"], *daemons],
+        "added": [proxy["name"]],
     }

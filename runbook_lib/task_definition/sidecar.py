@@ -157,9 +157,9 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
     The former values of what `with_envoy` changes are in a Docker label of the
     Envoy container, which goes with the revision and with the sidecar
     (`memory`); other edits made since are kept, which a stored original would
-    undo. A definition meshed by other hands has no such label: its Envoy, traced
-    X-Ray daemon, dependencies and proxy configuration go, its roles and sizes stay,
-    since nothing says whose they are. One without Envoy comes back as it is.
+    undo. A definition meshed by other hands has no such label: its Envoy,
+    dependencies on it and proxy configuration go; its X-Ray daemon, roles and sizes
+    stay, since an application may use them. One without Envoy comes back as it is.
     PlanError: the label is not readable, or takes an application away; it is
     unclear which container is Envoy; there is no application.
     """
@@ -167,7 +167,7 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
     now, proxy = copy.deepcopy(task), envoy_of(task)
     if proxy is None:
         return _keeping(now, task)
-    memory = recall(task) or guess(task, proxy)
+    memory = recall(task) or guess(proxy)
     for container in containers_of(task):
         strip(container, proxy["name"], *memory["added"])
         restore(container, memory["containers"].get(container["name"], {}))

@@ -199,6 +199,7 @@ def plan_retirement(look: Look) -> Plan:
     stays: its ARN is in the service that undo makes again.
     """
     p, stable = look.parameters, look.running[look.parameters.shift.stable]
+    stable = ecs.read_revised(look.reads, stable)
     plan = Plan(RETIRING, assumed=plan_resources(look, "06").assumed)
     if look.split.state is not None:
         plan += plan_retired(look.split, p.shift.stable)

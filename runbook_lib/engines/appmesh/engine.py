@@ -188,6 +188,7 @@ def plan_retirement(look: Look) -> Plan:
     """
     look.ahead("split", "live", "running", "names")
     p, stable = look.parameters, look.running[look.parameters.shift.stable]
+    stable = ecs.read_revised(look.reads, stable)
     plan = _assumed(look, NOTEBOOKS["06"])
     if look.split.state is not None:
         plan += plan_settle(look.split, p.shift.canary, p.shift.stable)

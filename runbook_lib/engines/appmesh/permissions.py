@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from runbook_lib.aws.naming import partition
-from runbook_lib.aws.permissions import Role, Statement, arn, reads, up_to
+from runbook_lib.aws.permissions import Statement, arn, reads, up_to
+from runbook_lib.aws.roles import Role
 from runbook_lib.engines.appmesh.route import trial_name
 from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.parameters import Parameters

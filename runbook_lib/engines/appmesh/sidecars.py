@@ -24,7 +24,7 @@ from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Change, Plan, Wait
-from runbook_lib.task_definition.envoy import envoy_of
+from runbook_lib.task_definition.envoy import envoy_of, is_daemon
 from runbook_lib.task_definition.image import envoy_image
 from runbook_lib.task_definition.lint import BY_ECS, lint
 from runbook_lib.task_definition.sidecar import (
@@ -124,14 +124,24 @@ def _refuse_what_ecs_would(
 
 
 def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
-    """Plan every service back to a definition without the sidecar: callers first."""
+    """Plan every service back to a definition without the sidecar: callers first.
+
+    An X-Ray daemon that came by other hands stays, and is named.
+    """
     changes: list[Change] = []
+    stays: list[str] = []
     for name in reversed(deployment_order(p, list(p.services))):
         found = running[name]
         if found.state and found.definition and sidecar_of(found.definition):
             form = without_envoy(found.definition)
             changes += _moved(p, found, form, changes)
-    return Plan("90_remove_mesh", tuple(changes))
+            stays += [
+                f"X-Ray daemon {container['name']} of task definition "
+                f"{form['family']}: an application may send it traces"
+                for container in form["containerDefinitions"]
+                if is_daemon(container)
+            ]
+    return Plan("90_remove_mesh", tuple(changes), stays=tuple(stays))
 
 
 def _moved(

@@ -333,7 +333,7 @@ class Scheduler:
         reason = (
             f"ECS deployment circuit breaker: rolling back to deploymentId {proven.id}."
         )
-        made = begin_deployment(self.state, service, reason)
+        made = begin_deployment(self.state, service, reason, proven.revision)
         service.tell(f"rolling back to deployment {proven.id}.")
         for task in self._tasks(service):
             if task.deployment == proven.id:

@@ -25,6 +25,7 @@ __all__ = [
     "Deployment",
     "EcsBackend",
     "EcsState",
+    "Revision",
     "Service",
     "Task",
     "ecs_backends",
@@ -74,6 +75,15 @@ class Deployment:
     failed: int = 0  # tasks that did not come up
     # launch type, network and the like, as the service had them
     settings: Members = field(default_factory=dict)
+    revision: str = field(default="", compare=False)  # ARN of the service revision
+
+
+@dataclass
+class Revision:
+    """What a service was when one of its deployments began; it never changes."""
+
+    document: Members  # of service and definition, as described
+    created: float = field(compare=False)
 
 
 @dataclass
@@ -204,6 +214,8 @@ class EcsState:
     # by family; revision n at n - 1
     definitions: dict[str, list[Definition]] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)  # by ARN
+    # of services, by ARN
+    revisions: dict[str, Revision] = field(default_factory=dict, compare=False)
     tasks: dict[str, Task] = field(default_factory=dict)  # by id
     serial: int = field(default=0, compare=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from copy import deepcopy
 from typing import Any, Final
 
@@ -60,6 +61,9 @@ def document(state: EcsState, service: Service, *, tags: bool = False) -> Member
             **service.request.get("deploymentConfiguration", {}),
         },
         **_rollouts(state, service),
+        "currentServiceRevisions": _revisions(state, service),
+        "resourceManagementType": "CUSTOMER",
+        **({"roleArn": request["role"]} if request.get("role") else {}),
         "events": deepcopy(service.events),
         "createdAt": service.created,
         "createdBy": f"arn:aws:iam::{state.account}:root",
@@ -87,6 +91,19 @@ def _rollouts(state: EcsState, service: Service) -> Members:
         for deployment in deployments
     ]
     return {"deployments": [], "taskSets": sets}
+
+
+def _revisions(state: EcsState, service: Service) -> list[Members]:
+    """Return the service revisions that tasks run or are to run, newest first."""
+    summed: dict[str, Counter[str]] = {}
+    for deployment in service.deployments:
+        described = _deployment(state, service, deployment)
+        wanted = described["desiredCount"] if deployment.primary else 0
+        of = summed.setdefault(deployment.revision, Counter())
+        of.update(requestedTaskCount=wanted)
+        of.update(runningTaskCount=described["runningCount"])
+        of.update(pendingTaskCount=described["pendingCount"])
+    return [{"arn": arn, **counts} for arn, counts in summed.items()]
 
 
 def _deployment(state: EcsState, service: Service, deployment: Deployment) -> Members:

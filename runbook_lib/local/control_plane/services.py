@@ -49,7 +49,10 @@ ROLLED_OUT: Final = (
     "serviceRegistries",
     "serviceConnectConfiguration",
     "volumeConfigurations",
+    "vpcLatticeConfigurations",
     "capacityProviderStrategy",
+    "gatewayConnectors",  # these two [inferred]: they are part of a service revision
+    "monitoring",
 )
 
 
@@ -258,6 +261,22 @@ def _describe(ecs: EcsBackend, members: Members) -> Members:
     }
 
 
+def _describe_revisions(ecs: EcsBackend, members: Members) -> Members:
+    arns, kept = members["serviceRevisionArns"], ecs.state.revisions
+    if not 1 <= len(arns) <= 20:
+        words = "serviceRevisionArns must have from 1 to 20 items."  # [inferred]
+        raise refusal("InvalidParameterException", words)
+    found = [kept[arn] for arn in arns if arn in kept]
+    return {
+        "serviceRevisions": [
+            {**deepcopy(each.document), "createdAt": each.created} for each in found
+        ],
+        "failures": [
+            {"arn": arn, "reason": "MISSING"} for arn in arns if arn not in kept
+        ],
+    }
+
+
 def _list(ecs: EcsBackend, members: Members) -> Members:
     cluster, launch = (
         ecs.cluster(members.get("cluster")).name,
@@ -282,5 +301,6 @@ OPERATIONS: Final = {
     "UpdateService": _update,
     "DeleteService": _delete,
     "DescribeServices": _describe,
+    "DescribeServiceRevisions": _describe_revisions,
     "ListServices": _list,
 }

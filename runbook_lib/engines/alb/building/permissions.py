@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runbook_lib.aws.naming import partition
-from runbook_lib.aws.permissions import Role, Statement, arn, reads
+from runbook_lib.aws.permissions import Statement, arn, reads
+from runbook_lib.aws.roles import Role
 from runbook_lib.parameters import Parameters
 
 ELB = "elasticloadbalancing"
@@ -19,6 +20,7 @@ LOOKS = (
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcAttribute",
 )
+OF_CERTIFICATE = "acm:DescribeCertificate"
 LOOKS_AT_NAMES = (
     "route53:GetChange",
     "route53:GetHostedZone",
@@ -36,9 +38,10 @@ OF_ZONES = (
 
 def by_role(p: Parameters) -> dict[Role, list[Statement]]:
     """Return what a reader and a builder need more than where the rule is there."""
+    looks = [*LOOKS, *([OF_CERTIFICATE] if p.alb.certificate else [])]
     return {
         "reader": [
-            reads(p, "LookAtTheLoadBalancer", *LOOKS),
+            reads(p, "LookAtTheLoadBalancer", *looks),
             Statement("LookAtNames", LOOKS_AT_NAMES, ("*",)),
         ],
         "builder": [*_load_balancer(p), *_names(p)],

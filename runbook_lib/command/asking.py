@@ -1,0 +1,36 @@
+"""Ask something of the shift of a run that is under way: it looks for that."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+
+from runbook_lib import record
+from runbook_lib.command.meant import found_run
+from runbook_lib.command.screen import console
+from runbook_lib.errors import ParametersError
+from runbook_lib.printable import one_line
+from runbook_lib.runs import approvals
+
+
+def hold(run: str, by: str, *, rehearse: bool) -> None:
+    """Ask the shift of a run to hold; refuse where none is under way."""
+    this = found_run(run, rehearse)
+    this.require_whole("hold")
+    holder = record.holder(this)
+    if holder is None or holder["run"] != this.id:
+        busy = (
+            f"run {holder['run']} is, by {holder['who']}"
+            if holder
+            else "nobody is at work there"
+        )
+        named = shlex.quote(str(this.opened.get("file", this.environment)))
+        raise ParametersError(
+            f"hold: run {this.id} is not under way; {busy}",
+            hint=f"runbook status {named}",
+        )
+    approvals.hold(this, one_line(by) or getpass.getuser())
+    console.print(
+        f"{this.id}: hold is written down; the shift stops at its next "
+        "look, weights stay"
+    )

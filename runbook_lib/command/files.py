@@ -1,0 +1,53 @@
+"""What is said of a parameters file without calling anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from runbook_lib import parameters
+from runbook_lib.aws.permissions import document, permissions
+from runbook_lib.aws.roles import Role
+from runbook_lib.command.screen import console
+from runbook_lib.engines.named import ENGINES
+from runbook_lib.judging import unpassable
+from runbook_lib.local import uncarried
+from runbook_lib.parameters import Parameters
+from runbook_lib.shift.outlook import harms_of, judge_of
+from runbook_lib.wording import harm_words
+
+
+def lint(file: str) -> None:
+    """Print what a file would not notice, and what a bad canary would cost."""
+    p = parameters.load(file)
+    if p.rehearsed and (refused := unpassable(p)):
+        raise refused
+    for note in p.notes:
+        console.print(f"WARN {note}")
+    for words in _cautions(p):
+        console.print(f"WARN {words}")
+    rate, first = p.traffic.requests_per_second, p.shift.steps[0]
+    harm = harm_words(*harms_of(p, first, rate))
+    console.print(
+        f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}"
+    )
+    console.print(f"{p.environment}: nothing to refuse")
+
+
+def policy(environment: str, role: Role) -> None:
+    """Print the IAM policy that a role needs by a file."""
+    p = parameters.load(environment)
+    own = ENGINES[p.engine].permissions(p, role)
+    console.print_json(json.dumps(document([*permissions(p, role), *own])))
+
+
+def _cautions(p: Parameters) -> Iterator[str]:
+    """Yield what a shift by this file would not notice."""
+    judge = judge_of(p, ENGINES[p.engine])
+    if judge.by != "counts":
+        yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
+    yield from ENGINES[p.engine].unmatched(p)
+    if refused := unpassable(p):
+        yield f"shift: with the file's own traffic {refused.message}; {refused.hint}"
+    if words := uncarried(p):
+        yield f"a rehearsal is refused: {words}"

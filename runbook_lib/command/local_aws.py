@@ -1,0 +1,180 @@
+"""Start, stop and disturb the local mesh, and say what it runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from typing import Any
+
+from runbook_lib import parameters
+from runbook_lib.command.screen import console, print_json, table
+from runbook_lib.errors import ParametersError, TargetError
+from runbook_lib.local import inject, supervisor
+from runbook_lib.printable import counted
+
+# a caller writes down every second what it did; one that does not any more has ended
+SILENT_SECONDS = 5
+TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")
+
+
+def up(environment: str) -> None:
+    """Start the local mesh with an environment's services."""
+    from runbook_lib.opening import open_session
+
+    session = open_session(
+        {"environment": environment, "target": "local", "mode": "plan"}
+    )
+    console.print(f"up: {session.connection.endpoint}")
+
+
+def down() -> None:
+    """Stop the local mesh."""
+    console.print("down" if supervisor.down() else "it was not running")
+
+
+def status(*, as_json: bool) -> None:
+    """Print what the local mesh runs: tasks, sidecars, ports, traffic, logs."""
+    from runbook_lib.local import world
+
+    found: dict[str, Any] = {
+        "endpoint": None,
+        "environment": {},
+        "tasks": [],
+        "traffic": {},
+    }
+    if mesh := supervisor.running():
+        found = {
+            "endpoint": mesh.endpoint,
+            "environment": world.variables(mesh, os.environ),
+            "pid": mesh.pid,
+        }
+        found |= {
+            "tasks": mesh.ask("/runbook/tasks")["tasks"],
+            "traffic": traffic_of(mesh),
+            "aws": mesh.ask("/runbook/way"),
+        }
+    else:
+        found["state"] = supervisor.absence()
+    print_json(found) if as_json else _local(found)
+
+
+def fault(
+    service: str,
+    environment: str,
+    *,
+    error_rate: float,
+    latency_ms: float,
+    crash: bool,
+) -> None:
+    """Let a service's application fail, or work again."""
+    p = parameters.load(environment)
+    if service not in p.services:
+        raise ParametersError(
+            f"service: no {service!r}; expected one of {', '.join(p.services)}"
+        )
+    inject(p, service, error_rate=error_rate, latency_ms=latency_ms, crash=crash)
+    console.print(
+        f"{service}: error rate {error_rate:g}, latency {latency_ms:g} "
+        f"ms{', crashing' if crash else ''}"
+    )
+
+
+def aws(latency_ms: float, throttle: float, away: float) -> None:
+    """Make the local AWS slow, throttling or away."""
+    mesh = supervisor.running()
+    if mesh is None:
+        raise TargetError("local mesh: it is not running", hint="runbook local up")
+    asked = {"latency_ms": latency_ms, "throttled": throttle, "away": away}
+    mesh.ask("/runbook/way", asked)
+    console.print(
+        f"local AWS: {latency_ms:g} ms a call, {throttle:.0%} of calls throttled, "
+        f"away for {away:g} s"
+    )
+
+
+def traffic_of(mesh: supervisor.LocalMesh) -> dict[str, Any]:
+    """Return each caller's requests per second now, and its totals since the
+    local mesh came up.
+    """
+    kept = ("sent", "answered", "failed", "shed", "in_flight", "restarts", "file")
+    found = {}
+    for name, now in mesh.ask("/runbook/traffic").items():
+        silent = time.time() - now.get("at", 0) > SILENT_SECONDS
+        rate = 0 if silent else round(now.get("requests_per_second", 0))
+        found[name] = {
+            "requests_per_second": rate,
+            **{key: now.get(key, 0) for key in kept},
+        }
+    return found
+
+
+def tell_traffic(mesh: supervisor.LocalMesh) -> None:
+    """Print what every caller sent since the local mesh came up, and what failed."""
+    for name, calls in traffic_of(mesh).items():
+        console.print(
+            f"{name}: {calls['sent']:,} requests since the local mesh came up, "
+            f"{calls['failed']:,} failed"
+        )
+        if calls["shed"]:
+            console.print(f"  {_shed(calls['shed'])}")
+    console.print("the local mesh is still up: look around, then `runbook local down`")
+
+
+def _shed(count: int) -> str:
+    return (
+        f"{count:,} more were due and never sent: this machine was too busy to make "
+        "or to answer them"
+    )
+
+
+def _local(found: dict[str, Any]) -> None:
+    if found["endpoint"]:
+        console.print(f"endpoint {found['endpoint']}")
+        console.print(
+            "the variables that an AWS SDK or CLI needs: runbook local status "
+            "--json, under environment"
+        )
+    else:
+        console.print(f"the local mesh is {found['state']}")
+    shown = table()
+    for column in TASK_COLUMNS:
+        shown.add_column("last update" if column == "update" else column, no_wrap=True)
+    for task in found["tasks"]:
+        told = {
+            **task,
+            "ports": ", ".join(f"{port}→{own}" for port, own in task["ports"].items()),
+        }
+        shown.add_row(
+            *(
+                "–" if told.get(key) in (None, "") else str(told[key])
+                for key in TASK_COLUMNS
+            )
+        )
+    if found["tasks"]:
+        console.print(shown)
+    for task in found["tasks"]:
+        console.print(f"logs of {task['service']} are in {task['log']}")
+        if task.get("admin"):
+            console.print(
+                f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} "
+                "http://envoy/stats"
+            )
+        if task.get("error"):
+            console.print(f"  rejected: {task['error']}")
+        if task.get("note"):
+            console.print(f"  {task['note']}")
+    for name, made in found["traffic"].items():
+        console.print(
+            f"{name} makes {made['requests_per_second']} calls a second now, counted "
+            f"in {made['file']}"
+        )
+        counts = ", ".join(
+            f"{made[key]:,} {key}" for key in ("sent", "answered", "failed")
+        )
+        console.print(
+            f"  {counts}, {made['in_flight']} under way; its caller was restarted "
+            f"{counted(made['restarts'], 'time')}"
+        )
+        if made["shed"]:
+            console.print(f"  {_shed(made['shed'])}")

@@ -1,0 +1,67 @@
+"""Open what a command is about: an environment as it is given, or as a run had it."""
+
+from __future__ import annotations
+
+from runbook_lib import parameters, record
+from runbook_lib.aws.session import Session
+from runbook_lib.command.screen import console
+from runbook_lib.errors import ParametersError, TargetError
+from runbook_lib.local import supervisor
+from runbook_lib.opening import ignored, open_session, world_of
+from runbook_lib.parameters import Parameters
+from runbook_lib.record.place import Place, place_of
+
+
+def session_of(what: str, run: record.Run, mode: str) -> Session:
+    """Open the environment a run was about, as it was given then; refuse where that is
+    another place now.
+    """
+    run.require_whole(what)
+    opened = run.opened
+    given = {**opened["given"], "environment": opened["file"], "mode": mode}
+    p = parameters.load(opened["file"], given)
+    _require_place(what, run, place_of(p, world_of(p)))
+    say_ignored(p)
+    session = open_session(given, "command")
+    _require_place(what, run, session.place)
+    return session
+
+
+def _require_place(what: str, run: record.Run, here: Place) -> None:
+    own, file = run.place, run.opened["file"]
+    if own is None or here.has(own):
+        return
+    if here.site == own.site:
+        now = f"another one runs now, {here.world}" if here.world else "none runs now"
+        raise TargetError(
+            f"{what}: run {run.id} was of the local mesh {own.world}, which is gone "
+            f"with all that it held; {now}",
+            hint=f"start again: runbook run {file}",
+        )
+    raise TargetError(
+        f"{what}: run {run.id} is of {own}; {file} now names {here}",
+        hint="give the file its former values, or take the run's changes back by "
+        "hand; nothing was changed",
+    )
+
+
+def given_at_work(what: str, environment: str, rehearse: bool) -> dict[str, str]:
+    """Return what is given beside the file; refuse where it is about a local mesh that
+    does not run.
+    """
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if p.rehearsed and not supervisor.running():
+        raise ParametersError(
+            f"{what}: {p.environment} is local, and the local mesh is "
+            f"{supervisor.absence()}"
+        )
+    return given
+
+
+def say_ignored(p: Parameters) -> None:
+    """Name the settings that would lead calls elsewhere than to
+    AWS, if there are any.
+    """
+    if words := ignored(p):
+        console.print(words, style="bold")

@@ -1,0 +1,32 @@
+"""Show a plan, and ask whether it is to be applied."""
+
+from __future__ import annotations
+
+import typer
+
+from runbook_lib import record
+from runbook_lib.command.screen import console, table
+from runbook_lib.errors import ParametersError
+from runbook_lib.plan import Plan
+from runbook_lib.wording import fields_of
+
+
+def show_plan(plan: Plan, nothing: str) -> None:
+    """Print each change of a plan with its fields; `nothing` where it has none."""
+    shown = table(title=plan.title)
+    for column in ("change", "fields"):
+        shown.add_column(column, overflow="fold")
+    for change in plan:
+        shown.add_row(change.title, "\n".join(fields_of(change)))
+    console.print(shown if plan.changes else f"{plan.title}: {nothing}")
+
+
+def agreed(question: str, run: record.Run) -> bool:
+    """Ask, and say whether the answer was yes; refuse where nobody can answer."""
+    try:
+        return typer.confirm(question, default=False)
+    except typer.Abort:
+        hint = f"runbook undo {run.id} --yes, with the same options"
+        raise ParametersError(
+            "undo: nobody answers here; nothing was undone", hint=hint
+        ) from None

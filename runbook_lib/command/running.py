@@ -1,0 +1,170 @@
+"""Run the notebooks unattended, and tell how they ended."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from runbook_lib import parameters, record
+from runbook_lib.command import unattended
+from runbook_lib.command.local_aws import tell_traffic
+from runbook_lib.command.meant import is_rehearsal
+from runbook_lib.command.opened import say_ignored
+from runbook_lib.command.progress import telling
+from runbook_lib.command.screen import alarm, console
+from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
+from runbook_lib.local import supervisor
+from runbook_lib.opening import open_session, world_of
+from runbook_lib.printable import counted
+from runbook_lib.record.place import place_of
+from runbook_lib.redaction import scrubbed
+from runbook_lib.shift.watching import unwatched
+from runbook_lib.survey import survey
+
+
+def run(
+    environment: str,
+    names: Sequence[str],
+    values: Sequence[str],
+    *,
+    first: str,
+    through: str | None,
+    mode: str,
+    rehearse: bool,
+    leave: bool,
+    take_over: str,
+) -> None:
+    """Execute an environment's notebooks, and exit with the run's code; `names` and
+    `values` of `-p` belong together in pairs.
+    """
+    given = parameters.merged(environment, _given(names, values))
+    if rehearse:
+        given = {"mode": "apply", **given, "target": "local"}
+    given |= {"mode": mode} if mode else {}
+    loaded = parameters.load(environment, given)
+    say_ignored(loaded)
+    _say_unwatched(environment, loaded, given)
+    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
+        this, summary, failure = unattended.run(
+            environment, given, first=first, last=through, told=told, leave=leave
+        )
+    again = {"--through": through, "--mode": mode, "--take-over": take_over}
+    words = [
+        word for option, value in again.items() if value for word in (option, value)
+    ]
+    words += ["--rehearse"] * rehearse + ["--leave"] * leave
+    words += [
+        word
+        for name, value in zip(names, values, strict=True)
+        for word in ("-p", name, value)
+    ]
+    _tell(this, summary, failure, environment, words)
+    raise typer.Exit(unattended.EXIT[summary["outcome"]])
+
+
+def _say_unwatched(
+    environment: str, p: parameters.Parameters, given: Mapping[str, Any]
+) -> None:
+    """Say before anything else that a canary stands unwatched; nothing is asked of AWS
+    where no run is open.
+    """
+    try:
+        newest = record.latest(p.environment, p.records, place_of(p, world_of(p)))
+        if newest is None or newest.closed:
+            return
+        words = unwatched(
+            survey(open_session({"environment": environment, **given, "mode": "plan"}))
+        )
+    except RunbookError:
+        return  # the run itself will say what is wrong
+    if words:
+        alarm(words)
+        console.print(
+            "Next: this run goes on watching it in 05; or runbook rollback "
+            f"{environment}"
+        )
+
+
+def _given(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+    """Pair `-p NAME VALUE`; a value is read as YAML, as papermill does."""
+    if len(names) != len(values):
+        raise ParametersError(
+            "-p: expected a name and a value", hint="-p region us-west-2"
+        )
+    if doubles := sorted({name for name in names if names.count(name) > 1}):
+        raise ParametersError(
+            f"-p: {', '.join(doubles)} is given more than once", hint="say it once"
+        )
+    return {
+        name: _value_of(name, value) for name, value in zip(names, values, strict=True)
+    }
+
+
+def _value_of(name: str, value: str) -> Any:
+    try:
+        return parameters.read_yaml(value)
+    except yaml.YAMLError as error:
+        raise ParametersError(
+            f"-p {name:.80}: not YAML: {error}",
+            hint="put the value in quotes of its own",
+        ) from None
+
+
+def _tell(
+    this: record.Run,
+    summary: dict[str, Any],
+    failure: unattended.Failure | None,
+    environment: str,
+    options: list[str],
+) -> None:
+    if failure:
+        console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
+        console.print(f"{failure.source}\n", style="dim")
+        console.print(f"{failure.error}: {failure.message}")
+        ended = is_rehearsal(this) and supervisor.there() is None
+        first, does = (
+            ("00", "begins again")
+            if ended
+            else (failure.notebook[:2], "goes on from here")
+        )
+        again = shlex.join(["runbook", "run", environment, "--from", first, *options])
+        console.print(f"\n{scrubbed(again)}  {does}")
+    for step in summary["shift"]:
+        weights = ", ".join(
+            f"{name} {weight} %" for name, weight in step["weights"].items()
+        )
+        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
+    calls = summary["api_calls"]
+    console.print(
+        f"{counted(summary['changes'], 'change')}; API calls: {calls['read']:,} "
+        f"read, {calls['write']:,} write"
+    )
+    folder = (
+        this.folder.relative_to(Path.cwd())
+        if this.folder.is_relative_to(Path.cwd())
+        else this.folder
+    )
+    console.print(
+        f"record: {folder}, head "
+        f"{(summary.get('record') or {'head': _head(this)})['head'][:12]}"
+    )
+    if is_rehearsal(this) and (there := supervisor.running()):
+        # one that ends just now changes nothing in how the run has ended
+        with suppress(TargetError):
+            tell_traffic(there)
+    if (said := summary["reason"]).startswith("left: "):
+        console.print(said.removeprefix("left: "))
+    console.print(f"outcome: {summary['outcome']}", style="bold")
+
+
+def _head(run: record.Run) -> str:
+    try:
+        return str(run.head()["head"])
+    except RecordError:
+        return "unreadable"

@@ -1,0 +1,120 @@
+"""Say where an environment stands, from live state alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from runbook_lib import parameters, record
+from runbook_lib.command.opened import say_ignored
+from runbook_lib.command.screen import alarm, console, print_json, table
+from runbook_lib.errors import RecordError
+from runbook_lib.local import supervisor
+from runbook_lib.opening import open_session, world_of
+from runbook_lib.record.place import Place, place_of
+from runbook_lib.runs import approvals
+from runbook_lib.shift import report
+from runbook_lib.shift.watching import unwatched
+from runbook_lib.survey import survey
+
+STAGES = {
+    "plain": "nothing divides the traffic yet",
+    "routed": "all traffic is on stable, and can be divided",
+    "shifting": "the canary has part of what its last step gives it",
+    "shifted": "the canary has what its last step gives it",
+    "retired": "a version is retired, as 06 does it",
+}
+
+
+def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
+    """Print where an environment stands."""
+    given = {"target": "local"} if rehearse else {}
+    p = parameters.load(environment, given)
+    if not as_json:
+        say_ignored(p)
+    found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
+    if not p.rehearsed or supervisor.running():
+        look = survey(
+            open_session({"environment": environment, "mode": "plan", **given})
+        )
+        look.ahead("split", "live", "running")
+        there = [key for key, state in look.live.items() if state]
+        services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
+        services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
+        found |= {
+            "stage": look.stage,
+            "weights": dict(look.split.weights),
+            "unwatched": unwatched(look),
+        }
+        found |= {
+            "retired": sorted(look.lifecycle.retired),
+            "services": services,
+            "resources": there,
+        }
+    else:
+        found["stage"] = supervisor.absence()
+    here = place_of(p, world_of(p))
+    newest = record.latest(
+        p.environment, p.records, here, whenever=p.rehearsed and not here.world
+    )
+    found["run"] = newest.id if newest else None
+    if words := _shift_under_way(here):
+        found["shift"] = f"{words}; runbook watch {environment} follows it"
+    if newest:
+        found |= _last_word(newest)
+    if as_json:
+        print_json(found)
+        return
+    if words := found.pop("unwatched", ""):
+        alarm(words)
+        console.print(
+            f"Next: runbook watch {environment}, or runbook rollback {environment}"
+        )
+    _standing(found)
+
+
+def _shift_under_way(here: Place) -> str:
+    """Say since when a shift is under way at a place, on this machine; "" for none."""
+    with suppress(RecordError):  # where nothing can be written, nothing is locked
+        if shifter := record.shifter(here):
+            by = f"since {shifter['since']}, process {shifter['pid']}"
+            said = report.read(report.file_of(record.shift_lock_of(here).lock_file))
+            stays = said is not None and said.stays
+            return f"its step has passed, watched {by}" if stays else f"under way {by}"
+    return ""
+
+
+def _last_word(run: record.Run) -> dict[str, str]:
+    """Return what a run decided last, and who asks it to hold; nothing where its record
+    cannot be read.
+    """
+    said: dict[str, str] = {}
+    with suppress(RecordError):
+        decisions = [line for line in run.lines() if line["event"] == "decision"]
+        if decisions:
+            last = decisions[-1]
+            at = datetime.fromtimestamp(last["at"], UTC)
+            what = f"{last['step']} % {last['verdict'] or last['phase']}"
+            said["decided"] = f"{what} at {at:%Y-%m-%d %H:%M:%S} UTC: {last['words']}"
+        if asked := approvals.unheeded(run):
+            said["hold"] = f"asked for by {asked[-1]['by']}, not heeded yet"
+    return said
+
+
+def _standing(found: dict[str, Any]) -> None:
+    shown = table(title="where it stands", show_header=False)
+    weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
+    stage = found["stage"]
+    if stage in STAGES:
+        stage = f"{stage}: {STAGES[stage]}"
+    for key, value in {**found, "stage": stage, "weights": weights}.items():
+        lines = (
+            [f"{k} {v}" for k, v in value.items()]
+            if isinstance(value, dict)
+            else value or []
+        )
+        shown.add_row(
+            key, ("\n".join(lines) if isinstance(lines, list) else lines) or "–"
+        )
+    console.print(shown)

@@ -1,0 +1,92 @@
+"""What a person does about the weights of an environment: roll back, watch, approve,
+promote."""
+
+from __future__ import annotations
+
+import time
+
+from runbook_lib import record
+from runbook_lib.command.meant import found_run
+from runbook_lib.command.opened import given_at_work, session_of
+from runbook_lib.command.plans import show_plan
+from runbook_lib.command.progress import Lines
+from runbook_lib.command.screen import complain, console
+from runbook_lib.errors import ParametersError
+from runbook_lib.opening import open_session
+from runbook_lib.printable import counted, one_line
+from runbook_lib.redaction import scrubbed
+from runbook_lib.runs import approvals
+from runbook_lib.shift import plan_steps
+from runbook_lib.shift.following import follow_watch
+from runbook_lib.shift.promoting import end_bake
+from runbook_lib.shift.rollback import patiently, roll_back
+from runbook_lib.survey import survey
+from runbook_lib.wording import divided
+
+
+def rollback(environment: str, *, rehearse: bool, force: bool) -> None:
+    """Put all traffic back on stable, and print what was written and what followed."""
+    given = given_at_work("rollback", environment, rehearse)
+    named = {"environment": environment, "mode": "apply", **given}
+    session = patiently(
+        lambda: open_session(named, "rollback"), complain, time.sleep, time.monotonic
+    )
+    back = roll_back(session, console.print, force=force)
+    told = [
+        f"{divided(back.weights)}: "
+        + ("read back" if back.decision else "nothing was left to roll back")
+    ]
+    for words in (*told, *back.notes, session.spare.words):
+        if words:
+            console.print(scrubbed(words))
+
+
+def watch(environment: str, *, rehearse: bool) -> None:
+    """Follow the shift under way, or watch a canary, and print each decision."""
+    given = given_at_work("watch", environment, rehearse)
+    session = open_session(
+        {"environment": environment, "mode": "apply", **given}, "watch"
+    )
+    lines = Lines(console)
+    for decision in follow_watch(session, alarm=lines.word):
+        if decision.phase != "watching":
+            lines.line({"event": "decision", **decision.line})
+    console.print(divided(survey(session).split.weights))
+
+
+def approve(run: str, by: str, *, rehearse: bool) -> None:
+    """Show the next step of a run, and approve exactly that."""
+    this = found_run(run, rehearse)
+    session = session_of("approve", this, "plan")
+    look, steps = survey(session), plan_steps(session)
+    if look.split.state is None:
+        raise ParametersError(
+            "approve: no route yet: 03 was not applied",
+            hint=f"runbook run {session.named}",
+        )
+    if not steps:
+        weights = divided(look.split.weights)
+        raise ParametersError(
+            f"approve: no step is left: {weights}",
+            hint=f"runbook status {session.named}",
+        )
+    plan = look.plan_weights(steps[0].weights)
+    show_plan(plan, "nothing to approve")
+    given = approvals.approve(session, this, plan, approver=one_line(by))
+    console.print(
+        f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} "
+        f"until {given['until']}"
+    )
+    if left := approvals.still_needed(session, plan):
+        console.print(f"{counted(left, 'more approval')} needed before it is taken")
+
+
+def promote(run: str, by: str, because: str, *, rehearse: bool) -> None:
+    """Ask the shift of a run to end its bake, and print how it goes on."""
+    this = found_run(run, rehearse)
+    session = session_of("promote", this, "plan")
+    look = survey(session)
+    end_bake(look, this, by=one_line(by), because=one_line(because))
+    console.print(f"{divided(look.split.weights)}: the end of its bake is asked for")
+    if record.shifter(session.place) is None:
+        console.print(f"Next: runbook run {session.named} --from 05")
