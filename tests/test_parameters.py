@@ -485,3 +485,12 @@ def test_fixed_weights_are_taken_exactly_when_they_are_percents_that_sum_to_100(
     except ParametersError:
         taken = False
     assert taken == wanted
+
+
+def test_more_approvals_than_there_are_approvers_are_refused() -> None:
+    shift = scenes.given()["shift"]
+    names = ["ada", "ada", "grace"]
+    with pytest.raises(ParametersError, match=r"shift\.approvals\.required: expected at most .*, 2; found 3"):
+        scenes.load(shift={**shift, "approvals": {"approvers": names, "required": 3}})
+    for approvers in ([], ["arn:aws:sts::111122223333:assumed-role/Release/*"]):
+        assert scenes.load(shift={**shift, "approvals": {"approvers": approvers, "required": 3}})

@@ -13,7 +13,7 @@ from runbook_lib.command.progress import Lines
 from runbook_lib.command.screen import complain, console
 from runbook_lib.errors import ParametersError
 from runbook_lib.opening import open_session
-from runbook_lib.printable import one_line
+from runbook_lib.printable import counted, one_line
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
 from runbook_lib.shift import plan_steps
@@ -77,6 +77,8 @@ def approve(run: str, by: str, *, rehearse: bool) -> None:
         f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} "
         f"until {given['until']}"
     )
+    if left := approvals.still_needed(session, plan):
+        console.print(f"{counted(left, 'more approval')} needed before it is taken")
 
 
 def promote(run: str, by: str, because: str, *, rehearse: bool) -> None:

@@ -362,7 +362,12 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
         if not name.startswith(("AWS_", "MOTO_"))
         and not name.lower().endswith("_proxy")
     }
-    return {**kept, "RUNBOOK_PROCESS": "local mesh", "MOTO_DISABLE_GLOBAL_CORS": "true"}
+    return {
+        **kept,
+        "RUNBOOK_PROCESS": "local mesh",
+        "MOTO_DISABLE_GLOBAL_CORS": "true",
+        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # 1,300 in each account, for nobody
+    }
 
 
 def carries_traffic() -> bool:

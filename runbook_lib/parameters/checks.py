@@ -589,6 +589,14 @@ def _check_shift(p: Parameters) -> Iterator[str]:
                 f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one "
                 f"of {list(p.services)}"
             )
+    rule = p.shift.approvals
+    listed = set(rule.approvers)
+    may_be_many = not listed or any("*" in one for one in listed)
+    if not may_be_many and rule.required > len(listed):
+        yield (
+            "shift.approvals.required: expected at most the number of approvers, "
+            f"{len(listed)}; found {rule.required}"
+        )
 
 
 def _check_router(p: Parameters) -> Iterator[str]:
