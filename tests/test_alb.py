@@ -34,12 +34,14 @@ from runbook_lib.shift.rollback import roll_back
 from runbook_lib.shift.trial import end_trial
 from runbook_lib.survey import Survey
 from runbook_lib.verdict import Sample
+from tests.mock_engine import ACCOUNT
 from tests.plain_alb import FILE, LISTENER, RULE, Elb, Plain, forward, group, open_alb
 
 STABLE = {"web": 100, "web-v2": 0}
 QUARTER = {"web": 75, "web-v2": 25}
 ALL = {"web": 0, "web-v2": 100}
 
+CERTIFICATE = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate"
 LOGIN = {
     "Type": "authenticate-oidc",
     "Order": 1,
@@ -161,6 +163,20 @@ def test_app_mesh_still_requires_its_own_sections() -> None:
         ({"alb": {"rule": RULE, "target_groups": {"wbe": "x"}}}, r"no service 'wbe'; did you mean 'web'"),
         ({"alb": {"rule": RULE, "target_groups": {"web-v2": "web"}}}, r"expected distinct values; found 'web' 2 times"),
         ({"protocol": "tcp"}, r"protocol: expected http, http2 or grpc"),
+        (
+            {"alb": {"name": "shop"}, "port": 80, "protocol": "grpc"},
+            "protocol: expected http or http2: .* found 'grpc'",
+        ),
+        (
+            {"alb": {"name": "shop"}, "port": 80, "protocol": "http2"},
+            r"alb\.certificate: expected one for",
+        ),
+        (
+            {"alb": {"name": "shop", "certificate": f"{CERTIFICATE}/1"}},
+            r"alb\.certificate: .* us-east-1",
+        ),
+        ({"alb": {"name": "shop", "certificate": "shop.test"}}, r"alb\.certificate: expected"),
+        ({"alb": {"rule": RULE, "certificate": f"{CERTIFICATE}/1"}}, r"alb\.certificate: of a load balancer that the"),
         ({"shift": {**FILE["shift"], "trial": {"header": "x" * 41}}}, r"shift\.trial\.header: a rule takes at most 40"),
         ({"shift": {**FILE["shift"], "route": "all"}}, r"shift\.route: a key of engine appmesh"),
         ({"shift": {**FILE["shift"], "canary": "web-v3"}}, r"shift\.canary: no service 'web-v3'"),

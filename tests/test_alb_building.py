@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from runbook_lib import apply, check_environment, clear, evidence, plan_undo, record, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
+from runbook_lib.engines.alb.building.certificate import wrong
 from runbook_lib.engines.alb.building.permissions import by_role as permissions_of
 from runbook_lib.errors import GateError, PlanError
 from runbook_lib.local.control_plane.aliases import Zones
+from runbook_lib.local.control_plane.certificates import hold
 from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
 from tests.alb_scene import REGION, account, clients, network
 from tests.control_plane_fixtures import definition
@@ -224,6 +227,61 @@ def test_00_says_what_01_to_04_would_break_on() -> None:
     found = failing(reopen({**session.given, "environment": session.parameters.environment, "services": wrong}))
     assert [words for words in found if "maps port 81; found [80]" in words] == found[:2]
     assert f"{network()[0]} asks another zone of that name already" in found[2]
+
+
+# --- TLS
+
+
+def open_secure(issued_for: str = "", **more: Any) -> Session:
+    """Open a session whose listener is to have a certificate, in an account that has one for a name."""
+    arn = f"arn:aws:acm:{REGION}:{account()}:certificate/{next(NUMBERS):08d}"
+    if issued_for:
+        hold(account(), REGION, arn, issued_for)
+    session = open_bare(certificate=arn, port=443)
+    named = {"environment": session.parameters.environment, "protocol": "http2"}
+    return reopen({**session.given, **named}, shared=clients())
+
+
+def test_http2_takes_a_listener_with_a_certificate_and_groups_that_speak_it() -> None:
+    session = open_secure(f"*.{NAME}")
+    do(session, "01", "02", "03", "04")
+    elbv2, p = somebody(session, "elbv2"), session.parameters
+    (made,) = elbv2.describe_load_balancers(Names=[p.alb.name])["LoadBalancers"]
+    (listener,) = elbv2.describe_listeners(LoadBalancerArn=made["LoadBalancerArn"])["Listeners"]
+    assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
+    assert listener["Certificates"] == [{"CertificateArn": p.alb.certificate}]
+    groups = elbv2.describe_target_groups(LoadBalancerArn=made["LoadBalancerArn"])["TargetGroups"]
+    assert [group["ProtocolVersion"] for group in groups] == ["HTTP2", "HTTP2"]
+    assert failing(session) == []
+
+
+def test_a_certificate_that_is_not_there_is_refused_before_anything_is_made() -> None:
+    session = open_secure()
+    words = "there is no such certificate in this account and region"
+    assert failing(session) == [words]
+    with pytest.raises(PlanError, match=f"alb.certificate: {words}"):
+        do(session, "01")
+    assert there(session) == set()
+
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+GOOD = {"status": "ISSUED", "until": NOW + timedelta(days=90), "names": ["*.shop.test"], "name": "shop.test"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, ""),
+        ({"names": None, "name": "B.shop.test"}, ""),
+        ({"status": "EXPIRED"}, "expected one that is ISSUED; found EXPIRED"),
+        ({"until": NOW + timedelta(hours=23)}, "it expires within 1 day, or has: 2026-11-29"),
+        ({"until": NOW - timedelta(days=9)}, "it expires within 1 day, or has: 2026-11-20"),
+        ({"names": ["a.shop.test"]}, "callers dial b.shop.test, which it does not name; found a.shop.test, shop.test"),
+        ({"names": ["*.test"]}, "callers dial b.shop.test, which it does not name; found *.test, shop.test"),
+    ],
+)
+def test_a_certificate_is_good_for_a_name_while_it_lasts(changed: dict[str, Any], expected: str) -> None:
+    assert wrong("b.shop.test", {**GOOD, **changed}, NOW.timestamp()) == expected
 
 
 def test_a_zone_that_is_asked_answers_for_all_below_its_name() -> None:

@@ -19,7 +19,7 @@ from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
-from runbook_lib.shift.watcher import Board, carry_out, end
+from runbook_lib.shift.watcher import Board, carry_out, conclude
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky
@@ -149,9 +149,7 @@ def shifting(sky: Sky, kind: type[Board] = Relieved) -> Started:
         board = kind(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
-        ending = end(*carry_out(orders, board, lambda: session))
-        board.put(replace(board.report, ending=ending))
-        return ending.exit_code
+        return conclude(orders, board, *carry_out(orders, board, lambda: session)).exit_code
 
     return Started(do)
 

@@ -96,6 +96,6 @@ def test_callers_of_its_own_stand_in_where_the_file_names_none(tmp_path: Path, a
 
 
 def test_a_protocol_that_the_local_load_balancer_does_not_speak_is_refused(tmp_path: Path, aws: Aws) -> None:
-    p = given(tmp_path, cluster="third", protocol="http2")
-    with pytest.raises(TargetError, match="listens for HTTP/1"):
+    p = given(tmp_path, cluster="third", protocol="grpc")
+    with pytest.raises(TargetError, match="carries http and http2"):
         world.create(p, p.services, lambda service: getattr(aws, service))

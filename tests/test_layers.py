@@ -39,15 +39,17 @@ for each in LIBRARY:
 # Each folder, or module outside of one, and what of ours it may import; the floor first, the face last.
 ALLOWED: dict[str, set[str]] = {
     "private": set(),
+    "shipped": set(),
     "redaction": set(),
     "printable": set(),
     "errors": {"printable", "redaction"},
     "plan": {"errors"},
     "verdict": {"errors"},
     "task_definition": {"errors"},
-    "parameters": {"errors", "task_definition"},
+    "parameters": {"errors", "shipped", "task_definition"},
     "lifecycle": set(),
-    "record": {"errors", "parameters", "plan", "private", "redaction"},
+    "record": {"errors", "parameters", "plan", "private", "redaction", "shipped"},
+    "notifying": {"errors", "record"},
     "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_definition", "verdict"},
     "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
@@ -63,8 +65,8 @@ ALLOWED: dict[str, set[str]] = {
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "shift": {
-        "aws", "engines", "errors", "gates", "judging", "opening", "parameters", "plan", "printable", "private",
-        "record", "redaction", "runs", "survey", "verdict", "wording",
+        "aws", "engines", "errors", "gates", "judging", "notifying", "opening", "parameters", "plan", "printable",
+        "private", "record", "redaction", "runs", "survey", "verdict", "wording",
     },
     "display": {
         "aws", "engines", "errors", "parameters", "plan", "printable", "record", "redaction", "runs", "shift",
@@ -84,6 +86,7 @@ CLIENTS = {  # each by the module, or the folder, that alone names it
     "elbv2": "engines.alb",
     "route53": "engines.alb.building",
     "ec2": "engines.alb.building",
+    "acm": "engines.alb.building.certificate",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",
@@ -302,7 +305,7 @@ def test_only_apply_writes_and_archive_its_copies() -> None:
     [
         ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
-        ("ipywidgets", {"display.panel"}),
+        ("ipywidgets", {"display.live", "display.panel", "display.widgets"}),
         ("papermill", {"command.unattended"}),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,6 +195,23 @@ def test_what_was_counted_since_starts_anew_with_a_new_process() -> None:
 
 
 # Files.
+
+
+def test_over_tls_http1_is_answered_464_where_the_groups_speak_http2() -> None:
+    groups = [replace(group, version="HTTP2") for group in BALANCER.groups]
+    listeners = [replace(BALANCER.listeners[0], port=443, certificate=("certificate", "key"))]
+    secure = replace(BALANCER, groups=groups, listeners=listeners)
+    files = load_balancer_files(secure, {443: 20001}, {}, "/admin", "7")
+    (listener,) = files["lds.json"]["resources"]
+    newer, older = listener["filter_chains"]
+    assert newer["filter_chain_match"] == {"application_protocols": ["h2"]}
+    assert all(chain["transport_socket"]["name"] == "envoy.transport_sockets.tls" for chain in (newer, older))
+    tables = [chain["filters"][0]["typed_config"]["rds"]["route_config_name"] for chain in (newer, older)]
+    assert tables == ["rds_alb_443", "rds_alb_443_http1"]
+    (host,) = files["rds_alb_443_http1.json"]["resources"][0]["virtual_hosts"]
+    assert host["routes"][0]["direct_response"] == {"status": 464}
+    (host,) = files["rds_alb_443.json"]["resources"][0]["virtual_hosts"]
+    assert "weighted_clusters" in host["routes"][0]["route"]
 
 
 def test_each_listener_and_each_group_has_its_files() -> None:

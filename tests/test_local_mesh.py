@@ -183,7 +183,7 @@ def test_a_killed_caller_counts_on_and_a_new_pace_is_kept(tmp_path: Path) -> Non
     member = SimpleNamespace(task=task, phase="running", ports=None, inbound={})
 
     def ended() -> int:
-        traffic.step([member], {})  # type: ignore[list-item]
+        traffic.step([member], lambda port: {})  # type: ignore[list-item]
         seen = traffic.snapshot()
         return int(seen.get("sent", 0) - seen.get("in_flight", 0))
 

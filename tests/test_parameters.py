@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two ways to match a header": (
         filtered(headers=[{"name": "x", "suffix": "a", "regex": "b"}]),
-        r"match\.headers\.0: expected suffix or regex; found both",
+        r"match\.headers \(item 1\): expected suffix or regex; found both",
     ),
     "three ways to match a path": (
         filtered(path="/a", path_regex="/b"),
@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an empty range": (
         filtered(headers=[{"name": "x", "range": {"start": 2, "end": 2}}]),
-        r"match\.headers\.0\.range: expected a start below its end; found 2 and 2",
+        r"match\.headers \(item 1\)\.range: expected a start below its end; found 2 and 2",
     ),
     "another port than the router's": (filtered(port=80), r"match\.port: expected the router's 9080; found 80"),
     "a caller that is called": (
@@ -134,10 +134,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a step twice": ({"shift": {"steps": [25, 25]}}, r"shift\.steps: expected steps that rise"),
     "no step": ({"shift": {"steps": []}}, r"shift\.steps: .*at least 1"),
-    "step 0": ({"shift": {"steps": [0, 100]}}, r"shift\.steps\.0: .*found 0"),
-    "step 101": ({"shift": {"steps": [101]}}, r"shift\.steps\.0: .*found 101"),
-    "a step with a percent sign": ({"shift": {"steps": ["25%"]}}, r"shift\.steps\.0: .*integer; found '25%'"),
-    "a step that is a float": ({"shift": {"steps": [12.5]}}, r"shift\.steps\.0: .*integer; found 12\.5"),
+    "step 0": ({"shift": {"steps": [0, 100]}}, r"shift\.steps \(item 1\): .*found 0"),
+    "step 101": ({"shift": {"steps": [101]}}, r"shift\.steps \(item 1\): .*found 101"),
+    "a step with a percent sign": ({"shift": {"steps": ["25%"]}}, r"shift\.steps \(item 1\): .*integer; found '25%'"),
+    "a step that is a float": ({"shift": {"steps": [12.5]}}, r"shift\.steps \(item 1\): .*integer; found 12\.5"),
     "a stable service nobody knows": (
         {"shift": {"stable": "serviceC"}},
         r"shift\.stable: no service 'serviceC'; expected one of \['serviceA', 'serviceB', 'serviceBv2'\]",
@@ -326,7 +326,7 @@ def test_a_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_environment_names_the_nearest() -> None:
     with pytest.raises(
-        ParametersError, match="expected one of local, local-alb, local-alb-new, production, staging"
+        ParametersError, match="expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging"
     ) as caught:
         load("stagin")
     assert caught.value.hint == "did you mean 'staging'?"
@@ -485,3 +485,12 @@ def test_fixed_weights_are_taken_exactly_when_they_are_percents_that_sum_to_100(
     except ParametersError:
         taken = False
     assert taken == wanted
+
+
+def test_more_approvals_than_there_are_approvers_are_refused() -> None:
+    shift = scenes.given()["shift"]
+    names = ["ada", "ada", "grace"]
+    with pytest.raises(ParametersError, match=r"shift\.approvals\.required: expected at most .*, 2; found 3"):
+        scenes.load(shift={**shift, "approvals": {"approvers": names, "required": 3}})
+    for approvers in ([], ["arn:aws:sts::111122223333:assumed-role/Release/*"]):
+        assert scenes.load(shift={**shift, "approvals": {"approvers": approvers, "required": 3}})

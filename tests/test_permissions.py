@@ -182,6 +182,7 @@ def test_a_builder_of_a_load_balancer_fits_into_a_roles_own_policy() -> None:
 
 def test_every_action_is_an_operation_of_its_service() -> None:
     known = {
+        "acm",
         "application-autoscaling",
         "appmesh",
         "cloudwatch",
@@ -193,7 +194,7 @@ def test_every_action_is_an_operation_of_its_service() -> None:
         "servicediscovery",
     }
     models = {name: name for name in known} | {"elasticloadbalancing": "elbv2"}
-    for name in ("local", "local-alb", "local-alb-new"):
+    for name in ("local", "local-alb", "local-alb-h2", "local-alb-new"):
         p = parameters.load(name, {"records": "s3://bucket/there"})
         for statement in policy(p, "builder")["Statement"]:
             for service, action in (each.split(":") for each in statement["Action"]):

@@ -58,6 +58,10 @@ class Readings:
 
         return list(self._once(known, ask))
 
+    def now(self) -> float:
+        """Return the time at AWS, in seconds since 1970."""
+        return self.session.now()
+
     def together(self, asks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Return what independent readings answer, in their order."""
         return self.session.together(asks)

@@ -26,6 +26,9 @@ class Reads(Protocol):
     ) -> list[Any]:
         """Return every item of a paginated list call."""
 
+    def now(self) -> float:
+        """Return the time at AWS, in seconds since 1970."""
+
     def together(self, asks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Return what independent readings answer, in their order."""
 

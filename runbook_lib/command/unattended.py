@@ -29,7 +29,7 @@ from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
-from runbook_lib import errors, parameters, record
+from runbook_lib import errors, notifying, parameters, record
 from runbook_lib.aws.recording import LEAVES
 from runbook_lib.aws.session import opening
 from runbook_lib.command import leaving
@@ -45,14 +45,15 @@ from runbook_lib.redaction import MASK, redacted
 from runbook_lib.runs.archive import archive
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift.report import OUTCOMES
+from runbook_lib.shipped import VERSION, shipped
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+FOLDER = shipped("notebooks")
 NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
-ON_THIS_MACHINE = ("local", "local-alb", "local-alb-new")
+ON_THIS_MACHINE = ("local", "local-alb", "local-alb-h2", "local-alb-new")
 SHIFTED = "05"  # a run that ends before it goes on
 # the command's exit code for each outcome
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
@@ -175,11 +176,17 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
             log=logger,
         )
         client.interrupts, client.tell = interrupts, tell
+        # A kernel is interrupted before it is shut down, and would call that an error.
+        client.extra_arguments = ["--IPKernelApp.log_level=CRITICAL"]
         tell(0, len(nb_man.nb.cells))
         client.execute()
 
 
 papermill_engines.register("watched", Watched)
+
+# Any parameter of the file may be given, whether or not a notebook's own cell names it;
+# what nothing knows was refused before.
+logger.addFilter(lambda said: not said.getMessage().startswith("Passed unknown param"))
 
 
 def files(engine: str = "") -> dict[str, Path]:
@@ -259,6 +266,7 @@ def run(
     end = last or (SHIFTED if leave else _end(p.environment, first))
     if leave:
         leaving.require_last(end, SHIFTED)
+    notifying.addresses()  # refused before anything is done
     began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
     opened, place = (
@@ -290,6 +298,8 @@ def run(
         if leave and not failure and not left:
             failure = _ended_meanwhile(place, began, executed)
         summary = _summary(this, p, executed, failure, since, left)
+        if p.mode == "apply" and not left:
+            notifying.tell(this, _message(summary), began)
         try:
             this.write(
                 "summed up", outcome=summary["outcome"], reason=summary["reason"]
@@ -480,6 +490,7 @@ def _summary(
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
+        "version": VERSION,
         "environment": p.environment,
         "mode": p.mode,
         "outcome": outcome,
@@ -491,6 +502,18 @@ def _summary(
         },
         "shift": steps_of(lines),
     }
+
+
+def _message(summary: Mapping[str, Any]) -> notifying.Message:
+    """Return what people are told of a run's end."""
+    reason, _, words = str(summary["reason"]).partition(": ")
+    return notifying.Message(
+        environment=summary["environment"],
+        run=summary["run"],
+        outcome=summary["outcome"],
+        reason=reason,
+        words=words,
+    )
 
 
 def _word_of(failure: Failure, lines: Sequence[Mapping[str, Any]]) -> str:

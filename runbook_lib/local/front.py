@@ -8,6 +8,7 @@ file says. Can be repeated after a crash.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +19,19 @@ from runbook_lib.parameters import Parameters
 
 __all__ = [
     "CALLERS",
-    "LISTENER_PORT",
     "Front",
+    "certificate_of",
     "container_port",
     "create_callers",
     "create_front",
+    "listener_port",
 ]
 
 Client = Callable[[str], Any]
 
 CALLERS = "callers"  # an ECS service that dials the name where the file names no caller
-LISTENER_PORT = 80
+PORTS = {"HTTP": 80, "HTTPS": 443}
+VERSIONS = {"http": "HTTP1", "http2": "HTTP2"}  # of groups, by protocol
 PRIORITY = 100
 HEALTH_PATH = "/__status"  # the stand-in application answers it whatever its faults are
 DELAY_SECONDS = "2"  # of deregistration: the longest request of a rehearsal is shorter
@@ -74,13 +77,13 @@ def create_front(
 ) -> Front:
     """Create the load balancer of the file's rule, and all that belongs to it.
 
-    The control plane has been told which ARN the rule is to have. Raises TargetError
-    for what the local AWS does not carry.
+    The control plane has been told which ARNs the rule and its certificate are to
+    have. Raises TargetError for what the local AWS does not carry.
     """
-    if p.protocol != "http":
+    if p.protocol not in VERSIONS:
         raise TargetError(
-            f"protocol {p.protocol}: the local load balancer listens for HTTP/1.1 only",
-            hint="rehearse with protocol: http",
+            f"protocol {p.protocol}: the local load balancer carries http and http2",
+            hint="rehearse with protocol: http2",
         )
     elbv2 = client("elbv2")
     name = place.balancer_name(p)
@@ -95,16 +98,35 @@ def create_front(
         service: _group(p, elbv2, service, vpc)
         for service in (p.shift.stable, p.shift.canary)
     }
-    listener = _listener(elbv2, balancer["LoadBalancerArn"])
+    listener = _listener(p, elbv2, balancer["LoadBalancerArn"])
     _rule(elbv2, listener, [groups[p.shift.stable], groups[p.shift.canary]])
     _name(p, client("route53"), vpc, balancer)
     return Front(groups)
+
+
+def listener_port(p: Parameters) -> int:
+    """Return the port that callers dial."""
+    if p.alb.rule is None:
+        return p.alb.port
+    return PORTS["HTTPS" if certificate_of(p) else "HTTP"]
+
+
+def certificate_of(p: Parameters) -> str | None:
+    """Return the ARN of the listener's certificate; None where it speaks HTTP.
+
+    Beside a rule the file names none; HTTP/2 takes one.
+    """
+    if p.engine != "alb" or p.alb.rule is None or p.protocol == "http":
+        return p.alb.certificate if p.engine == "alb" else None
+    own = uuid.uuid5(uuid.NAMESPACE_URL, p.alb.rule)
+    return f"arn:aws:acm:{p.region}:{p.account_id}:certificate/{own}"
 
 
 def _group(p: Parameters, elbv2: Any, service: str, vpc: str) -> str:
     made = elbv2.create_target_group(
         Name=p.target_group_of(service),
         Protocol="HTTP",
+        ProtocolVersion=VERSIONS[p.protocol],
         Port=container_port(p, service),
         VpcId=vpc,
         TargetType="ip",
@@ -120,15 +142,18 @@ def _group(p: Parameters, elbv2: Any, service: str, vpc: str) -> str:
     return arn
 
 
-def _listener(elbv2: Any, balancer: str) -> str:
+def _listener(p: Parameters, elbv2: Any, balancer: str) -> str:
     there = elbv2.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
     if not there:
+        certificate = certificate_of(p)
         new = {
             "LoadBalancerArn": balancer,
-            "Protocol": "HTTP",
-            "Port": LISTENER_PORT,
+            "Protocol": "HTTPS" if certificate else "HTTP",
+            "Port": listener_port(p),
             "DefaultActions": NOT_FOUND,
         }
+        if certificate:
+            new["Certificates"] = [{"CertificateArn": certificate}]
         there = elbv2.create_listener(**new)["Listeners"]
     return str(there[0]["ListenerArn"])
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from runbook_lib.local.data_plane.member import Member
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
 from runbook_lib.local.data_plane.target_checks import TargetChecks
 from runbook_lib.local.data_plane.tasks import Fleet
-from runbook_lib.local.data_plane.traffic import Calls, Traffic
+from runbook_lib.local.data_plane.traffic import Calls, Doors, Traffic
 from runbook_lib.local.troubles import Troubles
 
 __all__ = ["Rehearsal"]
@@ -97,8 +98,8 @@ class Rehearsal:
                 with self.troubles.of(f"traffic of {name}"):
                     traffic.step(members, self._doors(traffic.calls))
 
-    def _doors(self, calls: Calls) -> dict[str, int]:
-        return self.balancers.doors(calls.account, calls.region, calls.port)
+    def _doors(self, calls: Calls) -> Doors:
+        return partial(self.balancers.doors, calls.account, calls.region)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

@@ -21,10 +21,11 @@ from runbook_lib.errors import TargetError
 from runbook_lib.local.clients import clients
 from runbook_lib.local.front import (
     CALLERS,
-    LISTENER_PORT,
+    certificate_of,
     container_port,
     create_callers,
     create_front,
+    listener_port,
 )
 from runbook_lib.local.keys import environment, past_proxies
 from runbook_lib.local.supervisor import LocalMesh
@@ -96,6 +97,9 @@ def _promise(p: Parameters, mesh: LocalMesh) -> None:
     if p.alb.holding_vpc:
         held = {**place, "vpc": p.alb.holding_vpc}
         mesh.ask("/runbook/vpc", held, timeout=RULE_SECONDS)
+    if arn := certificate_of(p):
+        issued = {**place, "arn": arn, "name": p.shift.name}
+        mesh.ask("/runbook/certificate", issued, timeout=RULE_SECONDS)
 
 
 def _name(p: Parameters, worlds: Mapping[str, Mapping[str, Any]]) -> str:
@@ -152,7 +156,7 @@ def variables(mesh: LocalMesh, own: Mapping[str, str]) -> dict[str, Any]:
 def _traffic(p: Parameters) -> dict[str, Any]:
     """Return who calls whom in this environment, and how late its telemetry is."""
     callers = p.callers_of(p.shift.name)
-    door = _door(p) if p.engine == "appmesh" else (_listens_on(p), p.protocol)
+    door = _door(p) if p.engine == "appmesh" else (listener_port(p), p.protocol)
     calls = {
         "account": p.account_id,
         "region": p.region,
@@ -162,13 +166,21 @@ def _traffic(p: Parameters) -> dict[str, Any]:
         "port": door[0],
         "protocol": door[1],
         "requests_per_second": p.traffic.requests_per_second,
+        "secure": bool(certificate_of(p)),
+        "former": _former(p),
     }
     grain = {**p.telemetry.model_dump(), "slow_millis": p.shift.verdict.slow_millis}
     return {"calls": calls, "grain": grain}
 
 
-def _listens_on(p: Parameters) -> int:
-    return LISTENER_PORT if p.alb.rule else p.alb.port
+def _former(p: Parameters) -> tuple[str, int, str] | None:
+    """Return what callers dial until there is the name under shift, where that is a
+    new one: stable's own name, its port and protocol.
+    """
+    stable = p.services[p.shift.stable]
+    if p.engine != "alb" or stable.hostname in (None, p.shift.name):
+        return None
+    return stable.hostname, container_port(p, p.shift.stable), p.protocol
 
 
 def _door(p: Parameters) -> tuple[int, str]:

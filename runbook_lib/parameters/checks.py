@@ -133,6 +133,7 @@ def _check_keys_of_services(p: Parameters) -> Iterator[str]:
 # What of `alb` says how to make a load balancer.
 TO_MAKE = (
     "port",
+    "certificate",
     "priority",
     "path",
     "subnets",
@@ -159,13 +160,7 @@ def _check_rule(p: Parameters) -> Iterator[str]:
 
 
 def _check_given(p: Parameters, rule: str) -> Iterator[str]:
-    _, _, _, region, account, _ = rule.split(":", 5)
-    if (region, account) != (p.region, p.account_id):
-        yield (
-            f"alb.rule: expected one of account {p.account_id} in "
-            f"{p.region}, as the file says; "
-            f"found account {account}, {region}"
-        )
+    yield from _check_place(p, "alb.rule", rule)
     for key in TO_MAKE:
         if key in p.alb.model_fields_set:
             yield (
@@ -174,12 +169,29 @@ def _check_given(p: Parameters, rule: str) -> Iterator[str]:
             )
 
 
-def _check_made(p: Parameters) -> Iterator[str]:
-    if p.protocol != "http":
+def _check_place(p: Parameters, key: str, arn: str) -> Iterator[str]:
+    _, _, _, region, account, _ = arn.split(":", 5)
+    if (region, account) != (p.region, p.account_id):
         yield (
-            "protocol: expected http: the runbook makes listeners of HTTP, which carry "
-            f"HTTP/1.1 alone; found {p.protocol!r}"
+            f"{key}: expected one of account {p.account_id} in "
+            f"{p.region}, as the file says; "
+            f"found account {account}, {region}"
         )
+
+
+def _check_made(p: Parameters) -> Iterator[str]:
+    if p.protocol == "grpc":
+        yield (
+            "protocol: expected http or http2: the runbook makes no load balancer for "
+            "gRPC, whose errors none counts (alb.rule: one that is there); found 'grpc'"
+        )
+    elif p.protocol != "http" and p.alb.certificate is None:
+        yield (
+            "alb.certificate: expected one for protocol "
+            f"{p.protocol}: a load balancer takes HTTP/2 over TLS alone; found none"
+        )
+    if p.alb.certificate is not None:
+        yield from _check_place(p, "alb.certificate", p.alb.certificate)
     if len(p.alb.subnets) == 1:
         yield "alb.subnets: expected two at least, in two zones; found 1"
     check = p.alb.health_check
@@ -388,8 +400,8 @@ def _check_match(where: str, protocol: str, match: Match) -> Iterator[str]:
     yield from _expression(f"{where}.path_regex", match.path_regex)
     if match.grpc_method and not match.service:
         yield f"{where}.grpc_method: expected a service beside it; found none"
-    for number, header in enumerate(match.headers):
-        at = f"{where}.headers.{number}"
+    for number, header in enumerate(match.headers, 1):
+        at = f"{where}.headers (item {number})"
         yield from _one_of(at, header, HEADER_WAYS)
         yield from _expression(f"{at}.regex", header.regex)
         if header.range and header.range.start >= header.range.end:
@@ -577,6 +589,14 @@ def _check_shift(p: Parameters) -> Iterator[str]:
                 f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one "
                 f"of {list(p.services)}"
             )
+    rule = p.shift.approvals
+    listed = set(rule.approvers)
+    may_be_many = not listed or any("*" in one for one in listed)
+    if not may_be_many and rule.required > len(listed):
+        yield (
+            "shift.approvals.required: expected at most the number of approvers, "
+            f"{len(listed)}; found {rule.required}"
+        )
 
 
 def _check_router(p: Parameters) -> Iterator[str]:

@@ -22,11 +22,12 @@ from runbook_lib.parameters.checks import notes, problems
 from runbook_lib.parameters.model import Parameters
 from runbook_lib.parameters.plain_yaml import MOST_BYTES, plain, read_yaml
 from runbook_lib.parameters.spelling import nearest
+from runbook_lib.shipped import shipped
 
 # how pydantic begins
 SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")
 MOST_PROBLEMS = 20  # of one file, in one refusal
-FOLDER = Path(__file__).resolve().parents[2] / "parameters"
+FOLDER = shipped("parameters")
 
 
 def parameter_names() -> list[str]:
@@ -68,6 +69,37 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
         raise _refusal(file, beside, found)
     parameters._notes = (*_notes(data, parameters.model_dump()), *notes(parameters))
     return parameters
+
+
+def merged(environment: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return given values by top-level names alone: one with dots in its name
+    (`shift.bake_seconds`) as its section of the file with just that value replaced.
+
+    Raises ParametersError where the file cannot be read, or has no section there.
+    """
+    dotted = {
+        name: value
+        for name, value in given.items()
+        if "." in name and name.partition(".")[0] in Parameters.model_fields
+    }
+    plain_names = {name: given[name] for name in given if name not in dotted}
+    if not dotted:
+        return plain_names
+    _, data = _read(environment, {})
+    data |= plain_names
+    for name, value in dotted.items():
+        *sections, last = name.split(".")
+        within = data
+        for section in sections:
+            within = within.setdefault(section, {})
+            if not isinstance(within, dict):
+                raise ParametersError(
+                    f"given: {name}: {section} is no section; found {within!r:.80}",
+                    hint="give a name as docs/parameters.md has it",
+                )
+        within[last] = value
+    tops = {name.partition(".")[0] for name in dotted}
+    return {**plain_names, **{top: data[top] for top in tops}}
 
 
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -206,7 +238,7 @@ def _refusal(
     by the name it begins with.
     """
     named = [
-        (re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem)
+        (re.sub(r"^unknown key '|[.:;' ].*", "", problem, flags=re.DOTALL), problem)
         for problem in problems
     ]
     lines = [
@@ -229,11 +261,13 @@ def _short(problem: str, most: int = 600) -> str:
 
 
 def _sentence(error: Any) -> str:
-    where = ".".join(
-        str(part)
-        for part in error["loc"]
-        if not str(part).startswith(("dict[", "list[", "constrained-"))
-    )
+    where = ""
+    for part in error["loc"]:
+        if isinstance(part, int):
+            where += f" (item {part + 1})"
+        elif not part.startswith(("dict[", "list[", "constrained-")):
+            where += f".{part}"
+    where = where.removeprefix(".")
     message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"

@@ -3,7 +3,8 @@
 It sees each call first, counts it, gives it to the engine of its service and leaves to
 moto what no engine takes. Calls take turns under one lock. Besides AWS it serves `GET
 /runbook/calls`, `POST /runbook/calls/reset`, `POST /runbook/rule` (the ARN that a rule
-is to have) and `/runbook/way` (how the way to AWS is: slow, throttled, closed). It
+is to have), `/runbook/vpc` and `/runbook/certificate` (what the file names by its id)
+and `/runbook/way` (how the way to AWS is: slow, throttled, closed). It
 opens no socket and starts no thread.
 """
 
@@ -18,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
-from runbook_lib.local.control_plane import appmesh, cloud_map, ecs, elbv2, iam, metrics
+from runbook_lib.local.control_plane import (
+    appmesh,
+    certificates,
+    cloud_map,
+    ecs,
+    elbv2,
+    iam,
+    metrics,
+)
 from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.local.control_plane.denials import denial, refusal, unserved
 from runbook_lib.local.control_plane.lock import LOCK
@@ -86,6 +95,9 @@ class Endpoint:
         if request.path == "/runbook/vpc" and request.method == "POST":
             asked = json.loads(request.get_data())
             hold(asked["account"], asked["region"], asked["vpc"])
+            return _json({})
+        if request.path == "/runbook/certificate" and request.method == "POST":
+            certificates.hold(**json.loads(request.get_data()))
             return _json({})
         if request.path == "/runbook/rule" and request.method == "POST":
             asked = json.loads(request.get_data())

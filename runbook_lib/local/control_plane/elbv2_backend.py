@@ -210,7 +210,10 @@ class LoadBalancers(ELBv2Backend):
             raise refusal("DuplicateListener", words)
         # moto has put its default there
         policy = ssl_policy if protocol == "HTTPS" else None
-        elbv2_settings.check_certificates(protocol, certificate, policy, SSL_POLICIES)
+        is_there = not certificate or self._certificate_exists(certificate)
+        elbv2_settings.check_certificates(
+            protocol, certificate, policy, SSL_POLICIES, is_there=is_there
+        )
         wanted = elbv2_actions.normal(actions)
         self._check_actions(wanted, protocol, load_balancer_arn)
         with self._named("listener", f"{load_balancer_arn}/{port}"):

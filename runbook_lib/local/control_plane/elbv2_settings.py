@@ -92,10 +92,15 @@ def check_certificates(
     certificate: str | None,
     policy: str | None,
     known: Iterable[str],
+    *,
+    is_there: bool = True,
 ) -> None:
-    """Refuse HTTPS without a certificate, and a security policy that is
+    """Refuse HTTPS without a certificate that is there, and a security policy that is
     unknown or on HTTP.
     """
+    if certificate and not is_there:
+        # [inferred]
+        raise refusal("CertificateNotFound", f"Certificate '{certificate}' not found")
     if protocol == "HTTPS" and not certificate:
         raise refusal(
             "ValidationError", "A certificate must be specified for HTTPS listeners"

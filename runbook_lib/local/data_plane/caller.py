@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from runbook_lib.errors import RunbookError
 from runbook_lib.local.data_plane.connections import (
@@ -34,6 +34,25 @@ of those addresses.
 ATTEMPTS = 4
 TICK_SECONDS = 0.01
 LONGEST_TICK_SECONDS = 0.1  # so that a change of the rate or a stop is seen
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """What is dialled; over TLS where somebody's certificates are trusted (PEM)."""
+
+    name: str
+    port: int
+    protocol: str
+    trust: str = ""
+
+    @property
+    def request(self) -> Request:
+        """What is asked there."""
+        return Request(
+            f"{self.name}:{self.port}",
+            grpc=self.protocol == "grpc",
+            scheme="https" if self.trust else "http",
+        )
 
 
 class UnknownNameError(Exception):
@@ -74,6 +93,7 @@ class Caller:
         name: str,
         port: int,
         protocol: str,
+        trust: str = "",
         *,
         requests_per_second: float,
         resolve: Resolve,
@@ -86,8 +106,9 @@ class Caller:
     ) -> None:
         self.requests_per_second = requests_per_second
         self.ledger = ledger or Ledger()
-        self._request = Request(f"{name}:{port}", grpc=protocol == "grpc")
-        self._name, self._protocol, self._route_to = name, protocol, route_to
+        # replaced as a caller's configuration is: what is under way stays as it was
+        self.dial = Dial(name, port, protocol, trust)
+        self._route_to = route_to
         self._names = Names(resolve, ttl_seconds, time.monotonic)
         self._max_in_flight, self._timeout = max_in_flight, timeout_seconds
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
@@ -116,7 +137,7 @@ class Caller:
         """Make one request beside the paced ones, the same way, without an
         entry in the ledger.
         """
-        request = replace(self._request, path=path, headers=tuple(headers))
+        request = replace(self.dial.request, path=path, headers=tuple(headers))
         return asyncio.run_coroutine_threadsafe(
             self._within(request), self._ready.result()
         ).result()
@@ -127,7 +148,7 @@ class Caller:
         """Make requests beside the paced ones, all at once; return version and status
         of each, as a ledger would.
         """
-        request = replace(self._request, headers=tuple(headers))
+        request = replace(self.dial.request, headers=tuple(headers))
 
         async def made() -> list[tuple[str, str]]:
             ends = await asyncio.gather(*(self._end_of(request) for _ in range(count)))
@@ -137,7 +158,7 @@ class Caller:
 
     async def _main(self) -> None:
         self._stopping = asyncio.Event()
-        self._connections = Connections(self._protocol)
+        self._connections: dict[Dial, Connections] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._ready.set_result(asyncio.get_running_loop())
         books = asyncio.create_task(self._keep_books())
@@ -145,13 +166,15 @@ class Caller:
         if self._running:
             await asyncio.wait(self._running)
         books.cancel()
-        self._connections.close()
+        for connections in self._connections.values():
+            connections.close()
         self.ledger.write(everything=True)
 
     async def _keep_books(self) -> None:
         while True:
             await asyncio.sleep(1)
-            self._connections.sweep()
+            for connections in self._connections.values():
+                connections.sweep()
             self.ledger.write()
 
     async def _pace(self) -> None:
@@ -186,7 +209,7 @@ class Caller:
     async def _counted(self) -> None:
         """Make one request and write down how it ended."""
         began = time.perf_counter()
-        reply, status = await self._end_of(self._request)
+        reply, status = await self._end_of(self.dial.request)
         version, good = (reply.version, reply.good) if reply else ("", False)
         seconds = time.perf_counter() - began
         self.ledger.ended(
@@ -227,5 +250,8 @@ class Caller:
         return await self._once(request)
 
     async def _once(self, request: Request) -> Reply:
-        addresses = await self._names.addresses(self._name)
-        return await self._connections.ask(self._route_to(addresses), request)
+        dial = self.dial
+        addresses = await self._names.addresses(dial.name)
+        if dial not in self._connections:
+            self._connections[dial] = Connections(dial.protocol, dial.name, dial.trust)
+        return await self._connections[dial].ask(self._route_to(addresses), request)

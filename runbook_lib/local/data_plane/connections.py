@@ -39,6 +39,7 @@ class Request:
     path: str = "/"
     headers: tuple[tuple[str, str], ...] = ()
     grpc: bool = False
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,7 @@ class Http1(asyncio.Protocol):
 def _headers(request: Request) -> Sequence[tuple[str, str]]:
     found = [
         (":method", "POST" if request.grpc else "GET"),
-        (":scheme", "http"),
+        (":scheme", request.scheme),
         (":authority", request.authority),
         (":path", request.path),
     ]

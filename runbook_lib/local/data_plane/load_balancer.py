@@ -23,22 +23,27 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One listener, its rules in the order in which they are tried."""
+    """One listener, its rules in the order in which they are tried.
+
+    Where it has a `certificate`, with its key in PEM, it speaks TLS.
+    """
 
     port: int
     rules: Sequence[Rule]
+    certificate: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One target group: the addresses and ports that get requests, and how many targets
-    are in which health.
+    """One target group: the addresses and ports that get requests, how many targets
+    are in which health, and the version of HTTP that they are spoken to in.
     """
 
     arn: str
     serving: Sequence[tuple[str, int]]
     healthy: int = 0
     unhealthy: int = 0
+    version: str = "HTTP1"
 
     @property
     def cluster(self) -> str:

@@ -8,7 +8,7 @@ by its group, its status and why Envoy answered itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from runbook_lib.local.data_plane.clusters import (
     ASSIGNMENT,
@@ -19,8 +19,8 @@ from runbook_lib.local.data_plane.clusters import (
     file_source,
 )
 from runbook_lib.local.data_plane.configuration import bootstrap, resource_file
-from runbook_lib.local.data_plane.listeners import MANAGER, ROUTER, listener
-from runbook_lib.local.data_plane.load_balancer import Listener, LoadBalancer
+from runbook_lib.local.data_plane.listeners import FILTERS, MANAGER, ROUTER, listener
+from runbook_lib.local.data_plane.load_balancer import Group, Listener, LoadBalancer
 from runbook_lib.local.data_plane.load_balancer_routes import routes
 from runbook_lib.local.data_plane.resources import Address, Json
 from runbook_lib.local.data_plane.routes import ROUTE_CONFIGURATION
@@ -28,6 +28,11 @@ from runbook_lib.local.data_plane.routes import ROUTE_CONFIGURATION
 __all__ = ["ENDED", "load_balancer_files"]
 
 ENDED = "alb.ended"  # what the counter is called
+OLDER = "_http1"  # the routes of HTTP/1.1 where there is HTTP/2 too
+INSPECTOR = f"{FILTERS}.listener.tls_inspector.v3.TlsInspector"
+DOWNSTREAM_TLS = (
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+)
 TAGS = {
     "group": "%UPSTREAM_CLUSTER%",
     "route": "%ROUTE_NAME%",
@@ -58,7 +63,7 @@ def load_balancer_files(
     listening = [each for each in balancer.listeners if each.port in ports]
     clusters = {group.arn: group.cluster for group in balancer.groups}
     hosts = {clusters[arn]: addresses for arn, addresses in endpoints.items()}
-    tables = [_table(each, clusters, balancer.idle_seconds) for each in listening]
+    tables = [table for each in listening for table in _tables(each, balancer)]
     return {
         "bootstrap.json": bootstrap(
             f"loadbalancer/{balancer.name}", admin, latency_limits_ms
@@ -68,7 +73,7 @@ def load_balancer_files(
             for name, addresses in hosts.items()
         },
         "cds.json": resource_file(
-            version, [_cluster(name) for name in clusters.values()]
+            version, [_cluster(group) for group in balancer.groups]
         ),
         **{
             f"{table['name']}.json": resource_file(version, [table]) for table in tables
@@ -85,8 +90,9 @@ def _endpoints(name: str, addresses: Sequence[Address], version: str) -> Json:
     )
 
 
-def _cluster(name: str) -> Json:
-    return cluster(name, "http") | {
+def _cluster(group: Group) -> Json:
+    name = group.cluster
+    return cluster(name, "http" if group.version == "HTTP1" else "http2") | {
         "type": "EDS",
         "eds_cluster_config": {"eds_config": file_source(endpoints_file(name))},
         "ignore_health_on_host_removal": True,
@@ -95,13 +101,24 @@ def _cluster(name: str) -> Json:
     }
 
 
-def _table(each: Listener, clusters: Mapping[str, str], idle_seconds: int) -> Json:
-    host = {
-        "name": "all",
-        "domains": ["*"],
-        "routes": routes(each, clusters, idle_seconds),
-    }
-    name = f"rds_alb_{each.port}"
+def _tables(each: Listener, balancer: LoadBalancer) -> Iterator[Json]:
+    """Yield the routes of a listener; where it speaks TLS, those of HTTP/1.1 apart,
+    which does not reach groups of HTTP/2.
+    """
+    groups, idle = balancer.groups, balancer.idle_seconds
+    clusters = {group.arn: group.cluster for group in groups}
+    yield _table(_name(each), routes(each, clusters, idle))
+    if each.certificate:
+        older = {each.arn: each.cluster for each in groups if each.version == "HTTP1"}
+        yield _table(f"{_name(each)}{OLDER}", routes(each, older, idle))
+
+
+def _name(each: Listener) -> str:
+    return f"rds_alb_{each.port}"
+
+
+def _table(name: str, routes: list[Json]) -> Json:
+    host = {"name": "all", "domains": ["*"], "routes": routes}
     return {
         "@type": ROUTE_CONFIGURATION,
         "name": name,
@@ -111,16 +128,40 @@ def _table(each: Listener, clusters: Mapping[str, str], idle_seconds: int) -> Js
 
 
 def _listener(each: Listener, ports: Mapping[int, int], balancer: LoadBalancer) -> Json:
-    chain = {"filters": [_manager(each, balancer.idle_seconds)]}
-    return listener(f"lds_alb_{each.port}", [ports[each.port]], [chain], "INBOUND")
+    idle, table = balancer.idle_seconds, _name(each)
+    name, port = f"lds_alb_{each.port}", [ports[each.port]]
+    if each.certificate is None:  # a listener of HTTP takes HTTP/1.1 alone
+        chain = {"filters": [_manager(table, "HTTP1", idle)]}
+        return listener(name, port, [chain], "INBOUND")
+    tls = {"transport_socket": _tls(*each.certificate)}
+    newer: Json = {
+        "filter_chain_match": {"application_protocols": ["h2"]},
+        "filters": [_manager(table, "HTTP2", idle)],
+    }
+    older = {"filters": [_manager(f"{table}{OLDER}", "HTTP1", idle)]}
+    inspector = {
+        "name": "envoy.filters.listener.tls_inspector",
+        "typed_config": {"@type": INSPECTOR},
+    }
+    chains: list[Json] = [newer | tls, older | tls]
+    return listener(name, port, chains, "INBOUND") | {"listener_filters": [inspector]}
 
 
-def _manager(each: Listener, idle_seconds: int) -> Json:
-    name = f"rds_alb_{each.port}"
+def _tls(certificate: str, key: str) -> Json:
+    own = {
+        "certificate_chain": {"inline_string": certificate},
+        "private_key": {"inline_string": key},
+    }
+    common = {"tls_certificates": [own], "alpn_protocols": ["h2", "http/1.1"]}
+    config = {"@type": DOWNSTREAM_TLS, "common_tls_context": common}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": config}
+
+
+def _manager(name: str, codec: str, idle_seconds: int) -> Json:
     config = {
         "@type": MANAGER,
-        "stat_prefix": f"alb_{each.port}",
-        "codec_type": "HTTP1",  # a listener of HTTP takes no other
+        "stat_prefix": name.removeprefix("rds_"),
+        "codec_type": codec,
         "server_name": "awselb/2.0",
         "server_header_transformation": "APPEND_IF_ABSENT",
         "rds": {

@@ -29,7 +29,7 @@ def routes(
     listener: Listener, clusters: Mapping[str, str], idle_seconds: int
 ) -> list[Json]:
     """Return the routes of a listener in the order of its rules; `clusters` are named
-    by their group's ARN.
+    by their group's ARN: those that speak the version of HTTP that is asked in.
     """
     found = []
     for rule in listener.rules:
@@ -62,12 +62,13 @@ def _forward(
     action: Mapping[str, Any], clusters: Mapping[str, str], idle_seconds: int
 ) -> Json:
     """Return a weighted route; 503 where every weight is 0, which
-    Envoy would refuse.
+    Envoy would refuse, 464 where a group is none of the clusters.
     """
+    named = weights_of(action)
+    if any(arn not in clusters for arn, _ in named):
+        return {"name": FORWARD, "direct_response": {"status": 464}}
     weights = [
-        {"name": clusters[arn], "weight": weight}
-        for arn, weight in weights_of(action)
-        if weight
+        {"name": clusters[arn], "weight": weight} for arn, weight in named if weight
     ]
     if not weights:
         return {"name": FORWARD, "direct_response": {"status": 503}}

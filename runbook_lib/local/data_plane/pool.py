@@ -5,6 +5,8 @@ closed, closed when idle.
 from __future__ import annotations
 
 import asyncio
+import ssl
+from typing import Any
 
 from runbook_lib.local.data_plane.connections import Http1, Http2, Reply, Request
 from runbook_lib.local.data_plane.resources import Address
@@ -13,10 +15,17 @@ IDLE_SECONDS = 10.0
 
 
 class Connections:
-    """The open connections to every address, of one protocol."""
+    """The open connections to every address, of one protocol.
 
-    def __init__(self, protocol: str) -> None:
+    Over TLS where `trust`, the certificates of who is believed in PEM, is given: then
+    whoever answers must prove to be `name`.
+    """
+
+    def __init__(self, protocol: str, name: str = "", trust: str = "") -> None:
         self._kind: type[Http1] | type[Http2] = Http1 if protocol == "http" else Http2
+        self._tls: dict[str, Any] = {}
+        if trust:
+            self._tls = {"ssl": _trusting(trust, protocol), "server_hostname": name}
         self._open: dict[Address, list[Http1 | Http2]] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
 
@@ -61,6 +70,12 @@ class Connections:
     async def _new(self, address: Address) -> Http1 | Http2:
         loop = asyncio.get_running_loop()
         connection: Http1 | Http2
-        _, connection = await loop.create_connection(self._kind, *address)
+        _, connection = await loop.create_connection(self._kind, *address, **self._tls)
         self._open.setdefault(address, []).append(connection)
         return connection
+
+
+def _trusting(certificates: str, protocol: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=certificates)
+    context.set_alpn_protocols(["http/1.1" if protocol == "http" else "h2"])
+    return context

@@ -15,12 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.local.data_plane.caller import Caller
+from runbook_lib.local.control_plane import certificates
+from runbook_lib.local.data_plane.caller import Caller, Dial
 from runbook_lib.local.data_plane.ledger import Ledger
 from runbook_lib.local.data_plane.member import LOOPBACK, Member
 from runbook_lib.local.data_plane.resources import Address
@@ -34,10 +35,17 @@ SNAPSHOT_SECONDS = 0.5
 READ_SECONDS = 0.02
 
 
+Doors = Callable[[int], Mapping[str, int]]
+"""The loopback port behind each address of load balancers that listen on a port."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Who calls whom: an ECS service of an account, the name it dials, and how many
     requests a second.
+
+    `former` (a name, a port, a protocol) is what it dials until there is that name, as
+    a caller whose URL changes. TLS is spoken where `secure`, never formerly.
     """
 
     account: str
@@ -48,6 +56,14 @@ class Calls:
     port: int
     protocol: str
     requests_per_second: int
+    secure: bool = False
+    former: Sequence[Any] | None = None
+
+    def dials(self) -> list[Dial]:
+        """Return what it dials, the former last."""
+        trust = certificates.trusted() if self.secure else ""
+        own = [Dial(self.name, self.port, self.protocol, trust)]
+        return [*own, Dial(*self.former)] if self.former else own
 
 
 class Traffic:
@@ -62,11 +78,9 @@ class Traffic:
         self.starts = 0
         self._told: dict[str, Any] = {}
 
-    def step(self, members: Sequence[Member], doors: Mapping[str, int]) -> None:
+    def step(self, members: Sequence[Member], doors: Doors) -> None:
         """Tell the process what names resolve to and which way out it has; start it
         with its service's first task.
-
-        `doors` are the loopback ports behind the addresses of load balancers.
         """
         own = [m for m in members if self._is_own(m) and m.phase == "running"]
         if own:
@@ -90,18 +104,17 @@ class Traffic:
     def probe(
         self,
         members: Sequence[Member],
-        doors: Mapping[str, int],
+        doors: Doors,
         headers: Mapping[str, str],
         count: int,
     ) -> list[tuple[str, str]]:
         """Make requests with headers as the service would, beside its own; return
         version and status of each.
         """
-        calls = self.calls
         own = next(
             (m for m in members if self._is_own(m) and m.phase == "running"), None
         )
-        direct = self._direct(members, doors)
+        names, direct = self._ways(own, members, doors)
 
         def way(addresses: Sequence[str]) -> Address:
             if own is None:
@@ -113,11 +126,9 @@ class Traffic:
             )
 
         caller = Caller(
-            calls.name,
-            calls.port,
-            calls.protocol,
+            *astuple(_dialled(self.calls.dials(), names)),
             requests_per_second=0,
-            resolve=lambda name: self._names(own).get(name, ()),
+            resolve=lambda name: names[name],
             route_to=way,
         ).start()
         try:
@@ -145,39 +156,40 @@ class Traffic:
         )
         return place == (calls.account, calls.region, calls.cluster, calls.service)
 
-    def _names(self, own: Member | None) -> dict[str, tuple[str, ...]]:
-        """Return what names resolve to where the service's task is."""
-        vpc = own.task.vpc if own else ""
-        return addresses(self.calls.account, self.calls.region, vpc)
-
-    def _direct(
-        self, members: Sequence[Member], doors: Mapping[str, int]
-    ) -> dict[str, int]:
-        """Return the loopback port behind each address that a name may resolve to:
-        tasks', load balancers'.
+    def _ways(
+        self, own: Member | None, members: Sequence[Member], doors: Doors
+    ) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
+        """Return the addresses of each name that is dialled, as the caller's VPC has
+        them, and the loopback port behind each address, one that a caller may still
+        remember too: a task's, a load balancer's.
         """
-        calls = self.calls
-        here = [
-            m
-            for m in members
-            if (m.task.account, m.task.region) == (calls.account, calls.region)
-        ]
-        tasks = {
-            m.task.address: m.inbound[calls.port]
-            for m in here
-            if calls.port in m.inbound and m.phase != "ended"
-        }
-        return {**tasks, **doors}
+        vpc = own.task.vpc if own else ""
+        known = addresses(self.calls.account, self.calls.region, vpc)
+        names: dict[str, tuple[str, ...]] = {}
+        direct: dict[str, int] = {}
+        for dial in reversed(self.calls.dials()):
+            names[dial.name] = known.get(dial.name, ())
+            direct |= {**self._tasks(members, dial.port), **doors(dial.port)}
+        return names, direct
 
-    def _tell(
-        self, own: Member, members: Sequence[Member], doors: Mapping[str, int]
-    ) -> None:
-        calls = self.calls
+    def _tasks(self, members: Sequence[Member], port: int) -> dict[str, int]:
+        """Return the loopback port behind each task that listens on a port."""
+        place = (self.calls.account, self.calls.region)
+        here = [m for m in members if (m.task.account, m.task.region) == place]
+        return {
+            m.task.address: m.inbound[port]
+            for m in here
+            if port in m.inbound and m.phase != "ended"
+        }
+
+    def _tell(self, own: Member, members: Sequence[Member], doors: Doors) -> None:
+        names, direct = self._ways(own, members, doors)
         plan = {
-            "calls": asdict(calls),
-            "addresses": self._names(own).get(calls.name, ()),
+            "calls": asdict(self.calls),
+            "dial": astuple(_dialled(self.calls.dials(), names)),
+            "names": names,
             "via": own.ports.egress if own.ports else None,
-            "direct": self._direct(members, doors),
+            "direct": direct,
         }
         if plan != self._told:
             self._told = plan
@@ -195,6 +207,11 @@ class Traffic:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+
+def _dialled(dials: Sequence[Dial], names: Mapping[str, Sequence[str]]) -> Dial:
+    """Return the first whose name there is; its own where there is none."""
+    return next((dial for dial in dials if names[dial.name]), dials[0])
 
 
 def _replace(file: Path, content: Mapping[str, Any]) -> None:
@@ -220,10 +237,15 @@ class Way:
             self._seen = (stat.st_mtime_ns, stat.st_ino)
             self.plan = json.loads(self.file.read_text())
 
+    @property
+    def dial(self) -> Dial:
+        """What is dialled."""
+        return Dial(*self.plan["dial"])
+
     def resolve(self, name: str) -> Sequence[str]:
         """Return the addresses of a name, as discovery has them."""
         self.read()
-        return list(self.plan["addresses"])
+        return list(self.plan["names"][name])
 
     def route_to(self, addresses: Sequence[str]) -> Address:
         """Return where the next request goes: the own Envoy, or without one a task
@@ -242,9 +264,7 @@ def main(folder: Path) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     caller = Caller(
-        calls.name,
-        calls.port,
-        calls.protocol,
+        *astuple(way.dial),
         requests_per_second=calls.requests_per_second,
         resolve=way.resolve,
         route_to=way.route_to,
@@ -253,6 +273,7 @@ def main(folder: Path) -> None:
     written = time.monotonic()
     while not stop.wait(READ_SECONDS):
         way.read()
+        caller.dial = way.dial
         caller.requests_per_second = way.plan["calls"]["requests_per_second"]
         if time.monotonic() - written > SNAPSHOT_SECONDS:
             written = time.monotonic()

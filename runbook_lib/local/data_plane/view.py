@@ -11,7 +11,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.local.control_plane import appmesh_backends, cloud_map, elbv2
+from runbook_lib.local.control_plane import (
+    appmesh_backends,
+    certificates,
+    cloud_map,
+    elbv2,
+)
 from runbook_lib.local.control_plane.addresses import load_balancer_addresses
 from runbook_lib.local.control_plane.aliases import zones
 from runbook_lib.local.control_plane.ecs_resources import ecs_backends
@@ -130,7 +135,7 @@ def load_balancers(account: str = "", region: str = "") -> list[LoadBalancer]:
 
 
 def _load_balancer(store: LoadBalancers, balancer: Any) -> LoadBalancer:
-    listeners = tuple(_listener(each) for each in balancer.listeners.values())
+    listeners = tuple(_listener(store, each) for each in balancer.listeners.values())
     named = groups_of(
         action for each in listeners for rule in each.rules for action in rule.actions
     )
@@ -159,13 +164,22 @@ def _cluster(store: LoadBalancers, groups: Collection[str]) -> str:
     return ""
 
 
-def _listener(listener: Any) -> Listener:
+def _listener(store: LoadBalancers, listener: Any) -> Listener:
     own = sorted(
         (rule for rule in listener.rules.values() if not rule.is_default),
         key=lambda rule: int(rule.priority),
     )
     default = [rule for rule in listener.rules.values() if rule.is_default]
-    return Listener(int(listener.port), tuple(_rule(rule) for rule in [*own, *default]))
+    rules = tuple(_rule(rule) for rule in [*own, *default])
+    return Listener(int(listener.port), rules, _certificate(store, listener))
+
+
+def _certificate(store: LoadBalancers, listener: Any) -> tuple[str, str] | None:
+    """Return the certificate of a listener that speaks TLS, with its key."""
+    if listener.protocol != "HTTPS":
+        return None
+    place = (store.account_id, store.region_name)
+    return certificates.pair(*place, listener.certificate)
 
 
 def _rule(rule: Any) -> Rule:
@@ -181,6 +195,7 @@ def _group(store: LoadBalancers, arn: str) -> Group:
         serving,
         healthy=states.count("healthy"),
         unhealthy=states.count("unhealthy"),
+        version=store.target_groups[arn].protocol_version or "HTTP1",
     )
 
 

@@ -35,10 +35,12 @@ TITLES = {
     "90": "90_remove_load_balancer",
 }
 NO_RULE = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}]
+TLS = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 # What AWS sets of a new load balancer and a new target group.
 NEW_BALANCER = {"idle": "60", "host": "false", "protected": "false"}
 NEW_GROUP = {"delay": "300", "sticky": "false"}
 LEAST_ZONES = 2
+VERSIONS = {"http": "HTTP1", "http2": "HTTP2"}  # of target groups
 
 
 def plan(p: Parameters, found: Standing, step: str) -> Plan:
@@ -51,6 +53,14 @@ def plan(p: Parameters, found: Standing, step: str) -> Plan:
 def missing(p: Parameters, found: Standing) -> tuple[str, ...]:
     """Return what of 01 to 03 is not there."""
     return tuple(_missing(p, found, "04"))
+
+
+def _require_certificate(p: Parameters, found: Standing) -> None:
+    if found.wrong_certificate:
+        raise PlanError(
+            f"alb.certificate: {found.wrong_certificate}",
+            hint=f"aws acm list-certificates --region {p.region}",
+        )
 
 
 def _missing(p: Parameters, found: Standing, step: str) -> Iterator[str]:
@@ -80,6 +90,8 @@ def _labels(p: Parameters) -> list[dict[str, str]]:
 
 
 def _plan_balancer(p: Parameters, found: Standing) -> Iterator[Change]:
+    if found.listener is None:
+        _require_certificate(p, found)
     if found.balancer is None:
         yield create_balancer(p, found)
     elif found.balancer["scheme"] != "internal":
@@ -159,6 +171,9 @@ def _plan_groups(p: Parameters, found: Standing) -> Iterator[Change]:
             yield create_group(p, found, service)
         elif state["type"] != "ip":
             raise _other(keys.group(p, service), "target type ip", state["type"])
+        elif state["version"] != VERSIONS[p.protocol]:
+            wanted_version = f"version {VERSIONS[p.protocol]}"
+            raise _other(keys.group(p, service), wanted_version, state["version"])
         before = found.group_settings[service] or NEW_GROUP
         if before != wanted:
             yield set_group(p, found, service, before, wanted)
@@ -170,7 +185,7 @@ def create_group(p: Parameters, found: Standing, service: str) -> Change:
     said = {
         "Name": p.target_group_of(service),
         "Protocol": "HTTP",
-        "ProtocolVersion": "HTTP1",
+        "ProtocolVersion": VERSIONS[p.protocol],
         "Port": port_of(p, service),
         "VpcId": found.network.vpc,
         "TargetType": "ip",
@@ -224,6 +239,7 @@ def set_group(
 
 def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
     if found.listener is None:
+        _require_certificate(p, found)
         yield create_listener(p, found)
     if found.rule is None:
         yield create_rule(p, found)
@@ -235,19 +251,22 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
 
 def create_listener(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the listener; what no rule takes gets a 503."""
-    name = keys.listener(p)
+    name, certificate = keys.listener(p), p.alb.certificate
+    shown = {"Protocol": "HTTPS" if certificate else "HTTP", "Port": p.alb.port}
     said = {
         "LoadBalancerArn": assumed(found.balancer, keys.balancer(p)),
-        "Protocol": "HTTP",
-        "Port": p.alb.port,
+        **shown,
         "DefaultActions": NO_RULE,
     }
+    if certificate:
+        shown["Certificate"] = certificate
+        said |= {"Certificates": [{"CertificateArn": certificate}], "SslPolicy": TLS}
     return _made(
         name,
         Call("elbv2", "create_listener", {**said, "Tags": _labels(p)}),
         standing.listener(p),
-        {"protocol": "HTTP"},
-        {"Protocol": "HTTP", "Port": p.alb.port},
+        {"protocol": shown["Protocol"]},
+        shown,
         _delete("listener", "ListenerArn", _arn_of(found.listener, name, LISTENER)),
     )
 

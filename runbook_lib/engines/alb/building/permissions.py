@@ -20,6 +20,7 @@ LOOKS = (
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcAttribute",
 )
+OF_CERTIFICATE = "acm:DescribeCertificate"
 LOOKS_AT_NAMES = (
     "route53:GetChange",
     "route53:GetHostedZone",
@@ -37,9 +38,10 @@ OF_ZONES = (
 
 def by_role(p: Parameters) -> dict[Role, list[Statement]]:
     """Return what a reader and a builder need more than where the rule is there."""
+    looks = [*LOOKS, *([OF_CERTIFICATE] if p.alb.certificate else [])]
     return {
         "reader": [
-            reads(p, "LookAtTheLoadBalancer", *LOOKS),
+            reads(p, "LookAtTheLoadBalancer", *looks),
             Statement("LookAtNames", LOOKS_AT_NAMES, ("*",)),
         ],
         "builder": [*_load_balancer(p), *_names(p)],

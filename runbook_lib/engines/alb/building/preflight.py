@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runbook_lib.engines.alb import place
-from runbook_lib.engines.alb.building import making, standing
+from runbook_lib.engines.alb.building import certificate, making, standing
 from runbook_lib.engines.alb.building.standing import Network, read_standing
 from runbook_lib.engines.protocol import Check, Look
 from runbook_lib.plan import Call, Reading
@@ -21,6 +21,8 @@ def checks(look: Look) -> Iterator[Check]:
     network = read_standing(look).network
     yield from _security_groups(look, network)
     yield _subnets(look, network)
+    if look.parameters.alb.certificate is not None:
+        yield _certificate(look, look.parameters.alb.certificate)
     for service in (look.parameters.shift.stable, look.parameters.shift.canary):
         yield _service(look, service)
     if look.parameters.alb.holding_vpc is not None:
@@ -121,6 +123,20 @@ def _service(look: Look, service: str) -> Check:
         words = f"no container of it maps port {port}; found {sorted(mapped)}"
         return Check("FAIL", where, words, f"say services.{service}.ports")
     return Check("PASS", where, f"its tasks listen on port {port}")
+
+
+def _certificate(look: Look, arn: str) -> Check:
+    reads, where = look.reads, "certificate"
+    words = read_standing(look).wrong_certificate
+    if words:
+        hint = f"aws acm describe-certificate --certificate-arn {arn}"
+        return Check("FAIL", where, words, hint)
+    found = certificate.read(reads, arn) or {}
+    imported = found["type"] == "IMPORTED"
+    if imported and certificate.days_left(found, reads.now()) < certificate.SOON_DAYS:
+        words = f"it expires on {found['until']:%Y-%m-%d}; AWS renews no imported one"
+        return Check("WARN", where, words, "import its successor under the same ARN")
+    return Check("PASS", where, f"it names {look.parameters.shift.name}")
 
 
 ATTRIBUTES = {

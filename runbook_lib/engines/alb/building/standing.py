@@ -10,6 +10,7 @@ from typing import Any
 
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys
+from runbook_lib.engines.alb.building.certificate import read_wrong
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Reading, Wait
@@ -21,7 +22,8 @@ BALANCER = (
     "zone: CanonicalHostedZoneId, state: State.Code}"
 )
 GROUP = (
-    "TargetGroups[0].{arn: TargetGroupArn, port: Port, vpc: VpcId, type: TargetType}"
+    "TargetGroups[0].{arn: TargetGroupArn, port: Port, vpc: VpcId, type: TargetType, "
+    "version: ProtocolVersion || 'HTTP1'}"
 )
 LISTENER = "{arn: ListenerArn, protocol: Protocol}"
 SUBNETS = "{vpc: Subnets[0].VpcId, zones: Subnets[].AvailabilityZone}"
@@ -40,7 +42,9 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is there; `groups` and `group_settings` are by service."""
+    """What is there; `groups` and `group_settings` are by service. What is wrong with
+    the file's certificate is "" where nothing is.
+    """
 
     network: Network
     balancer: Found | None
@@ -51,6 +55,7 @@ class Standing:
     rule: Found | None
     zone: Found | None
     record: Found | None
+    wrong_certificate: str = ""
 
 
 def read_standing(look: Look) -> Standing:
@@ -72,6 +77,7 @@ def _read(look: Look) -> Standing:
         rule=look.split.state,
         zone=reads.read(zone(p)) if switches else None,
         record=reads.read(record(p)) if switches else None,
+        wrong_certificate=read_wrong(reads),
     )
 
 
