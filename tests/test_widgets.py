@@ -359,7 +359,7 @@ def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) 
 
 
 def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
-    number, slider = panel(open_at("meshed")).box().children[2].children
+    number, slider = panel(open_at("meshed")).controls().children[2].children
     assert number.description == "serviceBv2, percent"
     assert isinstance(slider, ipw.IntSlider)
 
@@ -429,7 +429,7 @@ def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_so
     session = again(sky)
     made = panel(session)
     assert "serviceBv2 has 25 % of the traffic and nobody watches it, since 20" in made.standing.value
-    assert made.box().children[0] is made.standing
+    assert made.controls().children[0] is made.standing
     with session.shifting():
         made.enable()
     assert "nobody watches" not in made.standing.value
@@ -525,12 +525,26 @@ def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_lea
             next(take_step(session, 100, mark_of(made.shown), fact()))
 
 
+def test_a_followed_shift_has_the_panels_controls_above_its_figures() -> None:
+    session = open_at("meshed")
+    live = Live(session)
+    before = bundled(live)
+    made = panel(session)
+    assert len(bundled(live)) == len(before) + 1
+    assert bundled(live)[0].children[0] is made.standing
+
+
+def bundled(live: Live) -> Any:
+    model = live._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]["model_id"]
+    return ipw.widgets.widget._instances[model].children
+
+
 def test_sliders_buttons_and_message_stand_above_what_changes_its_height() -> None:
     made = panel(open_at("meshed"))
-    children = made.box().children
+    children = made.controls().children
     assert children[0] is made.standing
     assert children[4] is made.message
-    assert children[-2:] == (made.plan_view, made.forecast_view)
+    assert made.box().children[-2:] == (made.plan_view, made.forecast_view)
     assert "min-height" in made.standing.value
     made.say("")
     assert "min-height" in made.message.value
