@@ -145,7 +145,7 @@ def restart_and_run_out_of_order(notebook: Notebook) -> None:
     mark = notebook.cell("plan").get_by_text(re.compile("^Recorded, not of this session"))
     assert not mark.is_visible()
     notebook.command("notebook:restart-kernel")
-    notebook.page.get_by_role("button", name=re.compile("Restart")).last.click()
+    notebook.page.locator(".jp-Dialog .jp-mod-accept").click()
     mark.wait_for(timeout=60_000)
     notebook.wait_until_idle()
     notebook.run("plan")

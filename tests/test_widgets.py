@@ -28,7 +28,7 @@ from runbook_lib.errors import CallError, GateError, Held, RolledBack
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.approvals import approve, hold
-from runbook_lib.shift import shift_traffic, take_step
+from runbook_lib.shift import go_back, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.shifting import mark_of
 from runbook_lib.verdict import Sample
@@ -523,6 +523,37 @@ def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_lea
         assert "100 % leaves out 25 %: the file says shift.skip_steps: false" in made.message.value
         with pytest.raises(GateError, match="100 % leaves out 25 %"):
             next(take_step(session, 100, mark_of(made.shown), fact()))
+
+
+def test_of_a_shift_that_was_rolled_back_nothing_is_drawn_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sky = under_sky()
+    sky.at(8, lambda: sky.errors.update({"serviceBv2": 0.5}))
+    with pytest.raises(RolledBack):
+        take(session)
+    sky.errors.clear()
+    began, session = sky(), again(sky)
+    live = Live(session)
+    live.follow(shift_traffic(session, fact()))
+    told = live.history()
+    assert [step.verdict for step in told.steps] == ["PASS", "PASS"]
+    assert min(line["at"] for line in told.decisions) >= began
+    assert min(interval.start for interval in told.intervals) >= began - 1
+
+
+def test_what_somebody_else_did_stands_in_the_table_and_no_figures_of_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(show, "display", shown.append)
+    session, sky = under_sky()
+    sky.at(8, lambda: go_back(again(sky)))
+    with pytest.raises(RolledBack, match="by hand"):
+        show_shift(shift_traffic(session, fact()), session)
+    (table,) = [each for each in shown if getattr(each, "caption", "") == "decisions"]
+    assert [row["phase"] for row in table.rows][-1] == "rolled back"
+    (live,) = [each for each in shown if isinstance(each, Live)]
+    assert "watching" not in live.numbers.value
 
 
 def test_a_followed_shift_has_the_panels_controls_above_its_figures() -> None:

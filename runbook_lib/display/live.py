@@ -23,6 +23,7 @@ from runbook_lib.display.panel import look_again, newest_panel
 from runbook_lib.display.show import show
 from runbook_lib.display.tables import Table, Words
 from runbook_lib.display.widgets import bundle, dense, mark_recording
+from runbook_lib.errors import RecordError
 from runbook_lib.plan import Evidence
 from runbook_lib.record import Run
 from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
@@ -93,9 +94,12 @@ class Live:
         return self.session.run or self.session.finished
 
     def _recorded_since(self) -> list[dict[str, Any]]:
-        """Return what was decided since this view was opened, whoever decided it."""
-        lines = self._run.lines() if self._run else ()
-        decisions = [line for line in lines if line["event"] == "decision"]
+        """Return what was decided since this view was opened, whoever decided it: who
+        rolls back from elsewhere does so in a run of his own.
+        """
+        decisions: list[dict[str, Any]] = []
+        with suppress(RecordError):
+            decisions = read_attempt(self.session, ended=True)
         return [line for line in decisions if line["at"] >= self._opened]
 
     def _numbers(self, decision: Decision) -> str:
