@@ -103,6 +103,10 @@ def run(
         bool, typer.Option("--leave", help="End once the shift is watched; it goes on.")
     ] = False,
     take_over: TakeOver = "",
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the run's report there, too."),
+    ] = None,
     p: Annotated[
         list[str],
         typer.Option(
@@ -123,6 +127,7 @@ def run(
         rehearse=rehearse,
         leave=leave,
         take_over=take_over,
+        report=report,
     )
 
 

@@ -28,7 +28,7 @@ def verify(run: str, *, rehearse: bool) -> None:
 
 def report(run: str, output: Path | None, *, rehearse: bool) -> None:
     """Write a run as one page of HTML, and print where it is."""
-    from runbook_lib.reporting import write_page  # nbconvert takes its time
+    from runbook_lib.reporting.page import write_page  # nbconvert takes its time
 
     this = found_run(run, rehearse)
     this.require_format("report", since=CHAINED)

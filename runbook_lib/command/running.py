@@ -18,6 +18,7 @@ from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.progress import telling
 from runbook_lib.command.screen import alarm, console
+from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
@@ -39,6 +40,7 @@ def run(
     rehearse: bool,
     leave: bool,
     take_over: str,
+    report: Path | None,
 ) -> None:
     """Execute an environment's notebooks, and exit with the run's code; `names` and
     `values` of `-p` belong together in pairs.
@@ -64,6 +66,7 @@ def run(
         for name, value in zip(names, values, strict=True)
         for word in ("-p", name, value)
     ]
+    leave_word(this, report)
     _tell(this, summary, failure, environment, words)
     raise typer.Exit(unattended.EXIT[summary["outcome"]])
 
