@@ -6,6 +6,7 @@ Hooks and not fixtures: nbval's cells never see a fixture, but their kernels inh
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import botocore.hooks
 import botocore.loaders
 import botocore.useragent
 import pytest
@@ -28,6 +30,8 @@ GRACE_SECONDS = 10
 BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", BUSY, derandomize=True)
 settings.register_profile("soak", BUSY)
+# Python looks for cycles at each 700th new object; what moto and botocore hold makes that an eighth of a test's time.
+OBJECTS_A_COLLECTION = 50_000
 # What takes a minute or more is begun first, so that no worker is left alone with it at the end.
 LONG = ("enumeration", "stored_outputs", "notebooks", "outcomes", "unattended", "gates", "undo", "live_mesh", "kill",
         "live_shift", "browser", "gates_at_the_write", "cli", "rehearsals", "identity", "one_family")  # fmt: skip
@@ -46,6 +50,7 @@ def private_environment(world: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(world / "no-aws-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(world / "no-aws-credentials"),
         "AWS_EC2_METADATA_DISABLED": "true",
+        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # as in the local mesh's process
     }
 
 
@@ -54,6 +59,24 @@ def is_foreign(name: str) -> bool:
     # Without a display matplotlib draws off screen, and kernels keep their inline pictures; with a session's name
     # they would take the tests' terminal, opened in Jupyter, for a page.
     return name.startswith("AWS_") or name in {"DISPLAY", "JPY_SESSION_NAME", "MPLBACKEND", "WAYLAND_DISPLAY"}
+
+
+def quicken_botocore() -> None:
+    """Let botocore find out once what it finds out anew for each session, which takes longer than most tests."""
+    botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)  # its data files
+    clean = botocore.useragent.sanitize_user_agent_string_component  # of each call, twice
+    botocore.useragent.sanitize_user_agent_string_component = functools.lru_cache(clean)
+    # Each session registers 120 functions, each at an event whose name has to be looked up.
+    takes_keywords = functools.lru_cache(botocore.hooks.accepts_kwargs)
+    botocore.hooks.accepts_kwargs = lambda function: takes_keywords(getattr(function, "__func__", function))
+    known: dict[str, str] = {}
+    begin = botocore.hooks.EventAliaser.__init__
+
+    def begin_with_what_is_known(self: Any, *given: Any, **named: Any) -> None:
+        begin(self, *given, **named)
+        self._alias_name_cache = known
+
+    botocore.hooks.EventAliaser.__init__ = begin_with_what_is_known
 
 
 def stop_local_mesh(state: Path) -> None:
@@ -90,15 +113,12 @@ def end_processes_of(world: Path) -> dict[int, str]:
 def pytest_configure(config: pytest.Config) -> None:
     world = config.stash[WORLD] = Path(tempfile.mkdtemp(prefix="runbook-tests-"))
     config.stash[LEFT] = {}
+    gc.set_threshold(OBJECTS_A_COLLECTION)
     settings.load_profile("soak" if config.option.markexpr == "soak" else "suite")
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
     os.environ.update(private_environment(world))
-    # Each boto3 session reads its data files anew, which takes longer than most tests; and each call cleans the words
-    # of its User-Agent twice.
-    botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
-    clean = botocore.useragent.sanitize_user_agent_string_component
-    botocore.useragent.sanitize_user_agent_string_component = functools.lru_cache(clean)
+    quicken_botocore()
     if not config.getoption("--nbval", default=False):
         os.environ["RUNBOOK_LOCAL"] = "control-plane"  # tasks without processes; tests of traffic ask for their own
 
@@ -110,6 +130,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for kind in ("attack", "case"):
             numbers = [mark.args[0] for mark in item.iter_markers(kind)]
             item.user_properties += [(kind, number) for number in numbers]  # which xdist's workers report
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays: no collection need look at it
 
 
 @pytest.hookimpl(trylast=True)

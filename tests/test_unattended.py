@@ -28,7 +28,18 @@ __all__ = ["folder", "own_mesh"]
 
 ACCOUNT = "123456789012"
 ROUTE = {"meshName": "apps", "virtualRouterName": "serviceB", "routeName": "serviceB"}
-SUMMARY = {"run", "environment", "mode", "outcome", "reason", "notebooks", "changes", "api_calls", "shift"} | {"record"}
+SUMMARY = {
+    "run",
+    "version",
+    "environment",
+    "mode",
+    "outcome",
+    "reason",
+    "notebooks",
+    "changes",
+    "api_calls",
+    "shift",
+} | {"record"}
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,12 @@ from runbook_lib.parameters.checks import notes, problems
 from runbook_lib.parameters.model import Parameters
 from runbook_lib.parameters.plain_yaml import MOST_BYTES, plain, read_yaml
 from runbook_lib.parameters.spelling import nearest
+from runbook_lib.shipped import shipped
 
 # how pydantic begins
 SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")
 MOST_PROBLEMS = 20  # of one file, in one refusal
-FOLDER = Path(__file__).resolve().parents[2] / "parameters"
+FOLDER = shipped("parameters")
 
 
 def parameter_names() -> list[str]:
