@@ -296,13 +296,20 @@ def runs(
     environment: Annotated[
         str, typer.Argument(metavar="[ENV]", help="Only these.")
     ] = "",
+    outcome: Annotated[
+        str, typer.Option(metavar="WORD", help="Only those that ended so.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="DAY", help="Only those begun since; in UTC.")
+    ] = "",
+    as_json: Json = False,
 ) -> None:
     """List the recorded runs, the newest first. Each with its
     place and how it ended.
     """
     from runbook_lib.command import records
 
-    records.runs(environment)
+    records.runs(environment, outcome=outcome, since=since, as_json=as_json)
 
 
 @app.command()
