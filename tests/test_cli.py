@@ -494,6 +494,17 @@ def test_undo_asks_first(finished: Environment) -> None:
     assert finished.writes() == before
 
 
+def test_a_program_reads_the_plan_of_an_undo_and_what_verify_found(finished: Environment) -> None:
+    before, run = finished.writes(), newest("finished").id
+    plan = said(command("undo", run, "--json"))
+    assert plan["run"] == run
+    assert "delete mesh apps" in [each["change"] for each in plan["changes"]]
+    checked = said(command("verify", run, "--json"))
+    assert checked["holds"] is True
+    assert {"what", "holds", "found"} == {*checked["checks"][0]}
+    assert finished.writes() == before
+
+
 def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id)

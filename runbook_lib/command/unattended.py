@@ -45,10 +45,11 @@ from runbook_lib.redaction import MASK, redacted
 from runbook_lib.runs.archive import archive
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift.report import OUTCOMES
+from runbook_lib.shipped import VERSION, shipped
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+FOLDER = shipped("notebooks")
 NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
@@ -489,6 +490,7 @@ def _summary(
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
+        "version": VERSION,
         "environment": p.environment,
         "mode": p.mode,
         "outcome": outcome,

@@ -10,15 +10,17 @@ from runbook_lib.aws.applying import apply
 from runbook_lib.command import unattended
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import session_of
-from runbook_lib.command.plans import agreed, show_plan
-from runbook_lib.command.screen import console
+from runbook_lib.command.plans import agreed, described, show_plan
+from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import RecordError
 from runbook_lib.plan import clear
 from runbook_lib.printable import counted
 from runbook_lib.runs.undo import plan_undo
 
 
-def undo(run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool) -> None:
+def undo(
+    run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool, as_json: bool
+) -> None:
     """Show what would take a run back, ask, and apply it."""
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = found_run(run, rehearse)
@@ -27,6 +29,9 @@ def undo(run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool) 
         part = unattended.notebook(notebook, "--notebook", engine) if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
+        if as_json:
+            print_json({"run": this.id, "changes": described(plan)})
+            return
         console.print(f"run {this.id}\n{session.place}")
         show_plan(plan, "nothing to undo")
         if not plan.changes:
