@@ -45,10 +45,11 @@ from runbook_lib.redaction import MASK, redacted
 from runbook_lib.runs.archive import archive
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift.report import OUTCOMES
+from runbook_lib.shipped import VERSION, shipped
 
 __all__ = ["EXIT", "Failure", "environ", "notebooks", "run"]
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+FOLDER = shipped("notebooks")
 NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
@@ -185,11 +186,17 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
             log=logger,
         )
         client.interrupts, client.tell = interrupts, tell
+        # A kernel is interrupted before it is shut down, and would call that an error.
+        client.extra_arguments = ["--IPKernelApp.log_level=CRITICAL"]
         tell(0, len(nb_man.nb.cells))
         client.execute()
 
 
 papermill_engines.register("watched", Watched)
+
+# Any parameter of the file may be given, whether or not a notebook's own cell names it;
+# what nothing knows was refused before.
+logger.addFilter(lambda said: not said.getMessage().startswith("Passed unknown param"))
 
 
 def files(engine: str = "") -> dict[str, Path]:
@@ -493,6 +500,7 @@ def _summary(
     calls = [line for line in lines if line["event"] == "calls"]
     return {
         "run": this.id,
+        "version": VERSION,
         "environment": p.environment,
         "mode": p.mode,
         "outcome": outcome,

@@ -25,7 +25,7 @@ from runbook_lib.display.drawing import (
     Text,
     percent,
 )
-from runbook_lib.runs.history import History
+from runbook_lib.runs.history import ASKED, History
 from runbook_lib.verdict import Sample
 from runbook_lib.verdict.forecast import share_band
 
@@ -44,6 +44,7 @@ LABELS = {
     "written": "→ {step}\N{NO-BREAK SPACE}%",
     "proved": "proved",
     "judged": "{verdict}",
+    "promoted": "PROMOTED",
     "rolled back": "ROLLED BACK",
     "settled": "settled",
     "approved": "approved",
@@ -308,7 +309,7 @@ def _weight(shown: History, at: float) -> int | None:
     if moves:
         return _weight_after(moves[-1])
     # what others asked for says what is to be
-    decided = [d for d in shown.decisions if d["phase"] not in ("approved", "hold")]
+    decided = [d for d in shown.decisions if d["phase"] not in ASKED]
     if not decided or decided[0]["phase"] in MOVES:
         return None
     return int(decided[0]["step"])

@@ -29,6 +29,7 @@ PHASES = {
     "written": "weights written",
     "proved": "weights in effect, shown by traffic",
     "judged": "judged",
+    "promoted": "promoted by a person's decision",
     "rolled back": "rolled back",
     "settled": "rollback settled",
 }
@@ -287,6 +288,9 @@ def _decision(line: Mapping[str, Any]) -> Moment:
 
 def _approved(line: Mapping[str, Any]) -> Moment:
     words = f"plan {line['plan']}, until {line['until']}"
+    signed = line.get("identity", "")
+    if signed and signed != line["approver"]:
+        words += f", signed as {signed}"
     return Moment("", "approved", words, by=line["approver"])
 
 

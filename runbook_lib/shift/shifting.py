@@ -56,6 +56,7 @@ from runbook_lib.shift.step import (
     Look,
     Move,
     Pass,
+    Promote,
     RollBack,
     approval_expired,
     begin_step,
@@ -107,7 +108,8 @@ NOT_THE_CANARY = {
 }
 HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
-ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
+# the last decision, where users are on it
+ON_CANARY = ("written", "proved", "judged", "promoted")
 # What stops a step before its write; once a trial or a step was written it is a hold.
 BEFORE_STEP = (
     GateError,
@@ -541,7 +543,7 @@ class _Shift:
         self._record_counts()
         seen = seen_at(self.watch, self.rule, self._time())
         yield from self._carry_out(move, seen)
-        return isinstance(move, Pass)
+        return isinstance(move, Pass | Promote)
 
     def _look(self) -> Look:
         """Look once at everything that can end a step."""
@@ -565,6 +567,7 @@ class _Shift:
             tasks=tasks,
             alarms=alarms,
             held_by=self.looking.held_by(),
+            promotion=self.looking.promotion(found),
         )
 
     def _wait_for_next_interval(self, relieved: Relieved = lambda: False) -> bool:
@@ -595,6 +598,10 @@ class _Shift:
             self._tell_judgement("verdict")
             passed = replace(decision, phase="judged", verdict="PASS", words=move.words)
             yield self._told(replace(passed, carried=self.found.carried))
+        elif isinstance(move, Promote):
+            self._tell_judgement("promoted")
+            ended = replace(decision, phase="promoted", words=move.words)
+            yield self._told(replace(ended, carried=self.found.carried))
         elif isinstance(move, Hold):
             yield from self._hold(move, decision)
         elif isinstance(move, RollBack):

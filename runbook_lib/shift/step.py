@@ -38,6 +38,7 @@ __all__ = [
     "Look",
     "Move",
     "Pass",
+    "Promote",
     "RollBack",
     "RolledBackElsewhere",
     "Rule",
@@ -83,6 +84,7 @@ class Rule:
     judge: ErrorJudge
     on_blind: Literal["hold", "roll_back"] = "hold"
     blind_seconds: float = 600.0
+    promotable: bool = True  # a person may end a bake
 
     def weights_at(self, step: int) -> dict[str, int]:
         """Return both services' weights, in percent, where the canary has this one."""
@@ -102,6 +104,7 @@ def rule_of(parameters: Parameters, judge: ErrorJudge) -> Rule:
         judge=judge,
         on_blind=shift.on_blind,
         blind_seconds=60.0 * shift.blind_minutes,
+        promotable=shift.promotion == "by_decision",
     )
 
 
@@ -121,7 +124,8 @@ class Look:
     """What one look found. Moments are in seconds since 1970, by the clock of AWS.
 
     `intervals` are the whole periods from `since` up to `data_until`. `oddity` says
-    what nobody who shifts between the two services can have written.
+    what nobody who shifts between the two services can have written. `promotion` says
+    who ends the bake at these very weights, and why.
     """
 
     at: float
@@ -133,6 +137,7 @@ class Look:
     oddity: str = ""
     alarms: Mapping[str, str] = field(default_factory=dict)
     held_by: str = ""
+    promotion: str = ""
 
 
 # What the looks so far add up to.
@@ -301,6 +306,13 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class Promote:
+    """The step is over because a person says so, without a PASS."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Weights stay, and someone must decide; `word` is the machine's reason."""
 
@@ -322,7 +334,16 @@ class RolledBackElsewhere:
     """Somebody else has put all traffic back on stable: the shift ends by it."""
 
 
-Move = GoOn | InEffect | ExtendBake | Pass | Hold | RollBack | RolledBackElsewhere
+Move = (
+    GoOn
+    | InEffect
+    | ExtendBake
+    | Pass
+    | Promote
+    | Hold
+    | RollBack
+    | RolledBackElsewhere
+)
 Applies = Callable[[Watch, Look, Rule], Move | None]
 
 
@@ -490,6 +511,17 @@ def _nothing_is_counted(watch: Watch, look: Look, rule: Rule) -> Move | None:
     return too_long_blind(f"no request was counted for {minutes}", rule)
 
 
+def _somebody_promotes(watch: Watch, look: Look, rule: Rule) -> Move | None:
+    """A person ends the bake; where it has its PASS that is what ends it."""
+    judgement = watch.judgement
+    if not look.promotion or not rule.promotable or watch.passed or judgement is None:
+        return None
+    if judgement.outcome == "PASS":
+        return None
+    so_far = f"{judgement.outcome} so far: {judgement.reason}"
+    return Promote(f"promoted: {look.promotion}; {so_far}")
+
+
 def _bake_ends(watch: Watch, look: Look, rule: Rule) -> Move | None:
     """After the bake a PASS goes on; for the undecided the file says what to do."""
     judgement = watch.judgement
@@ -515,6 +547,7 @@ ORDER: tuple[Applies, ...] = (
     _not_confirmed,  # the bake begins, or go on waiting; in the end hold
     _share_strayed,  # hold
     _nothing_is_counted,  # once it has passed: hold, or roll back
+    _somebody_promotes,  # promote
     _bake_ends,  # pass, or what the file says: extend, hold, roll back
 )
 
