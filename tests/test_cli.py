@@ -688,6 +688,23 @@ def test_a_damaged_run_is_named_in_one_sentence_and_survived(
     assert run.id in listed
 
 
+def test_recorded_runs_are_listed_by_what_came_of_them(no_runs: Path) -> None:
+    first, second, other = begun("local"), begun("local"), begun("local-alb")
+    first.summarise({"outcome": "rolled_back", "reason": "verdict: 25 %: worse"}, closes=False)
+    shown = command("runs").output
+    assert [line.split()[0] for line in shown.splitlines()] == [other.id, second.id, first.id]
+    told = json.loads(command("runs", "local", "--json").output)
+    assert [(row["run"], row["outcome"], row["reason"]) for row in told] == [
+        (second.id, "open", ""),
+        (first.id, "rolled_back", "verdict: 25 %: worse"),
+    ]
+    assert command("runs", "--outcome", "rolled_back").output.startswith(first.id)
+    assert command("runs", "--since", "2999-01-01").output == "nothing like it is recorded\n"
+    assert command("runs", "--since", first.id[:10], "--outcome", "open").output.count("\n") == 2
+    assert "--since: expected a day (UTC) as 2026-11-29, found 'today'" in command("runs", "--since", "today").output
+    assert "--outcome: expected one of done, failed" in command("runs", "--outcome", "dnoe").output
+
+
 def containers(environment: Environment) -> dict[str, list[str]]:
     """Return the containers of what each service runs, for those that are active."""
     ecs = environment.client("ecs")

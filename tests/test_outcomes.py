@@ -160,6 +160,43 @@ def assert_rolled_back(mesh: Live) -> None:
     assert code == 0, said
 
 
+@pytest.mark.soak
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *PHASES])
+def test_a_bad_canary_is_rolled_back_though_the_process_that_watches_was_killed(mesh: Live, phase: str) -> None:
+    process = begin_anew(mesh, phase)
+    place = newest("live").place
+    assert place is not None
+    os.kill((record.shifter(place) or {})["pid"], signal.SIGKILL)
+    mesh.fault(CANARY, error_rate=0.5)
+    code, outcome, word, said = end(process)
+    assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
+    assert "which watched the shift, was killed" in said
+    assert_rolled_back(mesh)
+
+
+@pytest.mark.soak
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *PHASES])
+def test_where_everything_was_killed_the_next_command_says_first_that_nobody_watches(mesh: Live, phase: str) -> None:
+    process = begin_anew(mesh, phase)
+    place = newest("live").place
+    assert place is not None
+    for pid in ((record.shifter(place) or {})["pid"], kernel_of(process.pid), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    with process:
+        process.communicate(timeout=20)
+    code, said = mesh.runbook("status", str(mesh.file))
+    assert code == 0, said
+    assert said.startswith("serviceBv2 has 25 % of the traffic and nobody watches it") is (phase != "rehearsed"), said
+    mesh.fault(CANARY, error_rate=0.5)
+    if phase != "rehearsed":
+        code, said = mesh.runbook("watch", str(mesh.file))
+        assert code == 4, said
+    mesh.fault(CANARY)
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+
+
 def test_a_run_that_leaves_ends_once_the_shift_is_watched_and_the_watcher_sums_it_up(mesh: Live) -> None:
     code, said = mesh.runbook("rollback", str(mesh.file))
     assert code == 0, said

@@ -306,6 +306,30 @@ def test_a_file_is_refused_that_is(tmp_path: Path, text: str, words: str) -> Non
     assert "mine.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("former", "now", "where", "words"),
+    [
+        ("  bake_seconds: 20", "  bake_secnds: 20", "  bake_secnds", "shift: unknown key 'bake_secnds'"),
+        (
+            "steps: [25, 100]",
+            "steps:\n    - 25\n    - many",
+            "    - many",
+            "shift.steps (item 2): expected a valid integer",
+        ),
+        ("cluster: ", "clutser: ", "clutser: ", "unknown key 'clutser'"),
+    ],
+    ids=["a key within", "an item of a list", "a top-level key"],
+)
+def test_a_refusal_names_the_line(former: str, now: str, where: str, words: str, tmp_path: Path) -> None:
+    text = (parameters.FOLDER / "local.yaml").read_text()
+    assert former in text
+    text = text.replace(former, now)
+    (line,) = (number for number, said in enumerate(text.splitlines(), 1) if said.startswith(where))
+    with pytest.raises(ParametersError) as caught:
+        load(written(tmp_path, text))
+    assert f"mine.yaml, line {line}: {words}" in str(caught.value)
+
+
 def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> None:
     file = written(tmp_path, (parameters.FOLDER / "local.yaml").read_text().replace("port: 9080", "port: 0"))
     with pytest.raises(ParametersError) as caught:
@@ -314,7 +338,7 @@ def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> Non
     with pytest.raises(ParametersError) as caught:
         load(file, {"mode": False})
     assert "given: mode: expected" in str(caught.value)
-    assert "mine.yaml: port: expected greater than or equal to 1; found 0" in str(caught.value)
+    assert "mine.yaml, line 12: port: expected greater than or equal to 1; found 0" in str(caught.value)
     assert caught.value.hint.startswith("fix the file")
 
 

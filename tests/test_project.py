@@ -190,6 +190,12 @@ def test_ci_runs_make_test_and_nothing_else() -> None:
     assert workflow["jobs"]["test"]["steps"][-1] == {"run": ".ci/run"}
 
 
+def test_what_is_done_before_a_commit_is_what_make_check_does() -> None:
+    (hooks,) = (repo["hooks"] for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"])
+    recipe = MAKEFILE.partition("\ncheck: ")[2].partition("\n\n")[0].splitlines()[1:]
+    assert [hook["entry"] for hook in hooks] == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe]
+
+
 # What must not be in any file
 
 HOMES = "|".join(re.escape(str(path)) for path in {ROOT, Path.home()} - {Path("/")})

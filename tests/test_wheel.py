@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from runbook_lib.shipped import VERSION
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("notebooks/alb/*.ipynb"), *ROOT.glob("parameters/*.yaml")]
+SHIPPED = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("notebooks/alb/*.ipynb"), *ROOT.glob("parameters/*")]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_it_carries_every_notebook_and_parameters_file_as_it_is(wheel: Path) -> 
         assert carried == {f"runbook_lib/shipped/{file.relative_to(ROOT)}" for file in SHIPPED}
         for file in SHIPPED:
             assert packed.read(f"runbook_lib/shipped/{file.relative_to(ROOT)}") == file.read_bytes()
+        assert "runbook_lib/py.typed" in packed.namelist()
         assert not [name for name in packed.namelist() if name.startswith(("tests/", "tools/"))]
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameters.checks import notes, problems
 from runbook_lib.parameters.model import Parameters
-from runbook_lib.parameters.plain_yaml import MOST_BYTES, plain, read_yaml
+from runbook_lib.parameters.plain_yaml import MOST_BYTES, lines_of, plain, read_yaml
 from runbook_lib.parameters.spelling import nearest
 from runbook_lib.shipped import shipped
 
@@ -57,16 +57,18 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     file, data = _read(environment, given)
     data |= {k: v for k, v in given.items() if k != "environment"}
     # what stands in place of a file is called by its name
-    beside = set(given) if _file_of(environment) else set()
+    path = _file_of(environment)
+    beside = set(given) if path else set()
     if unquoted := list(_unquoted(data)):
-        raise _refusal(file, beside, unquoted)
+        raise _refusal(file, path, beside, unquoted)
     try:
         parameters = Parameters.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise _refusal(file, beside, (_sentence(e) for e in error.errors())) from None
+        sentences = [_sentence(e) for e in error.errors()]
+        raise _refusal(file, path, beside, sentences) from None
     found = list(problems(parameters))
     if found:
-        raise _refusal(file, beside, found)
+        raise _refusal(file, path, beside, found)
     parameters._notes = (*_notes(data, parameters.model_dump()), *notes(parameters))
     return parameters
 
@@ -232,17 +234,19 @@ def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
 
 
 def _refusal(
-    file: str, given: Collection[str], problems: Iterable[str]
+    file: str, path: Path | None, given: Collection[str], problems: Iterable[str]
 ) -> ParametersError:
-    """Return what to raise: each problem is the file's, or of what was given beside it,
-    by the name it begins with.
+    """Return what to raise: each problem is the file's, with its line, or of what was
+    given beside it, by the name it begins with.
     """
+    places = lines_of(_text_of(path)) if path else {}
     named = [
         (re.sub(r"^unknown key '|[.:;' ].*", "", problem, flags=re.DOTALL), problem)
         for problem in problems
     ]
     lines = [
-        f"{'given' if name in given else file}: {_short(problem)}"
+        f"{'given' if name in given else file + _line(problem, places)}: "
+        f"{_short(problem)}"
         for name, problem in named[:MOST_PROBLEMS]
     ]
     if more := len(named) - len(lines):
@@ -254,6 +258,17 @@ def _refusal(
         else "fix the file, then run `runbook lint` on it"
     )
     return ParametersError("\n".join(lines), hint=hint)
+
+
+def _line(problem: str, places: Mapping[str, int]) -> str:
+    """Return in words in which line stands what a problem begins with, or what is
+    around it; "" where nothing of it is there.
+    """
+    place = re.sub(r": unknown key '", ".", problem, count=1)
+    place = re.sub(r"^unknown key '|[':;].*", "", place, flags=re.DOTALL)
+    while place and place not in places:
+        place = re.sub(r"( \(item \d+\)|\.?[^. ]*)$", "", place)
+    return f", line {places[place]}" if place else ""
 
 
 def _short(problem: str, most: int = 600) -> str:
