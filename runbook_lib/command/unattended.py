@@ -34,6 +34,7 @@ from runbook_lib.aws.recording import LEAVES
 from runbook_lib.aws.session import opening
 from runbook_lib.command import leaving
 from runbook_lib.command.interrupts import Interrupts
+from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.progress import Told, following
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
@@ -498,6 +499,9 @@ def _summary(
         word = "done"
         message = f"{executed[-1]['name']} was reached in mode {p.mode}"
     calls = [line for line in lines if line["event"] == "calls"]
+    load: dict[str, int] = {}
+    with suppress(RunbookError):  # a local mesh that ends just now
+        load = load_of(p)
     return {
         "run": this.id,
         "version": VERSION,
@@ -511,6 +515,7 @@ def _summary(
             kind: sum(line[kind] for line in calls) for kind in ("read", "write")
         },
         "shift": steps_of(lines),
+        **({"load": load} if load else {}),
     }
 
 
