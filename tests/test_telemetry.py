@@ -215,7 +215,7 @@ def publisher_of(session: Session) -> tuple[Publisher, Counted]:
     p, sidecar = session.parameters, Counted()
     definition = survey(session).running["serviceA"].definition
     assert definition is not None
-    task = SimpleNamespace(id="a", account=p.account_id, region=p.region)
+    task = SimpleNamespace(id="a", account=p.account_id, region=p.region, cluster=p.cluster)
     member = SimpleNamespace(task=task, sidecar=sidecar, identity=sidecar_of(definition), live=True, phase="running")
     return Publisher(lambda: [member], Troubles()), sidecar  # type: ignore[list-item]
 
@@ -253,9 +253,8 @@ def test_a_counter_that_fell_was_counting_from_zero_again(session: Session) -> N
 def test_data_appear_as_late_as_the_file_says() -> None:
     session = opened(telemetry={**MINUTE, "namespace": "AppMesh"})
     publisher, sidecar = publisher_of(session)
-    publisher.grains[session.parameters.account_id, session.parameters.region] = Grain(
-        **session.parameters.telemetry.model_dump()
-    )
+    p = session.parameters
+    publisher.grains[p.account_id, p.region, p.cluster] = Grain(**p.telemetry.model_dump())
     sidecar.now = {EGRESS: Counters(completed=9)}
     publisher.step(BEGAN + 30)
     publisher.step(BEGAN + 179)
@@ -279,7 +278,9 @@ def test_what_arrives_is_counted_by_the_sidecar_it_arrives_at(session: Session) 
 
 def test_another_namespace_is_published_to_where_the_file_names_one(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
-    publisher.grains[session.parameters.account_id, session.parameters.region] = Grain(1, 0, "Shop")
+    p = session.parameters
+    publisher.grains[p.account_id, p.region, p.cluster] = Grain(1, 0, "Shop")
+    publisher.grains[p.account_id, p.region, "other"] = Grain(60, 600, "Other")  # of nobody who is asked here
     sidecar.now = {EGRESS: Counters(completed=3)}
     publisher.step(BEGAN + 1.0)
     assert canary(session, BEGAN).canary_requests == 0

@@ -32,9 +32,7 @@ __all__ = ["Publisher"]
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """How often the data of an account in a region are published, and
-    how late, in seconds.
-    """
+    """How often the data of a cluster are published, and how late, in seconds."""
 
     period_seconds: int = 1
     delay_seconds: int = 0
@@ -57,7 +55,8 @@ class Publisher:
         self._before: dict[str, Mapping[str, Counters]] = {}
         self._counted: dict[str, Counted] = {}  # by load balancer
         self._waiting: deque[tuple[float, str, str, Series, int, Sum]] = deque()
-        self.grains: dict[tuple[str, str], Grain] = {}
+        # by account, region, cluster
+        self.grains: dict[tuple[str, str, str], Grain] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Publish each second until `stop` is set."""
@@ -92,9 +91,11 @@ class Publisher:
             return  # it is ending: what it counted last is lost, as with a real sidecar
         before = self._before.get(member.task.id, {})
         self._before[member.task.id] = counters
-        place = (member.task.account, member.task.region)
+        task = member.task
+        place = (task.account, task.region, task.cluster)
         grain = self.grains.get(place, Grain())
-        mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
+        meshes = look(task.account, task.region).meshes
+        mesh = meshes.get(member.identity.mesh if member.identity else "")
         if mesh is None:
             return
         for name, now in counters.items():
@@ -110,16 +111,18 @@ class Publisher:
         before = self._counted.get(state.arn, Counted())
         self._counted[state.arn] = counted
         for named, made in series(state, counted.since(before)):
-            self._hold((state.account, state.region), second, named, made)
+            place = (state.account, state.region, state.cluster)
+            self._hold(place, second, named, made)
 
     def _hold(
-        self, place: tuple[str, str], second: int, named: Series, made: Sum
+        self, place: tuple[str, str, str], second: int, named: Series, made: Sum
     ) -> None:
         """Keep what was counted in a second until its period is published."""
         grain = self.grains.get(place, Grain())
         period = second - second % grain.period_seconds
         due = period + grain.period_seconds + grain.delay_seconds
-        self._waiting.append((due, *place, named, period, made))
+        account, region, _ = place
+        self._waiting.append((due, account, region, named, period, made))
 
     def _put(self, now: float) -> None:
         keep: list[Any] = []
