@@ -78,7 +78,7 @@ def test_the_steps_of_the_workflow_do_a_whole_run(own_mesh: Path, tmp_path: Path
 def test_the_steps_end_with_the_code_of_a_rollback_and_its_report(own_mesh: Path, tmp_path: Path) -> None:
     code, said = runbook("undo", "local", "--yes", RUNBOOK_LOCAL="")
     assert code == 0, said
-    failing = threading.Thread(target=fail_once_it_is_written, args=(own_mesh,))
+    failing = threading.Thread(target=fail_once_more_is_written, args=(own_mesh, written(own_mesh)))
     failing.start()
     code, said, summary = step("apply", tmp_path / "applied", "--through", "05")
     failing.join()
@@ -88,12 +88,15 @@ def test_the_steps_end_with_the_code_of_a_rollback_and_its_report(own_mesh: Path
     assert "Rolled back" in (tmp_path / "applied" / "report.html").read_text()
 
 
-def fail_once_it_is_written(world: Path) -> None:
-    """Let the canary fail as soon as the newest run has given it weight."""
+def written(world: Path) -> int:
+    """Return how many weights the runs of a world have written."""
+    records = (world / "runs" / "local").glob("[0-9]*/record.jsonl")
+    return sum(file.read_text().count('"phase": "written"') for file in records)
+
+
+def fail_once_more_is_written(world: Path, before: int) -> None:
+    """Let the canary fail as soon as a run gives it weight."""
     deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        latest = world / "runs" / "local" / "latest" / "record.jsonl"
-        if '"phase": "written"' in (latest.read_text() if latest.exists() else ""):
-            break
+    while written(world) == before and time.monotonic() < deadline:
         time.sleep(0.2)
     runbook("local", "fault", "serviceBv2", "--error-rate", "0.3", RUNBOOK_LOCAL="")
