@@ -27,8 +27,8 @@ NAME = "shop.test"
 MADE = {"01": "01_create_load_balancer", "02": "02_create_target_groups", "03": "03_create_rule_and_name"}
 
 
-def open_bare(**said: Any) -> Session:
-    """Open a session on two services that are behind no load balancer."""
+def open_bare(shift: dict[str, Any] | None = None, **said: Any) -> Session:
+    """Open a session on two services that are behind no load balancer; `said` is of `alb`."""
     cluster = f"bare-{next(NUMBERS)}"
     ecs, ec2 = other(account(), "ecs"), other(account(), "ec2")
     ecs.create_cluster(clusterName=cluster)
@@ -51,7 +51,7 @@ def open_bare(**said: Any) -> Session:
         "region": REGION,
         "cluster": cluster,
         "services": {name: {"task_definition": f"{cluster}-{name}", "ports": [80]} for name in ("web", "web-v2")},
-        "shift": {**FILE["shift"], "name": f"{cluster}.{NAME}"},
+        "shift": {**FILE["shift"], "name": f"{cluster}.{NAME}", **(shift or {})},
         "alb": {
             "name": cluster,
             "holding_vpc": holding,

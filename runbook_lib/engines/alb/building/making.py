@@ -309,7 +309,8 @@ def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
         "VPC": {"VPCRegion": p.region, "VPCId": holding},
         "HostedZoneConfig": {"Comment": standing.comment(p), "PrivateZone": True},
     }
-    id = found.zone["id"] if found.zone else Answer(name, "HostedZone.Id")
+    new = Answer(name, "HostedZone.Id", seen="id")
+    id = found.zone["id"] if found.zone else new
     back = Call("route53", "delete_hosted_zone", {"Id": id})
     return _made(
         name,
@@ -397,7 +398,7 @@ def _delete(kind: str, key: str, arn: Any) -> Call:
 
 def _arn_of(state: Found | None, name: str, query: str) -> Any:
     """Return the ARN of what is there, or what the change that makes it answers."""
-    return state["arn"] if state else Answer(name, query)
+    return state["arn"] if state else Answer(name, query, seen="arn")
 
 
 def assumed(state: Found | None, name: str) -> str:

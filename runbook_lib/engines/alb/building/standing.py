@@ -179,9 +179,13 @@ def _zone_id(p: Parameters) -> Reading:
 
 def zone(p: Parameters) -> Reading:
     """Return how the private zone of the dialled name is read."""
-    call = Call("route53", "get_hosted_zone", {"Id": _zone_id(p)})
+    return zone_by(_zone_id(p))
+
+
+def zone_by(id: str | Reading) -> Reading:
+    """Return how a zone is read."""
     query = "{id: HostedZone.Id, vpcs: sort(VPCs[].VPCId || `[]`)}"
-    return Reading(call, query, NO_ZONE)
+    return Reading(Call("route53", "get_hosted_zone", {"Id": id}), query, NO_ZONE)
 
 
 def record(p: Parameters) -> Reading:
