@@ -399,12 +399,14 @@ def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
 def _of_what_is_there(
     reads: Reads, made: Sequence[Made], happened: Sequence[Made]
 ) -> list[Made]:
-    """Return what happened, without changes of things that the run made and that are
-    gone by now: an undo that was cut short has taken them away.
+    """Return what happened, without changes of things that the run made, and left
+    there, and that are gone by now: an undo that was cut short has taken them away.
     """
     reads.together([partial(reads.read, m.reading) for m in made])
     absent = [m for m in made if reads.read(m.reading) is None]
-    gone = {m.about[0] for m in absent if m.before is None}
+    left_absent = {m.read_as for m in made if m.after is None}
+    created = [m for m in absent if m.before is None and m.read_as not in left_absent]
+    gone = {m.about[0] for m in created}
     moot = {m.read_as for m in absent if gone.intersection(m.about)}
     return [m for m in happened if m.read_as not in moot]
 
