@@ -13,6 +13,7 @@ from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
+from runbook_lib.engines.alb.rule import joined
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
@@ -243,6 +244,9 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
         yield create_listener(p, found)
     if found.rule is None:
         yield create_rule(p, found)
+    elif p.shift.canary not in found.split.written:  # a release after the first
+        key = keys.group(p, p.shift.canary)
+        yield joined(found.split, assumed(found.groups[p.shift.canary], key))
     if p.alb.holding_vpc is not None and found.zone is None:
         yield create_zone(p, found, p.alb.holding_vpc)
     if p.alb.holding_vpc is not None and found.record is None:

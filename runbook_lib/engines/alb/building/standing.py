@@ -11,7 +11,7 @@ from typing import Any
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys
 from runbook_lib.engines.alb.building.certificate import read_wrong
-from runbook_lib.engines.protocol import Look
+from runbook_lib.engines.protocol import Look, Split
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Reading, Wait
 
@@ -52,10 +52,15 @@ class Standing:
     groups: Mapping[str, Found | None]
     group_settings: Mapping[str, Found | None]
     listener: Found | None
-    rule: Found | None
+    split: Split
     zone: Found | None
     record: Found | None
     wrong_certificate: str = ""
+
+    @property
+    def rule(self) -> Found | None:
+        """The rule."""
+        return self.split.state
 
 
 def read_standing(look: Look) -> Standing:
@@ -74,7 +79,7 @@ def _read(look: Look) -> Standing:
         groups={name: reads.read(group(p, name)) for name in services},
         group_settings={name: reads.read(group_settings(p, name)) for name in services},
         listener=reads.read(listener(p)),
-        rule=look.split.state,
+        split=look.split,
         zone=reads.read(zone(p)) if switches else None,
         record=reads.read(record(p)) if switches else None,
         wrong_certificate=read_wrong(reads),
