@@ -18,6 +18,7 @@ from runbook_lib import (
     record,
     survey,
 )
+from runbook_lib.aws.naming import tags
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.alb.building.certificate import wrong
@@ -275,6 +276,56 @@ def test_one_zone_is_refused_before_anything_is_made() -> None:
     session = open_bare(subnets=[first, same])
     with pytest.raises(PlanError, match="expected subnets in two zones at least; found us-west-2a, us-west-2a"):
         do(session, "01")
+
+
+def group_of_somebody(name: str) -> str:
+    asked = {"Protocol": "HTTP", "Port": 80, "VpcId": network()[0], "TargetType": "ip"}
+    (made,) = other(account(), "elbv2").create_target_group(Name=name, **asked)["TargetGroups"]
+    return str(made["TargetGroupArn"])
+
+
+def tagged(session: Session, arn: str) -> None:
+    """Give something the tags of the runbook's."""
+    labels = [{"Key": key, "Value": value} for key, value in tags(session.parameters).items()]
+    other(account(), "elbv2").add_tags(ResourceArns=[arn], Tags=labels)
+
+
+def balancer_of(session: Session, name: str) -> str:
+    (made,) = somebody(session, "elbv2").describe_load_balancers(Names=[name])["LoadBalancers"]
+    return str(made["LoadBalancerArn"])
+
+
+def test_names_of_somebody_else_are_refused_before_anything_is_made() -> None:
+    session = open_bare()
+    cluster, elbv2 = session.parameters.cluster, other(account(), "elbv2")
+    group = group_of_somebody(f"{cluster}-web")
+    with pytest.raises(PlanError, match=f"target group {cluster}-web: expected one that carries the runbook's tags"):
+        do(session, "01")
+    elbv2.delete_target_group(TargetGroupArn=group)
+    elbv2.create_load_balancer(Name=cluster, Scheme="internal", Subnets=network()[1])
+    with pytest.raises(PlanError, match=f"load balancer {cluster}: expected one that carries the runbook's tags"):
+        do(session, "01")
+
+
+def test_a_group_behind_another_load_balancer_and_a_taken_priority_are_refused_by_name() -> None:
+    first, second = open_bare(), open_bare()
+    do(first, "01", "02", "03")
+    elbv2 = other(account(), "elbv2")
+    theirs = group_of_somebody(f"{second.parameters.cluster}-web")
+    tagged(second, theirs)
+    (listener,) = elbv2.describe_listeners(LoadBalancerArn=balancer_of(first, first.parameters.cluster))["Listeners"]
+    path = [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/theirs"]}}]
+    forward = [{"Type": "forward", "TargetGroupArn": theirs}]
+    rule = {"ListenerArn": listener["ListenerArn"], "Conditions": path, "Actions": forward}
+    (made,) = elbv2.create_rule(Priority=7, **rule)["Rules"]
+    with pytest.raises(PlanError, match=r"-web: expected no other load balancer's; found arn:"):
+        do(second, "01", "02")
+    elbv2.delete_rule(RuleArn=made["RuleArn"])
+    elbv2.delete_rule(RuleArn=survey(first).split.state["arn"])
+    elbv2.create_rule(Priority=100, **rule)
+    words = f"rule {first.parameters.cluster}/100: expected one that forwards to target group"
+    with pytest.raises(PlanError, match=words):
+        do(first, "03")
 
 
 def test_only_what_it_makes_needs_its_notebooks() -> None:
