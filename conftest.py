@@ -5,7 +5,6 @@ Hooks and not fixtures: nbval's cells never see a fixture, but their kernels inh
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import shutil
@@ -17,11 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import botocore.hooks
-import botocore.loaders
-import botocore.useragent
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.quick_botocore import quicken_botocore
 
 WORLD = pytest.StashKey[Path]()
 LEFT = pytest.StashKey[dict[int, str]]()
@@ -59,24 +57,6 @@ def is_foreign(name: str) -> bool:
     # Without a display matplotlib draws off screen, and kernels keep their inline pictures; with a session's name
     # they would take the tests' terminal, opened in Jupyter, for a page.
     return name.startswith("AWS_") or name in {"DISPLAY", "JPY_SESSION_NAME", "MPLBACKEND", "WAYLAND_DISPLAY"}
-
-
-def quicken_botocore() -> None:
-    """Let botocore find out once what it finds out anew for each session, which takes longer than most tests."""
-    botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)  # its data files
-    clean = botocore.useragent.sanitize_user_agent_string_component  # of each call, twice
-    botocore.useragent.sanitize_user_agent_string_component = functools.lru_cache(clean)
-    # Each session registers 120 functions, each at an event whose name has to be looked up.
-    takes_keywords = functools.lru_cache(botocore.hooks.accepts_kwargs)
-    botocore.hooks.accepts_kwargs = lambda function: takes_keywords(getattr(function, "__func__", function))
-    known: dict[str, str] = {}
-    begin = botocore.hooks.EventAliaser.__init__
-
-    def begin_with_what_is_known(self: Any, *given: Any, **named: Any) -> None:
-        begin(self, *given, **named)
-        self._alias_name_cache = known
-
-    botocore.hooks.EventAliaser.__init__ = begin_with_what_is_known
 
 
 def stop_local_mesh(state: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,9 @@ def first(own_mesh: Path, listener: Listener) -> tuple[int, str]:
         return [d["rolloutState"] for d in found["deployments"]] == ["COMPLETED"]
 
     until(deployed, "serviceB runs what was planted")
-    return runbook("run", "local", RUNBOOK_NOTIFY=listener.url)
+    told = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(own_mesh / "summary.md")}
+    report = own_mesh / "report.html"
+    return runbook("run", "local", "--report", report, RUNBOOK_NOTIFY=listener.url, **told)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,16 @@ def test_whoever_is_to_be_told_is_told_once_and_their_address_is_kept_nowhere(
     assert said["words"] == "06_tear_down_service_b was reached in mode apply"
     token = listener.url.rsplit("/", 1)[-1]
     assert [path.name for path in run.folder.iterdir() if token in path.read_text()] == []
+
+
+def test_github_shows_the_outcome_and_a_report_is_where_it_was_asked_for(
+    own_mesh: Path, first: tuple[int, str]
+) -> None:
+    assert "\n::notice title=local%3A Done::done: 06_tear_down_service_b was reached in mode apply\n" in first[1]
+    summary = (own_mesh / "summary.md").read_text()
+    assert summary.startswith("## local: Done\n")
+    assert re.search(r"^\d+ changes, made as arn:aws:sts::\d{12}:user/moto; run `", summary, re.M)
+    assert "<summary>05_shift_traffic</summary>" in (own_mesh / "report.html").read_text()
 
 
 def test_the_mesh_was_the_tutorials_own_at_75_to_25(lines: list[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from runbook_lib.errors import CallError, GateError, Held, RolledBack
 from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.approvals import approve, hold
-from runbook_lib.shift import shift_traffic, take_step
+from runbook_lib.shift import go_back, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.shifting import mark_of
 from runbook_lib.verdict import Sample
@@ -359,7 +359,7 @@ def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) 
 
 
 def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
-    number, slider = panel(open_at("meshed")).box().children[2].children
+    number, slider = panel(open_at("meshed")).controls().children[2].children
     assert number.description == "serviceBv2, percent"
     assert isinstance(slider, ipw.IntSlider)
 
@@ -429,7 +429,7 @@ def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_so
     session = again(sky)
     made = panel(session)
     assert "serviceBv2 has 25 % of the traffic and nobody watches it, since 20" in made.standing.value
-    assert made.box().children[0] is made.standing
+    assert made.controls().children[0] is made.standing
     with session.shifting():
         made.enable()
     assert "nobody watches" not in made.standing.value
@@ -525,12 +525,57 @@ def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_lea
             next(take_step(session, 100, mark_of(made.shown), fact()))
 
 
+def test_of_a_shift_that_was_rolled_back_nothing_is_drawn_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sky = under_sky()
+    sky.at(8, lambda: sky.errors.update({"serviceBv2": 0.5}))
+    with pytest.raises(RolledBack):
+        take(session)
+    sky.errors.clear()
+    began, session = sky(), again(sky)
+    live = Live(session)
+    live.follow(shift_traffic(session, fact()))
+    told = live.history()
+    assert [step.verdict for step in told.steps] == ["PASS", "PASS"]
+    assert min(line["at"] for line in told.decisions) >= began
+    assert min(interval.start for interval in told.intervals) >= began - 1
+
+
+def test_what_somebody_else_did_stands_in_the_table_and_no_figures_of_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(show, "display", shown.append)
+    session, sky = under_sky()
+    sky.at(8, lambda: go_back(again(sky)))
+    with pytest.raises(RolledBack, match="by hand"):
+        show_shift(shift_traffic(session, fact()), session)
+    (table,) = [each for each in shown if getattr(each, "caption", "") == "decisions"]
+    assert [row["phase"] for row in table.rows][-1] == "rolled back"
+    (live,) = [each for each in shown if isinstance(each, Live)]
+    assert "watching" not in live.numbers.value
+
+
+def test_a_followed_shift_has_the_panels_controls_above_its_figures() -> None:
+    session = open_at("meshed")
+    live = Live(session)
+    before = bundled(live)
+    made = panel(session)
+    assert len(bundled(live)) == len(before) + 1
+    assert bundled(live)[0].children[0] is made.standing
+
+
+def bundled(live: Live) -> Any:
+    model = live._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]["model_id"]
+    return ipw.widgets.widget._instances[model].children
+
+
 def test_sliders_buttons_and_message_stand_above_what_changes_its_height() -> None:
     made = panel(open_at("meshed"))
-    children = made.box().children
+    children = made.controls().children
     assert children[0] is made.standing
     assert children[4] is made.message
-    assert children[-2:] == (made.plan_view, made.forecast_view)
+    assert made.box().children[-2:] == (made.plan_view, made.forecast_view)
     assert "min-height" in made.standing.value
     made.say("")
     assert "min-height" in made.message.value

@@ -8,6 +8,7 @@ callback guards itself.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,15 @@ from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.display.drawing import percent
 from runbook_lib.display.forecasts import outlook_tables
-from runbook_lib.display.show import SERVED, plan_rows
+from runbook_lib.display.show import plan_rows
 from runbook_lib.display.tables import Table, Words
-from runbook_lib.display.widgets import alert, bundle, dense, hear_at_once
+from runbook_lib.display.widgets import (
+    alert,
+    bundle,
+    dense,
+    hear_at_once,
+    mark_recording,
+)
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import RunbookError
@@ -41,8 +48,9 @@ from runbook_lib.shift.watching import is_staying, is_watched, unwatched_at, who
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
-__all__ = ["WeightsPanel", "balanced", "look_again", "weights_panel"]
+__all__ = ["WeightsPanel", "balanced", "look_again", "newest_panel", "weights_panel"]
 
+SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page is looked at
 LOOK_SECONDS, LOCAL_LOOK_SECONDS = 10.0, 2.0  # between two readings of the weights
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
 NO_SHIFT = "no shift is under way"
@@ -51,6 +59,7 @@ WATCHED = "a process of its own watches it: run the cell below to follow it"
 STALE = "it is no longer what was planned against: look at the new plan"
 # what looks again when a shift begins or ends in this process
 PANELS: WeakSet[WeightsPanel] = WeakSet()
+NUMBERS = itertools.count()
 NOTHING, NOT_PLANNED = (
     Plan("nothing yet"),
     "there is no plan yet: move a weight to make it again",
@@ -109,6 +118,7 @@ class WeightsPanel:
         found = survey(session)
         self.retired, self.split = found.retired, found.split
         self.read_at, self.trouble, self.who = session.now(), "", ""
+        self.number = next(NUMBERS)
         self.working = 0  # how many buttons do their work just now
         weights = found.split.weights
         first = [
@@ -484,25 +494,20 @@ class WeightsPanel:
         except Exception as error:  # noqa: BLE001 - a callback's failure has no other way to be seen
             self.say(scrubbed(f"{type(error).__name__}: {error}"), "NOT DONE")
 
-    def box(self) -> ipw.VBox:
-        """Return the panel as one widget."""
+    def controls(self) -> ipw.VBox:
+        """Return what is in force, the sliders, the buttons and what they say."""
         rows = [
             ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders
         ]
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
         for row in (*rows, buttons):
             row.layout.flex_flow = "row wrap"
-        return ipw.VBox(
-            [
-                self.standing,
-                *rows,
-                buttons,
-                self.message,
-                self.reasons,
-                self.plan_view,
-                self.forecast_view,
-            ]
-        )
+        return ipw.VBox([self.standing, *rows, buttons, self.message])
+
+    def box(self) -> ipw.VBox:
+        """Return the panel as one widget."""
+        below = [self.reasons, self.plan_view, self.forecast_view]
+        return ipw.VBox([self.controls(), *below])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
@@ -541,6 +546,12 @@ class Refresher(threading.Thread):
                 self.panel.look()
 
 
+def newest_panel(session: Session) -> WeightsPanel | None:
+    """Return the panel that a session has shown last; None where it has shown none."""
+    panels = [panel for panel in PANELS if panel.session is session]
+    return max(panels, key=lambda panel: panel.number, default=None)
+
+
 def look_again(session: Session) -> None:
     """Let the session's panels say anew what each button lacks: a shift has
     begun, moved or ended.
@@ -555,6 +566,7 @@ def weights_panel(
     """Return the panel for the traffic's division, or a sentence where
     there is none to divide.
     """
+    mark_recording()
     if survey(session).split.state is None:
         return Words(engine_of(session).hints.not_there, "WARN")
     return WeightsPanel(session, evidence)
