@@ -2,7 +2,7 @@
 # Every target sets up `.venv` first, which costs nothing once it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test quick attacks soak bench lab record pictures check lock
+.PHONY: help setup run test quick attacks soak integrations bench lab record pictures check lock wheel
 
 # The first Python that fits; another one: make PYTHON=python3.12 run
 PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -36,6 +36,9 @@ attacks: setup ## the hostile cases of docs/attacks.md, counted by their numbers
 soak: setup ## the statistical, kill, load and fresh-machine cases, repeated
 	$(BIN)/pytest -m soak --timeout 3600 tests
 
+integrations: setup ## what stands beside other systems, with their own tools
+	$(BIN)/pytest -m integration --timeout 1200 tests
+
 bench: setup ## measure and print the figures of docs/figures.md
 	@$(BIN)/python tools/bench.py
 
@@ -54,6 +57,9 @@ check: setup ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+wheel: setup ## build the wheel, which runs without a clone, into dist/
+	@$(BIN)/python -m hatchling build -t wheel
 
 lock: setup ## bring requirements.lock in line with pyproject.toml
 	@$(BIN)/python tools/setup_environment.py --lock

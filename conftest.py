@@ -5,7 +5,7 @@ Hooks and not fixtures: nbval's cells never see a fixture, but their kernels inh
 
 from __future__ import annotations
 
-import functools
+import gc
 import os
 import shutil
 import signal
@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import botocore.loaders
-import botocore.useragent
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.quick_botocore import quicken_botocore
 
 WORLD = pytest.StashKey[Path]()
 LEFT = pytest.StashKey[dict[int, str]]()
@@ -28,6 +28,8 @@ GRACE_SECONDS = 10
 BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", BUSY, derandomize=True)
 settings.register_profile("soak", BUSY)
+# Python looks for cycles at each 700th new object; what moto and botocore hold makes that an eighth of a test's time.
+OBJECTS_A_COLLECTION = 50_000
 # What takes a minute or more is begun first, so that no worker is left alone with it at the end.
 LONG = ("enumeration", "stored_outputs", "notebooks", "outcomes", "unattended", "gates", "undo", "live_mesh", "kill",
         "live_shift", "browser", "gates_at_the_write", "cli", "rehearsals", "identity", "one_family")  # fmt: skip
@@ -46,6 +48,7 @@ def private_environment(world: Path) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(world / "no-aws-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(world / "no-aws-credentials"),
         "AWS_EC2_METADATA_DISABLED": "true",
+        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # as in the local mesh's process
     }
 
 
@@ -90,15 +93,12 @@ def end_processes_of(world: Path) -> dict[int, str]:
 def pytest_configure(config: pytest.Config) -> None:
     world = config.stash[WORLD] = Path(tempfile.mkdtemp(prefix="runbook-tests-"))
     config.stash[LEFT] = {}
+    gc.set_threshold(OBJECTS_A_COLLECTION)
     settings.load_profile("soak" if config.option.markexpr == "soak" else "suite")
     for name in filter(is_foreign, list(os.environ)):
         del os.environ[name]
     os.environ.update(private_environment(world))
-    # Each boto3 session reads its data files anew, which takes longer than most tests; and each call cleans the words
-    # of its User-Agent twice.
-    botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
-    clean = botocore.useragent.sanitize_user_agent_string_component
-    botocore.useragent.sanitize_user_agent_string_component = functools.lru_cache(clean)
+    quicken_botocore()
     if not config.getoption("--nbval", default=False):
         os.environ["RUNBOOK_LOCAL"] = "control-plane"  # tasks without processes; tests of traffic ask for their own
 
@@ -110,6 +110,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for kind in ("attack", "case"):
             numbers = [mark.args[0] for mark in item.iter_markers(kind)]
             item.user_properties += [(kind, number) for number in numbers]  # which xdist's workers report
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays: no collection need look at it
 
 
 @pytest.hookimpl(trylast=True)

@@ -29,7 +29,8 @@ HOMES = {
     "display.show": ("show",),
     "survey": ("survey",),
     "runs.undo": ("plan_undo",),
-    "display.panel": ("follow_shift", "show_progress", "weights_panel"),
+    "display.live": ("follow_shift", "show_progress"),
+    "display.panel": ("weights_panel",),
 }
 HOME_OF = {word: home for home, words in HOMES.items() for word in words}
 

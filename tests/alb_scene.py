@@ -104,7 +104,7 @@ def network() -> tuple[str, list[str]]:
 @cache
 def clients() -> dict[str, Any]:
     """Return the sessions' clients, which are slow to make: one session fills them for all."""
-    return {}
+    return {"sts": other(account(), "sts")}
 
 
 def open_front(notebook: str = "05_shift_traffic", *, login: bool = False, **said: Any) -> Front:

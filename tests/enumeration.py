@@ -49,6 +49,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.survey import Map
 from runbook_lib.task_definition.sidecar import sidecar_of
 from tests import snapshot
+from tests.quick_botocore import quicken_botocore
 from tests.scenes import in_turn
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -583,6 +584,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", action="store_true")
     told = vars(parser.parse_args())
     sys.setrecursionlimit(100_000)  # the next run's stack is on top of the one that ended: nothing of that may run
+    quicken_botocore()
     jobs = Jobs(told.pop("folder").resolve())
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), jobs.nothing_passes():
         Explorer(jobs, Depth(**told)).explore()

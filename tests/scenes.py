@@ -168,7 +168,10 @@ def reopen(
     that are `alone` its own.
     """
     known = {"environment": "scene", **values.given} if isinstance(values, Session) else values
-    clients = values.clients if isinstance(values, Session) and not (alone or prepare) else {}
+    clients: dict[str, Any] = {}
+    if isinstance(values, Session) and not (alone or prepare):
+        clients = values.clients
+        clients.setdefault("sts", somebody(values, "sts"))
     clients = clients if shared is None else shared
     clock = clock or Clock()
     session = open_session(

@@ -12,7 +12,14 @@ from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError, RolledBack
 from runbook_lib.parameters.model import Shift
 from runbook_lib.plan import Plan, fingerprint
-from runbook_lib.runs.approvals import approval_of, approve, needs_approval, ran_out, require_approval
+from runbook_lib.runs.approvals import (
+    approval_of,
+    approve,
+    needs_approval,
+    ran_out,
+    require_approval,
+    still_needed,
+)
 from runbook_lib.shift import go_back, plan_steps
 from runbook_lib.survey import survey
 from tests.live import CANARY, STABLE, again, ended, newest, phases, quick, take, under_sky
@@ -288,3 +295,32 @@ def test_a_moment_without_an_offset_is_refused_before_anything_is_done(until: st
     session = open_at("meshed", shift=needing(25))
     with pytest.raises(ParametersError, match=f"approval.until: .*{words}.*; found '{until}'"):
         reopen(session, approval={"approver": "ada", "plan": "0123456789ab", "until": until})
+
+
+def test_a_step_that_needs_two_approvers_is_held_until_both_have_approved() -> None:
+    session, sky = under_sky(shift=needing(25, required=2, approvers=["ada", "g*"]))
+    _, words = ended(session, Held)
+    assert f"plan {next_plan(session).hash} needs an approval; 2 are needed, and there is none" in words
+    run, plan = newest(session.parameters), next_plan(session)
+    with pytest.raises(ParametersError, match=r"approve: linus is not among shift\.approvals\.approvers"):
+        approve(session, run, plan, approver="linus")
+    for approver in ("ada", "ada"):
+        approve(session, run, plan, approver=approver)
+    assert still_needed(session, plan) == 1
+    _, words = ended(again(sky), Held)
+    assert "2 are needed, and there is ada" in words
+    assert sky.weights() == BACK
+    approve(session, run, plan, approver="grace")
+    assert [line["approver"] for line in run.said() if line["event"] == "approved"] == ["ada", "ada", "grace"]
+    assert phases(take(again(sky)))[0] == "written"
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+
+
+def test_a_changed_list_of_approvers_voids_what_was_approved() -> None:
+    session, sky = under_sky(shift=needing(25, approvers=["ada"]))
+    ended(session, Held)
+    approve(session, newest(session.parameters), next_plan(session), approver="ada")
+    changed = again(sky, shift=needing(25, approvers=["ada", "grace"]))
+    _, words = ended(changed, Held)
+    assert "the one by ada does not count: shift.approvals has changed since" in words
+    assert sky.weights() == BACK

@@ -259,7 +259,7 @@ def test_the_local_ecs_refuses_what_ecs_refuses(name: str) -> None:
 
 REFUSED = {
     "grpc-words-on-http2": FIELD + r"match\.service: applies to grpc only; the protocol here is http2",
-    "header-exact-and-prefix": FIELD + r"match\.headers\.0: expected exact or prefix; found both",
+    "header-exact-and-prefix": FIELD + r"match\.headers \(item 1\): expected exact or prefix; found both",
     "method-in-lower-case": FIELD + r"match\.method: expected 'GET', .*; found 'get'",
     "path-on-grpc": FIELD + r"match\.prefix: applies to http, http2 only; the protocol here is grpc",
     "prefix-and-path": FIELD + r"match: expected prefix or path; found both",
@@ -309,7 +309,7 @@ WRONG = {
     ("steps", "25"): "unknown key 'steps'",
     ("services", "serviceA"): "services: expected an object; found 'serviceA'",
     ("shift", "{steps: '25,100'}"): "shift.steps: expected a valid array; found '25,100'",
-    ("shift", "{steps: [25%, 100%]}"): "shift.steps.0: expected a valid integer; found '25%'",
+    ("shift", "{steps: [25%, 100%]}"): "shift.steps (item 1): expected a valid integer; found '25%'",
 }
 
 

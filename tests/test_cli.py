@@ -62,6 +62,9 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "account_id: expected a valid string; found 123456789012",
         ),
         (["local", "-p", "iam", "{manage: 'false'}"], "iam.manage: expected a valid boolean; found 'false'"),
+        (["local", "-p", "shift.bake_secnds", "5"], "did you mean 'bake_seconds'?"),
+        (["local", "-p", "shift.bake_seconds", "soon"], "shift.bake_seconds: expected a valid integer; found 'soon'"),
+        (["local", "-p", "region.bake_seconds", "5"], "region.bake_seconds: region is no section; found 'us-west-2'"),
         (["local", "-p", "mesh"], "-p: expected a name and a value"),
         (["local", "-p", "mesh", "{name: apps"], "-p mesh: not YAML"),
         (["local", "-p", "mesh", "{name: apps, name: other}"], "'name' is there twice"),
@@ -220,7 +223,8 @@ def failed_run(no_runs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
 def told(run: record.Run, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command says of a run that failed in 05."""
     failure = unattended.Failure("05_shift_traffic", 7, "shift", "CallError", "the local mesh: its process is gone")
-    summary = {"shift": [], "api_calls": {"read": 3, "write": 1}, "changes": 1, "outcome": "failed"}
+    calls = {"read": 3, "write": 1}
+    summary = {"shift": [], "api_calls": calls, "changes": 1, "outcome": "failed", "reason": "target: it is gone"}
     running._tell(run, summary, failure, "local", [])
     return capsys.readouterr().out
 
@@ -246,6 +250,9 @@ def test_requests_that_were_never_sent_are_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(supervisor, "running", lambda: mesh)
     assert said(command("local", "status", "--json"))["traffic"]["local"]["shed"] == 36342
     assert "36,342 more were due and never sent: this machine was too busy" in command("local", "status").output
+    load = local_aws.load_of(parameters.load("local"))  # of `status ENV` and of a run's summary
+    assert load == {"sent": 1500, "failed": 0, "not sent": 36342}
+    assert local_aws.load_of(parameters.load("staging")) == {}
 
 
 # --- the local mesh and where things stand ------------------------------------------------------------------
@@ -486,6 +493,18 @@ def test_undo_asks_first(finished: Environment) -> None:
     assert done.exit_code == 0, done.output
     assert "Undo these changes?" in done.output
     assert "delete mesh apps" in done.output
+    assert done.output.endswith("nothing was undone\n")
+    assert finished.writes() == before
+
+
+def test_a_program_reads_the_plan_of_an_undo_and_what_verify_found(finished: Environment) -> None:
+    before, run = finished.writes(), newest("finished").id
+    plan = said(command("undo", run, "--json"))
+    assert plan["run"] == run
+    assert "delete mesh apps" in [each["change"] for each in plan["changes"]]
+    checked = said(command("verify", run, "--json"))
+    assert checked["holds"] is True
+    assert {"what", "holds", "found"} == {*checked["checks"][0]}
     assert finished.writes() == before
 
 
@@ -521,6 +540,12 @@ def test_approve_says_where_traffic_is_when_no_step_is_left(finished: Environmen
     done = command("approve", newest("finished").id)
     assert done.exit_code == 2, done.output
     assert "approve: no step is left: serviceBv2 100 %" in done.output
+
+
+def test_promote_says_that_no_step_is_baking(finished: Environment) -> None:
+    done = command("promote", newest("finished").id, "--by", "ada", "--because", "the campaign begins")
+    assert done.exit_code == 2, done.output
+    assert "promote: no step is baking: serviceBv2 100 %" in done.output
 
 
 def test_undo_of_a_notebook_that_another_one_stands_on_names_that_one(finished: Environment) -> None:
@@ -664,6 +689,23 @@ def test_a_damaged_run_is_named_in_one_sentence_and_survived(
     listed = command("runs").output
     assert whole.id in listed
     assert run.id in listed
+
+
+def test_recorded_runs_are_listed_by_what_came_of_them(no_runs: Path) -> None:
+    first, second, other = begun("local"), begun("local"), begun("local-alb")
+    first.summarise({"outcome": "rolled_back", "reason": "verdict: 25 %: worse"}, closes=False)
+    shown = command("runs").output
+    assert [line.split()[0] for line in shown.splitlines()] == [other.id, second.id, first.id]
+    told = json.loads(command("runs", "local", "--json").output)
+    assert [(row["run"], row["outcome"], row["reason"]) for row in told] == [
+        (second.id, "open", ""),
+        (first.id, "rolled_back", "verdict: 25 %: worse"),
+    ]
+    assert command("runs", "--outcome", "rolled_back").output.startswith(first.id)
+    assert command("runs", "--since", "2999-01-01").output == "nothing like it is recorded\n"
+    assert command("runs", "--since", first.id[:10], "--outcome", "open").output.count("\n") == 2
+    assert "--since: expected a day (UTC) as 2026-11-29, found 'today'" in command("runs", "--since", "today").output
+    assert "--outcome: expected one of done, failed" in command("runs", "--outcome", "dnoe").output
 
 
 def containers(environment: Environment) -> dict[str, list[str]]:

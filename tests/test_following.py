@@ -19,7 +19,7 @@ from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
-from runbook_lib.shift.watcher import Board, carry_out, end
+from runbook_lib.shift.watcher import Board, carry_out, conclude
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky
@@ -149,9 +149,7 @@ def shifting(sky: Sky, kind: type[Board] = Relieved) -> Started:
         board = kind(Path(orders.report), orders.id, leaves_steps=orders.what != "every step")
         session = again(sky)
         session.shift_lock = record.shift_lock_of(session.place)
-        ending = end(*carry_out(orders, board, lambda: session))
-        board.put(replace(board.report, ending=ending))
-        return ending.exit_code
+        return conclude(orders, board, *carry_out(orders, board, lambda: session)).exit_code
 
     return Started(do)
 
@@ -313,8 +311,10 @@ def test_a_process_that_cannot_be_started_is_a_failure_in_words() -> None:
 
 def test_whoever_comes_late_hears_everything_and_the_end() -> None:
     session = watched(open_at("meshed"))
-    said = report.with_decision(Report("a", 7), WRITTEN)
-    ended = replace(said, ending=Ending("Held", "held by ada"))
+    waits: list[tuple[str, float, float]] = []
+    session.waiting = lambda *told: waits.append(told)
+    said = replace(report.with_decision(Report("a", 7), WRITTEN), wait=Wait("figures", 1.0, 2.0))
+    ended = replace(said, wait=None, ending=Ending("Held", "held by ada"))
     lock = record.shift_lock_of(session.place)
     turns = iter([lambda: report.write(file_of(session), ended), lock.release])
     with lock:
@@ -324,6 +324,7 @@ def test_whoever_comes_late_hears_everything_and_the_end() -> None:
         assert next(decisions) == WRITTEN
         with pytest.raises(Held, match="held by ada"):
             next(decisions)
+    assert waits == [("figures", 1.0, 2.0), ("", 1.0, 2.0)]
 
 
 def test_the_end_of_a_shift_before_is_not_the_end_of_the_one_that_begins() -> None:

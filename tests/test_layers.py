@@ -39,17 +39,20 @@ for each in LIBRARY:
 # Each folder, or module outside of one, and what of ours it may import; the floor first, the face last.
 ALLOWED: dict[str, set[str]] = {
     "private": set(),
+    "cells": set(),
+    "shipped": set(),
     "redaction": set(),
     "printable": set(),
     "errors": {"printable", "redaction"},
     "plan": {"errors"},
     "verdict": {"errors"},
     "task_definition": {"errors"},
-    "parameters": {"errors", "task_definition"},
+    "parameters": {"errors", "shipped", "task_definition"},
     "lifecycle": set(),
-    "record": {"errors", "parameters", "plan", "private", "redaction"},
+    "record": {"errors", "parameters", "plan", "private", "redaction", "shipped"},
+    "notifying": {"errors", "record"},
     "aws": {"errors", "parameters", "plan", "printable", "record", "redaction", "task_definition", "verdict"},
-    "opening": {"aws", "errors", "local", "parameters", "printable", "redaction"},
+    "opening": {"aws", "cells", "errors", "local", "parameters", "printable", "redaction"},
     "engines": {
         "aws", "errors", "lifecycle", "parameters", "plan", "printable", "task_definition",
     },
@@ -63,8 +66,8 @@ ALLOWED: dict[str, set[str]] = {
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
     "shift": {
-        "aws", "engines", "errors", "gates", "judging", "opening", "parameters", "plan", "printable", "private",
-        "record", "redaction", "runs", "survey", "verdict", "wording",
+        "aws", "engines", "errors", "gates", "judging", "notifying", "opening", "parameters", "plan", "printable",
+        "private", "record", "redaction", "runs", "survey", "verdict", "wording",
     },
     "display": {
         "aws", "engines", "errors", "parameters", "plan", "printable", "record", "redaction", "runs", "shift",
@@ -303,7 +306,7 @@ def test_only_apply_writes_and_archive_its_copies() -> None:
     [
         ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
-        ("ipywidgets", {"display.panel"}),
+        ("ipywidgets", {"display.live", "display.panel", "display.widgets"}),
         ("papermill", {"command.unattended"}),
     ],
 )

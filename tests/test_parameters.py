@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two ways to match a header": (
         filtered(headers=[{"name": "x", "suffix": "a", "regex": "b"}]),
-        r"match\.headers\.0: expected suffix or regex; found both",
+        r"match\.headers \(item 1\): expected suffix or regex; found both",
     ),
     "three ways to match a path": (
         filtered(path="/a", path_regex="/b"),
@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an empty range": (
         filtered(headers=[{"name": "x", "range": {"start": 2, "end": 2}}]),
-        r"match\.headers\.0\.range: expected a start below its end; found 2 and 2",
+        r"match\.headers \(item 1\)\.range: expected a start below its end; found 2 and 2",
     ),
     "another port than the router's": (filtered(port=80), r"match\.port: expected the router's 9080; found 80"),
     "a caller that is called": (
@@ -134,10 +134,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a step twice": ({"shift": {"steps": [25, 25]}}, r"shift\.steps: expected steps that rise"),
     "no step": ({"shift": {"steps": []}}, r"shift\.steps: .*at least 1"),
-    "step 0": ({"shift": {"steps": [0, 100]}}, r"shift\.steps\.0: .*found 0"),
-    "step 101": ({"shift": {"steps": [101]}}, r"shift\.steps\.0: .*found 101"),
-    "a step with a percent sign": ({"shift": {"steps": ["25%"]}}, r"shift\.steps\.0: .*integer; found '25%'"),
-    "a step that is a float": ({"shift": {"steps": [12.5]}}, r"shift\.steps\.0: .*integer; found 12\.5"),
+    "step 0": ({"shift": {"steps": [0, 100]}}, r"shift\.steps \(item 1\): .*found 0"),
+    "step 101": ({"shift": {"steps": [101]}}, r"shift\.steps \(item 1\): .*found 101"),
+    "a step with a percent sign": ({"shift": {"steps": ["25%"]}}, r"shift\.steps \(item 1\): .*integer; found '25%'"),
+    "a step that is a float": ({"shift": {"steps": [12.5]}}, r"shift\.steps \(item 1\): .*integer; found 12\.5"),
     "a stable service nobody knows": (
         {"shift": {"stable": "serviceC"}},
         r"shift\.stable: no service 'serviceC'; expected one of \['serviceA', 'serviceB', 'serviceBv2'\]",
@@ -306,6 +306,30 @@ def test_a_file_is_refused_that_is(tmp_path: Path, text: str, words: str) -> Non
     assert "mine.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("former", "now", "where", "words"),
+    [
+        ("  bake_seconds: 20", "  bake_secnds: 20", "  bake_secnds", "shift: unknown key 'bake_secnds'"),
+        (
+            "steps: [25, 100]",
+            "steps:\n    - 25\n    - many",
+            "    - many",
+            "shift.steps (item 2): expected a valid integer",
+        ),
+        ("cluster: ", "clutser: ", "clutser: ", "unknown key 'clutser'"),
+    ],
+    ids=["a key within", "an item of a list", "a top-level key"],
+)
+def test_a_refusal_names_the_line(former: str, now: str, where: str, words: str, tmp_path: Path) -> None:
+    text = (parameters.FOLDER / "local.yaml").read_text()
+    assert former in text
+    text = text.replace(former, now)
+    (line,) = (number for number, said in enumerate(text.splitlines(), 1) if said.startswith(where))
+    with pytest.raises(ParametersError) as caught:
+        load(written(tmp_path, text))
+    assert f"mine.yaml, line {line}: {words}" in str(caught.value)
+
+
 def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> None:
     file = written(tmp_path, (parameters.FOLDER / "local.yaml").read_text().replace("port: 9080", "port: 0"))
     with pytest.raises(ParametersError) as caught:
@@ -314,7 +338,7 @@ def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> Non
     with pytest.raises(ParametersError) as caught:
         load(file, {"mode": False})
     assert "given: mode: expected" in str(caught.value)
-    assert "mine.yaml: port: expected greater than or equal to 1; found 0" in str(caught.value)
+    assert "mine.yaml, line 12: port: expected greater than or equal to 1; found 0" in str(caught.value)
     assert caught.value.hint.startswith("fix the file")
 
 
@@ -485,3 +509,12 @@ def test_fixed_weights_are_taken_exactly_when_they_are_percents_that_sum_to_100(
     except ParametersError:
         taken = False
     assert taken == wanted
+
+
+def test_more_approvals_than_there_are_approvers_are_refused() -> None:
+    shift = scenes.given()["shift"]
+    names = ["ada", "ada", "grace"]
+    with pytest.raises(ParametersError, match=r"shift\.approvals\.required: expected at most .*, 2; found 3"):
+        scenes.load(shift={**shift, "approvals": {"approvers": names, "required": 3}})
+    for approvers in ([], ["arn:aws:sts::111122223333:assumed-role/Release/*"]):
+        assert scenes.load(shift={**shift, "approvals": {"approvers": approvers, "required": 3}})

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from runbook_lib.aws.call_errors import call_error
 from runbook_lib.aws.session import Session
-from runbook_lib.command import cli
-from runbook_lib.command.cli import Screen, app
+from runbook_lib.command.cli import app
 from runbook_lib.command.progress import Bars, Lines, telling
+from runbook_lib.command.screen import Screen, table
 from runbook_lib.display.drawing import Drawing, Text
 from runbook_lib.display.tables import Table, Words
 from runbook_lib.errors import CallError
@@ -62,11 +62,11 @@ def test_what_is_not_obeyed_is_spelled_out() -> None:
 def test_whatever_a_command_prints_is_made_visible() -> None:
     file = io.StringIO()
     screen = Screen(file=file, force_terminal=False, width=300, markup=False, soft_wrap=True)
-    table = cli._table(title=EVIL)
-    table.add_column(EVIL, no_wrap=True)
-    table.add_row(EVIL)
+    shown = table(title=EVIL)
+    shown.add_column(EVIL, no_wrap=True)
+    shown.add_row(EVIL)
     screen.print(EVIL)
-    screen.print(table)
+    screen.print(shown)
     screen.print_json(json.dumps({"by": EVIL}))
     Lines(screen).line({"event": "waiting", "what": EVIL, "since": "2026-11-28T00:00:00+00:00", "most": 1})
     said = file.getvalue()

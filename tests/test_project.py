@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections import defaultdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,11 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 def requirements() -> list[Requirement]:
     return [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+
+
+def asked_for() -> list[Requirement]:
+    """Return what running the runbook asks for, and working in its notebooks."""
+    return [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["lab"])]
 
 
 def lock_entries() -> list[str]:
@@ -80,6 +88,37 @@ def test_lock_satisfies_pyproject(requirement: Requirement) -> None:
     assert all(requirement.specifier.contains(version) for version in versions), versions
 
 
+# Imports
+
+
+def imported() -> set[str]:
+    """Return every package that the library imports and Python does not come with."""
+    found = set()
+    for file in (ROOT / "runbook_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).partition(".")[0])
+    return found - {*sys.stdlib_module_names, "_typeshed", "runbook_lib"}
+
+
+def test_every_package_that_is_imported_is_asked_for() -> None:
+    """What came along with another package goes when that one drops it."""
+    asked = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    asked |= {canonicalize_name(Requirement(text).name) for text in PROJECT["optional-dependencies"]["notify"]}
+    homes = packages_distributions()
+    assert {
+        name for name in imported() if not asked & {canonicalize_name(home) for home in homes.get(name, ())}
+    } == set()
+
+
+def test_what_runs_the_runbook_asks_for_nothing_that_only_develops_it() -> None:
+    own = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    developing = {"pytest", "nbval", "jupyterlab", "hypothesis", "mypy", "ruff", "playwright", "awscli", "hatchling"}
+    assert own & developing == set()
+
+
 # environment.yml
 
 
@@ -91,13 +130,13 @@ def test_conda_environment_installs_the_locked_set_from_a_channel_without_an_add
 
 def test_conda_environment_names_python_pip_and_the_seven() -> None:
     assert set(conda_specs()) == {"python", "pip"} | SEVEN
-    assert {Requirement(text).name for text in PROJECT["dependencies"]} >= SEVEN
+    assert {requirement.name for requirement in asked_for()} >= SEVEN
 
 
 @pytest.mark.parametrize("name", sorted(SEVEN))
 def test_conda_range_is_pyprojects_and_admits_the_locked_version(name: str) -> None:
     asked = str(conda_specs()[name].version)
-    wanted = {Requirement(text).name: Requirement(text).specifier for text in PROJECT["dependencies"]}
+    wanted = {requirement.name: requirement.specifier for requirement in asked_for()}
     assert SpecifierSet(asked) == wanted[name]
     for version in locked_versions()[name]:
         assert VersionSpec(asked).matches(Version(version))
@@ -149,6 +188,12 @@ def test_ci_runs_make_test_and_nothing_else() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     assert workflow["jobs"]["test"]["steps"][-1] == {"run": ".ci/run"}
+
+
+def test_what_is_done_before_a_commit_is_what_make_check_does() -> None:
+    (hooks,) = (repo["hooks"] for repo in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"])
+    recipe = MAKEFILE.partition("\ncheck: ")[2].partition("\n\n")[0].splitlines()[1:]
+    assert [hook["entry"] for hook in hooks] == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe]
 
 
 # What must not be in any file

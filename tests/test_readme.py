@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 import typer
+import yaml
 
 from runbook_lib import errors
 from runbook_lib.command import cli, unattended
@@ -100,6 +103,23 @@ def test_no_make_target_is_documented_that_does_not_exist() -> None:
 def test_parameters_are_in_step_with_their_model() -> None:
     table = DOCS["parameters.md"]
     assert document_parameters.in_step(table) == table, "run: python tools/document_parameters.py"
+
+
+def test_the_schema_is_in_step_with_the_model() -> None:
+    assert document_parameters.SCHEMA.read_text() == document_parameters.schema(), (
+        "run: python tools/document_parameters.py"
+    )
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "parameters").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_editor_checks_a_shipped_file_by_the_schema_that_it_names(file: Path) -> None:
+    first, data = file.read_text().splitlines()[0], yaml.safe_load(file.read_text())
+    named = first.removeprefix("# yaml-language-server: $schema=")
+    validator = jsonschema.Draft202012Validator(json.loads((file.parent / named).read_text()))
+    assert [error.message for error in validator.iter_errors(data)] == []
+    misspelt = {**data, "shift": {**data["shift"], "bake_secnds": 5}}
+    assert ["bake_secnds" in error.message for error in validator.iter_errors(misspelt)] == [True]
+    assert len(list(validator.iter_errors({**data, "shift": {**data["shift"], "steps": ["25%"]}}))) == 1
 
 
 def test_every_parameter_has_a_meaning() -> None:

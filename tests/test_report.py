@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from runbook_lib.command import cli
 from runbook_lib.errors import RolledBack
 from runbook_lib.record import Run, start
-from runbook_lib.reporting import account_of, page
-from runbook_lib.reporting.page import Picture, pictures_in
+from runbook_lib.reporting.account import account_of
+from runbook_lib.reporting.page import Picture, page, pictures_in
 from runbook_lib.runs.approvals import hold
 from runbook_lib.runs.verify import steps_of
 from tests.lab import BROWSER, find_browser

@@ -102,7 +102,7 @@ WRONG = {
     "no environment": ({"environment": ""}, "environment: expected a name or a file; found ''"),
     "a mode nobody knows": ({"mode": "Apply"}, "mode: "),
     "a boolean for a mode": ({"mode": True}, "mode: "),
-    "a percent sign": ({"shift": {**LOCAL["shift"], "steps": ["25%"]}}, "shift.steps.0: "),
+    "a percent sign": ({"shift": {**LOCAL["shift"], "steps": ["25%"]}}, "shift.steps (item 1): "),
     "a quoted number": ({"port": "9080"}, "port: "),
 }
 
@@ -294,6 +294,15 @@ def test_a_wait_polls_gently_on_aws_and_briskly_here() -> None:
             session.wait_for(Wait("a mesh", LIST, "@ > `0`", timeout_seconds=12))
         assert set(clock.slept) == {pause}
         assert clock.now == pytest.approx(12, abs=pause)
+
+
+def test_what_must_last_is_looked_at_less_often_here() -> None:
+    for target, pause in (("local", 0.5), ("aws", 6.0)):
+        clock = Clock()
+        session = Session(load(target=target), "", connect(load()), sleep=clock.sleep, clock=clock)
+        session.wait_for(Wait("no mesh", LIST, "@ == `0`", lasting_seconds=10))
+        assert set(clock.slept) == {pause}
+        assert clock.now == pytest.approx(10, abs=pause)
 
 
 # What an error becomes.

@@ -24,6 +24,7 @@ from runbook_lib.shift.step import (
     Look,
     Move,
     Pass,
+    Promote,
     RollBack,
     RolledBackElsewhere,
     Rule,
@@ -332,6 +333,36 @@ def test_a_hold_is_heeded_before_and_in_the_bake() -> None:
     assert confirmed().follow(held_by="ada") == Hold("hold", "held by ada")
 
 
+# What a person decides.
+
+ADA = "by ada, because the campaign begins at noon"
+
+
+def test_a_bake_that_a_person_ends_is_promoted_and_says_what_was_judged_so_far() -> None:
+    move = confirmed().follow(*HEALTHY[:2], promotion=ADA)
+    assert isinstance(move, Promote)
+    assert move.words.startswith(f"promoted: {ADA}; INCONCLUSIVE so far: errors: canary answered 0 of ")
+
+
+def test_nobody_promotes_a_weight_that_traffic_does_not_show_yet() -> None:
+    assert Follower().follow(promotion=ADA) == GoOn()
+
+
+def test_an_undecided_bake_that_is_over_is_promoted_instead_of_held() -> None:
+    strict = rule(detectable_increase=0.001)
+    assert isinstance(confirmed(by=strict).follow(*HEALTHY), Hold)
+    assert isinstance(confirmed(by=strict).follow(*HEALTHY, promotion=ADA), Promote)
+
+
+def test_a_pass_is_no_promotion_whoever_asked_for_one() -> None:
+    assert isinstance(confirmed().follow(*HEALTHY, promotion=ADA), Pass)
+
+
+def test_where_the_file_says_never_nobody_promotes() -> None:
+    never = replace(rule(), promotable=False)
+    assert confirmed(by=never).follow(*HEALTHY[:2], promotion=ADA) == GoOn()
+
+
 # What comes first.
 
 FOREIGN = {"weights": {STABLE: 40, CANARY: 60}}
@@ -356,6 +387,14 @@ def test_of_several_interruptions_the_first_in_this_order_decides(index: int) ->
     move = confirmed().follow(*FAILING[:5], **found)
     assert isinstance(move, Hold | RollBack)
     assert move.word == INTERRUPTIONS[index][0]
+
+
+@pytest.mark.parametrize("index", range(len(INTERRUPTIONS)), ids=[word for word, _ in INTERRUPTIONS])
+def test_what_stops_a_step_comes_before_a_promotion(index: int) -> None:
+    word, found = INTERRUPTIONS[index]
+    move = confirmed().follow(*FAILING[:5], promotion=ADA, **found)
+    assert isinstance(move, Hold | RollBack)
+    assert move.word == word
 
 
 def test_a_failing_canary_is_rolled_back_though_an_alarm_is_gone() -> None:
@@ -384,7 +423,7 @@ SECONDS = st.builds(
 )
 FOUND = st.fixed_dictionaries(
     {"weights": WEIGHTS, "tasks": TASKS, "alarms": st.fixed_dictionaries({"pager": STATES})},
-    optional={"held_by": st.just("ada")},
+    optional={"held_by": st.just("ada"), "promotion": st.just("by ada, because it is time")},
 )
 
 
@@ -412,6 +451,20 @@ def test_never_a_pass_while_anything_is_amiss(any_look: tuple[Watch, Look, Rule]
     assert look.tasks.stable > 0
     assert look.tasks.canary > 0
     assert not look.held_by
+    assert look.alarms["pager"] not in ("ALARM", "MISSING")
+
+
+@given(looked())
+def test_never_a_promotion_while_anything_is_amiss(any_look: tuple[Watch, Look, Rule]) -> None:
+    watch, look, by = any_look
+    if not isinstance(next_move(watch, look, by), Promote):
+        return
+    assert watch.judgement is not None
+    assert watch.judgement.outcome == "INCONCLUSIVE"
+    assert watch.confirmed_at is not None
+    assert (look.weights, look.held_by) == (by.weights_at(25), "")
+    assert look.tasks.stable > 0
+    assert look.tasks.canary > 0
     assert look.alarms["pager"] not in ("ALARM", "MISSING")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from runbook_lib import local, parameters, record
 from runbook_lib.command import cli, unattended
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError
+from tests.listener import Listener, listening
 from tests.live import until
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
 from tests.test_door_in_use import modes
@@ -25,11 +28,28 @@ __all__ = ["folder", "own_mesh"]
 
 ACCOUNT = "123456789012"
 ROUTE = {"meshName": "apps", "virtualRouterName": "serviceB", "routeName": "serviceB"}
-SUMMARY = {"run", "environment", "mode", "outcome", "reason", "notebooks", "changes", "api_calls", "shift"} | {"record"}
+SUMMARY = {
+    "run",
+    "version",
+    "environment",
+    "mode",
+    "outcome",
+    "reason",
+    "notebooks",
+    "changes",
+    "api_calls",
+    "shift",
+} | {"record"}
 
 
 @pytest.fixture(scope="module")
-def first(own_mesh: Path) -> tuple[int, str]:
+def listener() -> Iterator[Listener]:
+    with listening() as listener:
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def first(own_mesh: Path, listener: Listener) -> tuple[int, str]:
     """Run the tutorial's scenario from its beginning to its end, on a stable service that is full of secrets."""
     local.connect(parameters.load("local"))
     ecs = client("ecs", ACCOUNT)
@@ -40,7 +60,9 @@ def first(own_mesh: Path) -> tuple[int, str]:
         return [d["rolloutState"] for d in found["deployments"]] == ["COMPLETED"]
 
     until(deployed, "serviceB runs what was planted")
-    return runbook("run", "local")
+    told = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(own_mesh / "summary.md")}
+    report = own_mesh / "report.html"
+    return runbook("run", "local", "--report", report, RUNBOOK_NOTIFY=listener.url, **told)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +89,27 @@ def test_ends_well_and_says_so(first: tuple[int, str]) -> None:
     assert code == 0, said
     assert said.rstrip().endswith("outcome: done")
     assert "the local mesh is still up" in said
+
+
+def test_whoever_is_to_be_told_is_told_once_and_their_address_is_kept_nowhere(
+    first: tuple[int, str], listener: Listener
+) -> None:
+    [said] = listener.wait(1)
+    run = newest("local")
+    assert (said["title"], said["run"], said["outcome"]) == ("local: done", run.id, "done")
+    assert said["words"] == "06_tear_down_service_b was reached in mode apply"
+    token = listener.url.rsplit("/", 1)[-1]
+    assert [path.name for path in run.folder.iterdir() if token in path.read_text()] == []
+
+
+def test_github_shows_the_outcome_and_a_report_is_where_it_was_asked_for(
+    own_mesh: Path, first: tuple[int, str]
+) -> None:
+    assert "\n::notice title=local%3A Done::done: 06_tear_down_service_b was reached in mode apply\n" in first[1]
+    summary = (own_mesh / "summary.md").read_text()
+    assert summary.startswith("## local: Done\n")
+    assert re.search(r"^\d+ changes, made as arn:aws:sts::\d{12}:user/moto; run `", summary, re.M)
+    assert "<summary>05_shift_traffic</summary>" in (own_mesh / "report.html").read_text()
 
 
 def test_the_mesh_was_the_tutorials_own_at_75_to_25(lines: list[dict[str, Any]]) -> None:
@@ -191,10 +234,14 @@ def test_run_again_writes_nothing_and_brings_nothing_back(summary: dict[str, Any
     Of the last notebook: that no other writes again either, test_notebooks shows at every stage.
     """
     before = writes(ACCOUNT)
-    code, said = runbook("run", "local", "--rehearse", "--from", "06")
+    code, said = runbook("run", "local", "--rehearse", "--from", "06", "-p", "shift.bake_seconds", "7")
     again = newest("local").summary() or {}
     assert code == 0, said
     assert said.rstrip().endswith("outcome: done")
+    assert "Passed unknown parameter" not in said  # target, of which the notebook's own cell says nothing
+    assert "KeyboardInterrupt" not in said
+    assert newest("local").opened["given"]["shift"]["bake_seconds"] == 7
+    assert newest("local").opened["given"]["shift"]["steps"] == [25, 100]
     assert writes(ACCOUNT) == before
     assert again["run"] != summary["run"]
     assert (again["changes"], again["api_calls"]["write"]) == (0, 0)

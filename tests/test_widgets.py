@@ -6,6 +6,7 @@ import html
 import math
 import re
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +19,16 @@ from hypothesis import strategies as st
 from runbook_lib import record
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
-from runbook_lib.display import panel as widgets
+from runbook_lib.display import live as widgets
 from runbook_lib.display import show, timeline
-from runbook_lib.display.panel import Live, Progress, WeightsPanel, balanced, show_progress, show_shift, weights_panel
+from runbook_lib.display.live import Live, Progress, show_progress, show_shift
+from runbook_lib.display.panel import WeightsPanel, balanced, weights_panel
 from runbook_lib.display.tables import Words
-from runbook_lib.errors import GateError, Held, RolledBack
+from runbook_lib.errors import CallError, GateError, Held, RolledBack
+from runbook_lib.local.control_plane.calls import CALLS
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.runs.approvals import approve, hold
-from runbook_lib.shift import shift_traffic, take_step
+from runbook_lib.shift import go_back, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.shifting import mark_of
 from runbook_lib.verdict import Sample
@@ -188,6 +191,17 @@ def test_a_second_click_changes_nothing() -> None:
     before = writes(session)
     button(made).click()
     assert writes(session) == before
+    assert "✓ done</b> these weights are in force: nothing is left to write; written at " in made.message.value
+
+
+def test_a_step_that_was_taken_in_another_tab_is_done_here_too() -> None:
+    session = open_at("meshed")
+    here, elsewhere = panel(session), panel(reopen(session))
+    button(elsewhere).click()
+    before = writes(session)
+    assert "✓ done</b> these weights are in force" in click(here, "Apply this step")
+    assert "0 → 25 %, read back" in here.standing.value
+    assert writes(session) == before
 
 
 OBSTACLES: dict[str, tuple[dict[str, Any], tuple[Evidence, ...], str]] = {
@@ -345,7 +359,7 @@ def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) 
 
 
 def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
-    number, slider = panel(open_at("meshed")).box().children[2].children
+    number, slider = panel(open_at("meshed")).controls().children[2].children
     assert number.description == "serviceBv2, percent"
     assert isinstance(slider, ipw.IntSlider)
 
@@ -391,11 +405,10 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
 
 
-@pytest.mark.parametrize("name", ["Apply this step", "Approve"])
-def test_a_button_that_lacks_something_does_nothing_and_says_why(name: str) -> None:
+def test_a_button_that_lacks_something_does_nothing_and_says_why() -> None:
     session = open_at("meshed")
     made, before = at_rest(session), len(lines(session))
-    assert "✗ not done" in click(made, name)
+    assert "✗ not done" in click(made, "Approve")
     assert len(lines(session)) == before
 
 
@@ -411,15 +424,161 @@ def test_roll_back_takes_everything_back_in_one_write() -> None:
 @pytest.mark.attack(9)
 def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_somebody_watches() -> None:
     session, sky = under_sky()
-    assert panel(session).standing.value == ""
+    assert "nobody watches" not in panel(session).standing.value
     take(session, until=lambda d: d.phase == "proved")
     session = again(sky)
     made = panel(session)
     assert "serviceBv2 has 25 % of the traffic and nobody watches it, since 20" in made.standing.value
-    assert made.box().children[0] is made.standing
+    assert made.controls().children[0] is made.standing
     with session.shifting():
         made.enable()
-    assert made.standing.value == ""
+    assert "nobody watches" not in made.standing.value
+
+
+# What is in force, as it is now (issue 13.3).
+
+
+def test_the_panel_says_what_is_in_force_when_that_was_read_and_who_wrote_it() -> None:
+    session, sky = under_sky()
+    made = panel(session)
+    assert "now: serviceB 100 %, serviceBv2 0 %</b> · read at " in made.standing.value
+    assert "again every 2 s" in made.standing.value
+    take(again(sky), until=lambda d: d.phase == "written")
+    assert made.look()
+    assert "now: serviceB 75 %, serviceBv2 25 %" in made.standing.value
+    assert "nobody watches it" in made.standing.value  # whoever took the step is gone
+    assert "these weights are in force" in made.message.value
+
+
+def test_after_a_rollback_by_itself_the_panel_says_so_and_plans_from_there() -> None:
+    session, sky = under_sky()
+    made = panel(session)
+    sky.at(8, lambda: sky.errors.update({"serviceBv2": 0.5}))
+    with pytest.raises(RolledBack):
+        take(again(sky))
+    made.look()
+    assert "now: serviceB 100 %, serviceBv2 0 %" in made.standing.value
+    assert "rolled back at " in made.standing.value
+    assert "back to 0 % in one write" in made.standing.value
+    assert "100 → 75" in made.plan_view.value
+
+
+def test_weights_of_somebody_else_are_said_to_be_and_planned_against() -> None:
+    session = open_at("meshed")
+    made = panel(session)
+    button(made).click()
+    shift(reopen(session), 40)
+    made.look()
+    assert "now: serviceB 60 %, serviceBv2 40 %" in made.standing.value
+    assert "written by somebody else since " in made.standing.value
+    assert "60 → 75" in made.plan_view.value
+
+
+def test_buttons_follow_a_shift_that_begins_elsewhere_without_a_hand_on_a_slider() -> None:
+    session, _ = under_sky()
+    made = panel(session)
+    assert (button(made).disabled, made.deeds["Hold"].button.disabled) == (False, True)
+    with reopen(session).shifting():
+        made.look()
+        assert (button(made).disabled, made.deeds["Hold"].button.disabled) == (True, False)
+        assert "a shift is under way: hold it first" in made.reasons.value
+    made.look()
+    assert (button(made).disabled, made.deeds["Hold"].button.disabled) == (False, True)
+
+
+def test_weights_that_cannot_be_read_now_are_marked_as_old() -> None:
+    session = reopen(open_at("meshed"), alone=True)
+    switch, made = lost(session), panel(session)
+    switch["now"] = True
+    with pytest.raises(CallError):
+        made.look()
+    assert "as it was at " in made.standing.value
+    assert "and cannot be read now: " in made.standing.value
+    assert SECRET not in made.standing.value
+
+
+def calls(session: Session) -> Counter[str]:
+    return Counter(CALLS.summary(session.parameters.account_id)["operations"])
+
+
+def test_a_look_at_weights_that_nobody_wrote_is_one_call() -> None:
+    session = open_at("meshed")
+    made = panel(session)
+    before = calls(session)
+    assert not made.look()
+    assert calls(session) - before == {"appmesh.DescribeRoute": 1}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_leave(allowed: bool) -> None:
+    session = open_at("meshed", shift={**LOCAL["shift"], "skip_steps": allowed})
+    made = panel(session)
+    made.sliders["serviceBv2"].value = 100
+    said = "it leaves out 25\N{NO-BREAK SPACE}% of the file's steps"
+    assert said in html.unescape(made.message.value)
+    assert button(made).disabled is not allowed
+    button(made).click()
+    assert weights(session)["serviceBv2"] == (100 if allowed else 0)
+    if not allowed:
+        assert "100 % leaves out 25 %: the file says shift.skip_steps: false" in made.message.value
+        with pytest.raises(GateError, match="100 % leaves out 25 %"):
+            next(take_step(session, 100, mark_of(made.shown), fact()))
+
+
+def test_of_a_shift_that_was_rolled_back_nothing_is_drawn_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sky = under_sky()
+    sky.at(8, lambda: sky.errors.update({"serviceBv2": 0.5}))
+    with pytest.raises(RolledBack):
+        take(session)
+    sky.errors.clear()
+    began, session = sky(), again(sky)
+    live = Live(session)
+    live.follow(shift_traffic(session, fact()))
+    told = live.history()
+    assert [step.verdict for step in told.steps] == ["PASS", "PASS"]
+    assert min(line["at"] for line in told.decisions) >= began
+    assert min(interval.start for interval in told.intervals) >= began - 1
+
+
+def test_what_somebody_else_did_stands_in_the_table_and_no_figures_of_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(show, "display", shown.append)
+    session, sky = under_sky()
+    sky.at(8, lambda: go_back(again(sky)))
+    with pytest.raises(RolledBack, match="by hand"):
+        show_shift(shift_traffic(session, fact()), session)
+    (table,) = [each for each in shown if getattr(each, "caption", "") == "decisions"]
+    assert [row["phase"] for row in table.rows][-1] == "rolled back"
+    (live,) = [each for each in shown if isinstance(each, Live)]
+    assert "watching" not in live.numbers.value
+
+
+def test_a_followed_shift_has_the_panels_controls_above_its_figures() -> None:
+    session = open_at("meshed")
+    live = Live(session)
+    before = bundled(live)
+    made = panel(session)
+    assert len(bundled(live)) == len(before) + 1
+    assert bundled(live)[0].children[0] is made.standing
+
+
+def bundled(live: Live) -> Any:
+    model = live._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]["model_id"]
+    return ipw.widgets.widget._instances[model].children
+
+
+def test_sliders_buttons_and_message_stand_above_what_changes_its_height() -> None:
+    made = panel(open_at("meshed"))
+    children = made.controls().children
+    assert children[0] is made.standing
+    assert children[4] is made.message
+    assert made.box().children[-2:] == (made.plan_view, made.forecast_view)
+    assert "min-height" in made.standing.value
+    made.say("")
+    assert "min-height" in made.message.value
 
 
 def test_roll_back_needs_no_evidence() -> None:
@@ -510,7 +669,7 @@ def test_without_a_shift_under_way_nothing_is_held() -> None:
     session = open_at("meshed")
     made = panel(session)
     assert made.deeds["Hold"].button.disabled
-    assert "Hold: no shift was under way" in made.reasons.value
+    assert "Hold: no shift is under way" in made.reasons.value
     assert "✗ not done" in click(made, "Hold")
     assert lines(session, "hold") == []
 

@@ -1,9 +1,10 @@
-"""Write the table of parameters in docs/parameters.md from the model that checks them.
+"""Write what is said of parameters from the model that checks them: the table in docs/parameters.md, and the JSON
+Schema that editors check a parameters file by.
 
     python tools/document_parameters.py           write it
     python tools/document_parameters.py --check   exit 1 where it is out of step
 
-The rest of that file is left as it is.
+The rest of that document is left as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout it lies in, i
 
 from runbook_lib.parameters import Parameters
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs" / "parameters.md"
+SCHEMA = ROOT / "parameters" / "schema.json"
 BEGIN, END = "<!-- parameters:begin -->", "<!-- parameters:end -->"
 Schema = Mapping[str, Any]
 
@@ -42,6 +45,12 @@ def rows() -> list[Row]:
     """Return every parameter the model knows, in its order; NAME stands for a name of your own."""
     schema = Parameters.model_json_schema()
     return list(_rows(schema, schema["$defs"], ""))
+
+
+def schema() -> str:
+    """Return the JSON Schema of a parameters file, as the model has it."""
+    said = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Parameters.model_json_schema()}
+    return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
 
 
 def table() -> str:
@@ -127,14 +136,15 @@ def _default(name: str, model: Schema, field: Schema) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the table is out of step")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where something is out of step")
     check = parser.parse_args().check
-    former = DOCUMENT.read_text()
-    wanted = in_step(former)
-    if wanted != former and not check:
-        DOCUMENT.write_text(wanted)
-    print("in step" if wanted == former else "out of step" if check else "written")
-    return int(check and wanted != former)
+    wanted = {DOCUMENT: in_step(DOCUMENT.read_text()), SCHEMA: schema()}
+    late = {file: text for file, text in wanted.items() if not file.is_file() or file.read_text() != text}
+    if not check:
+        for file, text in late.items():
+            file.write_text(text)
+    print("in step" if not late else "out of step" if check else "written")
+    return int(check and bool(late))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from runbook_lib.plan import Wait
 
 LONG_SECONDS = 2.0  # a wait is written down once it has lasted so long
 PAUSE, LOCAL_PAUSE = 6.0, 0.1  # seconds between two looks at a service
+LOOKS = 20  # locally, at what must last
 
 
 @dataclass(repr=False)
@@ -33,7 +34,8 @@ class Waits(Calls):
         it where it does not.
         """
         after = f" after {wait.timeout_seconds} s"
-        pause = LOCAL_PAUSE if self.parameters.rehearsed else PAUSE
+        local = max(LOCAL_PAUSE, wait.lasting_seconds / LOOKS)
+        pause = local if self.parameters.rehearsed else PAUSE
         since: float | None = None  # when what is waited for came about
         for _ in self.looks(wait.what, wait.timeout_seconds, pause):
             state = self.read(wait.reading)

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from runbook_lib.aws.roles import Role
 from runbook_lib.errors import RunbookError
 from runbook_lib.private import UMASK
+from runbook_lib.shipped import VERSION
 
 HELP = """Move the traffic of an Amazon ECS application to a new version.
 
@@ -51,9 +52,29 @@ app = typer.Typer(
     add_completion=False,
     help=HELP,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 local = typer.Typer(no_args_is_help=True, help="The local mesh on this machine.")
 app.add_typer(local, name="local")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"runbook {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say the version."
+        ),
+    ] = False,
+) -> None:
+    """Read what is said before the command."""
+
 
 Environment = Annotated[
     str,
@@ -103,6 +124,11 @@ def run(
         bool, typer.Option("--leave", help="End once the shift is watched; it goes on.")
     ] = False,
     take_over: TakeOver = "",
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the run's report there, too."),
+    ] = None,
+    as_json: Json = False,
     p: Annotated[
         list[str],
         typer.Option(
@@ -123,6 +149,8 @@ def run(
         rehearse=rehearse,
         leave=leave,
         take_over=take_over,
+        report=report,
+        as_json=as_json,
     )
 
 
@@ -171,13 +199,23 @@ def undo(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
     rehearse: Rehearsed = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The plan as JSON; nothing is undone.")
+    ] = False,
 ) -> None:
     """Undo what a run changed, last change first. It stops on
     anybody else's change.
     """
     from runbook_lib.command import undoing
 
-    undoing.undo(run, notebook, yes=yes, take_over=take_over, rehearse=rehearse)
+    undoing.undo(
+        run,
+        notebook,
+        yes=yes,
+        take_over=take_over,
+        rehearse=rehearse,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -198,6 +236,21 @@ def approve(
 
 
 @app.command()
+def promote(
+    run: RunName,
+    by: Annotated[str, typer.Option(help="Who decides it.")],
+    because: Annotated[str, typer.Option(help="Why, for the record.")],
+    rehearse: Rehearsed = False,
+) -> None:
+    """End the bake of the step now, without its PASS. It is a person's decision, and
+    recorded as one.
+    """
+    from runbook_lib.command import steering
+
+    steering.promote(run, by, because, rehearse=rehearse)
+
+
+@app.command()
 def hold(
     run: RunName,
     by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
@@ -212,13 +265,13 @@ def hold(
 
 
 @app.command()
-def verify(run: RunName, rehearse: Rehearsed = False) -> None:
+def verify(run: RunName, rehearse: Rehearsed = False, as_json: Json = False) -> None:
     """Judge every verdict of a run again from its stored counts. Secrets are looked for
     in its record, too.
     """
     from runbook_lib.command import records
 
-    records.verify(run, rehearse=rehearse)
+    records.verify(run, rehearse=rehearse, as_json=as_json)
 
 
 @app.command("report")
@@ -243,21 +296,28 @@ def runs(
     environment: Annotated[
         str, typer.Argument(metavar="[ENV]", help="Only these.")
     ] = "",
+    outcome: Annotated[
+        str, typer.Option(metavar="WORD", help="Only those that ended so.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="DAY", help="Only those begun since; in UTC.")
+    ] = "",
+    as_json: Json = False,
 ) -> None:
     """List the recorded runs, the newest first. Each with its
     place and how it ended.
     """
     from runbook_lib.command import records
 
-    records.runs(environment)
+    records.runs(environment, outcome=outcome, since=since, as_json=as_json)
 
 
 @app.command()
-def lint(file: Environment) -> None:
+def lint(file: Environment, as_json: Json = False) -> None:
     """Check a parameters file without calling anything."""
     from runbook_lib.command import files
 
-    files.lint(file)
+    files.lint(file, as_json=as_json)
 
 
 @app.command()
@@ -320,6 +380,9 @@ def fault(
             "--crash", help="End at the next request, and again after each restart."
         ),
     ] = False,
+    data_delay_seconds: Annotated[
+        float, typer.Option(help="What is counted of it comes so much later.")
+    ] = 0.0,
 ) -> None:
     """Let a service's application fail, or (with no option) work again."""
     from runbook_lib.command import local_aws
@@ -330,6 +393,7 @@ def fault(
         error_rate=error_rate,
         latency_ms=latency_ms,
         crash=crash,
+        data_delay_seconds=data_delay_seconds,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from runbook_lib import parameters
 from runbook_lib.aws.permissions import document, permissions
 from runbook_lib.aws.roles import Role
-from runbook_lib.command.screen import console
+from runbook_lib.command.screen import console, print_json
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.judging import unpassable
 from runbook_lib.local import uncarried
@@ -17,20 +17,22 @@ from runbook_lib.shift.outlook import harms_of, judge_of
 from runbook_lib.wording import harm_words
 
 
-def lint(file: str) -> None:
+def lint(file: str, *, as_json: bool) -> None:
     """Print what a file would not notice, and what a bad canary would cost."""
     p = parameters.load(file)
     if p.rehearsed and (refused := unpassable(p)):
         raise refused
-    for note in p.notes:
-        console.print(f"WARN {note}")
-    for words in _cautions(p):
-        console.print(f"WARN {words}")
+    warnings = [*p.notes, *_cautions(p)]
     rate, first = p.traffic.requests_per_second, p.shift.steps[0]
     harm = harm_words(*harms_of(p, first, rate))
-    console.print(
-        f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}"
-    )
+    cost = f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}"
+    if as_json:
+        said = {"environment": p.environment, "warnings": warnings, "cost": cost}
+        print_json(said)
+        return
+    for words in warnings:
+        console.print(f"WARN {words}")
+    console.print(cost)
     console.print(f"{p.environment}: nothing to refuse")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from runbook_lib import record
@@ -19,6 +21,11 @@ def show_plan(plan: Plan, nothing: str) -> None:
     for change in plan:
         shown.add_row(change.title, "\n".join(fields_of(change)))
     console.print(shown if plan.changes else f"{plan.title}: {nothing}")
+
+
+def described(plan: Plan) -> list[dict[str, Any]]:
+    """Return each change of a plan with its fields, as plain data."""
+    return [{"change": each.title, "fields": fields_of(each)} for each in plan]
 
 
 def agreed(question: str, run: record.Run) -> bool:

@@ -17,7 +17,8 @@ from runbook_lib.command.local_aws import tell_traffic
 from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.progress import telling
-from runbook_lib.command.screen import alarm, console
+from runbook_lib.command.screen import alarm, complaints, console, print_json
+from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
@@ -39,21 +40,32 @@ def run(
     rehearse: bool,
     leave: bool,
     take_over: str,
+    report: Path | None,
+    as_json: bool,
 ) -> None:
     """Execute an environment's notebooks, and exit with the run's code; `names` and
     `values` of `-p` belong together in pairs.
     """
-    given = _given(names, values)
+    given = parameters.merged(environment, _given(names, values))
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
     given |= {"mode": mode} if mode else {}
     loaded = parameters.load(environment, given)
-    say_ignored(loaded)
-    _say_unwatched(environment, loaded, given)
-    with telling(console) as told, unattended.environ(RUNBOOK_TAKE_OVER=take_over):
+    if not as_json:
+        say_ignored(loaded)
+        _say_unwatched(environment, loaded, given)
+    screen = complaints if as_json else console
+    with (
+        telling(screen) as told,
+        unattended.environ(RUNBOOK_TAKE_OVER=take_over),
+    ):
         this, summary, failure = unattended.run(
             environment, given, first=first, last=through, told=told, leave=leave
         )
+    leave_word(this, report, screen)
+    if as_json:
+        print_json({**summary, "folder": str(this.folder)})
+        raise typer.Exit(unattended.EXIT[summary["outcome"]])
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [
         word for option, value in again.items() if value for word in (option, value)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib import parameters, record
+from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
 from runbook_lib.record.place import Place, place_of
+from runbook_lib.runs import approvals
 from runbook_lib.shift import report
 from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
+
+STAGES = {
+    "plain": "nothing divides the traffic yet",
+    "routed": "all traffic is on stable, and can be divided",
+    "shifting": "the canary has part of what its last step gives it",
+    "shifted": "the canary has what its last step gives it",
+    "retired": "a version is retired, as 06 does it",
+}
 
 
 def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
@@ -51,6 +62,10 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     found["run"] = newest.id if newest else None
     if words := _shift_under_way(here):
         found["shift"] = f"{words}; runbook watch {environment} follows it"
+    if newest:
+        found |= _last_word(newest)
+    if load := load_of(p):
+        found["load"] = load
     if as_json:
         print_json(found)
         return
@@ -73,10 +88,30 @@ def _shift_under_way(here: Place) -> str:
     return ""
 
 
+def _last_word(run: record.Run) -> dict[str, str]:
+    """Return what a run decided last, and who asks it to hold; nothing where its record
+    cannot be read.
+    """
+    said: dict[str, str] = {}
+    with suppress(RecordError):
+        decisions = [line for line in run.lines() if line["event"] == "decision"]
+        if decisions:
+            last = decisions[-1]
+            at = datetime.fromtimestamp(last["at"], UTC)
+            what = f"{last['step']} % {last['verdict'] or last['phase']}"
+            said["decided"] = f"{what} at {at:%Y-%m-%d %H:%M:%S} UTC: {last['words']}"
+        if asked := approvals.unheeded(run):
+            said["hold"] = f"asked for by {asked[-1]['by']}, not heeded yet"
+    return said
+
+
 def _standing(found: dict[str, Any]) -> None:
     shown = table(title="where it stands", show_header=False)
     weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
-    for key, value in {**found, "weights": weights}.items():
+    stage = found["stage"]
+    if stage in STAGES:
+        stage = f"{stage}: {STAGES[stage]}"
+    for key, value in {**found, "stage": stage, "weights": weights}.items():
         lines = (
             [f"{k} {v}" for k, v in value.items()]
             if isinstance(value, dict)

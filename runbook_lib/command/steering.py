@@ -1,9 +1,11 @@
-"""What a person does about the weights of an environment: roll back, watch, approve."""
+"""What a person does about the weights of an environment: roll back, watch, approve,
+promote."""
 
 from __future__ import annotations
 
 import time
 
+from runbook_lib import record
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import given_at_work, session_of
 from runbook_lib.command.plans import show_plan
@@ -11,11 +13,12 @@ from runbook_lib.command.progress import Lines
 from runbook_lib.command.screen import complain, console
 from runbook_lib.errors import ParametersError
 from runbook_lib.opening import open_session
-from runbook_lib.printable import one_line
+from runbook_lib.printable import counted, one_line
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
 from runbook_lib.shift import plan_steps
 from runbook_lib.shift.following import follow_watch
+from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.rollback import patiently, roll_back
 from runbook_lib.survey import survey
 from runbook_lib.wording import divided
@@ -74,3 +77,16 @@ def approve(run: str, by: str, *, rehearse: bool) -> None:
         f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} "
         f"until {given['until']}"
     )
+    if left := approvals.still_needed(session, plan):
+        console.print(f"{counted(left, 'more approval')} needed before it is taken")
+
+
+def promote(run: str, by: str, because: str, *, rehearse: bool) -> None:
+    """Ask the shift of a run to end its bake, and print how it goes on."""
+    this = found_run(run, rehearse)
+    session = session_of("promote", this, "plan")
+    look = survey(session)
+    end_bake(look, this, by=one_line(by), because=one_line(because))
+    console.print(f"{divided(look.split.weights)}: the end of its bake is asked for")
+    if record.shifter(session.place) is None:
+        console.print(f"Next: runbook run {session.named} --from 05")

@@ -5,19 +5,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from runbook_lib import record
 from runbook_lib.aws.applying import apply
 from runbook_lib.command import unattended
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import session_of
-from runbook_lib.command.plans import agreed, show_plan
-from runbook_lib.command.screen import console
+from runbook_lib.command.plans import agreed, described, show_plan
+from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import RecordError
 from runbook_lib.plan import clear
 from runbook_lib.printable import counted
 from runbook_lib.runs.undo import plan_undo
 
 
-def undo(run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool) -> None:
+def undo(
+    run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool, as_json: bool
+) -> None:
     """Show what would take a run back, ask, and apply it."""
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = found_run(run, rehearse)
@@ -26,18 +29,27 @@ def undo(run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool) 
         part = unattended.notebook(notebook, "--notebook", engine) if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
+        if as_json:
+            print_json({"run": this.id, "changes": described(plan)})
+            return
         console.print(f"run {this.id}\n{session.place}")
         show_plan(plan, "nothing to undo")
-        if plan.changes and (yes or agreed("Undo these changes?", this)):
-            made = apply(session, clear(plan))
-            end = {
-                "outcome": "rolled_back",
-                "reason": f"undo: {part or 'the whole run'} was undone by hand",
-            }
-            this.write("summed up", **end)
-            former: dict[str, Any] = {}
-            with suppress(RecordError):  # one that was cut off is no obstacle now
-                former = this.summary() or {}
-            this.summarise({**former, "run": this.id, **end})
-            console.print(f"{counted(len(made), 'change')} undone")
-            console.print(f"record: head {this.head()['head'][:12]}")
+        if not plan.changes:
+            return
+        if not (yes or agreed("Undo these changes?", this)):
+            console.print("nothing was undone")
+            return
+        made = apply(session, clear(plan))
+        _sum_up(this, part or "the whole run")
+        console.print(f"{counted(len(made), 'change')} undone")
+        console.print(f"record: head {this.head()['head'][:12]}")
+
+
+def _sum_up(run: record.Run, what: str) -> None:
+    """Write into a run's record and summary how it has ended."""
+    end = {"outcome": "rolled_back", "reason": f"undo: {what} was undone by hand"}
+    run.write("summed up", **end)
+    former: dict[str, Any] = {}
+    with suppress(RecordError):  # one that was cut off is no obstacle now
+        former = run.summary() or {}
+    run.summarise({**former, "run": run.id, **end})

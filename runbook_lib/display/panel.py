@@ -8,74 +8,67 @@ callback guards itself.
 
 from __future__ import annotations
 
-import time
-from collections.abc import (
-    Callable,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+import itertools
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakSet
 
 import ipywidgets as ipw
-from IPython.display import display
 
-from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib import record
 from runbook_lib.aws.session import Session
-from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
 from runbook_lib.display.forecasts import outlook_tables
-from runbook_lib.display.show import plan_rows, show
+from runbook_lib.display.show import plan_rows
 from runbook_lib.display.tables import Table, Words
+from runbook_lib.display.widgets import (
+    alert,
+    bundle,
+    dense,
+    hear_at_once,
+    mark_recording,
+)
 from runbook_lib.engines.named import engine_of
+from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import RunbookError
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped
-from runbook_lib.record import Run, holder
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approval
-from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
-from runbook_lib.shift import go_back, steps_left, unpassed
-from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.following import follow_step, follow_traffic
+from runbook_lib.shift import go_back, obstacle_by_hand, steps_left
+from runbook_lib.shift.following import follow_step
 from runbook_lib.shift.outlook import look_ahead
-from runbook_lib.shift.watching import is_watched, unwatched
+from runbook_lib.shift.steps import left_out
+from runbook_lib.shift.watching import is_staying, is_watched, unwatched_at, who_wrote
 from runbook_lib.survey import Survey, survey
-from runbook_lib.verdict.share import Seen
+from runbook_lib.wording import divided
 
-__all__ = [
-    "Live",
-    "Progress",
-    "WeightsPanel",
-    "balanced",
-    "follow_shift",
-    "show_progress",
-    "show_shift",
-    "weights_panel",
-]
+__all__ = ["WeightsPanel", "balanced", "look_again", "newest_panel", "weights_panel"]
 
-SHARE_OF_A_CORE = 0.02  # what drawing may cost
+SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page is looked at
+LOOK_SECONDS, LOCAL_LOOK_SECONDS = 10.0, 2.0  # between two readings of the weights
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
-NO_SHIFT = "no shift was under way at the last look: move a weight to look again"
+NO_SHIFT = "no shift is under way"
 UNDER_WAY = "a shift is under way: hold it first"
 WATCHED = "a process of its own watches it: run the cell below to follow it"
+STALE = "it is no longer what was planned against: look at the new plan"
 # what looks again when a shift begins or ends in this process
 PANELS: WeakSet[WeightsPanel] = WeakSet()
+NUMBERS = itertools.count()
 NOTHING, NOT_PLANNED = (
     Plan("nothing yet"),
     "there is no plan yet: move a weight to make it again",
 )
 
+STEP = "Apply this step"
+ROOM = "min-height:3.2em;line-height:1.35"  # that two lines take, or none
 TOOLTIPS = {
-    "Apply this step": (
-        "write the weights shown above, through the same gate as the cells"
-    ),
+    STEP: ("write the weights shown above, through the same gate as the cells"),
     "Approve": "write an approval of exactly this plan into the run's record",
     "Hold": "let the shift under way stop at its next look; weights stay as they are",
     "Roll back": "put all traffic back on the stable version in one write",
@@ -112,8 +105,8 @@ class Deed:
 
 
 class WeightsPanel:
-    """Linked sliders, the plan as it would be written, its forecast, and buttons that
-    do what the cells do.
+    """What is in force now, linked sliders, buttons that do what the cells do, the plan
+    as it would be written, and its forecast.
 
     It opens at the next step, which writes nothing. `evidence` is what the cells
     gathered; without it the panel shows and plans but applies nothing.
@@ -123,7 +116,11 @@ class WeightsPanel:
         self.session, self.evidence = session, tuple(evidence)
         self.shift, self.shown = session.parameters.shift, NOTHING
         found = survey(session)
-        weights, self.former = found.split.weights, found.canary_weight
+        self.retired, self.split = found.retired, found.split
+        self.read_at, self.trouble, self.who = session.now(), "", ""
+        self.number = next(NUMBERS)
+        self.working = 0  # how many buttons do their work just now
+        weights = found.split.weights
         first = [
             name for name in (self.shift.stable, self.shift.canary) if name in weights
         ]
@@ -146,7 +143,7 @@ class WeightsPanel:
             self.message,
         ) = (ipw.HTML() for _ in range(5))
         self.deeds = {
-            "Apply this step": Deed(
+            STEP: Deed(
                 self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")
             ),
             "Approve": Deed(self.approve, self._obstacle_to_approval, ipw.Button()),
@@ -166,6 +163,11 @@ class WeightsPanel:
             )
         self._guarded(self.refresh)
         PANELS.add(self)
+
+    @property
+    def former(self) -> int:
+        """The canary's weight at the last reading, in percent."""
+        return self.split.weights.get(self.shift.canary, 0)
 
     @property
     def weights(self) -> dict[str, int]:
@@ -193,16 +195,50 @@ class WeightsPanel:
         self.shown, self.plan_view.value, self.forecast_view.value = NOTHING, "", ""
         try:
             found = survey(self.session)
-            self.standing.value = _alert(unwatched(found))
+            self.retired = found.retired
+            self._know(found.split)
             self.shown = found.plan_weights(self.weights)
-            self.former = found.split.weights.get(self.shift.canary, 0)
-            self.plan_view.value = _dense(
+            self.plan_view.value = dense(
                 Table("as it would be written", plan_rows(self.shown))._repr_html_()
             )
-            self.say(self.obstacle or ("" if self.shown.changes else IN_FORCE))
+            self.say(self.obstacle or self._remark())
             self.forecast_view.value = self._forecast(found)
         finally:
             self.enable()
+
+    def look(self) -> bool:
+        """Read the live weights, and show them; plan anew where somebody has written
+        since, and return whether that is so.
+
+        Raises CallError where they cannot be read: what is shown then is marked as old.
+        """
+        before = self.split.state
+        try:
+            self._know(engine_of(self.session).read_weights(self.session))
+        except RunbookError as error:
+            self.trouble = error.message
+            self.enable()
+            raise
+        changed = self.split.state != before
+        if changed and not self.working:
+            self.refresh()
+        else:
+            self.enable()
+        return changed
+
+    def _know(self, split: Split) -> None:
+        self.split, self.read_at, self.trouble = split, self.session.now(), ""
+        self.who = who_wrote(self.session, split.weights)
+
+    def _remark(self) -> str:
+        """Say what there is to say of the weights that are shown."""
+        if not self.shown.changes:
+            return IN_FORCE
+        out = ", ".join(percent(s / 100) for s in self._left_out())
+        return f"it leaves out {out} of the file's steps" if out else ""
+
+    def _left_out(self) -> list[int]:
+        return left_out(self.shift.steps, self.former, self.step)
 
     def apply(self) -> str:
         """Let a process of its own take the step that is shown, as the cells do, trial
@@ -249,11 +285,12 @@ class WeightsPanel:
 
     def say(self, text: str, kind: str = "") -> None:
         """Show one sentence under the buttons; screen readers speak it, at once where
-        something is wrong.
+        something is wrong. Its room is there without it, so that nothing moves.
         """
-        words = Words(text, kind)._repr_html_() if text else ""
+        in_one_line = text.replace("\nNext:", ". Next:")
+        words = Words(in_one_line, kind)._repr_html_() if text else ""
         role = "alert" if kind in ("WARN", "NOT DONE") else "status"
-        self.message.value = f"<div role='{role}'>{words}</div>"
+        self.message.value = f"<div role='{role}' style='{ROOM}'>{words}</div>"
 
     # what each button lacks: said without a call, and what takes traffic back is never
     # out of reach
@@ -270,11 +307,13 @@ class WeightsPanel:
     def _obstacle_to_step(self) -> str:
         if lacking := self.obstacle or self._unplanned():
             return lacking
-        if is_watched(self.session):
+        if is_watched(self.session) and not is_staying(self.session):
             return UNDER_WAY
+        if words := obstacle_by_hand(self.session, self.former, self.step):
+            return words
         if self._wants_approval():
             return f"plan {self.shown.hash} needs an approval first"
-        return unpassed(self.session, self.former, self.step)
+        return ""
 
     def _obstacle_to_approval(self) -> str:
         if lacking := self._unplanned():
@@ -291,7 +330,7 @@ class WeightsPanel:
 
     def _obstacle_to_hold(self) -> str:
         run = self.session.run or self.session.latest_run()
-        return self._no_run() or ("" if run and holder(run) else NO_SHIFT)
+        return self._no_run() or ("" if run and record.holder(run) else NO_SHIFT)
 
     def _obstacle_to_return(self) -> str:
         if not self.session.applies:
@@ -314,8 +353,7 @@ class WeightsPanel:
         others what they lack.
         """
         items = ""
-        if self.standing.value and is_watched(self.session):
-            self.standing.value = ""
+        self.standing.value = self._standing()
         for name, deed in self.deeds.items():
             lacking = deed.obstacle()
             deed.button.disabled = bool(lacking)
@@ -325,10 +363,34 @@ class WeightsPanel:
             *self.sliders.values(),
             *self.numbers.values(),
         ):
-            _hear_at_once(widget)
+            hear_at_once(widget)
         self.reasons.value = (
             f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
         )
+
+    def _standing(self) -> str:
+        """Return what is in force, when that was read, and who wrote it; first of all
+        where nobody watches it.
+        """
+        clock = f"{datetime.fromtimestamp(self.read_at, UTC):%H:%M:%S} UTC"
+        read = f"read at {clock}, again every {self._look_seconds:g} s"
+        if self.trouble:
+            read = f"as it was at {clock}, and cannot be read now: {self.trouble}"
+        words = f"now: {divided(self.split.weights)}"
+        now = f"<p><b>{escaped(words)}</b> · {escaped(read)}</p>"
+        said = self._alone() or f"<p>{escaped(self.who)}</p>"
+        return f"<div style='{ROOM}'>{now}{said}</div>"
+
+    def _alone(self) -> str:
+        """Return an alert where nobody watches the canary, "" where that is not so."""
+        if self.retired:
+            return ""
+        return alert(unwatched_at(self.session, self.former))
+
+    @property
+    def _look_seconds(self) -> float:
+        rehearsed = self.session.parameters.rehearsed
+        return LOCAL_LOOK_SECONDS if rehearsed else LOOK_SECONDS
 
     def _forecast(self, found: Survey) -> str:
         if not self.step:
@@ -337,7 +399,7 @@ class WeightsPanel:
             outlook = look_ahead(found, self.step)
         except RunbookError as error:
             return Words(f"no forecast: {error}", "WARN")._repr_html_()
-        return _dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
+        return dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
 
     # sliders and numbers
 
@@ -398,12 +460,23 @@ class WeightsPanel:
     def _do(self, deed: Deed) -> None:
         """Do what a button is for, unless something is missing: a disabled button fires
         on `.click()` too.
+
+        A step that is in force by now, since somebody pressed twice or elsewhere, is
+        done.
         """
+        stale = deed is self.deeds[STEP] and not self.obstacle and self.look()
         lacking = deed.obstacle()
-        if lacking:
-            self.say(lacking, "NOT DONE")
+        if deed is self.deeds[STEP] and lacking == IN_FORCE:
+            self.say(f"{IN_FORCE}: nothing is left to write; {self.who}", "DONE")
             return
-        done = deed.work()
+        if lacking or stale:
+            self.say(lacking or STALE, "NOT DONE")
+            return
+        self.working += 1
+        try:
+            done = deed.work()
+        finally:
+            self.working -= 1
         try:
             self.refresh()
         except RunbookError as error:  # what was done stays done, and is said to be
@@ -421,276 +494,70 @@ class WeightsPanel:
         except Exception as error:  # noqa: BLE001 - a callback's failure has no other way to be seen
             self.say(scrubbed(f"{type(error).__name__}: {error}"), "NOT DONE")
 
-    def box(self) -> ipw.VBox:
-        """Return the panel as one widget."""
+    def controls(self) -> ipw.VBox:
+        """Return what is in force, the sliders, the buttons and what they say."""
         rows = [
             ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders
         ]
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
-        buttons.layout.flex_flow = "row wrap"
-        return ipw.VBox(
-            [
-                self.standing,
-                *rows,
-                self.plan_view,
-                self.forecast_view,
-                buttons,
-                self.message,
-                self.reasons,
-            ]
-        )
+        for row in (*rows, buttons):
+            row.layout.flex_flow = "row wrap"
+        return ipw.VBox([self.standing, *rows, buttons, self.message])
+
+    def box(self) -> ipw.VBox:
+        """Return the panel as one widget."""
+        below = [self.reasons, self.plan_view, self.forecast_view]
+        return ipw.VBox([self.controls(), *below])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
         weights = f"<p><b>weights shown</b>: {escaped(words)}</p>"
-        shown = (
-            f"{self.standing.value}{weights}{self.plan_view.value}{self.message.value}"
-        )
-        return _bundle(
-            self.box(), f"weights shown: {words}", shown + self.reasons.value, options
-        )
+        shown = f"{self._alone()}{weights}{self.message.value}{self.reasons.value}"
+        shown += self.plan_view.value
+        if SERVED in os.environ and not self.session.is_executed:
+            Refresher(self).start()
+        return bundle(self.box(), f"weights shown: {words}", shown, options)
 
 
-def _bundle(
-    widget: ipw.Widget, words: str, shown: str, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return a live widget, and beside it what a reader without one sees,
-    as text and as HTML.
-    """
-    return {
-        **(widget._repr_mimebundle_(**options) or {}),
-        "text/plain": words,
-        "text/html": shown,
-    }
-
-
-def _hear_at_once(widget: ipw.Widget) -> None:
-    """Let a hand on a widget be heard while a cell runs, in the subshell the
-    front end chose for it.
-
-    ipykernel (7.4) sends it to where the widget was last written from, which for a
-    panel just made is the very cell queue that the shift keeps busy: a Hold would wait
-    for the end of what it is to hold.
-    """
-    vars(widget.comm).pop("_reply_subshell_id", None)
-
-
-def _alert(text: str) -> str:
-    """Return a sentence that a screen reader speaks at once; nothing
-    where there is none.
-    """
-    return (
-        f"<div role='alert'>{Words(text, 'UNWATCHED')._repr_html_()}</div>"
-        if text
-        else ""
-    )
-
-
-def _dense(shown: str) -> str:
-    """Return HTML whose lines stand as close as outside of a widget."""
-    return f"<div style='line-height:1.35'>{shown}</div>"
-
-
-class Live:
-    """What follows a shift while it moves: numbers at each interval, a picture as often
-    as its cost allows.
-
-    It shows the intervals that the verdict is made of, and the events of the
-    record; it calls nothing.
+class Refresher(threading.Thread):
+    """Lets a panel look again by itself: one reading at a time, and one file's state
+    each second. The newest panel alone does.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.numbers, self.picture = ipw.HTML(), ipw.HTML()
-        self.session, self.decisions = session, list[Decision]()
-        # what a shift that goes on was told before
-        self.earlier = read_attempt(session)
-        self.seen: Sequence[Interval] = ()
-        self.spent = 0.0  # seconds of a core, for all drawing
-        self._opened, self._next, self._phase = session.now(), 0.0, ""
+    newest: Refresher | None = None
 
-    def follow(self, decisions: Iterable[Decision]) -> None:
-        """Take each decision as it comes, and show it."""
-        for decision in decisions:
-            if decision.phase != self._phase:
-                _look_again(self.session)
-            began = time.thread_time()
-            self.decisions += [decision] if decision.phase != "watching" else []
-            self.seen = decision.seen or self.seen
-            self.numbers.value = self._numbers(decision)
-            self.spent += time.thread_time() - began
-            if time.monotonic() >= self._next or decision.phase != "watching":
-                self.draw()
+    def __init__(self, panel: WeightsPanel) -> None:
+        super().__init__(name="panel", daemon=True)
+        self.panel, self.over = panel, threading.Event()
+        if Refresher.newest is not None:
+            Refresher.newest.over.set()
+        Refresher.newest = self
 
-    def draw(self) -> None:
-        """Draw the picture anew, and reckon when that may be done again."""
-        began = time.thread_time()
-        self.picture.value = timeline.drawn(self.history()).svg()
-        cost = time.thread_time() - began
-        self.spent += cost
-        self._next = time.monotonic() + max(cost / SHARE_OF_A_CORE, 0.9)
-
-    def history(self) -> History:
-        """Return what was seen so far, as it would be read back."""
-        heard = [asdict(replace(decision, seen=())) for decision in self.decisions]
-        told = [*self.earlier, *heard, *self._recorded_since()]
-        once = {(line["phase"], line["at"]): line for line in told}
-        events = [*once.values(), *read_events(self._run, self._opened)]
-        in_time = sorted(events, key=lambda line: line["at"])
-        return seen_as(self.session.parameters, self.seen, in_time)
-
-    @property
-    def _run(self) -> Run | None:
-        """The run that the shift is in, or was in until it ended."""
-        return self.session.run or self.session.finished
-
-    def _recorded_since(self) -> list[dict[str, Any]]:
-        """Return what was decided since this view was opened, whoever decided it."""
-        lines = self._run.lines() if self._run else ()
-        decisions = [line for line in lines if line["event"] == "decision"]
-        return [line for line in decisions if line["at"] >= self._opened]
-
-    def _numbers(self, decision: Decision) -> str:
-        rows = [
-            self._row(decision, name, f"{weight} %")
-            for name, weight in decision.weights.items()
-        ]
-        share = (
-            "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
-        )
-        share += (
-            f", {Seen(0, decision.share, decision.band).expected} expected"
-            if share and decision.band
-            else ""
-        )
-        table = Table(
-            f"{decision.step} % · {decision.phase}{share}", rows
-        )._repr_html_()
-        said = Words(
-            decision.words,
-            decision.verdict if decision.verdict in ("PASS", "FAIL") else "",
-        )._repr_html_()
-        # not again each second
-        spoken = " role='status'" if decision.phase != self._phase else ""
-        self._phase = decision.phase
-        return _dense(f"{table}<div{spoken}>{said}</div>")
-
-    def _row(self, decision: Decision, name: str, weight: str) -> dict[str, str]:
-        requests, errors, slow = (
-            told.get(name, 0)
-            for told in (decision.requests, decision.errors, decision.slow)
-        )
-        row = {
-            "version": name,
-            "weight": weight,
-            "requests": f"{requests:,}",
-            "errors": f"{errors:,}",
-        }
-        row["error rate"] = _rate(errors, requests)
-        return {**row, "slow": _rate(slow, requests)} if decision.slow else row
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = (
-            "the shift as it moves: requests, share and verdict stand "
-            "here while it lasts"
-        )
-        return _bundle(
-            ipw.VBox([self.numbers, self.picture]),
-            words,
-            self.numbers.value or f"<p>{words}</p>",
-            options,
-        )
+    def run(self) -> None:
+        """Look again until another panel is shown."""
+        left, watched = self.panel._look_seconds, False
+        while not self.over.wait(1.0):
+            left -= 1.0
+            before, watched = watched, is_watched(self.panel.session)
+            if left > 0 and before == watched:
+                continue
+            left = self.panel._look_seconds
+            with suppress(RunbookError):  # the panel says that it is old
+                self.panel.look()
 
 
-def _look_again(session: Session) -> None:
+def newest_panel(session: Session) -> WeightsPanel | None:
+    """Return the panel that a session has shown last; None where it has shown none."""
+    panels = [panel for panel in PANELS if panel.session is session]
+    return max(panels, key=lambda panel: panel.number, default=None)
+
+
+def look_again(session: Session) -> None:
     """Let the session's panels say anew what each button lacks: a shift has
     begun, moved or ended.
     """
     for panel in [panel for panel in PANELS if panel.session is session]:
         panel.enable()
-
-
-def _rate(errors: int, requests: int) -> str:
-    return percent(errors / requests, 2) if requests else "–"
-
-
-def follow_shift(session: Session, *evidence: Evidence) -> None:
-    """Start the shift where none runs, and follow it, with a view that moves with it.
-
-    It runs in a process of its own, and goes on where this cell is interrupted.
-    """
-    show_shift(follow_traffic(session, *evidence, alarm=_show_alarm), session)
-    if session.leaves_shift and is_watched(session):
-        display(Words("the shift goes on in its own process, without this cell"))
-
-
-def _show_alarm(words: str) -> None:
-    display(Words(words, "WARN"))
-
-
-def show_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
-    """Take a shift's decisions as they come, with a view that follows them; then show
-    them, and a still picture.
-    """
-    live = Live(session)
-    show_progress(session)
-    display(live)
-    try:
-        live.follow(decisions)
-    except KeyboardInterrupt as interrupt:  # between two decisions: it is theirs
-        live.follow(_after(interrupt, decisions))
-    finally:
-        decisions.close()
-        _look_again(session)
-        rows = [
-            {"phase": d.phase, "step": percent(d.step / 100), "words": d.words}
-            for d in live.decisions
-        ]
-        display(Table("decisions", rows))
-        if live.seen:
-            live.picture.value = ""  # from here on it stands below
-            show(timeline.drawn(live.history()))
-
-
-def _after(
-    interrupt: KeyboardInterrupt, decisions: Generator[Decision, None, None]
-) -> Iterator[Decision]:
-    """Yield what is decided after an interrupt, which most end by."""
-    with suppress(StopIteration):
-        yield decisions.throw(interrupt)
-    yield from decisions
-
-
-class Progress:
-    """A line that says what is waited for, since when, and until when at most, in UTC
-    as the pictures are; it is empty until something is.
-    """
-
-    def __init__(self) -> None:
-        self.line = ipw.HTML()
-
-    def tell(self, what: str, passed: float, most: float) -> None:
-        """Show one look of a wait."""
-        now = datetime.now(UTC)
-        since, until = (
-            now - timedelta(seconds=passed),
-            now + timedelta(seconds=most - passed),
-        )
-        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
-        words = f"waiting for {what}: {passed:.0f} s so far, {span}"
-        done = f"no wait now; the last one took {passed:.0f} s"
-        self.line.value = Words(words if what else done)._repr_html_()
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return _bundle(self.line, "", "", options)
-
-
-def show_progress(session: Session) -> None:
-    """Show a line that tells of every wait of this session from now on; a cell that
-    waits long has one of its own.
-    """
-    progress = Progress()
-    session.waiting = progress.tell
-    display(progress)
 
 
 def weights_panel(
@@ -699,6 +566,7 @@ def weights_panel(
     """Return the panel for the traffic's division, or a sentence where
     there is none to divide.
     """
+    mark_recording()
     if survey(session).split.state is None:
         return Words(engine_of(session).hints.not_there, "WARN")
     return WeightsPanel(session, evidence)

@@ -25,7 +25,7 @@ from runbook_lib.display.drawing import (
     Text,
     percent,
 )
-from runbook_lib.runs.history import History
+from runbook_lib.runs.history import ASKED, History
 from runbook_lib.verdict import Sample
 from runbook_lib.verdict.forecast import share_band
 
@@ -35,7 +35,7 @@ __all__ = ["drawn", "drawn_words", "thinned"]
 STABLE, CANARY, LIMIT = "#1f7fe0", "#c9601c", "#d9453d"
 # dashes tell apart what colour alone would
 CANARYS, WEIGHTS, LIMITS, EVENTS = (6, 3), (2, 2), (8, 3), (3, 3)
-WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 860, 84, 104, 84, 24, 13, 24
+WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 600, 76, 100, 56, 22, 13, 24
 LETTER = 7.2  # how wide one is at most
 ROWS = 6  # of events' labels; what comes too thick is a line without one
 MOST = 180  # points that are told apart at this width
@@ -44,6 +44,7 @@ LABELS = {
     "written": "→ {step}\N{NO-BREAK SPACE}%",
     "proved": "proved",
     "judged": "{verdict}",
+    "promoted": "PROMOTED",
     "rolled back": "ROLLED BACK",
     "settled": "settled",
     "approved": "approved",
@@ -280,10 +281,7 @@ def _rates(
 
 
 def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Shape]:
-    title = (
-        f"{shown.canary}'s share of the requests: seen (dots), its weight (dashes), "
-        "what that allows (band)"
-    )
+    title = f"{shown.canary}'s share: seen (dots), its weight (dashes), allowed (band)"
     yield from _frame(axes, title, percent)
     busy = [interval for interval in seen if interval.requests]
     for weight, group in groupby(busy, lambda each: _weight(shown, each.start)):
@@ -311,7 +309,7 @@ def _weight(shown: History, at: float) -> int | None:
     if moves:
         return _weight_after(moves[-1])
     # what others asked for says what is to be
-    decided = [d for d in shown.decisions if d["phase"] not in ("approved", "hold")]
+    decided = [d for d in shown.decisions if d["phase"] not in ASKED]
     if not decided or decided[0]["phase"] in MOVES:
         return None
     return int(decided[0]["step"])

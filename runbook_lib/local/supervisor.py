@@ -29,6 +29,7 @@ from runbook_lib.errors import TargetError
 from runbook_lib.local.keys import KEY_HEADER, new_key
 from runbook_lib.local.sockets import socket_folder
 from runbook_lib.private import UMASK, private_folder, private_opener, replace_privately
+from runbook_lib.shipped import home
 
 __all__ = [
     "AGAIN",
@@ -104,11 +105,11 @@ class LocalMesh:
 
 
 def state_folder() -> Path:
-    """Return the folder the process keeps its state in: RUNBOOK_STATE, or the
-    checkout's `.runbook`.
+    """Return the folder the process keeps its state in: RUNBOOK_STATE, or `.runbook` of
+    this runbook's home.
     """
     said = os.environ.get("RUNBOOK_STATE")
-    return Path(said or Path(__file__).resolve().parents[2] / ".runbook").resolve()
+    return Path(said or home() / ".runbook").resolve()
 
 
 def find(folder: Path | None = None) -> LocalMesh | None:
@@ -361,7 +362,12 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
         if not name.startswith(("AWS_", "MOTO_"))
         and not name.lower().endswith("_proxy")
     }
-    return {**kept, "RUNBOOK_PROCESS": "local mesh", "MOTO_DISABLE_GLOBAL_CORS": "true"}
+    return {
+        **kept,
+        "RUNBOOK_PROCESS": "local mesh",
+        "MOTO_DISABLE_GLOBAL_CORS": "true",
+        "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # 1,300 in each account, for nobody
+    }
 
 
 def carries_traffic() -> bool:

@@ -6,7 +6,13 @@ for reading the file.
 
 from __future__ import annotations
 
-from runbook_lib.parameters.loading import FOLDER, load, located, parameter_names
+from runbook_lib.parameters.loading import (
+    FOLDER,
+    load,
+    located,
+    merged,
+    parameter_names,
+)
 from runbook_lib.parameters.model import Parameters
 from runbook_lib.parameters.plain_yaml import read_yaml
 from runbook_lib.parameters.spelling import nearest
@@ -16,6 +22,7 @@ __all__ = [
     "Parameters",
     "load",
     "located",
+    "merged",
     "nearest",
     "parameter_names",
     "read_yaml",

@@ -400,8 +400,8 @@ def _check_match(where: str, protocol: str, match: Match) -> Iterator[str]:
     yield from _expression(f"{where}.path_regex", match.path_regex)
     if match.grpc_method and not match.service:
         yield f"{where}.grpc_method: expected a service beside it; found none"
-    for number, header in enumerate(match.headers):
-        at = f"{where}.headers.{number}"
+    for number, header in enumerate(match.headers, 1):
+        at = f"{where}.headers (item {number})"
         yield from _one_of(at, header, HEADER_WAYS)
         yield from _expression(f"{at}.regex", header.regex)
         if header.range and header.range.start >= header.range.end:
@@ -589,6 +589,14 @@ def _check_shift(p: Parameters) -> Iterator[str]:
                 f"shift.{field}: no service {getattr(p.shift, field)!r}; expected one "
                 f"of {list(p.services)}"
             )
+    rule = p.shift.approvals
+    listed = set(rule.approvers)
+    may_be_many = not listed or any("*" in one for one in listed)
+    if not may_be_many and rule.required > len(listed):
+        yield (
+            "shift.approvals.required: expected at most the number of approvers, "
+            f"{len(listed)}; found {rule.required}"
+        )
 
 
 def _check_router(p: Parameters) -> Iterator[str]:

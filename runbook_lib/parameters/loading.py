@@ -20,13 +20,14 @@ from pydantic import ValidationError
 from runbook_lib.errors import ParametersError
 from runbook_lib.parameters.checks import notes, problems
 from runbook_lib.parameters.model import Parameters
-from runbook_lib.parameters.plain_yaml import MOST_BYTES, plain, read_yaml
+from runbook_lib.parameters.plain_yaml import MOST_BYTES, lines_of, plain, read_yaml
 from runbook_lib.parameters.spelling import nearest
+from runbook_lib.shipped import shipped
 
 # how pydantic begins
 SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")
 MOST_PROBLEMS = 20  # of one file, in one refusal
-FOLDER = Path(__file__).resolve().parents[2] / "parameters"
+FOLDER = shipped("parameters")
 
 
 def parameter_names() -> list[str]:
@@ -56,18 +57,51 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
     file, data = _read(environment, given)
     data |= {k: v for k, v in given.items() if k != "environment"}
     # what stands in place of a file is called by its name
-    beside = set(given) if _file_of(environment) else set()
+    path = _file_of(environment)
+    beside = set(given) if path else set()
     if unquoted := list(_unquoted(data)):
-        raise _refusal(file, beside, unquoted)
+        raise _refusal(file, path, beside, unquoted)
     try:
         parameters = Parameters.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise _refusal(file, beside, (_sentence(e) for e in error.errors())) from None
+        sentences = [_sentence(e) for e in error.errors()]
+        raise _refusal(file, path, beside, sentences) from None
     found = list(problems(parameters))
     if found:
-        raise _refusal(file, beside, found)
+        raise _refusal(file, path, beside, found)
     parameters._notes = (*_notes(data, parameters.model_dump()), *notes(parameters))
     return parameters
+
+
+def merged(environment: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return given values by top-level names alone: one with dots in its name
+    (`shift.bake_seconds`) as its section of the file with just that value replaced.
+
+    Raises ParametersError where the file cannot be read, or has no section there.
+    """
+    dotted = {
+        name: value
+        for name, value in given.items()
+        if "." in name and name.partition(".")[0] in Parameters.model_fields
+    }
+    plain_names = {name: given[name] for name in given if name not in dotted}
+    if not dotted:
+        return plain_names
+    _, data = _read(environment, {})
+    data |= plain_names
+    for name, value in dotted.items():
+        *sections, last = name.split(".")
+        within = data
+        for section in sections:
+            within = within.setdefault(section, {})
+            if not isinstance(within, dict):
+                raise ParametersError(
+                    f"given: {name}: {section} is no section; found {within!r:.80}",
+                    hint="give a name as docs/parameters.md has it",
+                )
+        within[last] = value
+    tops = {name.partition(".")[0] for name in dotted}
+    return {**plain_names, **{top: data[top] for top in tops}}
 
 
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -200,17 +234,19 @@ def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
 
 
 def _refusal(
-    file: str, given: Collection[str], problems: Iterable[str]
+    file: str, path: Path | None, given: Collection[str], problems: Iterable[str]
 ) -> ParametersError:
-    """Return what to raise: each problem is the file's, or of what was given beside it,
-    by the name it begins with.
+    """Return what to raise: each problem is the file's, with its line, or of what was
+    given beside it, by the name it begins with.
     """
+    places = lines_of(_text_of(path)) if path else {}
     named = [
-        (re.sub(r"^unknown key '|[.:;'].*", "", problem, flags=re.DOTALL), problem)
+        (re.sub(r"^unknown key '|[.:;' ].*", "", problem, flags=re.DOTALL), problem)
         for problem in problems
     ]
     lines = [
-        f"{'given' if name in given else file}: {_short(problem)}"
+        f"{'given' if name in given else file + _line(problem, places)}: "
+        f"{_short(problem)}"
         for name, problem in named[:MOST_PROBLEMS]
     ]
     if more := len(named) - len(lines):
@@ -224,16 +260,29 @@ def _refusal(
     return ParametersError("\n".join(lines), hint=hint)
 
 
+def _line(problem: str, places: Mapping[str, int]) -> str:
+    """Return in words in which line stands what a problem begins with, or what is
+    around it; "" where nothing of it is there.
+    """
+    place = re.sub(r": unknown key '", ".", problem, count=1)
+    place = re.sub(r"^unknown key '|[':;].*", "", place, flags=re.DOTALL)
+    while place and place not in places:
+        place = re.sub(r"( \(item \d+\)|\.?[^. ]*)$", "", place)
+    return f", line {places[place]}" if place else ""
+
+
 def _short(problem: str, most: int = 600) -> str:
     return problem if len(problem) <= most else f"{problem[:most]}…"
 
 
 def _sentence(error: Any) -> str:
-    where = ".".join(
-        str(part)
-        for part in error["loc"]
-        if not str(part).startswith(("dict[", "list[", "constrained-"))
-    )
+    where = ""
+    for part in error["loc"]:
+        if isinstance(part, int):
+            where += f" (item {part + 1})"
+        elif not part.startswith(("dict[", "list[", "constrained-")):
+            where += f".{part}"
+    where = where.removeprefix(".")
     message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"

@@ -554,6 +554,22 @@ class Approvals(Strict):
     """
 
     steps: list[Percent] = Field([], description="the steps that need one")
+    approvers: list[str] = Field(
+        [],
+        description="who may approve: ARNs, or names; `*` stands for any part; "
+        "empty: anybody",
+    )
+    required: Annotated[int, Field(ge=1, le=20)] = Field(
+        1, description="how many different approvers a step needs"
+    )
+    exclude_starter: bool = Field(
+        False, description="whoever starts or changes anything in the run may not"
+    )
+    identified_by: Literal["aws", "name"] = Field(
+        "aws",
+        description="by the identity that STS confirms, or by what `--by` says; "
+        "a rehearsal always takes names",
+    )
     valid_minutes: Positive = Field(60, description="how long an approval holds")
     on_expiry: Literal["hold", "roll_back"] = Field(
         "hold", description="when it ran out before the step was written"
@@ -573,6 +589,9 @@ class Shift(Strict):
     canary: Name = Field(description="the new version")
     steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = (
         Field(description="the canary's weights in percent, rising; may end below 100")
+    )
+    skip_steps: bool = Field(
+        False, description="a step by hand may leave out some of them"
     )
     bake_seconds: Seconds = Field(description="watched at each step")
     prove_seconds: Seconds = Field(
@@ -595,6 +614,11 @@ class Shift(Strict):
         [], description="CloudWatch alarms; one in ALARM rolls back"
     )
     approvals: Approvals = Field(Approvals(), description="who must agree")
+    promotion: Literal["by_decision", "never"] = Field(
+        "by_decision",
+        description="whether a person may end a bake before its PASS: "
+        "`runbook promote`",
+    )
     verdict: VerdictRule = Field(VerdictRule(), description="how the canary is judged")
 
     @field_validator("steps")

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import yaml
 
-__all__ = ["MOST_BYTES", "plain", "read_yaml"]
+__all__ = ["MOST_BYTES", "lines_of", "plain", "read_yaml"]
 
 MOST_BYTES: Final = 200_000  # of a file: a mesh of 200 services takes 60,000
 MOST_DEPTH: Final = 30
@@ -66,6 +67,26 @@ def read_yaml(text: str) -> Any:
         raise yaml.YAMLError(f"{where}{error.problem or error.context}") from None
     finally:
         loader.dispose()
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """Return in which line of a YAML text each key and each item of a list stands, by
+    its place: `shift.verdict.alpha`, `shift.steps (item 2)`.
+    """
+    return dict(islice(_lines(yaml.compose(text, Loader=LOADER), "", 0), MOST_VALUES))
+
+
+def _lines(node: Any, place: str, depth: int) -> Iterator[tuple[str, int]]:
+    parts: list[tuple[str, Any, Any]] = []
+    if isinstance(node, yaml.MappingNode) and depth < MOST_DEPTH:
+        for key, value in node.value:
+            parts.append((f"{place}.{key.value}".removeprefix("."), key, value))
+    elif isinstance(node, yaml.SequenceNode) and depth < MOST_DEPTH:
+        for number, item in enumerate(node.value, 1):
+            parts.append((f"{place} (item {number})", item, item))
+    for at, first, inner in parts:
+        yield at, first.start_mark.line + 1
+        yield from _lines(inner, at, depth + 1)
 
 
 def plain(value: Any, where: str) -> Any:

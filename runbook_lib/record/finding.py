@@ -18,6 +18,7 @@ from runbook_lib.record import chain
 from runbook_lib.record.paths import base_of, root, writing
 from runbook_lib.record.place import Place
 from runbook_lib.record.run import Run
+from runbook_lib.shipped import VERSION
 
 ID = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z-[0-9a-f]{6}")
 
@@ -41,6 +42,7 @@ def start(
         _point_at(folder)
     run = Run(folder)
     said = {
+        "version": VERSION,
         "environment": environment,
         "mode": "apply",
         "place": asdict(place) if place else None,

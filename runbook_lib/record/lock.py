@@ -17,10 +17,11 @@ from filelock import FileLock, Timeout
 from runbook_lib.errors import LockError
 from runbook_lib.private import private_folder, replace_privately
 from runbook_lib.record import chain
-from runbook_lib.record.paths import local_state, user_state, writing
+from runbook_lib.record.paths import local_state, writing
 from runbook_lib.record.place import Place
 from runbook_lib.record.run import Run
 from runbook_lib.redaction import redacted
+from runbook_lib.shipped import user_state
 
 SHIFT_PATIENCE_SECONDS = 5.0  # somebody may look for a moment whether a lock is held
 

@@ -8,35 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runbook_lib.errors import RecordError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from runbook_lib.shipped import home
 
 
 def root() -> Path:
-    """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this checkout.
+    """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this runbook's home.
 
     A relative RUNBOOK_RUNS stays so in the runs started or joined there: a copied
     process writes to its own copy.
     """
-    return Path(os.environ.get("RUNBOOK_RUNS") or CHECKOUT / "runs")
+    return Path(os.environ.get("RUNBOOK_RUNS") or home() / "runs")
 
 
 def base_of(base: str | None) -> Path:
-    """Return the folder runs are kept in; a relative one is this checkout's, wherever
-    the caller stands.
+    """Return the folder runs are kept in; a relative one is this runbook's home,
+    wherever the caller stands.
     """
-    return CHECKOUT / base if base and "://" not in base else root()
-
-
-def user_state() -> Path:
-    return (
-        Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        / "runbook"
-    )
+    return home() / base if base and "://" not in base else root()
 
 
 def local_state() -> Path:
-    return Path(os.environ.get("RUNBOOK_STATE") or CHECKOUT / ".runbook")
+    return Path(os.environ.get("RUNBOOK_STATE") or home() / ".runbook")
 
 
 @contextmanager

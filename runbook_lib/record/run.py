@@ -24,11 +24,13 @@ from runbook_lib.errors import RecordError
 from runbook_lib.plan import Change, fingerprint, holds, stored
 from runbook_lib.private import replace_privately
 from runbook_lib.record import chain
-from runbook_lib.record.paths import user_state, writing
+from runbook_lib.record.paths import writing
 from runbook_lib.record.place import Place, place_in
 from runbook_lib.redaction import redacted
+from runbook_lib.shipped import user_state
 
-ASKED = ("approved", "hold")  # what others may ask of a run
+# what others may say to a run
+ASKED = ("approved", "hold", "promote", "undelivered")
 UNRECORDED = "its inverse holds what may not be recorded"
 # whose arguments may hold anything
 DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))

@@ -29,6 +29,7 @@ PHASES = {
     "written": "weights written",
     "proved": "weights in effect, shown by traffic",
     "judged": "judged",
+    "promoted": "promoted by a person's decision",
     "rolled back": "rolled back",
     "settled": "rollback settled",
 }
@@ -287,6 +288,9 @@ def _decision(line: Mapping[str, Any]) -> Moment:
 
 def _approved(line: Mapping[str, Any]) -> Moment:
     words = f"plan {line['plan']}, until {line['until']}"
+    signed = line.get("identity", "")
+    if signed and signed != line["approver"]:
+        words += f", signed as {signed}"
     return Moment("", "approved", words, by=line["approver"])
 
 
@@ -307,6 +311,15 @@ def _interrupted(line: Mapping[str, Any]) -> Moment:
     return Moment("", "interrupted")
 
 
+def _told(line: Mapping[str, Any]) -> Moment:
+    return Moment("", "people were told", ", ".join(line["to"]))
+
+
+def _undelivered(line: Mapping[str, Any]) -> Moment:
+    words = f"{line['to']}: {line['why']}"
+    return Moment("", "a notification was not delivered", words, kind=BAD)
+
+
 def _summed_up(line: Mapping[str, Any]) -> Moment:
     outcome, reason = line["outcome"], str(line.get("reason", ""))
     kind = {"done": GOOD, "failed": BAD}.get(outcome, "")
@@ -322,4 +335,6 @@ TOLD = {
     "watcher": _watcher,
     "interrupted": _interrupted,
     "summed up": _summed_up,
+    "told": _told,
+    "undelivered": _undelivered,
 }

@@ -15,6 +15,15 @@ from runbook_lib.errors import Held, ParametersError
 from runbook_lib.parameters.model import Shift
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
+from runbook_lib.runs.approvers import (
+    Approvers,
+    Given,
+    counting,
+    given_of,
+    held_until,
+    lacking,
+    refusal,
+)
 
 if TYPE_CHECKING:  # a hold waits for nothing that AWS needs
     from runbook_lib.aws.session import Session
@@ -28,6 +37,7 @@ __all__ = [
     "needs_approval",
     "ran_out",
     "require_approval",
+    "still_needed",
 ]
 
 # the decisions with which an attempt ends where it fails
@@ -43,35 +53,50 @@ def approve(
     It is for what carries the weights as it is now, and holds only while that is only
     changed by the run itself.
 
-    Raises ParametersError where nobody would read it there: the run has ended, or
-    is not the newest.
+    Raises ParametersError where nobody would read it there (the run has ended, or is
+    not the newest), and where it would not count: who approves is not in the file's
+    list, or is at work on the run.
     """
     _require_under_way(session, run)
     rule = session.parameters.shift.approvals
+    approvers = _approvers(session, run)
     until = datetime.fromtimestamp(session.now(), UTC) + timedelta(
         minutes=rule.valid_minutes
     )
     given = {
         "approver": approver or session.identity.arn,
+        "identity": session.identity.arn,
         "plan": plan.hash,
         "carried": _carried(plan),
         "until": until.isoformat(timespec="seconds"),
         "on_expiry": rule.on_expiry,
+        "rule": approvers.mark,
     }
+    if why := refusal(approvers, given_of(given, until.timestamp())):
+        raise ParametersError(
+            f"approve: {why}",
+            hint="shift.approvals in the parameters file says who may",
+        )
     run.ask("approved", **given)
     return given
 
 
+def still_needed(session: Session, plan: Plan) -> int:
+    """Return how many approvals of exactly this plan are still needed; only reads."""
+    rule = session.parameters.shift.approvals
+    there = counting(_approvers(session), _valid(session, plan))
+    return max(rule.required - len(there), 0)
+
+
 def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
-    """Return the approval of exactly this plan that holds now, None where there
-    is none; only reads.
+    """Return the newest approval of exactly this plan where as many hold now as are
+    required, else None; only reads.
 
     Now is the time at AWS: it was given on one machine, and is looked at on another.
     """
-    return next(
-        (a for a in _given(session, plan) if _until(a).timestamp() > session.now()),
-        None,
-    )
+    if still_needed(session, plan):
+        return None
+    return _given(session, plan)[-1]
 
 
 def hold(run: Run, by: str) -> None:
@@ -123,8 +148,8 @@ def require_approval(session: Session, step: int, former: int, plan: Plan) -> No
     needs = needs_approval(session.parameters.shift, step, former)
     if not needs or approval_of(session, plan):
         return
-    run, given = session.join_run(), _given(session, plan)
-    found = f"the one by {given[-1]['approver']} ran out" if given else "there is none"
+    run = session.join_run()
+    found = lacking(_approvers(session, run), _told(session, plan), session.now())
     raise Held(
         f"{step} %: plan {plan.hash} needs an approval; {found}",
         hint=f"runbook approve {run.id}, then run 05 again",
@@ -141,14 +166,37 @@ def ran_out(session: Session, step: int, former: int, plan: Plan) -> str:
     """
     shift, given = session.parameters.shift, _given(session, plan)
     needs = needs_approval(shift, step, former)
-    if not given or not needs or approval_of(session, plan):
+    ended = held_until(_approvers(session), _told(session, plan))
+    if not needs or not 0 < ended <= session.now():
         return ""
     newest = given[-1]
     if newest.get("on_expiry", shift.approvals.on_expiry) == "hold":
         return ""
-    return (
-        f"the approval of {step} % by {newest['approver']} ran out at {newest['until']}"
-    )
+    names = ", ".join(dict.fromkeys(a["approver"] for a in given))
+    at = next(a["until"] for a in given if _until(a).timestamp() == ended)
+    return f"the approval of {step} % by {names} ran out at {at}"
+
+
+def _approvers(session: Session, run: Run | None = None) -> Approvers:
+    """Return who may approve, and who is at work: whoever has changed anything in the
+    run, if only by the rehearsal of its rollback.
+    """
+    p = session.parameters
+    run = run or session.run or session.latest_run()
+    lines = run.lines() if run else ()
+    hands = {line.get("by") for line in lines if line["event"] == "intended"}
+    return Approvers(p.shift.approvals, p.rehearsed, frozenset(filter(None, hands)))
+
+
+def _told(session: Session, plan: Plan) -> list[Given]:
+    """Return the approvals of a plan, whenever they run out."""
+    return [given_of(a, _until(a).timestamp()) for a in _given(session, plan)]
+
+
+def _valid(session: Session, plan: Plan) -> list[Given]:
+    """Return the approvals of a plan that have not run out."""
+    now = session.now()
+    return [given for given in _told(session, plan) if given.until > now]
 
 
 def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:

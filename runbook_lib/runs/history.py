@@ -27,6 +27,7 @@ from runbook_lib.survey import survey
 from runbook_lib.verdict import Judgement
 
 __all__ = [
+    "ASKED",
     "ENDED",
     "History",
     "Step",
@@ -37,7 +38,7 @@ __all__ = [
     "seen_as",
 ]
 
-ASKED = ("approved", "hold")  # what others may ask of a run
+ASKED = ("approved", "hold", "promote")  # what others may ask of a shift
 BEFORE = ("tried", "rehearsed")  # what precedes an attempt's first step
 
 
@@ -154,7 +155,9 @@ def doubt(session: Session) -> str:
     newest = _newest(session)
     run, last = newest.run, newest.last
     if run is None or not _passed(last, step):
-        return f"its last step, {step} %, has no PASS in the record"
+        lacks = f"its last step, {step} %, has no PASS in the record"
+        is_promoted = bool(last) and _is(last, "promoted", step)
+        return f"{lacks}: {last['words']}" if is_promoted else lacks
     if read_attempt(session)[-1:] != [last]:
         return (
             f"its PASS at {step} % was for weights that were undone, or that somebody "
@@ -196,10 +199,10 @@ def _before(run: record.Run, decision: Mapping[str, Any]) -> list[dict[str, Any]
 
 
 def _stands(session: Session, run: record.Run, decision: Mapping[str, Any]) -> bool:
-    """Say whether a decision, where it is a PASS, still is about what
+    """Say whether a decision, where it is a PASS or a promotion, still is about what
     carries the weights now.
     """
-    if decision["verdict"] != "PASS":
+    if decision["verdict"] != "PASS" and decision["phase"] != "promoted":
         return True
     return run.kept(decision.get("carried", ""), survey(session).split.state)
 
@@ -318,7 +321,7 @@ def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:
             steps.append(Step(words, line["step"], line["at"], False, "", ""))
         elif steps and phase == "proved":
             steps[-1] = replace(steps[-1], proved=True, verdict="", reason="")
-        elif steps and phase in ("judged", "rolled back"):
-            ended = {"verdict": line["verdict"], "reason": line["words"]}
-            steps[-1] = replace(steps[-1], **ended)
+        elif steps and phase in ("judged", "promoted", "rolled back"):
+            verdict = "PROMOTED" if phase == "promoted" else line["verdict"]
+            steps[-1] = replace(steps[-1], verdict=verdict, reason=line["words"])
     return steps

@@ -22,7 +22,7 @@ from runbook_lib.verdict import Judgement, Sample, judge_all
 
 __all__ = ["Checked", "rejudged", "steps_of", "verify"]
 
-ENDS = ("judged", "rolled back")  # the decisions that end a step
+ENDS = ("judged", "promoted", "rolled back")  # the decisions that end a step
 CLOSING = ("done", "rolled_back")  # the outcomes that end a run for good
 HELD, BACK, UNDECIDED = (
     ("judged", "INCONCLUSIVE"),
@@ -67,7 +67,8 @@ def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for line in lines:
         if _ends_step(line):
             step = {key: line[key] for key in OF_STEP}
-            steps.append({**step, "reason": line["words"]})
+            promoted = {"promoted": True} if line["phase"] == "promoted" else {}
+            steps.append({**step, "reason": line["words"], **promoted})
     return steps
 
 
@@ -193,7 +194,10 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
     if judged is None:
         return f"{decision['verdict']} without a verdict"
     cause = judged.get("cause", "verdict")
-    if cause == "verdict":
+    if cause == "promoted":
+        allowed = {("promoted", judged["outcome"])} - {("promoted", "FAIL")}
+        must_name = judged["reason"]
+    elif cause == "verdict":
         allowed = MAY_END.get(judged["outcome"], set())
         must_name = judged["reason"]
     else:

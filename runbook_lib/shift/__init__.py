@@ -7,20 +7,20 @@ rollback, and `shifting` is the recipe: look, decide, write, wait, tell.
 
 from runbook_lib.shift.shifting import (
     go_back,
+    obstacle_by_hand,
     plan_steps,
     require_ours,
     shift_traffic,
     take_step,
-    unpassed,
 )
 from runbook_lib.shift.steps import steps_left
 
 __all__ = [
     "go_back",
+    "obstacle_by_hand",
     "plan_steps",
     "require_ours",
     "shift_traffic",
     "steps_left",
     "take_step",
-    "unpassed",
 ]

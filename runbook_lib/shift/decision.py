@@ -19,6 +19,7 @@ Phase = Literal[
     "proved",
     "watching",
     "judged",
+    "promoted",
     "staying",
     "rolled back",
     "settled",

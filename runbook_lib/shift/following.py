@@ -279,11 +279,15 @@ class _Follower:
         if fresh and self.session.run is None:
             with suppress(RecordError):
                 self.session.run = self.session.latest_run()
-        wait = said.wait
-        if wait is not None and wait != self.wait:
-            self.session.waiting(wait.what, wait.passed, wait.most)
-        self.wait = wait
+        self._tell_wait(said.wait)
         yield from fresh
+
+    def _tell_wait(self, wait: Wait | None) -> None:
+        """Tell of a wait, and once of its end."""
+        newest = wait or (replace(self.wait, what="") if self.wait else None)
+        if newest is not None and wait != self.wait:
+            self.session.waiting(newest.what, newest.passed, newest.most)
+        self.wait = wait
 
     def _wait_until_gone(self, process: Process | None) -> None:
         until = self.session.clock() + END_SECONDS

@@ -18,6 +18,7 @@ from runbook_lib.plan import Evidence
 from runbook_lib.printable import counted
 from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
+from runbook_lib.runs.promotions import promotion_of, promotions_before
 from runbook_lib.shift.rollback import read_signature
 from runbook_lib.shift.step import Tasks
 from runbook_lib.survey import Survey
@@ -40,6 +41,8 @@ class Looking:
         self.session, self.shift = session, session.parameters.shift
         self.found = found  # when the shift began: its series stay the same
         self.judge, self.journal = judge, journal
+        # One may have been asked for after the run that was held, which is another.
+        self.earlier = _recorded(lambda: promotions_before(session))
 
     def intervals(self, since: float, until: float) -> list[Interval]:
         """Read the whole periods within [since, until)."""
@@ -84,6 +87,14 @@ class Looking:
         run.take_in()
         new = _recorded(lambda: unheeded(run))
         return str(new[-1]["by"]) if new else ""
+
+    def promotion(self, found: Survey) -> str:
+        """Return who ends the bake at the weights that are there, and why; "" for
+        nobody.
+        """
+        run = self.session.join_run()
+        earlier = _recorded(lambda: [*self.earlier, *run.said()])
+        return promotion_of(earlier, found.carried)
 
     def who_rolled_back(self, found: Survey) -> str:
         """Return who rolled back, from this machine's record or the mark left at AWS.

@@ -56,6 +56,7 @@ from runbook_lib.shift.step import (
     Look,
     Move,
     Pass,
+    Promote,
     RollBack,
     approval_expired,
     begin_step,
@@ -76,6 +77,7 @@ from runbook_lib.shift.step import (
 from runbook_lib.shift.steps import (
     has_passed,
     is_anything_left,
+    left_out,
     steps_left,
     when_written,
 )
@@ -88,12 +90,12 @@ __all__ = [
     "anything_left",
     "go_back",
     "mark_of",
+    "obstacle_by_hand",
     "plan_steps",
     "require_evidence",
     "require_ours",
     "shift_traffic",
     "take_step",
-    "unpassed",
     "watch_traffic",
 ]
 
@@ -106,7 +108,8 @@ NOT_THE_CANARY = {
 }
 HELD_BY_SOMEBODY = "hold"  # the word of such a hold
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
-ON_CANARY = ("written", "proved", "judged")  # the last decision, where users are on it
+# the last decision, where users are on it
+ON_CANARY = ("written", "proved", "judged", "promoted")
 # What stops a step before its write; once a trial or a step was written it is a hold.
 BEFORE_STEP = (
     GateError,
@@ -176,6 +179,8 @@ def take_step(
     if mark_of(found.plan_step(step)) != shown:
         words = f"{step} %: it is no longer what was planned against"
         raise StalePlanError(words, hint="look at the new plan first")
+    if words := obstacle_by_hand(session, found.canary_weight, step):
+        raise GateError(words)
     if session.connection.carries_traffic:
         yield from _Shift(session, evidence, relieved).take(step)
     else:
@@ -206,8 +211,14 @@ def mark_of(plan: Plan) -> str:
     return fingerprint(asdict(plan))
 
 
-def unpassed(session: Session, now: int, step: int) -> str:
-    """Say that the weight users are on must pass before a step by hand; "" if not."""
+def obstacle_by_hand(session: Session, now: int, step: int) -> str:
+    """Say why a step by hand cannot be taken: the weight users are on must pass before
+    it, and the file allow what leaves out some of its steps; "" if it can.
+    """
+    shift = session.parameters.shift
+    if not shift.skip_steps and (out := left_out(shift.steps, now, step)):
+        names = ", ".join(f"{each} %" for each in out)
+        return f"{step} % leaves out {names}: the file says shift.skip_steps: false"
     if not session.connection.carries_traffic or not step > now > 0:
         return ""
     if has_passed(read_attempt(session), now):
@@ -341,10 +352,8 @@ class _Shift:
         yield from self._stay()
 
     def take(self, step: int) -> Iterator[Decision]:
-        """Write one step and watch it; the one before it must have passed."""
-        now = survey(self.session).canary_weight
-        if words := unpassed(self.session, now, step):
-            raise GateError(words)
+        """Write one step and watch it."""
+        now = self.found.canary_weight
         require_ours(self.found)
         self.weight, self.standing = now, dict(self.found.split.weights)
         with self._under_way():
@@ -534,7 +543,7 @@ class _Shift:
         self._record_counts()
         seen = seen_at(self.watch, self.rule, self._time())
         yield from self._carry_out(move, seen)
-        return isinstance(move, Pass)
+        return isinstance(move, Pass | Promote)
 
     def _look(self) -> Look:
         """Look once at everything that can end a step."""
@@ -558,6 +567,7 @@ class _Shift:
             tasks=tasks,
             alarms=alarms,
             held_by=self.looking.held_by(),
+            promotion=self.looking.promotion(found),
         )
 
     def _wait_for_next_interval(self, relieved: Relieved = lambda: False) -> bool:
@@ -588,6 +598,10 @@ class _Shift:
             self._tell_judgement("verdict")
             passed = replace(decision, phase="judged", verdict="PASS", words=move.words)
             yield self._told(replace(passed, carried=self.found.carried))
+        elif isinstance(move, Promote):
+            self._tell_judgement("promoted")
+            ended = replace(decision, phase="promoted", words=move.words)
+            yield self._told(replace(ended, carried=self.found.carried))
         elif isinstance(move, Hold):
             yield from self._hold(move, decision)
         elif isinstance(move, RollBack):

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["has_passed", "is_anything_left", "steps_left", "when_written"]
+__all__ = [
+    "has_passed",
+    "is_anything_left",
+    "left_out",
+    "steps_left",
+    "when_written",
+]
 
 
 def steps_left(steps: Sequence[int], now: int) -> list[int]:
@@ -14,11 +20,13 @@ def steps_left(steps: Sequence[int], now: int) -> list[int]:
 
 
 def has_passed(journal: Sequence[Mapping[str, Any]], step: int) -> bool:
-    """Say whether an attempt, by its decisions, ended this step with a PASS."""
-    if not journal:
+    """Say whether an attempt, by its decisions, ended this step with a PASS, or by a
+    person's decision.
+    """
+    if not journal or journal[-1]["step"] != step:
         return False
     last = journal[-1]
-    return (last["step"], last["verdict"]) == (step, "PASS")
+    return bool(last["verdict"] == "PASS" or last["phase"] == "promoted")
 
 
 def is_anything_left(
@@ -33,6 +41,11 @@ def is_anything_left(
         return True
     on_last_step = now == steps[-1]
     return on_last_step and bool(journal) and not has_passed(journal, now)
+
+
+def left_out(steps: Sequence[int], now: int, step: int) -> list[int]:
+    """Return the steps of the file that going from `now` to `step` passes over."""
+    return [each for each in steps if now < each < step]
 
 
 def when_written(journal: Sequence[Mapping[str, Any]], step: int) -> float | None:

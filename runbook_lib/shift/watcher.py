@@ -25,16 +25,25 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from runbook_lib import opening, record
+from runbook_lib import notifying, opening, record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError, RunbookError, TargetError
 from runbook_lib.plan import Evidence
+from runbook_lib.printable import one_line
 from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shift import report
-from runbook_lib.shift.report import BUSY, OUTCOMES, Ending, Orders, Report, Wait
+from runbook_lib.shift.report import (
+    BUSY,
+    INTERRUPT,
+    OUTCOMES,
+    Ending,
+    Orders,
+    Report,
+    Wait,
+)
 from runbook_lib.shift.rolling_back import HELD
 from runbook_lib.shift.shifting import (
     Decisions,
@@ -46,6 +55,7 @@ from runbook_lib.shift.shifting import (
 
 LOCK_SECONDS = 2.0  # whoever looks whether a lock is held holds it for a moment
 WAIT_SECONDS = 1.0  # between two reports of one wait
+UNHARMED = (2,)  # exit codes of which nobody but the follower needs to hear
 RELIEF_SECONDS = 60.0  # until who stays has ended the look at which it is relieved
 
 
@@ -56,6 +66,7 @@ class Board:
         self, file: Path, orders_id: str, *, leaves_steps: bool = False
     ) -> None:
         self.file = file
+        self.began = time.time()
         self.claim = report.claim_beside(file)
         before = report.read(file)
         # Who said nothing of its end was killed.
@@ -98,6 +109,8 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
             board.put(report.with_decision(board.report, decision))
+            if decision.phase == "rolled back":  # it was made: now it may be told
+                _tell(session, "rolled_back", decision.words, board.began)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
@@ -141,9 +154,7 @@ def main() -> int:
     session, error = carry_out(orders, board, lambda: ready or _opened(orders, lock))
     for number in HELD:
         signal.signal(number, signal.SIG_IGN)  # it has ended, and says how
-    ending = end(session, error)
-    board.put(replace(board.report, wait=None, ending=ending))
-    return ending.exit_code
+    return conclude(orders, board, session, error).exit_code
 
 
 def _acquired(lock: FileLock, seconds: float) -> bool:
@@ -203,6 +214,20 @@ def carry_out(
     return session, None
 
 
+def conclude(
+    orders: Orders,
+    board: Board,
+    session: Session | None,
+    error: BaseException | None,
+) -> Ending:
+    """Close the session and sum up, say so to followers, and tell people."""
+    ending = end(session, error)
+    board.put(replace(board.report, wait=None, ending=ending))
+    if session is not None:
+        _tell_end(session, orders, ending, board.began)
+    return ending
+
+
 def end(session: Session | None, error: BaseException | None) -> Ending:
     """Close the session and sum up; return how it ended."""
     if session is None:
@@ -233,6 +258,32 @@ def _note_killed(session: Session, pid: int) -> None:
         run = session.latest_run() if pid and read_attempt(session) else None
         if run is not None and not run.closed:
             run.write("watcher", words=f"{words}; process {os.getpid()} goes on")
+
+
+def _tell_end(session: Session, orders: Orders, ending: Ending, since: float) -> None:
+    """Tell people how the shift ended, unless whoever executes the run will."""
+    if ending.exit_code in UNHARMED or ending.error == INTERRUPT:
+        return
+    words = one_line(ending.message)
+    if not ending.exit_code:
+        run = session.run or session.finished
+        others = run and session.is_executed and record.executor(run)
+        if orders.what != "every step" or (others and not session.leaves_shift):
+            return
+        words = "every step passed"
+    outcome = OUTCOMES[ending.exit_code]
+    _tell(session, outcome, f"{ending.reason or outcome}: {words}", since)
+
+
+def _tell(session: Session, outcome: str, words: str, since: float) -> None:
+    """Tell people what came of the shift: one word, a colon, a sentence."""
+    run = session.run or session.finished
+    if run is None:
+        return
+    reason, _, sentence = words.partition(": ")
+    environment = session.parameters.environment
+    told = notifying.Message(environment, run.id, outcome, reason, sentence)
+    notifying.tell(run, told, since)
 
 
 def _sum_up(session: Session, ending: Ending) -> None:

@@ -18,8 +18,11 @@ from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.shift import report
 from runbook_lib.shift.steps import has_passed
 from runbook_lib.survey import Survey
+from runbook_lib.wording import divided
 
-__all__ = ["is_watched", "unwatched", "unwatched_at"]
+__all__ = ["is_staying", "is_watched", "unwatched", "unwatched_at", "who_wrote"]
+
+MOVES = ("written", "rolled back")  # the decisions that move weights
 
 
 def unwatched(found: Survey) -> str:
@@ -61,14 +64,17 @@ def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) 
 
 def _last_looks(session: Session) -> list[float]:
     """Return when a process that was killed here has last looked; nothing for none."""
-    try:
-        said = report.read(
-            report.file_of(record.shift_lock_of(session.place).lock_file)
-        )
-    except RecordError:
-        return []
+    said = _newest_report(session)
     killed = said is not None and said.ending is None
     return [said.look.at] if said and killed and said.look else []
+
+
+def _newest_report(session: Session) -> report.Report | None:
+    try:
+        lock = record.shift_lock_of(session.place)
+    except RecordError:
+        return None
+    return report.read(report.file_of(lock.lock_file))
 
 
 def is_watched(session: Session) -> bool:
@@ -77,6 +83,27 @@ def is_watched(session: Session) -> bool:
         return record.shifter(session.place) is not None
     except RecordError:
         return False
+
+
+def is_staying(session: Session) -> bool:
+    """Say whether whoever watches here only goes on watching a step that has passed."""
+    said = _newest_report(session)
+    return said is not None and said.stays and said.ending is None
+
+
+def who_wrote(session: Session, weights: Mapping[str, int]) -> str:
+    """Say what the weights come from that were just read, by this machine's record: no
+    call is made for it.
+    """
+    moved = [d for d in _attempt(session, ended=True) if d["phase"] in MOVES]
+    if not moved:
+        return "no shift is recorded here yet"
+    last = moved[-1]
+    at = f"{datetime.fromtimestamp(last['at'], UTC):%H:%M:%S} UTC"
+    if dict(last["weights"]) == dict(weights):
+        return f"{last['phase']} at {at}: {last['words']}"
+    then = divided(last["weights"])
+    return f"written by somebody else since {at}, when a shift here wrote {then}"
 
 
 def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, Any]]:

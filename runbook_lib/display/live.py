@@ -1,0 +1,250 @@
+"""Show a shift as it moves, and every wait: what a cell shows that follows one.
+
+It decides nothing and calls nothing: it hears what the shift's process says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import ipywidgets as ipw
+from IPython.display import display
+
+from runbook_lib.aws.cloudwatch import Interval
+from runbook_lib.aws.session import Session
+from runbook_lib.display import timeline
+from runbook_lib.display.drawing import percent
+from runbook_lib.display.panel import look_again, newest_panel
+from runbook_lib.display.show import show
+from runbook_lib.display.tables import Table, Words
+from runbook_lib.display.widgets import bundle, dense, mark_recording
+from runbook_lib.errors import RecordError
+from runbook_lib.plan import Evidence
+from runbook_lib.record import Run
+from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
+from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.following import follow_traffic
+from runbook_lib.shift.watching import is_watched
+from runbook_lib.verdict.share import Seen
+
+__all__ = ["Live", "Progress", "follow_shift", "show_progress", "show_shift"]
+
+SHARE_OF_A_CORE = 0.02  # what drawing may cost
+
+
+class Live:
+    """What follows a shift while it moves: numbers at each interval, a picture as often
+    as its cost allows.
+
+    It shows the intervals that the verdict is made of, and the events of the
+    record; it calls nothing.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.numbers, self.picture = ipw.HTML(), ipw.HTML()
+        self.session, self.decisions = session, list[Decision]()
+        # what a shift that goes on was told before
+        self.earlier = read_attempt(session)
+        self.seen: Sequence[Interval] = ()
+        self.spent = 0.0  # seconds of a core, for all drawing
+        self._opened, self._next, self._phase = session.now(), 0.0, ""
+
+    def follow(self, decisions: Iterable[Decision]) -> None:
+        """Take each decision as it comes, and show it."""
+        for decision in decisions:
+            if decision.phase != self._phase:
+                look_again(self.session)
+            began = time.thread_time()
+            self.decisions += [decision] if decision.phase != "watching" else []
+            self.seen = decision.seen or self.seen
+            self.numbers.value = self._numbers(decision)
+            self.spent += time.thread_time() - began
+            if time.monotonic() >= self._next or decision.phase != "watching":
+                self.draw()
+
+    def draw(self) -> None:
+        """Draw the picture anew, and reckon when that may be done again."""
+        began = time.thread_time()
+        self.picture.value = timeline.drawn(self.history()).svg()
+        cost = time.thread_time() - began
+        self.spent += cost
+        self._next = time.monotonic() + max(cost / SHARE_OF_A_CORE, 0.9)
+
+    def history(self) -> History:
+        """Return what was seen so far, as it would be read back."""
+        events = read_events(self._run, self._opened)
+        told = _in_time([*self.earlier, *self.told(), *events])
+        return seen_as(self.session.parameters, self.seen, told)
+
+    def told(self) -> list[Mapping[str, Any]]:
+        """Return what was decided since this view was opened, whoever decided it, and
+        before that by the shift that it follows.
+        """
+        heard = [asdict(replace(decision, seen=())) for decision in self.decisions]
+        return _in_time([*heard, *self._recorded_since()])
+
+    @property
+    def _run(self) -> Run | None:
+        """The run that the shift is in, or was in until it ended."""
+        return self.session.run or self.session.finished
+
+    def _recorded_since(self) -> list[dict[str, Any]]:
+        """Return what was decided since this view was opened, whoever decided it: who
+        rolls back from elsewhere does so in a run of his own.
+        """
+        decisions: list[dict[str, Any]] = []
+        with suppress(RecordError):
+            decisions = read_attempt(self.session, ended=True)
+        return [line for line in decisions if line["at"] >= self._opened]
+
+    def _numbers(self, decision: Decision) -> str:
+        rows = [
+            self._row(decision, name, f"{weight} %")
+            for name, weight in decision.weights.items()
+        ]
+        share = (
+            "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
+        )
+        share += (
+            f", {Seen(0, decision.share, decision.band).expected} expected"
+            if share and decision.band
+            else ""
+        )
+        table = Table(
+            f"{decision.step} % · {decision.phase}{share}", rows
+        )._repr_html_()
+        said = Words(
+            decision.words,
+            decision.verdict if decision.verdict in ("PASS", "FAIL") else "",
+        )._repr_html_()
+        # not again each second
+        spoken = " role='status'" if decision.phase != self._phase else ""
+        self._phase = decision.phase
+        return dense(f"{table}<div{spoken}>{said}</div>")
+
+    def _row(self, decision: Decision, name: str, weight: str) -> dict[str, str]:
+        requests, errors, slow = (
+            told.get(name, 0)
+            for told in (decision.requests, decision.errors, decision.slow)
+        )
+        row = {
+            "version": name,
+            "weight": weight,
+            "requests": f"{requests:,}",
+            "errors": f"{errors:,}",
+        }
+        row["error rate"] = _rate(errors, requests)
+        return {**row, "slow": _rate(slow, requests)} if decision.slow else row
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        words = (
+            "the shift as it moves: requests, share and verdict stand "
+            "here while it lasts"
+        )
+        panel = newest_panel(self.session)
+        above = [panel.controls()] if panel and not self.session.is_executed else []
+        return bundle(
+            ipw.VBox([*above, self.numbers, self.picture]),
+            words,
+            self.numbers.value or f"<p>{words}</p>",
+            options,
+        )
+
+
+def _rate(errors: int, requests: int) -> str:
+    return percent(errors / requests, 2) if requests else "–"
+
+
+def follow_shift(session: Session, *evidence: Evidence) -> None:
+    """Start the shift where none runs, and follow it, with a view that moves with it.
+
+    It runs in a process of its own, and goes on where this cell is interrupted.
+    """
+    show_shift(follow_traffic(session, *evidence, alarm=_show_alarm), session)
+    if session.leaves_shift and is_watched(session):
+        display(Words("the shift goes on in its own process, without this cell"))
+
+
+def _show_alarm(words: str) -> None:
+    display(Words(words, "WARN"))
+
+
+def show_shift(decisions: Generator[Decision, None, None], session: Session) -> None:
+    """Take a shift's decisions as they come, with a view that follows them; then show
+    them, and a still picture.
+    """
+    live = Live(session)
+    show_progress(session)
+    display(live)
+    try:
+        live.follow(decisions)
+    except KeyboardInterrupt as interrupt:  # between two decisions: it is theirs
+        live.follow(_after(interrupt, decisions))
+    finally:
+        decisions.close()
+        look_again(session)
+        told = live.told()
+        rows = []
+        for line in told:
+            step = percent(line["step"] / 100)
+            rows.append({"phase": line["phase"], "step": step, "words": line["words"]})
+        display(Table("decisions", rows))
+        if told and live.decisions and told[-1]["at"] > live.decisions[-1].at:
+            live.numbers.value = ""  # of before somebody else ended it
+        if live.seen:
+            live.picture.value = ""  # from here on it stands below
+            show(timeline.drawn(live.history()))
+
+
+def _in_time(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return each line once, in the order of time."""
+    once = {(line["phase"], line["at"]): line for line in lines}
+    return sorted(once.values(), key=lambda line: float(line["at"]))
+
+
+def _after(
+    interrupt: KeyboardInterrupt, decisions: Generator[Decision, None, None]
+) -> Iterator[Decision]:
+    """Yield what is decided after an interrupt, which most end by."""
+    with suppress(StopIteration):
+        yield decisions.throw(interrupt)
+    yield from decisions
+
+
+class Progress:
+    """A line that says what is waited for, since when, and until when at most, in UTC
+    as the pictures are; it is empty until something is.
+    """
+
+    def __init__(self) -> None:
+        self.line = ipw.HTML()
+
+    def tell(self, what: str, passed: float, most: float) -> None:
+        """Show one look of a wait."""
+        now = datetime.now(UTC)
+        since, until = (
+            now - timedelta(seconds=passed),
+            now + timedelta(seconds=most - passed),
+        )
+        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
+        words = f"waiting for {what}: {passed:.0f} s so far, {span}"
+        done = f"no wait now; the last one took {passed:.0f} s"
+        self.line.value = Words(words if what else done)._repr_html_()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle(self.line, "", "", options)
+
+
+def show_progress(session: Session) -> None:
+    """Show a line that tells of every wait of this session from now on; a cell that
+    waits long has one of its own.
+    """
+    progress = Progress()
+    session.waiting = progress.tell
+    mark_recording()
+    display(progress)
