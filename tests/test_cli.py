@@ -250,6 +250,9 @@ def test_requests_that_were_never_sent_are_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(supervisor, "running", lambda: mesh)
     assert said(command("local", "status", "--json"))["traffic"]["local"]["shed"] == 36342
     assert "36,342 more were due and never sent: this machine was too busy" in command("local", "status").output
+    load = local_aws.load_of(parameters.load("local"))  # of `status ENV` and of a run's summary
+    assert load == {"sent": 1500, "failed": 0, "not sent": 36342}
+    assert local_aws.load_of(parameters.load("staging")) == {}
 
 
 # --- the local mesh and where things stand ------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +18,7 @@ from runbook_lib.engines.appmesh.counts import inbound
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
+from runbook_lib.local.paths import faults_file
 from runbook_lib.local.troubles import Troubles
 from runbook_lib.survey import survey
 from runbook_lib.task_definition.sidecar import sidecar_of
@@ -261,6 +264,24 @@ def test_data_appear_as_late_as_the_file_says() -> None:
     assert canary_requests(session) == 0
     publisher.step(BEGAN + 180)
     assert canary_requests(session) == 9
+
+
+def test_what_is_counted_of_one_version_appears_late_where_a_fault_says_so(session: Session, tmp_path: Path) -> None:
+    publisher, sidecar = publisher_of(session)
+    (caller,) = publisher._members()
+    p = session.parameters
+    task = SimpleNamespace(account=p.account_id, region=p.region, cluster=p.cluster, service="serviceBv2")
+    identity = SimpleNamespace(mesh="apps", virtual_node="serviceBv2")
+    canary_task = SimpleNamespace(
+        task=SimpleNamespace(**vars(task), id="c"), identity=identity, sidecar=None, folder=tmp_path / "task"
+    )
+    publisher._members = lambda: [caller, canary_task]  # type: ignore[list-item]
+    faults_file(tmp_path, "serviceBv2").write_text(json.dumps({"data_delay_seconds": 5.0}))
+    sidecar.now = {EGRESS: Counters(completed=9), EGRESS.replace("serviceBv2", "serviceB"): Counters(completed=30)}
+    publisher.step(BEGAN + 1.0)
+    assert read(session, BEGAN, BEGAN + 1)[0].errors == Sample(30, 0, 0, 0)
+    publisher.step(BEGAN + 6.0)
+    assert read(session, BEGAN, BEGAN + 1)[0].errors == Sample(30, 0, 9, 0)
 
 
 def canary_requests(session: Session) -> int:

@@ -380,6 +380,9 @@ def fault(
             "--crash", help="End at the next request, and again after each restart."
         ),
     ] = False,
+    data_delay_seconds: Annotated[
+        float, typer.Option(help="What is counted of it comes so much later.")
+    ] = 0.0,
 ) -> None:
     """Let a service's application fail, or (with no option) work again."""
     from runbook_lib.command import local_aws
@@ -390,6 +393,7 @@ def fault(
         error_rate=error_rate,
         latency_ms=latency_ms,
         crash=crash,
+        data_delay_seconds=data_delay_seconds,
     )
 
 

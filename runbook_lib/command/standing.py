@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib import parameters, record
+from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
@@ -63,6 +64,8 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
         found["shift"] = f"{words}; runbook watch {environment} follows it"
     if newest:
         found |= _last_word(newest)
+    if load := load_of(p):
+        found["load"] = load
     if as_json:
         print_json(found)
         return

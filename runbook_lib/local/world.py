@@ -32,7 +32,7 @@ from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
 
-__all__ = ["create", "ensure", "known", "variables"]
+__all__ = ["called", "create", "ensure", "known", "variables"]
 
 NOTES = "worlds.json"
 ANEW = "end that local mesh and begin again: `runbook local down`"
@@ -87,6 +87,11 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
             # last: whoever is stopped on the way begins again
             replace_privately(mesh.folder / NOTES, json.dumps(worlds))
     return name
+
+
+def called(p: Parameters, mesh: LocalMesh) -> str:
+    """Return what an environment is called in a local mesh."""
+    return _name(p, known(mesh))
 
 
 def _promise(p: Parameters, mesh: LocalMesh) -> None:

@@ -21,10 +21,12 @@ from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.metrics import Series, Sum, key
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.balancers import Balancer
+from runbook_lib.local.data_plane.faults import read_faults
 from runbook_lib.local.data_plane.load_balancer_series import Counted, series
 from runbook_lib.local.data_plane.member import Member
 from runbook_lib.local.data_plane.resources import Mesh, nodes_behind
 from runbook_lib.local.data_plane.view import look
+from runbook_lib.local.paths import faults_file
 from runbook_lib.local.troubles import Troubles
 
 __all__ = ["Publisher"]
@@ -100,8 +102,24 @@ class Publisher:
             return
         for name, now in counters.items():
             former = before.get(name, Counters())
+            target = _target(mesh, member, name)
+            late = self._late_seconds(place, target)
             for named, made in _data(mesh, member, name, former, now, grain.namespace):
-                self._hold(place, second, named, made)
+                self._hold(place, second, named, made, late)
+
+    def _late_seconds(self, place: tuple[str, str, str], target: str) -> float:
+        """Return how late what is counted of a target comes, by its faults."""
+        for member in self._members():
+            task, identity = member.task, member.identity
+            if (
+                target
+                and identity
+                and identity.virtual_node == target
+                and (task.account, task.region, task.cluster) == place
+            ):
+                file = faults_file(member.folder.parent, task.service or "task")
+                return read_faults(file).data_delay_seconds
+        return 0.0
 
     def _read_balancer(self, balancer: Balancer, second: int) -> None:
         counted = balancer.counted()
@@ -115,12 +133,17 @@ class Publisher:
             self._hold(place, second, named, made)
 
     def _hold(
-        self, place: tuple[str, str, str], second: int, named: Series, made: Sum
+        self,
+        place: tuple[str, str, str],
+        second: int,
+        named: Series,
+        made: Sum,
+        late: float = 0.0,
     ) -> None:
         """Keep what was counted in a second until its period is published."""
         grain = self.grains.get(place, Grain())
         period = second - second % grain.period_seconds
-        due = period + grain.period_seconds + grain.delay_seconds
+        due = period + grain.period_seconds + grain.delay_seconds + late
         account, region, _ = place
         self._waiting.append((due, account, region, named, period, made))
 
@@ -135,6 +158,14 @@ class Publisher:
                 else:
                     keep.append(item)
         self._waiting.extend(keep)
+
+
+def _target(mesh: Mesh, member: Member, cluster: str) -> str:
+    """Return the node whose requests a cluster of a sidecar counts; "" for its own."""
+    own = member.identity.virtual_node if member.identity else ""
+    if cluster.startswith("cds_ingress_"):
+        return ""
+    return next((target for _, target in _led_to(mesh, own, cluster)), "")
 
 
 def _data(
