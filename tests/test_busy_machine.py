@@ -8,12 +8,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from runbook_lib.errors import Held, RolledBack
-from tests.live import CANARY, Live, meshed, quick, take, until
+from tests.live import CANARY, Live, meshed, quick, take
 
 SHIFTS = int(os.environ.get("RUNBOOK_SOAK_SHIFTS", "10"))
 SHIFT = quick(steps=[50], bake_seconds=15, prove_seconds=60, verdict={"on_inconclusive": "extend"})
@@ -53,13 +52,29 @@ def outcomes(it: Live, error_rate: float) -> Counter[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with meshed(tmp_path_factory.mktemp("busy"), shift=SHIFT) as it:
+        yield it
+
+
+@pytest.mark.soak
+def test_a_canary_whose_figures_are_late_passes_and_a_failing_one_is_rolled_back(mesh: Live) -> None:
+    """Nothing is held or passed for the lack of figures that come later."""
+    mesh.fault(CANARY, data_delay_seconds=6.0)
+    assert outcome(mesh) == "PASS"
+    mesh.put(0)
+    mesh.recovered()
+    mesh.fault(CANARY, data_delay_seconds=6.0, error_rate=0.5)
+    assert outcome(mesh) == "RolledBack: verdict"
+
+
 @pytest.mark.soak
 def test_healthy_canaries_pass_and_worse_ones_do_not_on_a_busy_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mesh: Live, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with meshed(tmp_path, shift=SHIFT) as it, busy():
-        until(lambda: it.answered(1.0), "traffic flows")
-        healthy, worse = outcomes(it, 0.0), outcomes(it, 0.05)
+    with busy():
+        healthy, worse = outcomes(mesh, 0.0), outcomes(mesh, 0.05)
     with capsys.disabled():
         print(f"\nbusy machine, {SHIFTS} shifts each: healthy {dict(healthy)}; 5 points worse {dict(worse)}")
     false_alarms = [how for how in healthy if how.startswith("RolledBack") or how in ("Held: share", "Held: unproved")]
