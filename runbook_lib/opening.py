@@ -19,6 +19,7 @@ from runbook_lib import local
 from runbook_lib import parameters as files
 from runbook_lib.aws.identity import ignored_settings
 from runbook_lib.aws.session import Connection, Session
+from runbook_lib.cells import run_first
 from runbook_lib.errors import (
     CredentialsError,
     ParametersError,
@@ -171,15 +172,17 @@ def _show_errors(session: Session) -> None:
         error.args = tuple(
             visible(scrubbed(a)) if isinstance(a, str) else a for a in error.args
         )
+        if first := run_first(error):
+            error.args = (first,)
         lines = [f"{kind.__name__}: {error}"]
-        if not isinstance(error, RunbookError):
+        if not first and not isinstance(error, RunbookError):
             lines = [
                 scrubbed(line)
                 for line in shell.InteractiveTB.structured_traceback(
                     kind, error, trace, tb_offset
                 )
             ]
-        elif isinstance(error, Refused) and session.written:
+        if isinstance(error, Refused) and session.written:
             lines.append(
                 "No refusal any more: this notebook had made "
                 f"{counted(session.written, 'write call')} by then."

@@ -1,4 +1,8 @@
-"""What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it taken back."""
+"""What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it taken back.
+
+It covers of issue 13: 2 (a step by the panel is watched), 3 (the panel's live state), 4 (recordings, cells out of
+order) and 8 (the chart has the page's colours).
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,7 @@ def test_a_step_by_keyboard_and_its_way_back(browser: str, alive: Path) -> None:
             assert dict(survey(session).split.weights) == {"serviceB": 75, "serviceBv2": 25}
             fail_and_go_back(notebook, session)
             assert dict(survey(session).split.weights) == {"serviceB": 100, "serviceBv2": 0}
+            restart_and_run_out_of_order(notebook)
 
 
 def approve_and_apply(notebook: Notebook) -> None:
@@ -85,8 +90,12 @@ def approve_and_apply(notebook: Notebook) -> None:
     notebook.page.keyboard.press("Enter")
     panel.get_by_text(re.compile("approved by")).wait_for(timeout=45_000)
     tab_to(notebook, "Apply this step", backwards=True)
-    notebook.page.keyboard.press("Space")
-    panel.get_by_text(re.compile(r"0 → 25.%, read back")).wait_for(timeout=45_000)
+    for _ in range(2):  # a second press never ends in "not done" for what was done
+        notebook.page.keyboard.press("Space")
+    panel.get_by_text(re.compile("now: serviceB 75 %, serviceBv2 25 %")).first.wait_for(timeout=45_000)
+    panel.get_by_text(re.compile(r"✓ done.*0 → 25.%, read back")).first.wait_for(timeout=45_000)
+    assert "not done" not in panel.inner_text()
+    assert "nobody watches" not in panel.inner_text()
 
 
 def tab_to(notebook: Notebook, button: str, *, backwards: bool = False) -> None:
@@ -125,3 +134,19 @@ def fail_and_go_back(notebook: Notebook, session: Session) -> None:
     finally:
         local.inject(session.parameters, "serviceBv2")
     notebook.wait_until_idle()
+    panel = notebook.cell("panel")
+    panel.get_by_text(re.compile("now: serviceB 100 %, serviceBv2 0 %")).first.wait_for(timeout=30_000)
+    panel.get_by_text(re.compile("rolled back at .* UTC: verdict: ")).first.wait_for(timeout=30_000)
+    assert notebook.cell("measured-shift").locator("img").count() == 0  # a picture has the page's colours
+
+
+def restart_and_run_out_of_order(notebook: Notebook) -> None:
+    """Restart the kernel: what is shown is a recording then, and a cell says which one to run first."""
+    mark = notebook.cell("plan").get_by_text(re.compile("^Recorded, not of this session"))
+    assert not mark.is_visible()
+    notebook.command("notebook:restart-kernel")
+    notebook.page.locator(".jp-Dialog .jp-mod-accept").click()
+    mark.wait_for(timeout=60_000)
+    notebook.wait_until_idle()
+    notebook.run("plan")
+    notebook.cell("plan").get_by_text(re.compile("'runbook' is made by a cell under 'Parameters'")).wait_for()

@@ -250,6 +250,9 @@ def test_requests_that_were_never_sent_are_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(supervisor, "running", lambda: mesh)
     assert said(command("local", "status", "--json"))["traffic"]["local"]["shed"] == 36342
     assert "36,342 more were due and never sent: this machine was too busy" in command("local", "status").output
+    load = local_aws.load_of(parameters.load("local"))  # of `status ENV` and of a run's summary
+    assert load == {"sent": 1500, "failed": 0, "not sent": 36342}
+    assert local_aws.load_of(parameters.load("staging")) == {}
 
 
 # --- the local mesh and where things stand ------------------------------------------------------------------
@@ -686,6 +689,23 @@ def test_a_damaged_run_is_named_in_one_sentence_and_survived(
     listed = command("runs").output
     assert whole.id in listed
     assert run.id in listed
+
+
+def test_recorded_runs_are_listed_by_what_came_of_them(no_runs: Path) -> None:
+    first, second, other = begun("local"), begun("local"), begun("local-alb")
+    first.summarise({"outcome": "rolled_back", "reason": "verdict: 25 %: worse"}, closes=False)
+    shown = command("runs").output
+    assert [line.split()[0] for line in shown.splitlines()] == [other.id, second.id, first.id]
+    told = json.loads(command("runs", "local", "--json").output)
+    assert [(row["run"], row["outcome"], row["reason"]) for row in told] == [
+        (second.id, "open", ""),
+        (first.id, "rolled_back", "verdict: 25 %: worse"),
+    ]
+    assert command("runs", "--outcome", "rolled_back").output.startswith(first.id)
+    assert command("runs", "--since", "2999-01-01").output == "nothing like it is recorded\n"
+    assert command("runs", "--since", first.id[:10], "--outcome", "open").output.count("\n") == 2
+    assert "--since: expected a day (UTC) as 2026-11-29, found 'today'" in command("runs", "--since", "today").output
+    assert "--outcome: expected one of done, failed" in command("runs", "--outcome", "dnoe").output
 
 
 def containers(environment: Environment) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -33,6 +34,19 @@ def test_what_was_done_in_a_copy_is_kept_until_fresh_ones_are_asked_for(tmp_path
     assert copied(tmp_path, "--fresh") == ""
     assert (tmp_path / WORK).read_bytes() == (ROOT / "notebooks" / WORK).read_bytes()
     assert (tmp_path / "own.ipynb").read_text() == "mine too"
+
+
+def test_what_an_ended_kernel_showed_in_a_kept_copy_is_left_as_a_recording(tmp_path: Path) -> None:
+    copied(tmp_path)
+    book = json.loads((tmp_path / WORK).read_text())
+    (cell,) = [cell for cell in book["cells"] if cell["id"] == "panel"]
+    before = [dict(output["data"]) for output in cell["outputs"]]
+    for output in cell["outputs"]:
+        output["data"]["application/vnd.jupyter.widget-view+json"] = {"model_id": "1"}
+    (tmp_path / WORK).write_text(json.dumps(book))
+    copied(tmp_path)
+    (cell,) = [cell for cell in json.loads((tmp_path / WORK).read_text())["cells"] if cell["id"] == "panel"]
+    assert [output["data"] for output in cell["outputs"]] == before
 
 
 def test_lab_opens_the_folder_of_copies_which_git_ignores() -> None:

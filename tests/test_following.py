@@ -311,8 +311,10 @@ def test_a_process_that_cannot_be_started_is_a_failure_in_words() -> None:
 
 def test_whoever_comes_late_hears_everything_and_the_end() -> None:
     session = watched(open_at("meshed"))
-    said = report.with_decision(Report("a", 7), WRITTEN)
-    ended = replace(said, ending=Ending("Held", "held by ada"))
+    waits: list[tuple[str, float, float]] = []
+    session.waiting = lambda *told: waits.append(told)
+    said = replace(report.with_decision(Report("a", 7), WRITTEN), wait=Wait("figures", 1.0, 2.0))
+    ended = replace(said, wait=None, ending=Ending("Held", "held by ada"))
     lock = record.shift_lock_of(session.place)
     turns = iter([lambda: report.write(file_of(session), ended), lock.release])
     with lock:
@@ -322,6 +324,7 @@ def test_whoever_comes_late_hears_everything_and_the_end() -> None:
         assert next(decisions) == WRITTEN
         with pytest.raises(Held, match="held by ada"):
             next(decisions)
+    assert waits == [("figures", 1.0, 2.0), ("", 1.0, 2.0)]
 
 
 def test_the_end_of_a_shift_before_is_not_the_end_of_the_one_that_begins() -> None:

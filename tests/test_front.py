@@ -75,6 +75,9 @@ def test_the_dialled_name_leads_to_the_load_balancer(made: Parameters) -> None:
     assert len(set(balancer.addresses)) == 2
     found = addresses(ACCOUNT, REGION)
     assert found[made.shift.name] == found[balancer.dns_name] == tuple(balancer.addresses)
+    elsewhere = addresses(ACCOUNT, REGION, "vpc-elsewhere")
+    assert made.shift.name not in elsewhere  # another cluster's tasks may have that name
+    assert elsewhere[balancer.dns_name] == tuple(balancer.addresses)
 
 
 def test_callers_of_its_own_stand_in_where_the_file_names_none(tmp_path: Path, aws: Aws) -> None:

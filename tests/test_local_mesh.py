@@ -137,7 +137,8 @@ def told(rehearsal: Rehearsal, body: Any) -> Any:
 def known_world(tmp_path: Path, said: list[Any], **values: Any) -> None:
     """Open a session's world whose services have all been created before."""
     p = load(**values)
-    note = {p.environment: {"account": p.account_id, "region": p.region, "services": list(p.services)}}
+    place = {"account": p.account_id, "region": p.region, "cluster": p.cluster}
+    note = {p.environment: {**place, "services": list(p.services)}}
     (tmp_path / "worlds.json").write_text(json.dumps(note))
     mesh = SimpleNamespace(folder=tmp_path, endpoint=NOWHERE, key="k", ask=lambda _, body: said.append(body))
     world.ensure(p, mesh)  # type: ignore[arg-type]
@@ -157,25 +158,28 @@ def test_a_later_session_changes_pace_and_grain_and_brings_a_lost_caller_back(
     )
     assert told(rehearsal, said[0]) == {"calls": True}
     told(rehearsal, said[1])
-    place = said[1]["calls"]["account"], said[1]["calls"]["region"]
+    place = tuple(said[1]["calls"][key] for key in ("account", "region", "cluster"))
     assert rehearsal.traffic[said[1]["environment"]].calls.requests_per_second == 7
     assert (rehearsal.publisher.grains[place].delay_seconds, rehearsal.fleet.limits_ms[place]) == (3, (300,))
 
 
-def test_two_files_of_one_name_are_two_environments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["account_id", "region", "cluster"])
+def test_two_files_of_one_name_are_two_environments(tmp_path: Path, key: str) -> None:
     said: list[Any] = []
     known_world(tmp_path, said)
-    p = load(account_id="222222222222")
+    p = load(**{key: {"account_id": "222222222222", "region": "eu-west-1", "cluster": "other"}[key]})
     mesh = SimpleNamespace(folder=tmp_path, endpoint=NOWHERE, key="k", ask=lambda _, body: said.append(body))
     worlds = world.known(mesh)  # type: ignore[arg-type]
-    assert world._name(p, worlds) == f"{p.environment} in 222222222222 us-west-2"
+    assert world._name(p, worlds) == f"{p.environment} in {p.account_id} {p.region} {p.cluster}"
     assert world._name(load(), worlds) == said[0]["environment"] == p.environment
 
 
 def test_a_killed_caller_counts_on_and_a_new_pace_is_kept(tmp_path: Path) -> None:
     calls = Calls("222222222222", "us-west-2", "apps", "serviceA", "nobody.apps.local", 9080, "http2", 50)
     traffic = Traffic(calls, tmp_path)
-    task = SimpleNamespace(account=calls.account, region=calls.region, cluster="apps", service="serviceA", address="")
+    task = SimpleNamespace(
+        account=calls.account, region=calls.region, cluster="apps", service="serviceA", address="", vpc=""
+    )
     member = SimpleNamespace(task=task, phase="running", ports=None, inbound={})
 
     def ended() -> int:

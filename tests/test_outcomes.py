@@ -12,15 +12,19 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client import BlockingKernelClient
 
 from runbook_lib import record
 from runbook_lib.record import Run
-from tests.live import CANARY, STABLE, Live, meshed, until
+from tests.lab import lab
+from tests.live import CANARY, STABLE, Live, meshed, processes, until
 from tests.notebook_runner import newest, start
 from tests.test_kill import kernel_of
 
@@ -158,6 +162,78 @@ def assert_rolled_back(mesh: Live) -> None:
     assert (summary["outcome"], summary["reason"].partition(":")[0]) == ("rolled_back", "verdict")
     code, said = mesh.runbook("verify", newest("live").id)
     assert code == 0, said
+
+
+@pytest.mark.soak
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *PHASES])
+def test_a_bad_canary_is_rolled_back_though_the_process_that_watches_was_killed(mesh: Live, phase: str) -> None:
+    process = begin_anew(mesh, phase)
+    place = newest("live").place
+    assert place is not None
+    os.kill((record.shifter(place) or {})["pid"], signal.SIGKILL)
+    mesh.fault(CANARY, error_rate=0.5)
+    code, outcome, word, said = end(process)
+    assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
+    assert "which watched the shift, was killed" in said
+    assert_rolled_back(mesh)
+
+
+@pytest.mark.soak
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *PHASES])
+def test_where_everything_was_killed_the_next_command_says_first_that_nobody_watches(mesh: Live, phase: str) -> None:
+    process = begin_anew(mesh, phase)
+    place = newest("live").place
+    assert place is not None
+    for pid in ((record.shifter(place) or {})["pid"], kernel_of(process.pid), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    with process:
+        process.communicate(timeout=20)
+    code, said = mesh.runbook("status", str(mesh.file))
+    assert code == 0, said
+    assert said.startswith("serviceBv2 has 25 % of the traffic and nobody watches it") is (phase != "rehearsed"), said
+    mesh.fault(CANARY, error_rate=0.5)
+    if phase != "rehearsed":
+        code, said = mesh.runbook("watch", str(mesh.file))
+        assert code == 4, said
+    mesh.fault(CANARY)
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
+
+
+@pytest.mark.soak
+@pytest.mark.attack(9)
+@pytest.mark.parametrize("phase", ["proved", *PHASES])
+def test_a_bad_canary_is_rolled_back_though_jupyterlab_and_its_kernel_were_killed(
+    mesh: Live, phase: str, tmp_path: Path
+) -> None:
+    code, said = mesh.runbook("rollback", str(mesh.file))
+    assert code == 0, said
+    shift = {**mesh.said["shift"], "bake_seconds": 30, "prove_seconds": 60}
+    cell = f"""
+from runbook_lib import evidence_for_shift, follow_shift, open_session, survey
+session = open_session({{"environment": {str(mesh.file)!r}, "shift": {shift!r}}}, "05_shift_traffic")
+follow_shift(session, *evidence_for_shift(survey(session)))
+"""
+    began = time.time()
+    with lab(tmp_path, mesh.environ) as address:
+        asked = urllib.request.Request(f"{address}/api/kernels?token=runbook", data=b"{}", method="POST")
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            kernel = json.load(answer)["id"]
+        file = tmp_path / ".jupyter" / "runtime" / f"kernel-{kernel}.json"
+        client = BlockingKernelClient(connection_file=str(file))
+        client.load_connection_file()
+        client.start_channels()
+        client.execute(cell)
+        until(lambda: newest_phase(since=began) == phase, f"it is {phase}", 90)
+        for pid, command in processes(tmp_path).items():
+            if "runbook_lib.shift.watcher" not in command:
+                os.kill(pid, signal.SIGKILL)
+        client.stop_channels()
+    mesh.fault(CANARY, error_rate=0.5)
+    until(lambda: newest_phase(since=began) == "settled", "it is rolled back", 90)
+    mesh.fault(CANARY)
+    assert mesh.weights() == {STABLE: 100, CANARY: 0}
 
 
 def test_a_run_that_leaves_ends_once_the_shift_is_watched_and_the_watcher_sums_it_up(mesh: Live) -> None:

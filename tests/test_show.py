@@ -6,16 +6,19 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import ipywidgets as ipw
 import pytest
 
 from runbook_lib import forecast_steps, plan_steps, survey
 from runbook_lib.aws.applying import Made
 from runbook_lib.checks import Check
-from runbook_lib.display import forecasts, show, tables
+from runbook_lib.display import forecasts, show, tables, widgets
+from runbook_lib.display.drawing import Drawing, Text
 from runbook_lib.display.show import plan_rows
-from runbook_lib.display.tables import Banner, Table, Words
+from runbook_lib.display.tables import Banner, Picture, Table, Words
 from runbook_lib.display.timeline import drawn
 from runbook_lib.engines.appmesh import iam
 from runbook_lib.parameters import load
@@ -280,15 +283,39 @@ def test_before_there_is_a_route_no_step_is_said_to_be_left(shown: Callable[[], 
     assert forecast_steps(survey(session)) == Ahead(())
 
 
-@pytest.mark.parametrize("served", [True, False])
-def test_a_page_that_keeps_old_outputs_says_so(
-    served: bool, shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+def test_each_cell_is_marked_once_as_a_recording_which_a_live_page_hides(
+    shown: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    if served:
-        monkeypatch.setenv("JPY_SESSION_NAME", "05_shift_traffic.ipynb")
-    show.show(open_local())
-    assert ("is a recording until that cell has run" in shown()) is served
+    marks: list[Any] = []
+    header = {"msg_id": "one"}
+    shell = SimpleNamespace(get_parent=lambda: {"header": header})
+    monkeypatch.setattr(widgets, "display", marks.append)
+    show.show(fact())
+    assert marks == []  # in no kernel
+    monkeypatch.setattr(widgets, "get_ipython", lambda: shell)
+    monkeypatch.setattr(widgets, "MARKED", {})
+    show.show(fact())
+    show.show(fact())
+    assert len(marks) == 1
+    header["msg_id"] = "two"
+    show.show(fact())
+    assert len(marks) == 2
+    bundle = marks[0]._repr_mimebundle_()
+    assert "Recorded, not of this session: run this cell" in bundle["text/html"]
+    hides = f".{widgets.LIVE}:not(.jupyter-widgets-disconnected) p {{display:none}}"
+    assert hides in ipw.widgets.widget._instances[bundle[widgets.VIEW]["model_id"]].value
+
+
+def test_a_picture_is_live_in_the_colours_of_the_page_and_recorded_on_a_ground_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture = Picture(Drawing(10, 10, (Text(1, 1, "here"),), "here"))
+    assert widgets.live(picture) is picture  # in no kernel
+    monkeypatch.setattr(widgets, "get_ipython", lambda: SimpleNamespace(execution_count=1))
+    data, sizes = widgets.live(picture)._repr_mimebundle_()
+    assert {widgets.VIEW, "image/png"} <= data.keys()
+    assert data["text/plain"] == "(a picture; its words stand below)"
+    assert sizes == {"image/png": {"width": 10}}
 
 
 def test_a_shift_without_traffic_is_said_and_not_drawn(shown: Callable[[], str]) -> None:

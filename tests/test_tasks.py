@@ -440,10 +440,13 @@ def test_a_sidecar_tells_slow_requests_apart_at_the_very_limit(fleet: Fleet, aws
     aws.appmesh.create_virtual_node(meshName="apps", virtualNodeName="serviceB", spec=node_spec("b.apps.local"))
     mine = task(**meshed("serviceB"))
     mine.account = aws.account
-    fleet.limits_ms[aws.account, "us-west-2"] = (300,)
+    fleet.limits_ms[aws.account, "us-west-2", mine.cluster] = (300,)
+    fleet.limits_ms[aws.account, "us-west-2", "other"] = (400,)
     fleet.start(mine)
     member = only(fleet)
     assert member.sidecar is not None
     fleet.step()
     bootstrap = json.loads((member.sidecar.directory / "bootstrap.json").read_text())
-    assert 300 in bootstrap["stats_config"]["histogram_bucket_settings"][0]["buckets"]
+    buckets = bootstrap["stats_config"]["histogram_bucket_settings"][0]["buckets"]
+    assert 300 in buckets
+    assert 400 not in buckets

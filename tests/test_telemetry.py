@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +18,7 @@ from runbook_lib.engines.appmesh.counts import inbound
 from runbook_lib.local.control_plane.metrics import Sum, key, metrics_backends
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.publisher import Grain, Publisher
+from runbook_lib.local.paths import faults_file
 from runbook_lib.local.troubles import Troubles
 from runbook_lib.survey import survey
 from runbook_lib.task_definition.sidecar import sidecar_of
@@ -215,7 +218,7 @@ def publisher_of(session: Session) -> tuple[Publisher, Counted]:
     p, sidecar = session.parameters, Counted()
     definition = survey(session).running["serviceA"].definition
     assert definition is not None
-    task = SimpleNamespace(id="a", account=p.account_id, region=p.region)
+    task = SimpleNamespace(id="a", account=p.account_id, region=p.region, cluster=p.cluster)
     member = SimpleNamespace(task=task, sidecar=sidecar, identity=sidecar_of(definition), live=True, phase="running")
     return Publisher(lambda: [member], Troubles()), sidecar  # type: ignore[list-item]
 
@@ -253,15 +256,32 @@ def test_a_counter_that_fell_was_counting_from_zero_again(session: Session) -> N
 def test_data_appear_as_late_as_the_file_says() -> None:
     session = opened(telemetry={**MINUTE, "namespace": "AppMesh"})
     publisher, sidecar = publisher_of(session)
-    publisher.grains[session.parameters.account_id, session.parameters.region] = Grain(
-        **session.parameters.telemetry.model_dump()
-    )
+    p = session.parameters
+    publisher.grains[p.account_id, p.region, p.cluster] = Grain(**p.telemetry.model_dump())
     sidecar.now = {EGRESS: Counters(completed=9)}
     publisher.step(BEGAN + 30)
     publisher.step(BEGAN + 179)
     assert canary_requests(session) == 0
     publisher.step(BEGAN + 180)
     assert canary_requests(session) == 9
+
+
+def test_what_is_counted_of_one_version_appears_late_where_a_fault_says_so(session: Session, tmp_path: Path) -> None:
+    publisher, sidecar = publisher_of(session)
+    (caller,) = publisher._members()
+    p = session.parameters
+    task = SimpleNamespace(account=p.account_id, region=p.region, cluster=p.cluster, service="serviceBv2")
+    identity = SimpleNamespace(mesh="apps", virtual_node="serviceBv2")
+    canary_task = SimpleNamespace(
+        task=SimpleNamespace(**vars(task), id="c"), identity=identity, sidecar=None, folder=tmp_path / "task"
+    )
+    publisher._members = lambda: [caller, canary_task]  # type: ignore[list-item]
+    faults_file(tmp_path, "serviceBv2").write_text(json.dumps({"data_delay_seconds": 5.0}))
+    sidecar.now = {EGRESS: Counters(completed=9), EGRESS.replace("serviceBv2", "serviceB"): Counters(completed=30)}
+    publisher.step(BEGAN + 1.0)
+    assert read(session, BEGAN, BEGAN + 1)[0].errors == Sample(30, 0, 0, 0)
+    publisher.step(BEGAN + 6.0)
+    assert read(session, BEGAN, BEGAN + 1)[0].errors == Sample(30, 0, 9, 0)
 
 
 def canary_requests(session: Session) -> int:
@@ -279,7 +299,9 @@ def test_what_arrives_is_counted_by_the_sidecar_it_arrives_at(session: Session) 
 
 def test_another_namespace_is_published_to_where_the_file_names_one(session: Session) -> None:
     publisher, sidecar = publisher_of(session)
-    publisher.grains[session.parameters.account_id, session.parameters.region] = Grain(1, 0, "Shop")
+    p = session.parameters
+    publisher.grains[p.account_id, p.region, p.cluster] = Grain(1, 0, "Shop")
+    publisher.grains[p.account_id, p.region, "other"] = Grain(60, 600, "Other")  # of nobody who is asked here
     sidecar.now = {EGRESS: Counters(completed=3)}
     publisher.step(BEGAN + 1.0)
     assert canary(session, BEGAN).canary_requests == 0

@@ -2,15 +2,18 @@
 
     python tools/copy_notebooks.py [--fresh] [FOLDER]
 
-A copy that is there already is kept with what was done in it; `--fresh` replaces all of them.
+A copy that is there already is kept with what was done in it; `--fresh` replaces all of them. What a kernel that has
+ended showed in it as a widget is left as the recording beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,11 +25,24 @@ def copy(folder: Path, *, fresh: bool) -> list[Path]:
             continue
         own = folder / shipped.relative_to(ROOT / "notebooks")
         if own.exists() and not fresh:
+            leave_recordings(own)
             kept.append(own)
             continue
         own.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shipped, own)
     return kept
+
+
+def leave_recordings(copy: Path) -> None:
+    """Take widgets out of a copy's outputs where something else says the same: a page would show them as errors."""
+    try:
+        book = json.loads(copy.read_text())
+        shown = [output.get("data", {}) for cell in book["cells"] for output in cell.get("outputs", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # whatever it is, it is the user's
+    widgets = [data for data in shown if len(data) > 1 and data.pop(WIDGET, None)]
+    if widgets:
+        copy.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:

@@ -175,11 +175,17 @@ def add_project() -> None:
     command.chmod(0o755)
 
 
-def quiet_kernels() -> None:
-    """Keep kernels from warning, at every start, that they talk over loopback unencrypted."""
-    folder = ENVIRONMENT / "etc" / "ipython"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40  # errors\n")
+# Errors alone: at every start a kernel would warn that it talks over loopback unencrypted.
+KERNELS = """c.IPKernelApp.log_level = 40
+c.IPKernelApp.extensions = ["runbook_lib.cells"]
+"""
+
+
+def configure_kernels() -> None:
+    """Let kernels be quiet, and say which cell to run first where one lacks a name."""
+    file = ENVIRONMENT / "etc" / "ipython" / "ipython_kernel_config.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(KERNELS)
 
 
 def set_up(lock: int) -> None:
@@ -190,7 +196,7 @@ def set_up(lock: int) -> None:
         run(lock, sys.executable, "-m", "venv", "--clear", ENVIRONMENT)
     install_packages(lock)
     add_project()
-    quiet_kernels()
+    configure_kernels()
     unfinished = STAMP.with_suffix(".new")
     unfinished.write_text(fingerprint())
     unfinished.replace(STAMP)

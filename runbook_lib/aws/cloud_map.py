@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
@@ -90,17 +91,28 @@ def _registered(session: Reads, name: str, service: Mapping[str, Any]) -> Regist
 
 
 def _services(session: Reads) -> dict[str, dict[str, Any]]:
-    """Read the namespace's services by their full DNS name."""
+    """Read the namespace's services by their full DNS name.
+
+    Each VPC may have a namespace of that name: it is the one in which ECS services of
+    the file are registered.
+    """
     p = session.parameters
     spaces = session.pages("servicediscovery", "list_namespaces", "Namespaces")
     own = [space["Id"] for space in spaces if space["Name"].lower() == p.namespace]
     if not own:
         return {}
-    filters = [{"Name": "NAMESPACE_ID", "Values": own[:1], "Condition": "EQ"}]
-    found = session.pages(
+    found = session.together([partial(_services_in, session, each) for each in own])
+    if len(found) > 1:
+        ours = ecs.read_registries(session)
+        found.sort(key=lambda services: ours.isdisjoint(s["Arn"] for s in services))
+    return {f"{service['Name'].lower()}.{p.namespace}": service for service in found[0]}
+
+
+def _services_in(session: Reads, namespace: str) -> list[dict[str, Any]]:
+    filters = [{"Name": "NAMESPACE_ID", "Values": [namespace], "Condition": "EQ"}]
+    return session.pages(
         "servicediscovery", "list_services", "Services", Filters=filters
     )
-    return {f"{service['Name'].lower()}.{p.namespace}": service for service in found}
 
 
 def _instances(session: Reads, service_id: str) -> dict[str, dict[str, str]]:

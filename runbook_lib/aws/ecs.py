@@ -44,6 +44,7 @@ __all__ = [
     "read_counts",
     "read_last_definition",
     "read_own_revisions",
+    "read_registries",
     "read_revised",
     "read_running",
     "read_states",
@@ -232,6 +233,14 @@ def read_states(
     )
     found = {each["name"]: each["state"] for some in answers for each in some or ()}
     return {name: found.get(named[name]) for name in names}
+
+
+def read_registries(session: Reads) -> set[str]:
+    """Read the ARNs of the Cloud Map services in which the file's are registered."""
+    states = read_states(session, list(session.parameters.services))
+    settings = [state["settings"] for state in states.values() if state]
+    registries = [each for said in settings for each in said["serviceRegistries"] or ()]
+    return {each["registryArn"] for each in registries}
 
 
 def _portions(items: Sequence[T], most: int) -> list[Sequence[T]]:

@@ -296,13 +296,20 @@ def runs(
     environment: Annotated[
         str, typer.Argument(metavar="[ENV]", help="Only these.")
     ] = "",
+    outcome: Annotated[
+        str, typer.Option(metavar="WORD", help="Only those that ended so.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="DAY", help="Only those begun since; in UTC.")
+    ] = "",
+    as_json: Json = False,
 ) -> None:
     """List the recorded runs, the newest first. Each with its
     place and how it ended.
     """
     from runbook_lib.command import records
 
-    records.runs(environment)
+    records.runs(environment, outcome=outcome, since=since, as_json=as_json)
 
 
 @app.command()
@@ -373,6 +380,9 @@ def fault(
             "--crash", help="End at the next request, and again after each restart."
         ),
     ] = False,
+    data_delay_seconds: Annotated[
+        float, typer.Option(help="What is counted of it comes so much later.")
+    ] = 0.0,
 ) -> None:
     """Let a service's application fail, or (with no option) work again."""
     from runbook_lib.command import local_aws
@@ -383,6 +393,7 @@ def fault(
         error_rate=error_rate,
         latency_ms=latency_ms,
         crash=crash,
+        data_delay_seconds=data_delay_seconds,
     )
 
 

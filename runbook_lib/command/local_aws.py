@@ -11,6 +11,7 @@ from runbook_lib import parameters
 from runbook_lib.command.screen import console, print_json, table
 from runbook_lib.errors import ParametersError, TargetError
 from runbook_lib.local import inject, supervisor
+from runbook_lib.parameters import Parameters
 from runbook_lib.printable import counted
 
 # a caller writes down every second what it did; one that does not any more has ended
@@ -66,17 +67,26 @@ def fault(
     error_rate: float,
     latency_ms: float,
     crash: bool,
+    data_delay_seconds: float,
 ) -> None:
-    """Let a service's application fail, or work again."""
+    """Let a service's application fail, or its figures come late; or work again."""
     p = parameters.load(environment)
     if service not in p.services:
         raise ParametersError(
             f"service: no {service!r}; expected one of {', '.join(p.services)}"
         )
-    inject(p, service, error_rate=error_rate, latency_ms=latency_ms, crash=crash)
+    inject(
+        p,
+        service,
+        error_rate=error_rate,
+        latency_ms=latency_ms,
+        crash=crash,
+        data_delay_seconds=data_delay_seconds,
+    )
+    late = f", figures {data_delay_seconds:g} s late" if data_delay_seconds else ""
     console.print(
         f"{service}: error rate {error_rate:g}, latency {latency_ms:g} "
-        f"ms{', crashing' if crash else ''}"
+        f"ms{', crashing' if crash else ''}{late}"
     )
 
 
@@ -107,6 +117,23 @@ def traffic_of(mesh: supervisor.LocalMesh) -> dict[str, Any]:
             **{key: now.get(key, 0) for key in kept},
         }
     return found
+
+
+def load_of(p: Parameters) -> dict[str, int]:
+    """Return what the local mesh's caller of an environment has sent since it came up,
+    what failed, and what was due and not sent; nothing on AWS.
+    """
+    from runbook_lib.local import world
+
+    mesh = supervisor.running() if p.rehearsed else None
+    calls = traffic_of(mesh).get(world.called(p, mesh)) if mesh else None
+    if calls is None:
+        return {}
+    return {
+        "sent": calls["sent"],
+        "failed": calls["failed"],
+        "not sent": calls["shed"],
+    }
 
 
 def tell_traffic(mesh: supervisor.LocalMesh) -> None:

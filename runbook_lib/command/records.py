@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 import typer
@@ -10,9 +11,12 @@ import typer
 from runbook_lib import record
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.screen import console, print_json
-from runbook_lib.errors import RunbookError
+from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.record.chain import CHAINED
 from runbook_lib.runs.verify import verify as check_run
+
+OPEN = "open"  # under way, or cut off before it was summed up
+OUTCOMES = ("done", "failed", "refused", "held", "rolled_back", OPEN)
 
 
 def verify(run: str, *, rehearse: bool, as_json: bool) -> None:
@@ -41,23 +45,60 @@ def report(run: str, output: Path | None, *, rehearse: bool) -> None:
     console.print(str(write_page(this, output)))
 
 
-def runs(environment: str) -> None:
-    """Print the recorded runs, the newest first."""
-    names = [environment] if environment else record.environments()
-    found = [run for name in names for run in record.called(name)]
-    for each in sorted(found, key=lambda run: run.id, reverse=True):
-        console.print(f"{each.id}  {each.environment}  {_told_of(each)}")
-    if not found:
-        console.print("nothing is recorded")
-
-
-def _told_of(run: record.Run) -> str:
-    """Return in one line where a run belongs and how it ended; what is wrong with its
-    record is said there.
+def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
+    """Print the recorded runs, the newest first: of one environment, with one outcome,
+    begun since a day, where that is said.
     """
+    if outcome and outcome not in OUTCOMES:
+        raise ParametersError(
+            f"--outcome: expected one of {', '.join(OUTCOMES)}; found {outcome!r}"
+        )
+    names = [environment] if environment else record.environments()
+    every = [run for name in names for run in record.called(name)]
+    newest = sorted(every, key=lambda run: run.id, reverse=True)
+    rows = [_row(run) for run in newest if run.id >= _day(since)]
+    found = [row for row in rows if outcome in ("", row["outcome"])]
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        told = row["trouble"] or f"{row['mode']}  {row['outcome']}  {row['place']}"
+        console.print(f"{row['run']}  {row['environment']}  {told}")
+    if not found:
+        console.print("nothing like it is recorded" if every else "nothing is recorded")
+
+
+def _day(since: str) -> str:
+    """Return a day as the ids of runs begin with it; "" for none."""
+    try:
+        return date.fromisoformat(since).isoformat() if since else ""
+    except ValueError:
+        raise ParametersError(
+            f"--since: expected a day (UTC) as 2026-11-29, found {since!r}"
+        ) from None
+
+
+def _row(run: record.Run) -> dict[str, str]:
+    """Return what one record says of its run; `trouble` is what is wrong with it."""
+    row = {
+        "run": run.id,
+        "environment": run.environment,
+        "mode": "",
+        "outcome": "",
+        "reason": "",
+        "place": "",
+        "folder": str(run.folder),
+        "trouble": "",
+    }
     try:
         run.require_format("runs", since=CHAINED)
-        ended = (run.summary() or {}).get("outcome", "under way, or cut short")
-        return f"{run.opened.get('mode')}  {ended}  {run.place}"
+        summary = run.summary() or {}
+        said = {
+            "mode": str(run.opened.get("mode")),
+            "outcome": str(summary.get("outcome", OPEN)),
+            "reason": str(summary.get("reason", "")),
+            "place": str(run.place),
+        }
     except RunbookError as error:
-        return error.message
+        said = {"trouble": error.message}
+    return row | said

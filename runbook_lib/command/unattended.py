@@ -34,10 +34,11 @@ from runbook_lib.aws.recording import LEAVES
 from runbook_lib.aws.session import opening
 from runbook_lib.command import leaving
 from runbook_lib.command.interrupts import Interrupts
+from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.progress import Told, following
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
-from runbook_lib.opening import world_of
+from runbook_lib.opening import open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
 from runbook_lib.record.place import Place, place_of
@@ -54,6 +55,7 @@ NUMBERED = "[0-9][0-9]_*.ipynb"
 
 # environments where nothing is lost by going on to the end
 ON_THIS_MACHINE = ("local", "local-alb", "local-alb-h2", "local-alb-new")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SHIFTED = "05"  # a run that ends before it goes on
 # the command's exit code for each outcome
 EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
@@ -116,9 +118,18 @@ def _masked(book: Any) -> Any:
     unknown = [name for name in given if name not in parameters.parameter_names()]
     given |= dict.fromkeys(unknown, MASK)
     for cell in book["cells"]:
+        _drop_widgets(cell.get("outputs", []))
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["source"] = _without_values("".join(cell["source"]), unknown)
     return book
+
+
+def _drop_widgets(outputs: Sequence[dict[str, Any]]) -> None:
+    """Leave of a widget what a reader sees who has not its kernel: nobody will have."""
+    for output in outputs:
+        data = output.get("data", {})
+        if len(data) > 1:
+            data.pop(WIDGET, None)
 
 
 def _without_values(source: str, names: Sequence[str]) -> str:
@@ -260,7 +271,8 @@ def run(
     With `leave` it ends once the shift is watched, which goes on in its own process.
     SIGINT, SIGTERM and SIGHUP interrupt the cell that runs: what was executed and the
     summary are written then too. Raises ParametersError before anything is executed
-    where file, values or range are wrong.
+    where file, values or range are wrong, and TargetError where nobody is logged in to
+    the file's account: neither leaves a run.
     """
     p, told = parameters.load(environment, given), told or Told()
     end = last or (SHIFTED if leave else _end(p.environment, first))
@@ -269,6 +281,7 @@ def run(
     notifying.addresses()  # refused before anything is done
     began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
+    _require_account(p, environment, given)
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},
         place_of(p, world_of(p)),
@@ -327,6 +340,12 @@ def _ended_meanwhile(
     executed[-1]["outcome"] = OUTCOMES[ending.exit_code]
     words = f"{ending.message}\nNext: {ending.hint}"
     return Failure(executed[-1]["name"], 0, "", ending.error, words, ending.reason)
+
+
+def _require_account(p: Parameters, environment: str, given: Mapping[str, Any]) -> None:
+    """Raise where nobody is logged in to the file's account, before a run is there."""
+    if not p.rehearsed:
+        open_session({**given, "environment": environment, "mode": "plan"}, "command")
 
 
 def _end(environment: str, first: str) -> str:
@@ -488,6 +507,9 @@ def _summary(
         word = "done"
         message = f"{executed[-1]['name']} was reached in mode {p.mode}"
     calls = [line for line in lines if line["event"] == "calls"]
+    load: dict[str, int] = {}
+    with suppress(RunbookError):  # a local mesh that ends just now
+        load = load_of(p)
     return {
         "run": this.id,
         "version": VERSION,
@@ -501,6 +523,7 @@ def _summary(
             kind: sum(line[kind] for line in calls) for kind in ("read", "write")
         },
         "shift": steps_of(lines),
+        **({"load": load} if load else {}),
     }
 
 

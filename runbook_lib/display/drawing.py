@@ -29,6 +29,7 @@ __all__ = [
 BAD, GOOD, WARN = "#cf222e", "#1a7f37", "#9a6700"  # 4.5 to one on white
 INK = "currentColor"  # whatever the page writes with
 PIXELS = 11  # the height of letters
+LARGEST = 1.25  # by how much a page may enlarge a drawing that has room
 
 Points = Sequence[tuple[float, float]]
 
@@ -130,7 +131,7 @@ class Drawing:
             return ""
         return (
             f"<svg viewBox='0 0 {self.width} {self.height}' width='100%' "
-            f"style='max-width:{self.width}px' role='img' "
+            f"style='max-width:{LARGEST * self.width:.0f}px' role='img' "
             f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' "
             f"aria-label='{escaped(self.words)}'>"
             f"{''.join(shape.svg() for shape in self.shapes)}</svg>"

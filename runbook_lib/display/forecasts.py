@@ -30,7 +30,7 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
             "failed by then": "–"
             if sight.harmed_requests is None
             else f"{sight.harmed_requests:,}",
-            "in this bake": "✓ seen" if sight.within_bake else "! not seen",
+            "in this bake": "✓ seen" if sight.within_bake else "not seen",
         }
         for sight in seen.sights
     ]

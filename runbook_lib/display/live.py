@@ -6,7 +6,7 @@ It decides nothing and calls nothing: it hears what the shift's process says.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -19,10 +19,11 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import timeline
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.panel import look_again
+from runbook_lib.display.panel import look_again, newest_panel
 from runbook_lib.display.show import show
 from runbook_lib.display.tables import Table, Words
-from runbook_lib.display.widgets import bundle, dense
+from runbook_lib.display.widgets import bundle, dense, mark_recording
+from runbook_lib.errors import RecordError
 from runbook_lib.plan import Evidence
 from runbook_lib.record import Run
 from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
@@ -76,12 +77,16 @@ class Live:
 
     def history(self) -> History:
         """Return what was seen so far, as it would be read back."""
+        events = read_events(self._run, self._opened)
+        told = _in_time([*self.earlier, *self.told(), *events])
+        return seen_as(self.session.parameters, self.seen, told)
+
+    def told(self) -> list[Mapping[str, Any]]:
+        """Return what was decided since this view was opened, whoever decided it, and
+        before that by the shift that it follows.
+        """
         heard = [asdict(replace(decision, seen=())) for decision in self.decisions]
-        told = [*self.earlier, *heard, *self._recorded_since()]
-        once = {(line["phase"], line["at"]): line for line in told}
-        events = [*once.values(), *read_events(self._run, self._opened)]
-        in_time = sorted(events, key=lambda line: line["at"])
-        return seen_as(self.session.parameters, self.seen, in_time)
+        return _in_time([*heard, *self._recorded_since()])
 
     @property
     def _run(self) -> Run | None:
@@ -89,9 +94,12 @@ class Live:
         return self.session.run or self.session.finished
 
     def _recorded_since(self) -> list[dict[str, Any]]:
-        """Return what was decided since this view was opened, whoever decided it."""
-        lines = self._run.lines() if self._run else ()
-        decisions = [line for line in lines if line["event"] == "decision"]
+        """Return what was decided since this view was opened, whoever decided it: who
+        rolls back from elsewhere does so in a run of his own.
+        """
+        decisions: list[dict[str, Any]] = []
+        with suppress(RecordError):
+            decisions = read_attempt(self.session, ended=True)
         return [line for line in decisions if line["at"] >= self._opened]
 
     def _numbers(self, decision: Decision) -> str:
@@ -138,8 +146,10 @@ class Live:
             "the shift as it moves: requests, share and verdict stand "
             "here while it lasts"
         )
+        panel = newest_panel(self.session)
+        above = [panel.controls()] if panel and not self.session.is_executed else []
         return bundle(
-            ipw.VBox([self.numbers, self.picture]),
+            ipw.VBox([*above, self.numbers, self.picture]),
             words,
             self.numbers.value or f"<p>{words}</p>",
             options,
@@ -178,14 +188,23 @@ def show_shift(decisions: Generator[Decision, None, None], session: Session) -> 
     finally:
         decisions.close()
         look_again(session)
-        rows = [
-            {"phase": d.phase, "step": percent(d.step / 100), "words": d.words}
-            for d in live.decisions
-        ]
+        told = live.told()
+        rows = []
+        for line in told:
+            step = percent(line["step"] / 100)
+            rows.append({"phase": line["phase"], "step": step, "words": line["words"]})
         display(Table("decisions", rows))
+        if told and live.decisions and told[-1]["at"] > live.decisions[-1].at:
+            live.numbers.value = ""  # of before somebody else ended it
         if live.seen:
             live.picture.value = ""  # from here on it stands below
             show(timeline.drawn(live.history()))
+
+
+def _in_time(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return each line once, in the order of time."""
+    once = {(line["phase"], line["at"]): line for line in lines}
+    return sorted(once.values(), key=lambda line: float(line["at"]))
 
 
 def _after(
@@ -227,4 +246,5 @@ def show_progress(session: Session) -> None:
     """
     progress = Progress()
     session.waiting = progress.tell
+    mark_recording()
     display(progress)

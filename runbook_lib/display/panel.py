@@ -8,9 +8,10 @@ callback guards itself.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +24,16 @@ from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.display.drawing import percent
 from runbook_lib.display.forecasts import outlook_tables
-from runbook_lib.display.show import SERVED, plan_rows
+from runbook_lib.display.show import plan_rows
+from runbook_lib.display.sliders import Sliders, balanced
 from runbook_lib.display.tables import Table, Words
-from runbook_lib.display.widgets import alert, bundle, dense, hear_at_once
+from runbook_lib.display.widgets import (
+    alert,
+    bundle,
+    dense,
+    hear_at_once,
+    mark_recording,
+)
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import RunbookError
@@ -41,8 +49,9 @@ from runbook_lib.shift.watching import is_staying, is_watched, unwatched_at, who
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
-__all__ = ["WeightsPanel", "balanced", "look_again", "weights_panel"]
+__all__ = ["WeightsPanel", "look_again", "newest_panel", "weights_panel"]
 
+SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page is looked at
 LOOK_SECONDS, LOCAL_LOOK_SECONDS = 10.0, 2.0  # between two readings of the weights
 IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
 NO_SHIFT = "no shift is under way"
@@ -51,6 +60,7 @@ WATCHED = "a process of its own watches it: run the cell below to follow it"
 STALE = "it is no longer what was planned against: look at the new plan"
 # what looks again when a shift begins or ends in this process
 PANELS: WeakSet[WeightsPanel] = WeakSet()
+NUMBERS = itertools.count()
 NOTHING, NOT_PLANNED = (
     Plan("nothing yet"),
     "there is no plan yet: move a weight to make it again",
@@ -64,26 +74,6 @@ TOOLTIPS = {
     "Hold": "let the shift under way stop at its next look; weights stay as they are",
     "Roll back": "put all traffic back on the stable version in one write",
 }
-
-
-def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
-    """Return weights that sum to 100 with `moved` at `value`, the rest
-    shared as it was before.
-
-    One alone stays at 100, and one without weight gets none while others have some.
-    """
-    value = max(0, min(100, value)) if len(weights) > 1 else 100
-    others = {name: weight for name, weight in weights.items() if name != moved}
-    left, total = 100 - value, sum(others.values())
-    shares = {
-        n: left * w // total if total else left // len(others)
-        for n, w in others.items()
-    }
-    for name in [n for n in others if others[n] or not total][
-        : left - sum(shares.values())
-    ]:
-        shares[name] += 1
-    return {name: value if name == moved else shares[name] for name in weights}
 
 
 @dataclass(frozen=True)
@@ -109,6 +99,7 @@ class WeightsPanel:
         found = survey(session)
         self.retired, self.split = found.retired, found.split
         self.read_at, self.trouble, self.who = session.now(), "", ""
+        self.number = next(NUMBERS)
         self.working = 0  # how many buttons do their work just now
         weights = found.split.weights
         first = [
@@ -116,15 +107,8 @@ class WeightsPanel:
         ]
         if len(first) == 2 and (left := steps_left(self.shift.steps, self.former)):
             weights = balanced(weights, self.shift.canary, left[0])
-        self._moving = False
-        self.sliders = {
-            name: self._slider(name, weights[name])
-            for name in dict.fromkeys([*first, *weights])
-        }
-        self.numbers = {
-            name: self._number(name, slider.value)
-            for name, slider in self.sliders.items()
-        }
+        in_order = {name: weights[name] for name in dict.fromkeys([*first, *weights])}
+        self.linked = Sliders(in_order, self._moved, self._complain)
         (
             self.standing,
             self.plan_view,
@@ -162,7 +146,7 @@ class WeightsPanel:
     @property
     def weights(self) -> dict[str, int]:
         """The weights the sliders show, in percent."""
-        return {name: slider.value for name, slider in self.sliders.items()}
+        return self.linked.weights
 
     @property
     def step(self) -> int:
@@ -266,9 +250,8 @@ class WeightsPanel:
         its own check alone.
         """
         made = go_back(self.session)
-        self._put(
-            {name: 100 if name == self.shift.stable else 0 for name in self.sliders}
-        )
+        back = dict.fromkeys(self.weights, 0)
+        self.linked.put({**back, self.shift.stable: 100})
         return (
             f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
         )
@@ -325,7 +308,7 @@ class WeightsPanel:
     def _obstacle_to_return(self) -> str:
         if not self.session.applies:
             return PLANS
-        gone = self.shift.stable not in self.sliders
+        gone = self.shift.stable not in self.weights
         return (
             f"{self.shift.stable} is retired: see the undo of its notebook"
             if gone
@@ -350,8 +333,8 @@ class WeightsPanel:
             items += f"<li>{name}: {escaped(lacking)}</li>" if lacking else ""
         for widget in (
             *(deed.button for deed in self.deeds.values()),
-            *self.sliders.values(),
-            *self.numbers.values(),
+            *self.linked.sliders.values(),
+            *self.linked.numbers.values(),
         ):
             hear_at_once(widget)
         self.reasons.value = (
@@ -391,61 +374,13 @@ class WeightsPanel:
             return Words(f"no forecast: {error}", "WARN")._repr_html_()
         return dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
 
-    # sliders and numbers
-
-    def _slider(self, name: str, weight: int) -> ipw.IntSlider:
-        slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
-        slider.layout.width, slider.tooltip = (
-            "20em",
-            f"weight of {name}, percent; arrow keys move it",
-        )
-        slider.observe(lambda change: self._moved(name, change["new"]), names="value")
-        return slider
-
-    def _number(self, name: str, weight: int) -> ipw.Text:
-        """The number before each slider, which alone has a name for screen readers.
-
-        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all
-        once it is emptied.
-        """
-        number = ipw.Text(
-            str(weight), continuous_update=False, description=f"{name}, percent"
-        )
-        number.style.description_width, number.layout.width = "11em", "17em"
-        number.tooltip = f"weight of {name}, percent, 0 to 100"
-        number.observe(lambda change: self._typed(name, change["new"]), names="value")
-        return number
-
-    def _typed(self, name: str, text: str) -> None:
-        """Move a weight to what was typed; what is no weight moves nothing."""
-        if self._moving:
-            return
-        if text.strip() in map(str, range(101)):
-            self._moved(name, int(text))
-        else:
-            self._put(self.weights)
-            self.say(
-                f"{name}: {text!r} is no weight; expected 0 to 100, whole percent; "
-                "nothing was moved",
-                "WARN",
-            )
-
-    def _moved(self, name: str, value: int) -> None:
-        """Let every weight follow the one that somebody moved."""
-        if not self._moving:
-            self._put(balanced(self.weights, name, value))
-            self._guarded(self.refresh)
-
-    def _put(self, weights: Mapping[str, int]) -> None:
-        """Show weights, without taking that for somebody's hand."""
-        self._moving = True
-        try:
-            for name, weight in weights.items():
-                self.sliders[name].value, self.numbers[name].value = weight, str(weight)
-        finally:
-            self._moving = False
-
     # callbacks
+
+    def _moved(self) -> None:
+        self._guarded(self.refresh)
+
+    def _complain(self, words: str) -> None:
+        self.say(words, "WARN")
 
     def _do(self, deed: Deed) -> None:
         """Do what a button is for, unless something is missing: a disabled button fires
@@ -484,25 +419,17 @@ class WeightsPanel:
         except Exception as error:  # noqa: BLE001 - a callback's failure has no other way to be seen
             self.say(scrubbed(f"{type(error).__name__}: {error}"), "NOT DONE")
 
+    def controls(self) -> ipw.VBox:
+        """Return what is in force, the sliders, the buttons and what they say."""
+        rows = self.linked.rows()
+        buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
+        buttons.layout.flex_flow = "row wrap"
+        return ipw.VBox([self.standing, *rows, buttons, self.message])
+
     def box(self) -> ipw.VBox:
         """Return the panel as one widget."""
-        rows = [
-            ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders
-        ]
-        buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
-        for row in (*rows, buttons):
-            row.layout.flex_flow = "row wrap"
-        return ipw.VBox(
-            [
-                self.standing,
-                *rows,
-                buttons,
-                self.message,
-                self.reasons,
-                self.plan_view,
-                self.forecast_view,
-            ]
-        )
+        below = [self.reasons, self.plan_view, self.forecast_view]
+        return ipw.VBox([self.controls(), *below])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
@@ -541,6 +468,12 @@ class Refresher(threading.Thread):
                 self.panel.look()
 
 
+def newest_panel(session: Session) -> WeightsPanel | None:
+    """Return the panel that a session has shown last; None where it has shown none."""
+    panels = [panel for panel in PANELS if panel.session is session]
+    return max(panels, key=lambda panel: panel.number, default=None)
+
+
 def look_again(session: Session) -> None:
     """Let the session's panels say anew what each button lacks: a shift has
     begun, moved or ended.
@@ -555,6 +488,7 @@ def weights_panel(
     """Return the panel for the traffic's division, or a sentence where
     there is none to divide.
     """
+    mark_recording()
     if survey(session).split.state is None:
         return Words(engine_of(session).hints.not_there, "WARN")
     return WeightsPanel(session, evidence)

@@ -6,7 +6,6 @@ from the type of what is in it. It decides nothing and calls nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from typing import Any, Final
@@ -21,6 +20,7 @@ from runbook_lib.display.drawing import Drawing, percent
 from runbook_lib.display.forecasts import outlook_tables
 from runbook_lib.display.tables import MARK, Banner, Picture, Table, Words, marked
 from runbook_lib.display.traffic_map import mapped
+from runbook_lib.display.widgets import live, mark_recording
 from runbook_lib.engines.protocol import Check, Facts
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import counted
@@ -33,9 +33,7 @@ from runbook_lib.wording import fields_of, lines_of, said_of, staged
 
 __all__ = ["plan_rows", "show"]
 
-OLD = "what stands below a cell is a recording until that cell has run"
 LEVELS = ("FAIL", "WARN", "PASS")  # in the order they are shown
-SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page keeps old outputs
 WELL = ("HEALTHY", "no health check")
 
 
@@ -43,8 +41,9 @@ def show(thing: Any) -> None:
     """Show what there is to see of a thing; raise TypeError where nothing is known of
     its type.
     """
+    mark_recording()
     for part in shown(thing):
-        display(part)
+        display(live(part))
 
 
 @singledispatch
@@ -71,8 +70,6 @@ def _(session: Session) -> Iterator[Any]:
     yield Banner(session.parameters)
     for note in session.parameters.notes:
         yield Words(note, "WARN")
-    if SERVED in os.environ:
-        yield Words(OLD)
 
 
 # --- plans, gates and what was done ---------------------------------------------------

@@ -35,7 +35,7 @@ __all__ = ["drawn", "drawn_words", "thinned"]
 STABLE, CANARY, LIMIT = "#1f7fe0", "#c9601c", "#d9453d"
 # dashes tell apart what colour alone would
 CANARYS, WEIGHTS, LIMITS, EVENTS = (6, 3), (2, 2), (8, 3), (3, 3)
-WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 860, 84, 104, 84, 24, 13, 24
+WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 600, 76, 100, 56, 22, 13, 24
 LETTER = 7.2  # how wide one is at most
 ROWS = 6  # of events' labels; what comes too thick is a line without one
 MOST = 180  # points that are told apart at this width
@@ -281,10 +281,7 @@ def _rates(
 
 
 def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Shape]:
-    title = (
-        f"{shown.canary}'s share of the requests: seen (dots), its weight (dashes), "
-        "what that allows (band)"
-    )
+    title = f"{shown.canary}'s share: seen (dots), its weight (dashes), allowed (band)"
     yield from _frame(axes, title, percent)
     busy = [interval for interval in seen if interval.requests]
     for weight, group in groupby(busy, lambda each: _weight(shown, each.start)):

@@ -1,4 +1,4 @@
-"""What the panel and the live view share of ipywidgets."""
+"""What the panel, the live view and recorded outputs share of ipywidgets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as ipw
+from IPython import get_ipython
+from IPython.display import display
 
-from runbook_lib.display.tables import Words
+from runbook_lib.display.tables import Picture, Words
 
-__all__ = ["alert", "bundle", "dense", "hear_at_once"]
+__all__ = ["alert", "bundle", "dense", "hear_at_once", "live", "mark_recording"]
+
+RECORDED = "Recorded, not of this session: run this cell to see how it is now."
+# Jupyter sets the other class when the kernel has ended.
+LIVE = "runbook-live"
+VIEW = "application/vnd.jupyter.widget-view+json"  # what shows a widget on a page
+HIDDEN = f".{LIVE}:not(.jupyter-widgets-disconnected) p {{display:none}}"
+MARKED: dict[str, str] = {}  # which request for a cell was marked last
 
 
 def bundle(
@@ -50,3 +59,53 @@ def alert(text: str) -> str:
 def dense(shown: str) -> str:
     """Return HTML whose lines stand as close as outside of a widget."""
     return f"<div style='line-height:1.35'>{shown}</div>"
+
+
+class Recorded:
+    """Says that what a cell shows is a recording, wherever it is not live: a page that
+    has the kernel which ran the cell hides it, until that kernel has ended.
+    """
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        style = "border-left:4px solid #9a6700;padding-left:.6em;font-style:italic"
+        words = f"<p style='{style}'>{RECORDED}</p>"
+        flat = {"margin": "0", "min_height": "0", "height": "auto"}
+        hidden = ipw.HTML(f"<style>{HIDDEN}</style>{words}", layout=flat)
+        hidden.add_class(LIVE)
+        return bundle(hidden, RECORDED, words, options)
+
+
+class Themed:
+    """A picture that has the colours of the page where it is live, and is the same
+    picture on a ground of its own where it is a recording.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+
+    def _repr_mimebundle_(
+        self, **options: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        still, sizes = self.picture._repr_mimebundle_()
+        live = ipw.HTML(self.picture.drawing.svg())
+        return {**(live._repr_mimebundle_(**options) or {}), **still}, sizes
+
+
+def live(part: Any) -> Any:
+    """Return what a kernel shows for a part: a picture in the colours of the page."""
+    shell: Any = get_ipython()
+    return Themed(part) if isinstance(part, Picture) and shell is not None else part
+
+
+def mark_recording() -> None:
+    """Show that mark above whatever else this cell shows; once a cell, and in a kernel
+    alone.
+    """
+    shell: Any = get_ipython()
+    if not hasattr(shell, "get_parent"):
+        return
+    request = shell.get_parent()["header"]["msg_id"]  # a number is not always counted
+    if MARKED.get("cell") == request:
+        return
+    MARKED["cell"] = request
+    display(Recorded())

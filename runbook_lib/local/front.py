@@ -178,20 +178,17 @@ def _name(p: Parameters, route53: Any, vpc: str, balancer: dict[str, Any]) -> No
     private zone of its own.
     """
     dialled = f"{p.shift.name}."
-    there = [
-        zone
-        for zone in route53.list_hosted_zones()["HostedZones"]
-        if zone["Name"] == dialled
-    ]
+    where = {"VPCRegion": p.region, "VPCId": vpc}
+    asked = route53.list_hosted_zones_by_vpc(**where)["HostedZoneSummaries"]
+    there = [zone["HostedZoneId"] for zone in asked if zone["Name"] == dialled]
     if not there:
-        where = {"VPCRegion": p.region, "VPCId": vpc}
         new = {
             "Name": dialled,
-            "CallerReference": dialled,
+            "CallerReference": f"{dialled} of {vpc}",
             "VPC": where,
             "HostedZoneConfig": {"PrivateZone": True},
         }
-        there = [route53.create_hosted_zone(**new)["HostedZone"]]
+        there = [route53.create_hosted_zone(**new)["HostedZone"]["Id"]]
     target = {
         "HostedZoneId": balancer["CanonicalHostedZoneId"],
         "DNSName": balancer["DNSName"],
@@ -199,9 +196,7 @@ def _name(p: Parameters, route53: Any, vpc: str, balancer: dict[str, Any]) -> No
     }
     record = {"Name": dialled, "Type": "A", "AliasTarget": target}
     changes = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
-    route53.change_resource_record_sets(
-        HostedZoneId=there[0]["Id"], ChangeBatch=changes
-    )
+    route53.change_resource_record_sets(HostedZoneId=there[0], ChangeBatch=changes)
 
 
 def create_callers(p: Parameters, ecs: Any, subnets: Sequence[str], group: str) -> None:

@@ -144,7 +144,7 @@ class Rehearsal:
         """Let a service call, and its counts be published, as the parameters say; a
         later word changes the pace.
         """
-        place = (calls.account, calls.region)
+        place = (calls.account, calls.region, calls.cluster)
         self.publisher.grains[place] = grain
         self.fleet.limits_ms[place] = (grain.slow_millis,) if grain.slow_millis else ()
         known = self.traffic.get(environment)

@@ -32,7 +32,7 @@ from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
 
-__all__ = ["create", "ensure", "known", "variables"]
+__all__ = ["called", "create", "ensure", "known", "variables"]
 
 NOTES = "worlds.json"
 ANEW = "end that local mesh and begin again: `runbook local down`"
@@ -63,9 +63,7 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
     with FileLock(mesh.folder / "worlds.lock", mode=0o600):
         worlds = known(mesh)
         name = _name(p, worlds)
-        world = worlds.setdefault(
-            name, {"account": p.account_id, "region": p.region, "services": []}
-        )
+        world = worlds.setdefault(name, {**_place(p), "services": []})
         client = clients(
             mesh,
             p.account_id,
@@ -91,6 +89,11 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
     return name
 
 
+def called(p: Parameters, mesh: LocalMesh) -> str:
+    """Return what an environment is called in a local mesh."""
+    return _name(p, known(mesh))
+
+
 def _promise(p: Parameters, mesh: LocalMesh) -> None:
     """Let what the file names by an id have that id."""
     place = {"account": p.account_id, "region": p.region}
@@ -108,13 +111,18 @@ def _name(p: Parameters, worlds: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what an environment is called here: its own name, and its place too where
     that is another's already.
     """
-    world = worlds.get(p.environment, {"account": p.account_id, "region": p.region})
-    is_own = (world["account"], world["region"]) == (p.account_id, p.region)
-    return p.environment if is_own else f"{p.environment} in {p.account_id} {p.region}"
+    place = _place(p)
+    world = worlds.get(p.environment, place)
+    is_own = all(world[key] == value for key, value in place.items())
+    return p.environment if is_own else f"{p.environment} in {' '.join(place.values())}"
+
+
+def _place(p: Parameters) -> dict[str, str]:
+    return {"account": p.account_id, "region": p.region, "cluster": p.cluster}
 
 
 def known(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
-    """Return the environments a local mesh holds: their account, region and
+    """Return the environments a local mesh holds: their account, region, cluster and
     services, by name.
     """
     notes = mesh.folder / NOTES
@@ -318,15 +326,20 @@ def _named(kind: str, p: Parameters) -> list[dict[str, Any]]:
 
 
 def _namespace(p: Parameters, cloud_map: Any, vpc: str) -> str:
+    """Create the cluster's namespace; another VPC may have one of the same name."""
+    of_cluster = f"of cluster {p.cluster}"
+
     def found() -> list[str]:
         return [
             n["Id"]
             for n in cloud_map.list_namespaces()["Namespaces"]
-            if n["Name"] == p.namespace
+            if (n["Name"], n.get("Description")) == (p.namespace, of_cluster)
         ]
 
     if not found():
-        cloud_map.create_private_dns_namespace(Name=p.namespace, Vpc=vpc)
+        cloud_map.create_private_dns_namespace(
+            Name=p.namespace, Vpc=vpc, Description=of_cluster
+        )
     return found()[0]
 
 

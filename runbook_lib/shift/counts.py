@@ -15,7 +15,7 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import tallies
 from runbook_lib.parameters.model import VerdictRule
 from runbook_lib.verdict import Sample, Tally
-from runbook_lib.verdict.share import Shares
+from runbook_lib.verdict.share import Shares, lacks_a_version
 
 __all__ = ["LATE_PERIODS", "PICTURED", "Counts", "Span", "start_counting"]
 
@@ -33,13 +33,16 @@ NO_SHARES = Shares()
 class Span:
     """Which intervals belong to the step and to its weight; moments in epoch seconds.
 
-    `in_effect_since` is None until traffic has confirmed the weight. `alone` says that
-    the canary then has all the traffic.
+    `weight` is the canary's, in percent. `in_effect_since` is None until traffic has
+    confirmed it. `alone` says that the canary then has all the traffic, `alone_from`
+    from when on nothing of stable is counted.
     """
 
     written_at: float
+    weight: int = 0
     in_effect_since: float | None = None
     alone: bool = False
+    alone_from: float | None = None
 
     def of_step(self, interval: Interval) -> bool:
         """Say whether an interval began after the step was written."""
@@ -50,8 +53,18 @@ class Span:
         since = self.in_effect_since
         return since is not None and interval.start >= since
 
+    def lacks_a_version(self, interval: Interval) -> bool:
+        """Say whether the figures of one version are missing from an interval."""
+        return lacks_a_version(interval.errors, self.weight)
+
+    def divides(self, interval: Interval) -> bool:
+        """Say whether an interval shows how the weight in effect divides requests."""
+        return self.in_effect(interval) and not self.lacks_a_version(interval)
+
     def canary_alone(self, interval: Interval) -> bool:
-        """Say whether stable had no weight in an interval."""
+        """Say whether stable had no weight in an interval, or is not counted."""
+        if self.alone_from is not None and interval.start >= self.alone_from:
+            return True
         return self.alone and self.in_effect(interval)
 
 
@@ -62,6 +75,7 @@ class Counts:
     `settled` are the tallies of the settled intervals by metric, `step` their requests
     since the step was written, `shares` those since its weight is in effect.
     `open` are the intervals that the next look may change: it reads from `since` on.
+    Those `held_back` are as if they had not been read yet: they lack a version.
     """
 
     since: float
@@ -71,6 +85,7 @@ class Counts:
     shares: Shares = NO_SHARES
     settled_alone: int = 0  # settled intervals in which the canary had all the traffic
     open: tuple[Interval, ...] = ()
+    held_back: tuple[Interval, ...] = ()
     pictured: tuple[
         Interval, ...
     ] = ()  # the settled ones for the picture, the older the coarser
@@ -81,8 +96,9 @@ class Counts:
 
     def read_again(self, since: float, intervals: Iterable[Interval]) -> Counts:
         """Put what a look read from `since` on in the place of what was known of it."""
-        kept = [interval for interval in self.open if interval.start < since]
-        return replace(self, open=(*kept, *intervals))
+        known = (*self.open, *self.held_back)
+        kept = [interval for interval in known if interval.start < since]
+        return replace(self, open=(*kept, *intervals), held_back=())
 
     def settle(self, before: float, span: Span) -> Counts:
         """Take the open intervals that began before a moment into what is settled."""
@@ -93,7 +109,7 @@ class Counts:
         settled = {name: tally.copy() for name, tally in self.settled.items()}
         _take(settled, done, span)
         of_step = [interval for interval in done if span.of_step(interval)]
-        in_effect = [interval.errors for interval in done if span.in_effect(interval)]
+        divided = [interval.errors for interval in done if span.divides(interval)]
         alone = sum(span.canary_alone(interval) for interval in done)
         return replace(
             self,
@@ -101,7 +117,7 @@ class Counts:
             settled=settled,
             step_errors=_added(self.step_errors, [i.errors for i in of_step]),
             step_slow=_added(self.step_slow, [i.slow for i in of_step]),
-            shares=self.shares.after(in_effect),
+            shares=self.shares.after(divided),
             settled_alone=self.settled_alone + alone,
             open=tuple(left),
             pictured=_coarser((*self.pictured, *done)),
@@ -131,6 +147,7 @@ class Counts:
             self,
             since=looked_until + seconds,
             open=tuple(_moved(interval, seconds) for interval in self.open),
+            held_back=tuple(_moved(interval, seconds) for interval in self.held_back),
             pictured=tuple(_moved(interval, seconds) for interval in self.pictured),
         )
 
@@ -148,9 +165,28 @@ class Counts:
         return errors, slow
 
     def in_effect(self, span: Span) -> Shares:
-        """Return the requests since the step's weight is in effect."""
-        newer = [interval.errors for interval in self.open if span.in_effect(interval)]
+        """Return the requests since the step's weight is in effect, but for intervals
+        from which a version is missing.
+        """
+        newer = [interval.errors for interval in self.open if span.divides(interval)]
         return self.shares.after(newer)
+
+    def incomplete(self, span: Span) -> tuple[Interval, ...]:
+        """Return the newest intervals since the weight is in effect, as far back as
+        each lacks one version or both.
+        """
+        run: list[Interval] = []
+        for interval in reversed(self.open):
+            known = interval.requests and not span.lacks_a_version(interval)
+            if known or not span.in_effect(interval):
+                break
+            run.insert(0, interval)
+        return tuple(run)
+
+    def hold_back(self, since: float) -> Counts:
+        """Return the same counts as if nothing from a moment on had been read yet."""
+        before = tuple(one for one in self.open if one.start < since)
+        return replace(self, open=before, held_back=self.open[len(before) :])
 
     def alone(self, span: Span) -> int:
         """Return how many of the newest intervals the canary had all the traffic in."""

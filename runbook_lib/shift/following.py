@@ -75,8 +75,12 @@ def follow_traffic(
     require_evidence(evidence)
     follower = _Follower(session, alarm, start or start_process)
     if follower.is_under_way or _anything_left(session):
-        for decision in follower.follow(follower.orders("every step", evidence)):
-            yield decision
+        shift = follower.follow(follower.orders("every step", evidence))
+        for decision in shift:
+            try:
+                yield decision
+            except KeyboardInterrupt as interrupt:
+                shift.throw(interrupt)  # it ends by saying how the shift goes on
             if decision.step and session.leaves_shift:
                 return
 
@@ -184,7 +188,7 @@ class _Follower:
             evidence=report.stated(evidence),
         )
 
-    def follow(self, orders: Orders) -> Iterator[Decision]:
+    def follow(self, orders: Orders) -> Decisions:
         """Follow the shift to its end, starting it where none runs (any more).
 
         Somebody else's may have taken one step alone: then the rest is started.
@@ -279,11 +283,15 @@ class _Follower:
         if fresh and self.session.run is None:
             with suppress(RecordError):
                 self.session.run = self.session.latest_run()
-        wait = said.wait
-        if wait is not None and wait != self.wait:
-            self.session.waiting(wait.what, wait.passed, wait.most)
-        self.wait = wait
+        self._tell_wait(said.wait)
         yield from fresh
+
+    def _tell_wait(self, wait: Wait | None) -> None:
+        """Tell of a wait, and once of its end."""
+        newest = wait or (replace(self.wait, what="") if self.wait else None)
+        if newest is not None and wait != self.wait:
+            self.session.waiting(newest.what, newest.passed, newest.most)
+        self.wait = wait
 
     def _wait_until_gone(self, process: Process | None) -> None:
         until = self.session.clock() + END_SECONDS

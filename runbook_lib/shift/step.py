@@ -15,7 +15,7 @@ carries the moves out. Where AWS does not answer there is no look: see `nobody_l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -65,6 +65,11 @@ __all__ = [
 # Looks in a row in which tasks are missing or unhealthy, until that is more than the
 # replacement of a task.
 SHORT_LOOKS = 3
+# Periods for which stable's figures are waited for. From then on the canary is judged
+# by what stable showed before.
+AWAITED_PERIODS = 3
+# Periods for which figures of both versions are waited for. From then on nobody calls.
+EMPTY_PERIODS = 10
 NO_SPAN = Span(0.0)  # before the first step
 
 
@@ -149,8 +154,9 @@ class Watch:
 
     `counts` go on over all steps of an attempt, the rest is about the step under way.
     `confirmed_at` is when traffic confirmed the weight and the bake began; None before.
-    `busy_at` is when the newest interval with requests ended. A step that has `passed`
-    is watched until another one is taken.
+    `busy_at` is when the newest interval with requests ended. `missing` are the newest
+    intervals with requests, as far back as each lacks a version. A step that has
+    `passed` is watched until another one is taken.
     """
 
     counts: Counts
@@ -167,6 +173,7 @@ class Watch:
     alone: int = 0  # newest intervals in which the canary had all the traffic
     judgement: Judgement | None = None  # of the newest look
     busy_at: float = 0.0
+    missing: tuple[Interval, ...] = ()
     passed: bool = False
 
     @property
@@ -195,7 +202,7 @@ def begin_step(
         counts=watch.counts.begin_step(),
         step=step,
         former=former,
-        span=Span(written_at),
+        span=Span(written_at, weight=step),
         confirm_until=now + rule.prove_seconds,
         confirmed_at=None,
         bakes=1,
@@ -203,19 +210,33 @@ def begin_step(
         alone=0,
         judgement=None,
         busy_at=written_at,
+        missing=(),
         passed=False,
     )
 
 
 def observe(watch: Watch, look: Look, rule: Rule) -> Watch:
-    """Add a look to those before, and judge what all of them counted."""
+    """Add a look to those before, and judge what all of them counted.
+
+    The newest intervals are as if they had not been read yet while figures of a version
+    may still come; the canary is judged sooner where only stable's do not.
+    """
     counts = watch.counts.read_again(look.since, look.intervals)
-    settled_until = look.data_until - LATE_PERIODS * rule.period_seconds
+    incomplete = counts.incomplete(watch.span)
+    missing = tuple(one for one in incomplete if one.requests)
+    span = replace(watch.span, alone_from=None)
+    complete_until: float = look.data_until
+    if _is_stable_gone(missing):
+        span = replace(span, alone_from=missing[0].start)
+    elif missing or 0 < len(incomplete) <= EMPTY_PERIODS:
+        complete_until = incomplete[0].start
+        counts = counts.hold_back(complete_until)
+    settled_until = complete_until - LATE_PERIODS * rule.period_seconds
     if watch.confirmed_at is None:  # from when on the weight is in effect is not known
-        settled_until = min(settled_until, watch.span.written_at)
-    counts = counts.settle(settled_until, watch.span)
-    over = _bake_is_over(watch, look, rule)
-    tallies = counts.tallies(watch.span)
+        settled_until = min(settled_until, span.written_at)
+    counts = counts.settle(settled_until, span)
+    over = _bake_is_over(watch, complete_until, rule)
+    tallies = counts.tallies(span)
     judgement = judge_by(rule.verdict, tallies, bake_over=over, judge=rule.judge)
     tasks = look.tasks
     healthy = tasks.canary - tasks.canary_unhealthy
@@ -226,22 +247,31 @@ def observe(watch: Watch, look: Look, rule: Rule) -> Watch:
     return replace(
         watch,
         counts=counts,
+        span=span,
+        missing=missing,
         looked_until=look.data_until,
         stable_short=watch.stable_short + 1 if stable_lacks else 0,
         canary_short=watch.canary_short + 1 if canary_lacks else 0,
         bake_over=over,
-        alone=counts.alone(watch.span),
+        alone=counts.alone(span),
         judgement=judgement,
         busy_at=max([watch.busy_at, *busy]),
     )
 
 
-def _bake_is_over(watch: Watch, look: Look, rule: Rule) -> bool:
-    """A bake lasts until there are figures for `bake_seconds` since it began."""
+def _is_stable_gone(missing: Sequence[Interval]) -> bool:
+    """Say whether only the canary has been counted for longer than is waited."""
+    canary_alone = [one for one in missing if one.errors.canary_requests]
+    return len(canary_alone) == len(missing) > AWAITED_PERIODS
+
+
+def _bake_is_over(watch: Watch, complete_until: float, rule: Rule) -> bool:
+    """A bake lasts until there are figures of both versions for `bake_seconds` since it
+    began.
+    """
     if watch.confirmed_at is None:
         return False
-    ends = watch.confirmed_at + watch.bakes * rule.bake_seconds
-    return look.data_until >= ends
+    return complete_until >= watch.confirmed_at + watch.bakes * rule.bake_seconds
 
 
 def nobody_looked(watch: Watch, seconds: float) -> Watch:
@@ -442,7 +472,8 @@ def _canary_does_not_answer(watch: Watch, look: Look, rule: Rule) -> Move | None
     """Errors that are counted for neither version are the canary's where it, more than
     stable, leaves requests unanswered: of the newest intervals, which are enough.
     """
-    newest = [one for one in watch.counts.open if one.unclaimed is not None]
+    every = (*watch.counts.open, *watch.counts.held_back)
+    newest = [one for one in every if one.unclaimed is not None]
     if not newest or "errors" in rule.verdict.muted:
         return None
     verdict = judge_unanswered(newest, rule.verdict)
@@ -463,10 +494,15 @@ def _alarm_is_mute(watch: Watch, look: Look, rule: Rule) -> Move | None:
 
 
 def _not_confirmed(watch: Watch, look: Look, rule: Rule) -> Move | None:
-    """The bake begins when traffic confirms the weight; if it never does, hold."""
+    """The bake begins when traffic confirms the weight; if it never does, hold.
+
+    An interval from which a version is missing confirms nothing, and refutes nothing.
+    """
     if watch.confirmed_at is not None:
         return None
-    intervals = [i for i in watch.counts.open if watch.span.of_step(i)]
+    span = watch.span
+    of_step = [i for i in watch.counts.open if span.of_step(i)]
+    intervals = [i for i in of_step if not span.lacks_a_version(i)]
     samples = [interval.errors for interval in intervals]
     first = in_effect_from(samples, watch.former, watch.step)
     if first is not None:
@@ -500,6 +536,21 @@ def _share_strayed(watch: Watch, look: Look, rule: Rule) -> Move | None:
     if seen is None:
         return None
     return Hold("share", f"the weight stopped working: the canary answers {seen.words}")
+
+
+def _a_version_is_missing(watch: Watch, look: Look, rule: Rule) -> Move | None:
+    """A version that is not counted for longer than a figure may be late is a hold."""
+    missing = watch.missing
+    late_seconds = LATE_PERIODS * rule.period_seconds
+    if not missing or look.data_until - missing[0].start < late_seconds:
+        return None
+    total = missing[0].errors
+    for interval in missing[1:]:
+        total += interval.errors
+    seen = seen_in(total, watch.step).words
+    words = f"the weight stopped working: the canary answers {seen}"
+    hint = "or its figures come later than telemetry.delay_seconds says"
+    return Hold("share", f"{words}, for {late_seconds} s now", hint)
 
 
 def _nothing_is_counted(watch: Watch, look: Look, rule: Rule) -> Move | None:
@@ -546,6 +597,7 @@ ORDER: tuple[Applies, ...] = (
     _alarm_is_mute,  # hold
     _not_confirmed,  # the bake begins, or go on waiting; in the end hold
     _share_strayed,  # hold
+    _a_version_is_missing,  # hold
     _nothing_is_counted,  # once it has passed: hold, or roll back
     _somebody_promotes,  # promote
     _bake_ends,  # pass, or what the file says: extend, hold, roll back

@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from runbook_lib.verdict.forecast import separable, share_band
 from runbook_lib.verdict.judge import Sample
 
-__all__ = ["Seen", "Shares", "in_effect_from", "seen_in", "seen_of", "strayed"]
+__all__ = [
+    "Seen",
+    "Shares",
+    "in_effect_from",
+    "lacks_a_version",
+    "seen_in",
+    "seen_of",
+    "strayed",
+]
 
 CONFIDENCE = 0.99999  # of the band a new weight is confirmed by
 LATER = 1 - 1e-10  # of the band it must keep to, which is looked at thousands of times
@@ -100,6 +108,20 @@ def seen_in(sample: Sample, weight: float, confidence: float = CONFIDENCE) -> Se
     requests = _requests(sample)
     share = sample.canary_requests / requests if requests else None
     return Seen(requests, share, share_band(weight, requests, confidence))
+
+
+def lacks_a_version(sample: Sample, weight: int) -> bool:
+    """Say whether an interval lacks one version's requests, which its weight (percent)
+    all but rules out: they are late, lost, or do not reach it any more.
+    """
+    canary = _some(weight) / 100
+    if not sample.canary_requests:
+        chance = (1 - canary) ** sample.stable_requests
+    elif not sample.stable_requests:
+        chance = canary**sample.canary_requests
+    else:
+        return False
+    return chance < 1 - CONFIDENCE
 
 
 def in_effect_from(samples: Sequence[Sample], former: int, weight: int) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 from runbook_lib.local.control_plane.ecs_resources import EcsState
 from runbook_lib.local.control_plane.identity import address
 
-__all__ = ["load_balancer_addresses", "next_address"]
+__all__ = ["load_balancer_addresses", "next_address", "vpc_of"]
 
 # for a subnet moto does not know, and for tasks outside awsvpc
 ANYWHERE = "10.0.0.0/16"
@@ -31,12 +31,8 @@ def load_balancer_addresses(balancer: Any) -> tuple[str, ...]:
 
 def next_address(state: EcsState, request: dict[str, Any]) -> str:
     """Return an address no living task in this account and region has."""
-    subnets = (
-        request.get("networkConfiguration", {})
-        .get("awsvpcConfiguration", {})
-        .get("subnets", [])
-    )
-    block = _block(state, subnets[0]) if subnets else ANYWHERE
+    subnet = _subnet(state, request)
+    block = str(subnet.cidr_block) if subnet else ANYWHERE
     taken = {task.address for task in state.tasks.values() if task.last != "STOPPED"}
     state.serial += 1
     while (found := address(block, state.serial)) in taken:
@@ -44,15 +40,24 @@ def next_address(state: EcsState, request: dict[str, Any]) -> str:
     return found
 
 
-def _block(state: EcsState, subnet_id: str) -> str:
+def vpc_of(state: EcsState, request: dict[str, Any]) -> str:
+    """Return the VPC of a service's tasks; "" where moto knows none."""
+    subnet = _subnet(state, request)
+    return str(subnet.vpc_id) if subnet else ""
+
+
+def _subnet(state: EcsState, request: dict[str, Any]) -> Any:
+    """Return moto's first subnet of a service; None where it has none there."""
+    network = request.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
+    subnets = network.get("subnets")
+    if not subnets:
+        return None
     # 0.4 s to import: not before a service has subnets
     from moto.ec2.models import ec2_backends
 
     regions = ec2_backends[state.account]
     # no EC2 call was made there: asking would build it, which takes a second
     if state.region not in list(regions):
-        return ANYWHERE
-    for zone in regions[state.region].subnets.values():
-        if subnet_id in zone:
-            return str(zone[subnet_id].cidr_block)
-    return ANYWHERE
+        return None
+    zones = regions[state.region].subnets.values()
+    return next((zone[subnets[0]] for zone in zones if subnets[0] in zone), None)

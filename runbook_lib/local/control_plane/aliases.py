@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-
-from runbook_lib.local.control_plane.networks import is_asked
+from typing import Any
 
 __all__ = ["Zones", "zones"]
 
@@ -29,15 +28,17 @@ class Zones:
         return name not in self.aliases and any(below)
 
 
-def zones(account: str) -> Zones:
-    """Return the private zones of an account that somebody asks."""
+def zones(account: str, vpc: str = "") -> Zones:
+    """Return the private zones of an account that a VPC's resolver asks; all of them
+    where no VPC is named.
+    """
     if LOADED not in sys.modules:
         return Zones()
     from moto.route53.models import route53_backends
 
     found, names = {}, []
     for zone in route53_backends[account]["aws"].zones.values():
-        if not zone.private_zone or not is_asked(account, zone.vpcs):
+        if not zone.private_zone or not _is_asked(zone, vpc):
             continue
         names.append(_plain(zone.name))
         for record in zone.rrsets:
@@ -45,6 +46,10 @@ def zones(account: str) -> Zones:
                 target = _plain(record.alias_target["DNSName"])
                 found[_plain(record.name)] = target.removeprefix("dualstack.")
     return Zones(found, tuple(names))
+
+
+def _is_asked(zone: Any, vpc: str) -> bool:
+    return not vpc or any(each["vpc_id"] == vpc for each in zone.vpcs)
 
 
 def _plain(name: str) -> str:

@@ -187,6 +187,7 @@ class Scheduler:
             service=service.name,
             deployment=deployment.id,
             address=addresses.next_address(self.state, service.request),
+            vpc=addresses.vpc_of(self.state, service.request),
             request={
                 key: service.request[key] for key in OF_A_TASK if key in service.request
             },

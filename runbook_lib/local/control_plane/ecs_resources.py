@@ -144,6 +144,7 @@ class Task:
     last: Literal["PENDING", "RUNNING", "STOPPED"] = "PENDING"
     health: dict[str, str] = field(default_factory=dict)  # by container
     load_balancers: list[Members] = field(default_factory=list)
+    vpc: str = ""  # whose resolver it asks; "" where none is known
     grace_seconds: int = 0  # in which a load balancer's health checks do not end it
     attached: bool = False
     serves: bool = True  # as far as whoever it is attached to can tell

@@ -1,12 +1,8 @@
-"""VPCs that an environment's file names, made under those very ids; and which of them
-somebody asks names in. Reads and writes moto's.
-"""
+"""VPCs that an environment's file names, made in moto under those very ids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-__all__ = ["hold", "is_asked"]
+__all__ = ["hold"]
 
 BLOCK = "10.255.0.0/28"  # the smallest there is
 
@@ -20,14 +16,3 @@ def hold(account: str, region: str, vpc: str) -> None:
         made = backend.create_vpc(BLOCK)
         backend.vpcs[vpc] = backend.vpcs.pop(made.id)
         made.id = vpc
-
-
-def is_asked(account: str, vpcs: Iterable[Mapping[str, str]]) -> bool:
-    """Say whether one of these VPCs has a subnet, in which somebody may ask."""
-    from moto.ec2.models import ec2_backends
-
-    for vpc in vpcs:
-        zones = ec2_backends[account][vpc["vpc_region"]].subnets.values()
-        if any(s.vpc_id == vpc["vpc_id"] for zone in zones for s in zone.values()):
-            return True
-    return False

@@ -35,7 +35,7 @@ ENDS = re.compile(
 )
 CONNECT_FAIL = re.compile(r"^cluster\.(cds_tg_[^.]+)\.upstream_cx_connect_fail$")
 
-Limits = Mapping[tuple[str, str], tuple[float, ...]]
+Limits = Mapping[tuple[str, str, str], tuple[float, ...]]
 
 
 class Balancer:
@@ -44,7 +44,7 @@ class Balancer:
     def __init__(self, state: LoadBalancer, folder: Path, sockets: Path) -> None:
         self.state = state
         self.sidecar = Sidecar(
-            folder / file_name(state.arn.rsplit(":", 1)[-1]),
+            folder / file_name(state.arn),
             str(socket_of(sockets, state.arn)),
         )
         self.ports: dict[int, int] = {}  # on loopback, by the listener's
@@ -151,7 +151,8 @@ class Balancers:
                     state, self._folder, self._sockets
                 )
                 self.running[arn] = balancer
-                limits = self._limits_ms.get((state.account, state.region), ())
+                place = (state.account, state.region, state.cluster)
+                limits = self._limits_ms.get(place, ())
                 balancer.follow(state, _endpoints(state, members), limits)
 
     def all(self) -> list[Balancer]:

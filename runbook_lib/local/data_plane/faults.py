@@ -22,6 +22,7 @@ class Faults:
     latency_ms: float = 0.0  # added to every answer
     crash: bool = False  # end at once, answering nobody
     slow_start_seconds: float = 0.0  # from the process's start until the port is opened
+    data_delay_seconds: float = 0.0  # by which what is counted of it comes late
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_rate <= 1:
@@ -30,8 +31,9 @@ class Faults:
             )
         if not 200 <= self.error_status <= 599:
             raise ValueError(f"error_status is an HTTP status, got {self.error_status}")
-        if min(self.latency_ms, self.slow_start_seconds) < 0:
-            raise ValueError("latency_ms and slow_start_seconds cannot be negative")
+        times = ("latency_ms", "slow_start_seconds", "data_delay_seconds")
+        if min(getattr(self, name) for name in times) < 0:
+            raise ValueError(f"{', '.join(times)} cannot be negative")
 
     def changed(self, values: Mapping[str, Any]) -> Faults:
         """Return these faults with some replaced; ValueError for a name or a
@@ -59,6 +61,14 @@ class Faults:
     def status(self, chance: random.Random) -> int:
         """Return one request's status."""
         return self.error_status if chance.random() < self.error_rate else 200
+
+
+def read_faults(path: Path) -> Faults:
+    """Return the faults that a file says; none where it is not there or is wrong."""
+    try:
+        return Faults().changed(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return Faults()
 
 
 class ControlFile:

@@ -64,6 +64,7 @@ class LoadBalancer:
     idle_seconds: int
     listeners: Sequence[Listener]
     groups: Sequence[Group]
+    cluster: str = ""  # whose services are behind it
 
     @property
     def name(self) -> str:

@@ -21,10 +21,12 @@ from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.metrics import Series, Sum, key
 from runbook_lib.local.data_plane.admin import Counters
 from runbook_lib.local.data_plane.balancers import Balancer
+from runbook_lib.local.data_plane.faults import read_faults
 from runbook_lib.local.data_plane.load_balancer_series import Counted, series
 from runbook_lib.local.data_plane.member import Member
 from runbook_lib.local.data_plane.resources import Mesh, nodes_behind
 from runbook_lib.local.data_plane.view import look
+from runbook_lib.local.paths import faults_file
 from runbook_lib.local.troubles import Troubles
 
 __all__ = ["Publisher"]
@@ -32,9 +34,7 @@ __all__ = ["Publisher"]
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """How often the data of an account in a region are published, and
-    how late, in seconds.
-    """
+    """How often the data of a cluster are published, and how late, in seconds."""
 
     period_seconds: int = 1
     delay_seconds: int = 0
@@ -57,7 +57,8 @@ class Publisher:
         self._before: dict[str, Mapping[str, Counters]] = {}
         self._counted: dict[str, Counted] = {}  # by load balancer
         self._waiting: deque[tuple[float, str, str, Series, int, Sum]] = deque()
-        self.grains: dict[tuple[str, str], Grain] = {}
+        # by account, region, cluster
+        self.grains: dict[tuple[str, str, str], Grain] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Publish each second until `stop` is set."""
@@ -92,15 +93,33 @@ class Publisher:
             return  # it is ending: what it counted last is lost, as with a real sidecar
         before = self._before.get(member.task.id, {})
         self._before[member.task.id] = counters
-        place = (member.task.account, member.task.region)
+        task = member.task
+        place = (task.account, task.region, task.cluster)
         grain = self.grains.get(place, Grain())
-        mesh = look(*place).meshes.get(member.identity.mesh if member.identity else "")
+        meshes = look(task.account, task.region).meshes
+        mesh = meshes.get(member.identity.mesh if member.identity else "")
         if mesh is None:
             return
         for name, now in counters.items():
             former = before.get(name, Counters())
+            target = _target(mesh, member, name)
+            late = self._late_seconds(place, target)
             for named, made in _data(mesh, member, name, former, now, grain.namespace):
-                self._hold(place, second, named, made)
+                self._hold(place, second, named, made, late)
+
+    def _late_seconds(self, place: tuple[str, str, str], target: str) -> float:
+        """Return how late what is counted of a target comes, by its faults."""
+        for member in self._members():
+            task, identity = member.task, member.identity
+            if (
+                target
+                and identity
+                and identity.virtual_node == target
+                and (task.account, task.region, task.cluster) == place
+            ):
+                file = faults_file(member.folder.parent, task.service or "task")
+                return read_faults(file).data_delay_seconds
+        return 0.0
 
     def _read_balancer(self, balancer: Balancer, second: int) -> None:
         counted = balancer.counted()
@@ -110,16 +129,23 @@ class Publisher:
         before = self._counted.get(state.arn, Counted())
         self._counted[state.arn] = counted
         for named, made in series(state, counted.since(before)):
-            self._hold((state.account, state.region), second, named, made)
+            place = (state.account, state.region, state.cluster)
+            self._hold(place, second, named, made)
 
     def _hold(
-        self, place: tuple[str, str], second: int, named: Series, made: Sum
+        self,
+        place: tuple[str, str, str],
+        second: int,
+        named: Series,
+        made: Sum,
+        late: float = 0.0,
     ) -> None:
         """Keep what was counted in a second until its period is published."""
         grain = self.grains.get(place, Grain())
         period = second - second % grain.period_seconds
-        due = period + grain.period_seconds + grain.delay_seconds
-        self._waiting.append((due, *place, named, period, made))
+        due = period + grain.period_seconds + grain.delay_seconds + late
+        account, region, _ = place
+        self._waiting.append((due, account, region, named, period, made))
 
     def _put(self, now: float) -> None:
         keep: list[Any] = []
@@ -132,6 +158,14 @@ class Publisher:
                 else:
                     keep.append(item)
         self._waiting.extend(keep)
+
+
+def _target(mesh: Mesh, member: Member, cluster: str) -> str:
+    """Return the node whose requests a cluster of a sidecar counts; "" for its own."""
+    own = member.identity.virtual_node if member.identity else ""
+    if cluster.startswith("cds_ingress_"):
+        return ""
+    return next((target for _, target in _led_to(mesh, own, cluster)), "")
 
 
 def _data(

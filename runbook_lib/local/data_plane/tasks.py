@@ -54,8 +54,8 @@ class Fleet:
         )
         self.changed = threading.Event()
         self.members: dict[str, Member] = {}
-        # By account and region; requests over each limit are counted exactly.
-        self.limits_ms: dict[tuple[str, str], tuple[float, ...]] = {}
+        # By account, region, cluster; requests over each limit are counted exactly.
+        self.limits_ms: dict[tuple[str, str, str], tuple[float, ...]] = {}
         self._lock = threading.RLock()
         self._version = 0
         self._folders: list[Path] = []  # of tasks that have ended
@@ -128,15 +128,11 @@ class Fleet:
     def step(self) -> None:
         """Move every task on by one step, then bring sidecars their configuration."""
         members = list(self.members.values())
-        views = {
-            place: look(*place)
-            for place in {(m.task.account, m.task.region) for m in members}
-        }
+        views = {where: look(*where) for where in set(map(_asks, members))}
         # traffic first
         for member in sorted(members, key=lambda m: m.phase != "running"):
             with self._troubles.of(f"task {member.name}"):
-                view = views[(member.task.account, member.task.region)]
-                self._configure(member, view, members)
+                self._configure(member, views[_asks(member)], members)
                 self._advance(member)
 
     def end(self) -> None:
@@ -192,7 +188,7 @@ class Fleet:
             view,
             [m for m in reachable if (m.task.account, m.task.region) == place],
         )
-        limits = self.limits_ms.get(place, ())
+        limits = self.limits_ms.get((*place, member.task.cluster), ())
         wanted = (
             mesh,
             tuple(sorted((k, tuple(v)) for k, v in endpoints.items())),
@@ -230,6 +226,11 @@ class Fleet:
                     [m for m in list(self.members.values()) if m.phase != "ended"],
                 )
             )
+
+
+def _asks(member: Member) -> tuple[str, str, str]:
+    """Return where a task asks for names: its account, region and VPC."""
+    return member.task.account, member.task.region, member.task.vpc
 
 
 def _endpoints(mesh: Mesh, view: View, running: Iterable[Member]) -> Endpoints:

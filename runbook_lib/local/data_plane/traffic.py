@@ -114,7 +114,7 @@ class Traffic:
         own = next(
             (m for m in members if self._is_own(m) and m.phase == "running"), None
         )
-        names, direct = self._ways(members, doors)
+        names, direct = self._ways(own, members, doors)
 
         def way(addresses: Sequence[str]) -> Address:
             if own is None:
@@ -157,13 +157,14 @@ class Traffic:
         return place == (calls.account, calls.region, calls.cluster, calls.service)
 
     def _ways(
-        self, members: Sequence[Member], doors: Doors
+        self, own: Member | None, members: Sequence[Member], doors: Doors
     ) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
-        """Return the addresses of each name that is dialled, and the loopback port
-        behind each address, one that a caller may still remember too: a task's, a load
-        balancer's.
+        """Return the addresses of each name that is dialled, as the caller's VPC has
+        them, and the loopback port behind each address, one that a caller may still
+        remember too: a task's, a load balancer's.
         """
-        known = addresses(self.calls.account, self.calls.region)
+        vpc = own.task.vpc if own else ""
+        known = addresses(self.calls.account, self.calls.region, vpc)
         names: dict[str, tuple[str, ...]] = {}
         direct: dict[str, int] = {}
         for dial in reversed(self.calls.dials()):
@@ -182,7 +183,7 @@ class Traffic:
         }
 
     def _tell(self, own: Member, members: Sequence[Member], doors: Doors) -> None:
-        names, direct = self._ways(members, doors)
+        names, direct = self._ways(own, members, doors)
         plan = {
             "calls": asdict(self.calls),
             "dial": astuple(_dialled(self.calls.dials(), names)),

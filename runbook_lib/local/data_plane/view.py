@@ -7,7 +7,7 @@ it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from runbook_lib.local.control_plane import (
 )
 from runbook_lib.local.control_plane.addresses import load_balancer_addresses
 from runbook_lib.local.control_plane.aliases import zones
+from runbook_lib.local.control_plane.ecs_resources import ecs_backends
 from runbook_lib.local.control_plane.elbv2_weights import groups_of
 from runbook_lib.local.control_plane.lock import LOCK
 from runbook_lib.local.control_plane.mesh_resources import MeshState, Resource
@@ -38,20 +39,20 @@ __all__ = ["View", "addresses", "load_balancers", "look"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One account in one region: its meshes by name, the addresses of each DNS
-    name, in lower case.
+    """One account in one region: its meshes by name, and for one of its VPCs the
+    addresses of each DNS name, in lower case.
     """
 
     meshes: Mapping[str, Mesh]
     addresses: Mapping[str, tuple[str, ...]]
 
 
-def look(account: str, region: str) -> View:
-    """Return what is there now."""
+def look(account: str, region: str, vpc: str = "") -> View:
+    """Return what is there now, as it is seen in a VPC."""
     with LOCK:
         state = appmesh_backends[account][region].state
         meshes = {r.name: _mesh(state, r) for r in state.under("Mesh", ())}
-        return View(meshes, addresses(account, region))
+        return View(meshes, addresses(account, region, vpc))
 
 
 def _mesh(state: MeshState, mesh: Resource) -> Mesh:
@@ -75,40 +76,45 @@ def _mesh(state: MeshState, mesh: Resource) -> Mesh:
     )
 
 
-def addresses(account: str, region: str) -> dict[str, tuple[str, ...]]:
-    """Return the addresses of each DNS name of an account in a
-    region, in lower case.
+def addresses(account: str, region: str, vpc: str = "") -> dict[str, tuple[str, ...]]:
+    """Return the addresses of each DNS name, in lower case, as a VPC's resolver answers
+    them; without a VPC, of all in the region.
     """
     with LOCK:
         balancers = {
             each.dns_name: tuple(each.addresses)
             for each in load_balancers(account, region)
         }
-        private = zones(account)
+        private = zones(account, vpc)
         named = {
             name: balancers[of]
             for name, of in private.aliases.items()
             if of in balancers
         }
-        others = balancers | _registered(account, region)
+        others = balancers | _registered(account, region, vpc)
         visible = {n: found for n, found in others.items() if not private.hides(n)}
         return visible | named
 
 
-def _registered(account: str, region: str) -> dict[str, tuple[str, ...]]:
-    """Return the addresses of each name in Cloud Map."""
+def _registered(account: str, region: str, vpc: str) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of each name in Cloud Map; a private namespace is its VPC's
+    alone.
+    """
     with LOCK:
         store = cloud_map.store(account, region)
         spaces = {
-            namespace.id: namespace.name for namespace in store.namespaces.values()
+            namespace.id: namespace.name
+            for namespace in store.namespaces.values()
+            if not vpc or namespace.vpc in (None, vpc)
         }
         return {
-            f"{service.name}.{spaces.get(_namespace(service), '')}".lower(): tuple(
+            f"{service.name}.{spaces[_namespace(service)]}".lower(): tuple(
                 instance.attributes["AWS_INSTANCE_IPV4"]
                 for instance in service.instances
                 if "AWS_INSTANCE_IPV4" in instance.attributes
             )
             for service in store.services.values()
+            if _namespace(service) in spaces
         }
 
 
@@ -142,7 +148,20 @@ def _load_balancer(store: LoadBalancers, balancer: Any) -> LoadBalancer:
         idle_seconds=int(balancer.attrs["idle_timeout.timeout_seconds"]),
         listeners=listeners,
         groups=tuple(_group(store, arn) for arn in named),
+        cluster=_cluster(store, named),
     )
+
+
+def _cluster(store: LoadBalancers, groups: Collection[str]) -> str:
+    """Return the cluster of the services behind target groups; "" before there is
+    one.
+    """
+    services = ecs_backends[store.account_id][store.region_name].state.services
+    for service in services.values():
+        behind = service.request.get("loadBalancers") or []
+        if any(each.get("targetGroupArn") in groups for each in behind):
+            return service.cluster
+    return ""
 
 
 def _listener(store: LoadBalancers, listener: Any) -> Listener:
