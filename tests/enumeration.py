@@ -100,8 +100,11 @@ class Body(io.BytesIO):
 def refusal(request: Any, fault: Fault, service: str) -> AWSResponse:
     """Return an error as the service's protocol words it."""
     text = json.dumps({"__type": fault.code, "message": fault.name})
-    if service in ("iam", "sts"):
-        text = f"<ErrorResponse><Error><Code>{fault.code}</Code><Message>{fault.name}</Message></Error></ErrorResponse>"
+    error = f"<Error><Code>{fault.code}</Code><Message>{fault.name}</Message></Error>"
+    if service in ("iam", "sts", "elastic-load-balancing-v2", "route-53"):
+        text = f"<ErrorResponse>{error}</ErrorResponse>"
+    elif service == "ec2":
+        text = f"<Response><Errors>{error}</Errors></Response>"
     return AWSResponse(request.url, fault.status, {"x-amzn-ErrorType": fault.code}, Body(text.encode()))
 
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from runbook_lib import apply, check_environment, clear, evidence, plan_undo, record, survey
+from runbook_lib import (
+    apply,
+    check_environment,
+    clear,
+    evidence,
+    evidence_for_shift,
+    plan_undo,
+    record,
+    survey,
+)
+from runbook_lib.aws.naming import tags
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.alb.building.certificate import wrong
@@ -17,6 +27,7 @@ from runbook_lib.errors import GateError, PlanError
 from runbook_lib.local.control_plane.aliases import Zones
 from runbook_lib.local.control_plane.certificates import hold
 from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
+from runbook_lib.shift import shift_traffic
 from tests.alb_scene import REGION, account, clients, network
 from tests.control_plane_fixtures import definition
 from tests.plain_alb import FILE
@@ -27,21 +38,13 @@ NAME = "shop.test"
 MADE = {"01": "01_create_load_balancer", "02": "02_create_target_groups", "03": "03_create_rule_and_name"}
 
 
-def open_bare(**said: Any) -> Session:
-    """Open a session on two services that are behind no load balancer."""
+def open_bare(shift: dict[str, Any] | None = None, **said: Any) -> Session:
+    """Open a session on two services that are behind no load balancer; `said` is of `alb`."""
     cluster = f"bare-{next(NUMBERS)}"
     ecs, ec2 = other(account(), "ecs"), other(account(), "ec2")
     ecs.create_cluster(clusterName=cluster)
     for name in ("web", "web-v2"):
-        ecs.register_task_definition(**definition(f"{cluster}-{name}"))
-        ecs.create_service(
-            cluster=cluster,
-            serviceName=name,
-            taskDefinition=f"{cluster}-{name}",
-            desiredCount=2,
-            launchType="FARGATE",
-            networkConfiguration={"awsvpcConfiguration": {"subnets": network()[1]}},
-        )
+        deploy(cluster, name)
     settle()
     holding = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     values = {
@@ -51,7 +54,7 @@ def open_bare(**said: Any) -> Session:
         "region": REGION,
         "cluster": cluster,
         "services": {name: {"task_definition": f"{cluster}-{name}", "ports": [80]} for name in ("web", "web-v2")},
-        "shift": {**FILE["shift"], "name": f"{cluster}.{NAME}"},
+        "shift": {**FILE["shift"], "name": f"{cluster}.{NAME}", **(shift or {})},
         "alb": {
             "name": cluster,
             "holding_vpc": holding,
@@ -62,6 +65,20 @@ def open_bare(**said: Any) -> Session:
         "records": str(record.root() / cluster),
     }
     return reopen(values, shared=clients())
+
+
+def deploy(cluster: str, name: str) -> None:
+    """Make a service that is behind no load balancer."""
+    ecs = other(account(), "ecs")
+    ecs.register_task_definition(**definition(f"{cluster}-{name}"))
+    ecs.create_service(
+        cluster=cluster,
+        serviceName=name,
+        taskDefinition=f"{cluster}-{name}",
+        desiredCount=2,
+        launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": network()[1]}},
+    )
 
 
 def do(session: Session, *numbers: str) -> list[Any]:
@@ -159,6 +176,59 @@ def test_90_takes_all_of_it_away_the_name_first_and_01_to_04_make_it_again() -> 
     assert there(session) == {*survey(session).live}
 
 
+def released(session: Session, stable: str, canary: str) -> Session:
+    """Open a session on the file of the next release, whose service is there, and whose former canary is stable."""
+    cluster = session.parameters.cluster
+    deploy(cluster, canary)
+    settle()
+    values = {
+        **session.given,
+        "environment": session.parameters.environment,
+        "services": {name: {"task_definition": f"{cluster}-{name}", "ports": [80]} for name in (stable, canary)},
+        "shift": {**session.given["shift"], "stable": stable, "canary": canary},
+        "alb": {**session.given["alb"], "target_groups": {name: f"{cluster}-{name}" for name in (stable, canary)}},
+    }
+    return reopen(values, shared=clients())
+
+
+def shift_and_retire(session: Session) -> None:
+    session.notebook = "05_shift_traffic"
+    list(shift_traffic(session, *evidence_for_shift(survey(session))))
+    session.notebook = "06_tear_down_service_b"
+    apply(session, clear(replace(survey(session).plan_retirement(), needs=())))
+
+
+def test_three_releases_in_a_row_take_the_same_notebooks_and_90_names_what_is_left_of_the_first() -> None:
+    session = open_bare(shift={"steps": [100]})
+    cluster, rule = session.parameters.cluster, ""
+    for stable, canary in (("web", "web-v2"), ("web-v2", "web-v3"), ("web-v3", "web-v4")):
+        session = released(session, stable, canary) if stable != "web" else session
+        do(session, "01", "02", "03", "04")
+        assert survey(session).split.written == {stable: 100, canary: 0}
+        assert do(session, "01", "02", "03", "04") == []
+        shift_and_retire(session)
+        assert survey(session).split.written == {canary: 100}
+        rule = rule or survey(session).split.state["arn"]
+    assert survey(session).split.state["arn"] == rule
+    session.notebook = "90_remove_load_balancer"
+    stays = survey(session).plan_removal().stays
+    assert [words.split(",")[0] for words in stays] == [f"target group {cluster}-web", f"target group {cluster}-web-v2"]
+    take_away(session)
+    assert there(session) == set()
+
+
+def test_what_lets_a_release_into_the_rule_is_undone() -> None:
+    session = open_bare(shift={"steps": [100]})
+    do(session, "01", "02", "03", "04")
+    shift_and_retire(session)
+    session.finish("done")
+    second = released(session, "web-v2", "web-v3")
+    do(second, "01", "02", "03", "04")
+    undo(second)
+    assert survey(second).split.written == {"web-v2": 100}
+    assert groups_of(second, "web-v3") == []
+
+
 def test_a_builder_may_make_it_and_take_it_away_and_needs_each_statement() -> None:
     session = open_bare()
     builders = policy(session.parameters, "builder")
@@ -206,6 +276,56 @@ def test_one_zone_is_refused_before_anything_is_made() -> None:
     session = open_bare(subnets=[first, same])
     with pytest.raises(PlanError, match="expected subnets in two zones at least; found us-west-2a, us-west-2a"):
         do(session, "01")
+
+
+def group_of_somebody(name: str) -> str:
+    asked = {"Protocol": "HTTP", "Port": 80, "VpcId": network()[0], "TargetType": "ip"}
+    (made,) = other(account(), "elbv2").create_target_group(Name=name, **asked)["TargetGroups"]
+    return str(made["TargetGroupArn"])
+
+
+def tagged(session: Session, arn: str) -> None:
+    """Give something the tags of the runbook's."""
+    labels = [{"Key": key, "Value": value} for key, value in tags(session.parameters).items()]
+    other(account(), "elbv2").add_tags(ResourceArns=[arn], Tags=labels)
+
+
+def balancer_of(session: Session, name: str) -> str:
+    (made,) = somebody(session, "elbv2").describe_load_balancers(Names=[name])["LoadBalancers"]
+    return str(made["LoadBalancerArn"])
+
+
+def test_names_of_somebody_else_are_refused_before_anything_is_made() -> None:
+    session = open_bare()
+    cluster, elbv2 = session.parameters.cluster, other(account(), "elbv2")
+    group = group_of_somebody(f"{cluster}-web")
+    with pytest.raises(PlanError, match=f"target group {cluster}-web: expected one that carries the runbook's tags"):
+        do(session, "01")
+    elbv2.delete_target_group(TargetGroupArn=group)
+    elbv2.create_load_balancer(Name=cluster, Scheme="internal", Subnets=network()[1])
+    with pytest.raises(PlanError, match=f"load balancer {cluster}: expected one that carries the runbook's tags"):
+        do(session, "01")
+
+
+def test_a_group_behind_another_load_balancer_and_a_taken_priority_are_refused_by_name() -> None:
+    first, second = open_bare(), open_bare()
+    do(first, "01", "02", "03")
+    elbv2 = other(account(), "elbv2")
+    theirs = group_of_somebody(f"{second.parameters.cluster}-web")
+    tagged(second, theirs)
+    (listener,) = elbv2.describe_listeners(LoadBalancerArn=balancer_of(first, first.parameters.cluster))["Listeners"]
+    path = [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/theirs"]}}]
+    forward = [{"Type": "forward", "TargetGroupArn": theirs}]
+    rule = {"ListenerArn": listener["ListenerArn"], "Conditions": path, "Actions": forward}
+    (made,) = elbv2.create_rule(Priority=7, **rule)["Rules"]
+    with pytest.raises(PlanError, match=r"-web: expected no other load balancer's; found arn:"):
+        do(second, "01", "02")
+    elbv2.delete_rule(RuleArn=made["RuleArn"])
+    elbv2.delete_rule(RuleArn=survey(first).split.state["arn"])
+    elbv2.create_rule(Priority=100, **rule)
+    words = f"rule {first.parameters.cluster}/100: expected one that forwards to target group"
+    with pytest.raises(PlanError, match=words):
+        do(first, "03")
 
 
 def test_only_what_it_makes_needs_its_notebooks() -> None:

@@ -98,6 +98,23 @@ def test_a_canary_alone_that_hangs_is_rolled_back(scene: Scene) -> None:
     assert (caught.value.reason, scene.calls) == ("unanswered", ["modify_rule"])
 
 
+@pytest.mark.parametrize("share", [1.0, 0.02])
+def test_a_canary_that_has_all_traffic_and_hangs_is_rolled_back_as_soon_as_one_with_errors(share: float) -> None:
+    seconds = {}
+    for kind in ("hangs", "fails"):
+        sky, began = Sky(), 0.0
+        shift = {**FILE["shift"], "steps": [25, 100], "bake_seconds": 1200}
+        opened = open_alb(sky=sky, ecs=Services(elb=sky.elb), shift=shift)
+        with suppress(RolledBack):
+            for decision in shift_traffic(opened.session, *evidence_for_shift(survey(opened.session))):
+                if (decision.phase, decision.step) == ("proved", 100):
+                    began = sky.now
+                    getattr(sky, kind)[CANARY] = share
+        assert sky.elb.weights == {STABLE: 100, CANARY: 0}
+        seconds[kind] = sky.now - began
+    assert seconds["hangs"] <= seconds["fails"]
+
+
 # --- whose the unanswered requests were -----------------------------------------------
 
 

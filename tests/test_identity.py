@@ -440,6 +440,18 @@ def test_a_profile_that_is_not_there_is_named_where_aws_is_needed(lost: None) ->
     assert "in AWS_PROFILE, or unset it, or rehearse on the local mesh: runbook run staging --rehearse" in words
 
 
+@pytest.mark.attack(23)
+@pytest.mark.parametrize("mode", ["plan", "apply"])
+def test_a_run_that_is_refused_for_want_of_a_login_leaves_none(
+    lost: None, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path / "runs"))
+    ended = CliRunner().invoke(cli.app, ("run", "staging", "--mode", mode))
+    assert ended.exit_code == 2
+    assert "nobody is logged in here" in " ".join(ended.output.split())
+    assert not (tmp_path / "runs").exists()
+
+
 # What to do next.
 
 HINTS = {

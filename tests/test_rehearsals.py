@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from runbook_lib import record
 from tests.notebook_runner import ROOT, client, execute, newest, own_mesh, runbook, writes
 
 __all__ = ["own_mesh"]
@@ -44,5 +45,6 @@ def test_without_rehearse_a_file_meant_for_aws_never_comes_here(own_mesh: Path) 
     before = writes(FILES["production"]["account_id"])
     code, words = runbook("run", "production", "--through", "00")
     assert code == 2, words
-    assert "TargetError: account: production is account 345678901234; nobody is logged in here" in words
+    assert "target: account: production is account 345678901234; nobody is logged in here" in words
+    assert record.called("production") == []
     assert writes(FILES["production"]["account_id"]) == before

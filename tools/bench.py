@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -348,6 +349,38 @@ def start_up(quick: bool, folder: Path) -> Iterator[Report]:
     yield report
 
 
+# --- commands -----------------------------------------------------------------------------------------------
+
+# What is typed in an emergency, and in how many seconds it must have ended on an idle machine.
+URGENT = {"--help": 0.5, "hold local": 0.7, "local fault serviceBv2": 0.7, "status local": 1.5, "rollback local": 1.5}
+
+
+def commands(quick: bool) -> Iterator[Report]:
+    """Measure what each urgent command takes, on a local AWS without Envoys whose first three steps are done."""
+    rounds = 2 if quick else 7
+    os.environ["RUNBOOK_LOCAL"] = "control-plane"
+    try:
+        command_timed("run", "local", "--through", "03")
+        report = Report(f"Commands (median of {rounds})")
+        for words, most in URGENT.items():
+            times = [command_timed(*words.split()) for _ in range(rounds)]
+            seconds, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+            measured = f"{seconds:.2f} s, {cpu:.2f} s of CPU"
+            report.add(f"`runbook {words}`", measured, f"< {most} s", seconds < most)
+        yield report
+    finally:
+        del os.environ["RUNBOOK_LOCAL"]
+
+
+def command_timed(*words: str) -> tuple[float, float]:
+    """Run a command; return the seconds and the CPU-seconds it took."""
+    before, began = getrusage(RUSAGE_CHILDREN), time.monotonic()
+    code = "from runbook_lib.command.cli import app; app(prog_name='runbook')"
+    subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    seconds, after = time.monotonic() - began, getrusage(RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 # --- traffic ------------------------------------------------------------------------------------------------
 
 
@@ -666,12 +699,13 @@ def verdict(quick: bool) -> Iterator[Report]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, the run through 02 only")
-    parser.add_argument("--only", action="append", metavar="NAME", help="start, traffic, view, looks, run, verdict")
+    parser.add_argument("--only", action="append", metavar="NAME", help="one of its parts")
     given = parser.parse_args()
     print(f"{machine()}\n", flush=True)
     missed: list[str] = []
     with own_folders() as folder:
         parts: dict[str, Callable[[bool], Iterator[Report]]] = {
+            "commands": commands,
             "start": partial(start_up, folder=folder),
             "traffic": traffic,
             "view": live_view,

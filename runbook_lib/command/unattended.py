@@ -38,7 +38,7 @@ from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.progress import Told, following
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError, RecordError, RunbookError
-from runbook_lib.opening import world_of
+from runbook_lib.opening import open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
 from runbook_lib.record.place import Place, place_of
@@ -271,7 +271,8 @@ def run(
     With `leave` it ends once the shift is watched, which goes on in its own process.
     SIGINT, SIGTERM and SIGHUP interrupt the cell that runs: what was executed and the
     summary are written then too. Raises ParametersError before anything is executed
-    where file, values or range are wrong.
+    where file, values or range are wrong, and TargetError where nobody is logged in to
+    the file's account: neither leaves a run.
     """
     p, told = parameters.load(environment, given), told or Told()
     end = last or (SHIFTED if leave else _end(p.environment, first))
@@ -280,6 +281,7 @@ def run(
     notifying.addresses()  # refused before anything is done
     began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
+    _require_account(p, environment, given)
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},
         place_of(p, world_of(p)),
@@ -338,6 +340,12 @@ def _ended_meanwhile(
     executed[-1]["outcome"] = OUTCOMES[ending.exit_code]
     words = f"{ending.message}\nNext: {ending.hint}"
     return Failure(executed[-1]["name"], 0, "", ending.error, words, ending.reason)
+
+
+def _require_account(p: Parameters, environment: str, given: Mapping[str, Any]) -> None:
+    """Raise where nobody is logged in to the file's account, before a run is there."""
+    if not p.rehearsed:
+        open_session({**given, "environment": environment, "mode": "plan"}, "command")
 
 
 def _end(environment: str, first: str) -> str:

@@ -65,10 +65,14 @@ class Reading:
 class Answer:
     """A value nobody knows before another change of the same plan was made: a
     query on its answer.
+
+    `seen` is the same value's key in the state of what that change makes, where it has
+    one: so it can be known of what was made though nobody saw the answer.
     """
 
     change: str
     query: str
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

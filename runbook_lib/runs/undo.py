@@ -99,8 +99,8 @@ def plan_undo(
             _require_ours(found, run)
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
-        happened = list(_happened(found.reads, made))
-        latest_first = _net(reversed(happened))
+        happened = [_seen_by_now(found, m) for m in _happened(found.reads, made)]
+        latest_first = _net(reversed(_of_what_is_there(found.reads, made, happened)))
         changes = tuple(_Undoing(found).changes(latest_first))
     except (PlanError, RecordError) as error:
         if asked:
@@ -251,7 +251,8 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
         if line["event"] == "intended":
             change = revived(line["change"])
             intended = _intention(line["notebook"], change)
-            if not change.undoes and not _waits_for_answer(change.inverse):
+            made = _without_failed(made, intended)
+            if not change.undoes and not _is_never_seen(change.inverse):
                 made.append(intended)
             pending[change.name] = (change, intended)
         elif line["event"] == "observed" and line["name"] in pending:
@@ -266,13 +267,58 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
     return made
 
 
+def _without_failed(made: list[Made], next_one: Made) -> list[Made]:
+    """Return changes without the latest of the same thing, where nobody saw it made and
+    what was found before the next one shows nothing of it.
+    """
+    same = [m for m in made if m.read_as == next_one.read_as]
+    if not same or same[-1].sure or not _shows_nothing(same[-1], next_one.before):
+        return made
+    return [m for m in made if m is not same[-1]]
+
+
+def _shows_nothing(m: Made, state: Any) -> bool:
+    return holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after))
+
+
 def _waits_for_answer(value: Any) -> bool:
     """Tell whether a value still holds an `Answer`: nobody saw the name of what the
     call made, if it made it.
+    """
+    return bool(_answers(value))
+
+
+def _is_never_seen(value: Any) -> bool:
+    """Tell whether a value holds an `Answer` that no state shows.
 
     That is a task definition's revision, which the next run takes up, and
     which does no harm.
     """
+    return not all(answer.seen for answer in _answers(value))
+
+
+def _seen_by_now(found: Survey, m: Made) -> Made:
+    """Return a change with the name, in its inverse, of what it has made: a crash may
+    have come before anybody saw it.
+
+    Raises PlanError where that is nothing that an undo may take away.
+    """
+    if not _waits_for_answer(m.inverse):
+        return m
+    state = found.reads.read(m.reading) or {}
+
+    def end(value: Any) -> Any:
+        return state.get(value.seen) if isinstance(value, Answer) else value
+
+    inverse = mapped(m.inverse, end)
+    wrong = undoable.obstacle(found.parameters, found.engine.undoable, inverse)
+    wrong = wrong or found.engine.foreign(found, inverse)
+    if state and wrong:
+        raise PlanError(f"undo: {m.name}: {wrong}")
+    return replace(m, inverse=inverse)
+
+
+def _answers(value: Any) -> list[Answer]:
     found: list[Answer] = []
 
     def end(value: Any) -> Any:
@@ -281,7 +327,7 @@ def _waits_for_answer(value: Any) -> bool:
         return value
 
     mapped(value, end)
-    return bool(found)
+    return found
 
 
 def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
@@ -291,10 +337,13 @@ def _left(made: list[Made], undone: Made, answer: Any) -> list[Made]:
     What came back under another name is called by that from there on.
     """
     left = list(made)
-    for m in reversed(made):
+    for n, m in reversed([*enumerate(made)]):
         if m.read_as != undone.read_as:
             continue
         left.remove(m)
+        if undone.after is None and m.before is None:  # with all that became of it
+            went = {id(later) for later in made[n:] if m.about[0] in later.about}
+            left = [other for other in left if id(other) not in went]
         if m.inverse and m.renames:
             name = jmespath.search(m.inverse.answer, answer)
             return [_renamed(other, {m.renames: name}) for other in left]
@@ -342,9 +391,24 @@ def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
         )
         if not m.sure:
             state = following.before if following else reads.read(m.reading)
-            if holds(state, _lasting(m.before)) and not holds(state, _lasting(m.after)):
+            if _shows_nothing(m, state):
                 continue
         yield m
+
+
+def _of_what_is_there(
+    reads: Reads, made: Sequence[Made], happened: Sequence[Made]
+) -> list[Made]:
+    """Return what happened, without changes of things that the run made, and left
+    there, and that are gone by now: an undo that was cut short has taken them away.
+    """
+    reads.together([partial(reads.read, m.reading) for m in made])
+    absent = [m for m in made if reads.read(m.reading) is None]
+    left_absent = {m.read_as for m in made if m.after is None}
+    created = [m for m in absent if m.before is None and m.read_as not in left_absent]
+    gone = {m.about[0] for m in created}
+    moot = {m.read_as for m in absent if gone.intersection(m.about)}
+    return [m for m in happened if m.read_as not in moot]
 
 
 def _net(made: Iterable[Made]) -> Iterator[Made]:
@@ -403,9 +467,7 @@ class _Undoing:
 
     def changes(self, made: Iterable[Made]) -> Iterator[Change]:
         """Yield the inverses, in the order of `made`."""
-        every = list(made)
-        self.reads.together([partial(self.reads.read, m.reading) for m in every])
-        for m in every:
+        for m in made:
             change = self._inverse(m)
             if change:
                 yield change

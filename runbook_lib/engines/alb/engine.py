@@ -148,7 +148,7 @@ def plan_resources(look: Look, step: str) -> Plan:
         there = look.split.state is not None
         words = f"{look.split.key} (alb.rule names none that is there)"
         return Plan(SHIFTING, assumed=() if there else (words,))
-    if look.split.retired:
+    if look.split.retired & {p.shift.stable, p.shift.canary}:
         return Plan(making.TITLES.get(step, SHIFTING))
     found = read_standing(look)
     if step in ("01", "02", "03"):
@@ -230,7 +230,8 @@ def plan_removal(look: Look) -> Plan:
     trial = plan_trial_end(look.split, read_trial(look.reads))
     if place.is_made(p):
         plan = removing.plan(p, read_standing(look), look.running)
-        return Plan(plan.title, trial.changes) + plan
+        left = removing.read_stays(look)
+        return Plan(plan.title, trial.changes, stays=left) + plan
     groups = [
         group_name(arn)
         for arn in elbv2.groups_of(

@@ -202,6 +202,29 @@ def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
     return Plan(RETIRING, (_shifted(split, state, settled),))
 
 
+def joined(split: Split, arn: str) -> Change:
+    """Return the change that lets one more group into the rule, with weight 0."""
+    state = _there(split)
+    before = {group["group"]: group["weight"] for group in state["groups"]}
+    after = {**before, arn: 0}
+    kept = _kept(state)
+    return Change(
+        name=split.key,
+        verb="update",
+        call=elbv2.modify(state["arn"], actions_with(state, after)),
+        reading=split.reading,
+        expected={**kept, "groups": state["groups"], "exact": state["exact"]},
+        wanted={**kept, "groups": _groups(after)},
+        about=(split.key,),
+        inverse=Inverse(
+            "update",
+            elbv2.modify(state["arn"], actions_with(state, before)),
+            wanted={**kept, "groups": _groups(before)},
+        ),
+        diff=differences(None, 0, f"target group {group_name(arn)}"),
+    )
+
+
 def all_on(p: Parameters, change: Change, service: str) -> Change:
     """Refuse to make the rule anew: the runbook did not make it."""
     raise PlanError(
@@ -283,22 +306,21 @@ def actions_with(
     """Return a rule's actions with these weights by the groups' ARNs, each
     written; all else stays.
 
-    A group that they do not name goes. AWS would take a weight that is left out for 1,
-    and tells no client secret of a login: it is told to go on with the one it has.
+    A group that they do not name goes, one that is new comes last. AWS would take a
+    weight that is left out for 1, and tells no client secret of a login: it is told to
+    go on with the one it has.
     """
     actions: list[dict[str, Any]] = deepcopy(list(state["actions"]))
     for action in actions:
         if action["Type"] == "forward":
             action.pop("TargetGroupArn", None)  # AWS says a lone group twice
             config = action["ForwardConfig"]
-            groups = [
-                group
-                for group in config["TargetGroups"]
-                if group["TargetGroupArn"] in weights
-            ]
+            there = {group["TargetGroupArn"]: group for group in config["TargetGroups"]}
+            named = [arn for arn in there if arn in weights]
+            named += [arn for arn in weights if arn not in there]
             config["TargetGroups"] = [
-                {**group, "Weight": weights[group["TargetGroupArn"]]}
-                for group in groups
+                {**there.get(arn, {"TargetGroupArn": arn}), "Weight": weights[arn]}
+                for arn in named
             ]
         elif asks_for_secret(action):
             action[LOGIN]["UseExistingClientSecret"] = True

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_name
-from runbook_lib.engines.alb.building.standing import read_standing
+from runbook_lib.engines.alb.building.standing import read_standing, zone_by
 from runbook_lib.engines.alb.elbv2 import groups_of
 from runbook_lib.engines.alb.rule import beside_weights
 from runbook_lib.engines.marks import RETIRED, ROLLED_BACK
@@ -104,6 +105,10 @@ undoable = Undoable(
 )
 
 
+def _is_gone(look: Look, rule: str) -> bool:
+    return look.reads.read(elbv2.rule(rule)) is None
+
+
 def foreign(look: Look, inverse: Inverse) -> str:
     """Say why an undo may not write a rule's actions: more than weights would
     change; "" where it may.
@@ -112,9 +117,13 @@ def foreign(look: Look, inverse: Inverse) -> str:
     if call.service == "route53" and isinstance(call.arguments, Mapping):
         named = call.arguments.get("HostedZoneId") or call.arguments.get("Id")
         own = (read_standing(look).zone or {}).get("id", named)
-        return "" if named == own else f"zone {named} is not the runbook's"
+        if named == own or look.reads.read(zone_by(str(named))) is None:
+            return ""  # one that an earlier undo has deleted is nobody's
+        return f"zone {named} is not the runbook's"
     if call.operation != "modify_rule" or not isinstance(call.arguments, Mapping):
         return ""
+    if look.split.state is None and _is_gone(look, call.arguments["RuleArn"]):
+        return ""  # by an undo that was cut short: nothing is written there any more
     live = (look.split.state or {}).get("actions", [])
     wanted = call.arguments["Actions"]
     if beside_weights(wanted) != beside_weights(live):

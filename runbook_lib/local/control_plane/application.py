@@ -119,6 +119,7 @@ class Endpoint:
         CALLS.add(target, request.headers.get("User-Agent", ""))
         iam.ensure_managed_policies(target)
         elbv2.prepare(target)
+        _prepare_names(target)
         if words := forbidden(target, request, body):
             return refusal(request, words)
         try:
@@ -152,6 +153,14 @@ class Endpoint:
                 {"__type": "NotImplementedException", "message": f"{service}: {error}"},
                 501,
             )
+
+
+def _prepare_names(target: Target) -> None:
+    """Put our Route 53 in moto's place before the first call is answered."""
+    if target.service == "route53":
+        from runbook_lib.local.control_plane import route53  # slow to import, with moto
+
+        route53.install()
 
 
 class _ClosedError(Exception):

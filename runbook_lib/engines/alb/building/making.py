@@ -13,6 +13,7 @@ from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
+from runbook_lib.engines.alb.rule import joined
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
@@ -44,7 +45,12 @@ VERSIONS = {"http": "HTTP1", "http2": "HTTP2"}  # of target groups
 
 
 def plan(p: Parameters, found: Standing, step: str) -> Plan:
-    """Plan what one of notebooks 01 to 03 makes and is not there yet, or not so."""
+    """Plan what one of notebooks 01 to 03 makes and is not there yet, or not so.
+
+    Raises PlanError where a name of the file is somebody else's.
+    """
+    for key in sorted(found.foreign):
+        raise _other(key, "one that carries the runbook's tags", "none of them")
     planners = {"01": _plan_balancer, "02": _plan_groups, "03": _plan_rule}
     missing = tuple(_missing(p, found, step))
     return Plan(TITLES[step], tuple(planners[step](p, found)), assumed=missing)
@@ -171,6 +177,9 @@ def _plan_groups(p: Parameters, found: Standing) -> Iterator[Change]:
             yield create_group(p, found, service)
         elif state["type"] != "ip":
             raise _other(keys.group(p, service), "target type ip", state["type"])
+        elif {*found.behind[service]} - {(found.balancer or {}).get("arn")}:
+            others = ", ".join(found.behind[service])
+            raise _other(keys.group(p, service), "no other load balancer's", others)
         elif state["version"] != VERSIONS[p.protocol]:
             wanted_version = f"version {VERSIONS[p.protocol]}"
             raise _other(keys.group(p, service), wanted_version, state["version"])
@@ -243,6 +252,12 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
         yield create_listener(p, found)
     if found.rule is None:
         yield create_rule(p, found)
+    elif p.shift.stable not in found.split.written:
+        wanted = f"one that forwards to {keys.group(p, p.shift.stable)}"
+        raise _other(place.key(p), wanted, found.split.as_written)
+    elif p.shift.canary not in found.split.written:  # a release after the first
+        key = keys.group(p, p.shift.canary)
+        yield joined(found.split, assumed(found.groups[p.shift.canary], key))
     if p.alb.holding_vpc is not None and found.zone is None:
         yield create_zone(p, found, p.alb.holding_vpc)
     if p.alb.holding_vpc is not None and found.record is None:
@@ -309,7 +324,8 @@ def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
         "VPC": {"VPCRegion": p.region, "VPCId": holding},
         "HostedZoneConfig": {"Comment": standing.comment(p), "PrivateZone": True},
     }
-    id = found.zone["id"] if found.zone else Answer(name, "HostedZone.Id")
+    new = Answer(name, "HostedZone.Id", seen="id")
+    id = found.zone["id"] if found.zone else new
     back = Call("route53", "delete_hosted_zone", {"Id": id})
     return _made(
         name,
@@ -397,7 +413,7 @@ def _delete(kind: str, key: str, arn: Any) -> Call:
 
 def _arn_of(state: Found | None, name: str, query: str) -> Any:
     """Return the ARN of what is there, or what the change that makes it answers."""
-    return state["arn"] if state else Answer(name, query)
+    return state["arn"] if state else Answer(name, query, seen="arn")
 
 
 def assumed(state: Found | None, name: str) -> str:

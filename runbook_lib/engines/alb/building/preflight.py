@@ -25,9 +25,10 @@ def checks(look: Look) -> Iterator[Check]:
         yield _certificate(look, look.parameters.alb.certificate)
     for service in (look.parameters.shift.stable, look.parameters.shift.canary):
         yield _service(look, service)
-    if look.parameters.alb.holding_vpc is not None:
+    holding = look.parameters.alb.holding_vpc
+    if holding is not None:
         yield _dns(look, network)
-        yield _zones(look, network)
+        yield _zones(look, (network.vpc, holding))
 
 
 # --- who may reach whom ---------------------------------------------------------------
@@ -159,17 +160,19 @@ def _dns(look: Look, network: Network) -> Check:
     return Check("PASS", "private zones", f"{network.vpc} asks them")
 
 
-def _zones(look: Look, network: Network) -> Check:
+def _zones(look: Look, vpcs: tuple[str, str]) -> Check:
     """A VPC asks one zone of a name: the second one cannot be associated."""
     p, own = look.parameters, read_standing(look).zone
     where = f"zone {p.shift.name}"
-    asked = {"VPCId": network.vpc, "VPCRegion": p.region}
-    call = Call("route53", "list_hosted_zones_by_vpc", asked)
     query = f"HostedZoneSummaries[?Name=='{p.shift.name}.'].HostedZoneId"
     mine = (own or {}).get("id", "").rpartition("/")[2]
-    others = [id for id in look.reads.read(Reading(call, query)) or () if id != mine]
-    if others:
-        words = f"{network.vpc} asks another zone of that name already: {others[0]}"
-        hint = f"take it out, or say alb.holding_vpc: null; {place.key(p)} is made then"
-        return Check("FAIL", where, words, hint)
+    for vpc in vpcs:
+        asked = {"VPCId": vpc, "VPCRegion": p.region}
+        call = Call("route53", "list_hosted_zones_by_vpc", asked)
+        found = look.reads.read(Reading(call, query)) or ()
+        others = [id for id in found if id != mine]
+        if others:
+            words = f"{vpc} asks another zone of that name already: {others[0]}"
+            hint = f"take it out, or alb.holding_vpc: null; {place.key(p)} is made then"
+            return Check("FAIL", where, words, hint)
     return Check("PASS", where, "no other zone of that name is asked")

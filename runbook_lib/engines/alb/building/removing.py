@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
-from runbook_lib.engines.alb import place
+from runbook_lib.aws.naming import tags
+from runbook_lib.aws.reads import Reads
+from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.attaching import names
 from runbook_lib.engines.alb.building.standing import Found, Standing
+from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Plan, Reading, Wait, differences
 
@@ -51,6 +54,28 @@ def _changes(
         yield from _balancer(p, found, found.balancer)
     if found.zone:
         yield from _zone(p, found, found.zone)
+
+
+def read_stays(look: Look) -> tuple[str, ...]:
+    """Read which target groups of earlier releases are there still, in no rule."""
+    p, reads = look.parameters, look.reads
+    own = {p.target_group_of(name) for name in (p.shift.stable, p.shift.canary)}
+    idle = {
+        group["TargetGroupArn"]: group["TargetGroupName"]
+        for group in reads.pages("elbv2", "describe_target_groups", "TargetGroups")
+        if not group["LoadBalancerArns"] and group["TargetGroupName"] not in own
+    }
+    ours = [arn for arn in idle if tags(p).items() <= read_tags(reads, arn).items()]
+    return tuple(
+        f"target group {idle[arn]}, of an earlier release: aws elbv2 "
+        f"delete-target-group --target-group-arn {arn}"
+        for arn in ours
+    )
+
+
+def read_tags(reads: Reads, arn: str) -> dict[str, str]:
+    """Read the tags of one thing."""
+    return {tag["Key"]: tag["Value"] for tag in reads.read(elbv2.tags(arn)) or ()}
 
 
 def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:

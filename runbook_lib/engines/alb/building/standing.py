@@ -4,14 +4,15 @@ is not there. It only reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys
 from runbook_lib.engines.alb.building.certificate import read_wrong
-from runbook_lib.engines.protocol import Look
+from runbook_lib.engines.protocol import Look, Split
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Answer, Call, Reading, Wait
 
@@ -43,7 +44,9 @@ class Network:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is there; `groups` and `group_settings` are by service. What is wrong with
-    the file's certificate is "" where nothing is.
+    the file's certificate is "" where nothing is; `foreign` are the keys of what has
+    the file's names and no tags of the runbook's, `behind` the load balancers of each
+    service's group.
     """
 
     network: Network
@@ -52,10 +55,17 @@ class Standing:
     groups: Mapping[str, Found | None]
     group_settings: Mapping[str, Found | None]
     listener: Found | None
-    rule: Found | None
+    split: Split
     zone: Found | None
     record: Found | None
     wrong_certificate: str = ""
+    foreign: frozenset[str] = frozenset()
+    behind: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    @property
+    def rule(self) -> Found | None:
+        """The rule."""
+        return self.split.state
 
 
 def read_standing(look: Look) -> Standing:
@@ -67,18 +77,35 @@ def _read(look: Look) -> Standing:
     p, reads = look.parameters, look.reads
     services = (p.shift.stable, p.shift.canary)
     switches = p.alb.holding_vpc is not None
+    there = {keys.balancer(p): reads.read(balancer(p))}
+    groups = {name: reads.read(group(p, name)) for name in services}
+    there |= {keys.group(p, name): found for name, found in groups.items()}
     return Standing(
         network=_network(look),
-        balancer=reads.read(balancer(p)),
+        balancer=there[keys.balancer(p)],
         settings=reads.read(settings(p)),
-        groups={name: reads.read(group(p, name)) for name in services},
+        groups=groups,
         group_settings={name: reads.read(group_settings(p, name)) for name in services},
         listener=reads.read(listener(p)),
-        rule=look.split.state,
+        split=look.split,
         zone=reads.read(zone(p)) if switches else None,
         record=reads.read(record(p)) if switches else None,
         wrong_certificate=read_wrong(reads),
+        foreign=frozenset(
+            key for key, found in there.items() if found and not _is_ours(look, found)
+        ),
+        behind={name: reads.read(_balancers(p, name)) or () for name in services},
     )
+
+
+def _balancers(p: Parameters, service: str) -> Reading:
+    return replace(group(p, service), query="TargetGroups[0].LoadBalancerArns")
+
+
+def _is_ours(look: Look, found: Found) -> bool:
+    given = look.reads.read(elbv2.tags(found["arn"])) or ()
+    labels = {tag["Key"]: tag["Value"] for tag in given}
+    return tags(look.parameters).items() <= labels.items()
 
 
 def _network(look: Look) -> Network:
@@ -179,9 +206,13 @@ def _zone_id(p: Parameters) -> Reading:
 
 def zone(p: Parameters) -> Reading:
     """Return how the private zone of the dialled name is read."""
-    call = Call("route53", "get_hosted_zone", {"Id": _zone_id(p)})
+    return zone_by(_zone_id(p))
+
+
+def zone_by(id: str | Reading) -> Reading:
+    """Return how a zone is read."""
     query = "{id: HostedZone.Id, vpcs: sort(VPCs[].VPCId || `[]`)}"
-    return Reading(call, query, NO_ZONE)
+    return Reading(Call("route53", "get_hosted_zone", {"Id": id}), query, NO_ZONE)
 
 
 def record(p: Parameters) -> Reading:
