@@ -272,7 +272,7 @@ def test_up_status_and_down(own_mesh: Path) -> None:
     assert (standing["stage"], standing["weights"], standing["resources"]) == ("plain", {}, [])
     assert standing["services"] == {"serviceA": "taskA:1", "serviceB": "taskB:1", "serviceBv2": "taskBv2:1"}
     assert "plain" in command("status", "local").output
-    assert command("local", "down").output == "down\n"
+    assert command("local", "down").output == "the local mesh is stopped\n"
     assert command("local", "down").output == "it was not running\n"
     assert supervisor.find() is None
 
@@ -512,7 +512,7 @@ def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
     before = finished.writes()
     done = command("undo", newest("finished").id)
     assert done.exit_code == 2, done.output
-    assert "nobody answers here; nothing was undone\n" in done.output
+    assert "undo: no terminal to answer on; nothing was undone\n" in done.output
     assert f"Next: runbook undo {newest('finished').id} --yes, with the same options" in done.output
     assert finished.writes() == before
 
@@ -702,7 +702,7 @@ def test_recorded_runs_are_listed_by_what_came_of_them(no_runs: Path) -> None:
         (first.id, "rolled_back", "verdict: 25 %: worse"),
     ]
     assert command("runs", "--outcome", "rolled_back").output.startswith(first.id)
-    assert command("runs", "--since", "2999-01-01").output == "nothing like it is recorded\n"
+    assert command("runs", "--since", "2999-01-01").output == "no such run is recorded\n"
     assert command("runs", "--since", first.id[:10], "--outcome", "open").output.count("\n") == 2
     assert "--since: expected a day (UTC) as 2026-11-29, found 'today'" in command("runs", "--since", "today").output
     assert "--outcome: expected one of done, failed" in command("runs", "--outcome", "dnoe").output

@@ -65,16 +65,30 @@ def test_a_title_says_what_came_of_it(outcome: str, reason: str, title: str, kin
 
 
 def test_an_address_is_shown_without_what_may_be_a_token() -> None:
-    found = addresses({VARIABLE: " https://hooks.example/t0ken  slack://t0kenA/t0kenB/#ops mailto://u:p@example.org "})
+    slack = "slack://T0ken1234/B0ken1234/t0ken1234567890123456789/#ops"
+    found = addresses({VARIABLE: f" https://hooks.example/t0ken  {slack} mailto://u:p@example.org "})
     assert [address.name for address in found] == ["https://hooks.example", "slack://", "mailto://example.org"]
     assert "t0ken" not in repr(found)
     assert addresses({}) == []
 
 
-@pytest.mark.parametrize("said", ["hooks.example", "https:///path", "https://[::"])
-def test_what_is_no_address_is_refused_by_its_number(said: str) -> None:
-    with pytest.raises(ParametersError, match="RUNBOOK_NOTIFY: address 2: expected a URL, found something else"):
+@pytest.mark.parametrize(
+    ("said", "lacks"), [("hooks.example", "scheme"), ("https:///path", "host"), ("https://[::", "scheme")]
+)
+def test_what_is_no_address_is_refused_by_its_number(said: str, lacks: str) -> None:
+    with pytest.raises(
+        ParametersError, match=f"RUNBOOK_NOTIFY: address 2: expected a URL, found one without a {lacks}"
+    ):
         addresses({VARIABLE: f"https://hooks.example {said}"})
+
+
+@pytest.mark.parametrize("said", ["slack://abc", "ftp://files.example"])
+def test_an_address_that_apprise_does_not_know_is_refused(said: str) -> None:
+    with pytest.raises(
+        ParametersError, match="RUNBOOK_NOTIFY: address 1: Apprise does not accept this form of"
+    ) as refused:
+        addresses({VARIABLE: said})
+    assert "abc" not in str(refused.value)
 
 
 def test_without_apprise_its_addresses_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,8 +284,8 @@ def written(tmp_path: Path, text: str) -> str:
 
 
 UNREADABLE = {
-    "empty": ("", "expected names and values, found NoneType"),
-    "a list": ("- environment: local\n", "expected names and values, found list"),
+    "empty": ("", "expected names and values, found an empty file"),
+    "a list": ("- environment: local\n", "expected names and values, found a list"),
     "not YAML": ("mesh: {name: apps\nport: 1", "not YAML"),
     "a tab": ("mesh:\n\tname: apps", "not YAML"),
     "a key twice": ("shift:\n  steps: [25]\n  steps: [100]", "line 3: 'steps' is there twice, first in line 2"),

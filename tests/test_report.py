@@ -187,7 +187,7 @@ def test_the_command_writes_it_into_the_run_for_its_user_alone(rolled_back: Run,
     command = CliRunner()
     done = command.invoke(cli.app, ["report", str(rolled_back.folder)])
     file = rolled_back.folder / "report.html"
-    assert (done.exit_code, done.output) == (0, f"{file}\n")
+    assert (done.exit_code, done.output) == (0, f"run {rolled_back.id}\n{file}\n")
     assert file.stat().st_mode & 0o777 == 0o600
     elsewhere = tmp_path / "ticket.html"
     assert command.invoke(cli.app, ["report", str(rolled_back.folder), "--output", str(elsewhere)]).exit_code == 0

@@ -22,7 +22,7 @@ def hold(run: str, by: str, *, rehearse: bool) -> None:
         busy = (
             f"run {holder['run']} is, by {holder['who']}"
             if holder
-            else "nobody is at work there"
+            else "no shift is running there"
         )
         named = shlex.quote(str(this.opened.get("file", this.environment)))
         raise ParametersError(

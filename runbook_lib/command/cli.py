@@ -87,12 +87,12 @@ RunName = Annotated[
     typer.Argument(
         metavar="RUN",
         help="A run's id, its folder's path, or an environment (name or "
-        "file): its newest.",
+        "file): its newest that applied.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Rehearsed = Annotated[
-    bool, typer.Option("--rehearse", help="Its rehearsal on the local mesh.")
+    bool, typer.Option("--rehearse", help="Act on its rehearsal, not on AWS.")
 ]
 TakeOver = Annotated[
     str,
@@ -112,7 +112,8 @@ def run(
         str, typer.Option("--from", help="The first notebook's number.")
     ] = "00",
     through: Annotated[
-        str | None, typer.Option(help="The last one's; 05, and 06 for local.")
+        str | None,
+        typer.Option(help="The last one's; 05, and 06 for local and local-*."),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="plan or apply; the environment's own where not said.")
@@ -126,13 +127,15 @@ def run(
     take_over: TakeOver = "",
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the run's report there, too."),
+        typer.Option(metavar="FILE", help="Write the run's report to FILE, too."),
     ] = None,
     as_json: Json = False,
     p: Annotated[
         list[str],
         typer.Option(
-            "-p", metavar="NAME VALUE", help="A top-level value in place of the file's."
+            "-p",
+            metavar="NAME VALUE",
+            help="A value in place of the file's: -p region us-west-2.",
         ),
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
@@ -256,7 +259,7 @@ def hold(
     by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Let the shift of a run stop at its next look. Weights stay, and
+    """Pause the shift of a run at its next look. Weights stay, and
     running 05 again goes on.
     """
     from runbook_lib.command import asking
@@ -294,10 +297,13 @@ def report_run(
 @app.command()
 def runs(
     environment: Annotated[
-        str, typer.Argument(metavar="[ENV]", help="Only these.")
+        str, typer.Argument(metavar="[ENV]", help="Only this environment's.")
     ] = "",
     outcome: Annotated[
-        str, typer.Option(metavar="WORD", help="Only those that ended so.")
+        str,
+        typer.Option(
+            metavar="WORD", help="done, failed, refused, held, rolled_back or open."
+        ),
     ] = "",
     since: Annotated[
         str, typer.Option(metavar="DAY", help="Only those begun since; in UTC.")
@@ -409,7 +415,7 @@ def aws(
         float, typer.Option(min=0, help="Seconds in which no call is answered.")
     ] = 0.0,
 ) -> None:
-    """Make the local AWS slow, throttling or away; no option ends that."""
+    """Make the local AWS slow, throttling or away; normal without options."""
     from runbook_lib.command import local_aws
 
     local_aws.aws(latency_ms, throttle, away)

@@ -31,7 +31,9 @@ def up(environment: str) -> None:
 
 def down() -> None:
     """Stop the local mesh."""
-    console.print("down" if supervisor.down() else "it was not running")
+    console.print(
+        "the local mesh is stopped" if supervisor.down() else "it was not running"
+    )
 
 
 def status(*, as_json: bool) -> None:

@@ -37,8 +37,11 @@ def _newest_of(named: str, rehearse: bool) -> record.Run:
     others = [run.id for run in record.called(p.environment)]
     words = f"; of other places: {', '.join(others[:5])}" if others else ""
     what = f"no rehearsal of {named}" if rehearse else f"nothing of {place_of(p)}"
-    again = f"runbook run {named}{' --rehearse' if rehearse else ''}"
-    raise ParametersError(f"run: {what} is recorded{words}", hint=again)
+    here = "runbook runs lists what is recorded on this machine"
+    again = f"runbook run {named}{' --rehearse' if rehearse else ' --mode apply'}"
+    raise ParametersError(
+        f"run: {what} is recorded{words}", hint=f"{here}; {again} begins a run"
+    )
 
 
 def _newest_called(environment: str, rehearse: bool) -> record.Run:

@@ -6,7 +6,6 @@ from typing import Any
 
 import typer
 
-from runbook_lib import record
 from runbook_lib.command.screen import console, table
 from runbook_lib.errors import ParametersError
 from runbook_lib.plan import Plan
@@ -28,12 +27,13 @@ def described(plan: Plan) -> list[dict[str, Any]]:
     return [{"change": each.title, "fields": fields_of(each)} for each in plan]
 
 
-def agreed(question: str, run: record.Run) -> bool:
-    """Ask, and say whether the answer was yes; refuse where nobody can answer."""
+def agreed(question: str, again: str) -> bool:
+    """Ask, and say whether the answer was yes; where nobody can answer, refuse and name
+    the command that does it.
+    """
     try:
         return typer.confirm(question, default=False)
     except typer.Abort:
-        hint = f"runbook undo {run.id} --yes, with the same options"
         raise ParametersError(
-            "undo: nobody answers here; nothing was undone", hint=hint
+            "undo: no terminal to answer on; nothing was undone", hint=again
         ) from None

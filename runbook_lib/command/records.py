@@ -42,7 +42,7 @@ def report(run: str, output: Path | None, *, rehearse: bool) -> None:
 
     this = found_run(run, rehearse)
     this.require_format("report", since=CHAINED)
-    console.print(str(write_page(this, output)))
+    console.print(f"run {this.id}\n{write_page(this, output)}")
 
 
 def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
@@ -53,7 +53,13 @@ def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
         raise ParametersError(
             f"--outcome: expected one of {', '.join(OUTCOMES)}; found {outcome!r}"
         )
-    names = [environment] if environment else record.environments()
+    known = record.environments()
+    if environment and environment not in known:
+        others = ", ".join(known) or "none"
+        raise ParametersError(
+            f"runs: nothing is recorded of {environment!r}; recorded are: {others}"
+        )
+    names = [environment] if environment else known
     every = [run for name in names for run in record.called(name)]
     newest = sorted(every, key=lambda run: run.id, reverse=True)
     rows = [_row(run) for run in newest if run.id >= _day(since)]
@@ -65,7 +71,7 @@ def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
         told = row["trouble"] or f"{row['mode']}  {row['outcome']}  {row['place']}"
         console.print(f"{row['run']}  {row['environment']}  {told}")
     if not found:
-        console.print("nothing like it is recorded" if every else "nothing is recorded")
+        console.print("no such run is recorded" if every else "nothing is recorded")
 
 
 def _day(since: str) -> str:

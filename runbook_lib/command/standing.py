@@ -25,7 +25,7 @@ STAGES = {
     "routed": "all traffic is on stable, and can be divided",
     "shifting": "the canary has part of what its last step gives it",
     "shifted": "the canary has what its last step gives it",
-    "retired": "a version is retired, as 06 does it",
+    "retired": "the former version is removed",
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import time
 
-from runbook_lib import record
+from runbook_lib import parameters, record
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import given_at_work, session_of
 from runbook_lib.command.plans import show_plan
 from runbook_lib.command.progress import Lines
 from runbook_lib.command.screen import complain, console
-from runbook_lib.errors import ParametersError
+from runbook_lib.errors import CredentialsError, ParametersError, TargetError
 from runbook_lib.opening import open_session
 from runbook_lib.printable import counted, one_line
 from runbook_lib.redaction import scrubbed
@@ -28,9 +28,18 @@ def rollback(environment: str, *, rehearse: bool, force: bool) -> None:
     """Put all traffic back on stable, and print what was written and what followed."""
     given = given_at_work("rollback", environment, rehearse)
     named = {"environment": environment, "mode": "apply", **given}
-    session = patiently(
-        lambda: open_session(named, "rollback"), complain, time.sleep, time.monotonic
-    )
+    try:
+        session = patiently(
+            lambda: open_session(named, "rollback"),
+            complain,
+            time.sleep,
+            time.monotonic,
+        )
+    except (TargetError, CredentialsError) as error:
+        account = parameters.load(environment, given).account_id
+        again = f"runbook rollback {environment}"
+        hint = f"log in to account {account}, then: {again}"
+        raise type(error)(error.message, hint=hint, reason=error.reason) from None
     back = roll_back(session, console.print, force=force)
     told = [
         f"{divided(back.weights)}: "
@@ -47,11 +56,15 @@ def watch(environment: str, *, rehearse: bool) -> None:
     session = open_session(
         {"environment": environment, "mode": "apply", **given}, "watch"
     )
-    lines = Lines(console)
+    lines, watched = Lines(console), False
     for decision in follow_watch(session, alarm=lines.word):
+        watched = True
         if decision.phase != "watching":
             lines.line({"event": "decision", **decision.line})
-    console.print(divided(survey(session).split.weights))
+    weights = divided(survey(session).split.weights)
+    if not watched:
+        console.print("no canary has any weight: there is nothing to watch")
+    console.print(weights or "nothing divides the traffic yet")
 
 
 def approve(run: str, by: str, *, rehearse: bool) -> None:

@@ -238,9 +238,10 @@ def notebooks(
         if first <= number <= last and (number < "90" or last == "90" == first)
     }
     if not found:
+        earlier = f", or --from {last}" if "90" not in (first, last) else ""
         raise ParametersError(
             f"--from {first} --through {last}: no notebook lies between",
-            hint=f"say --through {first}",
+            hint=f"say --through {first}{earlier}",
         )
     needed = [
         path

@@ -1,7 +1,8 @@
-"""Take back what a run changed."""
+"""Undo what a run changed."""
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +22,7 @@ from runbook_lib.runs.undo import plan_undo
 def undo(
     run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool, as_json: bool
 ) -> None:
-    """Show what would take a run back, ask, and apply it."""
+    """Show what would undo a run, ask, and apply it."""
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
         this = found_run(run, rehearse)
         session = session_of("undo", this, "apply")
@@ -32,11 +33,20 @@ def undo(
         if as_json:
             print_json({"run": this.id, "changes": described(plan)})
             return
+        again = shlex.join(
+            [
+                *("runbook", "undo", this.id),
+                *(["--notebook", notebook] if notebook else []),
+                *(["--take-over", take_over] if take_over else []),
+                *(["--rehearse"] if rehearse else []),
+                "--yes",
+            ]
+        )
         console.print(f"run {this.id}\n{session.place}")
         show_plan(plan, "nothing to undo")
         if not plan.changes:
             return
-        if not (yes or agreed("Undo these changes?", this)):
+        if not (yes or agreed("Undo these changes?", again)):
             console.print("nothing was undone")
             return
         made = apply(session, clear(plan))

@@ -7,6 +7,7 @@ process; what is said of one is its scheme and host.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -68,13 +69,29 @@ def _check(address: Address, where: str) -> None:
     except ValueError:
         scheme, host = "", None
     if not scheme or (address.is_webhook and not host):
+        lacks = "host" if scheme else "scheme"
         raise ParametersError(
-            f"{where}: expected a URL, found something else",
+            f"{where}: expected a URL, found one without a {lacks}",
             hint="https://… is a webhook; slack://…, mailto://… and others need "
             "Apprise, whose documentation lists them",
         )
-    if not address.is_webhook and find_spec("apprise") is None:
+    if address.is_webhook:
+        return
+    if find_spec("apprise") is None:
         raise ParametersError(
             f"{where}: {address.name} needs Apprise, which is not installed",
             hint=EXTRA,
         )
+    if not _apprise_knows(address):
+        raise ParametersError(
+            f"{where}: Apprise does not accept this form of {address.name}",
+            hint="its documentation lists the services and their forms",
+        )
+
+
+def _apprise_knows(address: Address) -> bool:
+    import apprise  # an extra, and slow: only who has such an address needs it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports
+        return bool(apprise.Apprise.instantiate(address.url))

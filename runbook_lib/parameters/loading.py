@@ -104,6 +104,13 @@ def merged(environment: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain_names, **{top: data[top] for top in tops}}
 
 
+def _form(data: Any) -> str:
+    """Return in words what a file holds that holds no names and values."""
+    if data is None:
+        return "an empty file"
+    return "a list" if isinstance(data, list) else "a single value"
+
+
 def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     path = _file_of(environment)
     if path is None:
@@ -124,8 +131,8 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
         ) from None
     if not isinstance(data, dict):
         raise ParametersError(
-            f"{path.name}: expected names and values, found {type(data).__name__}",
-            hint="see docs/parameters.md",
+            f"{path.name}: expected names and values, found {_form(data)}",
+            hint="begin with a copy of parameters/staging.yaml",
         )
     return path.name, data
 
