@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given as tried
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from runbook_lib.command.cli import app
+from runbook_lib.errors import ParametersError
 from runbook_lib.parameters import FOLDER, load
 from runbook_lib.parameters.plain_yaml import MOST_BYTES, read_yaml
 from tests.notebook_runner import execute
@@ -226,3 +229,10 @@ def test_papermills_dates_are_taken() -> None:
     found = load("local", {"approval": approval}).approval
     assert found is not None
     assert found.until == until
+
+
+@tried(st.text(alphabet="ab.'\": ;()=[]0 (item1)", min_size=1, max_size=12))
+def test_whatever_a_name_is_made_of_its_refusal_comes_soon(name: str) -> None:
+    """One that ended with a blank was looked for without end."""
+    with pytest.raises(ParametersError):
+        load("local", {name: 1})

@@ -27,6 +27,8 @@ from runbook_lib.shipped import shipped
 # how pydantic begins
 SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")
 MOST_PROBLEMS = 20  # of one file, in one refusal
+# what stands around the top-level name that a problem begins with
+BEHIND_A_NAME = re.compile(r"^unknown key '|( \(item |[.:;']).*", re.DOTALL)
 FOLDER = shipped("parameters")
 
 
@@ -247,10 +249,7 @@ def _refusal(
     given beside it, by the name it begins with.
     """
     places = lines_of(_text_of(path)) if path else {}
-    named = [
-        (re.sub(r"^unknown key '|[.:;' ].*", "", problem, flags=re.DOTALL), problem)
-        for problem in problems
-    ]
+    named = [(BEHIND_A_NAME.sub("", problem), problem) for problem in problems]
     lines = [
         f"{'given' if name in given else file + _line(problem, places)}: "
         f"{_short(problem)}"
@@ -274,8 +273,14 @@ def _line(problem: str, places: Mapping[str, int]) -> str:
     place = re.sub(r": unknown key '", ".", problem, count=1)
     place = re.sub(r"^unknown key '|[':;].*", "", place, flags=re.DOTALL)
     while place and place not in places:
-        place = re.sub(r"( \(item \d+\)|\.?[^. ]*)$", "", place)
+        place = _around(place)
     return f", line {places[place]}" if place else ""
+
+
+def _around(place: str) -> str:
+    """Return the place that holds this one; "" for one at the top."""
+    cut = max(place.rfind("."), place.rfind(" (item "), 0)
+    return place[:cut]
 
 
 def _short(problem: str, most: int = 600) -> str:
