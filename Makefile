@@ -19,8 +19,9 @@ setup: ## set up .venv from requirements.lock and do nothing else
 run: setup ## run the whole runbook, unattended, on the local mesh
 	@$(BIN)/runbook run local
 
+# Where the environment keeps Python from writing bytecode, each of the suite's many processes would compile anew.
 test: setup ## every test once, the stored outputs of the notebooks included
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 # Tests of plain values and of the tree, which need no local AWS and no kernel.
 QUICK := attacks configuration copies control_plane_mesh_rules door errors forecast generated_definitions hostile_parameters journal layers lock \

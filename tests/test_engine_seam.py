@@ -103,7 +103,7 @@ def test_what_lacks_a_verb_is_no_engine() -> None:
 
 def test_an_engine_can_read_and_not_write() -> None:
     verbs = {name for name in dir(protocol.Reads) if not name.startswith("_")}
-    assert verbs == {"parameters", "read", "pages", "together", "saw"}
+    assert verbs == {"parameters", "read", "pages", "together", "saw", "now"}
 
 
 # --- how the traffic is divided -------------------------------------------------------

@@ -78,12 +78,12 @@ def test_a_caller_dials_its_former_url_until_there_is_the_new_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: dict[str, tuple[str, ...]] = {FORMER: ("10.0.0.1",)}
-    monkeypatch.setattr(traffic, "addresses", lambda account, region: known)
+    monkeypatch.setattr(traffic, "addresses", lambda account, region, vpc: known)
     calls = Calls("1", "us-west-2", "apps", "a", NEW, 443, "http2", 50, secure=True, former=[FORMER, 9080, "http2"])
     caller, told = Traffic(calls, tmp_path), []
     monkeypatch.setattr(caller, "_start", lambda: None)
     monkeypatch.setattr(traffic, "_replace", lambda file, plan: told.append(plan["dial"]))
-    task = SimpleNamespace(account="1", region="us-west-2", cluster="apps", service="a", address="")
+    task = SimpleNamespace(account="1", region="us-west-2", cluster="apps", service="a", vpc="vpc-1", address="")
     member: Any = SimpleNamespace(task=task, phase="running", ports=None, inbound={})
     for now in ({}, {NEW: ("10.0.0.9",)}, {NEW: ()}):
         known |= now
