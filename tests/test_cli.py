@@ -401,7 +401,7 @@ def test_hold_is_refused_where_nobody_would_follow_it(no_runs: Path) -> None:
     run, other = begun("local"), begun("local")
     done = command("hold", run.id)
     assert done.exit_code == 2, done.output
-    assert "nobody is at work there" in done.output
+    assert "no shift is running there" in done.output
     with record.held(other, record.lock_of(other), "alice"):
         done = command("hold", run.id)
     assert f"run {run.id} is not under way; run {other.id} is, by alice" in done.output
@@ -513,7 +513,9 @@ def test_undo_is_refused_where_nobody_can_answer(finished: Environment) -> None:
     done = command("undo", newest("finished").id)
     assert done.exit_code == 2, done.output
     assert "undo: no terminal to answer on; nothing was undone\n" in done.output
-    assert f"Next: runbook undo {newest('finished').id} --yes, with the same options" in done.output
+    assert f"Next: runbook undo {newest('finished').id} --yes\n" in done.output
+    part = command("undo", newest("finished").id, "--notebook", "06")
+    assert f"Next: runbook undo {newest('finished').id} --notebook 06 --yes\n" in part.output
     assert finished.writes() == before
 
 

@@ -415,7 +415,7 @@ def aws(
         float, typer.Option(min=0, help="Seconds in which no call is answered.")
     ] = 0.0,
 ) -> None:
-    """Make the local AWS slow, throttling or away; normal without options."""
+    """Make the local AWS slow, throttling or away; no option: normal."""
     from runbook_lib.command import local_aws
 
     local_aws.aws(latency_ms, throttle, away)
