@@ -28,7 +28,7 @@ GRACE_SECONDS = 10
 BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", BUSY, derandomize=True)
 settings.register_profile("soak", BUSY)
-# Python looks for cycles at each 700th new object; what moto and botocore hold makes that an eighth of a test's time.
+# Python looks for cycles at each 700th new object; what moto and botocore hold makes that 7 % of a test's CPU.
 OBJECTS_A_COLLECTION = 50_000
 # What takes a minute or more is begun first, so that no worker is left alone with it at the end.
 LONG = ("enumeration", "stored_outputs", "notebooks", "outcomes", "unattended", "gates", "undo", "live_mesh", "kill",

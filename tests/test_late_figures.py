@@ -105,6 +105,8 @@ def some(chance: float, seed: int, *late: int) -> Late:
         (Sample(3000, 0, 0, 0), 1, True),
         (Sample(300, 0, 0, 0), 0, False),
         (Sample(0, 0, 300, 0), 100, False),
+        (Sample(0, 0, 50_000, 0), 100, False),
+        (Sample(50_000, 0, 0, 0), 0, False),
         (Sample(300, 0, 0, 0), 100, True),
         (Sample(1, 0, 0, 0), 100, False),  # one may stray
         (SILENT, 25, False),

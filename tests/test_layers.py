@@ -306,7 +306,7 @@ def test_only_apply_writes_and_archive_its_copies() -> None:
     [
         ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
-        ("ipywidgets", {"display.live", "display.panel", "display.widgets"}),
+        ("ipywidgets", {"display.live", "display.panel", "display.sliders", "display.widgets"}),
         ("papermill", {"command.unattended"}),
     ],
 )

@@ -224,7 +224,6 @@ follow_shift(session, *evidence_for_shift(survey(session)))
         client = BlockingKernelClient(connection_file=str(file))
         client.load_connection_file()
         client.start_channels()
-        client.wait_for_ready(timeout=60)
         client.execute(cell)
         until(lambda: newest_phase(since=began) == phase, f"it is {phase}", 90)
         for pid, command in processes(tmp_path).items():

@@ -49,7 +49,8 @@ def test_a_bake_is_ended_by_a_persons_decision_and_the_shift_goes_on_without_a_p
 
 def test_a_step_that_was_held_undecided_goes_on_once_it_is_promoted_and_for_that_step_alone() -> None:
     session, sky = under_sky(shift=quick(allow_unprovable=True, verdict={"detectable_increase": 0.01}), rate=8.0)
-    ended(session, Held)
+    _, words = ended(session, Held)
+    assert "`runbook promote scene --rehearse --by NAME --because TEXT`, then run 05" in words
     promote_now(sky)
     seen, words = ended(again(sky), Held)
     assert "100 %" in words

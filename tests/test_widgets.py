@@ -22,7 +22,8 @@ from runbook_lib.aws.session import Session
 from runbook_lib.display import live as widgets
 from runbook_lib.display import show, timeline
 from runbook_lib.display.live import Live, Progress, show_progress, show_shift
-from runbook_lib.display.panel import WeightsPanel, balanced, weights_panel
+from runbook_lib.display.panel import WeightsPanel, weights_panel
+from runbook_lib.display.sliders import balanced
 from runbook_lib.display.tables import Words
 from runbook_lib.errors import CallError, GateError, Held, RolledBack
 from runbook_lib.local.control_plane.calls import CALLS
@@ -150,7 +151,7 @@ def test_where_no_step_is_left_it_opens_at_the_weights_in_force(stage: str) -> N
 def at_rest(session: Session, *evidence: Evidence) -> WeightsPanel:
     """Return a panel moved to the weights in force."""
     made = panel(session, *evidence)
-    made.sliders["serviceBv2"].value = weights(session)["serviceBv2"]
+    made.linked.sliders["serviceBv2"].value = weights(session)["serviceBv2"]
     return made
 
 
@@ -164,7 +165,7 @@ def test_moving_one_slider_moves_the_other_and_shows_the_plan() -> None:
     session = open_at("meshed")
     made = panel(session)
     before = writes(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     assert made.weights == {"serviceB": 75, "serviceBv2": 25}
     assert "100 → 75" in made.plan_view.value
     assert not button(made).disabled
@@ -174,7 +175,7 @@ def test_moving_one_slider_moves_the_other_and_shows_the_plan() -> None:
 def test_the_button_applies_what_is_shown_through_the_same_door() -> None:
     session = open_at("meshed")
     made = panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     button(made).click()
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
     assert "✓ done" in made.message.value  # PASS is the verdict's word
@@ -186,7 +187,7 @@ def test_the_button_applies_what_is_shown_through_the_same_door() -> None:
 def test_a_second_click_changes_nothing() -> None:
     session = open_at("meshed")
     made = panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     button(made).click()
     before = writes(session)
     button(made).click()
@@ -218,7 +219,7 @@ def test_a_disabled_buttons_click_changes_nothing_and_says_why(
     session = open_at("meshed", **given)
     made = weights_panel(session, evidence)
     assert isinstance(made, WeightsPanel)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     assert button(made).disabled
     assert words in made.message.value
     before = writes(session)
@@ -230,7 +231,7 @@ def test_a_disabled_buttons_click_changes_nothing_and_says_why(
 def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
     session = open_at("meshed")
     made = panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     console(session)
     button(made).click()
     assert "no longer what was planned against" in made.message.value
@@ -241,7 +242,7 @@ def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
 def test_a_lost_connection_is_shown_and_no_secret_with_it() -> None:
     session = reopen(open_at("meshed"), alone=True)
     switch, made = lost(session), panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     switch["now"] = True
     button(made).click()
     assert "Could not connect" in made.message.value
@@ -251,9 +252,9 @@ def test_a_lost_connection_is_shown_and_no_secret_with_it() -> None:
 def test_a_plan_that_could_not_be_made_is_not_the_former_one() -> None:
     session = reopen(open_at("meshed"), alone=True)
     switch, made = lost(session), panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     switch["now"] = True
-    made.sliders["serviceBv2"].value = 50
+    made.linked.sliders["serviceBv2"].value = 50
     assert button(made).disabled
     switch["now"] = False
     button(made).click()
@@ -272,7 +273,7 @@ def test_an_error_of_aws_is_shown_escaped() -> None:
         return Answer(), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 400}}
 
     session._client("appmesh").meta.events.register("before-call.app-mesh.UpdateRoute", refuse)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     button(made).click()
     assert "ForbiddenException" in made.message.value
     assert "<script>" not in made.message.value
@@ -281,7 +282,7 @@ def test_an_error_of_aws_is_shown_escaped() -> None:
 def test_an_error_nobody_thought_of_is_shown_too() -> None:
     session = open_at("meshed")
     made = panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     session.sleep = None  # type: ignore[assignment]
     session.clients = {}
     session.connection = None  # type: ignore[assignment]
@@ -291,7 +292,7 @@ def test_an_error_nobody_thought_of_is_shown_too() -> None:
 
 def test_who_sees_no_widget_sees_the_weights_and_the_plan() -> None:
     made = panel(open_at("meshed"))
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     bundle = made._repr_mimebundle_()
     assert bundle["text/plain"] == "weights shown: serviceB 75 %, serviceBv2 25 %"
     assert "100 → 75" in bundle["text/html"]
@@ -326,7 +327,7 @@ def test_the_forecast_follows_the_slider() -> None:
     made = at_rest(open_at("meshed"))
     assert "nothing to forecast at 0\N{NO-BREAK SPACE}%" in made.forecast_view.value
     assert "WARN" not in made.forecast_view.value
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
     for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
         assert increase in made.forecast_view.value
@@ -343,18 +344,18 @@ def test_without_traffic_the_forecast_says_whose_rate_it_took() -> None:
 
 def test_a_typed_number_moves_the_slider() -> None:
     made = panel(open_at("meshed"))
-    made.numbers["serviceBv2"].value = " 30"
+    made.linked.numbers["serviceBv2"].value = " 30"
     assert made.weights == {"serviceB": 70, "serviceBv2": 30}
-    assert made.numbers["serviceB"].value == "70"
+    assert made.linked.numbers["serviceB"].value == "70"
 
 
 @pytest.mark.parametrize("typed", ["500", "101", "-1", "12.7", "", "many"])
 def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) -> None:
     made = panel(open_at("meshed"))
-    made.numbers["serviceBv2"].value = "500"
-    made.numbers["serviceBv2"].value = typed
+    made.linked.numbers["serviceBv2"].value = "500"
+    made.linked.numbers["serviceBv2"].value = typed
     assert made.weights == {"serviceB": 75, "serviceBv2": 25}
-    assert made.numbers["serviceBv2"].value == "25"
+    assert made.linked.numbers["serviceBv2"].value == "25"
     assert f"{typed!r} is no weight" in html.unescape(made.message.value)
 
 
@@ -375,7 +376,7 @@ def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
     session = reopen(open_at("meshed"), alone=True)
     switch, made = lost(session), panel(session)
     switch["now"] = True
-    made.sliders["serviceBv2"].value = 50  # nothing can be planned
+    made.linked.sliders["serviceBv2"].value = 50  # nothing can be planned
     assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
     switch["now"] = False
     shift(session, 25)
@@ -393,7 +394,7 @@ def test_rolling_back_where_all_is_on_stable_says_so_and_writes_nothing() -> Non
 def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_it() -> None:
     session = reopen(open_at("meshed"), alone=True)
     switch, made = lost(session), panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     events = session._client("cloudwatch").meta.events  # nobody asks it here: what is made is made before
     events.register("before-call", lambda **_: switch.update(now=True))
     deed = made.deeds["Apply this step"]
@@ -513,7 +514,7 @@ def test_a_look_at_weights_that_nobody_wrote_is_one_call() -> None:
 def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_leave(allowed: bool) -> None:
     session = open_at("meshed", shift={**LOCAL["shift"], "skip_steps": allowed})
     made = panel(session)
-    made.sliders["serviceBv2"].value = 100
+    made.linked.sliders["serviceBv2"].value = 100
     said = "it leaves out 25\N{NO-BREAK SPACE}% of the file's steps"
     assert said in html.unescape(made.message.value)
     assert button(made).disabled is not allowed
@@ -620,7 +621,7 @@ def test_a_way_back_without_a_connection_says_so() -> None:
 def test_a_step_that_needs_an_approval_is_approved_and_then_applied() -> None:
     session = in_need_of_approval()
     made = panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     assert "needs an approval first" in made.reasons.value
     assert "needs an approval first" in click(made, "Apply this step")
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
@@ -632,7 +633,7 @@ def test_a_step_that_needs_an_approval_is_approved_and_then_applied() -> None:
 def test_an_approval_that_cannot_be_written_says_why() -> None:
     session = in_need_of_approval()
     made = panel(session)
-    made.sliders["serviceBv2"].value = 25
+    made.linked.sliders["serviceBv2"].value = 25
     session.join_run()
     session.run = Lost(session.join_run().folder)
     assert "OSError: the disk is full" in click(made, "Approve")
@@ -696,7 +697,7 @@ def test_a_higher_weight_waits_until_the_present_one_has_passed(until: str, pass
     take(session, until=lambda d: d.phase == until)
     session = again(sky)
     made = panel(session)
-    made.sliders["serviceBv2"].value = 100
+    made.linked.sliders["serviceBv2"].value = 100
     assert button(made).disabled is not passed
     assert ("25 % has not passed yet" in made.reasons.value) is not passed
     if not passed:
@@ -710,7 +711,7 @@ def test_a_lower_weight_and_the_way_back_wait_for_nothing() -> None:
     session, sky = under_sky()
     take(session, until=lambda d: d.phase == "proved")
     made = panel(again(sky))
-    made.sliders["serviceBv2"].value = 10
+    made.linked.sliders["serviceBv2"].value = 10
     assert not button(made).disabled
     assert not made.deeds["Roll back"].button.disabled
 

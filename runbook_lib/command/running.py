@@ -90,16 +90,15 @@ def _say_unwatched(
         newest = record.latest(p.environment, p.records, place_of(p, world_of(p)))
         if newest is None or newest.closed:
             return
-        words = unwatched(
-            survey(open_session({"environment": environment, **given, "mode": "plan"}))
-        )
+        session = open_session({"environment": environment, **given, "mode": "plan"})
+        words = unwatched(survey(session))
     except RunbookError:
         return  # the run itself will say what is wrong
     if words:
         alarm(words)
         console.print(
             "Next: this run goes on watching it in 05; or runbook rollback "
-            f"{environment}"
+            f"{session.named}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,7 @@ from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs import approvals
 from runbook_lib.shift import report
 from runbook_lib.shift.watching import unwatched
-from runbook_lib.survey import survey
+from runbook_lib.survey import Survey, survey
 
 STAGES = {
     "plain": "nothing divides the traffic yet",
@@ -34,25 +35,11 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     p = parameters.load(environment, given)
     if not as_json:
         say_ignored(p)
+    named = shlex.quote(environment) + (" --rehearse" if rehearse else "")
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
-        look = survey(
-            open_session({"environment": environment, "mode": "plan", **given})
-        )
-        look.ahead("split", "live", "running")
-        there = [key for key, state in look.live.items() if state]
-        services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
-        services |= dict.fromkeys(look.lifecycle.retired & services.keys(), "retired")
-        found |= {
-            "stage": look.stage,
-            "weights": dict(look.split.weights),
-            "unwatched": unwatched(look),
-        }
-        found |= {
-            "retired": sorted(look.lifecycle.retired),
-            "services": services,
-            "resources": there,
-        }
+        opened = {"environment": environment, "mode": "plan", **given}
+        found |= _live(survey(open_session(opened)))
     else:
         found["stage"] = supervisor.absence()
     here = place_of(p, world_of(p))
@@ -61,7 +48,7 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     )
     found["run"] = newest.id if newest else None
     if words := _shift_under_way(here):
-        found["shift"] = f"{words}; runbook watch {environment} follows it"
+        found["shift"] = f"{words}; runbook watch {named} follows it"
     if newest:
         found |= _last_word(newest)
     if load := load_of(p):
@@ -71,10 +58,24 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
         return
     if words := found.pop("unwatched", ""):
         alarm(words)
-        console.print(
-            f"Next: runbook watch {environment}, or runbook rollback {environment}"
-        )
+        console.print(f"Next: runbook watch {named}, or runbook rollback {named}")
     _standing(found)
+
+
+def _live(look: Survey) -> dict[str, Any]:
+    """Return what stands at AWS, and whether a canary stands there unwatched."""
+    look.ahead("split", "live", "running")
+    retired = look.lifecycle.retired
+    services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
+    services |= dict.fromkeys(retired & services.keys(), "retired")
+    return {
+        "stage": look.stage,
+        "weights": dict(look.split.weights),
+        "unwatched": unwatched(look),
+        "retired": sorted(retired),
+        "services": services,
+        "resources": [key for key, state in look.live.items() if state],
+    }
 
 
 def _shift_under_way(here: Place) -> str:

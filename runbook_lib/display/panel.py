@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from runbook_lib.aws.session import Session
 from runbook_lib.display.drawing import percent
 from runbook_lib.display.forecasts import outlook_tables
 from runbook_lib.display.show import plan_rows
+from runbook_lib.display.sliders import Sliders, balanced
 from runbook_lib.display.tables import Table, Words
 from runbook_lib.display.widgets import (
     alert,
@@ -48,7 +49,7 @@ from runbook_lib.shift.watching import is_staying, is_watched, unwatched_at, who
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
-__all__ = ["WeightsPanel", "balanced", "look_again", "newest_panel", "weights_panel"]
+__all__ = ["WeightsPanel", "look_again", "newest_panel", "weights_panel"]
 
 SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page is looked at
 LOOK_SECONDS, LOCAL_LOOK_SECONDS = 10.0, 2.0  # between two readings of the weights
@@ -73,26 +74,6 @@ TOOLTIPS = {
     "Hold": "let the shift under way stop at its next look; weights stay as they are",
     "Roll back": "put all traffic back on the stable version in one write",
 }
-
-
-def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
-    """Return weights that sum to 100 with `moved` at `value`, the rest
-    shared as it was before.
-
-    One alone stays at 100, and one without weight gets none while others have some.
-    """
-    value = max(0, min(100, value)) if len(weights) > 1 else 100
-    others = {name: weight for name, weight in weights.items() if name != moved}
-    left, total = 100 - value, sum(others.values())
-    shares = {
-        n: left * w // total if total else left // len(others)
-        for n, w in others.items()
-    }
-    for name in [n for n in others if others[n] or not total][
-        : left - sum(shares.values())
-    ]:
-        shares[name] += 1
-    return {name: value if name == moved else shares[name] for name in weights}
 
 
 @dataclass(frozen=True)
@@ -126,15 +107,8 @@ class WeightsPanel:
         ]
         if len(first) == 2 and (left := steps_left(self.shift.steps, self.former)):
             weights = balanced(weights, self.shift.canary, left[0])
-        self._moving = False
-        self.sliders = {
-            name: self._slider(name, weights[name])
-            for name in dict.fromkeys([*first, *weights])
-        }
-        self.numbers = {
-            name: self._number(name, slider.value)
-            for name, slider in self.sliders.items()
-        }
+        in_order = {name: weights[name] for name in dict.fromkeys([*first, *weights])}
+        self.linked = Sliders(in_order, self._moved, self._complain)
         (
             self.standing,
             self.plan_view,
@@ -172,7 +146,7 @@ class WeightsPanel:
     @property
     def weights(self) -> dict[str, int]:
         """The weights the sliders show, in percent."""
-        return {name: slider.value for name, slider in self.sliders.items()}
+        return self.linked.weights
 
     @property
     def step(self) -> int:
@@ -276,9 +250,8 @@ class WeightsPanel:
         its own check alone.
         """
         made = go_back(self.session)
-        self._put(
-            {name: 100 if name == self.shift.stable else 0 for name in self.sliders}
-        )
+        back = dict.fromkeys(self.weights, 0)
+        self.linked.put({**back, self.shift.stable: 100})
         return (
             f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
         )
@@ -335,7 +308,7 @@ class WeightsPanel:
     def _obstacle_to_return(self) -> str:
         if not self.session.applies:
             return PLANS
-        gone = self.shift.stable not in self.sliders
+        gone = self.shift.stable not in self.weights
         return (
             f"{self.shift.stable} is retired: see the undo of its notebook"
             if gone
@@ -360,8 +333,8 @@ class WeightsPanel:
             items += f"<li>{name}: {escaped(lacking)}</li>" if lacking else ""
         for widget in (
             *(deed.button for deed in self.deeds.values()),
-            *self.sliders.values(),
-            *self.numbers.values(),
+            *self.linked.sliders.values(),
+            *self.linked.numbers.values(),
         ):
             hear_at_once(widget)
         self.reasons.value = (
@@ -401,61 +374,13 @@ class WeightsPanel:
             return Words(f"no forecast: {error}", "WARN")._repr_html_()
         return dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
 
-    # sliders and numbers
-
-    def _slider(self, name: str, weight: int) -> ipw.IntSlider:
-        slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
-        slider.layout.width, slider.tooltip = (
-            "20em",
-            f"weight of {name}, percent; arrow keys move it",
-        )
-        slider.observe(lambda change: self._moved(name, change["new"]), names="value")
-        return slider
-
-    def _number(self, name: str, weight: int) -> ipw.Text:
-        """The number before each slider, which alone has a name for screen readers.
-
-        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all
-        once it is emptied.
-        """
-        number = ipw.Text(
-            str(weight), continuous_update=False, description=f"{name}, percent"
-        )
-        number.style.description_width, number.layout.width = "11em", "17em"
-        number.tooltip = f"weight of {name}, percent, 0 to 100"
-        number.observe(lambda change: self._typed(name, change["new"]), names="value")
-        return number
-
-    def _typed(self, name: str, text: str) -> None:
-        """Move a weight to what was typed; what is no weight moves nothing."""
-        if self._moving:
-            return
-        if text.strip() in map(str, range(101)):
-            self._moved(name, int(text))
-        else:
-            self._put(self.weights)
-            self.say(
-                f"{name}: {text!r} is no weight; expected 0 to 100, whole percent; "
-                "nothing was moved",
-                "WARN",
-            )
-
-    def _moved(self, name: str, value: int) -> None:
-        """Let every weight follow the one that somebody moved."""
-        if not self._moving:
-            self._put(balanced(self.weights, name, value))
-            self._guarded(self.refresh)
-
-    def _put(self, weights: Mapping[str, int]) -> None:
-        """Show weights, without taking that for somebody's hand."""
-        self._moving = True
-        try:
-            for name, weight in weights.items():
-                self.sliders[name].value, self.numbers[name].value = weight, str(weight)
-        finally:
-            self._moving = False
-
     # callbacks
+
+    def _moved(self) -> None:
+        self._guarded(self.refresh)
+
+    def _complain(self, words: str) -> None:
+        self.say(words, "WARN")
 
     def _do(self, deed: Deed) -> None:
         """Do what a button is for, unless something is missing: a disabled button fires
@@ -496,12 +421,9 @@ class WeightsPanel:
 
     def controls(self) -> ipw.VBox:
         """Return what is in force, the sliders, the buttons and what they say."""
-        rows = [
-            ipw.HBox([self.numbers[name], self.sliders[name]]) for name in self.sliders
-        ]
+        rows = self.linked.rows()
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
-        for row in (*rows, buttons):
-            row.layout.flex_flow = "row wrap"
+        buttons.layout.flex_flow = "row wrap"
         return ipw.VBox([self.standing, *rows, buttons, self.message])
 
     def box(self) -> ipw.VBox:

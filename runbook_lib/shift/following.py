@@ -75,8 +75,12 @@ def follow_traffic(
     require_evidence(evidence)
     follower = _Follower(session, alarm, start or start_process)
     if follower.is_under_way or _anything_left(session):
-        for decision in follower.follow(follower.orders("every step", evidence)):
-            yield decision
+        shift = follower.follow(follower.orders("every step", evidence))
+        for decision in shift:
+            try:
+                yield decision
+            except KeyboardInterrupt as interrupt:
+                shift.throw(interrupt)  # it ends by saying how the shift goes on
             if decision.step and session.leaves_shift:
                 return
 
@@ -184,7 +188,7 @@ class _Follower:
             evidence=report.stated(evidence),
         )
 
-    def follow(self, orders: Orders) -> Iterator[Decision]:
+    def follow(self, orders: Orders) -> Decisions:
         """Follow the shift to its end, starting it where none runs (any more).
 
         Somebody else's may have taken one step alone: then the rest is started.

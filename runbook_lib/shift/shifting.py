@@ -681,6 +681,9 @@ class _Shift:
             replace(decision, phase="judged", verdict="INCONCLUSIVE", words=words)
         )
         hint = f"weights stay; settle it, then run 05 again, or {self._undo()}"
+        if move.word == "inconclusive" and self.rule.promotable:
+            promote = f"runbook promote {self.session.named}"
+            hint += f"; or go on: `{promote} --by NAME --because TEXT`, then run 05"
         if move.hint:
             hint = f"{move.hint}; {hint}"
         words = f"{decision.step} %: {move.words}{self._incomplete()}"

@@ -114,10 +114,10 @@ def lacks_a_version(sample: Sample, weight: int) -> bool:
     """Say whether an interval lacks one version's requests, which its weight (percent)
     all but rules out: they are late, lost, or do not reach it any more.
     """
-    canary = _some(weight) / 100
-    if not sample.canary_requests:
+    canary = _some(weight) / 100  # at 0 and 100 a few requests may stray
+    if not sample.canary_requests and weight > 0:
         chance = (1 - canary) ** sample.stable_requests
-    elif not sample.stable_requests:
+    elif not sample.stable_requests and weight < 100:
         chance = canary**sample.canary_requests
     else:
         return False

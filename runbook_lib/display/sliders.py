@@ -1,0 +1,105 @@
+"""Linked sliders, one for each weight, that always sum to 100 percent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import ipywidgets as ipw
+
+__all__ = ["Sliders", "balanced"]
+
+
+def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
+    """Return weights that sum to 100 with `moved` at `value`, the rest
+    shared as it was before.
+
+    One alone stays at 100, and one without weight gets none while others have some.
+    """
+    value = max(0, min(100, value)) if len(weights) > 1 else 100
+    others = {name: weight for name, weight in weights.items() if name != moved}
+    left, total = 100 - value, sum(others.values())
+    shares = {
+        n: left * w // total if total else left // len(others)
+        for n, w in others.items()
+    }
+    for name in [n for n in others if others[n] or not total][
+        : left - sum(shares.values())
+    ]:
+        shares[name] += 1
+    return {name: value if name == moved else shares[name] for name in weights}
+
+
+class Sliders:
+    """A slider and a number for each weight; whichever is moved, the others follow.
+
+    `moved` is told once they have, `complain` in words of what was typed and is no
+    weight: that moves nothing.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, int],
+        moved: Callable[[], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self.moved, self.complain = moved, complain
+        self._putting = False  # whether it is no hand that moves them
+        self.sliders = {name: self._slider(name, w) for name, w in weights.items()}
+        self.numbers = {name: self._number(name, w) for name, w in weights.items()}
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The weights they show, in percent."""
+        return {name: slider.value for name, slider in self.sliders.items()}
+
+    def put(self, weights: Mapping[str, int]) -> None:
+        """Show weights, without taking that for somebody's hand."""
+        self._putting = True
+        try:
+            for name, weight in weights.items():
+                self.sliders[name].value, self.numbers[name].value = weight, str(weight)
+        finally:
+            self._putting = False
+
+    def rows(self) -> list[ipw.HBox]:
+        """Return each number with its slider, below it where a page is narrow."""
+        pairs = [[self.numbers[name], self.sliders[name]] for name in self.sliders]
+        return [ipw.HBox(pair, layout={"flex_flow": "row wrap"}) for pair in pairs]
+
+    def _slider(self, name: str, weight: int) -> ipw.IntSlider:
+        slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
+        slider.layout.width = "20em"
+        slider.tooltip = f"weight of {name}, percent; arrow keys move it"
+        slider.observe(lambda change: self._moved(name, change["new"]), names="value")
+        return slider
+
+    def _number(self, name: str, weight: int) -> ipw.Text:
+        """The number before each slider, which alone has a name for screen readers.
+
+        It is text, since a field for numbers hands on 12.7 as 127, and nothing at all
+        once it is emptied.
+        """
+        number = ipw.Text(
+            str(weight), continuous_update=False, description=f"{name}, percent"
+        )
+        number.style.description_width, number.layout.width = "11em", "17em"
+        number.tooltip = f"weight of {name}, percent, 0 to 100"
+        number.observe(lambda change: self._typed(name, change["new"]), names="value")
+        return number
+
+    def _typed(self, name: str, text: str) -> None:
+        """Move a weight to what was typed."""
+        if self._putting:
+            return
+        if text.strip() in map(str, range(101)):
+            self._moved(name, int(text))
+            return
+        self.put(self.weights)
+        expected = "expected 0 to 100, whole percent; nothing was moved"
+        self.complain(f"{name}: {text!r} is no weight; {expected}")
+
+    def _moved(self, name: str, value: int) -> None:
+        """Let every weight follow the one that somebody moved."""
+        if not self._putting:
+            self.put(balanced(self.weights, name, value))
+            self.moved()
