@@ -24,7 +24,7 @@ from runbook_lib.local.control_plane.calls import is_read
 from runbook_lib.local.data_plane.view import load_balancers
 from runbook_lib.local.keys import credentials
 from runbook_lib.shift import shift_traffic
-from tests.alb_scene import REGION, account
+from tests.alb_scene import REGION, account, network
 from tests.enumeration import LASTING, Fault, InProcess, refusal
 from tests.scenes import ENDPOINT, Clock, in_turn
 from tests.test_alb_building import do, open_bare, take_away
@@ -100,7 +100,7 @@ CLIENTS: dict[str, Any] = {}
 def assert_callers_are_led_somewhere() -> None:
     """Where a name leads to a load balancer, that is there, and a rule of it has a healthy target."""
     known = {each.dns_name: each for each in load_balancers(account(), REGION)}
-    for name, of in zones(account()).aliases.items():
+    for name, of in zones(account(), network()[0]).aliases.items():
         assert of in known, f"{name} leads to {of}, which is gone"
         groups = known[of].groups
         assert any(group.healthy for group in groups), f"{name} leads to {of}, where nobody is healthy"

@@ -52,7 +52,8 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["locl"],
-            "expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging or a path\n"
+            "expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging, staging-alb "
+            "or a path\n"
             "Next: did you mean 'local'",
         ),
         (["local", "-p", "shfit", "3"], "unknown key 'shfit'; did you mean 'shift'?"),

@@ -350,7 +350,8 @@ def test_a_file_with_other_bytes_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_environment_names_the_nearest() -> None:
     with pytest.raises(
-        ParametersError, match="expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging"
+        ParametersError,
+        match="expected one of local, local-alb, local-alb-h2, local-alb-new, production, staging, staging-alb",
     ) as caught:
         load("stagin")
     assert caught.value.hint == "did you mean 'staging'?"

@@ -194,7 +194,7 @@ def test_every_action_is_an_operation_of_its_service() -> None:
         "servicediscovery",
     }
     models = {name: name for name in known} | {"elasticloadbalancing": "elbv2"}
-    for name in ("local", "local-alb", "local-alb-h2", "local-alb-new"):
+    for name in ("local", "local-alb", "local-alb-h2", "local-alb-new", "staging-alb"):
         p = parameters.load(name, {"records": "s3://bucket/there"})
         for statement in policy(p, "builder")["Statement"]:
             for service, action in (each.split(":") for each in statement["Action"]):

@@ -15,11 +15,12 @@ __all__ = ["own_mesh"]
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "parameters").glob("*.yaml"))}
 
 
-def test_six_files_are_shipped() -> None:
+def test_seven_files_are_shipped() -> None:
     """Those not rehearsed here run elsewhere: local in test_unattended, local-alb in
     test_live_load_balancer, local-alb-new in test_alb_notebooks and on the way of its stored outputs,
-    local-alb-h2 in test_secure_load_balancer."""
-    assert list(FILES) == ["local-alb-h2", "local-alb-new", "local-alb", "local", "production", "staging"]
+    local-alb-h2 in test_secure_load_balancer, staging-alb as local-alb is, but for its names."""
+    alb = ["local-alb-h2", "local-alb-new", "local-alb"]
+    assert list(FILES) == [*alb, "local", "production", "staging-alb", "staging"]
 
 
 @pytest.mark.parametrize("environment", ["staging", pytest.param("production", marks=pytest.mark.soak)])

@@ -7,6 +7,7 @@ None of it has an inverse: 01 to 04 make it again, by other ARNs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
@@ -127,7 +128,10 @@ def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Chang
 
 def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
     if found.record:
-        change = making.create_record(p, found)
+        # the load balancer may be gone already: the record says what it leads to
+        alias = found.record
+        led = {"dns": alias["DNSName"].removesuffix("."), "zone": alias["HostedZoneId"]}
+        change = making.create_record(p, replace(found, balancer=led))
         gone = making.turned_for_good(change, found.record, AGAIN)
         yield gone
     where = {"Id": zone["id"]}
