@@ -287,6 +287,6 @@ def test_a_proxy_is_not_asked_and_a_mesh_that_stands_still_is_stopped(first: Env
     code, words = runbook("status", first.file, "--json", **PROXIES)
     assert (code, json.loads(words)["services"]["serviceA"]) == (0, "taskA:1"), words
     os.kill(mesh.pid, signal.SIGSTOP)
-    assert runbook("local", "down", **PROXIES) == (0, "down\n")
+    assert runbook("local", "down", **PROXIES) == (0, "the local mesh is stopped\n")
     assert not supervisor._exists(mesh.pid)
     assert supervisor.find() is None

@@ -398,7 +398,7 @@ def test_another_state_folder_is_another_world_and_up_down_and_status_speak_of_i
         assert not processes(there.world).keys() & processes(tmp_path).keys()
     finally:
         code, said = other.runbook("local", "down")
-    assert (code, said.strip()) == (0, "down")
+    assert (code, said.strip()) == (0, "the local mesh is stopped")
     assert not processes(tmp_path)
     assert other.runbook("local", "down")[1].strip() == "it was not running"
     assert there.answered(0.5)[STABLE] > 50

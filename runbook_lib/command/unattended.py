@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -190,7 +191,8 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
         # A kernel is interrupted before it is shut down, and would call that an error.
         client.extra_arguments = ["--IPKernelApp.log_level=CRITICAL"]
         tell(0, len(nb_man.nb.cells))
-        client.execute()
+        # Of its cells all is in the notebook; this would be of its sockets, as it ends.
+        client.execute(stderr=subprocess.DEVNULL)
 
 
 papermill_engines.register("watched", Watched)
