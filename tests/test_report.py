@@ -15,7 +15,8 @@ from runbook_lib.command import cli
 from runbook_lib.errors import RolledBack
 from runbook_lib.record import Run, start
 from runbook_lib.reporting.account import account_of
-from runbook_lib.reporting.page import Picture, page, pictures_in
+from runbook_lib.reporting.github import job_summary
+from runbook_lib.reporting.page import Picture, page, pictures_in, render
 from runbook_lib.runs.approvals import hold
 from runbook_lib.runs.verify import steps_of
 from tests.lab import BROWSER, find_browser
@@ -119,6 +120,19 @@ def test_who_approved_and_who_held_is_named(copied: Run) -> None:
     account = account_of(copied.id, list(copied.lines()), {})
     assert [(m.what, m.by) for m in account.course][-2:] == [("approved", "ada"), ("hold asked", "grace")]
     assert account.title == "Under way, or cut off before its end"
+
+
+def test_a_promoted_step_is_told_as_a_persons_decision(copied: Run) -> None:
+    lines = list(copied.lines())
+    (place,) = [n for n, line in enumerate(lines) if line.get("phase") == "rolled back"]
+    words = "promoted: by ada, because it is well; INCONCLUSIVE so far: too few requests"
+    lines[place] = {**lines[place], "phase": "promoted", "verdict": "INCONCLUSIVE", "words": words}
+    account = account_of(copied.id, lines, {})
+    (step,) = account.steps
+    assert (step.ended, step.reason, step.kind) == ("PROMOTED, INCONCLUSIVE so far", words, "")
+    assert ("promoted by a person's decision", words) in [(m.what, m.words) for m in account.course]
+    assert "| PROMOTED, INCONCLUSIVE so far |" in job_summary(account)
+    assert step.ended in Text(render(account, [])).lines
 
 
 def test_an_undone_run_is_called_so() -> None:

@@ -78,11 +78,19 @@ class Step:
     band: Sequence[float] | None
     verdict: str
     reason: str
+    promoted: bool = False
 
     @property
     def kind(self) -> str:
         """Whether the verdict is good or bad."""
         return VERDICTS.get(self.verdict, "")
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words: by its verdict, or by a person's decision."""
+        if self.promoted:
+            return f"PROMOTED, {self.verdict} so far"
+        return self.verdict or "–"
 
     @property
     def effect(self) -> str:

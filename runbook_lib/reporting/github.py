@@ -53,7 +53,7 @@ def _cells(step: Step) -> list[str]:
         ", ".join(f"{name} {number:,}" for name, number in step.requests.items()),
         ", ".join(f"{name} {number:,}" for name, number in step.errors.items()),
         step.effect,
-        step.verdict,
+        step.ended,
     ]
 
 
