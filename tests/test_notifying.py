@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from runbook_lib.command import cli, unattended
 from runbook_lib.errors import Held, ParametersError, RolledBack
-from runbook_lib.notifying import Address, Message, addresses, sending, tell
+from runbook_lib.notifying import Address, Message, addresses, require_known, sending, tell
 from runbook_lib.notifying.address import VARIABLE
 from runbook_lib.notifying.delivering import PAUSES, deliver
 from runbook_lib.record import Run, start
@@ -87,7 +87,7 @@ def test_an_address_that_apprise_does_not_know_is_refused(said: str) -> None:
     with pytest.raises(
         ParametersError, match="RUNBOOK_NOTIFY: address 1: Apprise does not accept this form of"
     ) as refused:
-        addresses({VARIABLE: said})
+        require_known(addresses({VARIABLE: said}))
     assert "abc" not in str(refused.value)
 
 

@@ -281,7 +281,7 @@ def run(
     end = last or (SHIFTED if leave else _end(p.environment, first))
     if leave:
         leaving.require_last(end, SHIFTED)
-    notifying.addresses()  # refused before anything is done
+    notifying.require_known(notifying.addresses())  # refused before anything is done
     began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
     _require_account(p, environment, given)

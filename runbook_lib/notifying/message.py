@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 __all__ = ["Kind", "Message"]
@@ -61,11 +61,4 @@ class Message:
 
     def data(self) -> dict[str, str]:
         """Return it as a webhook gets it, in JSON."""
-        return {
-            "title": self.title,
-            "environment": self.environment,
-            "run": self.run,
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "words": self.words,
-        }
+        return {"title": self.title, **asdict(self)}

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 
+from runbook_lib.detached import start_detached
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.notifying.address import addresses
 from runbook_lib.notifying.message import Message
 from runbook_lib.record import Run
 
 __all__ = ["tell"]
-
-ROOT = Path(__file__).resolve().parents[2]
-STARTED: list[subprocess.Popen[bytes]] = []  # kept, since none is waited for
-
-
-class Delivery(subprocess.Popen[bytes]):
-    """A process that may outlive whoever started it: that it runs is no warning."""
-
-    def __del__(self) -> None:
-        """Do nothing."""
 
 
 def tell(run: Run, message: Message, since: float) -> None:
@@ -70,18 +57,5 @@ def _note(run: Run, why: str) -> None:
 
 
 def _start(run: Run, message: Message) -> None:
-    STARTED[:] = [each for each in STARTED if each.poll() is None]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = Delivery(
-        [sys.executable, "-P", "-m", "runbook_lib.notifying.delivering"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    STARTED.append(process)
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin:
-        said = {"folder": str(run.folder.resolve()), "message": asdict(message)}
-        process.stdin.write(json.dumps(said).encode())
+    said = {"folder": str(run.folder.resolve()), "message": asdict(message)}
+    start_detached("runbook_lib.notifying.delivering", json.dumps(said).encode())

@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from runbook_lib import record
 from runbook_lib.aws.session import Session, opening
+from runbook_lib.detached import start_detached
 from runbook_lib.errors import CallError, Failed, LockError, NotFollowed, RecordError
 from runbook_lib.plan import Evidence, Plan
-from runbook_lib.private import UMASK, private_opener
+from runbook_lib.private import private_opener
 from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
@@ -40,7 +39,6 @@ LOOK_SECONDS = 0.2  # between two looks at what the process says
 START_SECONDS = 90.0  # until it says something: a busy machine imports slowly
 END_SECONDS = 20.0  # until it is gone once it has said how it ended
 TRIES = 3  # processes in a row that are killed
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Process(Protocol):
@@ -54,7 +52,6 @@ class Process(Protocol):
         """Return the exit code; None while it runs."""
 
 
-STARTED: list[Process] = []  # kept until they end, to be reaped
 Start = Callable[[Orders, Path], Process]
 Alarm = Callable[[str], None]
 What = Literal["every step", "one step", "no step"]
@@ -161,8 +158,7 @@ class _Follower:
 
     def _may_be_relieved(self, what: What) -> bool:
         said = report.read(self.file)
-        stays = said is not None and said.stays and said.ending is None
-        return stays and what != "no step"
+        return said is not None and said.is_staying and what != "no step"
 
     def _require_same(self, orders: Orders) -> None:
         """Raise LockError where another shift takes other steps than were ordered."""
@@ -345,33 +341,8 @@ def _new_id() -> str:
     return secrets.token_hex(8)
 
 
-class Outliving(subprocess.Popen[bytes]):
-    """A process that may outlive whoever started it: that it runs is no warning."""
-
-    def __del__(self) -> None:
-        """Do nothing: `STARTED` keeps it until it has ended."""
-
-
-def start_process(orders: Orders, log: Path) -> Outliving:
-    """Start the process that shifts, in a session of its own; return it.
-
-    It knows nothing but its orders and this process's environment. Raises OSError.
-    """
-    STARTED[:] = [each for each in STARTED if each.poll() is None]
-    command = [sys.executable, "-P", "-m", "runbook_lib.shift.watcher"]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+def start_process(orders: Orders, log: Path) -> Process:
+    """Start the process that shifts; return it. Raises OSError."""
+    module, words = "runbook_lib.shift.watcher", [Path(orders.file).stem]
     with open(log, "wb", opener=private_opener) as written:
-        process = Outliving(
-            [*command, Path(orders.file).stem],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            stdin=subprocess.PIPE,
-            stdout=written,
-            stderr=written,
-            start_new_session=True,
-            umask=UMASK,
-        )
-    STARTED.append(process)
-    with suppress(BrokenPipeError), process.stdin or nullcontext() as told:
-        if told is not None:
-            told.write(report.as_bytes(orders))
-    return process
+        return start_detached(module, report.as_bytes(orders), words, written)

@@ -105,6 +105,11 @@ class Report:
     wait: Wait | None = None
     ending: Ending | None = None
 
+    @property
+    def is_staying(self) -> bool:
+        """Whether the process only goes on watching a step that has passed."""
+        return self.stays and self.ending is None
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:

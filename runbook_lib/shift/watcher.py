@@ -110,7 +110,8 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             interrupt = None
             board.put(report.with_decision(board.report, decision))
             if decision.phase == "rolled back":  # it was made: now it may be told
-                _tell(session, "rolled_back", decision.words, board.began)
+                reason, _, words = decision.words.partition(": ")
+                _tell(session, "rolled_back", reason, words, board.began)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
@@ -170,8 +171,7 @@ def _acquired(lock: FileLock, seconds: float) -> bool:
 
 def _is_staying(orders: Orders) -> bool:
     said = report.read(Path(orders.report))
-    there = said is not None and said.stays and said.ending is None
-    return there and orders.what != "no step"
+    return said is not None and said.is_staying and orders.what != "no step"
 
 
 def _take_over(orders: Orders, lock: FileLock) -> bool:
@@ -272,17 +272,18 @@ def _tell_end(session: Session, orders: Orders, ending: Ending, since: float) ->
             return
         words = "every step passed"
     outcome = OUTCOMES[ending.exit_code]
-    _tell(session, outcome, f"{ending.reason or outcome}: {words}", since)
+    _tell(session, outcome, ending.reason or outcome, words, since)
 
 
-def _tell(session: Session, outcome: str, words: str, since: float) -> None:
-    """Tell people what came of the shift: one word, a colon, a sentence."""
+def _tell(
+    session: Session, outcome: str, reason: str, words: str, since: float
+) -> None:
+    """Tell people what came of the shift: the reason in one word, and a sentence."""
     run = session.run or session.finished
     if run is None:
         return
-    reason, _, sentence = words.partition(": ")
     environment = session.parameters.environment
-    told = notifying.Message(environment, run.id, outcome, reason, sentence)
+    told = notifying.Message(environment, run.id, outcome, reason, words)
     notifying.tell(run, told, since)
 
 

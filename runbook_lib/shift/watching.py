@@ -88,7 +88,7 @@ def is_watched(session: Session) -> bool:
 def is_staying(session: Session) -> bool:
     """Say whether whoever watches here only goes on watching a step that has passed."""
     said = _newest_report(session)
-    return said is not None and said.stays and said.ending is None
+    return said is not None and said.is_staying
 
 
 def who_wrote(session: Session, weights: Mapping[str, int]) -> str:
