@@ -7,7 +7,7 @@ write one; none is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +83,7 @@ def approve(
 
 def still_needed(session: Session, plan: Plan) -> int:
     """Return how many approvals of exactly this plan are still needed; only reads."""
-    rule = session.parameters.shift.approvals
-    there = counting(_approvers(session), _valid(session, plan))
-    return max(rule.required - len(there), 0)
+    return _still_needed(session, _given(session, plan))
 
 
 def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
@@ -94,9 +92,8 @@ def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
 
     Now is the time at AWS: it was given on one machine, and is looked at on another.
     """
-    if still_needed(session, plan):
-        return None
-    return _given(session, plan)[-1]
+    given = _given(session, plan)
+    return None if _still_needed(session, given) else given[-1]
 
 
 def hold(run: Run, by: str) -> None:
@@ -145,11 +142,13 @@ def require_approval(session: Session, step: int, former: int, plan: Plan) -> No
     """Return where this weight needs no approval or has one that holds; raise Held
     where it has none.
     """
-    needs = needs_approval(session.parameters.shift, step, former)
-    if not needs or approval_of(session, plan):
+    if not needs_approval(session.parameters.shift, step, former):
+        return
+    given = _given(session, plan)
+    if not _still_needed(session, given):
         return
     run = session.join_run()
-    found = lacking(_approvers(session, run), _told(session, plan), session.now())
+    found = lacking(_approvers(session, run), _told(given), session.now())
     raise Held(
         f"{step} %: plan {plan.hash} needs an approval; {found}",
         hint=f"runbook approve {run.id}, then run 05 again",
@@ -164,10 +163,12 @@ def ran_out(session: Session, step: int, former: int, plan: Plan) -> str:
     What it says was settled when it was given; one among the parameters says what
     they say.
     """
-    shift, given = session.parameters.shift, _given(session, plan)
-    needs = needs_approval(shift, step, former)
-    ended = held_until(_approvers(session), _told(session, plan))
-    if not needs or not 0 < ended <= session.now():
+    shift = session.parameters.shift
+    if not needs_approval(shift, step, former):
+        return ""
+    given = _given(session, plan)
+    ended = held_until(_approvers(session), _told(given))
+    if not 0 < ended <= session.now():
         return ""
     newest = given[-1]
     if newest.get("on_expiry", shift.approvals.on_expiry) == "hold":
@@ -188,15 +189,16 @@ def _approvers(session: Session, run: Run | None = None) -> Approvers:
     return Approvers(p.shift.approvals, p.rehearsed, frozenset(filter(None, hands)))
 
 
-def _told(session: Session, plan: Plan) -> list[Given]:
-    """Return the approvals of a plan, whenever they run out."""
-    return [given_of(a, _until(a).timestamp()) for a in _given(session, plan)]
+def _told(given: Sequence[Mapping[str, Any]]) -> list[Given]:
+    """Return approvals as the rule looks at them."""
+    return [given_of(each, _until(each).timestamp()) for each in given]
 
 
-def _valid(session: Session, plan: Plan) -> list[Given]:
-    """Return the approvals of a plan that have not run out."""
-    now = session.now()
-    return [given for given in _told(session, plan) if given.until > now]
+def _still_needed(session: Session, given: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many approvals are needed beside those given that hold now."""
+    required, now = session.parameters.shift.approvals.required, session.now()
+    hold = [each for each in _told(given) if each.until > now]
+    return max(required - len(counting(_approvers(session), hold)), 0)
 
 
 def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
