@@ -156,21 +156,26 @@ def _rule(name: str, groups: Mapping[str, str], *, login: bool) -> str:
 
 
 def _services(cluster: str, groups: Mapping[str, str]) -> None:
-    ecs = other(account(), "ecs")
-    ecs.create_cluster(clusterName=cluster)
+    other(account(), "ecs").create_cluster(clusterName=cluster)
     execution = f"arn:aws:iam::{account()}:role/{cluster}-execution"
     for name, group in groups.items():
-        ecs.register_task_definition(**definition(f"{cluster}-{name}", executionRoleArn=execution))
         behind = {"targetGroupArn": group, "containerName": "app", "containerPort": 80}
-        ecs.create_service(
-            cluster=cluster,
-            serviceName=name,
-            taskDefinition=f"{cluster}-{name}",
-            desiredCount=2,
-            launchType="FARGATE",
-            networkConfiguration={"awsvpcConfiguration": {"subnets": network()[1]}},
-            loadBalancers=[behind],
-        )
+        deploy(cluster, name, behind, executionRoleArn=execution)
+
+
+def deploy(cluster: str, name: str, *behind: Mapping[str, Any], **said: Any) -> None:
+    """Make a service of two tasks, behind these load balancers; `said` goes into its task definition."""
+    ecs = other(account(), "ecs")
+    ecs.register_task_definition(**definition(f"{cluster}-{name}", **said))
+    ecs.create_service(
+        cluster=cluster,
+        serviceName=name,
+        taskDefinition=f"{cluster}-{name}",
+        desiredCount=2,
+        launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": network()[1]}},
+        loadBalancers=list(behind),
+    )
 
 
 def again(front: Front, notebook: str = "05_shift_traffic", **more: Any) -> Front:

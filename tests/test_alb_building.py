@@ -28,8 +28,7 @@ from runbook_lib.local.control_plane.aliases import Zones
 from runbook_lib.local.control_plane.certificates import hold
 from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
 from runbook_lib.shift import shift_traffic
-from tests.alb_scene import REGION, account, clients, network
-from tests.control_plane_fixtures import definition
+from tests.alb_scene import REGION, account, clients, deploy, network
 from tests.plain_alb import FILE
 from tests.scenes import NUMBERS, other, reopen, settle, somebody, writes
 from tests.test_permissions import policy, without
@@ -65,20 +64,6 @@ def open_bare(shift: dict[str, Any] | None = None, **said: Any) -> Session:
         "records": str(record.root() / cluster),
     }
     return reopen(values, shared=clients())
-
-
-def deploy(cluster: str, name: str) -> None:
-    """Make a service that is behind no load balancer."""
-    ecs = other(account(), "ecs")
-    ecs.register_task_definition(**definition(f"{cluster}-{name}"))
-    ecs.create_service(
-        cluster=cluster,
-        serviceName=name,
-        taskDefinition=f"{cluster}-{name}",
-        desiredCount=2,
-        launchType="FARGATE",
-        networkConfiguration={"awsvpcConfiguration": {"subnets": network()[1]}},
-    )
 
 
 def do(session: Session, *numbers: str) -> list[Any]:

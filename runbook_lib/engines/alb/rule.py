@@ -25,7 +25,15 @@ from runbook_lib.engines.alb.arns import (
 from runbook_lib.engines.protocol import Split, Target, require_percents, shares
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Change, Inverse, Moved, Plan, Reading, differences
+from runbook_lib.plan import (
+    Change,
+    Difference,
+    Inverse,
+    Moved,
+    Plan,
+    Reading,
+    differences,
+)
 
 SHIFTING, RETIRING = "05_shift_traffic", "06_tear_down_service_b"
 MOST_TARGETS = 5  # of a rule
@@ -205,24 +213,9 @@ def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
 def joined(split: Split, arn: str) -> Change:
     """Return the change that lets one more group into the rule, with weight 0."""
     state = _there(split)
-    before = {group["group"]: group["weight"] for group in state["groups"]}
-    after = {**before, arn: 0}
-    kept = _kept(state)
-    return Change(
-        name=split.key,
-        verb="update",
-        call=elbv2.modify(state["arn"], actions_with(state, after)),
-        reading=split.reading,
-        expected={**kept, "groups": state["groups"], "exact": state["exact"]},
-        wanted={**kept, "groups": _groups(after)},
-        about=(split.key,),
-        inverse=Inverse(
-            "update",
-            elbv2.modify(state["arn"], actions_with(state, before)),
-            wanted={**kept, "groups": _groups(before)},
-        ),
-        diff=differences(None, 0, f"target group {group_name(arn)}"),
-    )
+    entered = differences(None, 0, f"target group {group_name(arn)}")
+    after = {**_weights(state), arn: 0}
+    return _rewritten(split, state, after, verb="update", diff=entered)
 
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
@@ -273,30 +266,50 @@ def _shifted(
     goes out of the rule.
     """
     owners = _owners(split, state)
-    before = {group["group"]: group["weight"] for group in state["groups"]}
     after = {
         group: weights[service]
         for group, service in owners.items()
         if service in weights
     }
-    kept = _kept(state)
     # as the file has them, to be read
     written = {name: split.written[name] for name in weights} | split.written
+    change = _rewritten(
+        split, state, after, verb="shift", diff=differences(written, dict(weights))
+    )
+    return replace(change, weights=Moved(split.weights, shares(weights)))
+
+
+def _weights(state: Mapping[str, Any]) -> dict[str, int]:
+    """Return a rule's weights by the groups' ARNs."""
+    return {group["group"]: group["weight"] for group in state["groups"]}
+
+
+def _rewritten(
+    split: Split,
+    state: Mapping[str, Any],
+    after: Mapping[str, int],
+    *,
+    verb: str,
+    diff: tuple[Difference, ...],
+) -> Change:
+    """Return the change to these weights by the groups' ARNs; its inverse is the
+    weights that are there.
+    """
+    before, kept = _weights(state), _kept(state)
     return Change(
         name=split.key,
-        verb="shift",
+        verb=verb,
         call=elbv2.modify(state["arn"], actions_with(state, after)),
         reading=split.reading,
         expected={**kept, "groups": state["groups"], "exact": state["exact"]},
         wanted={**kept, "groups": _groups(after)},
         about=(split.key,),
-        weights=Moved(split.weights, shares(weights)),
         inverse=Inverse(
-            "shift",
+            verb,
             elbv2.modify(state["arn"], actions_with(state, before)),
             wanted={**kept, "groups": _groups(before)},
         ),
-        diff=differences(written, dict(weights)),
+        diff=diff,
     )
 
 
