@@ -1,4 +1,4 @@
-"""What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it taken back.
+"""What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it rolled back.
 
 It covers of issue 13: 2 (a step by the panel is watched), 3 (the panel's live state), 4 (recordings, cells out of
 order) and 8 (the chart has the page's colours).

@@ -152,6 +152,13 @@ def begin_anew(mesh: Live, phase: str) -> subprocess.Popen[str]:
     return process
 
 
+def shifter_pid() -> int:
+    """Return the number of the process that shifts."""
+    place = newest("live").place
+    assert place is not None
+    return int((record.shifter(place) or {})["pid"])
+
+
 def assert_rolled_back(mesh: Live) -> None:
     """Wait until the run has ended, however; its record must say what became of it."""
     until(lambda: newest("live").closed, "the run is closed", 90)
@@ -169,9 +176,7 @@ def assert_rolled_back(mesh: Live) -> None:
 @pytest.mark.parametrize("phase", ["proved", *PHASES])
 def test_a_bad_canary_is_rolled_back_though_the_process_that_watches_was_killed(mesh: Live, phase: str) -> None:
     process = begin_anew(mesh, phase)
-    place = newest("live").place
-    assert place is not None
-    os.kill((record.shifter(place) or {})["pid"], signal.SIGKILL)
+    os.kill(shifter_pid(), signal.SIGKILL)
     mesh.fault(CANARY, error_rate=0.5)
     code, outcome, word, said = end(process)
     assert (code, outcome, word) == (4, "rolled_back", "verdict"), said
@@ -184,9 +189,7 @@ def test_a_bad_canary_is_rolled_back_though_the_process_that_watches_was_killed(
 @pytest.mark.parametrize("phase", ["proved", *PHASES])
 def test_where_everything_was_killed_the_next_command_says_first_that_nobody_watches(mesh: Live, phase: str) -> None:
     process = begin_anew(mesh, phase)
-    place = newest("live").place
-    assert place is not None
-    for pid in ((record.shifter(place) or {})["pid"], kernel_of(process.pid), process.pid):
+    for pid in (shifter_pid(), kernel_of(process.pid), process.pid):
         os.kill(pid, signal.SIGKILL)
     with process:
         process.communicate(timeout=20)

@@ -1,4 +1,4 @@
-"""Show a plan, and ask whether it is to be applied."""
+"""Show a plan, and ask whether to apply it."""
 
 from __future__ import annotations
 

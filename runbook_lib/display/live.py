@@ -197,7 +197,7 @@ def show_shift(decisions: Generator[Decision, None, None], session: Session) -> 
         if told and live.decisions and told[-1]["at"] > live.decisions[-1].at:
             live.numbers.value = ""  # of before somebody else ended it
         if live.seen:
-            live.picture.value = ""  # from here on it stands below
+            live.picture.value = ""  # from here on it is shown below
             show(timeline.drawn(live.history()))
 
 

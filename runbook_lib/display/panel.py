@@ -386,7 +386,7 @@ class WeightsPanel:
         """Do what a button is for, unless something is missing: a disabled button fires
         on `.click()` too.
 
-        A step that is in force by now, since somebody pressed twice or elsewhere, is
+        A step that is in effect already, after a second press here or elsewhere, is
         done.
         """
         stale = deed is self.deeds[STEP] and not self.obstacle and self.look()
