@@ -6,13 +6,12 @@ how to follow, or how the shift has ended meanwhile.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from runbook_lib import record
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.record.place import Place
 from runbook_lib.shift import report
 from runbook_lib.shift.report import Ending
+from runbook_lib.shift.watching import report_file
 
 __all__ = ["ended_since", "goes_on", "require_last"]
 
@@ -44,7 +43,7 @@ def ended_since(place: Place, moment: float) -> Ending | None:
     """Return with which error the shift has ended that was under way at a place since a
     moment, in epoch seconds; None for none.
     """
-    file: Path = report.file_of(record.shift_lock_of(place).lock_file)
+    file = report_file(place)
     said = report.read(file)
     if said is None or said.ending is None or not said.ending.error:
         return None

@@ -17,7 +17,7 @@ from runbook_lib.opening import open_session, world_of
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs import approvals
 from runbook_lib.shift import report
-from runbook_lib.shift.watching import unwatched
+from runbook_lib.shift.watching import report_file, unwatched
 from runbook_lib.survey import Survey, survey
 
 STAGES = {
@@ -83,7 +83,7 @@ def _shift_under_way(here: Place) -> str:
     with suppress(RecordError):  # where nothing can be written, nothing is locked
         if shifter := record.shifter(here):
             by = f"since {shifter['since']}, process {shifter['pid']}"
-            said = report.read(report.file_of(record.shift_lock_of(here).lock_file))
+            said = report.read(report_file(here))
             stays = said is not None and said.stays
             return f"its step has passed, watched {by}" if stays else f"under way {by}"
     return ""

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
+from runbook_lib.record.place import Place
 from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.shift import report
 from runbook_lib.shift.steps import has_passed
 from runbook_lib.survey import Survey
 from runbook_lib.wording import divided
 
-__all__ = ["is_staying", "is_watched", "unwatched", "unwatched_at", "who_wrote"]
+__all__ = [
+    "is_staying",
+    "is_watched",
+    "report_file",
+    "unwatched",
+    "unwatched_at",
+    "who_wrote",
+]
 
 MOVES = ("written", "rolled back")  # the decisions that move weights
 
@@ -71,10 +80,14 @@ def _last_looks(session: Session) -> list[float]:
 
 def _newest_report(session: Session) -> report.Report | None:
     try:
-        lock = record.shift_lock_of(session.place)
+        return report.read(report_file(session.place))
     except RecordError:
         return None
-    return report.read(report.file_of(lock.lock_file))
+
+
+def report_file(place: Place) -> Path:
+    """Return the file in which who shifts at a place says how it stands."""
+    return report.file_of(record.shift_lock_of(place).lock_file)
 
 
 def is_watched(session: Session) -> bool:

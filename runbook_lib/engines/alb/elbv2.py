@@ -1,6 +1,6 @@
 """Say how the load balancer's API is read, and which of its calls change something.
 
-`read_rules` reads; all others are pure. This alone names calls of
+`read_rules` and `read_tags` read; all others are pure. This alone names calls of
 Elastic Load Balancing.
 
 The state of a rule is read as follows: `groups` has its targets in the order of their
@@ -83,6 +83,11 @@ def tags(arn: str) -> Reading:
     """Return how all tags of a thing are read."""
     call = Call("elbv2", "describe_tags", {"ResourceArns": [arn]})
     return Reading(call, "TagDescriptions[0].Tags", NO_RULE)
+
+
+def read_tags(reads: Reads, arn: str) -> dict[str, str]:
+    """Read the tags of a thing; none where it is not there."""
+    return {tag["Key"]: tag["Value"] for tag in reads.read(tags(arn)) or ()}
 
 
 def group(name: str) -> Reading:

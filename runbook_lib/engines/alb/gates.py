@@ -146,8 +146,7 @@ def read_tags(look: Look) -> dict[str, str]:
 
 def _tags(look: Look) -> dict[str, str]:
     state = look.split.state
-    found = look.reads.read(elbv2.tags(state["arn"])) if state else ()
-    return {tag["Key"]: tag["Value"] for tag in found or ()}
+    return elbv2.read_tags(look.reads, state["arn"]) if state else {}
 
 
 # --- what protects traffic, looked at just before each step up

@@ -1,5 +1,7 @@
 """Plan what 90 does: the name leads where it led before, then services leave their
-groups, then all that the runbook made goes, what is used after what uses it. Pure.
+groups, then all that the runbook made goes, what is used after what uses it.
+
+`read_stays` reads; the rest is pure.
 
 None of it has an inverse: 01 to 04 make it again, by other ARNs.
 """
@@ -11,9 +13,7 @@ from dataclasses import replace
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
-from runbook_lib.aws.naming import tags
-from runbook_lib.aws.reads import Reads
-from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.attaching import names
 from runbook_lib.engines.alb.building.standing import Found, Standing
@@ -66,17 +66,12 @@ def read_stays(look: Look) -> tuple[str, ...]:
         for group in reads.pages("elbv2", "describe_target_groups", "TargetGroups")
         if not group["LoadBalancerArns"] and group["TargetGroupName"] not in own
     }
-    ours = [arn for arn in idle if tags(p).items() <= read_tags(reads, arn).items()]
+    ours = [arn for arn in idle if standing.is_ours(reads, arn)]
     return tuple(
         f"target group {idle[arn]}, of an earlier release: aws elbv2 "
         f"delete-target-group --target-group-arn {arn}"
         for arn in ours
     )
-
-
-def read_tags(reads: Reads, arn: str) -> dict[str, str]:
-    """Read the tags of one thing."""
-    return {tag["Key"]: tag["Value"] for tag in reads.read(elbv2.tags(arn)) or ()}
 
 
 def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runbook_lib.aws.naming import tags
+from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys
 from runbook_lib.engines.alb.building.certificate import read_wrong
@@ -92,7 +93,9 @@ def _read(look: Look) -> Standing:
         record=reads.read(record(p)) if switches else None,
         wrong_certificate=read_wrong(reads),
         foreign=frozenset(
-            key for key, found in there.items() if found and not _is_ours(look, found)
+            key
+            for key, found in there.items()
+            if found and not is_ours(reads, found["arn"])
         ),
         behind={name: reads.read(_balancers(p, name)) or () for name in services},
     )
@@ -102,10 +105,9 @@ def _balancers(p: Parameters, service: str) -> Reading:
     return replace(group(p, service), query="TargetGroups[0].LoadBalancerArns")
 
 
-def _is_ours(look: Look, found: Found) -> bool:
-    given = look.reads.read(elbv2.tags(found["arn"])) or ()
-    labels = {tag["Key"]: tag["Value"] for tag in given}
-    return tags(look.parameters).items() <= labels.items()
+def is_ours(reads: Reads, arn: str) -> bool:
+    """Read whether a thing carries the runbook's tags of this environment."""
+    return tags(reads.parameters).items() <= elbv2.read_tags(reads, arn).items()
 
 
 def _network(look: Look) -> Network:
