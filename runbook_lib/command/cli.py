@@ -339,6 +339,24 @@ def policy(
     files.policy(environment, role)
 
 
+@app.command()
+def accept(
+    environment: Environment,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    rehearse: Rehearsed = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to; the run's folder if not said."),
+    ] = None,
+) -> None:
+    """Ask AWS what nobody has verified, in an account for trials. What it makes is
+    taken away again.
+    """
+    from runbook_lib.command import accepting
+
+    accepting.accept(environment, yes=yes, rehearse=rehearse, output=output)
+
+
 @local.command()
 def up(environment: Environment = "local") -> None:
     """Start the local mesh. An environment's services are there as they
