@@ -151,7 +151,10 @@ def test_what_is_no_file_is_named_as_what_it_is(tmp_path: Path) -> None:
 VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "full-width digits": ({"account_id": "１２３４５６７８９０１２"}, "account_id: expected 12 digits in quotes"),
     "Arabic digits": ({"account_id": "١٢٣٤٥٦٧٨٩٠١٢"}, "account_id: expected 12 digits in quotes"),
-    "an address in them": ({"retirement": {"placeholder_ip": "١.1.1.1"}}, "retirement.placeholder_ip: expected match"),
+    "an address in them": (
+        {"retirement": {"placeholder_ip": "١.1.1.1"}},
+        "retirement.placeholder_ip: expected text that matches",
+    ),
     "a bake of 17 digits": ({"shift": {"bake_seconds": 10**16}}, "shift.bake_seconds: expected less than or equal"),
     "an option": (
         {"environment": "-rf"},

@@ -318,7 +318,7 @@ def _sentence(error: Any) -> str:
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
     if error["type"] == "string_pattern_mismatch":
         pattern = error["ctx"]["pattern"]
-        message = KINDS.get(pattern, f"expected text that matches {pattern}")
+        message = KINDS.get(pattern, f"expected text that matches '{pattern}'")
     if error["type"] == "string_type" and isinstance(found, int | float):
         shown += ": put it in quotes"
     return f"{where + ': ' if where else ''}{message}{shown}"
