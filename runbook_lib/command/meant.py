@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from runbook_lib import parameters, record
 from runbook_lib.errors import ParametersError, RecordError
@@ -16,13 +17,21 @@ def found_run(name: str, rehearse: bool) -> record.Run:
     A rehearsal is never taken for the real one. Where there is nothing else, it is
     what the name means.
     """
-    if name.endswith((".yaml", ".yml")) or name in {
-        file.stem for file in parameters.FOLDER.glob("*.yaml")
-    }:
+    if name.endswith((".yaml", ".yml")) or name in parameters.environments():
         return _newest_of(name, rehearse)
     if record.ID.fullmatch(name) or record.is_path(name):
         return record.find(name)
     return _newest_called(name, rehearse)
+
+
+def found_work(name: str, rehearse: bool) -> record.Run:
+    """Return a run as `found_run` does; for an environment's name its newest there that
+    changed or decided anything.
+    """
+    this = found_run(name, rehearse)
+    if Path(name).name == this.id:
+        return this
+    return record.last_work(this.environment, None, this.place) or this
 
 
 def _newest_of(named: str, rehearse: bool) -> record.Run:

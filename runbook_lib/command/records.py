@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from runbook_lib import record
-from runbook_lib.command.meant import found_run
+from runbook_lib.command.meant import found_work
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.record.chain import CHAINED
@@ -21,7 +21,7 @@ OUTCOMES = ("done", "failed", "refused", "held", "rolled_back", OPEN)
 
 def verify(run: str, *, rehearse: bool, as_json: bool) -> None:
     """Print each check of a run's record; exit 1 where one fails."""
-    this = found_run(run, rehearse)
+    this = found_work(run, rehearse)
     this.require_format("verify", since=CHAINED)
     checked = check_run(this)
     all_hold = all(each.holds for each in checked)
@@ -40,7 +40,7 @@ def report(run: str, output: Path | None, *, rehearse: bool) -> None:
     """Write a run as one page of HTML, and print where it is."""
     from runbook_lib.reporting.page import write_page  # nbconvert takes its time
 
-    this = found_run(run, rehearse)
+    this = found_work(run, rehearse)
     this.require_format("report", since=CHAINED)
     console.print(f"run {this.id}\n{write_page(this, output)}")
 
