@@ -161,6 +161,19 @@ def test_90_takes_all_of_it_away_the_name_first_and_01_to_04_make_it_again() -> 
     assert there(session) == {*survey(session).live}
 
 
+def test_undo_names_what_90_took_away_for_good_and_undoes_the_rest() -> None:
+    session = open_bare()
+    do(session, "01", "02", "03", "04")
+    gone = {made.change.name for made in take_away(session)}
+    of_90, whole = plan_undo(session, notebook="90_remove_load_balancer"), plan_undo(session)
+    named = {words.removesuffix(": 01 to 04 make it again") for words in of_90.stays}
+    assert named == gone - {f"name {session.parameters.shift.name}"}  # it goes with its zone
+    assert {*of_90.stays} == {*whole.stays}
+    assert (of_90.changes, whole.changes) == ((), ())
+    do(session, "01", "02", "03", "04")
+    assert plan_undo(session).stays == ()
+
+
 def released(session: Session, stable: str, canary: str) -> Session:
     """Open a session on the file of the next release, whose service is there, and whose former canary is stable."""
     cluster = session.parameters.cluster
