@@ -123,8 +123,16 @@ def plan_undo(
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
     title = f"{UNDO} {notebook}".strip()
-    stays = tuple(f"{m.name}: {m.for_good}" for m in _gone_for_good(made))
+    stays = _named(_gone_for_good(made))
     return Plan(title, changes, undo_first=undo_first, stays=stays)
+
+
+def _named(gone: Iterable[Made]) -> tuple[str, ...]:
+    """Return what was taken away for good in words, by what makes it again."""
+    names: dict[str, list[str]] = {}
+    for m in gone:
+        names.setdefault(m.for_good, []).append(m.name)
+    return tuple(f"{', '.join(names[why])}: {why}" for why in names)
 
 
 def _gone_for_good(made: Sequence[Made]) -> list[Made]:
