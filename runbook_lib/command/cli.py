@@ -90,6 +90,14 @@ RunName = Annotated[
         "file): its newest that applied.",
     ),
 ]
+File = Annotated[
+    str,
+    typer.Option(
+        "--file",
+        metavar="ENV_OR_FILE",
+        help="RUN's environment, where its record is in a bucket.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Rehearsed = Annotated[
     bool, typer.Option("--rehearse", help="Act on its rehearsal, not on AWS.")
@@ -201,6 +209,7 @@ def undo(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
+    file: File = "",
     rehearse: Rehearsed = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The plan as JSON; nothing is undone.")
@@ -214,6 +223,7 @@ def undo(
     undoing.undo(
         run,
         notebook,
+        file=file,
         yes=yes,
         take_over=take_over,
         rehearse=rehearse,
@@ -228,6 +238,7 @@ def approve(
         str,
         typer.Option(help="Who approves; the caller's own identity where not said."),
     ] = "",
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Approve the next step of a run. It is for exactly the plan it has now,
@@ -235,7 +246,7 @@ def approve(
     """
     from runbook_lib.command import steering
 
-    steering.approve(run, by, rehearse=rehearse)
+    steering.approve(run, by, file=file, rehearse=rehearse)
 
 
 @app.command()
@@ -243,6 +254,7 @@ def promote(
     run: RunName,
     by: Annotated[str, typer.Option(help="Who decides it.")],
     because: Annotated[str, typer.Option(help="Why, for the record.")],
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """End the bake of the step now, without its PASS. It is a person's decision, and
@@ -250,13 +262,14 @@ def promote(
     """
     from runbook_lib.command import steering
 
-    steering.promote(run, by, because, rehearse=rehearse)
+    steering.promote(run, by, because, file=file, rehearse=rehearse)
 
 
 @app.command()
 def hold(
     run: RunName,
     by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Pause the shift of a run at its next look. Weights stay, and
@@ -264,17 +277,19 @@ def hold(
     """
     from runbook_lib.command import asking
 
-    asking.hold(run, by, rehearse=rehearse)
+    asking.hold(run, by, file=file, rehearse=rehearse)
 
 
 @app.command()
-def verify(run: RunName, rehearse: Rehearsed = False, as_json: Json = False) -> None:
+def verify(
+    run: RunName, file: File = "", rehearse: Rehearsed = False, as_json: Json = False
+) -> None:
     """Judge every verdict of a run again from its stored counts. Secrets are looked for
     in its record, too.
     """
     from runbook_lib.command import records
 
-    records.verify(run, rehearse=rehearse, as_json=as_json)
+    records.verify(run, file=file, rehearse=rehearse, as_json=as_json)
 
 
 @app.command("report")
@@ -284,6 +299,7 @@ def report_run(
         Path | None,
         typer.Option(metavar="FILE", help="Where to; the run's folder if not said."),
     ] = None,
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Write a run as one page of HTML, for a change ticket. It needs nothing else to be
@@ -291,7 +307,7 @@ def report_run(
     """
     from runbook_lib.command import records
 
-    records.report(run, output, rehearse=rehearse)
+    records.report(run, output, file=file, rehearse=rehearse)
 
 
 @app.command()

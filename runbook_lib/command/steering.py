@@ -67,10 +67,11 @@ def watch(environment: str, *, rehearse: bool) -> None:
     console.print(weights or "nothing divides the traffic yet")
 
 
-def approve(run: str, by: str, *, rehearse: bool) -> None:
+def approve(run: str, by: str, *, file: str, rehearse: bool) -> None:
     """Show the next step of a run, and approve exactly that."""
-    this = found_run(run, rehearse)
-    session = session_of("approve", this, "plan")
+    this = found_run(run, rehearse, file)
+    session = session_of("approve", this, "plan", file or run)
+    this = record.with_copy(this, session.store)
     look, steps = survey(session), plan_steps(session)
     if look.split.state is None:
         raise ParametersError(
@@ -94,10 +95,11 @@ def approve(run: str, by: str, *, rehearse: bool) -> None:
         console.print(f"{counted(left, 'more approval')} needed before it is taken")
 
 
-def promote(run: str, by: str, because: str, *, rehearse: bool) -> None:
+def promote(run: str, by: str, because: str, *, file: str, rehearse: bool) -> None:
     """Ask the shift of a run to end its bake, and print how it goes on."""
-    this = found_run(run, rehearse)
-    session = session_of("promote", this, "plan")
+    this = found_run(run, rehearse, file)
+    session = session_of("promote", this, "plan", file or run)
+    this = record.with_copy(this, session.store)
     look = survey(session)
     end_bake(look, this, by=one_line(by), because=one_line(because))
     console.print(f"{divided(look.split.weights)}: the end of its bake is asked for")

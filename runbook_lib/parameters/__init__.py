@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from runbook_lib.parameters.loading import (
     FOLDER,
+    is_here,
     load,
     located,
     merged,
@@ -20,6 +21,7 @@ from runbook_lib.parameters.spelling import nearest
 __all__ = [
     "FOLDER",
     "Parameters",
+    "is_here",
     "load",
     "located",
     "merged",

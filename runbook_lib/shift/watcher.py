@@ -248,6 +248,7 @@ def _opened(orders: Orders, lock: FileLock) -> Session:
         words = f"the shift was begun for another place; {orders.file} now names"
         raise TargetError(f"{words} {session.place}", hint="run the cells above again")
     session.shift_lock = lock
+    session.alone = True  # whoever started this has brought what there is
     return session
 
 
