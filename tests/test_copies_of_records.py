@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runbook_lib import record
-from runbook_lib.errors import RecordError, UnreachableError
+from runbook_lib.errors import ParametersError, RecordError, UnreachableError
 from runbook_lib.record import Run
 from runbook_lib.record.copies import Copy
 from tests.scenes import one
@@ -339,6 +339,12 @@ def test_a_store_that_cannot_be_read_is_a_sentence(shelf: Shelf) -> None:
     shelf.away = True
     with pytest.raises(RecordError, match="s3://shelf/runs cannot be read: s3 folders: no answer"):
         record.bring(ENVIRONMENT, shelf)
+
+
+def test_a_bucket_is_no_folder_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_RUNS", "s3://shelf/runs")
+    with pytest.raises(ParametersError, match="RUNBOOK_RUNS: expected a folder of this machine; found s3://shelf"):
+        record.root()
 
 
 def test_a_run_that_is_open_in_the_store_is_joined(shelf: Shelf, machine: Machine) -> None:

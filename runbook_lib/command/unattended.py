@@ -411,9 +411,8 @@ def _execute_all(
         if failure and failure.error == DEAD and _shifts(this):
             told.word(FOLLOWED_ANEW)
             failure = _execute(path, output, given, told, interrupts)
-        if this.copy:
-            with suppress(RecordError):  # its end says so
-                this.copy.send()
+        with suppress(RecordError):  # the end of the run says so
+            this.require_stored(files=True)
         wrote = _wrote(_lines(this)[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append(

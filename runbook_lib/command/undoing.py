@@ -71,5 +71,4 @@ def _sum_up(run: record.Run, what: str) -> None:
     with suppress(RecordError):  # one that was cut off is no obstacle now
         former = run.summary() or {}
     run.summarise({**former, "run": run.id, **end})
-    if run.copy:
-        run.copy.send()
+    run.require_stored(files=True)

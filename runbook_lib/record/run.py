@@ -126,11 +126,13 @@ class Run:
         if self.copy:
             self.copy.send_soon()
 
-    def require_stored(self) -> None:
-        """Return once every line is in the run's copy, where it has one; raise
-        RecordError where that cannot be.
+    def require_stored(self, *, files: bool = False) -> None:
+        """Return once every line is in the run's copy, where it has one (and its other
+        files, where they are meant too); raise RecordError where that cannot be.
         """
-        if self.copy:
+        if self.copy and files:
+            self.copy.send()
+        elif self.copy:
             self.copy.send_lines()
 
     def intended(

@@ -20,7 +20,7 @@ def archive(run: Run, p: Parameters) -> str:
     local = " of the local mesh" if p.rehearsed else ""
     where = f"{run.copy.where}{local}"
     try:
-        run.copy.send()
+        run.require_stored(files=True)
     except RecordError as error:
         return f"records: not stored at {where}: {error}; what the run did stands"
     except KeyboardInterrupt:

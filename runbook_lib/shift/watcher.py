@@ -313,6 +313,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
     }
     run.write("summed up", outcome=outcome, reason=reason)
     run.summarise(summary, closes=leaves or outcome == "rolled_back")
+    run.require_stored(files=True)
 
 
 if __name__ == "__main__":
