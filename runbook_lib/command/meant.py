@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from runbook_lib import parameters, record
 from runbook_lib.errors import ParametersError, RecordError
@@ -37,8 +38,7 @@ def found_run(name: str, rehearse: bool, file: str = "") -> record.Run:
 
 def names_file(name: str) -> bool:
     """Say whether a name is that of a parameters file, or its path."""
-    shipped = {file.stem for file in parameters.FOLDER.glob("*.yaml")}
-    return name.endswith((".yaml", ".yml")) or name in shipped
+    return name.endswith((".yaml", ".yml")) or name in parameters.environments()
 
 
 def _bring(named: str, given: Mapping[str, str], only: str = "") -> None:
@@ -46,6 +46,16 @@ def _bring(named: str, given: Mapping[str, str], only: str = "") -> None:
         from runbook_lib.command.opened import bring_runs  # loads what AWS needs
 
         bring_runs(named, given, only=only)
+
+
+def found_work(name: str, rehearse: bool, file: str = "") -> record.Run:
+    """Return a run as `found_run` does; for an environment's name its newest there that
+    changed or decided anything.
+    """
+    this = found_run(name, rehearse, file)
+    if Path(name).name == this.id:
+        return this
+    return record.last_work(this.environment, None, this.place) or this
 
 
 def _newest_of(named: str, rehearse: bool) -> record.Run:

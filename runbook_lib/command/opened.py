@@ -78,9 +78,11 @@ def given_at_work(what: str, environment: str, rehearse: bool) -> dict[str, str]
     given = {"target": "local"} if rehearse else {}
     p = parameters.load(environment, given)
     if p.rehearsed and not supervisor.running():
+        again = environment + (" --rehearse" if rehearse else "")
         raise ParametersError(
-            f"{what}: {p.environment} is local, and the local mesh is "
-            f"{supervisor.absence()}"
+            f"{what}: {p.environment} is on the local mesh, which is "
+            f"{supervisor.absence()}",
+            hint=f"nothing runs there; `runbook run {again}` starts it",
         )
     return given
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from runbook_lib import parameters, record
-from runbook_lib.command.meant import found_run, is_rehearsal, names_file
+from runbook_lib.command.meant import found_work, is_rehearsal, names_file
 from runbook_lib.command.opened import bring_runs
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import ParametersError, RunbookError
@@ -23,7 +23,7 @@ OUTCOMES = ("done", "failed", "refused", "held", "rolled_back", OPEN)
 
 def verify(run: str, *, file: str, rehearse: bool, as_json: bool) -> None:
     """Print each check of a run's record; exit 1 where one fails."""
-    this = found_run(run, rehearse, file)
+    this = found_work(run, rehearse, file)
     checked = []
     if named := file or (run if names_file(run) else ""):
         given = {"target": "local"} if is_rehearsal(this) else {}
@@ -47,7 +47,7 @@ def report(run: str, output: Path | None, *, file: str, rehearse: bool) -> None:
     """Write a run as one page of HTML, and print where it is."""
     from runbook_lib.reporting.page import write_page  # nbconvert takes its time
 
-    this = found_run(run, rehearse, file)
+    this = found_work(run, rehearse, file)
     this.require_format("report", since=CHAINED)
     console.print(f"run {this.id}\n{write_page(this, output)}")
 

@@ -45,14 +45,15 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     else:
         found["stage"] = supervisor.absence()
     here = place_of(p, world_of(p))
-    newest = record.latest(
-        p.environment, p.records, here, whenever=p.rehearsed and not here.world
-    )
+    whenever = p.rehearsed and not here.world
+    newest = record.latest(p.environment, p.records, here, whenever=whenever)
     found["run"] = newest.id if newest else None
     if words := _shift_under_way(here):
         found["shift"] = f"{words}; runbook watch {named} follows it"
     if newest:
-        found |= _last_word(newest)
+        found |= _asked(newest)
+    if last := record.last_work(p.environment, p.records, here, whenever=whenever):
+        found |= _last_word(last)
     if load := load_of(p):
         found["load"] = load
     if as_json:
@@ -104,20 +105,24 @@ def _shift_under_way(here: Place) -> str:
 
 
 def _last_word(run: record.Run) -> dict[str, str]:
-    """Return what a run decided last, and who asks it to hold; nothing where its record
-    cannot be read.
-    """
-    said: dict[str, str] = {}
+    """Return what a run decided last; nothing where its record cannot be read."""
     with suppress(RecordError):
         decisions = [line for line in run.lines() if line["event"] == "decision"]
         if decisions:
             last = decisions[-1]
             at = datetime.fromtimestamp(last["at"], UTC)
             what = f"{last['step']} % {last['verdict'] or last['phase']}"
-            said["decided"] = f"{what} at {at:%Y-%m-%d %H:%M:%S} UTC: {last['words']}"
+            when = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+            return {"decided": f"{what} at {when}, run {run.id}: {last['words']}"}
+    return {}
+
+
+def _asked(run: record.Run) -> dict[str, str]:
+    """Return who asks a run to hold; nothing where its record cannot be read."""
+    with suppress(RecordError):
         if asked := approvals.unheeded(run):
-            said["hold"] = f"asked for by {asked[-1]['by']}, not heeded yet"
-    return said
+            return {"hold": f"asked for by {asked[-1]['by']}, not heeded yet"}
+    return {}
 
 
 def _standing(found: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from runbook_lib.parameters.loading import (
     FOLDER,
+    environments,
     is_here,
     load,
     located,
@@ -21,6 +22,7 @@ from runbook_lib.parameters.spelling import nearest
 __all__ = [
     "FOLDER",
     "Parameters",
+    "environments",
     "is_here",
     "load",
     "located",

@@ -7,6 +7,7 @@ so of two machines that go on with one run the second is refused.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -16,8 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from runbook_lib.errors import CallError, RecordError, RunbookError
 from runbook_lib.private import private_folder, private_opener, replace_privately
@@ -198,7 +197,9 @@ class Copy:
     def _noting(self) -> Iterator[Notes]:
         """Let one process at a time exchange with the store, and keep what it knows."""
         file = self.folder / NOTES
-        with FileLock(self.folder / ".copy.lock", mode=0o600):
+        # as a plain file: it must not make a folder anew that was taken away
+        with open(self.folder / ".copy.lock", "w", opener=private_opener) as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
             notes = Notes()
             with suppress(OSError, ValueError, TypeError):
                 notes = Notes(**json.loads(file.read_text()))

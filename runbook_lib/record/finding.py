@@ -129,6 +129,20 @@ def latest(
     return next(runs(environment, base, place, whenever=whenever), None)
 
 
+def last_work(
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    whenever: bool = False,
+) -> Run | None:
+    """Return an environment's newest run, as `latest` does, that changed or decided
+    anything.
+    """
+    found = runs(environment, base, place, whenever=whenever)
+    return next((run for run in found if run.worked), None)
+
+
 def runs(
     environment: str,
     base: str | None = None,

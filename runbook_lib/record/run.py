@@ -74,6 +74,11 @@ class Run:
                 closed = False
         return closed
 
+    @property
+    def worked(self) -> bool:
+        """Whether the run changed or decided anything."""
+        return any(line["event"] in ("intended", "decision") for line in self.lines())
+
     def is_of_another_shift(self, services: Collection[str]) -> bool:
         """Say whether the run has moved traffic, and never between these services:
         theirs is another release.

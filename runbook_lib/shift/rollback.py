@@ -178,7 +178,7 @@ def _require_somebody(session: Session) -> None:
     """Refuse to send users to a service that runs nothing; what cannot be
     read refuses nothing.
     """
-    p, stable = session.parameters, session.parameters.shift.stable
+    stable = session.parameters.shift.stable
     try:
         wanted, running = ecs.read_counts(session, (stable,))[stable]
         retired = not running and stable in survey(session).split.retired
@@ -189,7 +189,7 @@ def _require_somebody(session: Session) -> None:
     if retired:
         words, hint = (
             f"{stable} is retired",
-            f"runbook undo {p.environment} --notebook 06 brings it back",
+            f"`runbook undo {session.named} --notebook 06` brings it back",
         )
     else:
         words, hint = (
@@ -198,8 +198,8 @@ def _require_somebody(session: Session) -> None:
         )
     raise GateError(
         f"rollback: {words}: nobody would answer; nothing was written",
-        hint=f"{hint}; or `runbook rollback {session.named} --force` to "
-        "write it all the same",
+        hint=f"{hint}; `runbook rollback {session.named} --force` writes it all "
+        "the same, and requests fail",
     )
 
 
