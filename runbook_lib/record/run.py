@@ -254,7 +254,8 @@ class Run:
         if wrong := damage(self.folder):
             raise RecordError(
                 f"the record of run {self.id} is not as it was stored: {wrong}",
-                hint="find out who wrote there; runbook status says where things stand",
+                hint="find out who wrote there; where it was another machine that went "
+                f"on with the run, move {self.folder} away: it is brought anew",
             )
         try:
             return self.file.read_bytes()
