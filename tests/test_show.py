@@ -255,7 +255,8 @@ def test_a_picture_is_a_png_with_its_words_below_it(monkeypatch: pytest.MonkeyPa
     show.show(survey(open_at("routed")).map())
     data, about = seen[0]._repr_mimebundle_()
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert about == {"image/png": {"width": 960}}
+    assert about["image/png"]["width"] == 960
+    assert about["image/png"]["alt"] == repr(seen[1])  # for who shows a notebook as a page
     assert "serviceA calls serviceb.apps.local" in repr(seen[1])
     assert set(data) == {"image/png", "text/plain"}  # an SVG is dropped where a notebook is not trusted
 
@@ -315,7 +316,7 @@ def test_a_picture_is_live_in_the_colours_of_the_page_and_recorded_on_a_ground_o
     data, sizes = widgets.live(picture)._repr_mimebundle_()
     assert {widgets.VIEW, "image/png"} <= data.keys()
     assert data["text/plain"] == "(a picture; its words stand below)"
-    assert sizes == {"image/png": {"width": 10}}
+    assert sizes == {"image/png": {"width": 10, "alt": "here"}}
 
 
 def test_a_shift_without_traffic_is_said_and_not_drawn(shown: Callable[[], str]) -> None:

@@ -222,7 +222,7 @@ def obstacle_by_hand(session: Session, now: int, step: int) -> str:
     shift = session.parameters.shift
     if not shift.skip_steps and (out := left_out(shift.steps, now, step)):
         names = ", ".join(f"{each} %" for each in out)
-        return f"{step} % leaves out {names}: the file says shift.skip_steps: false"
+        return f"{step} % skips {names}: the file says shift.skip_steps: false"
     if not session.connection.carries_traffic or not step > now > 0:
         return ""
     if has_passed(read_attempt(session), now):

@@ -260,6 +260,7 @@ def _opened(orders: Orders, lock: FileLock) -> Session:
         words = f"the shift was begun for another place; {orders.file} now names"
         raise TargetError(f"{words} {session.place}", hint="run the cells above again")
     session.shift_lock = lock
+    session.alone = True  # whoever started this has brought what there is
     return session
 
 
@@ -324,6 +325,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
     }
     run.write("summed up", outcome=outcome, reason=reason)
     run.summarise(summary, closes=leaves or outcome == "rolled_back")
+    run.require_stored(files=True)
 
 
 if __name__ == "__main__":
