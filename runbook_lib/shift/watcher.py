@@ -115,6 +115,8 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
                 reason, _, words = decision.words.partition(": ")
                 _tell(session, "rolled_back", reason, words, board.began)
             if decision.refused and said.ending:  # it stays, and somebody must decide
+                with suppress(RecordError):
+                    _sum_up(session, said.ending)
                 _tell_end(session, orders, said.ending, board.began)
         except StopIteration:
             return
