@@ -90,8 +90,8 @@ def idle(look: Look) -> Idle:
 
 
 def path(look: Look) -> Path:
-    """Return what shows that requests pass the load balancer: it counts those to stable,
-    or to who took them over.
+    """Return what shows that requests pass the load balancer: it counts those to the
+    stable version, or to the one that took over.
     """
     counted = series(look.parameters, look.split)
     shift = look.parameters.shift
