@@ -372,7 +372,7 @@ def test_a_service_for_which_nobody_signs_comes_first(shown: Callable[[], str]) 
     credentials = iam.who_signs(found)
     credentials[-1] = replace(credentials[-1], role="")
     show.show(found.facts())
-    assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "nobody"]
+    assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "none"]
 
 
 def test_names_show_how_many_addresses_answer_and_those_that_lead_nowhere_first(shown: Callable[[], str]) -> None:
@@ -390,7 +390,7 @@ def test_what_is_missing_comes_first(shown: Callable[[], str]) -> None:
     somebody(session).delete_route(**ROUTE)
     show.show(survey(session).resources("03"))
     assert shown().splitlines()[-1:] != []
-    assert re.search(r"resource +there\nroute serviceB/serviceB +no\n", shown())
+    assert re.search(r"resource +exists\nroute serviceB/serviceB +no\n", shown())
 
 
 def test_resources_of_one_step_say_whether_they_are_there(shown: Callable[[], str]) -> None:
