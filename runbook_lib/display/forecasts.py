@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.tables import MARK, Table
+from runbook_lib.display.tables import MARK, Table, marked
 from runbook_lib.shift.outlook import Outlook
 from runbook_lib.verdict.forecast import Load
 from runbook_lib.wording import harm_words
@@ -35,7 +35,8 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
         for sight in seen.sights
     ]
     worse = f"how soon a worse canary is detected at {percent(seen.weight / 100)}"
-    return [Table(f"forecast {at}", _outlook_rows(outlook)), Table(worse, sights)]
+    found = marked(f"forecast {at}", _outlook_rows(outlook))
+    return [found, Table(worse, sights)]
 
 
 def _outlook_rows(outlook: Outlook) -> list[dict[str, str]]:
@@ -63,10 +64,9 @@ def _outlook_rows(outlook: Outlook) -> list[dict[str, str]]:
         ("how errors are counted", outlook.judge.words, outlook.judge.by == "counts"),
         ("stable's errors", f"{percent(traffic.error_rate, 2)} of requests", True),
     ]
-    ordered = sorted(rows, key=lambda row: row[2])
     return [
         {"": "" if good else MARK["WARN"], "what": what, "found": words}
-        for what, words, good in ordered
+        for what, words, good in rows
     ]
 
 
