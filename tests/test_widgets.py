@@ -701,6 +701,9 @@ def test_promote_is_refused_as_the_command_refuses_it() -> None:
 
 def test_promote_says_why_it_is_unavailable() -> None:
     assert "Promote: no step is baking" in panel(open_at("meshed")).reasons.value
+    session, sky = under_sky()
+    take(session, until=lambda decision: decision.phase == "judged")
+    assert "Promote: the step at 25 % has passed" in panel(again(sky)).reasons.value
     never = panel(baking(promotion="never"))
     assert "Promote: the file says shift.promotion: never" in never.reasons.value
     assert never.deeds["Promote"].button.disabled
