@@ -330,7 +330,7 @@ def test_the_forecast_follows_the_slider() -> None:
     assert "WARN" not in made.forecast_view.value
     made.linked.sliders["serviceBv2"].value = 25
     assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
-    for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
+    for increase in ("0.5 percentage points", "1 percentage point<", "5 percentage points", "50 percentage points"):
         assert increase in made.forecast_view.value
     for words in ("requests at risk", "smallest detectable increase", "canary's tasks", "a PASS needs"):
         assert words in made.forecast_view.value
