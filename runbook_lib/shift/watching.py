@@ -119,6 +119,13 @@ def who_wrote(session: Session, weights: Mapping[str, int]) -> str:
     return f"written by somebody else since {at}, when a shift here wrote {then}"
 
 
+def is_past(session: Session, step: int) -> bool:
+    """Say whether this machine's record has a step as passed, or ended by a person: no
+    call is made for it.
+    """
+    return has_passed(_attempt(session, ended=True), step)
+
+
 def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, Any]]:
     try:
         return read_attempt(session, ended=ended)
