@@ -273,6 +273,23 @@ def test_a_canary_that_nobody_watches_is_watched_without_its_record_and_no_step_
     assert list(follow_watch(second, alarm=print, start=saying())) == []
 
 
+def test_who_only_watches_sums_an_executed_run_up_where_it_rolls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sky = under_sky()
+    take(session, until=lambda d: d.phase == "written")
+    run = session.join_run()
+    monkeypatch.setenv("RUNBOOK_RUN", str(run.folder))
+    watched(session)
+    list(follow_watch(session, alarm=print, start=shifting(sky)))
+    assert run.summary() is None  # relieved: the run goes on
+    sky.errors.update({CANARY: 0.5})
+    with pytest.raises(RolledBack):
+        list(follow_watch(session, alarm=print, start=shifting(sky)))
+    summary = run.summary()
+    assert summary
+    assert summary["outcome"] == "rolled_back"
+    assert run.closed
+
+
 def test_a_process_that_was_killed_is_named_and_the_next_goes_on() -> None:
     session = watched(open_at("meshed"))
     one = report.with_decision(Report("", 7), WRITTEN)

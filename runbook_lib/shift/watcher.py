@@ -221,22 +221,28 @@ def conclude(
     error: BaseException | None,
 ) -> Ending:
     """Close the session and sum up, say so to followers, and tell people."""
-    ending = end(session, error)
+    ending = end(session, error, sums_up=orders.what == "every step")
     board.put(replace(board.report, wait=None, ending=ending))
     if session is not None:
         _tell_end(session, orders, ending, board.began)
     return ending
 
 
-def end(session: Session | None, error: BaseException | None) -> Ending:
-    """Close the session and sum up; return how it ended."""
+def end(
+    session: Session | None, error: BaseException | None, *, sums_up: bool = True
+) -> Ending:
+    """Close the session and sum up; return how it ended.
+
+    Where not every step was ordered, the run goes on, unless this `error` ended it.
+    """
     if session is None:
         return report.ending_of(error, 0)
     ending = report.ending_of(error, session.written)
     session.close()
     atexit.unregister(session.close)
-    with suppress(RecordError):  # whoever follows hears it all the same
-        _sum_up(session, ending)
+    if sums_up or error is not None:
+        with suppress(RecordError):  # whoever follows hears it all the same
+            _sum_up(session, ending)
     return ending
 
 
