@@ -150,7 +150,7 @@ def airflow(own_mesh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home, port = tmp_path_factory.mktemp("airflow"), free_port()
     it = Airflow(home, port, child_environment(**settings(home, port)))
     subprocess.run([*UV, "venv", home / "venv"], check=True)
-    locked = ["--require-hashes", "--compile-bytecode", "-r", HERE / "requirements.lock"]
+    locked = ["--require-hashes", "-r", HERE / "requirements.lock"]
     subprocess.run([*UV, "pip", "install", "--python", it.bin / "python", *locked], check=True)
     kernel = [sys.executable, "-m", "ipykernel", "install", "--prefix", home / "venv", "--name", "runbook"]
     subprocess.run(kernel, check=True, capture_output=True)
@@ -254,8 +254,12 @@ def release(airflow: Airflow, own_mesh: Path) -> Release:
         [write_file(own_mesh, "never", 510_000_000_005)],
     ]
     files = [[str(file) for file in wave] for wave in waves]
-    source = f"from runbook_dag import runbook_dag\n\ndag = runbook_dag('release', {files})\n"
-    (airflow.home / "dags/release.py").write_text(source)
+    source = [
+        '"""A release, for Airflow."""',
+        "from runbook_dag import runbook_dag",
+        f"dag = runbook_dag('release', {files})",
+    ]
+    (airflow.home / "dags/release.py").write_text("\n\n".join(source))
     run = airflow.begin("release")
     it = Release(own_mesh, "", {}, {}, "")
     until(lambda: it.written("lost"), "the canary of lost has traffic")
