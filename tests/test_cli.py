@@ -128,6 +128,34 @@ def test_wrong_use_is_refused() -> None:
     assert command("walk").exit_code == 2
 
 
+def test_a_role_nobody_knows_is_refused_in_plain_words() -> None:
+    done = command("policy", "staging", "--role", "boss")
+    assert done.exit_code == 2, done.output
+    assert "Invalid value for '--role': 'boss' is not one of 'reader', 'shifter', 'builder'" in done.output
+
+
+def test_a_program_reads_an_error_as_one_json_object() -> None:
+    done = command("status", "locl", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["error"], told["where"], told["exit_code"]) == (2, "parameters", "environment", 2)
+    assert told["what"].startswith("no parameters file 'locl'; expected one of local")
+    assert told["next"] == "did you mean 'local'?"
+    assert done.stderr.startswith("parameters: environment: no parameters file 'locl'")  # whoever reads the log
+
+
+def test_a_shell_completes_commands_options_and_environments() -> None:
+    ask = """
+        eval "$(runbook --show-completion)"
+        try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _runbook_completion runbook; echo "${COMPREPLY[@]}"; }
+        try runbook roll
+        try runbook status --reh
+        try runbook hold stag
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert done.stdout.splitlines() == ["rollback", "--rehearse", "staging staging-alb"], done.stderr
+
+
 def test_exit_codes_are_the_contracts() -> None:
     assert unattended.EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
     assert [kind.exit_code for kind in (errors.Failed, errors.Refused, errors.Held)] == [1, 2, 3]
@@ -140,7 +168,7 @@ def test_help_tells_of_every_word_and_cuts_no_sentence() -> None:
             yield from commands(each) if hasattr(each, "commands") else ()
 
     for each in commands(get_command(app)):
-        assert not each.get_short_help_str(67).endswith("..."), each.name  # of 80 columns
+        assert not each.get_short_help_str(64).endswith("..."), each.name  # of 80 columns
         assert [p.name for p in each.params if not getattr(p, "help", None)] == [], each.name
         assert not [p.name for p in each.params if p.param_type_name == "argument" and not p.metavar], each.name
 
@@ -163,7 +191,26 @@ def test_lint_passes_every_shipped_file_without_a_call(environment: str, monkeyp
     assert done.exit_code == 0, done.output
     costs, nothing = done.output.splitlines()
     assert costs.endswith(COSTS[environment])
-    assert nothing == f"{environment}: nothing to refuse"
+    assert nothing == f"{environment}: no errors found"
+
+
+def test_lint_says_that_more_is_checked_once_each_value_is_of_its_kind(tmp_path: Path) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text((parameters.FOLDER / "staging.yaml").read_text().replace('"210987654321"', '"21098"'))
+    done = command("lint", file)
+    assert done.exit_code == 2, done.output
+    assert "account_id: expected 12 digits in quotes; found '21098'" in done.output
+    assert "Next: fix the file, then run `runbook lint` on it; further checks follow once these pass" in done.output
+
+
+def test_a_folder_is_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "local").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = command("lint", "./local")
+    assert done.exit_code == 2, done.output
+    assert "environment: './local' is a folder; expected one of local" in done.output
+    assert "Next: did you mean 'local'?" in done.output
+    assert command("lint", "local").exit_code == 0
 
 
 def test_lint_says_what_can_never_pass_and_what_cannot_be_rehearsed(tmp_path: Path) -> None:
@@ -379,6 +426,20 @@ def test_a_name_means_runs_of_its_own_target_and_rehearsals_only_where_that_is_s
     assert meant.found_run(rehearsal.id, False).id == rehearsal.id
     only = begun("production", target="local")
     assert meant.found_run("production", False) == only
+
+
+def test_a_run_that_did_nothing_hides_neither_the_last_decision_nor_its_report(
+    no_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_STATE", "/nonexistent")
+    worked = begun("local")
+    worked.write("decision", at=0.0, step=25, verdict="PASS", phase="judged", words="no more errors", weights={})
+    idle = begun("local")
+    told = said(command("status", "local", "--json"))
+    assert told["run"] == idle.id
+    assert told["decided"] == f"25 % PASS at 1970-01-01 00:00:00 UTC, run {worked.id}: no more errors"
+    assert meant.found_work("local", False) == worked
+    assert meant.found_work(idle.id, False) == idle
 
 
 def begun(environment: str, **given: Any) -> record.Run:

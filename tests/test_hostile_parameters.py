@@ -149,11 +149,17 @@ def test_what_is_no_file_is_named_as_what_it_is(tmp_path: Path) -> None:
 # Names and numbers that a model of text and whole numbers would take.
 
 VALUES: dict[str, tuple[dict[str, Any], str]] = {
-    "full-width digits": ({"account_id": "１２３４５６７８９０１２"}, "account_id: expected match pattern"),
-    "Arabic digits": ({"account_id": "١٢٣٤٥٦٧٨٩٠١٢"}, "account_id: expected match pattern"),
-    "an address in them": ({"retirement": {"placeholder_ip": "١.1.1.1"}}, "retirement.placeholder_ip: expected match"),
+    "full-width digits": ({"account_id": "１２３４５６７８９０１２"}, "account_id: expected 12 digits in quotes"),
+    "Arabic digits": ({"account_id": "١٢٣٤٥٦٧٨٩٠١٢"}, "account_id: expected 12 digits in quotes"),
+    "an address in them": (
+        {"retirement": {"placeholder_ip": "١.1.1.1"}},
+        "retirement.placeholder_ip: expected text that matches",
+    ),
     "a bake of 17 digits": ({"shift": {"bake_seconds": 10**16}}, "shift.bake_seconds: expected less than or equal"),
-    "an option": ({"environment": "-rf"}, "environment: expected match pattern"),
+    "an option": (
+        {"environment": "-rf"},
+        "environment: expected up to 255 letters, digits, '-' and '_', the first no '-'",
+    ),
     "the newest run": ({"environment": "latest"}, "environment: expected a name that is not that of a run"),
     "a run": ({"environment": "2026-11-28T120000-ab"}, "environment: expected a name that is not that of a run"),
     "a number for text": ({"account_id": 123456789012}, "account_id: expected a valid string; found 123456789012: put"),

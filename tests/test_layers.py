@@ -95,7 +95,7 @@ CLIENTS = {  # each by the module, or the folder, that alone names it
     "iam": "engines.appmesh.iam",
     "cloudwatch": "aws.cloudwatch",
     "sts": "aws.signing",
-    "s3": "runs.archive",
+    "s3": "aws.calls",
 }
 # What only an engine may name: a route, a rule's target group, what stands beside a task.
 ENGINE_WORDS = {
@@ -294,12 +294,10 @@ def test_only_identity_opens_sessions_of_botocore() -> None:
     assert openers == {"aws.identity"}
 
 
-def test_only_apply_writes_and_archive_its_copies() -> None:
-    pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {
-        "aws.applying",
-        "runs.archive",
-    }
+def test_only_apply_writes_and_a_bucket_its_copies() -> None:
+    doors = {r"session\.write\(": {"aws.applying"}, r"\.call_store\(": {"aws.bucket"}}
+    for door, keepers in doors.items():
+        assert {name for name, path in MODULES.items() if re.search(door, path.read_text())} == keepers
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ def test_it_is_refused_where_stable_runs_no_task_and_nothing_is_written() -> Non
     with pytest.raises(GateError) as caught:
         back_of(sky)
     assert caught.value.message == "rollback: serviceB runs 0 of 0 tasks: nobody would answer; nothing was written"
-    assert caught.value.hint.startswith("let ECS start some of serviceB first; or `runbook rollback ")
-    assert caught.value.hint.endswith(" --force` to write it all the same")
+    assert caught.value.hint.startswith("let ECS start some of serviceB first; `runbook rollback ")
+    assert caught.value.hint.endswith(" --force` writes it all the same, and requests fail")
     assert (sky.weights(), writes(session)) == (QUARTER, before)
 
 
@@ -116,7 +116,7 @@ def test_it_is_refused_where_stable_is_retired_and_the_undo_is_named() -> None:
     with pytest.raises(GateError) as caught:
         back_of(sky)
     assert "rollback: serviceB is retired: nobody would answer" in str(caught.value)
-    assert "runbook undo scene --notebook 06 brings it back" in caught.value.hint
+    assert f"`runbook undo {session.named} --notebook 06` brings it back" in caught.value.hint
     assert writes(session) == before
 
 

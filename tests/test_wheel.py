@@ -81,7 +81,7 @@ def test_in_an_empty_folder_it_says_its_version_and_checks_a_shipped_file_and_on
     own.write_text(
         (ROOT / "parameters" / "staging.yaml").read_text().replace("environment: staging", "environment: mine")
     )
-    assert says(installed, "lint", "production").endswith("production: nothing to refuse\n")
+    assert says(installed, "lint", "production").endswith("production: no errors found\n")
     assert json.loads(says(installed, "lint", "mine.yaml", "--json"))["environment"] == "mine"
     assert says(installed, "runs") == "nothing is recorded\n"
     assert [path.name for path in (installed / "empty").iterdir()] == ["mine.yaml"]

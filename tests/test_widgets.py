@@ -33,7 +33,7 @@ from runbook_lib.shift import go_back, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.shifting import mark_of
 from runbook_lib.verdict import Sample
-from tests.live import again, take, under_sky
+from tests.live import again, quick, take, under_sky
 from tests.scenes import (
     LOCAL,
     ROUTE,
@@ -43,6 +43,7 @@ from tests.scenes import (
     open_local,
     reopen,
     route,
+    settle,
     shift,
     somebody,
     step,
@@ -144,7 +145,7 @@ def test_where_no_step_is_left_it_opens_at_the_weights_in_force(stage: str) -> N
     session = open_at(stage)
     made = panel(session)
     assert made.weights == weights(session)
-    assert "these weights are in force" in made.message.value
+    assert "traffic already has these weights" in made.message.value
     assert button(made).disabled
 
 
@@ -157,7 +158,7 @@ def at_rest(session: Session, *evidence: Evidence) -> WeightsPanel:
 
 def test_the_weights_in_force_cannot_be_applied() -> None:
     made = at_rest(open_at("meshed"))
-    assert "these weights are in force" in made.message.value
+    assert "traffic already has these weights" in made.message.value
     assert button(made).disabled
 
 
@@ -192,7 +193,7 @@ def test_a_second_click_changes_nothing() -> None:
     before = writes(session)
     button(made).click()
     assert writes(session) == before
-    assert "✓ done</b> these weights are in force: nothing is left to write; written at " in made.message.value
+    assert "✓ done</b> traffic already has these weights: nothing is left to write; written at " in made.message.value
 
 
 def test_a_step_that_was_taken_in_another_tab_is_done_here_too() -> None:
@@ -200,7 +201,7 @@ def test_a_step_that_was_taken_in_another_tab_is_done_here_too() -> None:
     here, elsewhere = panel(session), panel(reopen(session))
     button(elsewhere).click()
     before = writes(session)
-    assert "✓ done</b> these weights are in force" in click(here, "Apply this step")
+    assert "✓ done</b> traffic already has these weights" in click(here, "Apply this step")
     assert "0 → 25 %, read back" in here.standing.value
     assert writes(session) == before
 
@@ -234,7 +235,7 @@ def test_a_plan_that_grew_stale_is_refused_and_the_refusal_is_shown() -> None:
     made.linked.sliders["serviceBv2"].value = 25
     console(session)
     button(made).click()
-    assert "no longer what was planned against" in made.message.value
+    assert "somebody wrote since this was planned" in made.message.value
     assert "✗ not done" in made.message.value
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
 
@@ -329,9 +330,9 @@ def test_the_forecast_follows_the_slider() -> None:
     assert "WARN" not in made.forecast_view.value
     made.linked.sliders["serviceBv2"].value = 25
     assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
-    for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
+    for increase in ("0.5 percentage points", "1 percentage point<", "5 percentage points", "50 percentage points"):
         assert increase in made.forecast_view.value
-    for words in ("requests at risk", "smallest rise", "canary's tasks", "a PASS needs"):
+    for words in ("requests at risk", "smallest detectable increase", "canary's tasks", "a PASS needs"):
         assert words in made.forecast_view.value
 
 
@@ -367,8 +368,8 @@ def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
 
 def test_each_button_says_what_it_lacks() -> None:
     made = at_rest(open_at("meshed"))
-    assert "Apply this step: these weights are in force" in made.reasons.value
-    assert "Approve: these weights are in force" in made.reasons.value
+    assert "Apply this step: traffic already has these weights" in made.reasons.value
+    assert "Approve: traffic already has these weights" in made.reasons.value
     assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
 
 
@@ -448,7 +449,7 @@ def test_the_panel_says_what_is_in_force_when_that_was_read_and_who_wrote_it() -
     assert made.look()
     assert "now: serviceB 75 %, serviceBv2 25 %" in made.standing.value
     assert "nobody watches it" in made.standing.value  # whoever took the step is gone
-    assert "these weights are in force" in made.message.value
+    assert "traffic already has these weights" in made.message.value
 
 
 def test_after_a_rollback_by_itself_the_panel_says_so_and_plans_from_there() -> None:
@@ -515,14 +516,14 @@ def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_lea
     session = open_at("meshed", shift={**LOCAL["shift"], "skip_steps": allowed})
     made = panel(session)
     made.linked.sliders["serviceBv2"].value = 100
-    said = "it leaves out 25\N{NO-BREAK SPACE}% of the file's steps"
+    said = "it skips a step of the file: 25\N{NO-BREAK SPACE}%"
     assert said in html.unescape(made.message.value)
     assert button(made).disabled is not allowed
     button(made).click()
     assert weights(session)["serviceBv2"] == (100 if allowed else 0)
     if not allowed:
-        assert "100 % leaves out 25 %: the file says shift.skip_steps: false" in made.message.value
-        with pytest.raises(GateError, match="100 % leaves out 25 %"):
+        assert "100 % skips 25 %: the file says shift.skip_steps: false" in made.message.value
+        with pytest.raises(GateError, match="100 % skips 25 %"):
             next(take_step(session, 100, mark_of(made.shown), fact()))
 
 
@@ -649,6 +650,63 @@ class Lost(record.Run):
 
     def ask(self, event: str, **fields: Any) -> None:
         raise OSError("the disk is full")
+
+
+# Promote (issue 13.10).
+
+
+def promoting(session: Session) -> WeightsPanel:
+    """Return a panel whose Promote was pressed once, and who decides and why was then typed."""
+    made = panel(session)
+    click(made, "Promote")
+    made.decided.fields[0].value, made.decided.fields[1].value = "ada", "the campaign begins"
+    return made
+
+
+def baking(**shift: Any) -> Session:
+    """Return a session beside one whose step at 25 % bakes."""
+    session, sky = under_sky(shift=quick(**shift))
+    take(session, until=lambda decision: decision.phase == "proved")
+    return again(sky)
+
+
+def test_promote_asks_who_decides_and_why_before_anything_is_written() -> None:
+    session = baking()
+    made = panel(session)
+    assert made.decided.box.layout.display == "none"
+    assert "say below who decides, and why, then press Promote again" in click(made, "Promote")
+    assert (made.decided.box.layout.display, lines(session, "promote")) == ("flex", [])
+    assert [field.description for field in made.decided.fields] == ["Decided by", "Because"]
+
+
+def test_promote_asks_the_shift_as_the_command_does() -> None:
+    session = baking()
+    made = promoting(session)
+    assert "✓ done</b> the end of the bake at 25 % is asked for, by ada; run the cell below" in click(made, "Promote")
+    run = session.latest_run()
+    assert run is not None
+    asked = [line for line in run.said() if line["event"] == "promote"]
+    assert [(line["by"], line["because"]) for line in asked] == [("ada", "the campaign begins")]
+    assert (made.decided.box.layout.display, made.decided.said) == ("none", ("ada", ""))  # one reason, one decision
+
+
+def test_promote_is_refused_as_the_command_refuses_it() -> None:
+    session = baking()
+    session._client("ecs").update_service(cluster=session.parameters.cluster, service="serviceB", desiredCount=0)
+    settle()
+    made = promoting(session)
+    assert "rollback possible: serviceB runs 0 of 1 task" in click(made, "Promote")
+    assert made.decided.said == ("ada", "the campaign begins")  # what was typed stays
+
+
+def test_promote_says_why_it_is_unavailable() -> None:
+    assert "Promote: no step is baking" in panel(open_at("meshed")).reasons.value
+    session, sky = under_sky()
+    take(session, until=lambda decision: decision.phase == "judged")
+    assert "Promote: the step at 25 % has passed" in panel(again(sky)).reasons.value
+    never = panel(baking(promotion="never"))
+    assert "Promote: the file says shift.promotion: never" in never.reasons.value
+    assert never.deeds["Promote"].button.disabled
 
 
 def test_hold_is_written_into_the_run() -> None:

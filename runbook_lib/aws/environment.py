@@ -33,6 +33,8 @@ class Connection:
     """Makes test requests with headers as the caller would: (version,
     status) of each answer.
     """
+    door: Callable[[str, int], tuple[str, int]] = lambda name, port: (name, port)
+    """Where a name and a port are reached from this machine."""
     world: str = ""
     """Tells a local mesh from any before it, with which its runs end."""
     credentials: Mapping[str, str] = field(default_factory=lambda: NOBODY, repr=False)

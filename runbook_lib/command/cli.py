@@ -26,9 +26,14 @@ Exit codes: 0 done, 1 failed, 2 refused before any write, 3 held, 4 rolled back.
 
 
 class Commands(TyperGroup):
-    """All commands: an error of this library is printed as its sentence, and ends
-    with its exit code.
+    """All commands: an error of this library is printed as its sentence, under `--json`
+    as one JSON object too, and ends with its exit code.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words, and keep whether a program will read what is printed."""
+        ctx.obj = "--json" in args
+        return list(super().parse_args(ctx, args))
 
     def invoke(self, ctx: Any) -> Any:
         """Invoke the command that is named; what it and its children write is
@@ -38,10 +43,15 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except RunbookError as error:
-            from runbook_lib.command.screen import complain
+            from runbook_lib.command import screen
 
-            complain(f"{error.reason}: {error}")
+            screen.complain(f"{error.reason}: {error}")
+            if ctx.obj:
+                screen.print_json(screen.as_data(error))
             raise typer.Exit(error.exit_code) from None
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's
+            raise
         finally:
             os.umask(before)
 
@@ -49,7 +59,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     help=HELP,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -76,10 +85,19 @@ def main(
     """Read what is said before the command."""
 
 
+def _environments() -> list[str]:
+    """Return the words that a shell may complete; without any it offers files."""
+    from runbook_lib import parameters
+
+    return parameters.environments()
+
+
 Environment = Annotated[
     str,
     typer.Argument(
-        metavar="ENV_OR_FILE", help="An environment of parameters/, or a file."
+        metavar="ENV_OR_FILE",
+        help="An environment of parameters/, or a file.",
+        autocompletion=_environments,
     ),
 ]
 RunName = Annotated[
@@ -87,19 +105,30 @@ RunName = Annotated[
     typer.Argument(
         metavar="RUN",
         help="A run's id, its folder's path, or an environment (name or "
-        "file): its newest that applied.",
+        "file): its newest run that applied.",
+        autocompletion=_environments,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+File = Annotated[
+    str,
+    typer.Option(
+        "--file",
+        metavar="ENV_OR_FILE",
+        help="RUN's environment, where its record is in a bucket.",
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs; errors too.")
+]
 Rehearsed = Annotated[
-    bool, typer.Option("--rehearse", help="Act on its rehearsal, not on AWS.")
+    bool, typer.Option("--rehearse", help="Mean its rehearsal, not what is on AWS.")
 ]
 TakeOver = Annotated[
     str,
     typer.Option(
         metavar="RUN",
         envvar="RUNBOOK_TAKE_OVER",
-        help="Go on although this run holds the lock.",
+        help="Proceed although this run holds the lock.",
     ),
 ]
 
@@ -113,10 +142,10 @@ def run(
     ] = "00",
     through: Annotated[
         str | None,
-        typer.Option(help="The last one's; 05, and 06 for local and local-*."),
+        typer.Option(help="The last one's; 05 if not said, 06 for local and local-*."),
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="plan or apply; the environment's own where not said.")
+        str, typer.Option(help="plan or apply; if not said, as the file has it.")
     ] = "",
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Run this very file on the local mesh.")
@@ -127,7 +156,7 @@ def run(
     take_over: TakeOver = "",
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the run's report to FILE, too."),
+        typer.Option(metavar="FILE", help="Also write the run's report to FILE."),
     ] = None,
     as_json: Json = False,
     p: Annotated[
@@ -135,7 +164,7 @@ def run(
         typer.Option(
             "-p",
             metavar="NAME VALUE",
-            help="A value in place of the file's: -p region us-west-2.",
+            help="Replace a value of the file: -p shift.bake_seconds 5.",
         ),
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
 ) -> None:
@@ -161,7 +190,7 @@ def run(
 def status(
     environment: Environment, as_json: Json = False, rehearse: Rehearsed = False
 ) -> None:
-    """Say where an environment stands, from live state alone."""
+    """Show where an environment stands now, read from live state."""
     from runbook_lib.command import standing
 
     standing.status(environment, as_json=as_json, rehearse=rehearse)
@@ -172,7 +201,7 @@ def rollback(
     environment: Environment,
     rehearse: Rehearsed = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Even where stable runs no task.")
+        bool, typer.Option("--force", help="Write it even where stable runs no task.")
     ] = False,
 ) -> None:
     """Put all traffic back on stable in one write, whatever else runs. It asks nobody
@@ -185,8 +214,8 @@ def rollback(
 
 @app.command()
 def watch(environment: Environment, rehearse: Rehearsed = False) -> None:
-    """Follow the shift under way, or watch a canary that nobody watches. A failing one
-    is rolled back; no step is taken.
+    """Follow the shift under way, or watch a canary left unwatched. A failing one is
+    rolled back; no step is taken.
     """
     from runbook_lib.command import steering
 
@@ -201,19 +230,21 @@ def undo(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
+    file: File = "",
     rehearse: Rehearsed = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The plan as JSON; nothing is undone.")
+        bool, typer.Option("--json", help="Print the plan as JSON; nothing is undone.")
     ] = False,
 ) -> None:
-    """Undo what a run changed, last change first. It stops on
-    anybody else's change.
+    """Undo what a run changed, last change first. It is refused where somebody else
+    has changed the same thing since.
     """
     from runbook_lib.command import undoing
 
     undoing.undo(
         run,
         notebook,
+        file=file,
         yes=yes,
         take_over=take_over,
         rehearse=rehearse,
@@ -226,23 +257,25 @@ def approve(
     run: RunName,
     by: Annotated[
         str,
-        typer.Option(help="Who approves; the caller's own identity where not said."),
+        typer.Option(help="Who approves; your identity at AWS if not said."),
     ] = "",
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Approve the next step of a run. It is for exactly the plan it has now,
-    until it runs out.
+    """Approve the next step of a run. The approval is for exactly its current plan,
+    and expires.
     """
     from runbook_lib.command import steering
 
-    steering.approve(run, by, rehearse=rehearse)
+    steering.approve(run, by, file=file, rehearse=rehearse)
 
 
 @app.command()
 def promote(
     run: RunName,
-    by: Annotated[str, typer.Option(help="Who decides it.")],
+    by: Annotated[str, typer.Option(help="Who decides.")],
     because: Annotated[str, typer.Option(help="Why, for the record.")],
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """End the bake of the step now, without its PASS. It is a person's decision, and
@@ -250,13 +283,14 @@ def promote(
     """
     from runbook_lib.command import steering
 
-    steering.promote(run, by, because, rehearse=rehearse)
+    steering.promote(run, by, because, file=file, rehearse=rehearse)
 
 
 @app.command()
 def hold(
     run: RunName,
-    by: Annotated[str, typer.Option(help="Who holds; you where not said.")] = "",
+    by: Annotated[str, typer.Option(help="Who holds; you if not said.")] = "",
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Pause the shift of a run at its next look. Weights stay, and
@@ -264,17 +298,19 @@ def hold(
     """
     from runbook_lib.command import asking
 
-    asking.hold(run, by, rehearse=rehearse)
+    asking.hold(run, by, file=file, rehearse=rehearse)
 
 
 @app.command()
-def verify(run: RunName, rehearse: Rehearsed = False, as_json: Json = False) -> None:
-    """Judge every verdict of a run again from its stored counts. Secrets are looked for
-    in its record, too.
+def verify(
+    run: RunName, file: File = "", rehearse: Rehearsed = False, as_json: Json = False
+) -> None:
+    """Judge every verdict of a run again from its stored counts. Its record is also
+    searched for secrets.
     """
     from runbook_lib.command import records
 
-    records.verify(run, rehearse=rehearse, as_json=as_json)
+    records.verify(run, file=file, rehearse=rehearse, as_json=as_json)
 
 
 @app.command("report")
@@ -282,22 +318,26 @@ def report_run(
     run: RunName,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to; the run's folder if not said."),
+        typer.Option(
+            metavar="FILE", help="Where to write it; the run's folder if not said."
+        ),
     ] = None,
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
-    """Write a run as one page of HTML, for a change ticket. It needs nothing else to be
-    read: no network, no script.
+    """Write a run as one page of HTML, for a change ticket. The page needs no network
+    and runs no script.
     """
     from runbook_lib.command import records
 
-    records.report(run, output, rehearse=rehearse)
+    records.report(run, output, file=file, rehearse=rehearse)
 
 
 @app.command()
 def runs(
     environment: Annotated[
-        str, typer.Argument(metavar="[ENV]", help="Only this environment's.")
+        str,
+        typer.Argument(metavar="ENV", help="Only this environment's; all if not said."),
     ] = "",
     outcome: Annotated[
         str,
@@ -306,12 +346,15 @@ def runs(
         ),
     ] = "",
     since: Annotated[
-        str, typer.Option(metavar="DAY", help="Only those begun since; in UTC.")
+        str,
+        typer.Option(
+            metavar="DAY", help="Only those begun since then (UTC): 2026-11-01."
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """List the recorded runs, the newest first. Each with its
-    place and how it ended.
+    """List the recorded runs, newest first. Each with its place
+    and how it ended.
     """
     from runbook_lib.command import records
 
@@ -330,18 +373,37 @@ def lint(file: Environment, as_json: Json = False) -> None:
 def policy(
     environment: Environment,
     role: Annotated[
-        Role, typer.Option(help="reader looks; shifter: 05; builder: all else.")
+        Role,
+        typer.Option(help="reader: only looks; shifter: also 05; builder: everything."),
     ],
 ) -> None:
-    """Print the IAM policy that a role needs by a file. It calls nothing."""
+    """Print the IAM policy that a role needs for a file, offline."""
     from runbook_lib.command import files
 
     files.policy(environment, role)
 
 
+@app.command()
+def accept(
+    environment: Environment,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    rehearse: Rehearsed = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to; the run's folder if not said."),
+    ] = None,
+) -> None:
+    """Ask AWS what nobody has verified, in an account for trials. What it makes is
+    taken away again.
+    """
+    from runbook_lib.command import accepting
+
+    accepting.accept(environment, yes=yes, rehearse=rehearse, output=output)
+
+
 @local.command()
 def up(environment: Environment = "local") -> None:
-    """Start the local mesh. An environment's services are there as they
+    """Start the local mesh. An environment's services run there as they
     are before the mesh.
     """
     from runbook_lib.command import local_aws
@@ -359,7 +421,7 @@ def down() -> None:
 
 @local.command("status")
 def local_status(as_json: Json = False) -> None:
-    """Say what the local mesh runs. Tasks, sidecars, ports, traffic, logs."""
+    """Show what the local mesh runs: tasks, sidecars, traffic."""
     from runbook_lib.command import local_aws
 
     local_aws.status(as_json=as_json)
@@ -377,20 +439,22 @@ def fault(
         str, typer.Option("--environment", help="The environment it belongs to.")
     ] = "local",
     error_rate: Annotated[
-        float, typer.Option(help="Share of requests answered with 500.")
+        float, typer.Option(help="Share of requests answered with 500, from 0 to 1.")
     ] = 0.0,
-    latency_ms: Annotated[float, typer.Option(help="Added to every answer.")] = 0.0,
+    latency_ms: Annotated[
+        float, typer.Option(help="Milliseconds added to every answer.")
+    ] = 0.0,
     crash: Annotated[
         bool,
         typer.Option(
-            "--crash", help="End at the next request, and again after each restart."
+            "--crash", help="Crash at the next request, and again after each restart."
         ),
     ] = False,
     data_delay_seconds: Annotated[
-        float, typer.Option(help="What is counted of it comes so much later.")
+        float, typer.Option(help="Seconds by which its CloudWatch data come late.")
     ] = 0.0,
 ) -> None:
-    """Let a service's application fail, or (with no option) work again."""
+    """Let a service's application fail; without options, work again."""
     from runbook_lib.command import local_aws
 
     local_aws.fault(
@@ -406,16 +470,20 @@ def fault(
 @local.command()
 def aws(
     latency_ms: Annotated[
-        float, typer.Option(min=0, max=5000, help="How long each call takes.")
+        float,
+        typer.Option(min=0, max=5000, help="Milliseconds that each call takes longer."),
     ] = 0.0,
     throttle: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of calls that are throttled.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of calls that are throttled, from 0 to 1."
+        ),
     ] = 0.0,
     away: Annotated[
         float, typer.Option(min=0, help="Seconds in which no call is answered.")
     ] = 0.0,
 ) -> None:
-    """Make the local AWS slow, throttling or away; no option: normal."""
+    """Make the local AWS slow, throttling or away, or normal again."""
     from runbook_lib.command import local_aws
 
     local_aws.aws(latency_ms, throttle, away)

@@ -33,7 +33,7 @@ def lint(file: str, *, as_json: bool) -> None:
     for words in warnings:
         console.print(f"WARN {words}")
     console.print(cost)
-    console.print(f"{p.environment}: nothing to refuse")
+    console.print(f"{p.environment}: no errors found")
 
 
 def policy(environment: str, role: Role) -> None:

@@ -27,13 +27,14 @@ def described(plan: Plan) -> list[dict[str, Any]]:
     return [{"change": each.title, "fields": fields_of(each)} for each in plan]
 
 
-def agreed(question: str, again: str) -> bool:
+NOBODY = "undo: no terminal to answer on; nothing was undone"
+
+
+def agreed(question: str, again: str, refused: str = NOBODY) -> bool:
     """Ask, and say whether the answer was yes; where nobody can answer, refuse and name
     the command that does it.
     """
     try:
         return typer.confirm(question, default=False)
     except typer.Abort:
-        raise ParametersError(
-            "undo: no terminal to answer on; nothing was undone", hint=again
-        ) from None
+        raise ParametersError(refused, hint=again) from None

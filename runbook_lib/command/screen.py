@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
+from runbook_lib.errors import RunbookError
 from runbook_lib.printable import visible
 from runbook_lib.redaction import scrubbed
 
@@ -49,6 +50,18 @@ def table(**options: Any) -> Table:
 def print_json(found: Any) -> None:
     """Print what was found as JSON, for programs."""
     console.print_json(json.dumps(found))
+
+
+def as_data(error: RunbookError) -> dict[str, Any]:
+    """Return an error for programs: its word, where and what, what to do next."""
+    where, found, what = error.message.partition(": ")
+    return {
+        "error": error.reason,
+        "where": where if found else "",
+        "what": what if found else error.message,
+        "next": error.hint,
+        "exit_code": error.exit_code,
+    }
 
 
 def complain(words: str) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib import parameters, record
+from runbook_lib.aws.session import Session
 from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.screen import alarm, console, print_json, table
@@ -39,18 +40,20 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         opened = {"environment": environment, "mode": "plan", **given}
-        found |= _live(survey(open_session(opened)))
+        session = open_session(opened)
+        found |= _live(survey(session)) | _brought(session)
     else:
         found["stage"] = supervisor.absence()
     here = place_of(p, world_of(p))
-    newest = record.latest(
-        p.environment, p.records, here, whenever=p.rehearsed and not here.world
-    )
+    whenever = p.rehearsed and not here.world
+    newest = record.latest(p.environment, p.records, here, whenever=whenever)
     found["run"] = newest.id if newest else None
     if words := _shift_under_way(here):
         found["shift"] = f"{words}; runbook watch {named} follows it"
     if newest:
-        found |= _last_word(newest)
+        found |= _asked(newest)
+    if last := record.last_work(p.environment, p.records, here, whenever=whenever):
+        found |= _last_word(last)
     if load := load_of(p):
         found["load"] = load
     if as_json:
@@ -60,6 +63,18 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
         alarm(words)
         console.print(f"Next: runbook watch {named}, or runbook rollback {named}")
     _standing(found)
+
+
+def _brought(session: Session) -> dict[str, str]:
+    """Bring here what is kept elsewhere of the newest runs; say where that fails, for
+    where things stand needs no record.
+    """
+    try:
+        if session.store:
+            record.bring(session.parameters.environment, session.store)
+    except RecordError as error:
+        return {"records": error.message}
+    return {}
 
 
 def _live(look: Survey) -> dict[str, Any]:
@@ -90,20 +105,24 @@ def _shift_under_way(here: Place) -> str:
 
 
 def _last_word(run: record.Run) -> dict[str, str]:
-    """Return what a run decided last, and who asks it to hold; nothing where its record
-    cannot be read.
-    """
-    said: dict[str, str] = {}
+    """Return what a run decided last; nothing where its record cannot be read."""
     with suppress(RecordError):
         decisions = [line for line in run.lines() if line["event"] == "decision"]
         if decisions:
             last = decisions[-1]
             at = datetime.fromtimestamp(last["at"], UTC)
             what = f"{last['step']} % {last['verdict'] or last['phase']}"
-            said["decided"] = f"{what} at {at:%Y-%m-%d %H:%M:%S} UTC: {last['words']}"
+            when = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+            return {"decided": f"{what} at {when}, run {run.id}: {last['words']}"}
+    return {}
+
+
+def _asked(run: record.Run) -> dict[str, str]:
+    """Return who asks a run to hold; nothing where its record cannot be read."""
+    with suppress(RecordError):
         if asked := approvals.unheeded(run):
-            said["hold"] = f"asked for by {asked[-1]['by']}, not heeded yet"
-    return said
+            return {"hold": f"asked for by {asked[-1]['by']}, not heeded yet"}
+    return {}
 
 
 def _standing(found: dict[str, Any]) -> None:

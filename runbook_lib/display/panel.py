@@ -28,6 +28,7 @@ from runbook_lib.display.show import plan_rows
 from runbook_lib.display.sliders import Sliders, balanced
 from runbook_lib.display.tables import Table, Words
 from runbook_lib.display.widgets import (
+    WhoAndWhy,
     alert,
     bundle,
     dense,
@@ -44,8 +45,15 @@ from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approva
 from runbook_lib.shift import go_back, obstacle_by_hand, steps_left
 from runbook_lib.shift.following import follow_step
 from runbook_lib.shift.outlook import look_ahead
+from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.steps import left_out
-from runbook_lib.shift.watching import is_staying, is_watched, unwatched_at, who_wrote
+from runbook_lib.shift.watching import (
+    is_past,
+    is_staying,
+    is_watched,
+    unwatched_at,
+    who_wrote,
+)
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
@@ -53,24 +61,29 @@ __all__ = ["WeightsPanel", "look_again", "newest_panel", "weights_panel"]
 
 SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page is looked at
 LOOK_SECONDS, LOCAL_LOOK_SECONDS = 10.0, 2.0  # between two readings of the weights
-IN_FORCE, PLANS = "these weights are in force", "the mode is plan: nothing is applied"
+IN_FORCE, PLANS = (
+    "traffic already has these weights",
+    "the mode is plan: nothing is applied",
+)
 NO_SHIFT = "no shift is under way"
 UNDER_WAY = "a shift is under way: hold it first"
 WATCHED = "a process of its own watches it: run the cell below to follow it"
-STALE = "it is no longer what was planned against: look at the new plan"
+STALE = "somebody wrote since this was planned: look at the new plan"
 # what looks again when a shift begins or ends in this process
 PANELS: WeakSet[WeightsPanel] = WeakSet()
 NUMBERS = itertools.count()
 NOTHING, NOT_PLANNED = (
     Plan("nothing yet"),
-    "there is no plan yet: move a weight to make it again",
+    "there is no plan yet: move a weight to make one",
 )
 
+ASKED = "Promote ends the bake without its PASS: say below who decides, and why"
 STEP = "Apply this step"
 ROOM = "min-height:3.2em;line-height:1.35"  # that two lines take, or none
 TOOLTIPS = {
     STEP: ("write the weights shown above, through the same gate as the cells"),
     "Approve": "write an approval of exactly this plan into the run's record",
+    "Promote": "end the bake of the step now, without its PASS, as your decision",
     "Hold": "let the shift under way stop at its next look; weights stay as they are",
     "Roll back": "put all traffic back on the stable version in one write",
 }
@@ -78,11 +91,14 @@ TOOLTIPS = {
 
 @dataclass(frozen=True)
 class Deed:
-    """What a button does, and why it cannot now ("" where it can)."""
+    """What a button does, why it cannot now, and what it asks for first ("" for
+    nothing).
+    """
 
     work: Callable[[], str]
     obstacle: Callable[[], str]
     button: ipw.Button
+    asks: Callable[[], str] = str
 
 
 class WeightsPanel:
@@ -109,6 +125,7 @@ class WeightsPanel:
             weights = balanced(weights, self.shift.canary, left[0])
         in_order = {name: weights[name] for name in dict.fromkeys([*first, *weights])}
         self.linked = Sliders(in_order, self._moved, self._complain)
+        self.decided = WhoAndWhy()
         (
             self.standing,
             self.plan_view,
@@ -121,6 +138,12 @@ class WeightsPanel:
                 self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")
             ),
             "Approve": Deed(self.approve, self._obstacle_to_approval, ipw.Button()),
+            "Promote": Deed(
+                self.promote,
+                self._obstacle_to_promotion,
+                ipw.Button(),
+                self._ask_who_and_why,
+            ),
             "Hold": Deed(self.hold, self._obstacle_to_hold, ipw.Button()),
             "Roll back": Deed(
                 self.roll_back,
@@ -173,7 +196,7 @@ class WeightsPanel:
             self._know(found.split)
             self.shown = found.plan_weights(self.weights)
             self.plan_view.value = dense(
-                Table("as it would be written", plan_rows(self.shown))._repr_html_()
+                Table("change to be applied", plan_rows(self.shown))._repr_html_()
             )
             self.say(self.obstacle or self._remark())
             self.forecast_view.value = self._forecast(found)
@@ -209,7 +232,7 @@ class WeightsPanel:
         if not self.shown.changes:
             return IN_FORCE
         out = ", ".join(percent(s / 100) for s in self._left_out())
-        return f"it leaves out {out} of the file's steps" if out else ""
+        return f"it skips a step of the file: {out}" if out else ""
 
     def _left_out(self) -> list[int]:
         return left_out(self.shift.steps, self.former, self.step)
@@ -236,6 +259,15 @@ class WeightsPanel:
             f"plan {given['plan']} approved by {given['approver']} until "
             f"{given['until']}"
         )
+
+    def promote(self) -> str:
+        """Ask the shift to end the bake of the step now, as `runbook promote` does."""
+        by, because = self.decided.said
+        found = survey(self.session)
+        end_bake(found, self.session.join_run(), by=by, because=because)
+        self.decided.forget()
+        left = "" if is_watched(self.session) else "; run the cell below to go on"
+        return f"the end of the bake at {self.former} % is asked for, by {by}{left}"
 
     def hold(self) -> str:
         """Write down that the shift under way is to hold; it stops at its next look."""
@@ -301,6 +333,23 @@ class WeightsPanel:
         run = self.session.run or self.session.latest_run()
         return "no run is under way" if run is None or run.closed else ""
 
+    def _obstacle_to_promotion(self) -> str:
+        if not self.session.applies:
+            return PLANS
+        if self.shift.promotion == "never":
+            return "the file says shift.promotion: never"
+        if self.retired or not self.former:
+            return "no step is baking"
+        if is_past(self.session, self.former):
+            return f"the step at {self.former} % has passed"
+        return self._no_run()
+
+    def _ask_who_and_why(self) -> str:
+        if all(self.decided.said):
+            return ""
+        self.decided.ask()
+        return f"{ASKED}, then press Promote again"
+
     def _obstacle_to_hold(self) -> str:
         run = self.session.run or self.session.latest_run()
         return self._no_run() or ("" if run and record.holder(run) else NO_SHIFT)
@@ -335,11 +384,10 @@ class WeightsPanel:
             *(deed.button for deed in self.deeds.values()),
             *self.linked.sliders.values(),
             *self.linked.numbers.values(),
+            *self.decided.fields,
         ):
             hear_at_once(widget)
-        self.reasons.value = (
-            f"<p>cannot be pressed now:</p><ul>{items}</ul>" if items else ""
-        )
+        self.reasons.value = f"<p>Unavailable:</p><ul>{items}</ul>" if items else ""
 
     def _standing(self) -> str:
         """Return what is in force, when that was read, and who wrote it; first of all
@@ -397,6 +445,9 @@ class WeightsPanel:
         if lacking or stale:
             self.say(lacking or STALE, "NOT DONE")
             return
+        if asked := deed.asks():
+            self.say(asked)
+            return
         self.working += 1
         try:
             done = deed.work()
@@ -424,7 +475,8 @@ class WeightsPanel:
         rows = self.linked.rows()
         buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
         buttons.layout.flex_flow = "row wrap"
-        return ipw.VBox([self.standing, *rows, buttons, self.message])
+        said = [self.message, self.decided.box]
+        return ipw.VBox([self.standing, *rows, buttons, *said])
 
     def box(self) -> ipw.VBox:
         """Return the panel as one widget."""

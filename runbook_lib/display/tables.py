@@ -126,7 +126,8 @@ class Picture:
     """A drawing that stays, as a PNG alone: pages that trust nobody drop SVG, and one
     as an image has no ink.
 
-    No reader of notebooks takes an alternative text for it, so its words stand below.
+    Its words are its alternative text for whoever shows one; JupyterLab shows none, so
+    they also stand below.
     """
 
     drawing: Drawing
@@ -134,11 +135,14 @@ class Picture:
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         png = base64.b64encode(pictures.png(self.drawing)).decode()
         return {"image/png": png, "text/plain": repr(self)}, {
-            "image/png": {"width": round(self.drawing.width)}
+            "image/png": {
+                "width": round(self.drawing.width),
+                "alt": self.drawing.words,
+            }
         }
 
     def __repr__(self) -> str:
-        return "(a picture; its words stand below)"
+        return "(a picture; described below)"
 
 
 @dataclass(frozen=True)

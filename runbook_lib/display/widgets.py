@@ -10,8 +10,17 @@ from IPython import get_ipython
 from IPython.display import display
 
 from runbook_lib.display.tables import Picture, Words
+from runbook_lib.printable import one_line
 
-__all__ = ["alert", "bundle", "dense", "hear_at_once", "live", "mark_recording"]
+__all__ = [
+    "WhoAndWhy",
+    "alert",
+    "bundle",
+    "dense",
+    "hear_at_once",
+    "live",
+    "mark_recording",
+]
 
 RECORDED = "Recorded, not of this session: run this cell to see how it is now."
 # Jupyter sets the other class when the kernel has ended.
@@ -32,6 +41,37 @@ def bundle(
         "text/plain": words,
         "text/html": shown,
     }
+
+
+class WhoAndWhy:
+    """Two fields, out of sight until they are asked for: who decides, and why."""
+
+    def __init__(self) -> None:
+        self.fields = [_field("Decided by"), _field("Because")]
+        layout = {"flex_flow": "row wrap", "display": "none"}
+        self.box = ipw.HBox(self.fields, layout=layout)
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Who decides, and why, each in one line; "" for what is not said yet."""
+        return tuple(one_line(field.value) for field in self.fields)
+
+    def ask(self) -> None:
+        """Show the fields, and put the cursor into the first that is empty."""
+        self.box.layout.display = "flex"
+        empty = [field for field in self.fields if not one_line(field.value)]
+        if empty:
+            empty[0].focus()
+
+    def forget(self) -> None:
+        """Take the fields out of sight, the reason emptied: it was for one decision."""
+        self.box.layout.display, self.fields[1].value = "none", ""
+
+
+def _field(name: str) -> ipw.Text:
+    field = ipw.Text(description=name, continuous_update=False)
+    field.style.description_width, field.layout.width = "6em", "24em"
+    return field
 
 
 def hear_at_once(widget: ipw.Widget) -> None:

@@ -51,6 +51,11 @@ def connect(parameters: Parameters) -> Connection:
             )
         ]
 
+    def door(name: str, port: int) -> tuple[str, int]:
+        rows = mesh.ask("/runbook/tasks")["load_balancers"]
+        ports = [row["ports"] for row in rows if row["dns_name"] == name.lower()]
+        return "127.0.0.1", (ports or [{}])[0].get(str(port), 0)
+
     def mourn(exception: Exception | None, **_: Any) -> None:
         if exception and supervisor.ended(mesh):
             raise CallError(
@@ -64,6 +69,7 @@ def connect(parameters: Parameters) -> Connection:
         prepare=lambda client: client.meta.events.register("response-received", mourn),
         carries_traffic=mesh.ask("/runbook/id")["data_plane"],
         probe=probe,
+        door=door,
         world=mesh.id,
         credentials=credentials(mesh.key, parameters.account_id),
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from runbook_lib.parameters.loading import (
     FOLDER,
+    environments,
+    is_here,
     load,
     located,
     merged,
@@ -20,6 +22,8 @@ from runbook_lib.parameters.spelling import nearest
 __all__ = [
     "FOLDER",
     "Parameters",
+    "environments",
+    "is_here",
     "load",
     "located",
     "merged",

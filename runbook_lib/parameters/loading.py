@@ -26,6 +26,14 @@ from runbook_lib.shipped import shipped
 
 # how pydantic begins
 SHOULD = re.compile(r"^(Input|String|List|Dictionary) should (be |have )?")
+# what a pattern of the model asks for, in words
+KINDS = {
+    "^[0-9]{12}$": "expected 12 digits in quotes",
+    "^[A-Za-z0-9_-]{1,255}$": "expected up to 255 letters, digits, '-' and '_'",
+    "^[A-Za-z0-9_][A-Za-z0-9_-]{0,254}$": (
+        "expected up to 255 letters, digits, '-' and '_', the first no '-'"
+    ),
+}
 MOST_PROBLEMS = 20  # of one file, in one refusal
 # what stands around the top-level name that a problem begins with
 BEHIND_A_NAME = re.compile(r"^unknown key '|( \(item |[.:;']).*", re.DOTALL)
@@ -39,12 +47,22 @@ def parameter_names() -> list[str]:
     return [*Parameters.model_fields, "undo"]
 
 
+def environments() -> list[str]:
+    """Return the names of the environments in `parameters/`, in order."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
 def located(environment: str) -> str:
     """Return an environment as it is found from any folder: its name, or its
     file's whole path.
     """
     file = _file_of(environment)
     return environment if file is None or file.parent == FOLDER else str(file.resolve())
+
+
+def is_here(environment: str) -> bool:
+    """Say whether this machine has a parameters file of this name, or at this path."""
+    return _file_of(environment) is not None
 
 
 def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
@@ -67,7 +85,7 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
         parameters = Parameters.model_validate_json(json.dumps(data))
     except ValidationError as error:
         sentences = [_sentence(e) for e in error.errors()]
-        raise _refusal(file, path, beside, sentences) from None
+        raise _refusal(file, path, beside, sentences, more=True) from None
     found = list(problems(parameters))
     if found:
         raise _refusal(file, path, beside, found)
@@ -118,7 +136,7 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
     if path is None:
         if "services" in given:  # papermill -f gives the whole file
             return environment, {**given, "environment": environment}
-        known = sorted(p.stem for p in FOLDER.glob("*.yaml"))
+        known = environments()
         found = _what_is(environment) or f"no parameters file {environment!r:.80}"
         raise ParametersError(
             f"environment: {found}; expected one of {', '.join(known)} or a path",
@@ -183,16 +201,12 @@ def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _file_of(environment: str) -> Path | None:
     """Return an environment's file, by its name in `parameters/` or by its path."""
+    path = Path(environment)
     try:
-        return next(
-            (
-                file
-                for file in (FOLDER / f"{environment}.yaml", Path(environment))
-                if file.is_file()
-            ),
-            None,
-        )
-    except OSError:  # a name no file can have
+        if environment in environments():
+            return FOLDER / f"{environment}.yaml"
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # a name no file can have
         return None
 
 
@@ -243,10 +257,17 @@ def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
 
 
 def _refusal(
-    file: str, path: Path | None, given: Collection[str], problems: Iterable[str]
+    file: str,
+    path: Path | None,
+    given: Collection[str],
+    problems: Iterable[str],
+    *,
+    more: bool = False,
 ) -> ParametersError:
     """Return what to raise: each problem is the file's, with its line, or of what was
     given beside it, by the name it begins with.
+
+    `more` says that other checks come once these problems are fixed.
     """
     places = lines_of(_text_of(path)) if path else {}
     named = [(BEHIND_A_NAME.sub("", problem), problem) for problem in problems]
@@ -255,14 +276,16 @@ def _refusal(
         f"{_short(problem)}"
         for name, problem in named[:MOST_PROBLEMS]
     ]
-    if more := len(named) - len(lines):
-        lines.append(f"{file}: and {more} more")
+    if left := len(named) - len(lines):
+        lines.append(f"{file}: and {left} more")
     own = all(name in given for name, _ in named)
     hint = (
         "correct what was given; nothing was changed"
         if own
         else "fix the file, then run `runbook lint` on it"
     )
+    if more and not own:
+        hint += "; further checks follow once these pass"
     return ParametersError("\n".join(lines), hint=hint)
 
 
@@ -298,6 +321,9 @@ def _sentence(error: Any) -> str:
     message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
+    if error["type"] == "string_pattern_mismatch":
+        pattern = error["ctx"]["pattern"]
+        message = KINDS.get(pattern, f"expected text that matches '{pattern}'")
     if error["type"] == "string_type" and isinstance(found, int | float):
         shown += ": put it in quotes"
     return f"{where + ': ' if where else ''}{message}{shown}"

@@ -786,8 +786,8 @@ class Parameters(Strict):
     )
     records: str | None = Field(
         None,
-        description="a folder for runs, or s3://BUCKET/PREFIX for a copy "
-        "of each applied run; null: runs/ here",
+        description="a folder for runs, or s3://BUCKET/PREFIX: a copy of each "
+        "applied run as it goes, read from any machine; null: runs/ here",
     )
 
     _notes: tuple[str, ...] = PrivateAttr(())

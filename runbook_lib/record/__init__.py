@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from runbook_lib.record.finding import (
     ID,
+    bring,
     called,
     environments,
     find,
     is_path,
+    last_work,
     latest,
     open_or_join,
     runs,
     start,
+    with_copy,
 )
 from runbook_lib.record.lock import (
     executor,
@@ -29,12 +32,15 @@ from runbook_lib.record.lock import (
 )
 from runbook_lib.record.paths import root
 from runbook_lib.record.run import UNRECORDED, Run, Spare
+from runbook_lib.record.store import Store
 
 __all__ = [
     "ID",
     "UNRECORDED",
     "Run",
     "Spare",
+    "Store",
+    "bring",
     "called",
     "environments",
     "executor",
@@ -43,6 +49,7 @@ __all__ = [
     "holder",
     "is_held",
     "is_path",
+    "last_work",
     "latest",
     "lock_of",
     "locks_of",
@@ -53,4 +60,5 @@ __all__ = [
     "shifter",
     "shifting",
     "start",
+    "with_copy",
 ]

@@ -15,7 +15,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from runbook_lib.errors import RecordError
 from runbook_lib.plan import Change, fingerprint, holds, stored
 from runbook_lib.private import replace_privately
 from runbook_lib.record import chain
+from runbook_lib.record.copies import Copy, damage, is_copied
 from runbook_lib.record.paths import writing
 from runbook_lib.record.place import Place, place_in
 from runbook_lib.redaction import redacted
@@ -38,9 +39,10 @@ DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder."""
+    """One run's folder, and its copy where it has one."""
 
     folder: Path
+    copy: Copy | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -72,6 +74,11 @@ class Run:
                 closed = False
         return closed
 
+    @property
+    def worked(self) -> bool:
+        """Whether the run changed or decided anything."""
+        return any(line["event"] in ("intended", "decision") for line in self.lines())
+
     def is_of_another_shift(self, services: Collection[str]) -> bool:
         """Say whether the run has moved traffic, and never between these services:
         theirs is another release.
@@ -101,6 +108,11 @@ class Run:
         return replace(place, world=self.world) if place else None
 
     @property
+    def is_copied(self) -> bool:
+        """Whether the run has a copy elsewhere, as far as this machine knows."""
+        return is_copied(self.folder)
+
+    @property
     def file(self) -> Path:
         """The journal."""
         return self.folder / "record.jsonl"
@@ -116,6 +128,17 @@ class Run:
         }
         with writing(self.folder):
             _append(self.file, line)
+        if self.copy:
+            self.copy.send_soon()
+
+    def require_stored(self, *, files: bool = False) -> None:
+        """Return once every line is in the run's copy, where it has one (and its other
+        files, where they are meant too); raise RecordError where that cannot be.
+        """
+        if self.copy and files:
+            self.copy.send()
+        elif self.copy:
+            self.copy.send_lines()
 
     def intended(
         self, notebook: str, change: Change, before: Any = None, by: str = ""
@@ -228,6 +251,11 @@ class Run:
         return bool(mark) and (fingerprint(live) in ours or made)
 
     def _read(self) -> bytes:
+        if wrong := damage(self.folder):
+            raise RecordError(
+                f"the record of run {self.id} is not as it was stored: {wrong}",
+                hint="find out who wrote there; runbook status says where things stand",
+            )
         try:
             return self.file.read_bytes()
         except FileNotFoundError:
@@ -253,9 +281,12 @@ class Run:
         }
         folder = self.folder / "requests"
         name = f"{now:%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
+        text = json.dumps(said, default=str)
+        if self.copy:
+            self.copy.ask(name, text)
         with writing(self.folder):
             folder.mkdir(mode=0o700, exist_ok=True)
-            replace_privately(folder / name, json.dumps(said, default=str))
+            replace_privately(folder / name, text)
 
     def asked(self) -> list[dict[str, Any]]:
         """Return the requests nobody has taken in yet, the earliest first, each
@@ -281,8 +312,11 @@ class Run:
         """Write what is asked of the run into its journal. Only whoever is at
         work on the run does.
 
-        What cannot be written stays asked, and counts all the same.
+        What cannot be written stays asked, and counts all the same. What is asked
+        elsewhere is here by the next time.
         """
+        if self.copy:
+            self.copy.look_soon()
         with suppress(RecordError):
             for said in self.asked():
                 fields = {
@@ -296,7 +330,8 @@ class Run:
                     file.unlink(missing_ok=True)
 
     def _requests(self) -> list[Path]:
-        return sorted((self.folder / "requests").glob("*.json"))
+        # one that is just being written has a dot before its name
+        return sorted((self.folder / "requests").glob("[0-9]*.json"))
 
     # its end
 

@@ -87,6 +87,7 @@ def roll_back(
     if not force:
         _require_somebody(session)
     own = session.run is None
+    session.alone = True
     session.run = session.run or _own_run(session)
     now = _write(session, plan, told)
     who = (
@@ -147,12 +148,13 @@ def _own_run(session: Session) -> record.Run:
     """Open a run of its own: another process may be writing the one under way."""
     p = session.parameters
     try:
-        return record.start(
+        run = record.start(
             p.environment,
             p.records,
             session.place,
             **opening(p, session.file, session.given),
         )
+        return record.with_copy(run, session.store)
     except RecordError:
         return record.Run(
             record.root() / p.environment / "not-started"
@@ -176,7 +178,7 @@ def _require_somebody(session: Session) -> None:
     """Refuse to send users to a service that runs nothing; what cannot be
     read refuses nothing.
     """
-    p, stable = session.parameters, session.parameters.shift.stable
+    stable = session.parameters.shift.stable
     try:
         wanted, running = ecs.read_counts(session, (stable,))[stable]
         retired = not running and stable in survey(session).split.retired
@@ -187,7 +189,7 @@ def _require_somebody(session: Session) -> None:
     if retired:
         words, hint = (
             f"{stable} is retired",
-            f"runbook undo {p.environment} --notebook 06 brings it back",
+            f"`runbook undo {session.named} --notebook 06` brings it back",
         )
     else:
         words, hint = (
@@ -196,8 +198,8 @@ def _require_somebody(session: Session) -> None:
         )
     raise GateError(
         f"rollback: {words}: nobody would answer; nothing was written",
-        hint=f"{hint}; or `runbook rollback {session.named} --force` to "
-        "write it all the same",
+        hint=f"{hint}; `runbook rollback {session.named} --force` writes it all "
+        "the same, and requests fail",
     )
 
 

@@ -4,9 +4,10 @@
 
 `following` starts it, and reads what it says. It outlives whoever started it: a kernel,
 a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
-nothing. A step that was taken alone stays watched after it has passed: then this goes
-on until the process that takes the next one is ready (`claim_beside`). The words of the
-command line are for whoever looks at a list of processes.
+nothing. A step that was taken alone stays watched after it has passed, and so does one
+whose next is refused, for want of an approval, say: then this goes on until the process
+that takes the next one is ready (`claim_beside`). The words of the command line are for
+whoever looks at a list of processes.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Board:
         self.claim = report.claim_beside(file)
         before = report.read(file)
         # Who said nothing of its end was killed.
-        self.killed = before.pid if before and before.ending is None else 0
+        self.killed = before.pid if before and not before.has_ended else 0
         self.report = Report(orders_id, os.getpid(), leaves_steps)
         self._told_wait = 0.0
         self.put(self.report)
@@ -108,10 +109,13 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
         try:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
-            board.put(report.with_decision(board.report, decision))
+            said = report.with_decision(board.report, decision, session.written)
+            board.put(said)
             if decision.phase == "rolled back":  # it was made: now it may be told
                 reason, _, words = decision.words.partition(": ")
                 _tell(session, "rolled_back", reason, words, board.began)
+            if decision.refused and said.ending:  # it stays, and somebody must decide
+                _tell_end(session, orders, said.ending, board.began)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
@@ -128,7 +132,7 @@ def _decisions(session: Session, orders: Orders, relieved: Relieved) -> Decision
         )
     if orders.what == "no step":
         return watch_traffic(session, relieved=relieved)
-    return shift_traffic(session, *evidence)
+    return shift_traffic(session, *evidence, relieved=relieved)
 
 
 def main() -> int:
@@ -171,7 +175,7 @@ def _acquired(lock: FileLock, seconds: float) -> bool:
 
 def _is_staying(orders: Orders) -> bool:
     said = report.read(Path(orders.report))
-    return said is not None and said.is_staying and orders.what != "no step"
+    return said is not None and said.stays and orders.what != "no step"
 
 
 def _take_over(orders: Orders, lock: FileLock) -> bool:
@@ -220,29 +224,31 @@ def conclude(
     session: Session | None,
     error: BaseException | None,
 ) -> Ending:
-    """Close the session and sum up, say so to followers, and tell people."""
-    ending = end(session, error, sums_up=orders.what == "every step")
-    board.put(replace(board.report, wait=None, ending=ending))
+    """Close the session and sum up, say so to followers, and tell people.
+
+    Who stays and is relieved has said all: what is left is the next process's to say.
+    """
+    if session is not None and error is None and board.report.stays:
+        session.close()
+        ending = board.report.ending or Ending(written=session.written)
+        board.put(replace(board.report, wait=None, ending=ending, stays=False))
+        return ending
+    ending = end(session, error)
+    board.put(replace(board.report, wait=None, ending=ending, stays=False))
     if session is not None:
         _tell_end(session, orders, ending, board.began)
     return ending
 
 
-def end(
-    session: Session | None, error: BaseException | None, *, sums_up: bool = True
-) -> Ending:
-    """Close the session and sum up; return how it ended.
-
-    Where not every step was ordered, the run goes on, unless this `error` ended it.
-    """
+def end(session: Session | None, error: BaseException | None) -> Ending:
+    """Close the session and sum up; return how it ended."""
     if session is None:
         return report.ending_of(error, 0)
     ending = report.ending_of(error, session.written)
     session.close()
     atexit.unregister(session.close)
-    if sums_up or error is not None:
-        with suppress(RecordError):  # whoever follows hears it all the same
-            _sum_up(session, ending)
+    with suppress(RecordError):  # whoever follows hears it all the same
+        _sum_up(session, ending)
     return ending
 
 
@@ -254,6 +260,7 @@ def _opened(orders: Orders, lock: FileLock) -> Session:
         words = f"the shift was begun for another place; {orders.file} now names"
         raise TargetError(f"{words} {session.place}", hint="run the cells above again")
     session.shift_lock = lock
+    session.alone = True  # whoever started this has brought what there is
     return session
 
 
@@ -318,6 +325,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
     }
     run.write("summed up", outcome=outcome, reason=reason)
     run.summarise(summary, closes=leaves or outcome == "rolled_back")
+    run.require_stored(files=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import place
-from runbook_lib.engines.alb.building import attaching, preflight
+from runbook_lib.engines.alb.building import accepting, attaching, preflight
 from runbook_lib.engines.alb.gates import gates, read_tags
 from runbook_lib.engines.alb.groups import Group, read_groups
 from runbook_lib.engines.alb.trial import read_trial
@@ -39,6 +39,10 @@ def serves(session: Reads) -> Finding:
 def checks(look: Look) -> Iterator[Check]:
     """Yield every check of a load balancer's own."""
     shift = look.parameters.shift
+    if not (look.parameters.rehearsed or accepting.VERIFIED_BY):
+        words = "this engine was not verified on a live account: docs/alb.md"
+        hint = "runbook accept asks AWS, in an account for trials"
+        yield Check("WARN", "what AWS answers", words, hint)
     if look.lifecycle.retired & {shift.stable, shift.canary}:
         yield Check("PASS", look.split.key, look.split.as_written)
         return

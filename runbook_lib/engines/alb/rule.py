@@ -215,7 +215,7 @@ def joined(split: Split, arn: str) -> Change:
     state = _there(split)
     entered = differences(None, 0, f"target group {group_name(arn)}")
     after = {**_weights(state), arn: 0}
-    return _rewritten(split, state, after, verb="update", diff=entered)
+    return rewritten(split, state, after, verb="update", diff=entered)
 
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
@@ -273,7 +273,7 @@ def _shifted(
     }
     # as the file has them, to be read
     written = {name: split.written[name] for name in weights} | split.written
-    change = _rewritten(
+    change = rewritten(
         split, state, after, verb="shift", diff=differences(written, dict(weights))
     )
     return replace(change, weights=Moved(split.weights, shares(weights)))
@@ -284,7 +284,7 @@ def _weights(state: Mapping[str, Any]) -> dict[str, int]:
     return {group["group"]: group["weight"] for group in state["groups"]}
 
 
-def _rewritten(
+def rewritten(
     split: Split,
     state: Mapping[str, Any],
     after: Mapping[str, int],

@@ -87,14 +87,14 @@ def _reaching(p: Parameters, service: str) -> tuple[Series, ...]:
 
 
 def path(look: Look) -> Path:
-    """Return what shows that calls pass both sidecars: the caller's and the
+    """Return what shows that requests pass both sidecars: the caller's and the
     one of who answers most of them.
     """
     p = look.parameters
     weights = look.split.weights
     answers = max((p.shift.stable, p.shift.canary), key=lambda n: weights.get(n, 0))
     return Path(
-        name="calls pass both sidecars",
+        name="requests pass both sidecars",
         counted={
             "callers' sidecars count": series(p)[answers]["requests"],
             f"{answers}'s": (inbound(p, answers),),
@@ -131,7 +131,7 @@ def counted(p: Parameters) -> Counted:
             "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
         )
         return Counted(True, False, trailers)
-    return Counted(True, True, "answers of 5XX are counted, retries included")
+    return Counted(True, True, "5XX answers are counted, retries included")
 
 
 def protocol_of(p: Parameters, router: str) -> str:

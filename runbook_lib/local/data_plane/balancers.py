@@ -180,6 +180,7 @@ class Balancers:
         return [
             {
                 "load_balancer": each.state.name,
+                "dns_name": each.state.dns_name,
                 "pid": each.sidecar.pid,
                 "ports": dict(each.ports),
                 "admin": each.sidecar.admin.path,

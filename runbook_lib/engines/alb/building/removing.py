@@ -41,16 +41,16 @@ def _changes(
     if found.rule:
         key, where = place.key(p), {"RuleArn": found.rule["arn"]}
         expected = {"arn": found.rule["arn"], "exact": found.rule["exact"]}
-        yield _gone(key, "rule", where, place.rule_reading(p), expected)
+        yield gone(key, "rule", where, place.rule_reading(p), expected)
     if found.listener:
         arn = {"ListenerArn": found.listener["arn"]}
         key = keys.listener(p)
-        yield _gone(key, "listener", arn, standing.listener(p), found.listener)
+        yield gone(key, "listener", arn, standing.listener(p), found.listener)
     for service, group in found.groups.items():
         if group:
             key = keys.group(p, service)
             arn = {"TargetGroupArn": group["arn"]}
-            yield _gone(key, "target_group", arn, standing.group(p, service), group)
+            yield gone(key, "target_group", arn, standing.group(p, service), group)
     if found.balancer:
         yield from _balancer(p, found, found.balancer)
     if found.zone:
@@ -118,7 +118,7 @@ def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Chang
         yield making.without_inverse(change, AGAIN)
     key, arn = keys.balancer(p), {"LoadBalancerArn": balancer["arn"]}
     there = {"arn": balancer["arn"]}
-    yield _gone(key, "load_balancer", arn, standing.balancer(p), there)
+    yield gone(key, "load_balancer", arn, standing.balancer(p), there)
 
 
 def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
@@ -127,17 +127,17 @@ def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
         alias = found.record
         led = {"dns": alias["DNSName"].removesuffix("."), "zone": alias["HostedZoneId"]}
         change = making.create_record(p, replace(found, balancer=led))
-        gone = making.turned_for_good(change, found.record, AGAIN)
-        yield gone
+        yield making.turned_for_good(change, found.record, AGAIN)
     where = {"Id": zone["id"]}
     key = keys.zone(p)
     delete = Call("route53", "delete_hosted_zone", where)
     yield _deleted(key, delete, standing.zone(p), {"id": zone["id"]})
 
 
-def _gone(
+def gone(
     key: str, kind: str, where: Mapping[str, str], reading: Reading, state: Found
 ) -> Change:
+    """Return the change that deletes one thing of the load balancer, for good."""
     return _deleted(key, Call("elbv2", f"delete_{kind}", where), reading, state)
 
 
