@@ -273,23 +273,6 @@ def test_a_canary_that_nobody_watches_is_watched_without_its_record_and_no_step_
     assert list(follow_watch(second, alarm=print, start=saying())) == []
 
 
-def test_who_only_watches_sums_an_executed_run_up_where_it_rolls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    session, sky = under_sky()
-    take(session, until=lambda d: d.phase == "written")
-    run = session.join_run()
-    monkeypatch.setenv("RUNBOOK_RUN", str(run.folder))
-    watched(session)
-    list(follow_watch(session, alarm=print, start=shifting(sky)))
-    assert run.summary() is None  # relieved: the run goes on
-    sky.errors.update({CANARY: 0.5})
-    with pytest.raises(RolledBack):
-        list(follow_watch(session, alarm=print, start=shifting(sky)))
-    summary = run.summary()
-    assert summary
-    assert summary["outcome"] == "rolled_back"
-    assert run.closed
-
-
 def test_a_process_that_was_killed_is_named_and_the_next_goes_on() -> None:
     session = watched(open_at("meshed"))
     one = report.with_decision(Report("", 7), WRITTEN)
@@ -426,6 +409,21 @@ def test_a_shift_that_waits_for_an_approval_says_so_once_and_its_end_is_the_next
     said = report.read(file_of(session))
     assert said is not None
     assert (said.stays, said.ending and said.ending.reason) == (False, "approval")
+
+
+def test_where_nobody_else_would_a_shift_that_waits_sums_its_run_up_and_again_once_it_has_rolled_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    run = session.join_run()
+    monkeypatch.setenv("RUNBOOK_RUN", str(run.folder))
+    sky.at(60, lambda: sky.errors.update({CANARY: 0.5}))
+    with pytest.raises(RolledBack):
+        followed(session, shifting(sky, Board))
+    summed_up = [line for line in run.lines() if line["event"] == "summed up"]
+    assert [line["outcome"] for line in summed_up] == ["held", "rolled_back"]
+    assert summed_up[0]["reason"].startswith("approval: 100 %: plan ")
+    assert run.closed
 
 
 @pytest.mark.parametrize("what", ["one step", "every step"])

@@ -91,7 +91,6 @@ class NotebookOperator(PapermillOperator):
     def __init__(self, *, environment: str, **options: Any) -> None:
         given = {"environment": environment, "mode": "apply"}
         super().__init__(parameters=given, kernel_name=KERNEL, log_output=True, **options)
-        self.environment = environment
 
     def execute(self, context: Any) -> str:
         """Execute the notebook, unless its shift was rolled back, or was held while nobody followed it."""
@@ -118,10 +117,9 @@ class NotebookOperator(PapermillOperator):
         return "done"
 
     def conclude(self, ended: str, reason: str) -> str:
-        """Return the reason of a shift that waits for an approval, its canary watched; else end the task."""
+        """Return the reason of a shift that waits for an approval; else end the task."""
         if not reason.startswith(APPROVAL):
             raise AirflowFailException(f"{ended}: {reason}")
-        product("runbook", "watch", self.environment)
         return reason
 
 
