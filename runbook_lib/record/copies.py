@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ class Copy:
     store: Store
     name: str
     folder: Path
-    _waits: bool = False
+    _due: list[Callable[[], None]] = field(default_factory=list)
     _turn: Any = field(default_factory=threading.Lock)
     _work: Any = field(default_factory=threading.Lock)
 
@@ -86,11 +86,11 @@ class Copy:
                 tag = self.store.put(f"{self.name}/{file.name}", content)
                 notes.files[file.name] = [tag, _hash(content)]
 
-    def send_soon(self) -> None:
-        """Send lines in a thread of its own, if they can be sent: whoever watches
-        traffic waits for no store.
+    def send_soon(self, *, files: bool = False) -> None:
+        """Send lines (and files, where they are meant too) in a thread of its own, if
+        they can be sent: whoever watches traffic waits for no store.
         """
-        self._soon(self.send_lines)
+        self._soon(self.send if files else self.send_lines)
 
     def look_soon(self) -> None:
         """Bring what others ask of the run in a thread of its own, and send lines."""
@@ -126,21 +126,23 @@ class Copy:
             self._bring_files(notes, files)
             self._send_lines(notes)
 
-    def _soon(self, do: Any) -> None:
+    def _soon(self, do: Callable[[], None]) -> None:
         with self._turn:
-            if self._waits:
-                return
-            self._waits = True
-        with suppress(RuntimeError):  # the process ends: it sends as it closes
-            threading.Thread(target=self._quietly, args=(do,), daemon=True).start()
+            is_awaited = bool(self._due)
+            if do not in self._due:
+                self._due.append(do)
+        if not is_awaited:
+            with suppress(RuntimeError):  # the process ends: it sends as it closes
+                threading.Thread(target=self._quietly, daemon=True).start()
 
-    def _quietly(self, do: Any) -> None:
+    def _quietly(self) -> None:
         with self._work:
             with self._turn:
-                self._waits = False
-            # whoever takes a step, or ends the run, says it
-            with suppress(RunbookError, OSError):
-                do()
+                due, self._due = self._due, []
+            for do in due:
+                # whoever takes a step, or ends the run, says it
+                with suppress(RunbookError, OSError):
+                    do()
 
     # from the store to here
 
