@@ -411,6 +411,21 @@ def test_a_shift_that_waits_for_an_approval_says_so_once_and_its_end_is_the_next
     assert (said.stays, said.ending and said.ending.reason) == (False, "approval")
 
 
+def test_where_nobody_else_would_a_shift_that_waits_sums_its_run_up_and_again_once_it_has_rolled_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    run = session.join_run()
+    monkeypatch.setenv("RUNBOOK_RUN", str(run.folder))
+    sky.at(60, lambda: sky.errors.update({CANARY: 0.5}))
+    with pytest.raises(RolledBack):
+        followed(session, shifting(sky, Board))
+    summed_up = [line for line in run.lines() if line["event"] == "summed up"]
+    assert [line["outcome"] for line in summed_up] == ["held", "rolled_back"]
+    assert summed_up[0]["reason"].startswith("approval: 100 %: plan ")
+    assert run.closed
+
+
 @pytest.mark.parametrize("what", ["one step", "every step"])
 def test_whoever_takes_the_next_step_relieves_the_process_that_stays(what: str) -> None:
     session = watched(open_at("meshed"))

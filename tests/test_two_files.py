@@ -106,7 +106,7 @@ ONE_ALONE: dict[type[BaseModel], Any] = {Match: _one_path, Header: _one_way}
 
 
 def file_of(protocol: str, sections: Mapping[str, Json]) -> Json:
-    """Return local.yaml's values with these sections, and with what their protocol knows alone."""
+    """Return LOCAL's values with these sections, and with what their protocol knows alone."""
     route = deepcopy(dict(sections["route"]))
     match, retry, service = route["match"], route["retry"], deepcopy(dict(sections["service"]))
     for word in GRPC_ONLY if protocol == "http2" else HTTP_ONLY:

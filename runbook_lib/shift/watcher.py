@@ -110,11 +110,15 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
             said = report.with_decision(board.report, decision, session.written)
+            if decision.refused and said.ending:  # it stays, and somebody must decide
+                with suppress(RecordError):
+                    if run := _sum_up(session, said.ending):
+                        run.store_soon()
             board.put(said)
             if decision.phase == "rolled back":  # it was made: now it may be told
                 reason, _, words = decision.words.partition(": ")
                 _tell(session, "rolled_back", reason, words, board.began)
-            if decision.refused and said.ending:  # it stays, and somebody must decide
+            if decision.refused and said.ending:
                 _tell_end(session, orders, said.ending, board.began)
         except StopIteration:
             return
@@ -248,7 +252,8 @@ def end(session: Session | None, error: BaseException | None) -> Ending:
     session.close()
     atexit.unregister(session.close)
     with suppress(RecordError):  # whoever follows hears it all the same
-        _sum_up(session, ending)
+        if run := _sum_up(session, ending):
+            run.require_stored(files=True)
     return ending
 
 
@@ -300,13 +305,15 @@ def _tell(
     notifying.tell(run, told, since)
 
 
-def _sum_up(session: Session, ending: Ending) -> None:
-    """Sum the run up where whoever executed it, and would do so, is gone or leaves."""
+def _sum_up(session: Session, ending: Ending) -> record.Run | None:
+    """Sum the run up where whoever executed it, and would do so, is gone or leaves;
+    return the run then.
+    """
     run, leaves = session.run or session.finished, session.leaves_shift
     if run is None or not session.is_executed:
-        return
+        return None
     if record.executor(run) and not leaves:
-        return
+        return None
     outcome, lines = OUTCOMES[ending.exit_code], list(run.lines())
     reason = f"{ending.reason or outcome}: {ending.message or 'every step passed'}"
     p = session.parameters
@@ -325,7 +332,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
     }
     run.write("summed up", outcome=outcome, reason=reason)
     run.summarise(summary, closes=leaves or outcome == "rolled_back")
-    run.require_stored(files=True)
+    return run
 
 
 if __name__ == "__main__":
