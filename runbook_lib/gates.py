@@ -286,7 +286,7 @@ def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
     p, weight = found.parameters, found.canary_weight
     stable, canary = p.shift.stable, p.shift.canary
     if not weight or found.retired:
-        return Finding(True, "no traffic changes sides")
+        return Finding(True, "no traffic moves")
     counts = found.counts
     needed, running = max(1, counts[canary][1]), counts[stable][1]
     words = (

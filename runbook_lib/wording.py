@@ -208,7 +208,7 @@ def _about(number: int) -> str:
 
 def staged(name: str, stage: str, what: str) -> str:
     """Return the stage something has reached, and what that means."""
-    return f"{name} is {stage}: {STAGES[stage].format(what=what)}"
+    return f"{name}: {STAGES[stage].format(what=what)} (stage {stage})"
 
 
 def divided(weights: Mapping[str, int]) -> str:

@@ -38,6 +38,9 @@ from runbook_lib.local.control_plane.wire import ACCOUNT_HEADER, identify
 
 Answer = tuple[int, dict[str, str], bytes]
 ACCESS_KEY = re.compile(r"<AccessKeyId>(\w+)<")
+# What a client says of a body that it sends in chunks.
+OF_CHUNKS = ("transfer-encoding", "content-encoding", "x-amz-content-sha256", "x-amz-decoded-content-length",
+             "x-amz-trailer")  # fmt: skip
 CREDENTIAL = re.compile(r"Credential=([^/]+)/")
 
 
@@ -123,8 +126,9 @@ class Aws:
         if account is None:
             return unknown_key(seen)
         kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+        bucket, is_bucket, _ = seen.host.partition(".s3.")  # S3 gives each a host of its own
         builder = EnvironBuilder(
-            path=f"http://127.0.0.1{seen.path}",
+            path=f"http://127.0.0.1/{bucket}{seen.path}" if is_bucket else f"http://127.0.0.1{seen.path}",
             method=seen.method,
             headers={**kept, ACCOUNT_HEADER: account},
             data=seen.body,
@@ -185,10 +189,11 @@ def _handler(aws: Aws) -> type[BaseHTTPRequestHandler]:
 
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told = dict(self.headers.items())
             if self.headers.get("Transfer-Encoding") == "chunked":
                 body = _unchunked(io.BytesIO(_unchunked(self.rfile)))  # by HTTP, and within by S3
+                told = {name: value for name, value in told.items() if name.lower() not in OF_CHUNKS}
             key = CREDENTIAL.search(self.headers.get("Authorization", ""))
-            told = dict(self.headers.items())
             seen = Seen(
                 self.host, key.group(1) if key else "", self.command, self.path, body, _operation(self, told, body)
             )

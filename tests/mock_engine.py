@@ -332,7 +332,7 @@ class MockEngine:
             "name shop": Box(NAMES, ("shop",), there, called="shop"),
             "division shop": Box(DIVIDES, ("division",), there),
             **{f"pool {name}": Box(ANSWERS, (name,), there) for name in services},
-            **{f"service {name}": Box(TASKS, (name, "1 of 1 run"), True) for name in services},
+            **{f"service {name}": Box(TASKS, (name, "1 of 1 running"), True) for name in services},
         }
         weights = look.split.weights
         after = plan.moved.after if plan.moved else weights

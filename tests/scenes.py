@@ -41,7 +41,44 @@ from runbook_lib.plan import Call, Change, Evidence, Inverse, Plan, Reading
 from tests import snapshot
 
 ENDPOINT = "http://127.0.0.1:9"  # nothing listens there: a client that missed its hook fails
-LOCAL: dict[str, Any] = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())
+SHIPPED: dict[str, Any] = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())
+# What the shipped file leaves to the defaults, said: what a file does not speak of keeps what is live.
+SAID: dict[str, Any] = {
+    "engine": "appmesh",
+    "mesh": {**SHIPPED["mesh"], "egress": "DROP_ALL"},
+    "launch_type": "FARGATE",
+    "envoy": {
+        "image_tag": "v1.39.1.0-prod",
+        "fips": False,
+        "public_image": False,
+        "xray": False,
+        "resource_cluster": None,
+        "ignored_ips": [],
+        "ignored_ports": [22],
+        "access_log": "/dev/stdout",
+    },
+    "iam": {**SHIPPED["iam"], "policy": "node"},
+    "routers": {
+        "serviceB": {
+            "routes": {
+                "serviceB": {
+                    "match": {"prefix": "/"},
+                    "retry": {
+                        "max_retries": 2,
+                        "per_retry_timeout_millis": 5000,
+                        "http_events": ["gateway-error", "stream-error"],
+                        "tcp_events": ["connection-error"],
+                    },
+                    "timeout": {"per_request_seconds": 15},
+                    "targets": ["serviceB", "serviceBv2"],
+                }
+            }
+        }
+    },
+    "traffic": {"requests_per_second": 300},
+    "records": None,
+}
+LOCAL: dict[str, Any] = {**SHIPPED, **SAID}
 MESH = {"meshName": "apps"}
 ROUTE = {**MESH, "virtualRouterName": "serviceB", "routeName": "serviceB"}
 ACCOUNTS = itertools.count(800_000_000_000)
@@ -50,7 +87,7 @@ NUMBERS = itertools.count(1)
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Return local.yaml's values with others in place of them; a mapping is merged into what stands there."""
+    """Return LOCAL with other values in place of its own; a mapping is merged into what stands there."""
 
     def put(into: Any, value: Any) -> Any:
         if isinstance(into, dict) and isinstance(value, dict):

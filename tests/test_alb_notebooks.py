@@ -59,7 +59,7 @@ def test_01_to_06_make_a_load_balancer_and_retire_a_version_and_90_takes_it_away
     made.walk("00", "01", "02", "03", "04", "05", shift=shift)
     assert made.writes() == before
     made.walk("06", shift=shift)
-    refused(made, "90", "the dialled name has an address: serviceb.apps.local has no address in discovery")
+    refused(made, "90", "the hostname has an address: serviceb.apps.local has no address in discovery")
     made.walk("06", undo=True, shift=shift)
     made.walk("90", shift=shift)
     assert made.client("elbv2").describe_load_balancers()["LoadBalancers"] == []

@@ -1,7 +1,7 @@
 """What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it rolled back.
 
 It covers of issue 13: 2 (a step by the panel is watched), 3 (the panel's live state), 4 (recordings, cells out of
-order) and 8 (the chart has the page's colours).
+order), 8 (the chart has the page's colours) and 10 (Promote asks who decides, and why).
 """
 
 from __future__ import annotations
@@ -113,7 +113,12 @@ def follow_and_hold(notebook: Notebook) -> None:
     followed = notebook.cell("measured-shift")
     followed.get_by_text(re.compile(r"share 2\d\.\d %")).wait_for(timeout=60_000)
     followed.locator("svg[role=img]").first.wait_for(timeout=45_000)
-    press(notebook.cell("panel").get_by_role("button", name="Hold"))
+    panel = notebook.cell("panel")
+    press(panel.get_by_role("button", name="Promote"))
+    panel.get_by_role("textbox", name="Decided by").wait_for(timeout=45_000)
+    focused = notebook.page.locator("input:focus")
+    assert focused.evaluate("field => field.labels[0].textContent") == "Decided by"  # where one goes on typing
+    press(panel.get_by_role("button", name="Hold"))
     followed.get_by_text(re.compile("held by .+")).first.wait_for(timeout=45_000)
     followed.get_by_text(re.compile(r"runbook rollback .+ to roll back")).first.wait_for(
         timeout=45_000

@@ -173,7 +173,7 @@ def test_a_retired_service_is_not_missed() -> None:
 
 def test_a_name_that_is_dialled_and_resolves_passes() -> None:
     found = one_of(open_at("plain"), "name serviceb.apps.local", "PASS")
-    assert found.message == "dialled by serviceA; resolves to 1 address"
+    assert found.message == "called by serviceA; resolves to 1 address"
 
 
 def test_a_name_that_does_not_resolve_is_a_warning() -> None:

@@ -485,7 +485,7 @@ def test_the_map_is_the_engines() -> None:
     assert words == (
         "shop; caller calls shop; shop → division shop; "
         "division shop → pool serviceB (100 → 75 %), pool serviceBv2 (0 → 25 %); "
-        "pool serviceB → service serviceB (1 of 1 run); pool serviceBv2 → service serviceBv2 (1 of 1 run). "
+        "pool serviceB → service serviceB (1 of 1 running); pool serviceBv2 → service serviceBv2 (1 of 1 running). "
         "To be changed: shift division shop."
     )
     assert {key: [change.title for change in changes] for key, changes in shown.changes_on.items()} == {

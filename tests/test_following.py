@@ -16,7 +16,7 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Failed, GateError, Held, LockError, NotFollowed, RolledBack, RunbookError
 from runbook_lib.shift import report
-from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.decision import Decision, Refusal
 from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
 from runbook_lib.shift.watcher import Board, carry_out, conclude
@@ -386,6 +386,44 @@ def test_a_step_that_has_passed_is_told_as_watched_and_its_follower_leaves() -> 
         said = staying(session)
         assert list(follow_watch(session, alarm=print, start=start)) == list(said.decisions)
     assert start.orders == []
+
+
+def test_who_follows_hears_why_the_next_step_is_refused_while_the_one_before_it_stays_watched() -> None:
+    session, _ = under_sky()
+    refused = Refusal("100 %: it needs an approval", "runbook approve", "approval")
+    said = report.with_decision(Report("a", 4711), WRITTEN)
+    said = report.with_decision(said, replace(WRITTEN, phase="staying", at=2.0, refused=refused), written=3)
+    assert (said.stays, said.has_ended) == (True, False)
+    start = saying()
+    with record.shift_lock_of(watched(session).place):
+        report.write(file_of(session), said)
+        with pytest.raises(errors.Held, match="100 %: it needs an approval") as caught:
+            list(follow_watch(session, alarm=print, start=start))
+    assert (caught.value.hint, caught.value.reason, start.orders) == ("runbook approve", "approval", [])
+
+
+def test_a_shift_that_waits_for_an_approval_says_so_once_and_its_end_is_the_next_processs_to_tell() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    with pytest.raises(errors.Held, match=r"100 %: plan .* needs an approval; .*; 25 % stays watched until then"):
+        followed(session, shifting(sky))
+    said = report.read(file_of(session))
+    assert said is not None
+    assert (said.stays, said.ending and said.ending.reason) == (False, "approval")
+
+
+def test_where_nobody_else_would_a_shift_that_waits_sums_its_run_up_and_again_once_it_has_rolled_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    run = session.join_run()
+    monkeypatch.setenv("RUNBOOK_RUN", str(run.folder))
+    sky.at(60, lambda: sky.errors.update({CANARY: 0.5}))
+    with pytest.raises(RolledBack):
+        followed(session, shifting(sky, Board))
+    summed_up = [line for line in run.lines() if line["event"] == "summed up"]
+    assert [line["outcome"] for line in summed_up] == ["held", "rolled_back"]
+    assert summed_up[0]["reason"].startswith("approval: 100 %: plan ")
+    assert run.closed
 
 
 @pytest.mark.parametrize("what", ["one step", "every step"])

@@ -154,12 +154,12 @@ def test_05_refuses_a_name_that_does_not_resolve(folder: Path) -> None:
     """A virtual service nobody has registered: the caller's application would never get as far as its Envoy."""
     environment = Environment.create(folder, "unresolved", **dialling("api.apps.local"))
     environment.walk("01", "02", "03", "04")
-    refused(environment, "05", r"(?s)GateError: .*the name dialled: api\.apps\.local resolves to 0 addresses")
+    refused(environment, "05", r"(?s)GateError: .*hostname resolves: api\.apps\.local resolves to 0 addresses")
 
 
 def test_05_refuses_a_name_nobody_dials(routed: Environment) -> None:
     services = {**routed.said["services"], "serviceA": {**routed.said["services"]["serviceA"], "backends": []}}
-    words = r"(?s)GateError: .*the name dialled: no service lists serviceb\.apps\.local among its backends"
+    words = r"(?s)GateError: .*hostname resolves: no service lists serviceb\.apps\.local among its backends"
     refused(routed, "05", words, services=services)
 
 

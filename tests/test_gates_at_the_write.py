@@ -180,7 +180,7 @@ def test_04_puts_every_service_back_where_no_call_passes_both_sidecars(folder: P
         without_calls(names)
 
     done = environment.notebook("04", mode="apply", before={"verify-path": look_without_calls})
-    assert "ReadBackError: calls pass both sidecars: callers' sidecars count 0, serviceB's 0" in done.first
+    assert "ReadBackError: requests pass both sidecars: callers' sidecars count 0, serviceB's 0" in done.first
     assert "put back as before" in done.first
     assert revisions(environment) == before
 
@@ -191,7 +191,7 @@ def test_04_ends_held_where_an_earlier_run_has_moved_the_callers(folder: Path) -
     before = environment.writes()
     done = environment.notebook("04", mode="apply", before={"verify-path": without_calls})
     assert environment.writes() == before
-    assert re.search(r"(?s)Held: calls pass both sidecars: .*`runbook undo \S+ --notebook 04`", done.first)
+    assert re.search(r"(?s)Held: requests pass both sidecars: .*`runbook undo \S+ --notebook 04`", done.first)
 
 
 def revisions(environment: Environment) -> dict[str, str]:

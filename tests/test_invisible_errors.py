@@ -135,7 +135,7 @@ def test_the_forecast_says_that_alarms_judge_alone() -> None:
     alarm(session, "OK")
     rows = outlook_tables(look_ahead(survey(session), 25))[0].rows
     found = {row["what"]: row["found"] for row in rows}
-    assert found["who judges errors"] == ALONE
+    assert found["how errors are counted"] == ALONE
     assert found["a canary that fails half"] == "goes on until an alarm rings"
 
 
@@ -196,4 +196,4 @@ def test_muted_errors_are_said_to_decide_nothing() -> None:
 def test_the_gate_says_what_is_counted() -> None:
     [claim] = [e for e in evidence_for_shift(survey(open_at("meshed"))) if e.name == "errors are counted"]
     assert claim.holds
-    assert claim.found.startswith("answers of 5XX are counted")
+    assert claim.found.startswith("5XX answers are counted")

@@ -95,7 +95,7 @@ CLIENTS = {  # each by the module, or the folder, that alone names it
     "iam": "engines.appmesh.iam",
     "cloudwatch": "aws.cloudwatch",
     "sts": "aws.signing",
-    "s3": "runs.archive",
+    "s3": "aws.calls",
 }
 # What only an engine may name: a route, a rule's target group, what stands beside a task.
 ENGINE_WORDS = {
@@ -110,9 +110,12 @@ STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "command.local_aws": "the local mesh's sidecars",
     "command.steering": "the hint where nothing carries weights yet",
     "judging": "the hint for protocols that nobody counts",
-    "parameters.checks": "App Mesh's parameters are still among all others",
+    "parameters.alb": "the section of a load balancer's rule",
+    "parameters.appmesh": "the sections of App Mesh",
+    "parameters.checks": "what several fields of App Mesh's sections say together",
     "parameters.loading": "a note on the case of names",
-    "parameters.model": "App Mesh's parameters are still among all others",
+    "parameters.model": "which section is which engine's",
+    "parameters.shift": "what a trial and a verdict are about",
     "redaction": "variables of Envoy that are no secret",
     "task_definition.envoy": "which container is Envoy",
     "task_definition.form": "AWS's own word for a proxy, and its default",
@@ -294,12 +297,10 @@ def test_only_identity_opens_sessions_of_botocore() -> None:
     assert openers == {"aws.identity"}
 
 
-def test_only_apply_writes_and_archive_its_copies() -> None:
-    pattern = re.compile(r"session\.write\(")
-    assert {name for name, path in MODULES.items() if pattern.search(path.read_text())} == {
-        "aws.applying",
-        "runs.archive",
-    }
+def test_only_apply_writes_and_a_bucket_its_copies() -> None:
+    doors = {r"session\.write\(": {"aws.applying"}, r"\.call_store\(": {"aws.bucket"}}
+    for door, keepers in doors.items():
+        assert {name for name, path in MODULES.items() if re.search(door, path.read_text())} == keepers
 
 
 @pytest.mark.parametrize(

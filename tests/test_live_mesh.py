@@ -288,7 +288,7 @@ def nobody_dials(there: Live) -> None:
     services["serviceA"] = {**services["serviceA"], "backends": ["serviceb.apps.local", name]}
     virtual = {**there.said["virtual_services"], name: {"router": "serviceB"}}
     session = there.session(services=services, virtual_services=virtual, shift={**there.said["shift"], "name": name})
-    claim = next(e for e in evidence_for_shift(survey(session)) if e.name == "the name dialled")
+    claim = next(e for e in evidence_for_shift(survey(session)) if e.name == "hostname resolves")
     assert (claim.holds, claim.found) == (False, "backend.apps.local resolves to 0 addresses")
 
     app_mesh.update_virtual_node(**MESH, virtualNodeName="serviceA", spec=spec)

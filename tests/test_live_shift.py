@@ -41,7 +41,7 @@ from runbook_lib.local import control_plane
 from runbook_lib.local.control_plane.launcher import InMemoryLauncher
 from runbook_lib.plan import clear
 from runbook_lib.record import Run, called
-from runbook_lib.runs.approvals import hold
+from runbook_lib.runs.approvals import approve, hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.following import follow_traffic
@@ -371,6 +371,63 @@ def test_a_hold_asked_after_a_steps_pass_comes_before_the_next_write_and_holds_o
     assert "held by ada; serviceB 75 %, serviceBv2 25 % stays as it is" in words
     _, words = ended(again(sky), Held)
     assert "needs an approval" in words
+
+
+# A step whose next is refused.
+
+
+def stay(session: Session, *, looks: int = 3, meanwhile: Callable[[], object] = lambda: None) -> list[Decision]:
+    """Take steps as the process does that is relieved after so many looks at a step that stays; return its decisions.
+
+    What happens meanwhile does so as soon as the step stays.
+    """
+    seen: list[Decision] = []
+
+    def relieved() -> bool:
+        return len(seen) - 1 - [d.phase for d in seen].index("staying") >= looks
+
+    for decision in shift_traffic(session, fact(), relieved=relieved):
+        seen.append(decision)
+        if decision.phase == "staying":
+            meanwhile()
+    return seen
+
+
+@pytest.mark.attack(9)
+def test_a_canary_that_fails_while_the_next_step_waits_for_an_approval_is_rolled_back() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    with pytest.raises(RolledBack, match="25 %: verdict: "):
+        stay(session, looks=100, meanwhile=lambda: sky.errors.update({CANARY: 1.0}))
+    assert sky.weights() == BACK
+
+
+def test_whoever_stays_says_what_the_next_step_waits_for_and_leaves_quietly_once_it_is_relieved() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    (staying,) = [d for d in stay(session) if d.phase == "staying"]
+    assert (staying.step, staying.refused and staying.refused.reason) == (25, "approval")
+    assert staying.refused
+    assert staying.refused.message.endswith("needs an approval; there is none; 25 % stays watched until then")
+    assert sky.weights() == QUARTER
+
+
+def test_whoever_relieves_it_stays_too_and_takes_the_step_once_it_is_approved() -> None:
+    """The evidence of the step that has passed is taken up; nothing of it is waited for or written down again."""
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    stay(session)
+    second = again(sky)
+    assert phases(stay(second)) == ["staying"]
+    approve(second, second.join_run(), survey(second).plan_step(100))
+    began = sky.now
+    assert phases(take(again(sky))) == ["written", "proved", "judged"]
+    assert sky.now - began < 20
+    assert sky.weights() == {STABLE: 0, CANARY: 100}
+
+
+def test_a_hold_by_a_person_ends_the_watch_of_a_step_that_stays() -> None:
+    session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
+    with pytest.raises(Held, match="held by ada"):
+        stay(session, looks=100, meanwhile=lambda: hold(session.join_run(), "ada"))
+    assert sky.weights() == QUARTER
 
 
 def test_one_step_by_hand_heeds_a_hold_too() -> None:
@@ -1208,11 +1265,18 @@ def test_a_step_by_the_panel_stays_watched_after_its_pass_until_the_next_process
     code, said = well.runbook("watch", str(well.file))
     assert (code, "25 % staying: it has passed, and stays watched" in said) == (0, True), said
 
-    following = well.session()
+    asks = {"shift": quick(approvals={"steps": [100]})}
+    following = well.session(**asks)
+    with pytest.raises(Held, match="needs an approval; there is none; 25 % stays watched until then"):
+        list(follow_traffic(following, *gates.evidence_for_shift(survey(following)), alarm=print))
+    second = (record.shifter(session.place) or {})["pid"]
+    assert (first != second, unwatched(survey(session))) == (True, "")
+
+    following = well.session(**asks)
+    approve(following, following.join_run(), survey(following).plan_step(100))
     shift = follow_traffic(following, *gates.evidence_for_shift(survey(following)), alarm=print)
     assert (next(d.phase for d in shift), well.weights()) == ("written", {STABLE: 0, CANARY: 100})
-    second = (record.shifter(session.place) or {})["pid"]
-    assert first != second
+    assert (record.shifter(session.place) or {})["pid"] not in (first, second)
     assert not Path(f"/proc/{first}/cmdline").is_file() or not Path(f"/proc/{first}/cmdline").read_bytes()
     well.fault(CANARY, error_rate=0.5)
     with pytest.raises(RolledBack, match="verdict: "):
@@ -1236,7 +1300,7 @@ def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live
     run = newest(well.parameters)
     assert f"runbook approve {run.id}, then run 05 again" in words
     code, said = well.runbook("approve", run.id, "--by", "ada")
-    assert code == 0, said
+    assert (code, f"Next: runbook run {well.file} --from 05" in said) == (0, True), said
     (given,) = lines_of(well, "approved")
     assert (given["approver"], given["plan"]) == ("ada", words.partition("plan ")[2].partition(" ")[0])
     seen = take(well.session(**asks), until=lambda d: d.phase == "written")

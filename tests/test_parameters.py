@@ -338,7 +338,7 @@ def test_what_was_given_beside_a_file_is_not_blamed_on_it(tmp_path: Path) -> Non
     with pytest.raises(ParametersError) as caught:
         load(file, {"mode": False})
     assert "given: mode: expected" in str(caught.value)
-    assert "mine.yaml, line 12: port: expected greater than or equal to 1; found 0" in str(caught.value)
+    assert "mine.yaml, line 11: port: expected greater than or equal to 1; found 0" in str(caught.value)
     assert caught.value.hint.startswith("fix the file")
 
 

@@ -26,6 +26,8 @@ SEVEN = {"jupyterlab", "ipywidgets", "boto3", "pandas", "papermill", "nbval", "m
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA: dict[str, Any] = yaml.safe_load((ROOT / "environment.yml").read_text())
 LOCK_TEXT = (ROOT / "requirements.lock").read_text()
+AIRFLOW = ROOT / "integrations/airflow"
+LOCKS = {"the product's": LOCK_TEXT, "Airflow's": (AIRFLOW / "requirements.lock").read_text()}
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
@@ -38,9 +40,9 @@ def asked_for() -> list[Requirement]:
     return [Requirement(text) for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["lab"])]
 
 
-def lock_entries() -> list[str]:
-    """Return the lock's entries, each in one line."""
-    return LOCK_TEXT.replace("\\\n", "").splitlines()
+def lock_entries(lock: str = LOCK_TEXT) -> list[str]:
+    """Return a lock's entries, each in one line."""
+    return lock.replace("\\\n", "").splitlines()
 
 
 def locked_versions() -> dict[str, set[str]]:
@@ -72,13 +74,23 @@ def our_files() -> list[Path]:
 # requirements.lock
 
 
-def test_lock_has_a_hash_for_every_entry_and_nothing_else_in_it() -> None:
-    for entry in lock_entries():
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_lock_has_a_hash_for_every_entry_and_nothing_else_in_it(lock: str) -> None:
+    for entry in lock_entries(lock):
         assert re.fullmatch(r"[a-z0-9._-]+==\S+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+", entry), entry[:200]
 
 
-def test_lock_names_no_address() -> None:
-    assert not re.findall(r"://|--(?:extra-)?index|--find-links|--trusted-host", LOCK_TEXT)
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_lock_names_no_address(lock: str) -> None:
+    assert not re.findall(r"://|--(?:extra-)?index|--find-links|--trusted-host", lock)
+
+
+def test_what_airflow_is_asked_for_is_locked_and_named_where_it_says_what_was_tried() -> None:
+    page = (ROOT / "docs/integrations.md").read_text()
+    asked = [line for line in (AIRFLOW / "requirements.in").read_text().splitlines() if not line.startswith("#")]
+    locked = {entry.partition(" ")[0] for entry in lock_entries(LOCKS["Airflow's"])}
+    assert {*asked} <= locked
+    assert [line for line in asked if line.partition("==")[2] not in page] == []
 
 
 @pytest.mark.parametrize("requirement", requirements(), ids=lambda requirement: requirement.name)

@@ -43,7 +43,7 @@ REMOVALS: dict[str, tuple[tuple[str, ...], Any, Any]] = {
 
 
 def file_with(where: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """Return local.yaml's values with one of them replaced."""
+    """Return LOCAL's values with one of them replaced."""
     values = deepcopy(LOCAL)
     *outer, last = where
     inside = values
@@ -54,7 +54,7 @@ def file_with(where: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 
 def file_without(where: tuple[str, ...]) -> dict[str, Any]:
-    """Return local.yaml's values without one key."""
+    """Return LOCAL's values without one key."""
     values = deepcopy(LOCAL)
     *outer, last = where
     inside = values

@@ -192,7 +192,13 @@ def test_checks_that_fail_come_first(shown: Callable[[], str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("increase", "words"), [(0.005, "0.5 points"), (0.01, "1 point"), (0.1346, "13 points"), (0.998, "100 points")]
+    ("increase", "words"),
+    [
+        (0.005, "0.5 percentage points"),
+        (0.01, "1 percentage point"),
+        (0.1346, "13 percentage points"),
+        (0.998, "100 percentage points"),
+    ],
 )
 def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str) -> None:
     assert forecasts._points(increase) == words
@@ -201,8 +207,8 @@ def test_an_increase_is_said_in_points_of_two_digits(increase: float, words: str
 @pytest.mark.parametrize(
     ("weight_now", "words"),
     [
-        (0, "1 run, 1 needed: 300 requests/s each; 300 proven on each of stable's"),
-        (100, "1 run: 300 requests/s each; what a task can carry is not known, since stable's carry nothing now"),
+        (0, "1 running, 1 needed: 300 requests/s each; each of stable's has carried 300"),
+        (100, "1 running: 300 requests/s each; what a task can carry is not known, since stable's carry nothing now"),
     ],
 )
 def test_the_canarys_load_is_held_against_what_stables_tasks_carry(weight_now: int, words: str) -> None:
@@ -216,7 +222,7 @@ def test_the_canarys_load_is_held_against_what_stables_tasks_carry(weight_now: i
 
 def test_the_split_says_weights_and_stage(shown: Callable[[], str]) -> None:
     show.show(survey(open_at("routed")))
-    assert "serviceb.apps.local is routed: a route divides the traffic, and gives the canary none" in shown()
+    assert "serviceb.apps.local: a route divides the traffic, and gives the canary none (stage routed)" in shown()
     assert "100\N{NO-BREAK SPACE}%" in shown()
 
 
@@ -315,7 +321,7 @@ def test_a_picture_is_live_in_the_colours_of_the_page_and_recorded_on_a_ground_o
     monkeypatch.setattr(widgets, "get_ipython", lambda: SimpleNamespace(execution_count=1))
     data, sizes = widgets.live(picture)._repr_mimebundle_()
     assert {widgets.VIEW, "image/png"} <= data.keys()
-    assert data["text/plain"] == "(a picture; its words stand below)"
+    assert data["text/plain"] == "(a picture; described below)"
     assert sizes == {"image/png": {"width": 10, "alt": "here"}}
 
 
@@ -366,7 +372,7 @@ def test_a_service_for_which_nobody_signs_comes_first(shown: Callable[[], str]) 
     credentials = iam.who_signs(found)
     credentials[-1] = replace(credentials[-1], role="")
     show.show(found.facts())
-    assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "nobody"]
+    assert shown().splitlines()[2].split()[:4] == ["✗", "FAIL", "serviceBv2", "none"]
 
 
 def test_names_show_how_many_addresses_answer_and_those_that_lead_nowhere_first(shown: Callable[[], str]) -> None:
@@ -384,7 +390,7 @@ def test_what_is_missing_comes_first(shown: Callable[[], str]) -> None:
     somebody(session).delete_route(**ROUTE)
     show.show(survey(session).resources("03"))
     assert shown().splitlines()[-1:] != []
-    assert re.search(r"resource +there\nroute serviceB/serviceB +no\n", shown())
+    assert re.search(r"resource +exists\nroute serviceB/serviceB +no\n", shown())
 
 
 def test_resources_of_one_step_say_whether_they_are_there(shown: Callable[[], str]) -> None:

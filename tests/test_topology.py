@@ -92,7 +92,7 @@ def test_what_stands_has_weights_and_healthy_sidecars() -> None:
     assert all(box.there for box in shown.boxes.values())
     assert not shown.changes_on
     assert ("route serviceB/serviceB", "virtual node serviceB", "100\N{NO-BREAK SPACE}%") in shown.edges
-    assert shown.boxes["service serviceBv2"].lines == ("serviceBv2", "1 of 1 run", "1 sidecar healthy")
+    assert shown.boxes["service serviceBv2"].lines == ("serviceBv2", "1 of 1 running", "1 sidecar healthy")
 
 
 def test_a_step_ahead_is_on_the_arrows() -> None:
@@ -133,7 +133,7 @@ def test_the_words_name_all_that_is_drawn_and_what_is_missing() -> None:
     assert all(name in shown.words() for name in names)
     assert said(shown).startswith("mesh apps (not there yet); serviceA calls serviceb.apps.local (not there yet); ")
     assert "route serviceB/serviceB (not there yet)" in said(shown)
-    assert "service serviceB (1 of 1 run, no sidecar)" in said(shown)
+    assert "service serviceB (1 of 1 running, no sidecar)" in said(shown)
 
 
 def dashed(shown: Topology) -> set[bool]:

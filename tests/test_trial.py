@@ -41,7 +41,7 @@ def test_without_a_trial_nothing_is_tried() -> None:
 
 def test_a_canary_that_answers_well_is_said_to() -> None:
     session, _ = tried(lambda n: GOOD)
-    assert try_canary(session) == "5 of 5 test requests were answered well by serviceBv2"
+    assert try_canary(session) == "serviceBv2 answered 5 of 5 test requests without an error"
 
 
 def test_only_requests_with_the_runs_own_header_reach_the_canary_before_any_other_rule() -> None:
@@ -77,7 +77,7 @@ def test_one_bad_answer_is_a_hold_and_the_trials_route_is_gone(bad: tuple[str, s
 
 def test_while_the_callers_envoys_have_not_heard_of_the_route_the_trial_waits() -> None:
     session, _ = tried(lambda n: (STABLE, "200") if n < 4 else GOOD)
-    assert try_canary(session) == "5 of 5 test requests were answered well by serviceBv2"
+    assert try_canary(session) == "serviceBv2 answered 5 of 5 test requests without an error"
 
 
 def test_where_they_never_hear_of_it_the_trial_is_a_hold() -> None:
@@ -131,7 +131,7 @@ def awaited(**of_sky: Any) -> tuple[Session, Sky]:
 
 def test_requests_that_somebody_sends_are_counted() -> None:
     session, _ = awaited(tests_per_second=10)
-    assert try_canary(session).endswith("test requests were answered well by serviceBv2")
+    assert try_canary(session).endswith("test requests without an error")
     assert mesh.read_trial(session) is None
 
 

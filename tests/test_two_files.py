@@ -16,7 +16,8 @@ from runbook_lib import parameters
 from runbook_lib.engines.appmesh.spec import created, desired, updated
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.parameters.model import CloudMap, Envoy, Header, Match, Mesh, Range, Route, Service, Timeout
+from runbook_lib.parameters.appmesh import CloudMap, Envoy, Header, Match, Mesh, Range, Route, Timeout
+from runbook_lib.parameters.model import Service
 from runbook_lib.plan.states import empty
 from tests.scenes import LOCAL
 
@@ -106,7 +107,7 @@ ONE_ALONE: dict[type[BaseModel], Any] = {Match: _one_path, Header: _one_way}
 
 
 def file_of(protocol: str, sections: Mapping[str, Json]) -> Json:
-    """Return local.yaml's values with these sections, and with what their protocol knows alone."""
+    """Return LOCAL's values with these sections, and with what their protocol knows alone."""
     route = deepcopy(dict(sections["route"]))
     match, retry, service = route["match"], route["retry"], deepcopy(dict(sections["service"]))
     for word in GRPC_ONLY if protocol == "http2" else HTTP_ONLY:

@@ -731,7 +731,7 @@ def test_each_metric_may_have_its_ceiling() -> None:
 def test_the_reason_gives_the_figures_in_plain_words() -> None:
     assert judge([Sample(3611, 12, 1203, 17)]).reason == (
         "canary answered 17 of 1,203 requests with an error (1.4 %), stable 12 of 3,611 (0.3 %): "
-        f"evidence {float(f'{judge([Sample(3611, 12, 1203, 17)]).evidence:.2g}'):,.0f} to 1, 100 to 1 needed"
+        f"evidence {float(f'{judge([Sample(3611, 12, 1203, 17)]).evidence:.2g}'):,.0f} to 1, a FAIL needs 100 to 1"
     )
 
 

@@ -330,9 +330,9 @@ def test_the_forecast_follows_the_slider() -> None:
     assert "WARN" not in made.forecast_view.value
     made.linked.sliders["serviceBv2"].value = 25
     assert "forecast at 25\N{NO-BREAK SPACE}%" in made.forecast_view.value
-    for increase in ("0.5 points", "1 point<", "5 points", "50 points"):
+    for increase in ("0.5 percentage points", "1 percentage point<", "5 percentage points", "50 percentage points"):
         assert increase in made.forecast_view.value
-    for words in ("requests at risk", "smallest rise", "canary's tasks", "a PASS needs"):
+    for words in ("requests at risk", "smallest detectable increase", "canary's tasks", "a PASS needs"):
         assert words in made.forecast_view.value
 
 
@@ -701,6 +701,9 @@ def test_promote_is_refused_as_the_command_refuses_it() -> None:
 
 def test_promote_says_why_it_is_unavailable() -> None:
     assert "Promote: no step is baking" in panel(open_at("meshed")).reasons.value
+    session, sky = under_sky()
+    take(session, until=lambda decision: decision.phase == "judged")
+    assert "Promote: the step at 25 % has passed" in panel(again(sky)).reasons.value
     never = panel(baking(promotion="never"))
     assert "Promote: the file says shift.promotion: never" in never.reasons.value
     assert never.deeds["Promote"].button.disabled

@@ -189,14 +189,16 @@ def _make(
 def _write_intention(
     session: Session, change: Change, before: Any, *, urgent: bool
 ) -> None:
-    """Write what is about to be done; where it is urgent, a record that cannot be
-    written is no obstacle.
+    """Write what is about to be done, and wait until that is stored; where it is
+    urgent, a record that cannot be written is no obstacle, and no copy is waited for.
     """
     by = session.identity.arn
     if urgent:
         session.note(lambda run: run.intended(session.notebook, change, before, by))
-    else:
-        session.join_run().intended(session.notebook, change, before, by)
+        return
+    run = session.join_run()
+    run.intended(session.notebook, change, before, by)
+    run.require_stored()
 
 
 def _note_failure(session: Session, change: Change, error: RunbookError) -> None:

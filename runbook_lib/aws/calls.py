@@ -116,21 +116,28 @@ class Calls(Signing):
             return cast("T", self.outlast(ask, error))
 
     def write(self, call: Call) -> Any:
-        """Make one call that changes something. Only `apply` may use this, and
-        `archive` for its copies.
-        """
+        """Make one call that changes something. Only `apply` may use this."""
         answer = self._call(call, self._resolved(call.arguments))
         self.written += 1
         return answer
 
+    def call_store(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """Make one call about copies of records, which is neither a look at what runs
+        nor a change of it, and is not asked again.
+        """
+        return self._call(Call("s3", operation), arguments)
+
     def counts(self) -> dict[str, int]:
-        """Return how many calls read and how many wrote."""
+        """Return how many calls read and how many wrote, those about copies of records
+        aside.
+        """
+        counted = {n: c for n, c in self.calls.items() if not n.startswith("s3.")}
         read = sum(
             n
-            for name, n in self.calls.items()
+            for name, n in counted.items()
             if name.split(".")[1].lower().startswith(READS)
         )
-        return {"read": read, "write": sum(self.calls.values()) - read}
+        return {"read": read, "write": sum(counted.values()) - read}
 
     def _resolved(self, arguments: Mapping[str, Any] | Reading) -> dict[str, Any]:
         if isinstance(arguments, Reading):

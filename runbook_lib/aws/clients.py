@@ -17,6 +17,7 @@ from runbook_lib.aws.together import AT_ONCE
 
 ONLY_ONCE = "needs-retry.ecs.RegisterTaskDefinition"
 NO_VARIANTS = {"use_fips_endpoint": False, "use_dualstack_endpoint": False}
+TRIES = {"s3": 2}  # of copies of records: who needs one goes on soon without
 SPARE_CONNECTIONS = 2  # of a client, for whoever calls from a thread of its own
 
 Hook = Callable[..., None]
@@ -35,7 +36,7 @@ def make_client(
     run = Path(os.environ.get(EXECUTES) or "by-hand")
     config = Config(
         region_name=opened.parameters.region,
-        retries={"mode": "standard", "total_max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": TRIES.get(service, 5)},
         connect_timeout=3,
         read_timeout=10,
         max_pool_connections=AT_ONCE + SPARE_CONNECTIONS,

@@ -59,8 +59,8 @@ def reads(p: Parameters, sid: str, *actions: str) -> Statement:
 def permissions(p: Parameters, role: Role) -> list[Statement]:
     """Return what a role needs whatever carries the weights."""
     by_role: dict[Role, Iterable[Statement]] = {
-        "reader": [reads(p, "Look", *READS)],
-        "shifter": [_keep_tasks(p), *_records(p)],
+        "reader": [reads(p, "Look", *READS), *_reads_records(p)],
+        "shifter": [_keep_tasks(p), *_keeps_records(p)],
         "builder": _services(p),
     }
     return up_to(role, by_role)
@@ -80,15 +80,35 @@ def _scaling(p: Parameters, sid: str, action: str) -> Statement:
     return Statement(sid, (action,), (target,), {"StringEquals": of_services})
 
 
-def _records(p: Parameters) -> list[Statement]:
-    """Return what a copy of the records in a bucket takes."""
-    scheme, _, place = (p.records or "").partition("://")
-    if scheme != "s3":
+def _reads_records(p: Parameters) -> list[Statement]:
+    """Return what reading the records takes that are kept in a bucket."""
+    bucket, objects = _bucket(p)
+    if not bucket:
         return []
+    beneath = {"StringLike": {"s3:prefix": [objects]}}
+    return [
+        Statement("ReadRecords", ("s3:GetObject",), (f"{bucket}/{objects}",)),
+        Statement("ListRecords", ("s3:ListBucket",), (bucket,), beneath),
+    ]
+
+
+def _keeps_records(p: Parameters) -> list[Statement]:
+    """Return what keeping records in a bucket takes."""
+    bucket, objects = _bucket(p)
+    resource = f"{bucket}/{objects}"
+    return [Statement("KeepRecords", ("s3:PutObject",), (resource,))] if bucket else []
+
+
+def _bucket(p: Parameters) -> tuple[str, str]:
+    """Return the ARN of the bucket that records are kept in, "" for none, and which
+    of its objects they are.
+    """
+    scheme, _, place = (p.records or "").rstrip("/").partition("://")
+    if scheme != "s3":
+        return "", ""
     bucket, _, prefix = place.partition("/")
-    objects = f"{bucket}/{prefix}/*" if prefix else f"{bucket}/*"
-    resource = f"arn:{partition(p)}:s3:::{objects}"
-    return [Statement("KeepRecords", ("s3:PutObject",), (resource,))]
+    objects = f"{prefix}/*" if prefix else "*"
+    return f"arn:{partition(p)}:s3:::{bucket}", objects
 
 
 def _services(p: Parameters) -> list[Statement]:

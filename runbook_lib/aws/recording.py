@@ -36,6 +36,15 @@ class Recording(Environment):
     shift_lock: FileLock | None = None
     """What keeps everybody else from shifting here, while this session does."""
     spare: record.Spare = field(default_factory=record.Spare)
+    alone: bool = False
+    """Whether nothing is brought from where copies of runs are kept: whoever watches
+    traffic or rolls back waits for no store.
+    """
+
+    @property
+    def store(self) -> record.Store | None:
+        """Where copies of runs are kept; None for nowhere but here."""
+        return None
 
     def join_run(self) -> record.Run:
         """Return the run under way, opening one where the last has ended."""
@@ -43,9 +52,11 @@ class Recording(Environment):
             p, place = self.parameters, self.place
             opened = opening(p, self.file, self.given)
             about = (p.shift.stable, p.shift.canary)
-            self.run = executing() or record.open_or_join(
-                p.environment, p.records, place, about=about, **opened
+            bringing = None if self.alone else self.store
+            run = executing() or record.open_or_join(
+                p.environment, p.records, place, about=about, store=bringing, **opened
             )
+            self.run = record.with_copy(run, self.store)
             if place.world and not self.run.world:
                 self.run.write("joined", world=place.world)
         return self.run
@@ -53,7 +64,8 @@ class Recording(Environment):
     def latest_run(self) -> record.Run | None:
         """Return the newest run that applies in the session's place, ended or not."""
         p = self.parameters
-        return executing() or record.latest(p.environment, p.records, self.place)
+        run = executing() or record.latest(p.environment, p.records, self.place)
+        return run and record.with_copy(run, self.store)
 
     def finish(self, outcome: str) -> None:
         """Close the run, since what it was about has ended; one that executes notebooks

@@ -13,12 +13,20 @@ from runbook_lib.printable import one_line
 from runbook_lib.runs import approvals
 
 
-def hold(run: str, by: str, *, rehearse: bool) -> None:
-    """Ask the shift of a run to hold; refuse where none is under way."""
-    this = found_run(run, rehearse)
+def hold(run: str, by: str, *, file: str, rehearse: bool) -> None:
+    """Ask the shift of a run to hold; refuse where none is under way. One on another
+    machine is asked through the copy of its record.
+    """
+    this = found_run(run, rehearse, file)
     this.require_whole("hold")
     holder = record.holder(this)
-    if holder is None or holder["run"] != this.id:
+    is_asked_there = this.is_copied and not this.closed and (file or holder is None)
+    if is_asked_there:
+        from runbook_lib.command.opened import session_of  # loads what AWS needs
+
+        store = session_of("hold", this, "plan", file or run).store
+        this = record.with_copy(this, store)
+    elif holder is None or holder["run"] != this.id:
         busy = (
             f"run {holder['run']} is, by {holder['who']}"
             if holder

@@ -109,6 +109,14 @@ RunName = Annotated[
         autocompletion=_environments,
     ),
 ]
+File = Annotated[
+    str,
+    typer.Option(
+        "--file",
+        metavar="ENV_OR_FILE",
+        help="RUN's environment, where its record is in a bucket.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON, for programs; errors too.")
 ]
@@ -222,6 +230,7 @@ def undo(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     take_over: TakeOver = "",
+    file: File = "",
     rehearse: Rehearsed = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the plan as JSON; nothing is undone.")
@@ -235,6 +244,7 @@ def undo(
     undoing.undo(
         run,
         notebook,
+        file=file,
         yes=yes,
         take_over=take_over,
         rehearse=rehearse,
@@ -249,6 +259,7 @@ def approve(
         str,
         typer.Option(help="Who approves; your identity at AWS if not said."),
     ] = "",
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Approve the next step of a run. The approval is for exactly its current plan,
@@ -256,7 +267,7 @@ def approve(
     """
     from runbook_lib.command import steering
 
-    steering.approve(run, by, rehearse=rehearse)
+    steering.approve(run, by, file=file, rehearse=rehearse)
 
 
 @app.command()
@@ -264,6 +275,7 @@ def promote(
     run: RunName,
     by: Annotated[str, typer.Option(help="Who decides.")],
     because: Annotated[str, typer.Option(help="Why, for the record.")],
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """End the bake of the step now, without its PASS. It is a person's decision, and
@@ -271,13 +283,14 @@ def promote(
     """
     from runbook_lib.command import steering
 
-    steering.promote(run, by, because, rehearse=rehearse)
+    steering.promote(run, by, because, file=file, rehearse=rehearse)
 
 
 @app.command()
 def hold(
     run: RunName,
     by: Annotated[str, typer.Option(help="Who holds; you if not said.")] = "",
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Pause the shift of a run at its next look. Weights stay, and
@@ -285,17 +298,19 @@ def hold(
     """
     from runbook_lib.command import asking
 
-    asking.hold(run, by, rehearse=rehearse)
+    asking.hold(run, by, file=file, rehearse=rehearse)
 
 
 @app.command()
-def verify(run: RunName, rehearse: Rehearsed = False, as_json: Json = False) -> None:
+def verify(
+    run: RunName, file: File = "", rehearse: Rehearsed = False, as_json: Json = False
+) -> None:
     """Judge every verdict of a run again from its stored counts. Its record is also
     searched for secrets.
     """
     from runbook_lib.command import records
 
-    records.verify(run, rehearse=rehearse, as_json=as_json)
+    records.verify(run, file=file, rehearse=rehearse, as_json=as_json)
 
 
 @app.command("report")
@@ -307,6 +322,7 @@ def report_run(
             metavar="FILE", help="Where to write it; the run's folder if not said."
         ),
     ] = None,
+    file: File = "",
     rehearse: Rehearsed = False,
 ) -> None:
     """Write a run as one page of HTML, for a change ticket. The page needs no network
@@ -314,7 +330,7 @@ def report_run(
     """
     from runbook_lib.command import records
 
-    records.report(run, output, rehearse=rehearse)
+    records.report(run, output, file=file, rehearse=rehearse)
 
 
 @app.command()

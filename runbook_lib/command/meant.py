@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,25 +11,48 @@ from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.record.place import place_of
 
 
-def found_run(name: str, rehearse: bool) -> record.Run:
+def found_run(name: str, rehearse: bool, file: str = "") -> record.Run:
     """Return a run by its id or its folder's path, or an environment's newest: at its
     own place, or its rehearsal.
 
     A rehearsal is never taken for the real one. Where there is nothing else, it is
-    what the name means.
+    what the name means. What is kept elsewhere of a run with an id is brought here
+    where `file`, an environment or its file, says where that is.
     """
-    if name.endswith((".yaml", ".yml")) or name in parameters.environments():
+    if names_file(name):
         return _newest_of(name, rehearse)
+    if name.startswith("s3://"):
+        if not file:
+            raise ParametersError(
+                f"run: {name}: expected --file too, since a run of a bucket is read "
+                "with the credentials of its environment",
+                hint="--file ENV_OR_FILE, the parameters file with these records",
+            )
+        name = name.rstrip("/").rpartition("/")[2]
+    if record.ID.fullmatch(name) and file:
+        _bring(file, {"target": "local"} if rehearse else {}, only=name)
     if record.ID.fullmatch(name) or record.is_path(name):
         return record.find(name)
     return _newest_called(name, rehearse)
 
 
-def found_work(name: str, rehearse: bool) -> record.Run:
+def names_file(name: str) -> bool:
+    """Say whether a name is that of a parameters file, or its path."""
+    return name.endswith((".yaml", ".yml")) or name in parameters.environments()
+
+
+def _bring(named: str, given: Mapping[str, str], only: str = "") -> None:
+    if (parameters.load(named, given).records or "").startswith("s3://"):
+        from runbook_lib.command.opened import bring_runs  # loads what AWS needs
+
+        bring_runs(named, given, only=only)
+
+
+def found_work(name: str, rehearse: bool, file: str = "") -> record.Run:
     """Return a run as `found_run` does; for an environment's name its newest there that
     changed or decided anything.
     """
-    this = found_run(name, rehearse)
+    this = found_run(name, rehearse, file)
     if Path(name).name == this.id:
         return this
     return record.last_work(this.environment, None, this.place) or this
@@ -38,6 +62,7 @@ def _newest_of(named: str, rehearse: bool) -> record.Run:
     """Return the newest run at the place that a parameters file names now."""
     p = parameters.load(named)
     local = parameters.load(named, {"target": "local"})
+    _bring(named, {"target": "local"} if rehearse else {})
     for each in [local] if rehearse else [p, local]:
         if found := record.latest(
             each.environment, each.records, place_of(each), whenever=True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
 from runbook_lib.command.screen import console
@@ -12,23 +15,46 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.record.place import Place, place_of
 
 
-def session_of(what: str, run: record.Run, mode: str) -> Session:
+def session_of(what: str, run: record.Run, mode: str, named: str = "") -> Session:
     """Open the environment a run was about, as it was given then; refuse where that is
     another place now.
+
+    Where its file is not on this machine, `named` is the same one here. What a store
+    has of the run is here then.
     """
     run.require_whole(what)
     opened = run.opened
-    given = {**opened["given"], "environment": opened["file"], "mode": mode}
-    p = parameters.load(opened["file"], given)
-    _require_place(what, run, place_of(p, world_of(p)))
+    has_it = parameters.is_here(opened["file"])
+    file = named if named and not has_it else opened["file"]
+    given = {**opened["given"], "environment": file, "mode": mode}
+    p = parameters.load(file, given)
+    _require_place(what, run, place_of(p, world_of(p)), file)
     say_ignored(p)
     session = open_session(given, "command")
-    _require_place(what, run, session.place)
+    _require_place(what, run, session.place, file)
+    if session.store:
+        record.bring(run.environment, session.store, only=run.id)
     return session
 
 
-def _require_place(what: str, run: record.Run, here: Place) -> None:
-    own, file = run.place, run.opened["file"]
+def bring_runs(named: str, given: Mapping[str, Any], **which: Any) -> str:
+    """Bring here what is kept elsewhere of the runs of an environment, by its name or
+    file; return where that is, "" where nothing is. `which` are those of
+    `record.bring`.
+    """
+    p = parameters.load(named, given)
+    kept_elsewhere = (p.records or "").startswith("s3://")
+    if not kept_elsewhere or (p.rehearsed and not supervisor.running()):
+        return ""
+    session = open_session({**given, "environment": named, "mode": "plan"}, "command")
+    if session.store is None:
+        return ""
+    record.bring(p.environment, session.store, **which)
+    return session.store.where
+
+
+def _require_place(what: str, run: record.Run, here: Place, file: str) -> None:
+    own = run.place
     if own is None or here.has(own):
         return
     if here.site == own.site:

@@ -8,22 +8,29 @@ from pathlib import Path
 
 import typer
 
-from runbook_lib import record
-from runbook_lib.command.meant import found_work
+from runbook_lib import parameters, record
+from runbook_lib.command.meant import found_work, is_rehearsal, names_file
+from runbook_lib.command.opened import bring_runs
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.record.chain import CHAINED
+from runbook_lib.runs.verify import Checked
 from runbook_lib.runs.verify import verify as check_run
 
 OPEN = "open"  # under way, or cut off before it was summed up
 OUTCOMES = ("done", "failed", "refused", "held", "rolled_back", OPEN)
 
 
-def verify(run: str, *, rehearse: bool, as_json: bool) -> None:
+def verify(run: str, *, file: str, rehearse: bool, as_json: bool) -> None:
     """Print each check of a run's record; exit 1 where one fails."""
-    this = found_work(run, rehearse)
+    this = found_work(run, rehearse, file)
+    checked = []
+    if named := file or (run if names_file(run) else ""):
+        given = {"target": "local"} if is_rehearsal(this) else {}
+        if where := bring_runs(named, given, only=this.id, anew=True):
+            checked = [Checked("copy", True, f"the same lines are at {where}")]
     this.require_format("verify", since=CHAINED)
-    checked = check_run(this)
+    checked += check_run(this)
     all_hold = all(each.holds for each in checked)
     if as_json:
         checks = [asdict(each) for each in checked]
@@ -36,11 +43,11 @@ def verify(run: str, *, rehearse: bool, as_json: bool) -> None:
     raise typer.Exit(0 if all_hold else 1)
 
 
-def report(run: str, output: Path | None, *, rehearse: bool) -> None:
+def report(run: str, output: Path | None, *, file: str, rehearse: bool) -> None:
     """Write a run as one page of HTML, and print where it is."""
     from runbook_lib.reporting.page import write_page  # nbconvert takes its time
 
-    this = found_work(run, rehearse)
+    this = found_work(run, rehearse, file)
     this.require_format("report", since=CHAINED)
     console.print(f"run {this.id}\n{write_page(this, output)}")
 
@@ -53,6 +60,9 @@ def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
         raise ParametersError(
             f"--outcome: expected one of {', '.join(OUTCOMES)}; found {outcome!r}"
         )
+    if names_file(environment):
+        bring_runs(environment, {}, newest=None)
+        environment = parameters.load(environment).environment
     known = record.environments()
     if environment and environment not in known:
         others = ", ".join(known) or "none"

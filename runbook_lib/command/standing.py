@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib import parameters, record
+from runbook_lib.aws.session import Session
 from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.screen import alarm, console, print_json, table
@@ -39,7 +40,8 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
     if not p.rehearsed or supervisor.running():
         opened = {"environment": environment, "mode": "plan", **given}
-        found |= _live(survey(open_session(opened)))
+        session = open_session(opened)
+        found |= _live(survey(session)) | _brought(session)
     else:
         found["stage"] = supervisor.absence()
     here = place_of(p, world_of(p))
@@ -61,6 +63,18 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
         alarm(words)
         console.print(f"Next: runbook watch {named}, or runbook rollback {named}")
     _standing(found)
+
+
+def _brought(session: Session) -> dict[str, str]:
+    """Bring here what is kept elsewhere of the newest runs; say where that fails, for
+    where things stand needs no record.
+    """
+    try:
+        if session.store:
+            record.bring(session.parameters.environment, session.store)
+    except RecordError as error:
+        return {"records": error.message}
+    return {}
 
 
 def _live(look: Survey) -> dict[str, Any]:

@@ -6,12 +6,18 @@ from __future__ import annotations
 import time
 
 from runbook_lib import parameters, record
+from runbook_lib.aws.session import Session
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import given_at_work, session_of
 from runbook_lib.command.plans import show_plan
 from runbook_lib.command.progress import Lines
 from runbook_lib.command.screen import complain, console
-from runbook_lib.errors import CredentialsError, ParametersError, TargetError
+from runbook_lib.errors import (
+    CredentialsError,
+    ParametersError,
+    RecordError,
+    TargetError,
+)
 from runbook_lib.opening import open_session
 from runbook_lib.printable import counted, one_line
 from runbook_lib.redaction import scrubbed
@@ -20,6 +26,7 @@ from runbook_lib.shift import plan_steps
 from runbook_lib.shift.following import follow_watch
 from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.rollback import patiently, roll_back
+from runbook_lib.shift.watching import is_staying, is_watched
 from runbook_lib.survey import survey
 from runbook_lib.wording import divided
 
@@ -45,9 +52,20 @@ def rollback(environment: str, *, rehearse: bool, force: bool) -> None:
         f"{divided(back.weights)}: "
         + ("read back" if back.decision else "nothing was left to roll back")
     ]
-    for words in (*told, *back.notes, session.spare.words):
+    for words in (*told, *back.notes, session.spare.words, _not_stored(session)):
         if words:
             console.print(scrubbed(words))
+
+
+def _not_stored(session: Session) -> str:
+    """Store the record of a rollback that was made; say in words where that fails."""
+    run = session.run or session.finished
+    try:
+        if run:
+            run.require_stored(files=True)
+    except RecordError as error:
+        return error.message
+    return ""
 
 
 def watch(environment: str, *, rehearse: bool) -> None:
@@ -67,10 +85,11 @@ def watch(environment: str, *, rehearse: bool) -> None:
     console.print(weights or "nothing divides the traffic yet")
 
 
-def approve(run: str, by: str, *, rehearse: bool) -> None:
+def approve(run: str, by: str, *, file: str, rehearse: bool) -> None:
     """Show the next step of a run, and approve exactly that."""
-    this = found_run(run, rehearse)
-    session = session_of("approve", this, "plan")
+    this = found_run(run, rehearse, file)
+    session = session_of("approve", this, "plan", file or run)
+    this = record.with_copy(this, session.store)
     look, steps = survey(session), plan_steps(session)
     if look.split.state is None:
         raise ParametersError(
@@ -92,12 +111,15 @@ def approve(run: str, by: str, *, rehearse: bool) -> None:
     )
     if left := approvals.still_needed(session, plan):
         console.print(f"{counted(left, 'more approval')} needed before it is taken")
+    elif is_staying(session) or not is_watched(session):
+        console.print(f"Next: runbook run {session.named} --from 05")
 
 
-def promote(run: str, by: str, because: str, *, rehearse: bool) -> None:
+def promote(run: str, by: str, because: str, *, file: str, rehearse: bool) -> None:
     """Ask the shift of a run to end its bake, and print how it goes on."""
-    this = found_run(run, rehearse)
-    session = session_of("promote", this, "plan")
+    this = found_run(run, rehearse, file)
+    session = session_of("promote", this, "plan", file or run)
+    this = record.with_copy(this, session.store)
     look = survey(session)
     end_bake(look, this, by=one_line(by), because=one_line(because))
     console.print(f"{divided(look.split.weights)}: the end of its bake is asked for")

@@ -32,13 +32,13 @@ from papermill.log import logger
 
 from runbook_lib import errors, notifying, parameters, record
 from runbook_lib.aws.recording import LEAVES
-from runbook_lib.aws.session import opening
+from runbook_lib.aws.session import Session, opening
 from runbook_lib.command import leaving
 from runbook_lib.command.interrupts import Interrupts
 from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.progress import Told, following
 from runbook_lib.engines.named import ENGINES
-from runbook_lib.errors import ParametersError, RecordError, RunbookError
+from runbook_lib.errors import CallError, ParametersError, RecordError, RunbookError
 from runbook_lib.opening import open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.private import replace_privately
@@ -284,18 +284,13 @@ def run(
     notifying.require_known(notifying.addresses())  # refused before anything is done
     began = time.time()
     paths = notebooks(first, end, ENGINES[p.engine].steps(p), p.engine)
-    _require_account(p, environment, given)
+    session = _require_account(p, environment, given)
+    store = session.store if session else None
     opened, place = (
         {"mode": p.mode, **opening(p, environment, given)},
         place_of(p, world_of(p)),
     )
-    if p.mode == "apply":
-        about = (p.shift.stable, p.shift.canary)
-        this = record.open_or_join(
-            p.environment, p.records, place, about=about, **opened
-        )
-    else:
-        this = record.start(p.environment, p.records, place, **opened)
+    this = _begun(p, place, opened, store)
     since = len(list(this.lines()))
     with Interrupts() as interrupts:
         own = {
@@ -328,9 +323,31 @@ def run(
         # the outcome stands all the same, and the command says it
         except RecordError as error:
             told.word(f"no summary of this run: {error.message}")
-        if words := archive(this, p, given):
+        if words := archive(this, p):
             told.word(words)
     return this, summary, failure
+
+
+def _begun(
+    p: Parameters, place: Place, opened: Mapping[str, Any], store: record.Store | None
+) -> record.Run:
+    """Join the run that is under way, or begin one; refuse where its copy cannot be
+    kept.
+    """
+    about = (p.shift.stable, p.shift.canary)
+    try:
+        if p.mode == "apply":
+            return record.open_or_join(
+                p.environment, p.records, place, about=about, store=store, **opened
+            )
+        if store:
+            record.bring(p.environment, store)
+    except RecordError as error:
+        if isinstance(error.__cause__, CallError):
+            words = f"records: {error.message}"
+            raise ParametersError(words, hint=error.hint) from error
+        raise
+    return record.start(p.environment, p.records, place, **opened)
 
 
 def _ended_meanwhile(
@@ -345,10 +362,16 @@ def _ended_meanwhile(
     return Failure(executed[-1]["name"], 0, "", ending.error, words, ending.reason)
 
 
-def _require_account(p: Parameters, environment: str, given: Mapping[str, Any]) -> None:
-    """Raise where nobody is logged in to the file's account, before a run is there."""
-    if not p.rehearsed:
-        open_session({**given, "environment": environment, "mode": "plan"}, "command")
+def _require_account(
+    p: Parameters, environment: str, given: Mapping[str, Any]
+) -> Session | None:
+    """Return a session where one is needed before the notebooks' own; raise where
+    nobody is logged in to the file's account, before a run is there.
+    """
+    if p.rehearsed and not (p.records or "").startswith("s3://"):
+        return None
+    named = {**given, "environment": environment, "mode": "plan"}
+    return open_session(named, "command")
 
 
 def _end(environment: str, first: str) -> str:
@@ -388,6 +411,8 @@ def _execute_all(
         if failure and failure.error == DEAD and _shifts(this):
             told.word(FOLLOWED_ANEW)
             failure = _execute(path, output, given, told, interrupts)
+        with suppress(RecordError):  # the end of the run says so
+            this.require_stored(files=True)
         wrote = _wrote(_lines(this)[before:], name)
         outcome = _outcome(failure.error, wrote=wrote)[0] if failure else "done"
         executed.append(

@@ -20,12 +20,19 @@ from runbook_lib.runs.undo import plan_undo
 
 
 def undo(
-    run: str, notebook: str, *, yes: bool, take_over: str, rehearse: bool, as_json: bool
+    run: str,
+    notebook: str,
+    *,
+    file: str,
+    yes: bool,
+    take_over: str,
+    rehearse: bool,
+    as_json: bool,
 ) -> None:
     """Show what would undo a run, ask, and apply it."""
     with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
-        this = found_run(run, rehearse)
-        session = session_of("undo", this, "apply")
+        this = found_run(run, rehearse, file)
+        session = session_of("undo", this, "apply", file or run)
         engine = session.parameters.engine
         part = unattended.notebook(notebook, "--notebook", engine) if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
@@ -37,6 +44,7 @@ def undo(
             [
                 *("runbook", "undo", this.id),
                 *(["--notebook", notebook] if notebook else []),
+                *(["--file", file] if file else []),
                 *(["--take-over", take_over] if take_over else []),
                 *(["--rehearse"] if rehearse else []),
                 "--yes",
@@ -63,3 +71,4 @@ def _sum_up(run: record.Run, what: str) -> None:
     with suppress(RecordError):  # one that was cut off is no obstacle now
         former = run.summary() or {}
     run.summarise({**former, "run": run.id, **end})
+    run.require_stored(files=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook_lib.display.drawing import percent
-from runbook_lib.display.tables import MARK, Table
+from runbook_lib.display.tables import MARK, Table, marked
 from runbook_lib.shift.outlook import Outlook
 from runbook_lib.verdict.forecast import Load
 from runbook_lib.wording import harm_words
@@ -22,20 +22,21 @@ def outlook_tables(outlook: Outlook) -> list[Table]:
     )
     sights = [
         {
-            "worse by": _points(sight.increase),
+            "errors higher by": _points(sight.increase),
             "detected after": _minutes(sight.minutes),
             "canary requests": "–"
             if sight.canary_requests is None
             else f"{sight.canary_requests:,}",
-            "failed by then": "–"
+            "failed requests by then": "–"
             if sight.harmed_requests is None
             else f"{sight.harmed_requests:,}",
-            "in this bake": "✓ seen" if sight.within_bake else "not seen",
+            "in this bake": "✓ detected" if sight.within_bake else "not detected",
         }
         for sight in seen.sights
     ]
     worse = f"how soon a worse canary is detected at {percent(seen.weight / 100)}"
-    return [Table(f"forecast {at}", _outlook_rows(outlook)), Table(worse, sights)]
+    found = marked(f"forecast {at}", _outlook_rows(outlook))
+    return [found, Table(worse, sights)]
 
 
 def _outlook_rows(outlook: Outlook) -> list[dict[str, str]]:
@@ -54,19 +55,18 @@ def _outlook_rows(outlook: Outlook) -> list[dict[str, str]]:
         ("a PASS needs", needs, seen.can_pass),
         ("canary's tasks", _load_words(load), load.carries),
         (
-            "smallest rise to be seen",
+            "smallest detectable increase",
             f"{smallest}, in a bake of {bake}",
             seen.smallest_increase is not None,
         ),
         ("requests at risk", f"{seen.requests_at_risk:,} in a bake of {bake}", True),
         ("a canary that fails half", *_harm_words(outlook)),
-        ("who judges errors", outlook.judge.words, outlook.judge.by == "counts"),
+        ("how errors are counted", outlook.judge.words, outlook.judge.by == "counts"),
         ("stable's errors", f"{percent(traffic.error_rate, 2)} of requests", True),
     ]
-    ordered = sorted(rows, key=lambda row: row[2])
     return [
         {"": "" if good else MARK["WARN"], "what": what, "found": words}
-        for what, words, good in ordered
+        for what, words, good in rows
     ]
 
 
@@ -85,18 +85,18 @@ def _load_words(load: Load) -> str:
     )
     if not load.capacity:
         return (
-            f"{load.canary_tasks} run{each}; what a task can carry is not known, "
+            f"{load.canary_tasks} running{each}; what a task can carry is not known, "
             "since stable's carry nothing now"
         )
     return (
-        f"{load.canary_tasks} run, {load.tasks_needed} needed{each}; "
-        f"{load.capacity:,.0f} proven on each of stable's"
+        f"{load.canary_tasks} running, {load.tasks_needed} needed{each}; "
+        f"each of stable's has carried {load.capacity:,.0f}"
     )
 
 
 def _points(increase: float) -> str:
     points = f"{float(f'{100 * increase:.2g}'):g}"  # two digits, but 100 and not 1e+02
-    return f"{points} point{'' if points == '1' else 's'}"
+    return f"{points} percentage point{'' if points == '1' else 's'}"
 
 
 def _minutes(minutes: float | None) -> str:

@@ -142,10 +142,7 @@ class Live:
         return {**row, "slow": _rate(slow, requests)} if decision.slow else row
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = (
-            "the shift as it moves: requests, share and verdict stand "
-            "here while it lasts"
-        )
+        words = "live view: requests, share and verdict appear here during the shift"
         panel = newest_panel(self.session)
         above = [panel.controls()] if panel and not self.session.is_executed else []
         return bundle(

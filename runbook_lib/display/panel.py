@@ -47,7 +47,13 @@ from runbook_lib.shift.following import follow_step
 from runbook_lib.shift.outlook import look_ahead
 from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.steps import left_out
-from runbook_lib.shift.watching import is_staying, is_watched, unwatched_at, who_wrote
+from runbook_lib.shift.watching import (
+    is_past,
+    is_staying,
+    is_watched,
+    unwatched_at,
+    who_wrote,
+)
 from runbook_lib.survey import Survey, survey
 from runbook_lib.wording import divided
 
@@ -334,6 +340,8 @@ class WeightsPanel:
             return "the file says shift.promotion: never"
         if self.retired or not self.former:
             return "no step is baking"
+        if is_past(self.session, self.former):
+            return f"the step at {self.former} % has passed"
         return self._no_run()
 
     def _ask_who_and_why(self) -> str:

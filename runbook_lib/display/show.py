@@ -83,7 +83,8 @@ def _(plan: Plan) -> Iterator[Any]:
     for kept in plan.kept:
         yield Words(f"kept, since the parameters file has no key for it: {kept}")
     if plan.changes:
-        caption = f"{counted(len(plan), 'change')}, in this order"
+        caption = counted(len(plan), "change")
+        caption += ", in this order" if len(plan) > 1 else ""
         yield Table(caption, plan_rows(plan))
     elif plan.obstacle:
         yield Words(plan.obstacle, "WARN")
@@ -260,7 +261,7 @@ def _(resources: Resources) -> Iterator[Any]:
     rows = []
     for key in sorted(resources.there, key=lambda key: resources.there[key]):
         there = "yes" if resources.there[key] else "no"
-        rows.append({"resource": key, "there": there})
+        rows.append({"resource": key, "exists": there})
     yield Table(staged(resources.title, resources.stage, resources.divides), rows)
 
 

@@ -142,7 +142,7 @@ class Picture:
         }
 
     def __repr__(self) -> str:
-        return "(a picture; its words stand below)"
+        return "(a picture; described below)"
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,24 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
         if new:
             _settle(p, new, client("ecs"))
             world["services"] += new
+            make_bucket(p, client("s3"))
             # last: whoever is stopped on the way begins again
             replace_privately(mesh.folder / NOTES, json.dumps(worlds))
     return name
+
+
+def make_bucket(p: Parameters, s3: Any) -> None:
+    """Make the bucket that the file names for records, where there is none."""
+    if not (p.records or "").startswith("s3://"):
+        return
+    name = str(p.records).removeprefix("s3://").partition("/")[0]
+    there = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    if name not in there:
+        where = {"LocationConstraint": p.region}
+        settings = (
+            {} if p.region == "us-east-1" else {"CreateBucketConfiguration": where}
+        )
+        s3.create_bucket(Bucket=name, **settings)
 
 
 def called(p: Parameters, mesh: LocalMesh) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from runbook_lib.parameters.loading import (
     FOLDER,
     environments,
+    is_here,
     load,
     located,
     merged,
@@ -22,6 +23,7 @@ __all__ = [
     "FOLDER",
     "Parameters",
     "environments",
+    "is_here",
     "load",
     "located",
     "merged",

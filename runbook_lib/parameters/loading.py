@@ -60,6 +60,11 @@ def located(environment: str) -> str:
     return environment if file is None or file.parent == FOLDER else str(file.resolve())
 
 
+def is_here(environment: str) -> bool:
+    """Say whether this machine has a parameters file of this name, or at this path."""
+    return _file_of(environment) is not None
+
+
 def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters:
     """Read and check an environment, by name or file, with `given` top-level values in
     place of the file's.

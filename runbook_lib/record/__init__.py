@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from runbook_lib.record.finding import (
     ID,
+    bring,
     called,
     environments,
     find,
@@ -16,6 +17,7 @@ from runbook_lib.record.finding import (
     open_or_join,
     runs,
     start,
+    with_copy,
 )
 from runbook_lib.record.lock import (
     executor,
@@ -30,12 +32,15 @@ from runbook_lib.record.lock import (
 )
 from runbook_lib.record.paths import root
 from runbook_lib.record.run import UNRECORDED, Run, Spare
+from runbook_lib.record.store import Store
 
 __all__ = [
     "ID",
     "UNRECORDED",
     "Run",
     "Spare",
+    "Store",
+    "bring",
     "called",
     "environments",
     "executor",
@@ -55,4 +60,5 @@ __all__ = [
     "shifter",
     "shifting",
     "start",
+    "with_copy",
 ]

@@ -5,31 +5,43 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.errors import ParametersError, RecordError
+from runbook_lib.errors import CallError, ParametersError, RecordError
 from runbook_lib.private import private_folder
 from runbook_lib.record import chain
+from runbook_lib.record.copies import Copy
 from runbook_lib.record.paths import base_of, root, writing
 from runbook_lib.record.place import Place
 from runbook_lib.record.run import Run
+from runbook_lib.record.store import Store
 from runbook_lib.shipped import VERSION
 
 ID = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z-[0-9a-f]{6}")
 
 
+NEWEST = 10  # runs of an environment that are brought from a store
+
+
 def start(
-    environment: str, base: str | None = None, place: Place | None = None, **opened: Any
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    store: Store | None = None,
+    **opened: Any,
 ) -> Run:
     """Create a run's folder, and point `latest` at it; `opened` goes into the
     journal's first line.
 
-    Raises RecordError where that cannot be done.
+    Raises RecordError where that cannot be done, or a `store` does not take that line:
+    then no folder is left.
     """
     name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
     folder = base_of(base) / environment / name
@@ -48,7 +60,48 @@ def start(
         "place": asdict(place) if place else None,
     }
     run.write("opened", **{"format": chain.FORMAT, **said, **opened})
+    run = with_copy(run, store)
+    try:
+        run.require_stored()
+    except RecordError:
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder.parent / "latest").unlink(missing_ok=True)
+        raise
     return run
+
+
+def with_copy(run: Run, store: Store | None) -> Run:
+    """Return a run with its copy in a store, if there is one."""
+    if store is None:
+        return run
+    name = f"{run.environment}/{run.id}"
+    return replace(run, copy=Copy(store, name, run.folder))
+
+
+def bring(
+    environment: str,
+    store: Store,
+    base: str | None = None,
+    *,
+    newest: int | None = NEWEST,
+    only: str = "",
+    anew: bool = False,
+) -> None:
+    """Bring an environment's runs here from a store: the newest, all (None), or
+    the one with an id; `anew` as `Copy.bring` has it.
+
+    Raises RecordError where it cannot be read.
+    """
+    try:
+        there = store.folders(environment)
+    except CallError as error:
+        raise RecordError(
+            f"{store.where} cannot be read: {error.message}", hint=error.hint
+        ) from error
+    ids = sorted((name for name in there if ID.fullmatch(name)), reverse=True)
+    for name in ids[:newest] if not only else {only} & {*ids}:
+        folder = base_of(base) / environment / name
+        Copy(store, f"{environment}/{name}", folder).bring(anew=anew)
 
 
 def _point_at(folder: Path) -> None:
@@ -134,20 +187,24 @@ def open_or_join(
     place: Place | None = None,
     *,
     about: Collection[str] = (),
+    store: Store | None = None,
     **opened: Any,
 ) -> Run:
     """Return the run that is under way in a place, or a new one where the
     last there has ended.
 
     It has also ended where it moved traffic between other services than
-    those it is `about`, and where it was recorded in a former format.
+    those it is `about`, and where it was recorded in a former format. What a `store`
+    has of the environment is looked at too.
     """
+    if store:
+        bring(environment, store, base)
     run = latest(environment, base, place)
     if run is None or not run.is_readable() or run.closed:
-        return start(environment, base, place, **opened)
+        return start(environment, base, place, store=store, **opened)
     if run.is_of_another_shift(about):
-        return start(environment, base, place, **opened)
-    return run
+        return start(environment, base, place, store=store, **opened)
+    return with_copy(run, store)
 
 
 def find(run: str, base: str | None = None) -> Run:
@@ -158,7 +215,7 @@ def find(run: str, base: str | None = None) -> Run:
     or a dot before it.
     """
     if is_path(run):
-        if not (Path(run) / "record.jsonl").exists():
+        if not Run(Path(run)).file.exists():
             raise ParametersError(
                 f"run: there is no record in {run}", hint="runbook runs"
             )

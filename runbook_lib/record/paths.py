@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runbook_lib.errors import RecordError
+from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.shipped import home
 
 
@@ -15,9 +15,15 @@ def root() -> Path:
     """Return the folder of all runs: RUNBOOK_RUNS, or `runs/` of this runbook's home.
 
     A relative RUNBOOK_RUNS stays so in the runs started or joined there: a copied
-    process writes to its own copy.
+    process writes to its own copy. Raises ParametersError where it is no folder.
     """
-    return Path(os.environ.get("RUNBOOK_RUNS") or home() / "runs")
+    said = os.environ.get("RUNBOOK_RUNS") or ""
+    if "://" in said:
+        raise ParametersError(
+            f"RUNBOOK_RUNS: expected a folder of this machine; found {said}",
+            hint="a bucket stands in the parameters file: records: s3://BUCKET/PREFIX",
+        )
+    return Path(said or home() / "runs")
 
 
 def base_of(base: str | None) -> Path:

@@ -15,7 +15,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from runbook_lib.errors import RecordError
 from runbook_lib.plan import Change, fingerprint, holds, stored
 from runbook_lib.private import replace_privately
 from runbook_lib.record import chain
+from runbook_lib.record.copies import Copy, damage, is_copied
 from runbook_lib.record.paths import writing
 from runbook_lib.record.place import Place, place_in
 from runbook_lib.redaction import redacted
@@ -38,9 +39,10 @@ DEFINITIONS = (("ecs", "register_task_definition"), ("ecs", "create_service"))
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder."""
+    """One run's folder, and its copy where it has one."""
 
     folder: Path
+    copy: Copy | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -106,6 +108,11 @@ class Run:
         return replace(place, world=self.world) if place else None
 
     @property
+    def is_copied(self) -> bool:
+        """Whether the run has a copy elsewhere, as far as this machine knows."""
+        return is_copied(self.folder)
+
+    @property
     def file(self) -> Path:
         """The journal."""
         return self.folder / "record.jsonl"
@@ -121,6 +128,17 @@ class Run:
         }
         with writing(self.folder):
             _append(self.file, line)
+        if self.copy:
+            self.copy.send_soon()
+
+    def require_stored(self, *, files: bool = False) -> None:
+        """Return once every line is in the run's copy, where it has one (and its other
+        files, where they are meant too); raise RecordError where that cannot be.
+        """
+        if self.copy and files:
+            self.copy.send()
+        elif self.copy:
+            self.copy.send_lines()
 
     def intended(
         self, notebook: str, change: Change, before: Any = None, by: str = ""
@@ -190,6 +208,11 @@ class Run:
         """Say whether the journal is of a format that this version reads."""
         return self.opened.get("format") in range(since, chain.FORMAT + 1)
 
+    def store_soon(self) -> None:
+        """Have the run's copy brought up to date beside what goes on here."""
+        if self.copy:
+            self.copy.send_soon(files=True)
+
     def require_format(self, why: str, since: int = chain.FORMAT) -> None:
         """Raise RecordError where the journal is of a format before `since`."""
         if self.opened and not self.is_readable(since):
@@ -233,6 +256,12 @@ class Run:
         return bool(mark) and (fingerprint(live) in ours or made)
 
     def _read(self) -> bytes:
+        if wrong := damage(self.folder):
+            raise RecordError(
+                f"the record of run {self.id} is not as it was stored: {wrong}",
+                hint="find out who wrote there; where it was another machine that went "
+                f"on with the run, move {self.folder} away: it is brought anew",
+            )
         try:
             return self.file.read_bytes()
         except FileNotFoundError:
@@ -258,9 +287,12 @@ class Run:
         }
         folder = self.folder / "requests"
         name = f"{now:%Y-%m-%dT%H%M%S.%fZ}-{secrets.token_hex(4)}.json"
+        text = json.dumps(said, default=str)
+        if self.copy:
+            self.copy.ask(name, text)
         with writing(self.folder):
             folder.mkdir(mode=0o700, exist_ok=True)
-            replace_privately(folder / name, json.dumps(said, default=str))
+            replace_privately(folder / name, text)
 
     def asked(self) -> list[dict[str, Any]]:
         """Return the requests nobody has taken in yet, the earliest first, each
@@ -286,8 +318,11 @@ class Run:
         """Write what is asked of the run into its journal. Only whoever is at
         work on the run does.
 
-        What cannot be written stays asked, and counts all the same.
+        What cannot be written stays asked, and counts all the same. What is asked
+        elsewhere is here by the next time.
         """
+        if self.copy:
+            self.copy.look_soon()
         with suppress(RecordError):
             for said in self.asked():
                 fields = {
@@ -301,7 +336,8 @@ class Run:
                     file.unlink(missing_ok=True)
 
     def _requests(self) -> list[Path]:
-        return sorted((self.folder / "requests").glob("*.json"))
+        # one that is just being written has a dot before its name
+        return sorted((self.folder / "requests").glob("[0-9]*.json"))
 
     # its end
 

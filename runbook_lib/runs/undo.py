@@ -94,8 +94,8 @@ def plan_undo(
     """
     run = run or _newest(session, notebook)
     found = survey(session)
-    if asked:
-        session.run = run or session.run  # the undo belongs to the same run
+    if asked and run:  # the undo belongs to the same run
+        session.run = record.with_copy(run, session.store)
     try:
         if run:
             run.require_whole(UNDO)

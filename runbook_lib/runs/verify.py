@@ -254,7 +254,8 @@ def _end_of(run: Run, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _files(run: Run) -> Iterator[Checked]:
     """Check that no file holds what is shaped like a secret."""
     for file in sorted(run.folder.iterdir()):
-        if file.suffix not in (".jsonl", ".json", ".ipynb"):
+        is_document = file.suffix in (".jsonl", ".json", ".ipynb")
+        if not is_document or file.name.startswith("."):
             continue
         clean = all(redacted(document) == document for document in _documents(file))
         found = "nothing secret-shaped" if clean else "secret-shaped text"

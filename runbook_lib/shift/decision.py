@@ -27,6 +27,15 @@ Phase = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the next step is not taken, and what somebody must do first."""
+
+    message: str
+    hint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided or seen at one moment; weights in percent, `share` the
     canary's, as a fraction.
@@ -35,7 +44,8 @@ class Decision:
     step was written; share and band since it was real. `tasks` are those that ran
     when the attempt began; `carried` names what carried the weights when a verdict
     passed; `former` is the canary's weight before a step was written. `seen` are the
-    intervals the verdict was made of, since the first step; they are not written down.
+    intervals the verdict was made of, since the first step. `refused` is why a step
+    that stays watched is not followed by the next. Neither is written down.
     """
 
     phase: Phase
@@ -53,12 +63,13 @@ class Decision:
     carried: str = ""
     former: int | None = None
     seen: Sequence[Interval] = field(default=(), repr=False, compare=False)
+    refused: Refusal | None = None
 
     @property
     def line(self) -> dict[str, Any]:
         """What is written down of it: all but what can be read again."""
-        line = asdict(replace(self, seen=()))
-        del line["seen"]
+        line = asdict(replace(self, seen=(), refused=None))
+        del line["seen"], line["refused"]
         return line
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from runbook_lib import record
 from runbook_lib.aws.session import Session, opening
@@ -24,7 +24,7 @@ from runbook_lib.plan import Evidence, Plan
 from runbook_lib.private import private_opener
 from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
+from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait, What
 from runbook_lib.shift.shifting import (
     Decisions,
     anything_left,
@@ -54,7 +54,6 @@ class Process(Protocol):
 
 Start = Callable[[Orders, Path], Process]
 Alarm = Callable[[str], None]
-What = Literal["every step", "one step", "no step"]
 
 
 def follow_traffic(
@@ -158,7 +157,7 @@ class _Follower:
 
     def _may_be_relieved(self, what: What) -> bool:
         said = report.read(self.file)
-        return said is not None and said.is_staying and what != "no step"
+        return said is not None and said.stays and what != "no step"
 
     def _require_same(self, orders: Orders) -> None:
         """Raise LockError where another shift takes other steps than were ordered."""
@@ -235,9 +234,9 @@ class _Follower:
                 said = self._newest(orders.id if process else "", alive=alive)
                 if said is not None:
                     yield from self._tell(said)
-                    if said.ending is not None:
+                    if said.has_ended:
                         self._wait_until_gone(process)
-                    if said.ending is not None or said.stays:
+                    if said.has_ended or said.stays:
                         return said
                 if not alive:
                     return _last_by_exit_code(process, orders.id)
@@ -254,7 +253,7 @@ class _Follower:
         said = report.read(self.file)
         if said is None:
             return None
-        former = said.ending is not None and said.id != self.heard.id
+        former = said.has_ended and said.id != self.heard.id
         return None if former and alive else said
 
     def _own(self, own_id: str) -> Report | None:

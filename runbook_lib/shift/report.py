@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runbook_lib import errors
 from runbook_lib.aws.cloudwatch import Interval
-from runbook_lib.errors import Failed, RunbookError
+from runbook_lib.errors import Failed, Held, RunbookError
 from runbook_lib.plan import Evidence
 from runbook_lib.private import replace_privately
 from runbook_lib.redaction import scrubbed
@@ -28,6 +28,7 @@ INTERRUPT = "KeyboardInterrupt"
 BUSY = 75  # the exit code of a process that found another one shifting
 OUTCOMES = {0: "done", 1: "failed", 2: "refused", 3: "held", 4: "rolled_back"}
 KINDS = {1: "Failed", 2: "Refused", 3: "Held", 4: "RolledBack"}
+What = Literal["every step", "one step", "no step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Orders:
     notebook: str
     lock: str
     report: str
-    what: Literal["every step", "one step", "no step"]
+    what: What
     evidence: tuple[Stated, ...] = ()
     step: int = 0
     plan: str = ""
@@ -92,7 +93,8 @@ class Report:
 
     `seen` are the intervals of the newest verdict, which decisions then need not carry.
     `leaves_steps` says that it was not to take every step that is left, `stays` that
-    its step has passed, and is watched until another process takes the next one.
+    its step has passed, and is watched until another process takes the next one. Who
+    stays because the next step was refused has that for an ending already.
     """
 
     id: str
@@ -106,9 +108,9 @@ class Report:
     ending: Ending | None = None
 
     @property
-    def is_staying(self) -> bool:
-        """Whether the process only goes on watching a step that has passed."""
-        return self.stays and self.ending is None
+    def has_ended(self) -> bool:
+        """Whether the process has said its last word."""
+        return self.ending is not None and not self.stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +122,20 @@ class Heard:
     look: float = 0.0  # when the newest look that was told was taken
 
 
-def with_decision(report: Report, decision: Decision) -> Report:
-    """Return a report after one more decision; a look takes the place of the last."""
+def with_decision(report: Report, decision: Decision, written: int = 0) -> Report:
+    """Return a report after one more decision; a look takes the place of the last.
+
+    `written` is how many calls that change something were made by then.
+    """
     seen = tuple(decision.seen) or report.seen
     bare = replace(decision, seen=())
     if decision.phase == "watching":
         return replace(report, look=bare, seen=seen)
     decisions = (*report.decisions, bare)
-    stays = report.stays or decision.phase == "staying"
-    return replace(report, stays=stays, decisions=decisions, look=None, seen=seen)
+    said = replace(report, decisions=decisions, look=None, seen=seen)
+    if decision.phase != "staying":
+        return said
+    return replace(said, stays=True, ending=ending_while_staying(decision, written))
 
 
 def news(report: Report, heard: Heard) -> tuple[list[Decision], Heard]:
@@ -163,6 +170,16 @@ def ending_of(error: BaseException | None, written: int) -> Ending:
         )
     words = scrubbed(f"{type(error).__name__}: {error}")
     return Ending(type(error).__name__, words, exit_code=1, written=written)
+
+
+def ending_while_staying(decision: Decision, written: int) -> Ending | None:
+    """Return what a shift ends with for its followers while a step stays watched; None
+    where nothing was refused.
+    """
+    why = decision.refused
+    if why is None:
+        return None
+    return ending_of(Held(why.message, hint=why.hint, reason=why.reason), written)
 
 
 def ending_of_code(code: int) -> Ending:

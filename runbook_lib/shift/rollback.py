@@ -87,6 +87,7 @@ def roll_back(
     if not force:
         _require_somebody(session)
     own = session.run is None
+    session.alone = True
     session.run = session.run or _own_run(session)
     now = _write(session, plan, told)
     who = (
@@ -147,12 +148,13 @@ def _own_run(session: Session) -> record.Run:
     """Open a run of its own: another process may be writing the one under way."""
     p = session.parameters
     try:
-        return record.start(
+        run = record.start(
             p.environment,
             p.records,
             session.place,
             **opening(p, session.file, session.given),
         )
+        return record.with_copy(run, session.store)
     except RecordError:
         return record.Run(
             record.root() / p.environment / "not-started"

@@ -43,7 +43,7 @@ from runbook_lib.runs.approvals import (
 )
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.shift.counts import Counts
-from runbook_lib.shift.decision import Decision, write_down
+from runbook_lib.shift.decision import Decision, Refusal, write_down
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.shift.rollback import roll_back
@@ -107,6 +107,7 @@ NOT_THE_CANARY = {
     "blind": "see why AWS did not answer",
 }
 HELD_BY_SOMEBODY = "hold"  # the word of such a hold
+BY_HAND = (HELD_BY_SOMEBODY, "interrupted")  # whoever asked has it in his own hands
 BLIND_PAUSE_SECONDS = 1.0  # between two tries to look while nothing answers
 # the last decision, where users are on it
 ON_CANARY = ("written", "proved", "judged", "promoted")
@@ -141,19 +142,22 @@ def plan_steps(session: Session) -> list[Decision]:
     return planned
 
 
-def shift_traffic(session: Session, *evidence: Evidence) -> Decisions:
+def shift_traffic(
+    session: Session, *evidence: Evidence, relieved: Relieved | None = None
+) -> Decisions:
     """Take every step that is left, watching each; in plan mode write nothing.
 
     A run that was interrupted goes on from the live weights, with the evidence so far.
-    Raises GateError before the first write where the evidence does not hold, Held where
-    somebody must decide (weights stay), RolledBack once a FAIL was rolled back,
-    RollbackError where it could not be.
+    Where a step is refused, the one before it is watched until this is `relieved`,
+    where that is given. Raises GateError before the first write where the evidence does
+    not hold, Held where somebody must decide (weights stay), RolledBack once a FAIL was
+    rolled back, RollbackError where it could not be.
     """
     require_evidence(evidence)
     if not session.applies:
         yield from plan_steps(session)
     elif session.connection.carries_traffic:
-        yield from _Shift(session, evidence).run()
+        yield from _Shift(session, evidence, relieved).run()
     else:
         for planned in plan_steps(session):
             yield _unwatched(session, planned.step, evidence)
@@ -297,6 +301,10 @@ class _CannotLookError(Exception):
         super().__init__(move.words)
 
 
+class _RelievedError(Exception):
+    """Another process goes on with the shift from here."""
+
+
 class _Shift:
     """One shift under way. What it knows it has read; what it writes is recorded."""
 
@@ -362,7 +370,7 @@ class _Shift:
     def _one(self, now: int, step: int) -> Iterator[Decision]:
         if now == 0 and not self._is_prepared(step):
             yield from self._prepare([step])
-        yield from self._write(step)
+        yield from self._take(step)
         if step:
             yield from self._watch()
             yield from self._stay()
@@ -376,8 +384,28 @@ class _Shift:
         elif now and not has_passed(self.journal, now):
             yield from self._go_on_watching(now)
         for step in left:
-            yield from self._write(step)
+            yield from self._take(step)
             yield from self._watch()
+
+    def _take(self, step: int) -> Iterator[Decision]:
+        """Write a step. Where it is refused and the one before it has passed, that one
+        is watched on until another process may take the step.
+        """
+        now = self.weight
+        passed = has_passed(self.journal, now)
+        if passed and self.watch.step != now:  # by an earlier process
+            self._resume(now)
+        try:
+            yield from self._write(step)
+        except Held as error:
+            is_attempted = self.weight != now  # nobody knows what is in force
+            if not passed or is_attempted or error.reason in BY_HAND:
+                raise
+            if self.relieved is None:
+                raise
+            words = f"{error.message}; {now} % stays watched until then"
+            yield from self._stay(Refusal(words, error.hint, error.reason))
+            raise _RelievedError from None
 
     def _is_anything_left(self) -> bool:
         self.standing = dict(self.found.split.weights)
@@ -390,6 +418,8 @@ class _Shift:
         """Take steps; end as the file says where nothing can be looked at any more."""
         try:
             yield from steps
+        except _RelievedError:
+            return
         except _CannotLookError as blind:
             yield from self._end_unseen(blind.move)
         except TargetError as error:  # the credentials became another account's
@@ -509,27 +539,31 @@ class _Shift:
 
     def _go_on_watching(self, step: int) -> Iterator[Decision]:
         """Watch a step that an earlier process, or somebody else, has written."""
+        self._resume(step)
+        yield from self._watch()
+
+    def _resume(self, step: int) -> None:
+        """Take up the evidence about a step that was written some time ago."""
         former = max((s for s in self.shift.steps if s < step), default=0)
         now = self._time()
         written_at = when_written(self.journal, step) or now
         self.watch = begin_step(self.watch, step, former, written_at, now, self.rule)
-        yield from self._watch()
 
     def _watch(self) -> Iterator[Decision]:
         """Look at each interval until the step passes; any look may end the shift."""
         while not (yield from self._look_and_do()):
             self._wait_for_next_interval()
 
-    def _stay(self) -> Iterator[Decision]:
+    def _stay(self, refused: Refusal | None = None) -> Iterator[Decision]:
         """Go on watching a step that has passed, by the same rules, until another
-        process is to take the next one.
+        process is to take the next one, which may have been `refused` here.
         """
         if self.relieved is None or not steps_left(self.shift.steps, self.watch.step):
             return
         self.watch = stay_on(self.watch)
         words = "it has passed, and stays watched until the next step"
         stays = Decision("staying", self.watch.step, self.standing, words)
-        yield replace(stays, at=self._time())
+        yield replace(stays, at=self._time(), refused=refused)
         while not self._wait_for_next_interval(self.relieved):
             yield from self._look_and_do()
 
@@ -587,6 +621,8 @@ class _Shift:
         """Do what follows from a look; a hold or a rollback ends it by raising."""
         if isinstance(move, GoOn):
             yield decision
+        elif isinstance(move, InEffect) and self.watch.passed:
+            yield decision  # the record has it, of an earlier process
         elif isinstance(move, InEffect):
             yield self._told(replace(decision, phase="proved", words=move.words))
         elif isinstance(move, ExtendBake):

@@ -82,8 +82,8 @@ def _judged(session: Session, answers: list[tuple[str, str]]) -> str:
             reason="trial",
         )
     return (
-        f"{len(answers)} of {len(answers)} test requests were answered well by "
-        f"{p.shift.canary}"
+        f"{p.shift.canary} answered {len(answers)} of {len(answers)} test requests "
+        "without an error"
     )
 
 
@@ -109,7 +109,9 @@ def _awaited(session: Session, wanted: int, seconds: int) -> str:
             words = f"trial: {errors} of {requests} test requests failed"
             raise Held(words, hint="users have not seen the canary", reason="trial")
         if requests >= wanted and judge.by == "counts":
-            return f"{requests} test requests were answered well by {p.shift.canary}"
+            return (
+                f"{p.shift.canary} answered {requests} test requests without an error"
+            )
         if requests >= wanted:
             return f"{requests} test requests reached {p.shift.canary}; {judge.words}"
     words = f"trial: {requests} of {wanted} test requests came in {seconds} s"

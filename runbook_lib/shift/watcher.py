@@ -4,9 +4,10 @@
 
 `following` starts it, and reads what it says. It outlives whoever started it: a kernel,
 a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
-nothing. A step that was taken alone stays watched after it has passed: then this goes
-on until the process that takes the next one is ready (`claim_beside`). The words of the
-command line are for whoever looks at a list of processes.
+nothing. A step that was taken alone stays watched after it has passed, and so does one
+whose next is refused, for want of an approval, say: then this goes on until the process
+that takes the next one is ready (`claim_beside`). The words of the command line are for
+whoever looks at a list of processes.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Board:
         self.claim = report.claim_beside(file)
         before = report.read(file)
         # Who said nothing of its end was killed.
-        self.killed = before.pid if before and before.ending is None else 0
+        self.killed = before.pid if before and not before.has_ended else 0
         self.report = Report(orders_id, os.getpid(), leaves_steps)
         self._told_wait = 0.0
         self.put(self.report)
@@ -108,10 +109,17 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
         try:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
-            board.put(report.with_decision(board.report, decision))
+            said = report.with_decision(board.report, decision, session.written)
+            if decision.refused and said.ending:  # it stays, and somebody must decide
+                with suppress(RecordError):
+                    if run := _sum_up(session, said.ending):
+                        run.store_soon()
+            board.put(said)
             if decision.phase == "rolled back":  # it was made: now it may be told
                 reason, _, words = decision.words.partition(": ")
                 _tell(session, "rolled_back", reason, words, board.began)
+            if decision.refused and said.ending:
+                _tell_end(session, orders, said.ending, board.began)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
@@ -128,7 +136,7 @@ def _decisions(session: Session, orders: Orders, relieved: Relieved) -> Decision
         )
     if orders.what == "no step":
         return watch_traffic(session, relieved=relieved)
-    return shift_traffic(session, *evidence)
+    return shift_traffic(session, *evidence, relieved=relieved)
 
 
 def main() -> int:
@@ -171,7 +179,7 @@ def _acquired(lock: FileLock, seconds: float) -> bool:
 
 def _is_staying(orders: Orders) -> bool:
     said = report.read(Path(orders.report))
-    return said is not None and said.is_staying and orders.what != "no step"
+    return said is not None and said.stays and orders.what != "no step"
 
 
 def _take_over(orders: Orders, lock: FileLock) -> bool:
@@ -220,9 +228,17 @@ def conclude(
     session: Session | None,
     error: BaseException | None,
 ) -> Ending:
-    """Close the session and sum up, say so to followers, and tell people."""
+    """Close the session and sum up, say so to followers, and tell people.
+
+    Who stays and is relieved has said all: what is left is the next process's to say.
+    """
+    if session is not None and error is None and board.report.stays:
+        session.close()
+        ending = board.report.ending or Ending(written=session.written)
+        board.put(replace(board.report, wait=None, ending=ending, stays=False))
+        return ending
     ending = end(session, error)
-    board.put(replace(board.report, wait=None, ending=ending))
+    board.put(replace(board.report, wait=None, ending=ending, stays=False))
     if session is not None:
         _tell_end(session, orders, ending, board.began)
     return ending
@@ -236,7 +252,8 @@ def end(session: Session | None, error: BaseException | None) -> Ending:
     session.close()
     atexit.unregister(session.close)
     with suppress(RecordError):  # whoever follows hears it all the same
-        _sum_up(session, ending)
+        if run := _sum_up(session, ending):
+            run.require_stored(files=True)
     return ending
 
 
@@ -248,6 +265,7 @@ def _opened(orders: Orders, lock: FileLock) -> Session:
         words = f"the shift was begun for another place; {orders.file} now names"
         raise TargetError(f"{words} {session.place}", hint="run the cells above again")
     session.shift_lock = lock
+    session.alone = True  # whoever started this has brought what there is
     return session
 
 
@@ -287,13 +305,15 @@ def _tell(
     notifying.tell(run, told, since)
 
 
-def _sum_up(session: Session, ending: Ending) -> None:
-    """Sum the run up where whoever executed it, and would do so, is gone or leaves."""
+def _sum_up(session: Session, ending: Ending) -> record.Run | None:
+    """Sum the run up where whoever executed it, and would do so, is gone or leaves;
+    return the run then.
+    """
     run, leaves = session.run or session.finished, session.leaves_shift
     if run is None or not session.is_executed:
-        return
+        return None
     if record.executor(run) and not leaves:
-        return
+        return None
     outcome, lines = OUTCOMES[ending.exit_code], list(run.lines())
     reason = f"{ending.reason or outcome}: {ending.message or 'every step passed'}"
     p = session.parameters
@@ -312,6 +332,7 @@ def _sum_up(session: Session, ending: Ending) -> None:
     }
     run.write("summed up", outcome=outcome, reason=reason)
     run.summarise(summary, closes=leaves or outcome == "rolled_back")
+    return run
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def _words(session: Session, weight: int, journal: Sequence[Mapping[str, Any]]) 
 def _last_looks(session: Session) -> list[float]:
     """Return when a process that was killed here has last looked; nothing for none."""
     said = _newest_report(session)
-    killed = said is not None and said.ending is None
+    killed = said is not None and not said.has_ended
     return [said.look.at] if said and killed and said.look else []
 
 
@@ -93,7 +93,7 @@ def report_file(place: Place) -> Path:
 def is_watched(session: Session) -> bool:
     """Say whether a shift is under way at the session's place, on this machine."""
     try:
-        return record.shifter(session.place) is not None
+        return record.is_held(record.shift_lock_of(session.place))
     except RecordError:
         return False
 
@@ -101,7 +101,7 @@ def is_watched(session: Session) -> bool:
 def is_staying(session: Session) -> bool:
     """Say whether whoever watches here only goes on watching a step that has passed."""
     said = _newest_report(session)
-    return said is not None and said.is_staying
+    return said is not None and said.stays
 
 
 def who_wrote(session: Session, weights: Mapping[str, int]) -> str:
@@ -117,6 +117,13 @@ def who_wrote(session: Session, weights: Mapping[str, int]) -> str:
         return f"{last['phase']} at {at}: {last['words']}"
     then = divided(last["weights"])
     return f"written by somebody else since {at}, when a shift here wrote {then}"
+
+
+def is_past(session: Session, step: int) -> bool:
+    """Say whether this machine's record has a step as passed, or ended by a person: no
+    call is made for it.
+    """
+    return has_passed(_attempt(session, ended=True), step)
 
 
 def _attempt(session: Session, *, ended: bool = False) -> Sequence[Mapping[str, Any]]:

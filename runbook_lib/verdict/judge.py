@@ -738,7 +738,7 @@ def _reason(seen: Tally, shown: _Test, counted: str) -> str:
     n1, y, n2, x = seen.counts
     evidence = (
         f"evidence {_odds(shown.log_evidence)}, "
-        f"{_odds(-math.log(seen.rule.alpha))} needed"
+        f"a FAIL needs {_odds(-math.log(seen.rule.alpha))}"
     )
     canary, stable = _count(n2, x, f" requests {counted}"), _count(n1, y)
     return f"canary answered {canary}, stable {stable}{shown.against}: {evidence}"

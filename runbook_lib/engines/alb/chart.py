@@ -23,7 +23,7 @@ from runbook_lib.engines.protocol import (
 )
 from runbook_lib.plan import Plan
 
-COLUMNS = ("calls", "name dialled", "listener rule", "target group", "tasks")
+COLUMNS = ("calls", "hostname", "listener rule", "target group", "tasks")
 CALLER = "a caller"  # where the file names none
 
 
@@ -69,7 +69,7 @@ def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
         )
         state = look.running[name].state
         runs = (
-            f"{state['runningCount']} of {state['desiredCount']} run"
+            f"{state['runningCount']} of {state['desiredCount']} running"
             if state
             else "no service"
         )

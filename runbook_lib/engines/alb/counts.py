@@ -90,14 +90,14 @@ def idle(look: Look) -> Idle:
 
 
 def path(look: Look) -> Path:
-    """Return what shows that calls pass the load balancer: it counts those to stable,
-    or to who took them over.
+    """Return what shows that requests pass the load balancer: it counts those to the
+    stable version, or to the one that took over.
     """
     counted = series(look.parameters, look.split)
     shift = look.parameters.shift
     both = [counted[name]["requests"] for name in (shift.stable, shift.canary)]
     return Path(
-        name="calls pass the load balancer",
+        name="requests pass the load balancer",
         counted={"the load balancer counts": (*both[0], *both[1])},
         good="it counts requests",
         hint="see that calls are made meanwhile, and that they match the "
@@ -115,7 +115,7 @@ def counted(p: Parameters) -> Counted:
     return Counted(
         True,
         True,
-        f"answers of 5XX by targets and failed connections to them; {NOBODYS}",
+        f"5XX answers of targets and failed connections to them; {NOBODYS}",
     )
 
 

@@ -40,7 +40,7 @@ def _gates(look: Look, before: Before) -> Iterator[Gate]:
         yield Gate("no stickiness", _free, protects=True)
         yield Gate("targets healthy", partial(_healthy, both), protects=True)
     elif before == "removal" and place.is_made(look.parameters):
-        yield Gate("the dialled name has an address", _has_address, protects=True)
+        yield Gate("the hostname has an address", _has_address, protects=True)
     elif before == "retirement":
         yield Gate("targets healthy", partial(_healthy, (shift.canary,)), protects=True)
 

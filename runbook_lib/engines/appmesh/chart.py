@@ -22,7 +22,7 @@ from runbook_lib.engines.protocol import (
 )
 from runbook_lib.plan import Plan
 
-COLUMNS = ("calls", "name dialled", "router and route", "node", "tasks and sidecar")
+COLUMNS = ("calls", "hostname", "router and route", "node", "tasks and sidecar")
 ENVOY = "envoy"  # the container's name
 
 
@@ -101,7 +101,7 @@ def _tasks(look: Look, name: str) -> tuple[str, ...]:
     sidecars = [
         f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))
     ]
-    runs = f"{state['runningCount']} of {state['desiredCount']} run"
+    runs = f"{state['runningCount']} of {state['desiredCount']} running"
     return runs, ", ".join(sidecars) or "no sidecar"
 
 

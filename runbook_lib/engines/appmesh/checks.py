@@ -85,10 +85,10 @@ def _names(look: Look) -> Iterator[Check]:
         callers, addresses = ", ".join(p.callers_of(name)), look.names[name].addresses
         if addresses:
             many = counted(len(addresses), "address")
-            words = f"dialled by {callers}; resolves to {many}"
+            words = f"called by {callers}; resolves to {many}"
             yield Check("PASS", f"name {name}", words)
         else:
-            words = f"dialled by {callers}; does not resolve in {p.namespace}"
+            words = f"called by {callers}; does not resolve in {p.namespace}"
             hint = (
                 "callers resolve it before their Envoy sees the request: any "
                 "non-loopback address will do"
@@ -191,7 +191,7 @@ def _definition(
                 "04 fixes it",
             )
     if not findings:
-        yield Check("PASS", where, "takes the sidecar without a finding")
+        yield Check("PASS", where, "the sidecar can be added; no problem found")
 
 
 def _traces(look: Look) -> Iterator[Check]:

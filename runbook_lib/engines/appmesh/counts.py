@@ -9,7 +9,8 @@ from __future__ import annotations
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.engines.appmesh.sidecars import meshed
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
-from runbook_lib.parameters.model import Match, Parameters
+from runbook_lib.parameters.appmesh import Match
+from runbook_lib.parameters.model import Parameters
 from runbook_lib.task_definition.image import tag_version
 
 COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target
@@ -87,14 +88,14 @@ def _reaching(p: Parameters, service: str) -> tuple[Series, ...]:
 
 
 def path(look: Look) -> Path:
-    """Return what shows that calls pass both sidecars: the caller's and the
+    """Return what shows that requests pass both sidecars: the caller's and the
     one of who answers most of them.
     """
     p = look.parameters
     weights = look.split.weights
     answers = max((p.shift.stable, p.shift.canary), key=lambda n: weights.get(n, 0))
     return Path(
-        name="calls pass both sidecars",
+        name="requests pass both sidecars",
         counted={
             "callers' sidecars count": series(p)[answers]["requests"],
             f"{answers}'s": (inbound(p, answers),),
@@ -131,7 +132,7 @@ def counted(p: Parameters) -> Counted:
             "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
         )
         return Counted(True, False, trailers)
-    return Counted(True, True, "answers of 5XX are counted, retries included")
+    return Counted(True, True, "5XX answers are counted, retries included")
 
 
 def protocol_of(p: Parameters, router: str) -> str:

@@ -112,12 +112,12 @@ def facts(look: Look) -> tuple[Facts, ...]:
     for c in credentials:
         cells = {
             "service": c.service,
-            "signs": c.role or "nobody",
-            "as": c.source,
+            "role": c.role or "none",
+            "kind": c.source,
             "may read its node": "yes" if c.may_stream else "not yet",
         }
         rows.append(Fact(cells, "" if c.role else "FAIL"))
-    return (Facts("who signs for each Envoy", tuple(rows)),)
+    return (Facts("the IAM role of each Envoy", tuple(rows)),)
 
 
 def read_unhealthy(session: Reads, split: Split, running: int) -> int:

@@ -44,7 +44,7 @@ def _gates(before: Before, plan: Plan) -> Iterator[Gate]:
         yield Gate("requests without a route", _matched)
     elif before == "shift":
         yield Gate("sidecars", _sidecars, assumable=True, parts=OF_SIDECARS)
-        yield Gate("the name dialled", _dialled, parts=("names",))
+        yield Gate("hostname resolves", _dialled, parts=("names",))
     elif before == "retirement":
         yield Gate("the name survives", _survives, protects=True, parts=("names",))
     else:

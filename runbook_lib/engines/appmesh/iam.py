@@ -284,7 +284,7 @@ def finding(
         c for c in _needing(life, credentials) if _streaming(p, c).name not in covered
     ]
     if not lacking:
-        return Finding(True, "every Envoy can sign")
+        return Finding(True, "every Envoy has a role that may read its node")
     words = [f"{c.service}: {_lack(c)}" for c in lacking]
     hints = [_hint(p, c) for c in lacking]
     return Finding(False, "; ".join(words), "; ".join(hints))
