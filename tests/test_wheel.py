@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -55,7 +56,8 @@ def says(at: Path, *words: str) -> str:
 
 def environment(at: Path) -> dict[str, str]:
     """Return the variables of a user who has nothing but the wheel."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    # the others are how this machine reaches packages
+    kept = {name: value for name, value in os.environ.items() if re.match("(PATH|LANG)$|(PIP|SSL|UV)_", name)}
     return {**kept, "HOME": str(at / "home"), "PYTHONPATH": str(at / "site"), "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -184,6 +186,14 @@ def test_a_held_run_of_a_users_own_file_is_reported_and_approved_there(virtual: 
 def test_uvx_needs_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     with user(tmp_path, *UV, "tool", "run", "--from", wheel, "runbook") as runbook:
         main_job_and_undo(runbook)
+
+
+@pytest.mark.soak
+def test_pipx_needs_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    with user(tmp_path, *UV, "tool", "run", "pipx", "run", "--spec", wheel, "runbook") as runbook:
+        assert runbook("--version") == f"runbook {VERSION}\n"
+        assert "local: " in runbook("lint", "local")
+        assert list(runbook.empty.iterdir()) == []
 
 
 @pytest.mark.soak
