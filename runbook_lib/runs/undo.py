@@ -68,6 +68,8 @@ class Made:
     """Why it has no inverse, where it says so."""
     for_good: str = ""
     """What makes again what a removal took away for good."""
+    undoing: bool = False
+    """An undo set out to undo it; whether it did, nobody saw."""
 
     @property
     def renames(self) -> str:
@@ -285,6 +287,7 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
             change = revived(line["change"])
             intended = _intention(line["notebook"], change)
             made = _without_failed(made, intended)
+            made = [replace(m, undoing=True) if _undoes(change, m) else m for m in made]
             if not change.undoes and not _is_never_seen(change.inverse):
                 made.append(intended)
             pending[change.name] = (change, intended)
@@ -298,6 +301,10 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
             else:
                 made.append(seen)
     return made
+
+
+def _undoes(change: Change, m: Made) -> bool:
+    return bool(change.undoes) and (change.undoes, change.about) == (m.name, m.about)
 
 
 def _without_failed(made: list[Made], next_one: Made) -> list[Made]:
@@ -501,10 +508,23 @@ class _Undoing:
 
     def changes(self, made: Iterable[Made]) -> Iterator[Change]:
         """Yield the inverses, in the order of `made`."""
-        for m in made:
-            change = self._inverse(m)
+        every = list(made)
+        for n, m in enumerate(every):
+            earlier = [other for other in every[n + 1 :] if other.read_as == m.read_as]
+            change = None if self._is_undone(m, earlier) else self._inverse(m)
             if change:
                 yield change
+
+    def _is_undone(self, m: Made, earlier: Sequence[Made]) -> bool:
+        """Say whether an undo that was cut short has undone this, and then an earlier
+        change of the same state: that is as it was before.
+        """
+        if not m.undoing or m.read_as in self.now:
+            return False
+        live = self.reads.read(m.reading)
+        if holds(live, _lasting(m.after)):
+            return False
+        return any(e.undoing and holds(live, _lasting(e.before)) for e in earlier)
 
     def _inverse(self, m: Made) -> Change | None:
         """Return the inverse of a change; None where there is nothing to undo."""
