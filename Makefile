@@ -54,10 +54,11 @@ record: setup ## record the notebooks' stored outputs again; MEASURED=1: the mea
 pictures: setup ## make the pictures of JupyterLab again, light and dark
 	@$(BIN)/python tools/make_pictures.py
 
-check: setup ## lint, formatting and types
+check: setup ## lint, formatting, types, and that every import is declared
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/deptry runbook_lib
 
 wheel: setup ## build the wheel, which runs without a clone, into dist/
 	@$(BIN)/python -m hatchling build -t wheel

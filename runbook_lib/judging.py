@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from runbook_lib.aws.cloudwatch import Counted, Interval
 from runbook_lib.errors import GateError
-from runbook_lib.parameters.model import Parameters, Shift, VerdictRule
+from runbook_lib.parameters.model import Parameters
+from runbook_lib.parameters.shift import Shift, VerdictRule
 from runbook_lib.verdict import (
     Judgement,
     Sample,

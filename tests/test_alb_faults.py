@@ -11,7 +11,7 @@ import pytest
 from runbook_lib import evidence_for_shift, survey
 from runbook_lib.aws.cloudwatch import Interval, Unclaimed
 from runbook_lib.errors import Held, RolledBack
-from runbook_lib.parameters.model import VerdictRule
+from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.shift import shift_traffic
 from runbook_lib.shift.unanswered import judge_unanswered, laid_at
 from runbook_lib.verdict import Sample

@@ -10,7 +10,7 @@ import pytest
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Held, ParametersError, RolledBack
-from runbook_lib.parameters.model import Shift
+from runbook_lib.parameters.shift import Shift
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.runs.approvals import (
     approval_of,

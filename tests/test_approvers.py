@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.parameters.model import Approvals
+from runbook_lib.parameters.shift import Approvals
 from runbook_lib.runs.approvers import Approvers, Given, counting, held_until, lacking, refusal
 
 ADA = "arn:aws:iam::111122223333:user/ada"

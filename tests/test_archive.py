@@ -88,6 +88,10 @@ def test_an_applied_run_is_kept_as_it_is_by_the_proved_credentials(aws: Aws, fil
 
 
 REFUSED = pytest.mark.parametrize(("status", "code"), [(404, "NoSuchBucket"), (403, "AccessDenied")])
+NEXT = {
+    "NoSuchBucket": "make the bucket, or correct `records` in the parameters file",
+    "AccessDenied": "this identity lacks a permission; docs/iam.md lists what is needed",
+}
 
 
 @pytest.mark.attack(6)
@@ -98,6 +102,7 @@ def test_a_bucket_that_cannot_be_used_refuses_a_run_before_anything_is_done(
     aws.stead = lambda seen: answering(status, code) if seen.host == HOST else None
     exit_code, said = runbook("run", file)
     assert f"records: {WHERE} cannot be read: s3 list_objects_v2: {code}: no" in said
+    assert f"Next: {NEXT[code]}" in said
     assert ("Traceback" in said, exit_code) == (False, 2)
     assert aws.writes() == {}
     assert record.called("kept") == []

@@ -155,6 +155,15 @@ def test_a_line_that_nobody_waits_for_comes_soon_and_raises_nothing(shelf: Shelf
     soon(lambda: stored(shelf, run) == run.file.read_bytes())
 
 
+def test_a_summary_comes_soon_too_though_a_line_is_on_its_way(shelf: Shelf) -> None:
+    run = begun(shelf)
+    for _ in range(3):
+        run.write("said", text="a")
+        run.summarise({"outcome": "held"})
+        run.store_soon()
+    soon(lambda: f"{ENVIRONMENT}/{run.id}/summary.json" in shelf.files_)
+
+
 def test_an_object_is_named_by_its_first_line_and_never_written_again(shelf: Shelf) -> None:
     run = begun(shelf)
     for text in "ab":

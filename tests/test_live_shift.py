@@ -1300,7 +1300,7 @@ def test_the_command_approves_exactly_the_plan_a_held_shift_waits_for(well: Live
     run = newest(well.parameters)
     assert f"runbook approve {run.id}, then run 05 again" in words
     code, said = well.runbook("approve", run.id, "--by", "ada")
-    assert code == 0, said
+    assert (code, f"Next: runbook run {well.file} --from 05" in said) == (0, True), said
     (given,) = lines_of(well, "approved")
     assert (given["approver"], given["plan"]) == ("ada", words.partition("plan ")[2].partition(" ")[0])
     seen = take(well.session(**asks), until=lambda d: d.phase == "written")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 
 from runbook_lib import record, survey
@@ -17,7 +22,7 @@ from runbook_lib.errors import Held, RecordError, RolledBack
 from runbook_lib.runs import approvals
 from runbook_lib.shift.rollback import roll_back
 from tests import scenes
-from tests.live import CANARY, STABLE, Sky, again, ending, quick, take, under_sky
+from tests.live import CANARY, STABLE, Sky, again, ending, quick, take, under_sky, until
 from tests.notebook_runner import Environment, own_mesh, runbook
 from tests.scenes import reopen, step, writes
 
@@ -232,3 +237,49 @@ def test_a_colleague_undoes_what_the_first_machine_did(done: Environment, machin
     machine("fifth")
     assert "  kept  apply  rolled_back  " in says("runs", done.file)
     assert "nothing to undo" in says("undo", done.file, "--yes")
+
+
+@pytest.mark.soak
+def test_a_release_goes_over_four_machines_each_of_which_is_lost(tmp_path: Path) -> None:
+    """With real traffic: held by one machine while another shifts, approved on a third, finished on a fourth."""
+    shift = quick(steps=[25, 100], bake_seconds=20, approvals={"steps": [100]})
+    said = scenes.given(environment="kept", records=WHERE, shift=shift)
+    (tmp_path / "kept.yaml").write_text(yaml.safe_dump(said, sort_keys=False))
+    file = str(tmp_path / "kept.yaml")
+    usual = {name: value for name, value in os.environ.items() if name != "RUNBOOK_LOCAL"}
+
+    def started(machine: str, *words: str) -> subprocess.Popen[str]:
+        folders = {"RUNBOOK_STATE": str(tmp_path / "mesh"), "RUNBOOK_RUNS": str(tmp_path / machine)}
+        command = [sys.executable, "-m", "runbook_lib.command.cli", *words]
+        return subprocess.Popen(
+            command, env={**usual, **folders}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def ends(process: subprocess.Popen[str], code: int) -> str:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == code, output
+        return output
+
+    def on(machine: str, *words: str, code: int = 0) -> str:
+        return ends(started(machine, *words), code)
+
+    try:
+        first = started("first", "run", file)
+        until(lambda: "25 % proved" in (first.stdout.readline() if first.stdout else ""), "a step is written", 600)
+        (run,) = [folder.name for folder in (tmp_path / "first" / "kept").glob("[0-9]*")]
+        on("second", "hold", run, "--file", file, "--by", "ada")
+        assert "outcome: held" in ends(first, 3)
+        shutil.rmtree(tmp_path / "first")
+        assert "approval" in on("second", "run", file, "--from", "05", code=3)
+        shutil.rmtree(tmp_path / "second")
+        assert "approved by ada" in on("third", "approve", file, "--by", "ada")
+        assert "ada" in (Path(on("third", "report", file).split()[-1])).read_text()
+        shutil.rmtree(tmp_path / "third")
+        assert "outcome: done" in on("fourth", "run", file, "--from", "05")
+        (summary,) = (tmp_path / "fourth" / "kept" / run).glob("summary.json")
+        assert [step["weights"] for step in json.loads(summary.read_text())["shift"]][-1] == {STABLE: 0, CANARY: 100}
+        shutil.rmtree(tmp_path / "fourth")
+        assert "✗" not in on("fifth", "verify", file)
+        assert "undone" in on("fifth", "undo", file, "--yes")
+    finally:
+        on("first", "local", "down")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge
-from runbook_lib.parameters.model import VerdictRule
+from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.plan import Evidence
 from runbook_lib.shift.counts import LATE_PERIODS, PICTURED
 from runbook_lib.shift.step import (

@@ -16,7 +16,8 @@ from runbook_lib import parameters
 from runbook_lib.engines.appmesh.spec import created, desired, updated
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
-from runbook_lib.parameters.model import CloudMap, Envoy, Header, Match, Mesh, Range, Route, Service, Timeout
+from runbook_lib.parameters.appmesh import CloudMap, Envoy, Header, Match, Mesh, Range, Route, Timeout
+from runbook_lib.parameters.model import Service
 from runbook_lib.plan.states import empty
 from tests.scenes import LOCAL
 

@@ -58,6 +58,10 @@ KNOWN: dict[str, tuple[type[CallError], str]] = {
         (CallError, DENIED),
     ),
     "ResourceInUseException": (CallError, IN_USE),
+    "NoSuchBucket": (
+        CallError,
+        "make the bucket, or correct `records` in the parameters file",
+    ),
     "PriorityInUse": (
         CallError,
         "another rule has the place of the trial's: move it, or say shift.trial: null",

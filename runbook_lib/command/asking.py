@@ -20,7 +20,8 @@ def hold(run: str, by: str, *, file: str, rehearse: bool) -> None:
     this = found_run(run, rehearse, file)
     this.require_whole("hold")
     holder = record.holder(this)
-    if holder is None and this.is_copied and not this.closed:
+    is_asked_there = this.is_copied and not this.closed and (file or holder is None)
+    if is_asked_there:
         from runbook_lib.command.opened import session_of  # loads what AWS needs
 
         store = session_of("hold", this, "plan", file or run).store

@@ -26,6 +26,7 @@ from runbook_lib.shift import plan_steps
 from runbook_lib.shift.following import follow_watch
 from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.rollback import patiently, roll_back
+from runbook_lib.shift.watching import is_staying, is_watched
 from runbook_lib.survey import survey
 from runbook_lib.wording import divided
 
@@ -110,6 +111,8 @@ def approve(run: str, by: str, *, file: str, rehearse: bool) -> None:
     )
     if left := approvals.still_needed(session, plan):
         console.print(f"{counted(left, 'more approval')} needed before it is taken")
+    elif is_staying(session) or not is_watched(session):
+        console.print(f"Next: runbook run {session.named} --from 05")
 
 
 def promote(run: str, by: str, because: str, *, file: str, rehearse: bool) -> None:

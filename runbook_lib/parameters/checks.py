@@ -11,7 +11,8 @@ import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from runbook_lib.parameters.model import Header, Match, Parameters, Route, Service
+from runbook_lib.parameters.appmesh import Header, Match, Route
+from runbook_lib.parameters.model import Parameters, Service
 from runbook_lib.parameters.spelling import nearest
 from runbook_lib.task_definition.image import image_problems
 from runbook_lib.task_definition.lint import FARGATE_SIZES

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,14 @@ class Notes:
     size: int = 0
     files: dict[str, list[str]] = field(default_factory=dict)
 
+    def tag_of(self, name: str) -> str:
+        """Return a file's tag in the store; "" for one that is not known."""
+        return self.files.get(name, ["", ""])[0]
+
+    def hash_of(self, name: str) -> str:
+        """Return the hash of a file's content; "" for one that is not known."""
+        return self.files.get(name, ["", ""])[1]
+
 
 @dataclass(repr=False)
 class Copy:
@@ -47,7 +55,7 @@ class Copy:
     store: Store
     name: str
     folder: Path
-    _waits: bool = False
+    _due: list[Callable[[], None]] = field(default_factory=list)
     _turn: Any = field(default_factory=threading.Lock)
     _work: Any = field(default_factory=threading.Lock)
 
@@ -73,16 +81,16 @@ class Copy:
             self._send_lines(notes)
             for file in _files(self.folder):
                 content = file.read_bytes()
-                same = notes.files.get(file.name, ["", ""])[1] == _hash(content)
-                if not same:
-                    tag = self.store.put(f"{self.name}/{file.name}", content)
-                    notes.files[file.name] = [tag, _hash(content)]
+                if notes.hash_of(file.name) == _hash(content):
+                    continue
+                tag = self.store.put(f"{self.name}/{file.name}", content)
+                notes.files[file.name] = [tag, _hash(content)]
 
-    def send_soon(self) -> None:
-        """Send lines in a thread of its own, if they can be sent: whoever watches
-        traffic waits for no store.
+    def send_soon(self, *, files: bool = False) -> None:
+        """Send lines (and files, where they are meant too) in a thread of its own, if
+        they can be sent: whoever watches traffic waits for no store.
         """
-        self._soon(self.send_lines)
+        self._soon(self.send if files else self.send_lines)
 
     def look_soon(self) -> None:
         """Bring what others ask of the run in a thread of its own, and send lines."""
@@ -113,24 +121,28 @@ class Copy:
 
     def _exchange(self) -> None:
         with self._noting() as notes:
-            self._bring_files(notes, self.store.files(self.name), REQUESTS)
+            asked = self.store.files(f"{self.name}/{REQUESTS}".rstrip("/"))
+            files = {f"{REQUESTS}{name}": tag for name, tag in asked.items()}
+            self._bring_files(notes, files)
             self._send_lines(notes)
 
-    def _soon(self, do: Any) -> None:
+    def _soon(self, do: Callable[[], None]) -> None:
         with self._turn:
-            if self._waits:
-                return
-            self._waits = True
-        with suppress(RuntimeError):  # the process ends: it sends as it closes
-            threading.Thread(target=self._quietly, args=(do,), daemon=True).start()
+            is_awaited = bool(self._due)
+            if do not in self._due:
+                self._due.append(do)
+        if not is_awaited:
+            with suppress(RuntimeError):  # the process ends: it sends as it closes
+                threading.Thread(target=self._quietly, daemon=True).start()
 
-    def _quietly(self, do: Any) -> None:
+    def _quietly(self) -> None:
         with self._work:
             with self._turn:
-                self._waits = False
-            # whoever takes a step, or ends the run, says it
-            with suppress(RunbookError, OSError):
-                do()
+                due, self._due = self._due, []
+            for do in due:
+                # whoever takes a step, or ends the run, says it
+                with suppress(RunbookError, OSError):
+                    do()
 
     # from the store to here
 
@@ -153,7 +165,7 @@ class Copy:
                     replace_privately(self.folder / DAMAGED, wrong)
                     return
                 (self.folder / DAMAGED).unlink(missing_ok=True)
-                self._bring_files(notes, files, "")
+                self._bring_files(notes, files)
 
     def _bring_lines(self, notes: Notes, files: Mapping[str, str]) -> str:
         """Bring lines; return what is wrong with those in the store, "" for nothing."""
@@ -176,15 +188,13 @@ class Copy:
             self._keep(notes)
         return ""
 
-    def _bring_files(self, notes: Notes, files: Mapping[str, str], under: str) -> None:
+    def _bring_files(self, notes: Notes, files: Mapping[str, str]) -> None:
         """Bring files that are new or changed there, and were not changed here."""
         for name, tag in files.items():
-            known = notes.files.get(name, ["", ""])
-            is_own = OWN.fullmatch(name) and name.startswith(under)
-            if not is_own or known[0] == tag:
+            if not OWN.fullmatch(name) or notes.tag_of(name) == tag:
                 continue
             file = self.folder / name
-            if file.is_file() and _hash(file.read_bytes()) != known[1]:
+            if file.is_file() and _hash(file.read_bytes()) != notes.hash_of(name):
                 continue
             (content,) = self.store.read([f"{self.name}/{name}"])
             private_folder(file.parent)

@@ -208,6 +208,11 @@ class Run:
         """Say whether the journal is of a format that this version reads."""
         return self.opened.get("format") in range(since, chain.FORMAT + 1)
 
+    def store_soon(self) -> None:
+        """Have the run's copy brought up to date beside what goes on here."""
+        if self.copy:
+            self.copy.send_soon(files=True)
+
     def require_format(self, why: str, since: int = chain.FORMAT) -> None:
         """Raise RecordError where the journal is of a format before `since`."""
         if self.opened and not self.is_readable(since):
@@ -254,7 +259,8 @@ class Run:
         if wrong := damage(self.folder):
             raise RecordError(
                 f"the record of run {self.id} is not as it was stored: {wrong}",
-                hint="find out who wrote there; runbook status says where things stand",
+                hint="find out who wrote there; where it was another machine that went "
+                f"on with the run, move {self.folder} away: it is brought anew",
             )
         try:
             return self.file.read_bytes()

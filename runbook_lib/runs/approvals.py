@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import Held, ParametersError
-from runbook_lib.parameters.model import Shift
+from runbook_lib.parameters.shift import Shift
 from runbook_lib.plan import Plan, fingerprint
 from runbook_lib.record import Run
 from runbook_lib.runs.approvers import (

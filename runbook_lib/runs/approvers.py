@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runbook_lib.parameters.model import Approvals
+from runbook_lib.parameters.shift import Approvals
 from runbook_lib.plan import fingerprint
 
 __all__ = ["Approvers", "Given", "counting", "held_until", "lacking", "refusal"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import tallies
-from runbook_lib.parameters.model import VerdictRule
+from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.verdict import Sample, Tally
 from runbook_lib.verdict.share import Shares, lacks_a_version
 

@@ -21,7 +21,8 @@ from typing import Literal
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge, judge_by
-from runbook_lib.parameters.model import Parameters, VerdictRule
+from runbook_lib.parameters.model import Parameters
+from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.plan import Evidence
 from runbook_lib.printable import counted
 from runbook_lib.shift.counts import LATE_PERIODS, Counts, Span, start_counting

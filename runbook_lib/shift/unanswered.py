@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from runbook_lib.aws.cloudwatch import Interval, Unclaimed
-from runbook_lib.parameters.model import VerdictRule
+from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.verdict import Sample, Verdict, judge
 
 __all__ = ["judge_unanswered", "laid_at"]

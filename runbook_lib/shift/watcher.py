@@ -112,7 +112,8 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             said = report.with_decision(board.report, decision, session.written)
             if decision.refused and said.ending:  # it stays, and somebody must decide
                 with suppress(RecordError):
-                    _sum_up(session, said.ending)
+                    if run := _sum_up(session, said.ending):
+                        run.store_soon()
             board.put(said)
             if decision.phase == "rolled back":  # it was made: now it may be told
                 reason, _, words = decision.words.partition(": ")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.engines.appmesh.sidecars import meshed
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
-from runbook_lib.parameters.model import Match, Parameters
+from runbook_lib.parameters.appmesh import Match
+from runbook_lib.parameters.model import Parameters
 from runbook_lib.task_definition.image import tag_version
 
 COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target

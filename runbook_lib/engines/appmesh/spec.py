@@ -18,15 +18,15 @@ from pydantic import BaseModel
 from runbook_lib.aws.naming import partition, tags
 from runbook_lib.engines.protocol import Target
 from runbook_lib.lifecycle import Lifecycle
-from runbook_lib.parameters.model import (
+from runbook_lib.parameters.appmesh import (
     Header,
     HealthCheck,
     Match,
-    Parameters,
     Retry,
     Route,
     Timeout,
 )
+from runbook_lib.parameters.model import Parameters
 from runbook_lib.plan import Default, merged, stated
 from runbook_lib.plan.states import empty
 
