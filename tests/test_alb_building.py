@@ -161,6 +161,20 @@ def test_90_takes_all_of_it_away_the_name_first_and_01_to_04_make_it_again() -> 
     assert there(session) == {*survey(session).live}
 
 
+def test_undo_names_what_90_took_away_for_good_and_undoes_the_rest() -> None:
+    session = open_bare()
+    do(session, "01", "02", "03", "04")
+    gone = {made.change.name for made in take_away(session)}
+    of_90, whole = plan_undo(session, notebook="90_remove_load_balancer"), plan_undo(session)
+    ((names, _, again),) = [words.rpartition(": ") for words in of_90.stays]
+    assert again == "01 to 04 make it again"
+    assert {*names.split(", ")} == gone - {f"name {session.parameters.shift.name}"}  # it goes with its zone
+    assert len(whole.stays[0]) == len(of_90.stays[0])  # the same, in another order
+    assert (of_90.changes, whole.changes) == ((), ())
+    do(session, "01", "02", "03", "04")
+    assert plan_undo(session).stays == ()
+
+
 def released(session: Session, stable: str, canary: str) -> Session:
     """Open a session on the file of the next release, whose service is there, and whose former canary is stable."""
     cluster = session.parameters.cluster

@@ -47,7 +47,8 @@ EVERY = (*UNDONE, *DONE)
 class Fate:
     """What happens to the calls of one process after another: each write meets some faults, one a process.
 
-    `turns` says which of all faults each write meets, in its turn, from the first that it is asked for on.
+    `turns` says which of all faults each write meets, in its turn, from the first that it is asked for on; where it
+    is about `reads`, each call that reads meets them after each write, and no write does.
     """
 
     turns: Callable[[int], Sequence[Fault]] = lambda number: ()
@@ -56,12 +57,20 @@ class Fate:
     calls: list[str] = field(default_factory=list)
     fault: Fault | None = None
     left: dict[str, list[Fault]] = field(default_factory=dict)
+    reads: bool = False
+    last: str = ""  # write
+
+    def begin(self) -> None:
+        """Begin as a new process: nothing lasts any longer."""
+        self.fault = None
 
     def __call__(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
         service, operation = event_name.split(".")[1:]
         self.calls.append(operation)
-        if self.fault is None and not is_read(operation):
-            self.fault = self._next(f"{operation} {request.body!r} {request.url}")
+        self.last = self.last if is_read(operation) else operation
+        if self.fault is None and is_read(operation) == self.reads:
+            after = self.last if self.reads else ""
+            self.fault = self._next(f"{operation} {request.body!r} {request.url} {after}")
             if self.fault:
                 self.met.append((operation, self.fault.kind))
         return self._answered(request, service)
@@ -90,6 +99,24 @@ class Fate:
         if fault.status:
             return refusal(request, fault, service)
         raise ConnectionClosedError(endpoint_url=request.url)
+
+
+@dataclass
+class Pair(Fate):
+    """Two processes in a row each meet a fault at a write, by its number in that process."""
+
+    at: tuple[tuple[int, Fault], ...] = ()
+    process: int = -1
+    writes: int = 0
+
+    def begin(self) -> None:
+        super().begin()
+        self.process, self.writes = self.process + 1, 0
+
+    def _next(self, call: str) -> Fault | None:
+        self.writes += 1
+        number, fault = self.at[self.process] if self.process < len(self.at) else (0, BEFORE)
+        return fault if self.writes == number else None
 
 
 GONE = Fault("gone")
@@ -152,7 +179,8 @@ def again_and_again(way: Callable[[Session], None], given: Session, fate: Fate) 
     """Go a way from the top until no process dies or meets an error."""
     FATE[:] = [fate]
     for _ in range(500):
-        fate.fault, met = None, len(fate.met)
+        fate.begin()
+        met = len(fate.met)
         with suppress(Death):
             try:
                 way(given)
@@ -227,3 +255,62 @@ def test_each_write_meets_every_fault_and_all_ends_well(bare: Session) -> None:
     """One write ends but once: it meets each fault after it in one of as many turns."""
     for last in DONE:
         assert_all_end_well(bare, lambda: lambda number: (*UNDONE, last))  # noqa: B023
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_each_read_meets_a_fault_and_all_ends_well(bare: Session) -> None:
+    """Each kind in its turn: a read that fails leaves what the write before it has left, whatever the kind."""
+    kinds = itertools.cycle(EVERY)
+    plain = state(bare)
+    for way in (makes, undoes, makes, removes):
+        if way is removes:
+            undo_retirement(bare)
+        fate = Fate(lambda number: (next(kinds),), reads=True)
+        again_and_again(way, bare, fate)
+        print(f"\n{len(fate.met)}/{len(fate.met)} faults at reads of what it {way.__name__} end well")
+        assert len(fate.met) > 20
+        assert settled(bare, way) == [] or way is undoes
+    assert state(bare)[:2] == plain[:2]
+
+
+PAIRED = ((AFTER, BEFORE), (LASTING[1], AFTER), (BEFORE, LASTING[-1]), (LASTING[2], LASTING[0]))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("way", [makes, undoes, removes])
+def test_two_processes_in_a_row_that_end_at_a_write_end_well(bare: Session, way: Callable[[Session], None]) -> None:
+    """Each write of the one with each of the other; pairs of kinds in their turn."""
+    plain, turns, met = state(bare)[:2], itertools.cycle(PAIRED), 0
+    for first in itertools.count(1):
+        seen = 0
+        for second in itertools.count(1):
+            prepare(bare, way)
+            one, other = next(turns)
+            fate = Pair(at=((first, one), (second, other)))
+            again_and_again(way, bare, fate)
+            if way is makes:
+                assert state(bare)[1:] == ([CANARY], {CANARY: 100}), fate.met
+                prepare(bare, removes)
+                removes(bare)
+            assert state(bare)[:2] == plain, fate.met
+            seen = len(fate.met)
+            if seen < 2:
+                break
+            met += 1
+        if not seen:
+            break
+    print(f"\n{met}/{met} pairs at writes of what it {way.__name__} end well")
+    assert met
+
+
+def prepare(bare: Session, way: Callable[[Session], None]) -> None:
+    """Bring about what a way begins with."""
+    FATE[:] = [Fate()]
+    if way is undoes or (way is removes and STABLE in state(bare)[1]):
+        FATE[:] = [Fate()]
+        makes(bare)
+    if way is removes:
+        FATE[:] = [Fate()]
+        undo_retirement(bare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,7 +16,9 @@ import pytest
 
 from runbook_lib import open_session, parameters, survey
 from runbook_lib.aws import cloudwatch
+from runbook_lib.command.accepting import accept
 from runbook_lib.engines.alb.arns import load_balancer_dimension, load_balancer_of
+from runbook_lib.engines.alb.building import accepting
 from runbook_lib.local import inject, supervisor, world
 from runbook_lib.local.clients import clients
 from runbook_lib.local.supervisor import LocalMesh
@@ -158,3 +161,18 @@ def test_a_canary_that_hangs_is_answered_for_and_counted_for_nobody(there: There
     assert judge_unanswered(newest, there.p.shift.verdict).outcome == "FAIL"
     idle["Value"] = "60"
     there.elbv2.modify_load_balancer_attributes(LoadBalancerArn=balancer, Attributes=[idle])
+
+
+@pytest.mark.soak
+def test_an_acceptance_measures_by_requests_and_disturbs_nobody(there: There, tmp_path: Path) -> None:
+    """It comes last: what it adds to this local mesh, a second load balancer, is gone then."""
+    inject(there.p, CANARY)
+    there.shift(0)
+    until(lambda: there.healthy(CANARY) == 1, 30)
+    failed, file = there.ledger()["failed"], tmp_path / "acceptance.json"
+    accept(str(FILE), yes=True, rehearse=False, output=file)
+    measured = {each["asked"]: each["measured"] for each in json.loads(file.read_text())["answers"]}
+    assert measured[accepting.COUNTED]["counted"] == measured[accepting.COUNTED]["sent"]
+    assert measured[accepting.SPREAD]["max seconds"] < 5
+    assert there.ledger()["failed"] == failed
+    assert len(there.mesh.ask("/runbook/tasks")["load_balancers"]) == 1

@@ -207,6 +207,8 @@ def test_every_stored_picture_has_its_words(number: str) -> None:
     words = [below for above, below in pairwise(outputs) if "image/png" in above.data]
     assert len(words) == len(pictures)
     assert all(len(output.data["text/plain"]) > 100 for output in words)
+    alternatives = [output.metadata["image/png"]["alt"] for output in pictures]
+    assert alternatives == [output.data["text/plain"] for output in words]
 
 
 @every_notebook

@@ -20,6 +20,8 @@ def show_plan(plan: Plan, nothing: str) -> None:
     for change in plan:
         shown.add_row(change.title, "\n".join(fields_of(change)))
     console.print(shown if plan.changes else f"{plan.title}: {nothing}")
+    for stays in plan.stays:
+        console.print(f"left alone: {stays}")
 
 
 def described(plan: Plan) -> list[dict[str, Any]]:

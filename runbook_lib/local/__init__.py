@@ -53,7 +53,7 @@ def connect(parameters: Parameters) -> Connection:
 
     def door(name: str, port: int) -> tuple[str, int]:
         rows = mesh.ask("/runbook/tasks")["load_balancers"]
-        ports = [row["ports"] for row in rows if row["dns_name"] == name.lower()]
+        ports = [row["ports"] for row in rows if row.get("dns_name") == name.lower()]
         return "127.0.0.1", (ports or [{}])[0].get(str(port), 0)
 
     def mourn(exception: Exception | None, **_: Any) -> None:

@@ -42,6 +42,7 @@ __all__ = ["plan_undo"]
 
 UNDO = "undo"
 SHIFT = "05"  # the notebook that tries the canary
+REMOVAL = "90"  # the one that takes all away
 # what changes in a state though nobody changes it
 BY_ITSELF = ("runningCount", "rollout")
 LEFT_OUT = (*BY_ITSELF, "version", "uid", "arn", "settings")
@@ -65,6 +66,8 @@ class Made:
     sure: bool = True
     why: str = ""
     """Why it has no inverse, where it says so."""
+    for_good: str = ""
+    """What makes again what a removal took away for good."""
 
     @property
     def renames(self) -> str:
@@ -99,8 +102,9 @@ def plan_undo(
             _require_ours(found, run)
         every = _made(run.lines() if run else ())
         made = _part(every, notebook)
-        happened = [_seen_by_now(found, m) for m in _happened(found.reads, made)]
-        latest_first = _net(reversed(_of_what_is_there(found.reads, made, happened)))
+        left = _still_there(made)
+        happened = [_seen_by_now(found, m) for m in _happened(found.reads, left)]
+        latest_first = _net(reversed(_of_what_is_there(found.reads, left, happened)))
         changes = tuple(_Undoing(found).changes(latest_first))
     except (PlanError, RecordError) as error:
         if asked:
@@ -118,7 +122,36 @@ def plan_undo(
         )
         changes = (first, *changes[1:])
     changes = (*_trial_end(session, notebook), *changes)
-    return Plan(f"{UNDO} {notebook}".strip(), changes, undo_first=undo_first)
+    title = f"{UNDO} {notebook}".strip()
+    stays = _named(_gone_for_good(made))
+    return Plan(title, changes, undo_first=undo_first, stays=stays)
+
+
+def _named(gone: Iterable[Made]) -> tuple[str, ...]:
+    """Return what was taken away for good in words, by what makes it again."""
+    names: dict[str, list[str]] = {}
+    for m in gone:
+        names.setdefault(m.for_good, []).append(m.name)
+    return tuple(f"{', '.join(names[why])}: {why}" for why in names)
+
+
+def _gone_for_good(made: Sequence[Made]) -> list[Made]:
+    """Return what a removal has taken away, and nobody has made again since, that no
+    undo brings back.
+    """
+    latest = {m.read_as: m for m in made}
+    return [m for m in latest.values() if m.for_good]
+
+
+def _still_there(made: Sequence[Made]) -> list[Made]:
+    """Return changes without those that a removal has overtaken for good: of the same
+    state, and of parts of what is gone.
+    """
+    overtaken = _gone_for_good(made)
+    read_as = {m.read_as for m in overtaken}
+    gone = {m.about[0] for m in overtaken if m.after is None}
+    there = [m for m in made if m.read_as not in read_as]
+    return [m for m in there if gone.isdisjoint(m.about)]
 
 
 def _trial_end(session: Session, notebook: str) -> tuple[Change, ...]:
@@ -378,6 +411,7 @@ def _one(notebook: str, change: Change, after: Any, inverse: Inverse | None) -> 
         after=after,
         inverse=inverse,
         why=change.no_inverse if change.no_inverse == record.UNRECORDED else "",
+        for_good=change.no_inverse if notebook.startswith(REMOVAL) else "",
     )
 
 
