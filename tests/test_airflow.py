@@ -125,8 +125,8 @@ class Airflow:
         self.request("PATCH", path, {"chosen_options": ["Approve"], "params_input": {}}, user)
 
     def clear(self, dag: str, run: str, task: str) -> None:
-        """Let a failed task, and what came to nothing because of it, be executed again."""
-        said = {"dag_run_id": run, "task_ids": [task], "include_downstream": True, "only_failed": True}
+        """Let a task, and what follows it, be executed again."""
+        said = {"dag_run_id": run, "task_ids": [task], "include_downstream": True, "only_failed": False}
         self.request("POST", f"dags/{dag}/clearTaskInstances", {"dry_run": False, **said})
 
 
@@ -308,6 +308,7 @@ def test_a_shift_waits_for_its_approval_watched_and_goes_on_with_it(release: Rel
     assert release.state_of("held.05_shift_traffic_after_100") == "success"
     assert release.written("held") == [50, 100]
     assert release.summary_of("held")["outcome"] == "done"
+    assert "alice" in (release.run_of("held") / "report.html").read_text()
 
 
 def test_a_rolled_back_environment_stops_what_follows(release: Release) -> None:
@@ -353,3 +354,13 @@ def test_what_was_held_while_its_worker_was_lost_stays_held(airflow: Airflow, tm
     said = next_try(airflow, tmp_path, "held", "hold: asked for by Ada")
     assert "AirflowFailException: held: hold: asked for by Ada" in said
     assert not begun.exists()  # and the next one goes on
+
+
+def test_a_file_that_cannot_be_used_ends_the_first_task_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("environment: wrong\nacount_id: '510000000006'\n")
+    command = [sys.executable, "-P", HERE / "open_run.py", file]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "acount_id" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -131,6 +131,24 @@ def test_a_failing_canary_is_rolled_back_though_nothing_can_be_stored(s3: Any) -
 
 
 @pytest.mark.attack(7)
+def test_a_failing_canary_is_rolled_back_though_somebody_has_spoilt_the_copy(s3: Any) -> None:
+    session, sky = sky_over_a_bucket()
+
+    def spoil() -> None:
+        sky.errors[CANARY] = 0.5
+        key, text = next(iter(stored(s3).items()))
+        s3.put_object(Bucket=BUCKET, Key=key, Body=text.replace(b"opened", b"planted"))
+        copy = session.join_run().copy
+        assert copy
+        copy.bring(anew=True)  # as `runbook verify` does on this machine
+        with pytest.raises(RecordError, match="is not as it was stored"):
+            list(session.join_run().lines())
+
+    ending(session, RolledBack, {"proved": spoil})
+    assert sky.weights() == BACK
+
+
+@pytest.mark.attack(7)
 def test_a_step_up_is_not_written_where_its_line_cannot_be_stored(s3: Any) -> None:
     session, sky = sky_over_a_bucket()
     caught = ending(session, Held, {"proved": lambda: gone(s3)})

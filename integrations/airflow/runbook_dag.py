@@ -95,6 +95,8 @@ class NotebookOperator(PapermillOperator):
     def execute(self, context: Any) -> str:
         """Execute the notebook, unless its shift was rolled back, or was held while nobody followed it."""
         output = Path(self.output_nb)
+        if not output.parent.is_dir():
+            raise AirflowFailException(f"no folder of a run: found {str(output.parent)!r}\nNext: clear open_run too")
         begun = output.with_name(f".{output.stem}.begun")  # there while a try has not said how it ended
         former = summary_since(output.parent, 0)
         if former.get("outcome") == "rolled_back":
