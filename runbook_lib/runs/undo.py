@@ -287,7 +287,7 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
             change = revived(line["change"])
             intended = _intention(line["notebook"], change)
             made = _without_failed(made, intended)
-            made = [replace(m, undoing=True) if _undoes(change, m) else m for m in made]
+            made = _begun(made, change)
             if not change.undoes and not _is_never_seen(change.inverse):
                 made.append(intended)
             pending[change.name] = (change, intended)
@@ -303,8 +303,14 @@ def _made(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
     return made
 
 
-def _undoes(change: Change, m: Made) -> bool:
-    return bool(change.undoes) and (change.undoes, change.about) == (m.name, m.about)
+def _begun(made: list[Made], change: Change) -> list[Made]:
+    """Return changes, of which the latest that this one is to undo says so."""
+    undone = (change.undoes, change.about)
+    same = [n for n, m in enumerate(made) if (m.name, m.about) == undone]
+    if not same:
+        return made
+    last = same[-1]
+    return [*made[:last], replace(made[last], undoing=True), *made[last + 1 :]]
 
 
 def _without_failed(made: list[Made], next_one: Made) -> list[Made]:
@@ -482,7 +488,7 @@ def _made_and_removed(m: Made, later: Made) -> bool:
 
 def _both_update(m: Made, later: Made) -> bool:
     states = (m.before, m.after, later.before, later.after)
-    return not later.renames and None not in states
+    return not (later.renames or later.undoing) and None not in states
 
 
 def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
@@ -524,7 +530,7 @@ class _Undoing:
         live = self.reads.read(m.reading)
         if holds(live, _lasting(m.after)):
             return False
-        return any(e.undoing and holds(live, _lasting(e.before)) for e in earlier)
+        return any(holds(live, _lasting(each.before)) for each in earlier)
 
     def _inverse(self, m: Made) -> Change | None:
         """Return the inverse of a change; None where there is nothing to undo."""
