@@ -138,6 +138,7 @@ def test_callers_are_led_to_the_load_balancer_last_and_back_in_one_call() -> Non
     assert [title.split()[-1] for title in changes[-3:-1]] == ["web-v2", "web"]
     back = undo(session, "04_attach_services")
     assert back[0].change.call.operation == "disassociate_vpc_from_hosted_zone"
+    assert [wait.lasting_seconds for wait in back[0].change.waits] == [60]  # an alias's TTL
     assert vpcs(session) == [session.parameters.alb.holding_vpc]
     assert groups_of(session, "web") == []
 
