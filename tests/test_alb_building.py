@@ -25,9 +25,10 @@ from runbook_lib.engines.alb.building.certificate import wrong
 from runbook_lib.engines.alb.building.forwarding import Rule, taken
 from runbook_lib.engines.alb.building.permissions import by_role as permissions_of
 from runbook_lib.errors import GateError, PlanError
-from runbook_lib.local.control_plane.aliases import Zones
+from runbook_lib.local.control_plane.aliases import Zones, zones
 from runbook_lib.local.control_plane.certificates import hold
 from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
+from runbook_lib.local.control_plane.propagation import PROPAGATION, Propagation
 from runbook_lib.shift import shift_traffic
 from tests.alb_scene import REGION, account, clients, deploy, network
 from tests.plain_alb import FILE
@@ -138,6 +139,7 @@ def test_callers_are_led_to_the_load_balancer_last_and_back_in_one_call() -> Non
     assert [title.split()[-1] for title in changes[-3:-1]] == ["web-v2", "web"]
     back = undo(session, "04_attach_services")
     assert back[0].change.call.operation == "disassociate_vpc_from_hosted_zone"
+    assert [wait.lasting_seconds for wait in back[0].change.waits] == [60]  # an alias's TTL
     assert vpcs(session) == [session.parameters.alb.holding_vpc]
     assert groups_of(session, "web") == []
 
@@ -423,6 +425,23 @@ def test_whoever_may_not_ask_for_profiles_is_told_that_nobody_asked() -> None:
     assert words.startswith("WARN not asked: ")
     assert action in words
     assert profiles_in_00(session, lacks="") == []
+
+
+def test_a_change_of_names_is_pending_first_and_its_notebook_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_bare()
+    do(session, "01", "02", "03")
+    vpc, looks, everywhere = network()[0], [], iter([False, False, True])
+
+    def is_everywhere(_self: Propagation, id: str) -> bool:
+        looks.append(id)
+        return next(everywhere)
+
+    monkeypatch.setattr(Propagation, "is_everywhere", is_everywhere)
+    monkeypatch.setattr(PROPAGATION, "seconds", 3600.0)
+    do(session, "04")
+    assert looks == [looks[0]] * 3
+    assert session.parameters.shift.name not in zones(account(), vpc).aliases  # its VPC's resolver has it later
+    assert session.parameters.shift.name in zones(account()).aliases
 
 
 # --- TLS

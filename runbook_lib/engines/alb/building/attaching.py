@@ -110,6 +110,7 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
             "switch back",
             Call("route53", "disassociate_vpc_from_hosted_zone", where),
             wanted={"vpcs": before},
+            waits=(standing.old_answers_ended(p, vpc),),
         ),
         diff=differences({"asked by": before}, {"asked by": [vpc]}),
         ready=ready,

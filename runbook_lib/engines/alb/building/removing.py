@@ -19,10 +19,9 @@ from runbook_lib.engines.alb.building.attaching import association, names
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Plan, Reading, Wait, differences, turned
+from runbook_lib.plan import Call, Change, Plan, Reading, differences, turned
 
 AGAIN = "01 to 04 make it again"
-TTL_SECONDS = 60  # of an alias: for so long callers go by what they were told
 
 
 def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan:
@@ -79,12 +78,6 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
     name = keys.name(p)
     left = [each for each in zone["vpcs"] if each != vpc]
     where = association(p, zone, vpc)
-    old = Wait(
-        f"old answers for {p.shift.name} to end",
-        standing.zone(p),
-        f"!contains(vpcs, '{vpc}')",
-        lasting_seconds=2 if p.rehearsed else TTL_SECONDS,
-    )
     return Change(
         name=name,
         verb="switch back",
@@ -95,7 +88,7 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
         about=(name,),
         no_inverse=AGAIN,
         diff=differences({"asked by": zone["vpcs"]}, {"asked by": left}),
-        waits=(standing.in_effect(name), old),
+        waits=(standing.in_effect(name), standing.old_answers_ended(p, vpc)),
     )
 
 

@@ -40,6 +40,7 @@ GROUP_SETTINGS = {
     "delay": "deregistration_delay.timeout_seconds",
     "sticky": "stickiness.enabled",
 }
+TTL_SECONDS = 60  # of an alias: for so long callers go by what they were told
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,3 +246,13 @@ def in_effect(name: str) -> Wait:
     call = Call("route53", "get_change", {"Id": Answer(name, "ChangeInfo.Id")})
     reading = Reading(call, "ChangeInfo.Status")
     return Wait(f"{name} in effect", reading, "@=='INSYNC'")
+
+
+def old_answers_ended(p: Parameters, vpc: str) -> Wait:
+    """Wait until nobody in a VPC that asks the zone no more goes by an old answer."""
+    return Wait(
+        f"old answers for {p.shift.name} to end",
+        zone(p),
+        f"!contains(vpcs, '{vpc}')",
+        lasting_seconds=2 if p.rehearsed else TTL_SECONDS,
+    )
