@@ -225,6 +225,8 @@ def test_what_lets_a_release_into_the_rule_is_undone() -> None:
     shift_and_retire(session)
     session.finish("done")
     second = released(session, "web-v2", "web-v3")
+    (joined,) = survey(second).plan_resources("03").changes  # only shown: 02 has not made the group
+    assert [d.field for d in joined.diff] == [f"target group {session.parameters.cluster}-web-v3"]
     do(second, "01", "02", "03", "04")
     undo(second)
     assert survey(second).split.written == {"web-v2": 100}

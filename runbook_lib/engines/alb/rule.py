@@ -210,10 +210,12 @@ def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
     return Plan(RETIRING, (_shifted(split, state, settled),))
 
 
-def joined(split: Split, arn: str) -> Change:
-    """Return the change that lets one more group into the rule, with weight 0."""
+def joined(split: Split, arn: str, key: str) -> Change:
+    """Return the change that lets one more group, called `key` in plans, into the rule,
+    with weight 0.
+    """
     state = _there(split)
-    entered = differences(None, 0, f"target group {group_name(arn)}")
+    entered = differences(None, 0, key)
     after = {**_weights(state), arn: 0}
     return rewritten(split, state, after, verb="update", diff=entered)
 

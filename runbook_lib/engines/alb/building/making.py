@@ -249,7 +249,8 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
         raise _other(place.key(p), wanted, found.split.as_written)
     elif p.shift.canary not in found.split.written:  # a release after the first
         key = keys.group(p, p.shift.canary)
-        yield joined(found.split, assumed(found.groups[p.shift.canary], key))
+        arn = assumed(found.groups[p.shift.canary], key)
+        yield joined(found.split, arn, key)
     if p.alb.holding_vpc is not None and found.zone is None:
         yield create_zone(p, found, p.alb.holding_vpc)
     if p.alb.holding_vpc is not None and found.record is None:
