@@ -557,7 +557,7 @@ def _listeners(view: _View) -> Iterator[Finding]:
     where = "proxyConfiguration.AppPorts"
     app_ports = set(split(view.properties.get("AppPorts")))
     mapped = [tcp_ports(container) for container in applications(view.task)]
-    container_ports = {str(port) for port in set().union(*mapped)}
+    container_ports = {str(port) for ports in mapped for port in ports}
     missing = app_ports - container_ports
     if missing and not view.only_calls:
         rule = "app-ports" if all(mapped) else "unmapped-ports"
@@ -569,10 +569,13 @@ def _listeners(view: _View) -> Iterator[Finding]:
     if expected and expected != app_ports:
         ports = {"expected": _ports(expected), "found": _ports(app_ports)}
         yield view.finding("listener-ports", where, **ports)
-    numbers = [port for port in app_ports | container_ports if port.isdigit()]
-    low = [port for port in numbers if int(port) <= 1024]
+    low = [port for port in app_ports | container_ports if _is_low(port)]
     if view.fargate and low:
         yield view.finding("low-port", where, found=_ports(low))
+
+
+def _is_low(port: str) -> bool:
+    return port.isdigit() and int(port) <= 1024
 
 
 def _ignored_ports(view: _View) -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import making, removing, standing
 from runbook_lib.engines.alb.rule import rewritten
@@ -120,9 +119,10 @@ def _plan_more(look: Look) -> Plan:
 
 
 def _more_groups(look: Look) -> Iterator[Change]:
-    p, vpc = look.parameters, standing.read_standing(look).network.vpc
-    labels = [{"Key": key, "Value": value} for key, value in tags(p).items()]
+    p = look.parameters
+    vpc = standing.read_standing(look).network.vpc
     for name in MORE:
+        key = f"target group {name}"
         said = {
             "Name": name,
             "Protocol": "HTTP",
@@ -130,16 +130,15 @@ def _more_groups(look: Look) -> Iterator[Change]:
             "Port": DISCARD,
             "VpcId": vpc,
             "TargetType": "ip",
-            "Tags": labels,
         }
         yield Change(
-            name=f"target group {name}",
+            name=key,
             verb="create",
-            call=Call("elbv2", "create_target_group", said),
+            call=making.create(p, making.GROUP, said),
             reading=elbv2.group(name),
             expected=None,
             wanted={"TargetGroupName": name},
-            about=(f"target group {name}",),
+            about=(key,),
             no_inverse=GONE,
         )
 
@@ -152,8 +151,12 @@ def _more_gone(look: Look) -> Iterator[Change]:
 
 
 def _groups(look: Look, names: tuple[str, ...]) -> dict[str, str]:
-    found = {name: look.reads.read(elbv2.group_arn(name)) for name in names}
-    return {name: arn for name, arn in found.items() if arn}
+    groups = {}
+    for name in names:
+        arn = look.reads.read(elbv2.group_arn(name))
+        if arn:
+            groups[name] = arn
+    return groups
 
 
 # --- what is asked of the rule --------------------------------------------------------

@@ -49,9 +49,9 @@ def _changes(
 
 
 def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
-    state, service = running.state or {}, running.service
+    service = running.service
     arn = making.assumed(found.groups[service], keys.group(p, service))
-    before = (state.get("settings") or {}).get("loadBalancers") or []
+    before = load_balancers_of(running)
     if arn in [each.get("targetGroupArn") for each in before]:
         return
     own = {
@@ -59,9 +59,15 @@ def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]
         "containerName": _container(p, running),
         "containerPort": making.port_of(p, service),
     }
-    healthy = (_healthy(service, arn),) if state["desiredCount"] else ()
+    has_tasks = running.state and running.state["desiredCount"]
+    healthy = (_healthy(service, arn),) if has_tasks else ()
     wanted = [*before, own]
     yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
+
+
+def load_balancers_of(running: Running) -> list[Mapping[str, Any]]:
+    """Return the groups that a service's tasks are in, as ECS has them."""
+    return list(standing.settings_of(running).get("loadBalancers") or [])
 
 
 def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:

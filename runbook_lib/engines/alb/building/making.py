@@ -143,7 +143,7 @@ def create_balancer(p: Parameters, found: Standing) -> Change:
     reading = standing.balancer(p)
     return _made(
         name,
-        call=_create(p, BALANCER, said),
+        call=create(p, BALANCER, said),
         reading=reading,
         wanted={"scheme": "internal"},
         said=said,
@@ -212,7 +212,7 @@ def create_group(p: Parameters, found: Standing, service: str) -> Change:
     }
     return _made(
         name,
-        call=_create(p, GROUP, said),
+        call=create(p, GROUP, said),
         reading=standing.group(p, service),
         wanted={"port": said["Port"], "vpc": said["VpcId"], "type": "ip"},
         said=said,
@@ -274,7 +274,7 @@ def create_listener(p: Parameters, found: Standing) -> Change:
         said["SslPolicy"] = TLS
     return _made(
         name,
-        call=_create(p, LISTENER, said),
+        call=create(p, LISTENER, said),
         reading=standing.listener(p),
         wanted={"protocol": protocol},
         said=shown,
@@ -302,7 +302,7 @@ def create_rule(p: Parameters, found: Standing) -> Change:
     wanted = [{"group": arn, "weight": w} for arn, w in sorted(groups.items())]
     return _made(
         name,
-        call=_create(p, RULE, said),
+        call=create(p, RULE, said),
         reading=place.rule_reading(p),
         wanted={"groups": wanted},
         said={"path": p.alb.path, **weights},
@@ -412,7 +412,8 @@ def _set(
     )
 
 
-def _create(p: Parameters, kind: Kind, said: Found) -> Call:
+def create(p: Parameters, kind: Kind, said: Found) -> Call:
+    """Return the call that makes a thing, with the runbook's tags."""
     labels = [{"Key": key, "Value": value} for key, value in tags(p).items()]
     return Call("elbv2", f"create_{kind.call}", {**said, "Tags": labels})
 

@@ -76,12 +76,20 @@ def _hop(
 
 def _lets_in(rule: Mapping[str, Any], own: set[str], port: int) -> bool:
     """Say whether a rule lets a group's members in; of addresses it is assumed."""
-    first, last = rule.get("FromPort"), rule.get("ToPort")
-    every = rule.get("IpProtocol") == "-1"
-    if not every and not (first is not None and first <= port <= (last or first)):
+    if rule.get("IpProtocol") != "-1" and not _has_port(rule, port):
         return False
-    pairs = {each.get("GroupId") for each in rule.get("UserIdGroupPairs") or ()}
-    return bool(pairs & own or rule.get("IpRanges") or rule.get("PrefixListIds"))
+    if rule.get("IpRanges") or rule.get("PrefixListIds"):
+        return True
+    pairs = rule.get("UserIdGroupPairs") or ()
+    return any(each.get("GroupId") in own for each in pairs)
+
+
+def _has_port(rule: Mapping[str, Any], port: int) -> bool:
+    first = rule.get("FromPort")
+    if first is None:
+        return False
+    last = rule.get("ToPort") or first
+    return bool(first <= port <= last)
 
 
 # --- where it is ----------------------------------------------------------------------

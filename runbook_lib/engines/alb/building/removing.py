@@ -15,7 +15,11 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.building import keys, making, standing
-from runbook_lib.engines.alb.building.attaching import association, names
+from runbook_lib.engines.alb.building.attaching import (
+    association,
+    load_balancers_of,
+    names,
+)
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
@@ -94,9 +98,10 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
 
 def _leaves(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
     group = found.groups[running.service]
-    settings = (running.state or {}).get("settings") or {}
-    before = settings.get("loadBalancers") or []
-    left = [e for e in before if not group or e["targetGroupArn"] != group["arn"]]
+    if not group:
+        return
+    before = load_balancers_of(running)
+    left = [each for each in before if each["targetGroupArn"] != group["arn"]]
     if left != before:
         yield ecs.regrouped(p, running, left, names, no_inverse=AGAIN)
 

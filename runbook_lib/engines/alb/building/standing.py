@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2, place
@@ -147,9 +148,16 @@ def _network(look: Look) -> Network:
 
 def awsvpc_of(look: Look, service: str) -> Mapping[str, Any]:
     """Return where a service's tasks run: subnets, security groups."""
-    settings = (look.running[service].state or {}).get("settings") or {}
+    settings = settings_of(look.running[service])
     configuration = settings.get("networkConfiguration") or {}
-    found: Mapping[str, Any] = configuration.get("awsvpcConfiguration") or {}
+    found: Found = configuration.get("awsvpcConfiguration") or {}
+    return found
+
+
+def settings_of(running: Running) -> Found:
+    """Return a service's settings as ECS has them, empty where there is none."""
+    state = running.state or {}
+    found: Found = state.get("settings") or {}
     return found
 
 
