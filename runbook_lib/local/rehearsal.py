@@ -30,6 +30,7 @@ __all__ = ["Rehearsal"]
 
 MESH_PATH = "/v20190125/"
 JOIN_SECONDS = 5.0
+SUPPLY_SECONDS = 0.05  # between two looks at where callers find whom they call
 
 
 class Rehearsal:
@@ -92,7 +93,7 @@ class Rehearsal:
         self.fleet.end()
 
     def _supply(self, stop: threading.Event) -> None:
-        while not stop.wait(0.02):
+        while not stop.wait(SUPPLY_SECONDS):
             members = self._members()
             for name, traffic in list(self.traffic.items()):
                 with self.troubles.of(f"traffic of {name}"):
