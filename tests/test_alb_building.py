@@ -22,11 +22,13 @@ from runbook_lib.aws.naming import tags
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.alb.building.certificate import wrong
+from runbook_lib.engines.alb.building.forwarding import Rule, taken
 from runbook_lib.engines.alb.building.permissions import by_role as permissions_of
 from runbook_lib.errors import GateError, PlanError
-from runbook_lib.local.control_plane.aliases import Zones
+from runbook_lib.local.control_plane.aliases import Zones, zones
 from runbook_lib.local.control_plane.certificates import hold
 from runbook_lib.local.control_plane.permissions import GUARDS, allow_only, allows
+from runbook_lib.local.control_plane.propagation import PROPAGATION, Propagation
 from runbook_lib.shift import shift_traffic
 from tests.alb_scene import REGION, account, clients, deploy, network
 from tests.plain_alb import FILE
@@ -137,6 +139,7 @@ def test_callers_are_led_to_the_load_balancer_last_and_back_in_one_call() -> Non
     assert [title.split()[-1] for title in changes[-3:-1]] == ["web-v2", "web"]
     back = undo(session, "04_attach_services")
     assert back[0].change.call.operation == "disassociate_vpc_from_hosted_zone"
+    assert [wait.lasting_seconds for wait in back[0].change.waits] == [60]  # an alias's TTL
     assert vpcs(session) == [session.parameters.alb.holding_vpc]
     assert groups_of(session, "web") == []
 
@@ -346,6 +349,99 @@ def test_00_says_what_01_to_04_would_break_on() -> None:
     found = failing(reopen({**session.given, "environment": session.parameters.environment, "services": wrong}))
     assert [words for words in found if "maps port 81; found [80]" in words] == found[:2]
     assert f"{network()[0]} asks another zone of that name already" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("domains", "expected"),
+    [
+        (["apps.internal."], "apps.internal."),
+        (["web.apps.internal.", "apps.internal.", "."], "web.apps.internal."),
+        ([".", "internal."], "internal."),
+        (["."], "."),
+        (["web-v2.apps.internal.", "b.apps.internal.", "ps.internal.", "a.web.apps.internal.", ""], None),
+        ([], None),
+    ],
+)
+def test_a_query_takes_the_rule_of_the_most_specific_domain(domains: list[str], expected: str | None) -> None:
+    rule = taken([Rule(f"rr-{n}", domain, "FORWARD") for n, domain in enumerate(domains)], "web.apps.internal")
+    assert (rule and rule.domain) == expected
+
+
+def test_of_one_domain_the_vpcs_own_rule_goes_before_a_profiles() -> None:
+    own, profiles = Rule("rr-1", "internal.", "SYSTEM"), Rule("rr-2", "internal.", "FORWARD", "rp-1")
+    assert taken([own, profiles], "web.internal") == own
+
+
+def test_00_says_which_rule_of_the_callers_vpc_answers_before_the_names_zone() -> None:
+    session, vpc = open_bare(), network()[0]
+    name, resolver = session.parameters.shift.name, other(account(), "route53resolver")
+
+    def associate(domain: str, kind: str = "FORWARD") -> tuple[str, str]:
+        """Return the level and the words of 00's check, with this rule at the VPC."""
+        said = {"CreatorRequestId": f"{name} {domain} {kind}", "RuleType": kind, "DomainName": domain}
+        id = resolver.create_resolver_rule(**said, Name="theirs")["ResolverRule"]["Id"]
+        resolver.associate_resolver_rule(ResolverRuleId=id, VPCId=vpc, Name="theirs")
+        made.append(id)
+        return look()
+
+    def look() -> tuple[str, str]:
+        found = [each for each in check_environment(survey(session)) if each.where == f"resolver of {vpc}"]
+        return found[0].level, f"{found[0].message} {found[0].hint}"
+
+    made: list[str] = []
+    try:
+        assert look() == ("PASS", f"no rule forwards {name} ")
+        level, words = associate(NAME)
+        assert (level, f"rule {made[0]} forwards {NAME}. to other DNS servers;" in words) == ("WARN", True)
+        assert associate(f"sub.{name}")[0] == "WARN"
+        level, words = associate(name)
+        assert (level, f"disassociate-resolver-rule --vpc-id {vpc} --resolver-rule-id {made[-1]} " in words) == (
+            "FAIL",
+            True,
+        )
+        resolver.disassociate_resolver_rule(ResolverRuleId=made.pop(), VPCId=vpc)
+        assert associate(name, "SYSTEM")[0] == "PASS"
+    finally:
+        for id in made:
+            resolver.disassociate_resolver_rule(ResolverRuleId=id, VPCId=vpc)
+
+
+def profiles_in_00(session: Session, *, lacks: str) -> list[str]:
+    """Return what 00 says of Profiles to a reader whose policy lacks an action."""
+    readers = policy(session.parameters, "reader")
+    for statement in readers["Statement"]:
+        statement["Action"] = [action for action in statement["Action"] if action != lacks]
+    allow_only(account(), readers)
+    try:
+        checks = check_environment(survey(session))
+    finally:
+        GUARDS.clear()
+    return [f"{each.level} {each.message}" for each in checks if each.where == f"Route 53 Profile of {network()[0]}"]
+
+
+def test_whoever_may_not_ask_for_profiles_is_told_that_nobody_asked() -> None:
+    session, action = open_bare(), "route53profiles:ListProfileAssociations"
+    (words,) = profiles_in_00(session, lacks=action)
+    assert words.startswith("WARN not asked: ")
+    assert action in words
+    assert profiles_in_00(session, lacks="") == []
+
+
+def test_a_change_of_names_is_pending_first_and_its_notebook_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_bare()
+    do(session, "01", "02", "03")
+    vpc, looks, everywhere = network()[0], [], iter([False, False, True])
+
+    def is_everywhere(_self: Propagation, id: str) -> bool:
+        looks.append(id)
+        return next(everywhere)
+
+    monkeypatch.setattr(Propagation, "is_everywhere", is_everywhere)
+    monkeypatch.setattr(PROPAGATION, "seconds", 3600.0)
+    do(session, "04")
+    assert looks == [looks[0]] * 3
+    assert session.parameters.shift.name not in zones(account(), vpc).aliases  # its VPC's resolver has it later
+    assert session.parameters.shift.name in zones(account()).aliases
 
 
 # --- TLS

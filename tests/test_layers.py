@@ -89,6 +89,8 @@ CLIENTS = {  # each by the module, or the folder, that alone names it
     "route53": "engines.alb.building",
     "ec2": "engines.alb.building",
     "acm": "engines.alb.building.certificate",
+    "route53resolver": "engines.alb.building.forwarding",
+    "route53profiles": "engines.alb.building.forwarding",
     "ecs": "aws.ecs",
     "application-autoscaling": "aws.ecs",
     "servicediscovery": "aws.cloud_map",

@@ -193,6 +193,8 @@ def test_every_action_is_an_operation_of_its_service() -> None:
         "ecs",
         "iam",
         "route53",
+        "route53profiles",
+        "route53resolver",
         "s3",
         "servicediscovery",
     }

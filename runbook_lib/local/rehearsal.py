@@ -31,6 +31,7 @@ __all__ = ["Rehearsal"]
 MESH_PATH = "/v20190125/"
 JOIN_SECONDS = 5.0
 SUPPLY_SECONDS = 0.05  # between two looks at where callers find whom they call
+NAMES_SECONDS = 1.0  # until a change of Route 53 is in effect; a minute at AWS
 
 
 class Rehearsal:
@@ -60,6 +61,7 @@ class Rehearsal:
         if data_plane:
             control_plane.launch_with(self.fleet)
             control_plane.check_with(self.checks)
+            control_plane.PROPAGATION.seconds = NAMES_SECONDS
 
     def _members(self) -> list[Member]:
         return list(self.fleet.members.values())

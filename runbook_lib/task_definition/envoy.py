@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runbook_lib.errors import PlanError
-from runbook_lib.task_definition.form import Json, containers_of, group_of, variables
+from runbook_lib.task_definition.form import (
+    Json,
+    by_name,
+    containers_of,
+    group_of,
+    labels_of,
+    refusal,
+    variables,
+)
 
 # the agent's order
 IDENTITY = (
@@ -43,12 +50,11 @@ def envoy_of(definition: Mapping[str, Any]) -> Json | None:
     and one merely called `envoy` is somebody's own proxy.
     """
     for doubt in doubts(definition):
-        raise PlanError(
-            f"task definition {definition.get('family', '?')}: it is unclear which "
-            f"container is Envoy: {doubt}",
-            hint="let the proxy configuration name the one container that runs "
-            "aws-appmesh-envoy, register that "
-            "revision, and run again",
+        raise refusal(
+            definition,
+            f"it is unclear which container is Envoy: {doubt}",
+            "let the proxy configuration name the one container that runs "
+            "aws-appmesh-envoy, register that revision, and run again",
         )
     return next(iter(_envoys(definition)), None)
 
@@ -58,38 +64,44 @@ def doubts(definition: Mapping[str, Any]) -> Iterator[str]:
     definition is Envoy.
     """
     containers = containers_of(definition)
-    by_name = {c["name"]: c for c in containers}
-    if len(by_name) < len(containers):
+    containers_by_name = by_name(containers)
+    if len(containers_by_name) < len(containers):
         yield (
             "expected each container to have a name of its own, found "
             f"{_names(containers)}"
         )
         return
-    named, envoys = (
-        (definition.get("proxyConfiguration") or {}).get("containerName"),
-        _envoys(definition),
-    )
+    envoys = _envoys(definition)
+    named = (definition.get("proxyConfiguration") or {}).get("containerName")
     if len(envoys) > 1:
         yield (
             f"expected one container that runs App Mesh's image, found {_names(envoys)}"
         )
-    elif named and named not in by_name:
+    elif named and named not in containers_by_name:
         yield (
             f"the proxy configuration names {named!r}, expected one of "
             f"{_names(containers)}"
         )
-    elif named and named not in [c["name"] for c in envoys]:
-        image = by_name[named].get("image")
-        found = (
-            f"{_names(envoys)} does"
-            if envoys
-            else f"expected aws-appmesh-envoy, found {image!r}"
-        )
+    elif named and named not in by_name(envoys):
+        found = _instead(containers_by_name[named], envoys)
         yield (
             f"the proxy configuration names {named!r}, which does not run App "
             f"Mesh's image: {found}"
         )
-    elif not envoys and (copies := [c for c in containers if _may_be_envoy(c)]):
+    elif not envoys:
+        yield from _doubtful_copies(containers)
+
+
+def _instead(named: Json, envoys: list[Json]) -> str:
+    """Return what is found where the named container does not run App Mesh's image."""
+    if envoys:
+        return f"{_names(envoys)} does"
+    return f"expected aws-appmesh-envoy, found {named.get('image')!r}"
+
+
+def _doubtful_copies(containers: list[Json]) -> Iterator[str]:
+    copies = [c for c in containers if _may_be_envoy(c)]
+    if copies:
         image = copies[0].get("image")
         yield (
             f"{_names(copies)} says which node it is and runs {image!r}: expected "
@@ -102,8 +114,9 @@ def _envoys(definition: Mapping[str, Any]) -> list[Json]:
 
 
 def _is_envoy(container: Mapping[str, Any]) -> bool:
-    labelled = LABEL in (container.get("dockerLabels") or {})
-    return labelled or _repository(container).endswith("aws-appmesh-envoy")
+    if LABEL in labels_of(container):
+        return True
+    return _repository(container).endswith("aws-appmesh-envoy")
 
 
 def _may_be_envoy(container: Mapping[str, Any]) -> bool:
@@ -114,21 +127,27 @@ def _may_be_envoy(container: Mapping[str, Any]) -> bool:
     return says_node and "envoy" in _repository(container)
 
 
+def identity_variable(container: Mapping[str, Any]) -> str | None:
+    """Return the variable by which Envoy knows which node it is, or None."""
+    known = variables(container)
+    return next((name for name in IDENTITY if known.get(name)), None)
+
+
 def _names(containers: list[Json]) -> str:
     return ", ".join(repr(c["name"]) for c in containers)
 
 
 def applications(definition: Mapping[str, Any]) -> list[Json]:
     """Return the containers that are neither Envoy nor an X-Ray daemon."""
-    return [
-        c for c in containers_of(definition) if not _is_envoy(c) and not is_daemon(c)
-    ]
+    containers = containers_of(definition)
+    return [c for c in containers if not _is_envoy(c) and not is_daemon(c)]
 
 
 def is_daemon(container: Mapping[str, Any]) -> bool:
     """Tell whether a container is an X-Ray daemon."""
-    named = container.get("name") == DAEMON and not _is_envoy(container)
-    return named or _repository(container) == "aws-xray-daemon"
+    if _repository(container) == "aws-xray-daemon":
+        return True
+    return container.get("name") == DAEMON and not _is_envoy(container)
 
 
 def waiting(definition: Mapping[str, Any]) -> list[Json]:
@@ -138,18 +157,16 @@ def waiting(definition: Mapping[str, Any]) -> list[Json]:
     ECS starts one before the containers that log to it only while it waits for nobody.
     Nor whoever passes Envoy by.
     """
-    containers = {c["name"]: c for c in containers_of(definition)}
+    containers = by_name(containers_of(definition))
     proxy = envoy_of(definition)
     first: set[str] = set()
-    for container in (*([proxy] if proxy else []), *_routers(containers)):
-        _awaited(container, containers, first)
-    return [
-        container
-        for container in containers.values()
-        if container["name"] not in first
-        and not is_daemon(container)
-        and not passes_by(definition, container)
-    ]
+    if proxy:
+        _awaited(proxy, containers, first)
+    for router in _routers(containers):
+        _awaited(router, containers, first)
+    later = [c for name, c in containers.items() if name not in first]
+    meshed = [c for c in later if not passes_by(definition, c)]
+    return [c for c in meshed if not is_daemon(c)]
 
 
 def passes_by(definition: Mapping[str, Any], container: Mapping[str, Any]) -> bool:

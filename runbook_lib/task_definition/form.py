@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from runbook_lib.errors import PlanError
 
 Json = dict[str, Any]
 
@@ -43,27 +45,30 @@ def register_input(definition: Mapping[str, Any]) -> Json:
     reserved to AWS (`aws:`), and proxy properties without a value ("ProxyConfiguration
     properties value cannot be null").
     """
+    described = dict(definition)
     if "taskDefinition" in definition:
-        definition = {
-            **definition["taskDefinition"],
-            "tags": definition.get("tags", []),
-        }
-    result = {
-        key: copy.deepcopy(value)
-        for key, value in definition.items()
-        if key not in READ_ONLY
-    }
-    if "tags" in result:
-        result["tags"] = [
-            tag for tag in result["tags"] or [] if not tag["key"].startswith("aws:")
-        ]
-    for key in ("tags", "inferenceAccelerators"):
-        if not result.get(key):
-            result.pop(key, None)
-    if proxy := result.get("proxyConfiguration"):
+        described = dict(definition["taskDefinition"])
+        described["tags"] = definition.get("tags", [])
+    result = copy.deepcopy(described)
+    for key in READ_ONLY:
+        result.pop(key, None)
+    tags = result.get("tags") or []
+    own_tags = [tag for tag in tags if not tag["key"].startswith("aws:")]
+    put(result, "tags", own_tags)
+    put(result, "inferenceAccelerators", result.get("inferenceAccelerators"))
+    proxy = result.get("proxyConfiguration")
+    if proxy:
         properties = proxy.get("properties") or []
         proxy["properties"] = [p for p in properties if p.get("value") is not None]
     return result
+
+
+def put(record: Json, key: str, value: Any) -> None:
+    """Give a record a field, or take it out where the value is empty."""
+    if value:
+        record[key] = value
+    else:
+        record.pop(key, None)
 
 
 def same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -79,9 +84,10 @@ def normalise(definition: Mapping[str, Any]) -> Json:
     """
     task = register_input(definition)
     for key in ("cpu", "memory"):
-        if task.get(key) is not None:
-            units = task_units(task[key])
-            task[key] = str(task[key] if units is None else units)
+        stated = task.get(key)
+        if stated is not None:
+            units = task_units(stated)
+            task[key] = str(stated if units is None else units)
     if task.get("networkMode") in ("awsvpc", "host"):
         _drop_equal_host_ports(task)
     for proxied in (task.get("proxyConfiguration") or {}).get("properties", []):
@@ -108,6 +114,24 @@ def split(value: object) -> list[str]:
     return [part.strip() for part in str(value or "").split(",") if part.strip()]
 
 
+def refusal(definition: Mapping[str, Any], problem: str, hint: str) -> PlanError:
+    """Return the error that says of which definition something is refused."""
+    family = definition.get("family", "?")
+    return PlanError(f"task definition {family}: {problem}", hint=hint)
+
+
+def by_name(records: Iterable[Json]) -> dict[str, Json]:
+    """Return records by their names."""
+    return {record["name"]: record for record in records}
+
+
+def others(
+    records: Iterable[Json] | None, names: Collection[str], *, key: str = "name"
+) -> list[Json]:
+    """Return the records that name, by `key`, none of these."""
+    return [record for record in records or [] if record.get(key) not in names]
+
+
 def containers_of(definition: Mapping[str, Any]) -> list[Json]:
     """Return the container definitions, empty where there are none."""
     return list(definition.get("containerDefinitions") or [])
@@ -132,14 +156,18 @@ def tcp_ports(container: Mapping[str, Any]) -> set[int]:
 
 
 def _mapped(mapping: Mapping[str, Any]) -> set[int]:
-    stated = str(
-        mapping.get("containerPortRange") or mapping.get("containerPort") or ""
-    )
-    found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", stated)
+    stated = mapping.get("containerPortRange") or mapping.get("containerPort") or ""
+    found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", str(stated))
     if found is None:
         return set()
-    first, last = int(found[1]), int(found[2] or found[1])
+    first = int(found[1])
+    last = int(found[2] or first)
     return set(range(first, last + 1))
+
+
+def labels_of(container: Mapping[str, Any]) -> dict[str, str]:
+    """Return a copy of a container's Docker labels, empty where it has none."""
+    return dict(container.get("dockerLabels") or {})
 
 
 def user_of(container: Mapping[str, Any]) -> str:
@@ -160,10 +188,8 @@ def system_of(definition: Mapping[str, Any]) -> str:
 
 def mounts_efs(definition: Mapping[str, Any]) -> bool:
     """Tell whether a task mounts an EFS volume."""
-    return any(
-        volume.get("efsVolumeConfiguration")
-        for volume in definition.get("volumes") or []
-    )
+    volumes = definition.get("volumes") or []
+    return any(volume.get("efsVolumeConfiguration") for volume in volumes)
 
 
 def _drop_equal_host_ports(task: Json) -> None:
@@ -180,20 +206,28 @@ def _plain(value: Any, key: str) -> Any:
     if key in _FREE_TEXT:
         return value
     if isinstance(value, dict):
-        plain = {k: _plain(v, k) for k, v in value.items()}
-        defaults = _DEFAULTS.get(key, {})
-        return {
-            k: v
-            for k, v in plain.items()
-            if not _absent(v, k) and (k not in defaults or defaults[k] != v)
-        }
+        return _plain_record(value, key)
     if isinstance(value, list):
-        plain_list = [_plain(item, key) for item in value]
-        records = (
-            all(isinstance(item, dict) for item in plain_list) and key not in _ORDERED
-        )
-        return sorted(plain_list, key=_sort_key) if records else plain_list
+        return _plain_list(value, key)
     return value
+
+
+def _plain_record(record: Json, key: str) -> Json:
+    defaults = _DEFAULTS.get(key, {})
+    result = {}
+    for name, value in record.items():
+        plain = _plain(value, name)
+        if not _absent(plain, name) and plain != defaults.get(name):
+            result[name] = plain
+    return result
+
+
+def _plain_list(items: list[Any], key: str) -> list[Any]:
+    plain = [_plain(item, key) for item in items]
+    are_records = all(isinstance(item, dict) for item in plain)
+    if are_records and key not in _ORDERED:
+        plain.sort(key=_sort_key)
+    return plain
 
 
 def _sort_key(record: Json) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from runbook_lib.task_definition.envoy import (
     IDENTITY,
@@ -19,6 +19,7 @@ from runbook_lib.task_definition.envoy import (
     applications,
     doubts,
     envoy_of,
+    identity_variable,
     is_daemon,
     passes_by,
     proxy_properties,
@@ -26,10 +27,12 @@ from runbook_lib.task_definition.envoy import (
 )
 from runbook_lib.task_definition.form import (
     Json,
+    by_name,
     containers_of,
     group_of,
     mounts_efs,
     normalise,
+    others,
     split,
     task_units,
     tcp_ports,
@@ -311,6 +314,10 @@ _SECRET = re.compile(
 )
 ARM = "ARM64"
 OLDEST_ON_ARM = (1, 20, 0, 1)
+METRICS = "APPMESH_METRIC_EXTENSION_VERSION"
+OLDEST_WITH_METRICS = (1, 19, 1, 1)
+LEAST_OPEN_FILES = 15000
+LEAST_MIB = 64
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 
 
@@ -341,9 +348,6 @@ class _View:
     containers: list[Json]
     proxy: Json
     properties: dict[str, str]
-    app_ports: set[str]
-    container_ports: set[str]
-    all_map_ports: bool
     only_calls: bool
 
     def finding(self, rule: str, where: str, **named: object) -> Finding:
@@ -374,10 +378,14 @@ def lint(
     and the App Mesh user guide.
     """
     task = normalise(definition)
-    unclear = list(doubts(task))
-    proxy = {} if unclear else envoy_of(task) or {}
-    properties = proxy_properties(task)
-    mapped = [tcp_ports(c) for c in applications(task)]
+    checks = _ECS_CHECKS
+    proxy: Json = {}
+    if not any(doubts(task)):
+        proxy = envoy_of(task) or {}
+        if proxy or task.get("proxyConfiguration"):
+            checks += _PROXY_CHECKS
+        if proxy:
+            checks += _MESH_CHECKS
     view = _View(
         raw=definition.get("taskDefinition", definition),
         task=task,
@@ -386,19 +394,12 @@ def lint(
         listener_ports={str(port) for port in listener_ports},
         containers=containers_of(task),
         proxy=proxy,
-        properties=properties,
-        app_ports=set(split(properties.get("AppPorts"))),
-        container_ports={str(port) for ports in mapped for port in ports},
-        all_map_ports=all(mapped),
+        properties=proxy_properties(task),
         only_calls=only_calls,
     )
-    proxied = not unclear and (proxy or task.get("proxyConfiguration"))
-    checks = (
-        *_ECS_CHECKS,
-        *(_PROXY_CHECKS if proxied else ()),
-        *(_MESH_CHECKS if proxy else ()),
-    )
-    findings = (finding for check in checks for finding in check(view))
+    findings: list[Finding] = []
+    for check in checks:
+        findings.extend(check(view))
     return tuple(sorted(findings, key=lambda finding: finding.level))
 
 
@@ -415,14 +416,15 @@ def _ports(ports: Collection[str]) -> str:
             rows[-1].append(number)
         else:
             rows.append([number])
-    words = [
-        f"{row[0]}-{row[-1]}" if len(row) > 2 else ", ".join(map(str, row))
-        for row in rows
-    ]
-    return (
-        ", ".join([*words, *sorted(port for port in ports if not port.isdecimal())])
-        or "(none)"
-    )
+    words = [_row(row) for row in rows]
+    words += sorted(port for port in ports if not port.isdecimal())
+    return ", ".join(words) or "(none)"
+
+
+def _row(numbers: Sequence[int]) -> str:
+    if len(numbers) > 2:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ", ".join(str(number) for number in numbers)
 
 
 def _reserved(container: Mapping[str, Any]) -> int:
@@ -430,40 +432,50 @@ def _reserved(container: Mapping[str, Any]) -> int:
 
 
 def _fargate_size(view: _View) -> Iterator[Finding]:
-    cpu, memory = task_units(view.task.get("cpu")), task_units(view.task.get("memory"))
-    if view.fargate and (cpu is None or memory is None):
-        yield view.finding("fargate-needs-size", "cpu, memory")
-    elif view.fargate and memory not in FARGATE_SIZES.get(cpu or 0, ()):
-        near = FARGATE_SIZES.get(cpu or 0)
-        sizes = (
-            f"{near[0]}-{near[-1]} MiB with {cpu}"
-            if near
-            else f"{list(FARGATE_SIZES)} CPU units"
-        )
-        yield view.finding(
-            "fargate-size", "cpu, memory", cpu=cpu, memory=memory, sizes=sizes
-        )
+    if not view.fargate:
+        return
+    where = "cpu, memory"
+    cpu = task_units(view.task.get("cpu"))
+    memory = task_units(view.task.get("memory"))
+    if cpu is None or memory is None:
+        yield view.finding("fargate-needs-size", where)
+    elif memory not in FARGATE_SIZES.get(cpu, ()):
+        sizes = _fargate_sizes(cpu)
+        yield view.finding("fargate-size", where, cpu=cpu, memory=memory, sizes=sizes)
 
 
-def _container_fields(view: _View) -> Iterator[Finding]:
+def _fargate_sizes(cpu: int) -> str:
+    """Return what memory goes with these CPU units; which CPU units there are where
+    none does.
+    """
+    memories = FARGATE_SIZES.get(cpu)
+    if memories is None:
+        return f"{list(FARGATE_SIZES)} CPU units"
+    return f"{memories[0]}-{memories[-1]} MiB with {cpu}"
+
+
+def _host_ports(view: _View) -> Iterator[Finding]:
+    if view.task.get("networkMode") != "awsvpc":
+        return
     for container in view.containers:
+        where = _at(container, "portMappings")
         for port in container.get("portMappings", []):
-            if "hostPort" in port and view.task.get("networkMode") == "awsvpc":
-                ports = {
-                    "found": port["hostPort"],
-                    "expected": port.get("containerPort"),
-                }
-                yield view.finding("host-port", _at(container, "portMappings"), **ports)
+            found, expected = port.get("hostPort"), port.get("containerPort")
+            if found is not None:
+                yield view.finding("host-port", where, found=found, expected=expected)
+
+
+def _secrets(view: _View) -> Iterator[Finding]:
+    for container in view.containers:
+        where = _at(container, "environment")
         for name, value in variables(container).items():
             if value and _SECRET.search(name):
-                yield view.finding("secret", _at(container, "environment"), name=name)
+                yield view.finding("secret", where, name=name)
 
 
 def _cpu_sum(view: _View) -> Iterator[Finding]:
-    total, limit = (
-        sum(c.get("cpu", 0) for c in view.containers),
-        task_units(view.task.get("cpu")),
-    )
+    total = sum(c.get("cpu", 0) for c in view.containers)
+    limit = task_units(view.task.get("cpu"))
     if limit is not None and total > limit:
         yield view.finding("cpu-sum", "cpu", total=total, limit=limit)
 
@@ -471,38 +483,40 @@ def _cpu_sum(view: _View) -> Iterator[Finding]:
 def _memory(view: _View) -> Iterator[Finding]:
     limit = task_units(view.task.get("memory"))
     without = [c for c in view.containers if not _reserved(c)]
-    total = sum(map(_reserved, view.containers))
-    if limit is None:
-        yield from (
-            view.finding("memory-missing", _at(c, "memory"))
-            for c in without
-            if not view.fargate
-        )
-        return
+    if limit is not None:
+        yield from _memory_within(view, limit, without)
+    elif not view.fargate:
+        for container in without:
+            yield view.finding("memory-missing", _at(container, "memory"))
+
+
+def _memory_within(
+    view: _View, limit: int, without: Sequence[Json]
+) -> Iterator[Finding]:
+    """Yield what does not fit into the task's memory in MiB; some containers are
+    without any of their own.
+    """
+    total = sum(_reserved(container) for container in view.containers)
     if total > limit or (total == limit and without):
-        others = ", ".join(c["name"] for c in without) or "anything else"
-        yield view.finding(
-            "memory-sum", "memory", total=total, limit=limit, others=others
-        )
+        names = ", ".join(c["name"] for c in without) or "anything else"
+        numbers = {"total": total, "limit": limit}
+        yield view.finding("memory-sum", "memory", **numbers, others=names)
     for container in view.containers:
-        if container.get("memory", 0) > limit:
-            yield view.finding(
-                "memory-hard",
-                _at(container, "memory"),
-                found=container["memory"],
-                limit=limit,
-            )
+        found = container.get("memory", 0)
+        if found > limit:
+            where = _at(container, "memory")
+            yield view.finding("memory-hard", where, found=found, limit=limit)
 
 
 def _dependencies(view: _View) -> Iterator[Finding]:
-    by_name = {c["name"]: c for c in view.containers}
+    containers = by_name(view.containers)
     for container in view.containers:
+        where = _at(container, "dependsOn")
         for wait in container.get("dependsOn", []):
-            if problem := _problem(wait, by_name.get(wait["containerName"])):
-                where = _at(container, "dependsOn")
-                yield view.finding(
-                    "depends-on", where, name=wait["containerName"], problem=problem
-                )
+            name = wait["containerName"]
+            problem = _problem(wait, containers.get(name))
+            if problem:
+                yield view.finding("depends-on", where, name=name, problem=problem)
 
 
 def _problem(wait: Json, target: Json | None) -> str:
@@ -527,14 +541,9 @@ def _execution_role(view: _View) -> Iterator[Finding]:
 
 
 def _proxy_configuration(view: _View) -> Iterator[Finding]:
-    proxy, names = (
-        view.task.get("proxyConfiguration", {}),
-        [c["name"] for c in view.containers],
-    )
-    if (
-        proxy.get("type", "APPMESH") != "APPMESH"
-        or proxy.get("containerName") not in names
-    ):
+    proxy = view.task.get("proxyConfiguration", {})
+    is_other = proxy.get("type", "APPMESH") != "APPMESH"
+    if is_other or proxy.get("containerName") not in by_name(view.containers):
         yield view.finding("no-proxy", "proxyConfiguration")
     for given in (view.raw.get("proxyConfiguration") or {}).get("properties") or []:
         if given.get("value") is None:
@@ -546,47 +555,45 @@ def _proxy_configuration(view: _View) -> Iterator[Finding]:
 
 def _listeners(view: _View) -> Iterator[Finding]:
     where = "proxyConfiguration.AppPorts"
-    missing = view.app_ports - view.container_ports
+    app_ports = set(split(view.properties.get("AppPorts")))
+    mapped = [tcp_ports(container) for container in applications(view.task)]
+    container_ports = {str(port) for port in set().union(*mapped)}
+    missing = app_ports - container_ports
     if missing and not view.only_calls:
-        rule = "app-ports" if view.all_map_ports else "unmapped-ports"
+        rule = "app-ports" if all(mapped) else "unmapped-ports"
         yield view.finding(rule, where, found=_ports(missing))
-    if beside := view.container_ports - view.app_ports:
+    beside = container_ports - app_ports
+    if beside:
         yield view.finding("open-port", where, found=_ports(beside))
-    if view.listener_ports not in (set(), view.app_ports):
-        yield view.finding(
-            "listener-ports",
-            where,
-            expected=_ports(view.listener_ports),
-            found=_ports(view.app_ports),
-        )
-    low = {
-        port
-        for port in view.app_ports | view.container_ports
-        if port.isdigit() and int(port) <= 1024
-    }
+    expected = view.listener_ports
+    if expected and expected != app_ports:
+        ports = {"expected": _ports(expected), "found": _ports(app_ports)}
+        yield view.finding("listener-ports", where, **ports)
+    numbers = [port for port in app_ports | container_ports if port.isdigit()]
+    low = [port for port in numbers if int(port) <= 1024]
     if view.fargate and low:
         yield view.finding("low-port", where, found=_ports(low))
 
 
-def _ignored(view: _View) -> Iterator[Finding]:
-    ports, ips = (
-        split(view.properties.get(key))
-        for key in ("EgressIgnoredPorts", "EgressIgnoredIPs")
-    )
+def _ignored_ports(view: _View) -> Iterator[Finding]:
+    where = "proxyConfiguration.EgressIgnoredPorts"
+    ports = split(view.properties.get("EgressIgnoredPorts"))
     if len(ports) > MAX_IGNORED_PORTS:
-        yield view.finding(
-            "ignored-ports", "proxyConfiguration.EgressIgnoredPorts", found=len(ports)
-        )
+        yield view.finding("ignored-ports", where, found=len(ports))
     if mounts_efs(view.task) and "2049" not in ports:
-        yield view.finding("efs-port", "proxyConfiguration.EgressIgnoredPorts")
-    if missing := set(METADATA_IPS) - set(ips):
-        yield view.finding(
-            "metadata-ips", "proxyConfiguration.EgressIgnoredIPs", found=_ports(missing)
-        )
+        yield view.finding("efs-port", where)
+
+
+def _ignored_ips(view: _View) -> Iterator[Finding]:
+    where = "proxyConfiguration.EgressIgnoredIPs"
+    missing = set(METADATA_IPS) - set(split(view.properties.get("EgressIgnoredIPs")))
+    if missing:
+        yield view.finding("metadata-ips", where, found=_ports(missing))
 
 
 def _users(view: _View) -> Iterator[Finding]:
-    user, ignored = user_of(view.proxy), view.properties.get("IgnoredUID", "")
+    user = user_of(view.proxy)
+    ignored = view.properties.get("IgnoredUID", "")
     if ignored != user and (ignored or "IgnoredGID" not in view.properties):
         named = {"expected": user or "(none)", "found": ignored or "(none)"}
         yield view.finding("ignored-uid", "proxyConfiguration.IgnoredUID", **named)
@@ -606,42 +613,63 @@ def _means_to_pass_by(container: Json) -> bool:
 
 
 def _identity(view: _View) -> Iterator[Finding]:
-    known, where = variables(view.proxy), _at(view.proxy, "environment")
-    variable = next((name for name in IDENTITY if known.get(name)), None)
+    where = _at(view.proxy, "environment")
+    variable = identity_variable(view.proxy)
     if variable is None:
         yield view.finding("identity", where)
         return
     if variable != IDENTITY[0]:
         yield view.finding("old-identity", where, found=variable)
     arn = view.node_arn
-    if arn and known[variable] not in (arn, arn[arn.find("mesh/") :]):
-        yield view.finding("other-node", where, expected=arn, found=known[variable])
+    found = variables(view.proxy)[variable]
+    if arn and found not in (arn, arn[arn.find("mesh/") :]):
+        yield view.finding("other-node", where, expected=arn, found=found)
 
 
-def _image(view: _View) -> Iterator[Finding]:
-    image, where = view.proxy.get("image", ""), _at(view.proxy, "image")
-    repository, _, tag = image.partition("@")[0].rpartition(":")
-    version = tag_version(tag)
+def _image_version(view: _View) -> Iterator[Finding]:
+    where = _at(view.proxy, "image")
+    image = _image_of(view.proxy)
+    version = tag_version(image.tag)
     if version is None:
-        yield view.finding("image-unknown", where, found=image)
-    elif version < OLDEST:
-        yield view.finding("image-old", where, found=tag)
-    elif version < (1, 19, 1, 1) and "APPMESH_METRIC_EXTENSION_VERSION" in variables(
-        view.proxy
-    ):
-        yield view.finding("image-metrics", where, found=tag)
+        yield view.finding("image-unknown", where, found=view.proxy.get("image", ""))
+        return
+    if version < OLDEST:
+        yield view.finding("image-old", where, found=image.tag)
+    elif version < OLDEST_WITH_METRICS and METRICS in variables(view.proxy):
+        yield view.finding("image-metrics", where, found=image.tag)
     platform = view.task.get("runtimePlatform") or {}
-    if version and version < OLDEST_ON_ARM and platform.get("cpuArchitecture") == ARM:
-        yield view.finding("image-arm", where, found=tag)
-    ecr = _ECR.fullmatch(repository)
-    if ecr and ecr[2] in REGIONS and ecr[3] == "aws-appmesh-envoy":
-        expected = ENVOY_ACCOUNTS.get(ecr[2], DEFAULT_ENVOY_ACCOUNT)
-        if ecr[1] != expected:
-            yield view.finding(
-                "image-account", where, region=ecr[2], expected=expected, found=ecr[1]
-            )
-        if tag.endswith("-fips") and ecr[2] not in FIPS_REGIONS:
-            yield view.finding("image-fips", where, region=ecr[2])
+    if version < OLDEST_ON_ARM and platform.get("cpuArchitecture") == ARM:
+        yield view.finding("image-arm", where, found=image.tag)
+
+
+def _image_registry(view: _View) -> Iterator[Finding]:
+    where = _at(view.proxy, "image")
+    image = _image_of(view.proxy)
+    ecr = _ECR.fullmatch(image.repository)
+    if ecr is None:
+        return
+    account, region, name = ecr.groups()
+    if region not in REGIONS or name != "aws-appmesh-envoy":
+        return
+    expected = ENVOY_ACCOUNTS.get(region, DEFAULT_ENVOY_ACCOUNT)
+    if account != expected:
+        accounts = {"expected": expected, "found": account}
+        yield view.finding("image-account", where, region=region, **accounts)
+    if image.tag.endswith("-fips") and region not in FIPS_REGIONS:
+        yield view.finding("image-fips", where, region=region)
+
+
+class _Image(NamedTuple):
+    """An image by its repository, registry included, and its tag."""
+
+    repository: str
+    tag: str
+
+
+def _image_of(container: Json) -> _Image:
+    without_digest = container.get("image", "").partition("@")[0]
+    repository, _, tag = without_digest.rpartition(":")
+    return _Image(repository, tag)
 
 
 def _envoy(view: _View) -> Iterator[Finding]:
@@ -649,40 +677,39 @@ def _envoy(view: _View) -> Iterator[Finding]:
         yield view.finding("envoy-essential", _at(view.proxy, "essential"))
     if not view.proxy.get("healthCheck"):
         yield view.finding("envoy-health", _at(view.proxy, "healthCheck"))
-    if not any(
-        u["name"] == "nofile" and u["softLimit"] >= 15000
-        for u in view.proxy.get("ulimits", [])
-    ):
+    limits = view.proxy.get("ulimits", [])
+    open_files = [each["softLimit"] for each in limits if each["name"] == "nofile"]
+    if max(open_files, default=0) < LEAST_OPEN_FILES:
         yield view.finding("open-files", _at(view.proxy, "ulimits"))
-    wait = {"containerName": view.proxy["name"], "condition": "HEALTHY"}
+
+
+def _waits(view: _View) -> Iterator[Finding]:
+    name = view.proxy["name"]
+    wait = {"containerName": name, "condition": "HEALTHY"}
     for container in waiting(view.task):
         if wait not in container.get("dependsOn", []):
-            yield view.finding(
-                "wait-for-envoy",
-                _at(container, "dependsOn"),
-                expected=view.proxy["name"],
-            )
+            where = _at(container, "dependsOn")
+            yield view.finding("wait-for-envoy", where, expected=name)
 
 
 def _envoy_size(view: _View) -> Iterator[Finding]:
-    cpu, memory = task_units(view.task.get("cpu")), task_units(view.task.get("memory"))
+    cpu = task_units(view.task.get("cpu"))
     if view.fargate and cpu is not None and cpu <= 512:
         yield view.finding("envoy-cpu", "cpu", found=cpu)
-    others = sum(
-        _reserved(c) for c in view.containers if c["name"] != view.proxy["name"]
-    )
-    bounds = [
-        view.proxy.get("memory"),
-        None if memory is None else max(memory - others, 0),
-    ]
-    if found := [bound for bound in bounds if bound is not None and bound < 64]:
-        yield view.finding("envoy-memory", "memory", found=min(found))
+    limits = [view.proxy["memory"]] if "memory" in view.proxy else []
+    memory = task_units(view.task.get("memory"))
+    if memory is not None:
+        beside = others(view.containers, [view.proxy["name"]])
+        reserved = sum(_reserved(container) for container in beside)
+        limits.append(max(memory - reserved, 0))
+    if limits and min(limits) < LEAST_MIB:
+        yield view.finding("envoy-memory", "memory", found=min(limits))
 
 
 def _daemons(view: _View) -> Iterator[Finding]:
-    daemons = [c for c in view.containers if is_daemon(c)]
     if variables(view.proxy).get("ENABLE_ENVOY_XRAY_TRACING") != "1":
         return
+    daemons = [c for c in view.containers if is_daemon(c)]
     if not daemons:
         yield view.finding("no-daemon", _at(view.proxy, "environment"))
     for daemon in daemons:
@@ -694,15 +721,15 @@ def _daemons(view: _View) -> Iterator[Finding]:
 
 def _task_role(view: _View) -> Iterator[Finding]:
     if not view.task.get("taskRoleArn"):
-        yield view.finding(
-            "task-role" if view.fargate else "instance-role", "taskRoleArn"
-        )
+        rule = "task-role" if view.fargate else "instance-role"
+        yield view.finding(rule, "taskRoleArn")
 
 
 Checks = tuple[Callable[[_View], Iterator[Finding]], ...]
 _ECS_CHECKS: Checks = (
     _fargate_size,
-    _container_fields,
+    _host_ports,
+    _secrets,
     _cpu_sum,
     _memory,
     _dependencies,
@@ -712,10 +739,13 @@ _ECS_CHECKS: Checks = (
 _PROXY_CHECKS: Checks = (_proxy_configuration, _listeners)
 _MESH_CHECKS: Checks = (
     _identity,
-    _ignored,
+    _ignored_ports,
+    _ignored_ips,
     _users,
-    _image,
+    _image_version,
+    _image_registry,
     _envoy,
+    _waits,
     _envoy_size,
     _daemons,
     _task_role,

@@ -13,9 +13,16 @@ import copy
 import json
 from typing import Any
 
-from runbook_lib.errors import PlanError
 from runbook_lib.task_definition.envoy import IDENTITY, LABEL, envoy_of
-from runbook_lib.task_definition.form import Json, containers_of
+from runbook_lib.task_definition.form import (
+    Json,
+    by_name,
+    containers_of,
+    labels_of,
+    others,
+    put,
+    refusal,
+)
 
 OWN_VARIABLES = frozenset(IDENTITY) | {
     "APPMESH_RESOURCE_CLUSTER",
@@ -28,24 +35,17 @@ OWN_VARIABLES = frozenset(IDENTITY) | {
 
 def remember(before: Json, task: Json, name: str) -> None:
     """Write into the Envoy container's label what `without_envoy` needs."""
-    then = {c["name"]: c for c in containers_of(before)}
-    stripped = copy.deepcopy(containers_of(task))
-    added = [c["name"] for c in stripped if c["name"] not in then]
-    for container in stripped:
-        strip(container, name, *added)
-    formers = {
-        c["name"]: _former(then[c["name"]], c) for c in stripped if c["name"] in then
-    }
-    memory = {
-        "task": _former(
-            before, {k: v for k, v in task.items() if k != "containerDefinitions"}
-        ),
-        "containers": {n: former for n, former in formers.items() if former},
-        "added": added,
-    }
-    envoy = next(c for c in containers_of(task) if c["name"] == name)
+    then = by_name(containers_of(before))
+    now = by_name(containers_of(task))
+    added = [each for each in now if each not in then]
+    formers: Json = {}
+    for each in now.keys() & then.keys():
+        stripped = copy.deepcopy(now[each])
+        strip(stripped, name, *added)
+        put(formers, each, _former(then[each], stripped))
+    memory = {"task": _former(before, task), "containers": formers, "added": added}
     label = json.dumps(memory, sort_keys=True, separators=(",", ":"))
-    envoy["dockerLabels"] = {**(envoy.get("dockerLabels") or {}), LABEL: label}
+    now[name]["dockerLabels"] = {**labels_of(now[name]), LABEL: label}
 
 
 def _former(before: Json, after: Json) -> Json:
@@ -54,26 +54,29 @@ def _former(before: Json, after: Json) -> Json:
     """
     keys = (before.keys() | after.keys()) - {"containerDefinitions"}
     former = {key: before.get(key) for key in keys if before.get(key) != after.get(key)}
-    if entries := former.get("environment"):
-        former["environment"] = [
-            e if e["name"] in OWN_VARIABLES else {"name": e["name"]} for e in entries
-        ]
+    entries = former.get("environment")
+    if entries:
+        former["environment"] = [_without_value(entry) for entry in entries]
     return former
+
+
+def _without_value(variable: Json) -> Json:
+    """Return a variable by its name alone, unless it is App Mesh's own."""
+    name = variable["name"]
+    return variable if name in OWN_VARIABLES else {"name": name}
 
 
 def restore(record: Json, former: Json) -> None:
     """Give a definition or container its earlier values; variables that are not App
     Mesh's keep today's. A name may stand twice: ECS takes it.
     """
-    today = [
-        e for e in record.get("environment") or [] if e["name"] not in OWN_VARIABLES
-    ]
+    today = others(record.get("environment"), OWN_VARIABLES)
     for key, value in former.items():
         record.pop(key, None)
         if value is not None:
             record[key] = copy.deepcopy(value)
-    if entries := former.get("environment"):
-        record["environment"] = _in_former_order(entries, today)
+    if former.get("environment"):
+        record["environment"] = _in_former_order(former["environment"], today)
 
 
 def _in_former_order(entries: list[Json], today: list[Json]) -> list[Json]:
@@ -83,11 +86,13 @@ def _in_former_order(entries: list[Json], today: list[Json]) -> list[Json]:
     left = list(today)
     ordered = []
     for entry in entries:
-        if entry["name"] in OWN_VARIABLES:
+        name = entry["name"]
+        if name in OWN_VARIABLES:
             ordered.append(entry)
-        elif same := next((e for e in left if e["name"] == entry["name"]), None):
-            left.remove(same)
-            ordered.append(same)
+            continue
+        names = [each["name"] for each in left]
+        if name in names:
+            ordered.append(left.pop(names.index(name)))
     return [*ordered, *left]
 
 
@@ -95,32 +100,22 @@ def strip(container: Json, *names: str) -> None:
     """Take out of a container the label, and each reference to one of these containers:
     waits, volumes, links.
     """
-    labels = {
-        k: v for k, v in (container.get("dockerLabels") or {}).items() if k != LABEL
-    }
-    waits = [
-        d for d in container.get("dependsOn") or [] if d["containerName"] not in names
-    ]
-    volumes = [
-        v
-        for v in container.get("volumesFrom") or []
-        if v.get("sourceContainer") not in names
-    ]
-    links = [
-        link for link in container.get("links") or [] if link.split(":")[0] not in names
-    ]
-    for key, rest in (("dependsOn", waits), ("dockerLabels", labels)):
-        container.pop(key, None)
-        if rest:
-            container[key] = rest
-    for key, kept in (("volumesFrom", volumes), ("links", links)):
-        if key in container and container[key] != kept:
-            container[key] = kept
+    waits = others(container.get("dependsOn"), names, key="containerName")
+    put(container, "dependsOn", waits)
+    labels = labels_of(container)
+    labels.pop(LABEL, None)
+    put(container, "dockerLabels", labels)
+    if "volumesFrom" in container:
+        volumes = container["volumesFrom"]
+        container["volumesFrom"] = others(volumes, names, key="sourceContainer")
+    if "links" in container:
+        links = container["links"] or []
+        container["links"] = [e for e in links if e.split(":")[0] not in names]
 
 
 def recall(task: Json) -> Json | None:
     """Return what an earlier `with_envoy` wrote down, or None."""
-    label = ((envoy_of(task) or {}).get("dockerLabels") or {}).get(LABEL)
+    label = labels_of(envoy_of(task) or {}).get(LABEL)
     if label is None:
         return None
     try:
@@ -128,11 +123,11 @@ def recall(task: Json) -> Json | None:
     except (ValueError, RecursionError):
         said = None
     if not _is_memory(said):
-        raise PlanError(
-            f"task definition {task.get('family', '?')}: label {LABEL}: expected "
-            "what was there before, "
-            "found something unreadable",
-            hint="register the revision the service ran before it was meshed, or "
+        raise refusal(
+            task,
+            f"label {LABEL}: expected what was there before, found something "
+            "unreadable",
+            "register the revision the service ran before it was meshed, or "
             "remove the label",
         )
     return {key: said[key] for key in ("task", "containers", "added")}
@@ -146,17 +141,19 @@ def _is_memory(said: Any) -> bool:
         return False
     if not isinstance(said["containers"], dict) or not isinstance(said["added"], list):
         return False
+    if not all(isinstance(name, str) for name in said["added"]):
+        return False
     formers = [said["task"], *said["containers"].values()]
-    return all(map(_is_former, formers)) and all(
-        isinstance(name, str) for name in said["added"]
-    )
+    return all(_is_former(former) for former in formers)
 
 
 def _is_former(said: Any) -> bool:
-    entries = said.get("environment") or [] if isinstance(said, dict) else None
-    return isinstance(entries, list) and all(
-        isinstance(e, dict) and "name" in e for e in entries
-    )
+    if not isinstance(said, dict):
+        return False
+    entries = said.get("environment") or []
+    if not isinstance(entries, list):
+        return False
+    return all(isinstance(e, dict) and "name" in e for e in entries)
 
 
 def guess(proxy: Json) -> Json:

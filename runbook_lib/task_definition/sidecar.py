@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_lib.errors import PlanError
 from runbook_lib.task_definition.envoy import (
     DAEMON,
     IDENTITY,
@@ -21,15 +20,20 @@ from runbook_lib.task_definition.envoy import (
     METADATA_IPS,
     applications,
     envoy_of,
+    identity_variable,
     is_daemon,
     proxy_properties,
     waiting,
 )
 from runbook_lib.task_definition.form import (
     Json,
+    by_name,
     containers_of,
     group_of,
     mounts_efs,
+    others,
+    put,
+    refusal,
     register_input,
     split,
     system_of,
@@ -65,6 +69,8 @@ _NODE = re.compile(
     r"(?:arn:aws[\w-]*:appmesh:[\w-]+:\d{12}:)?mesh/([^/]+)/virtualNode/([^/]+)"
 )
 _EFS_PORT = 2049
+_OPEN_FILES = {"name": "nofile", "softLimit": 15000, "hardLimit": 15000}
+_LEAST_MEMORY_MIB = 500  # where nothing else says how much Envoy may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,26 +132,20 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     # an earlier sidecar leaves nothing behind
     before = now if recall(now) is None else without_envoy(now)
     _check_can_mesh(before, sidecar)
-    name = str((envoy_of(before) or {"name": "envoy"})["name"])
-    task = {**copy.deepcopy(before), **_task_fields(before, sidecar, name)}
-    envoy = _envoy(_named(before, name) or _beside(_named(now, name)), sidecar, name)
-    if not (
-        task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")
-    ):
-        envoy["memory"] = 500  # ECS needs one of the three
+    there = envoy_of(before)
+    name = there["name"] if there else "envoy"
+    task = copy.deepcopy(before) | _task_fields(before, sidecar, name)
+    envoy = _envoy(there or _beside(_named(now, name)), sidecar, name)
+    memory = task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")
+    if not memory:  # ECS needs one of the three
+        envoy["memory"] = _LEAST_MEMORY_MIB
     _put(task, envoy)
     if sidecar.xray:
-        daemon = next((c for c in containers_of(now) if is_daemon(c)), _DAEMON)
-        user = _with_group(sidecar.user, daemon)
-        _put(task, {**copy.deepcopy(daemon), "user": user})
+        _put(task, _daemon(now, sidecar))
     for container in waiting(task):
-        waits = [
-            d for d in container.get("dependsOn") or [] if d["containerName"] != name
-        ]
-        container["dependsOn"] = [
-            *waits,
-            {"containerName": name, "condition": "HEALTHY"},
-        ]
+        waits = others(container.get("dependsOn"), [name], key="containerName")
+        waits.append({"containerName": name, "condition": "HEALTHY"})
+        container["dependsOn"] = waits
     remember(before, task, name)
     return _keeping(now, task)
 
@@ -171,9 +171,7 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
     for container in containers_of(task):
         strip(container, proxy["name"], *memory["added"])
         restore(container, memory["containers"].get(container["name"], {}))
-    task["containerDefinitions"] = [
-        c for c in containers_of(task) if c["name"] not in memory["added"]
-    ]
+    task["containerDefinitions"] = others(containers_of(task), memory["added"])
     restore(task, memory["task"])
     return _keeping(now, task)
 
@@ -184,20 +182,15 @@ def sidecar_of(definition: Mapping[str, Any]) -> Meshed | None:
 
     PlanError: it is unclear which container is Envoy.
     """
-    proxy = envoy_of(definition) or {}
-    known = variables(proxy)
-    identity = next((known[name] for name in IDENTITY if known.get(name)), None)
-    if identity is None:
+    envoy = envoy_of(definition) or {}
+    variable = identity_variable(envoy)
+    if variable is None:
         return None
-    node = _NODE.fullmatch(identity)
+    node = _NODE.fullmatch(variables(envoy)[variable])
     mesh, virtual_node = node.groups() if node else ("", "")
-    ports = split(proxy_properties(definition).get("AppPorts"))
-    return Meshed(
-        proxy["name"],
-        mesh,
-        virtual_node,
-        tuple(int(port) for port in ports if port.isdigit()),
-    )
+    stated = split(proxy_properties(definition).get("AppPorts"))
+    ports = tuple(int(port) for port in stated if port.isdigit())
+    return Meshed(envoy["name"], mesh, virtual_node, ports)
 
 
 def _keeping(before: Json, after: Json) -> Json:
@@ -207,89 +200,91 @@ def _keeping(before: Json, after: Json) -> Json:
     Whatever a definition says, none comes out of here without its applications, or with
     another image of one.
     """
-    wanted, made = (
-        {c["name"]: c.get("image") for c in applications(each)}
-        for each in (before, after)
-    )
-    where = f"task definition {before.get('family', '?')}"
+    wanted = _application_images(before)
+    made = _application_images(after)
     if not wanted:
-        raise PlanError(
-            f"{where}: expected an application beside Envoy and the X-Ray daemon, "
-            f"found {_named_all(before)}",
-            hint="give the service's own task definition; one that is Envoy alone is "
+        found = ", ".join(repr(c["name"]) for c in containers_of(before))
+        raise refusal(
+            before,
+            "expected an application beside Envoy and the X-Ray daemon, "
+            f"found {found or 'no container'}",
+            "give the service's own task definition; one that is Envoy alone is "
             "a virtual gateway",
         )
     if made != wanted:
-        raise PlanError(
-            f"{where}: expected its applications to stay {_listed(wanted)}; with "
-            "this change they would be "
-            f"{_listed(made)}",
-            hint="register the revision the service ran before it was "
-            "meshed, and run again",
+        raise refusal(
+            before,
+            f"expected its applications to stay {_listed(wanted)}; with "
+            f"this change they would be {_listed(made)}",
+            "register the revision the service ran before it was meshed, and run again",
         )
     return after
+
+
+def _application_images(definition: Json) -> dict[str, Any]:
+    return {c["name"]: c.get("image") for c in applications(definition)}
 
 
 def _listed(images: Mapping[str, Any]) -> str:
     return ", ".join(f"{name!r} ({image})" for name, image in images.items()) or "none"
 
 
-def _named_all(definition: Json) -> str:
-    return (
-        ", ".join(repr(c["name"]) for c in containers_of(definition)) or "no container"
-    )
-
-
 def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
-    family = definition.get("family", "?")
     system = system_of(definition)
     if system != "LINUX":
-        raise PlanError(
-            f"task definition {family}: runtimePlatform.operatingSystemFamily: "
-            f"expected LINUX, found {system}",
-            hint="there is no Envoy for Windows: leave this service out of the mesh",
+        raise refusal(
+            definition,
+            f"runtimePlatform.operatingSystemFamily: expected LINUX, found {system}",
+            "there is no Envoy for Windows: leave this service out of the mesh",
         )
     mode = definition.get("networkMode", "bridge")
     if mode != "awsvpc":
-        raise PlanError(
-            f"task definition {family}: networkMode: expected awsvpc, found {mode}",
-            hint="App Mesh's proxy works in awsvpc only; move the service to it "
+        raise refusal(
+            definition,
+            f"networkMode: expected awsvpc, found {mode}",
+            "App Mesh's proxy works in awsvpc only; move the service to it "
             "first, with its own network",
         )
     accepts = definition.get("requiresCompatibilities") or [sidecar.launch_type]
     if sidecar.launch_type not in accepts:
-        raise PlanError(
-            f"task definition {family}: requiresCompatibilities: expected "
-            f"{sidecar.launch_type}, "
+        raise refusal(
+            definition,
+            f"requiresCompatibilities: expected {sidecar.launch_type}, "
             f"found {', '.join(accepts)}",
-            hint="set the service's launch_type in the parameters file to what the "
+            "set the service's launch_type in the parameters file to what the "
             "definition runs on",
         )
     envoy = envoy_of(definition)
     if sidecar.xray and envoy and envoy["name"] == DAEMON:
-        raise PlanError(
-            f"task definition {family}: expected no container named {DAEMON!r} but an "
+        raise refusal(
+            definition,
+            f"expected no container named {DAEMON!r} but an "
             "X-Ray daemon, found App Mesh's Envoy",
-            hint="rename that container, and the proxy configuration's name of it",
+            "rename that container, and the proxy configuration's name of it",
         )
     if envoy is None and _named(definition, "envoy"):
-        raise PlanError(
-            f"task definition {family}: expected no container named 'envoy' but App "
-            "Mesh's, found another",
-            hint="rename that container first; replacing it would take "
-            "your own proxy away",
+        raise refusal(
+            definition,
+            "expected no container named 'envoy' but App Mesh's, found another",
+            "rename that container first; replacing it would take your own proxy away",
         )
 
 
 def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
     """Return the task-level fields the sidecar sets."""
-    asked = {
+    own_role = before.get("executionRoleArn")
+    fields = {
+        "proxyConfiguration": _proxy(before, sidecar, name),
         "taskRoleArn": sidecar.task_role_arn,
-        "executionRoleArn": before.get("executionRoleArn")
-        or sidecar.execution_role_arn,
+        "executionRoleArn": own_role or sidecar.execution_role_arn,
         "cpu": sidecar.task_cpu,
         "memory": sidecar.task_memory,
     }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _proxy(before: Json, sidecar: Sidecar, name: str) -> Json:
+    """Return the proxy configuration; properties of it that are not ours stay."""
     found = proxy_properties(before)
     properties = {
         "IgnoredUID": sidecar.user,
@@ -300,84 +295,99 @@ def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
         "EgressIgnoredIPs": _joined((*METADATA_IPS, *sidecar.ignored_ips)),
         "EgressIgnoredPorts": _joined(_ignored_ports(before, sidecar)),
     }
-    foreign = {key: value for key, value in found.items() if key not in properties}
-    proxy = {
+    for key, value in found.items():
+        properties.setdefault(key, value)
+    return {
         "type": "APPMESH",
         "containerName": name,
-        "properties": [
-            {"name": key, "value": value}
-            for key, value in {**properties, **foreign}.items()
-            if value
-        ],
-    }
-    return {
-        "proxyConfiguration": proxy,
-        **{k: v for k, v in asked.items() if v is not None},
+        "properties": _pairs(properties),
     }
 
 
-def _ignored_ports(before: Json, sidecar: Sidecar) -> tuple[int, ...]:
-    ports = dict.fromkeys(
-        (*sidecar.ignored_ports, *([_EFS_PORT] if mounts_efs(before) else []))
-    )
-    if len(ports) > MAX_IGNORED_PORTS:
-        raise PlanError(
-            f"task definition {before.get('family', '?')}: EgressIgnoredPorts: "
-            "expected at most 15, "
-            f"found {len(ports)} with 2049 for its EFS volumes",
-            hint="ignore one port fewer in the parameters file",
+def _pairs(values: Mapping[str, str | None]) -> list[Json]:
+    """Return values as ECS has variables and properties, those that are empty left
+    out.
+    """
+    return [{"name": key, "value": value} for key, value in values.items() if value]
+
+
+def _ignored_ports(before: Json, sidecar: Sidecar) -> list[int]:
+    ports = list(sidecar.ignored_ports)
+    if mounts_efs(before):
+        ports.append(_EFS_PORT)
+    count = len(set(ports))
+    if count > MAX_IGNORED_PORTS:
+        raise refusal(
+            before,
+            "EgressIgnoredPorts: expected at most 15, "
+            f"found {count} with 2049 for its EFS volumes",
+            "ignore one port fewer in the parameters file",
         )
-    return tuple(ports)
+    return ports
 
 
-def _joined(values: tuple[object, ...]) -> str:
-    return ",".join(str(v) for v in dict.fromkeys(values))
+def _joined(values: Iterable[object]) -> str:
+    """Return values as a property has them, each once."""
+    return ",".join(str(value) for value in dict.fromkeys(values))
 
 
 def _envoy(found: Json, sidecar: Sidecar, name: str) -> Json:
     """Return the Envoy container: what the one found has beside, and
     the sidecar's fields.
     """
-    switches = {
-        "APPMESH_RESOURCE_ARN": sidecar.node_arn,
-        "APPMESH_RESOURCE_CLUSTER": sidecar.resource_cluster,
-        "ENABLE_ENVOY_STATS_TAGS": "1",
-        "APPMESH_METRIC_EXTENSION_VERSION": "1",
-        "ENABLE_ENVOY_XRAY_TRACING": "1" if sidecar.xray else None,
+    limits = others(found.get("ulimits"), ["nofile"])
+    check = copy.deepcopy(_HEALTH_CHECK)
+    return {
+        **_sized(found, sidecar),
+        "name": name,
+        "image": sidecar.image,
+        "essential": True,
+        "user": _with_group(sidecar.user, found),
+        "environment": _environment(found, sidecar),
+        "healthCheck": {**check, "startPeriod": sidecar.start_seconds},
+        "ulimits": [*limits, dict(_OPEN_FILES)],
     }
-    own = {name: value for name, value in switches.items() if value}
-    others = [
-        e for e in found.get("environment") or [] if e["name"] not in {*own, *IDENTITY}
-    ]
-    limits = [
-        limit for limit in found.get("ulimits") or [] if limit["name"] != "nofile"
-    ]
+
+
+def _sized(found: Json, sidecar: Sidecar) -> Json:
+    """Return the container with the sidecar's size and log configuration; an empty one
+    takes out what is there.
+    """
+    sized = dict(found)
     asked = {
         "cpu": sidecar.cpu,
         "memory": sidecar.memory,
         "logConfiguration": copy.deepcopy(sidecar.log),
     }
-    said = {key: value for key, value in asked.items() if value is not None}
-    kept = {key: value for key, value in found.items() if key not in said}
-    if sidecar.memory and sidecar.memory <= kept.get("memoryReservation", 0):
-        del kept["memoryReservation"]  # ECS refuses one that is not below the limit
-    return {
-        **kept,
-        **{key: value for key, value in said.items() if value},
-        "name": name,
-        "image": sidecar.image,
-        "essential": True,
-        "user": _with_group(sidecar.user, found),
-        "environment": [*others, *({"name": n, "value": v} for n, v in own.items())],
-        "healthCheck": {
-            **copy.deepcopy(_HEALTH_CHECK),
-            "startPeriod": sidecar.start_seconds,
-        },
-        "ulimits": [
-            *limits,
-            {"name": "nofile", "softLimit": 15000, "hardLimit": 15000},
-        ],
-    }
+    for key, value in asked.items():
+        if value is not None:
+            put(sized, key, value)
+    if sidecar.memory and sidecar.memory <= sized.get("memoryReservation", 0):
+        del sized["memoryReservation"]  # ECS refuses one that is not below the limit
+    return sized
+
+
+def _environment(found: Json, sidecar: Sidecar) -> list[Json]:
+    """Return the variables of Envoy that is found, then the sidecar's own."""
+    own = _pairs(
+        {
+            "APPMESH_RESOURCE_ARN": sidecar.node_arn,
+            "APPMESH_RESOURCE_CLUSTER": sidecar.resource_cluster,
+            "ENABLE_ENVOY_STATS_TAGS": "1",
+            "APPMESH_METRIC_EXTENSION_VERSION": "1",
+            "ENABLE_ENVOY_XRAY_TRACING": "1" if sidecar.xray else None,
+        }
+    )
+    replaced = {*by_name(own), *IDENTITY}
+    return [*others(found.get("environment"), replaced), *own]
+
+
+def _daemon(definition: Json, sidecar: Sidecar) -> Json:
+    """Return the definition's X-Ray daemon, or the tutorial's, as Envoy's user."""
+    daemons = [c for c in containers_of(definition) if is_daemon(c)]
+    daemon = copy.deepcopy(daemons[0] if daemons else _DAEMON)
+    daemon["user"] = _with_group(sidecar.user, daemon)
+    return daemon
 
 
 def _with_group(user: str, found: Json) -> str:
@@ -391,25 +401,16 @@ def _beside(envoy: Json) -> Json:
     outlives its parameter.
     """
     kept = {key: value for key, value in envoy.items() if key not in ("cpu", "memory")}
-    return {
-        **kept,
-        "environment": [
-            e for e in envoy.get("environment") or [] if e["name"] not in OWN_VARIABLES
-        ],
-    }
+    kept["environment"] = others(envoy.get("environment"), OWN_VARIABLES)
+    return kept
 
 
 def _named(definition: Json, name: str) -> Json:
-    return next((c for c in containers_of(definition) if c["name"] == name), {})
+    return by_name(containers_of(definition)).get(name, {})
 
 
 def _put(task: Json, container: Json) -> None:
     """Put a container where one of its name is, or at the end."""
-    containers = containers_of(task)
-    names = [c["name"] for c in containers]
-    place = names.index(container["name"]) if container["name"] in names else len(names)
-    task["containerDefinitions"] = [
-        *containers[:place],
-        container,
-        *containers[place + 1 :],
-    ]
+    containers = by_name(containers_of(task))
+    containers[container["name"]] = container
+    task["containerDefinitions"] = list(containers.values())

@@ -36,8 +36,10 @@ from runbook_lib.local.control_plane.launcher import (
 )
 from runbook_lib.local.control_plane.mesh_resources import appmesh_backends
 from runbook_lib.local.control_plane.metrics import metrics_backends
+from runbook_lib.local.control_plane.propagation import PROPAGATION
 
 __all__ = [
+    "PROPAGATION",
     "Attachment",
     "InMemoryLauncher",
     "Launcher",

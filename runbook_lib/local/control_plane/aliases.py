@@ -5,6 +5,7 @@ specific zone that is associated with it alone, alias or nothing.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,9 @@ def zones(account: str, vpc: str = "") -> Zones:
 
 
 def _is_asked(zone: Any, vpc: str) -> bool:
-    return not vpc or any(each["vpc_id"] == vpc for each in zone.vpcs)
+    since = getattr(zone, "asked_from", {}).get(vpc, 0.0)
+    associated = any(each["vpc_id"] == vpc for each in zone.vpcs)
+    return not vpc or (associated and time.monotonic() >= since)
 
 
 def _plain(name: str) -> str:

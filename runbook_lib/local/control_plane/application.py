@@ -27,6 +27,7 @@ from runbook_lib.local.control_plane import (
     elbv2,
     iam,
     metrics,
+    profiles,
 )
 from runbook_lib.local.control_plane.calls import CALLS, is_read
 from runbook_lib.local.control_plane.denials import denial, refusal, unserved
@@ -61,6 +62,7 @@ ENGINES: dict[str, Engine] = {
     "ecs": ecs.perform,
     "servicediscovery": cloud_map.perform,
     "cloudwatch": metrics.perform,
+    "route53profiles": profiles.perform,
 }
 
 

@@ -6,11 +6,14 @@ Sources: facts of the API's model; texts without a source are marked [inferred].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from moto.route53.exceptions import Route53ClientError
 from moto.route53.models import Route53Backend, route53_backends
+from moto.route53.responses import Route53
+
+from runbook_lib.local.control_plane.propagation import PROPAGATION
 
 __all__ = ["install"]
 
@@ -48,7 +51,10 @@ class PrivateZones(Route53Backend):
     ) -> Any:
         """Let a VPC ask a zone, where it asks no other one of that name, nor this."""
         self._refuse_second(self.get_hosted_zone(zone_id).name, vpcid, vpcregion)
-        return super().associate_vpc_with_hosted_zone(zone_id, vpcid, vpcregion)
+        done = super().associate_vpc_with_hosted_zone(zone_id, vpcid, vpcregion)
+        asked_from = vars(self.get_hosted_zone(zone_id)).setdefault("asked_from", {})
+        asked_from[vpcid] = PROPAGATION.due_next()
+        return done
 
     def disassociate_vpc_from_hosted_zone(self, zone_id: str, vpcid: str) -> Any:
         """Let a VPC ask a zone no more that it asks."""
@@ -116,9 +122,47 @@ def _refuse(words: str) -> None:
     raise Route53ClientError("InvalidChangeBatch", f"[{words}]")
 
 
+Handler = Callable[[Route53], Any]
+CHANGES = (
+    "associate_vpc_with_hosted_zone",
+    "change_resource_record_sets",
+    "create_hosted_zone",
+    "delete_hosted_zone",
+    "disassociate_vpc_from_hosted_zone",
+)
+
+
+def _pending(act: Handler) -> Handler:
+    """Return what answers a call that begins a change."""
+
+    def answer(self: Route53) -> Any:
+        done = act(self)
+        begun = {"Id": f"/change/{PROPAGATION.begin()}", "Status": "PENDING"}
+        done.result["ChangeInfo"] |= begun
+        return done
+
+    return answer
+
+
+def _in_time(act: Handler) -> Handler:
+    """Return what answers how far a change is."""
+
+    def answer(self: Route53) -> Any:
+        done = act(self)
+        info = done.result["ChangeInfo"]
+        if not PROPAGATION.is_everywhere(info["Id"].rpartition("/")[2]):
+            info["Status"] = "PENDING"
+        return done
+
+    return answer
+
+
 def install() -> None:
     """Let moto make these from now on; those that are there become such."""
     if route53_backends.backend is not PrivateZones:
         route53_backends.backend = PrivateZones
         for _, _, backend in route53_backends.iter_backends():
             backend.__class__ = PrivateZones
+        told = {**dict.fromkeys(CHANGES, _pending), "get_change": _in_time}
+        for name, made in told.items():
+            setattr(Route53, name, made(getattr(Route53, name)))

@@ -147,9 +147,8 @@ def _more_groups(look: Look) -> Iterator[Change]:
 def _more_gone(look: Look) -> Iterator[Change]:
     for name, arn in _groups(look, MORE).items():
         if standing.is_ours(look.reads, arn):
-            key, where = f"target group {name}", {"TargetGroupArn": arn}
-            state = {"TargetGroupArn": arn}
-            yield removing.gone(key, "target_group", where, elbv2.group(name), state)
+            key, state = f"target group {name}", {"TargetGroupArn": arn}
+            yield removing.gone(making.GROUP, key, elbv2.group(name), arn, state)
 
 
 def _groups(look: Look, names: tuple[str, ...]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building import keys, making, standing
-from runbook_lib.engines.alb.building.standing import Standing
+from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Wait, differences
@@ -26,7 +26,7 @@ def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan
     the name leads to them.
     """
     changes = tuple(_changes(p, found, running))
-    return Plan(making.TITLES["04"], changes, assumed=making.missing(p, found))
+    return Plan(making.TITLES["04"], changes, assumed=making.missing(p, found, "04"))
 
 
 def is_done(look: Look) -> bool:
@@ -54,12 +54,10 @@ def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]
     before = (state.get("settings") or {}).get("loadBalancers") or []
     if arn in [each.get("targetGroupArn") for each in before]:
         return
-    container = _container(p, running)
-    port = making.port_of(p, service)
     own = {
         "targetGroupArn": arn,
-        "containerName": container,
-        "containerPort": port,
+        "containerName": _container(p, running),
+        "containerPort": making.port_of(p, service),
     }
     healthy = (_healthy(service, arn),) if state["desiredCount"] else ()
     wanted = [*before, own]
@@ -90,12 +88,14 @@ def _healthy(service: str, arn: str) -> Wait:
     return Wait(f"a healthy target of {service}", reading, "@ > `0`")
 
 
-def _switch(p: Parameters, found: Standing, zone: standing.Found) -> Change:
+def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     """Return the change that lets callers' VPC ask the name's own zone; one call leads
     them back.
     """
-    name, vpc = keys.name(p), found.network.vpc
-    where = {"HostedZoneId": zone["id"], "VPC": {"VPCRegion": p.region, "VPCId": vpc}}
+    name = keys.name(p)
+    vpc = found.network.vpc
+    before = zone["vpcs"]
+    where = association(p, zone, vpc)
     groups = found.groups.items()
     ready = tuple(_healthy(service, group["arn"]) for service, group in groups if group)
     return Change(
@@ -103,15 +103,22 @@ def _switch(p: Parameters, found: Standing, zone: standing.Found) -> Change:
         verb="switch",
         call=Call("route53", "associate_vpc_with_hosted_zone", where),
         reading=standing.zone(p),
-        expected={"vpcs": zone["vpcs"]},
-        wanted={"vpcs": sorted([*zone["vpcs"], vpc])},
+        expected={"vpcs": before},
+        wanted={"vpcs": sorted([*before, vpc])},
         about=(name,),
         inverse=Inverse(
             "switch back",
             Call("route53", "disassociate_vpc_from_hosted_zone", where),
-            wanted={"vpcs": zone["vpcs"]},
+            wanted={"vpcs": before},
+            waits=(standing.old_answers_ended(p, vpc),),
         ),
-        diff=differences({"asked by": zone["vpcs"]}, {"asked by": [vpc]}),
+        diff=differences({"asked by": before}, {"asked by": [vpc]}),
         ready=ready,
         waits=(standing.in_effect(name),),
     )
+
+
+def association(p: Parameters, zone: Found, vpc: str) -> dict[str, Any]:
+    """Return what a call that leads a VPC to the zone, or back, is about."""
+    there = {"VPCRegion": p.region, "VPCId": vpc}
+    return {"HostedZoneId": zone["id"], "VPC": there}

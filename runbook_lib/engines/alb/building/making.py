@@ -5,12 +5,13 @@ Pure. A thing that a change of the same plan makes is named by what that will an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runbook_lib.aws.naming import tags
-from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.building import keys, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.alb.rule import joined
@@ -25,7 +26,6 @@ from runbook_lib.plan import (
     Reading,
     Wait,
     differences,
-    turned,
 )
 
 TITLES = {
@@ -44,6 +44,23 @@ LEAST_ZONES = 2
 VERSIONS = {"http": "HTTP1", "http2": "HTTP2"}  # of target groups
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What its API calls one kind of a load balancer's things: in the names of calls,
+    as a parameter, and in what creating one answers.
+    """
+
+    call: str
+    arn: str
+    answer: str
+
+
+BALANCER = Kind("load_balancer", "LoadBalancerArn", "LoadBalancers[0].LoadBalancerArn")
+GROUP = Kind("target_group", "TargetGroupArn", "TargetGroups[0].TargetGroupArn")
+LISTENER = Kind("listener", "ListenerArn", "Listeners[0].ListenerArn")
+RULE = Kind("rule", "RuleArn", "Rules[0].RuleArn")
+
+
 def plan(p: Parameters, found: Standing, step: str) -> Plan:
     """Plan what one of notebooks 01 to 03 makes and is not there yet, or not so.
 
@@ -52,13 +69,20 @@ def plan(p: Parameters, found: Standing, step: str) -> Plan:
     for key in sorted(found.foreign):
         raise _other(key, "one that carries the runbook's tags", "none of them")
     planners = {"01": _plan_balancer, "02": _plan_groups, "03": _plan_rule}
-    missing = tuple(_missing(p, found, step))
-    return Plan(TITLES[step], tuple(planners[step](p, found)), assumed=missing)
+    changes = tuple(planners[step](p, found))
+    return Plan(TITLES[step], changes, assumed=missing(p, found, step))
 
 
-def missing(p: Parameters, found: Standing) -> tuple[str, ...]:
-    """Return what of 01 to 03 is not there."""
-    return tuple(_missing(p, found, "04"))
+def missing(p: Parameters, found: Standing, step: str) -> tuple[str, ...]:
+    """Return what notebooks before a step make and is not there."""
+    there = _there(p, found)
+    absent = []
+    for earlier in ("01", "02", "03"):
+        if earlier < step:
+            keys_made = keys.made_by(p, earlier)
+            title = TITLES[earlier]
+            absent += [f"{key} ({title})" for key in keys_made if not there[key]]
+    return tuple(absent)
 
 
 def _require_certificate(p: Parameters, found: Standing) -> None:
@@ -69,27 +93,14 @@ def _require_certificate(p: Parameters, found: Standing) -> None:
         )
 
 
-def _missing(p: Parameters, found: Standing, step: str) -> Iterator[str]:
-    there = _there(p, found)
-    for earlier in ("01", "02", "03"):
-        if earlier < step:
-            absent = [key for key in keys.made_by(p, earlier) if not there[key]]
-            yield from (f"{key} ({TITLES[earlier]})" for key in absent)
-
-
 def _there(p: Parameters, found: Standing) -> dict[str, Found | None]:
-    states = {
-        keys.balancer(p): found.balancer,
-        keys.listener(p): found.listener,
-        place.key(p): found.rule,
-        keys.zone(p): found.zone,
-        keys.record(p): found.record,
-    }
-    return states | {keys.group(p, name): each for name, each in found.groups.items()}
-
-
-def _labels(p: Parameters) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in tags(p).items()]
+    there = {keys.group(p, name): group for name, group in found.groups.items()}
+    there[keys.balancer(p)] = found.balancer
+    there[keys.listener(p)] = found.listener
+    there[place.key(p)] = found.rule
+    there[keys.zone(p)] = found.zone
+    there[keys.record(p)] = found.record
+    return there
 
 
 # --- 01 -------------------------------------------------------------------------------
@@ -129,42 +140,26 @@ def create_balancer(p: Parameters, found: Standing) -> Change:
         "Subnets": list(network.subnets),
         "SecurityGroups": list(network.security_groups),
     }
+    reading = standing.balancer(p)
     return _made(
         name,
-        Call("elbv2", "create_load_balancer", {**said, "Tags": _labels(p)}),
-        standing.balancer(p),
-        {"scheme": "internal"},
-        said,
-        _delete(
-            "load_balancer", "LoadBalancerArn", _arn_of(found.balancer, name, BALANCER)
-        ),
-        waits=(Wait(f"{name} active", standing.balancer(p), "state=='active'"),),
+        call=_create(p, BALANCER, said),
+        reading=reading,
+        wanted={"scheme": "internal"},
+        said=said,
+        back=delete(BALANCER, _arn_of(BALANCER, found.balancer, name)),
+        waits=(Wait(f"{name} active", reading, "state=='active'"),),
     )
-
-
-BALANCER = "LoadBalancers[0].LoadBalancerArn"
-GROUP = "TargetGroups[0].TargetGroupArn"
-LISTENER = "Listeners[0].ListenerArn"
-RULE = "Rules[0].RuleArn"
 
 
 def set_balancer(
     p: Parameters, found: Standing, before: Found, wanted: Found
 ) -> Change:
     """Return the change of the load balancer's settings."""
-    arn = _arn_of(found.balancer, keys.balancer(p), BALANCER)
-
-    def call(values: Found) -> Call:
-        said = {
-            "idle_timeout.timeout_seconds": values["idle"],
-            "routing.http.preserve_host_header.enabled": values["host"],
-            "deletion_protection.enabled": values["protected"],
-        }
-        attributes = [{"Key": key, "Value": value} for key, value in said.items()]
-        where = {"LoadBalancerArn": arn, "Attributes": attributes}
-        return Call("elbv2", "modify_load_balancer_attributes", where)
-
-    return _set(keys.balancer(p), standing.settings(p), call, before, wanted)
+    name = keys.balancer(p)
+    arn = _arn_of(BALANCER, found.balancer, name)
+    modify = partial(_modify, BALANCER, arn, standing.BALANCER_SETTINGS)
+    return _set(name, standing.settings(p), modify, before, wanted)
 
 
 # --- 02 -------------------------------------------------------------------------------
@@ -175,22 +170,32 @@ def _plan_groups(p: Parameters, found: Standing) -> Iterator[Change]:
     for service, state in found.groups.items():
         if state is None:
             yield create_group(p, found, service)
-        elif state["type"] != "ip":
-            raise _other(keys.group(p, service), "target type ip", state["type"])
-        elif {*found.behind[service]} - {(found.balancer or {}).get("arn")}:
-            others = ", ".join(found.behind[service])
-            raise _other(keys.group(p, service), "no other load balancer's", others)
-        elif state["version"] != VERSIONS[p.protocol]:
-            wanted_version = f"version {VERSIONS[p.protocol]}"
-            raise _other(keys.group(p, service), wanted_version, state["version"])
+        else:
+            _require_own_group(p, found, service, state)
         before = found.group_settings[service] or NEW_GROUP
         if before != wanted:
             yield set_group(p, found, service, before, wanted)
 
 
+def _require_own_group(
+    p: Parameters, found: Standing, service: str, state: Found
+) -> None:
+    name = keys.group(p, service)
+    if state["type"] != "ip":
+        raise _other(name, "target type ip", state["type"])
+    own = (found.balancer or {}).get("arn")
+    if {*found.behind[service]} - {own}:
+        others = ", ".join(found.behind[service])
+        raise _other(name, "no other load balancer's", others)
+    version = VERSIONS[p.protocol]
+    if state["version"] != version:
+        raise _other(name, f"version {version}", state["version"])
+
+
 def create_group(p: Parameters, found: Standing, service: str) -> Change:
     """Return the change that makes a service's target group."""
-    check, name = p.alb.health_check, keys.group(p, service)
+    name = keys.group(p, service)
+    check = p.alb.health_check
     said = {
         "Name": p.target_group_of(service),
         "Protocol": "HTTP",
@@ -207,15 +212,11 @@ def create_group(p: Parameters, found: Standing, service: str) -> Change:
     }
     return _made(
         name,
-        Call("elbv2", "create_target_group", {**said, "Tags": _labels(p)}),
-        standing.group(p, service),
-        {"port": said["Port"], "vpc": said["VpcId"], "type": "ip"},
-        said,
-        _delete(
-            "target_group",
-            "TargetGroupArn",
-            _arn_of(found.groups[service], name, GROUP),
-        ),
+        call=_create(p, GROUP, said),
+        reading=standing.group(p, service),
+        wanted={"port": said["Port"], "vpc": said["VpcId"], "type": "ip"},
+        said=said,
+        back=delete(GROUP, _arn_of(GROUP, found.groups[service], name)),
     )
 
 
@@ -229,18 +230,9 @@ def set_group(
 ) -> Change:
     """Return the change of a target group's settings."""
     name = keys.group(p, service)
-    arn = _arn_of(found.groups[service], name, GROUP)
-
-    def call(values: Found) -> Call:
-        said = {
-            "deregistration_delay.timeout_seconds": values["delay"],
-            "stickiness.enabled": values["sticky"],
-        }
-        attributes = [{"Key": key, "Value": value} for key, value in said.items()]
-        where = {"TargetGroupArn": arn, "Attributes": attributes}
-        return Call("elbv2", "modify_target_group_attributes", where)
-
-    return _set(name, standing.group_settings(p, service), call, before, wanted)
+    arn = _arn_of(GROUP, found.groups[service], name)
+    modify = partial(_modify, GROUP, arn, standing.GROUP_SETTINGS)
+    return _set(name, standing.settings_of_group(p, service), modify, before, wanted)
 
 
 # --- 03 -------------------------------------------------------------------------------
@@ -266,8 +258,10 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
 
 def create_listener(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the listener; what no rule takes gets a 503."""
-    name, certificate = keys.listener(p), p.alb.certificate
-    shown = {"Protocol": "HTTPS" if certificate else "HTTP", "Port": p.alb.port}
+    name = keys.listener(p)
+    certificate = p.alb.certificate
+    protocol = "HTTPS" if certificate else "HTTP"
+    shown = {"Protocol": protocol, "Port": p.alb.port}
     said = {
         "LoadBalancerArn": assumed(found.balancer, keys.balancer(p)),
         **shown,
@@ -275,42 +269,43 @@ def create_listener(p: Parameters, found: Standing) -> Change:
     }
     if certificate:
         shown["Certificate"] = certificate
-        said |= {"Certificates": [{"CertificateArn": certificate}], "SslPolicy": TLS}
+        said["Certificates"] = [{"CertificateArn": certificate}]
+        said["SslPolicy"] = TLS
     return _made(
         name,
-        Call("elbv2", "create_listener", {**said, "Tags": _labels(p)}),
-        standing.listener(p),
-        {"protocol": shown["Protocol"]},
-        shown,
-        _delete("listener", "ListenerArn", _arn_of(found.listener, name, LISTENER)),
+        call=_create(p, LISTENER, said),
+        reading=standing.listener(p),
+        wanted={"protocol": protocol},
+        said=shown,
+        back=delete(LISTENER, _arn_of(LISTENER, found.listener, name)),
     )
 
 
 def create_rule(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the rule, with all weight on stable."""
-    name, weights = place.key(p), {p.shift.stable: 100, p.shift.canary: 0}
-    groups = {
-        assumed(found.groups[service], keys.group(p, service)): weight
-        for service, weight in weights.items()
-    }
+    name = place.key(p)
+    weights = {p.shift.stable: 100, p.shift.canary: 0}
+    groups = {}
+    for service, weight in weights.items():
+        arn = assumed(found.groups[service], keys.group(p, service))
+        groups[arn] = weight
     forward = [{"TargetGroupArn": arn, "Weight": w} for arn, w in groups.items()]
     action = {"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": forward}}
     path = {"Field": "path-pattern", "PathPatternConfig": {"Values": [p.alb.path]}}
     said = {
-        "ListenerArn": _arn_of(found.listener, keys.listener(p), LISTENER),
+        "ListenerArn": _arn_of(LISTENER, found.listener, keys.listener(p)),
         "Priority": p.alb.priority,
         "Conditions": [path],
         "Actions": [action],
-        "Tags": _labels(p),
     }
     wanted = [{"group": arn, "weight": w} for arn, w in sorted(groups.items())]
     return _made(
         name,
-        elbv2.create(said),
-        place.rule_reading(p),
-        {"groups": wanted},
-        {"path": p.alb.path, **weights},
-        _delete("rule", "RuleArn", _arn_of(found.rule, name, RULE)),
+        call=_create(p, RULE, said),
+        reading=place.rule_reading(p),
+        wanted={"groups": wanted},
+        said={"path": p.alb.path, **weights},
+        back=delete(RULE, _arn_of(RULE, found.rule, name)),
     )
 
 
@@ -326,43 +321,43 @@ def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
     }
     new = Answer(name, "HostedZone.Id", seen="id")
     id = found.zone["id"] if found.zone else new
-    back = Call("route53", "delete_hosted_zone", {"Id": id})
     return _made(
         name,
-        Call("route53", "create_hosted_zone", said),
-        standing.zone(p),
-        {"vpcs": [holding]},
-        {"vpc": holding},
-        back,
+        call=Call("route53", "create_hosted_zone", said),
+        reading=standing.zone(p),
+        wanted={"vpcs": [holding]},
+        said={"vpc": holding},
+        back=Call("route53", "delete_hosted_zone", {"Id": id}),
         waits=(standing.in_effect(name),),
     )
 
 
 def create_record(p: Parameters, found: Standing) -> Change:
     """Return the change that lets the name be an alias of the load balancer."""
-    name, balancer = keys.record(p), found.balancer or {"dns": "", "zone": ""}
+    name = keys.record(p)
+    balancer = found.balancer or {"dns": "", "zone": ""}
     alias = {
         "HostedZoneId": balancer["zone"],
         "DNSName": f"{balancer['dns'].lower()}.",
         "EvaluateTargetHealth": False,
     }
     zone = found.zone["id"] if found.zone else Answer(keys.zone(p), "HostedZone.Id")
-
-    def call(action: str) -> Call:
-        record = {"Name": f"{p.shift.name}.", "Type": "A", "AliasTarget": alias}
-        changes = [{"Action": action, "ResourceRecordSet": record}]
-        where = {"HostedZoneId": zone, "ChangeBatch": {"Changes": changes}}
-        return Call("route53", "change_resource_record_sets", where)
-
+    record = {"Name": f"{p.shift.name}.", "Type": "A", "AliasTarget": alias}
     return _made(
         name,
-        call("CREATE"),
-        standing.record(p),
-        alias,
-        {"alias of": balancer["dns"]},
-        call("DELETE"),
+        call=_change_record(zone, "CREATE", record),
+        reading=standing.record(p),
+        wanted=alias,
+        said={"alias of": balancer["dns"]},
+        back=_change_record(zone, "DELETE", record),
         waits=(standing.in_effect(name),),
     )
+
+
+def _change_record(zone: Any, action: str, record: Found) -> Call:
+    changes = [{"Action": action, "ResourceRecordSet": record}]
+    where = {"HostedZoneId": zone, "ChangeBatch": {"Changes": changes}}
+    return Call("route53", "change_resource_record_sets", where)
 
 
 # --- what all of them are made of -----------------------------------------------------
@@ -370,13 +365,17 @@ def create_record(p: Parameters, found: Standing) -> Change:
 
 def _made(
     name: str,
+    *,
     call: Call,
     reading: Reading,
-    wanted: Mapping[str, Any],
-    said: Mapping[str, Any],
+    wanted: Found,
+    said: Found,
     back: Call,
     waits: tuple[Wait, ...] = (),
 ) -> Change:
+    """Return the change that makes a thing, which `back` deletes; `said` is shown of
+    it.
+    """
     return Change(
         name=name,
         verb="create",
@@ -392,28 +391,49 @@ def _made(
 
 
 def _set(
-    name: str, reading: Reading, call: Any, before: Found, wanted: Found
+    name: str,
+    reading: Reading,
+    modify: Callable[[Found], Call],
+    before: Found,
+    wanted: Found,
 ) -> Change:
+    settings = f"settings of {name}"
     return Change(
-        name=f"settings of {name}",
+        name=settings,
         verb="update",
-        call=call(wanted),
+        call=modify(wanted),
         reading=reading,
         expected=dict(before),
         wanted=dict(wanted),
-        about=(f"settings of {name}", name),
-        inverse=Inverse("update", call(before), wanted=dict(before)),
+        about=(settings, name),
+        inverse=Inverse("update", modify(before), wanted=dict(before)),
         diff=differences(before, wanted),
     )
 
 
-def _delete(kind: str, key: str, arn: Any) -> Call:
-    return Call("elbv2", f"delete_{kind}", {key: arn})
+def _create(p: Parameters, kind: Kind, said: Found) -> Call:
+    labels = [{"Key": key, "Value": value} for key, value in tags(p).items()]
+    return Call("elbv2", f"create_{kind.call}", {**said, "Tags": labels})
 
 
-def _arn_of(state: Found | None, name: str, query: str) -> Any:
+def delete(kind: Kind, arn: Any) -> Call:
+    """Return the call that deletes a thing."""
+    return Call("elbv2", f"delete_{kind.call}", {kind.arn: arn})
+
+
+def _modify(kind: Kind, arn: Any, settings: Mapping[str, str], values: Found) -> Call:
+    """Return the call that sets a thing's settings, whose attributes are by name."""
+    attributes = [
+        {"Key": attribute, "Value": values[name]}
+        for name, attribute in settings.items()
+    ]
+    where = {kind.arn: arn, "Attributes": attributes}
+    return Call("elbv2", f"modify_{kind.call}_attributes", where)
+
+
+def _arn_of(kind: Kind, state: Found | None, name: str) -> Any:
     """Return the ARN of what is there, or what the change that makes it answers."""
-    return state["arn"] if state else Answer(name, query, seen="arn")
+    return state["arn"] if state else Answer(name, kind.answer, seen="arn")
 
 
 def assumed(state: Found | None, name: str) -> str:
@@ -421,17 +441,6 @@ def assumed(state: Found | None, name: str) -> str:
     shown.
     """
     return str(state["arn"]) if state else f"the ARN of {name}"
-
-
-def without_inverse(change: Change, why: str) -> Change:
-    """Return a change that has no undo."""
-    return replace(change, inverse=None, no_inverse=why)
-
-
-def turned_for_good(making: Change, state: Found, why: str) -> Change:
-    """Return the change that removes what is there and has no undo."""
-    gone = replace(turned(making), expected=dict(state), waits=())
-    return without_inverse(gone, why)
 
 
 def _other(name: str, wanted: str, found: str) -> PlanError:

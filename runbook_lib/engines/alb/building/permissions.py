@@ -28,6 +28,12 @@ LOOKS_AT_NAMES = (
     "route53:ListHostedZonesByVPC",
     "route53:ListResourceRecordSets",
 )
+OF_THEIR_VPC = (
+    "route53profiles:ListProfileAssociations",
+    "route53profiles:ListProfileResourceAssociations",
+    "route53resolver:ListResolverRuleAssociations",
+    "route53resolver:ListResolverRules",
+)
 OF_ZONES = (
     "route53:AssociateVPCWithHostedZone",
     "route53:CreateHostedZone",
@@ -39,6 +45,7 @@ OF_ZONES = (
 def by_role(p: Parameters) -> dict[Role, list[Statement]]:
     """Return what a reader and a builder need more than where the rule is there."""
     looks = [*LOOKS, *([OF_CERTIFICATE] if p.alb.certificate else [])]
+    looks += OF_THEIR_VPC if p.alb.holding_vpc else ()
     return {
         "reader": [
             reads(p, "LookAtTheLoadBalancer", *looks),

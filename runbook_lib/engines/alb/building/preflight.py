@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runbook_lib.engines.alb import place
-from runbook_lib.engines.alb.building import certificate, making, standing
+from runbook_lib.engines.alb.building import certificate, forwarding, making, standing
 from runbook_lib.engines.alb.building.standing import Network, read_standing
 from runbook_lib.engines.protocol import Check, Look
 from runbook_lib.plan import Call, Reading
@@ -29,6 +29,7 @@ def checks(look: Look) -> Iterator[Check]:
     if holding is not None:
         yield _dns(look, network)
         yield _zones(look, (network.vpc, holding))
+        yield from forwarding.checks(look, network.vpc)
 
 
 # --- who may reach whom ---------------------------------------------------------------

@@ -15,14 +15,13 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.building import keys, making, standing
-from runbook_lib.engines.alb.building.attaching import names
+from runbook_lib.engines.alb.building.attaching import association, names
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Plan, Reading, Wait, differences
+from runbook_lib.plan import Call, Change, Plan, Reading, differences, turned
 
 AGAIN = "01 to 04 make it again"
-TTL_SECONDS = 60  # of an alias: for so long callers go by what they were told
 
 
 def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan:
@@ -39,18 +38,16 @@ def _changes(
     for service in (p.shift.stable, p.shift.canary):
         yield from _leaves(p, found, running[service])
     if found.rule:
-        key, where = place.key(p), {"RuleArn": found.rule["arn"]}
-        expected = {"arn": found.rule["arn"], "exact": found.rule["exact"]}
-        yield gone(key, "rule", where, place.rule_reading(p), expected)
+        arn = found.rule["arn"]
+        there = {"arn": arn, "exact": found.rule["exact"]}
+        yield gone(making.RULE, place.key(p), place.rule_reading(p), arn, there)
     if found.listener:
-        arn = {"ListenerArn": found.listener["arn"]}
-        key = keys.listener(p)
-        yield gone(key, "listener", arn, standing.listener(p), found.listener)
+        arn, reading = found.listener["arn"], standing.listener(p)
+        yield gone(making.LISTENER, keys.listener(p), reading, arn, found.listener)
     for service, group in found.groups.items():
         if group:
-            key = keys.group(p, service)
-            arn = {"TargetGroupArn": group["arn"]}
-            yield gone(key, "target_group", arn, standing.group(p, service), group)
+            key, reading = keys.group(p, service), standing.group(p, service)
+            yield gone(making.GROUP, key, reading, group["arn"], group)
     if found.balancer:
         yield from _balancer(p, found, found.balancer)
     if found.zone:
@@ -61,17 +58,17 @@ def read_stays(look: Look) -> tuple[str, ...]:
     """Read which target groups of earlier releases are there still, in no rule."""
     p, reads = look.parameters, look.reads
     own = {p.target_group_of(name) for name in (p.shift.stable, p.shift.canary)}
-    idle = {
-        group["TargetGroupArn"]: group["TargetGroupName"]
-        for group in reads.pages("elbv2", "describe_target_groups", "TargetGroups")
-        if not group["LoadBalancerArns"] and group["TargetGroupName"] not in own
-    }
-    ours = [arn for arn in idle if standing.is_ours(reads, arn)]
-    return tuple(
-        f"target group {idle[arn]}, of an earlier release: aws elbv2 "
-        f"delete-target-group --target-group-arn {arn}"
-        for arn in ours
-    )
+    stays = []
+    for group in reads.pages("elbv2", "describe_target_groups", "TargetGroups"):
+        name, arn = group["TargetGroupName"], group["TargetGroupArn"]
+        if group["LoadBalancerArns"] or name in own:
+            continue
+        if standing.is_ours(reads, arn):
+            stays.append(
+                f"target group {name}, of an earlier release: aws elbv2 "
+                f"delete-target-group --target-group-arn {arn}"
+            )
+    return tuple(stays)
 
 
 def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
@@ -80,13 +77,7 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
     """
     name = keys.name(p)
     left = [each for each in zone["vpcs"] if each != vpc]
-    where = {"HostedZoneId": zone["id"], "VPC": {"VPCRegion": p.region, "VPCId": vpc}}
-    old = Wait(
-        f"old answers for {p.shift.name} to end",
-        standing.zone(p),
-        f"!contains(vpcs, '{vpc}')",
-        lasting_seconds=2 if p.rehearsed else TTL_SECONDS,
-    )
+    where = association(p, zone, vpc)
     return Change(
         name=name,
         verb="switch back",
@@ -97,7 +88,7 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
         about=(name,),
         no_inverse=AGAIN,
         diff=differences({"asked by": zone["vpcs"]}, {"asked by": left}),
-        waits=(standing.in_effect(name), old),
+        waits=(standing.in_effect(name), standing.old_answers_ended(p, vpc)),
     )
 
 
@@ -114,11 +105,10 @@ def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Chang
     before = found.settings or {}
     if before.get("protected") == "true":
         unprotected = {**before, "protected": "false"}
-        change = making.set_balancer(p, found, before, unprotected)
-        yield making.without_inverse(change, AGAIN)
-    key, arn = keys.balancer(p), {"LoadBalancerArn": balancer["arn"]}
-    there = {"arn": balancer["arn"]}
-    yield gone(key, "load_balancer", arn, standing.balancer(p), there)
+        yield _for_good(making.set_balancer(p, found, before, unprotected))
+    arn = balancer["arn"]
+    reading = standing.balancer(p)
+    yield gone(making.BALANCER, keys.balancer(p), reading, arn, {"arn": arn})
 
 
 def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
@@ -126,19 +116,21 @@ def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
         # the load balancer may be gone already: the record says what it leads to
         alias = found.record
         led = {"dns": alias["DNSName"].removesuffix("."), "zone": alias["HostedZoneId"]}
-        change = making.create_record(p, replace(found, balancer=led))
-        yield making.turned_for_good(change, found.record, AGAIN)
-    where = {"Id": zone["id"]}
-    key = keys.zone(p)
-    delete = Call("route53", "delete_hosted_zone", where)
-    yield _deleted(key, delete, standing.zone(p), {"id": zone["id"]})
+        back = turned(making.create_record(p, replace(found, balancer=led)))
+        yield _for_good(replace(back, expected=dict(alias), waits=()))
+    delete = Call("route53", "delete_hosted_zone", {"Id": zone["id"]})
+    yield _deleted(keys.zone(p), delete, standing.zone(p), {"id": zone["id"]})
+
+
+def _for_good(change: Change) -> Change:
+    return replace(change, inverse=None, no_inverse=AGAIN)
 
 
 def gone(
-    key: str, kind: str, where: Mapping[str, str], reading: Reading, state: Found
+    kind: making.Kind, key: str, reading: Reading, arn: str, state: Found
 ) -> Change:
     """Return the change that deletes one thing of the load balancer, for good."""
-    return _deleted(key, Call("elbv2", f"delete_{kind}", where), reading, state)
+    return _deleted(key, making.delete(kind, arn), reading, state)
 
 
 def _deleted(key: str, call: Call, reading: Reading, state: Found) -> Change:

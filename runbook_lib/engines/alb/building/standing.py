@@ -4,7 +4,7 @@ is not there. It only reads.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +30,17 @@ GROUP = (
 LISTENER = "{arn: ListenerArn, protocol: Protocol}"
 SUBNETS = "{vpc: Subnets[0].VpcId, zones: Subnets[].AvailabilityZone}"
 NO_ZONE = ("NoSuchHostedZone",)
+# The attributes that the runbook sets, by what they are called here.
+BALANCER_SETTINGS = {
+    "idle": "idle_timeout.timeout_seconds",
+    "host": "routing.http.preserve_host_header.enabled",
+    "protected": "deletion_protection.enabled",
+}
+GROUP_SETTINGS = {
+    "delay": "deregistration_delay.timeout_seconds",
+    "sticky": "stickiness.enabled",
+}
+TTL_SECONDS = 60  # of an alias: for so long callers go by what they were told
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +87,39 @@ def read_standing(look: Look) -> Standing:
 
 def _read(look: Look) -> Standing:
     p, reads = look.parameters, look.reads
-    services = (p.shift.stable, p.shift.canary)
-    switches = p.alb.holding_vpc is not None
-    there = {keys.balancer(p): reads.read(balancer(p))}
-    groups = {name: reads.read(group(p, name)) for name in services}
-    there |= {keys.group(p, name): found for name, found in groups.items()}
+    balancer_there = reads.read(balancer(p))
+    groups, group_settings, behind = {}, {}, {}
+    for name in (p.shift.stable, p.shift.canary):
+        groups[name] = reads.read(group(p, name))
+        group_settings[name] = reads.read(settings_of_group(p, name))
+        behind[name] = reads.read(_balancers(p, name)) or ()
+    zone_there = record_there = None
+    if p.alb.holding_vpc is not None:
+        zone_there = reads.read(zone(p))
+        record_there = reads.read(record(p))
+    named = {keys.group(p, name): found for name, found in groups.items()}
+    named[keys.balancer(p)] = balancer_there
     return Standing(
         network=_network(look),
-        balancer=there[keys.balancer(p)],
+        balancer=balancer_there,
         settings=reads.read(settings(p)),
         groups=groups,
-        group_settings={name: reads.read(group_settings(p, name)) for name in services},
+        group_settings=group_settings,
         listener=reads.read(listener(p)),
         split=look.split,
-        zone=reads.read(zone(p)) if switches else None,
-        record=reads.read(record(p)) if switches else None,
+        zone=zone_there,
+        record=record_there,
         wrong_certificate=read_wrong(reads),
-        foreign=frozenset(
-            key
-            for key, found in there.items()
-            if found and not is_ours(reads, found["arn"])
-        ),
-        behind={name: reads.read(_balancers(p, name)) or () for name in services},
+        foreign=frozenset(_foreign(reads, named)),
+        behind=behind,
     )
+
+
+def _foreign(reads: Reads, named: Mapping[str, Found | None]) -> Iterator[str]:
+    """Read which of the things that are there are not the runbook's, by key."""
+    for key, found in named.items():
+        if found and not is_ours(reads, found["arn"]):
+            yield key
 
 
 def _balancers(p: Parameters, service: str) -> Reading:
@@ -118,8 +139,9 @@ def _network(look: Look) -> Network:
     subnets = tuple(p.alb.subnets or there.get("subnets") or ())
     groups = tuple(p.alb.security_groups or there.get("securityGroups") or ())
     call = Call("ec2", "describe_subnets", {"SubnetIds": list(subnets)})
-    found = look.reads.read(Reading(call, SUBNETS)) if subnets else None
-    found = found or {"vpc": "", "zones": []}
+    found: Found = {"vpc": "", "zones": []}
+    if subnets:
+        found = look.reads.read(Reading(call, SUBNETS)) or found
     return Network(found["vpc"] or "", tuple(found["zones"]), subnets, groups)
 
 
@@ -155,38 +177,32 @@ def balancer(p: Parameters) -> Reading:
 
 def settings(p: Parameters) -> Reading:
     """Return how what the runbook sets of the load balancer is read."""
-    told = {
-        "idle": "idle_timeout.timeout_seconds",
-        "host": "routing.http.preserve_host_header.enabled",
-        "protected": "deletion_protection.enabled",
-    }
     arn = {"LoadBalancerArn": place.balancer_arn(p)}
     call = Call("elbv2", "describe_load_balancer_attributes", arn)
-    return Reading(call, _values(told), elbv2.NO_RULE)
+    return Reading(call, _values(BALANCER_SETTINGS), elbv2.NO_RULE)
 
 
 def group(p: Parameters, service: str) -> Reading:
     """Return how a service's target group is read."""
     names = {"Names": [p.target_group_of(service)]}
-    return Reading(
-        Call("elbv2", "describe_target_groups", names), GROUP, elbv2.NO_GROUP
-    )
+    call = Call("elbv2", "describe_target_groups", names)
+    return Reading(call, GROUP, elbv2.NO_GROUP)
 
 
-def group_settings(p: Parameters, service: str) -> Reading:
+def settings_of_group(p: Parameters, service: str) -> Reading:
     """Return how what the runbook sets of a target group is read."""
-    told = {
-        "delay": "deregistration_delay.timeout_seconds",
-        "sticky": "stickiness.enabled",
-    }
     arn = elbv2.group_arn(p.target_group_of(service))
     call = Call("elbv2", "describe_target_group_attributes", {"TargetGroupArn": arn})
-    return Reading(call, _values(told), elbv2.NO_GROUP)
+    return Reading(call, _values(GROUP_SETTINGS), elbv2.NO_GROUP)
 
 
-def _values(told: Mapping[str, str]) -> str:
-    found = [f"{to}: Attributes[?Key=='{key}'].Value | [0]" for to, key in told.items()]
-    return f"{{{', '.join(found)}}}"
+def _values(settings: Mapping[str, str]) -> str:
+    """Return the query for settings by their names."""
+    queries = [
+        f"{name}: Attributes[?Key=='{attribute}'].Value | [0]"
+        for name, attribute in settings.items()
+    ]
+    return f"{{{', '.join(queries)}}}"
 
 
 def listener(p: Parameters) -> Reading:
@@ -230,3 +246,13 @@ def in_effect(name: str) -> Wait:
     call = Call("route53", "get_change", {"Id": Answer(name, "ChangeInfo.Id")})
     reading = Reading(call, "ChangeInfo.Status")
     return Wait(f"{name} in effect", reading, "@=='INSYNC'")
+
+
+def old_answers_ended(p: Parameters, vpc: str) -> Wait:
+    """Wait until nobody in a VPC that asks the zone no more goes by an old answer."""
+    return Wait(
+        f"old answers for {p.shift.name} to end",
+        zone(p),
+        f"!contains(vpcs, '{vpc}')",
+        lasting_seconds=2 if p.rehearsed else TTL_SECONDS,
+    )
