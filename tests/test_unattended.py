@@ -357,7 +357,7 @@ SECRETS = [KEY_ID, SECRET_KEY, TOKEN, PASSWORD]
 def test_nothing_secret_reaches_screen_notebooks_record_or_summary(own_mesh: Path, folder: Path) -> None:
     environment = Environment.create(folder, "secretive")
     put_secrets(environment)
-    envoy = {**environment.said["envoy"], "resource_cluster": KEY_ID}
+    envoy = {"resource_cluster": KEY_ID}
     code, said = runbook("run", environment.file, "--from", "03", "--through", "04", "-p", "envoy", json.dumps(envoy))
     assert code == 2, said  # nothing has been made yet: 03 shows all there is and refuses
     environment.walk("01", "02", "03")

@@ -30,6 +30,7 @@ __all__ = ["Rehearsal"]
 
 MESH_PATH = "/v20190125/"
 JOIN_SECONDS = 5.0
+SUPPLY_SECONDS = 0.05  # between two looks at where callers find whom they call
 NAMES_SECONDS = 1.0  # until a change of Route 53 is in effect; a minute at AWS
 
 
@@ -94,7 +95,7 @@ class Rehearsal:
         self.fleet.end()
 
     def _supply(self, stop: threading.Event) -> None:
-        while not stop.wait(0.02):
+        while not stop.wait(SUPPLY_SECONDS):
             members = self._members()
             for name, traffic in list(self.traffic.items()):
                 with self.troubles.of(f"traffic of {name}"):
