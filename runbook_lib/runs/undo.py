@@ -543,6 +543,8 @@ class _Undoing:
         if m.inverse is None:
             _require_none(m, live, fresh=first)
             return None
+        if live is None and m.before is None:
+            return None  # an undo that was cut short took it away, and it was made anew
         if m.read_as in self.reweighted and holds(live, m.inverse.wanted):
             return None
         if first and not as_after:
