@@ -98,8 +98,8 @@ def bucket_of(calls: Calls) -> Store | None:
     """Return where an environment's file has its records kept; None where that is a
     folder.
     """
-    records = (calls.parameters.records or "").rstrip("/")
-    return Bucket(calls, records) if records.startswith("s3://") else None
+    where = calls.parameters.bucket
+    return Bucket(calls, where) if where else None
 
 
 def _code(error: CallError) -> str:

@@ -103,10 +103,9 @@ def _bucket(p: Parameters) -> tuple[str, str]:
     """Return the ARN of the bucket that records are kept in, "" for none, and which
     of its objects they are.
     """
-    scheme, _, place = (p.records or "").rstrip("/").partition("://")
-    if scheme != "s3":
+    if not p.bucket:
         return "", ""
-    bucket, _, prefix = place.partition("/")
+    bucket, _, prefix = p.bucket.removeprefix("s3://").partition("/")
     objects = f"{prefix}/*" if prefix else "*"
     return f"arn:{partition(p)}:s3:::{bucket}", objects
 

@@ -42,7 +42,7 @@ def names_file(name: str) -> bool:
 
 
 def _bring(named: str, given: Mapping[str, str], only: str = "") -> None:
-    if (parameters.load(named, given).records or "").startswith("s3://"):
+    if parameters.load(named, given).bucket:
         from runbook_lib.command.opened import bring_runs  # loads what AWS needs
 
         bring_runs(named, given, only=only)

@@ -43,8 +43,7 @@ def bring_runs(named: str, given: Mapping[str, Any], **which: Any) -> str:
     `record.bring`.
     """
     p = parameters.load(named, given)
-    kept_elsewhere = (p.records or "").startswith("s3://")
-    if not kept_elsewhere or (p.rehearsed and not supervisor.running()):
+    if not p.bucket or (p.rehearsed and not supervisor.running()):
         return ""
     session = open_session({**given, "environment": named, "mode": "plan"}, "command")
     if session.store is None:

@@ -92,9 +92,9 @@ def ensure(p: Parameters, mesh: LocalMesh) -> str:
 
 def make_bucket(p: Parameters, s3: Any) -> None:
     """Make the bucket that the file names for records, where there is none."""
-    if not (p.records or "").startswith("s3://"):
+    if not p.bucket:
         return
-    name = str(p.records).removeprefix("s3://").partition("/")[0]
+    name = p.bucket.removeprefix("s3://").partition("/")[0]
     there = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
     if name not in there:
         where = {"LocationConstraint": p.region}

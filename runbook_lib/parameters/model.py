@@ -246,6 +246,12 @@ class Parameters(Strict):
         return self.target == "local"
 
     @property
+    def bucket(self) -> str:
+        """Where the records are kept in S3, s3://BUCKET/PREFIX; "" for nowhere."""
+        kept = self.records or ""
+        return kept.rstrip("/") if kept.startswith("s3://") else ""
+
+    @property
     def names(self) -> list[str]:
         """Every DNS name of the file, each once: those callers may dial, those services
         are registered under.

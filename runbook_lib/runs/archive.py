@@ -13,7 +13,7 @@ def archive(run: Run, p: Parameters) -> str:
     """Store what a run's copy lacks; return what came of it in words, "" where no
     copy is kept.
     """
-    if not (p.records or "").startswith("s3://"):
+    if not p.bucket:
         return ""
     if run.copy is None:
         return f"records: a plan stays here, nothing of it is stored at {p.records}"
