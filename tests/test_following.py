@@ -16,9 +16,10 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Failed, GateError, Held, LockError, NotFollowed, RolledBack, RunbookError
 from runbook_lib.shift import report
-from runbook_lib.shift.decision import Decision, Refusal
+from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
 from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
+from runbook_lib.shift.step import Hold
 from runbook_lib.shift.watcher import Board, carry_out, conclude
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
@@ -390,7 +391,7 @@ def test_a_step_that_has_passed_is_told_as_watched_and_its_follower_leaves() -> 
 
 def test_who_follows_hears_why_the_next_step_is_refused_while_the_one_before_it_stays_watched() -> None:
     session, _ = under_sky()
-    refused = Refusal("100 %: it needs an approval", "runbook approve", "approval")
+    refused = Hold("approval", "100 %: it needs an approval", "runbook approve")
     said = report.with_decision(Report("a", 4711), WRITTEN)
     said = report.with_decision(said, replace(WRITTEN, phase="staying", at=2.0, refused=refused), written=3)
     assert (said.stays, said.has_ended) == (True, False)

@@ -404,9 +404,9 @@ def test_a_canary_that_fails_while_the_next_step_waits_for_an_approval_is_rolled
 def test_whoever_stays_says_what_the_next_step_waits_for_and_leaves_quietly_once_it_is_relieved() -> None:
     session, sky = under_sky(shift=quick(approvals={"steps": [100]}))
     (staying,) = [d for d in stay(session) if d.phase == "staying"]
-    assert (staying.step, staying.refused and staying.refused.reason) == (25, "approval")
+    assert (staying.step, staying.refused and staying.refused.word) == (25, "approval")
     assert staying.refused
-    assert staying.refused.message.endswith("needs an approval; there is none; 25 % stays watched until then")
+    assert staying.refused.words.endswith("needs an approval; there is none; 25 % stays watched until then")
     assert sky.weights() == QUARTER
 
 

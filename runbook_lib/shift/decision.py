@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
+from runbook_lib.shift.step import Hold
 
 __all__ = ["Decision", "Phase", "write_down"]
 
@@ -24,15 +25,6 @@ Phase = Literal[
     "rolled back",
     "settled",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why the next step is not taken, and what somebody must do first."""
-
-    message: str
-    hint: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,7 @@ class Decision:
     carried: str = ""
     former: int | None = None
     seen: Sequence[Interval] = field(default=(), repr=False, compare=False)
-    refused: Refusal | None = None
+    refused: Hold | None = None
 
     @property
     def line(self) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def ending_while_staying(decision: Decision, written: int) -> Ending | None:
     why = decision.refused
     if why is None:
         return None
-    return ending_of(Held(why.message, hint=why.hint, reason=why.reason), written)
+    return ending_of(Held(why.words, hint=why.hint, reason=why.word), written)
 
 
 def ending_of_code(code: int) -> Ending:

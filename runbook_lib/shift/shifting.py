@@ -43,7 +43,7 @@ from runbook_lib.runs.approvals import (
 )
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.shift.counts import Counts
-from runbook_lib.shift.decision import Decision, Refusal, write_down
+from runbook_lib.shift.decision import Decision, write_down
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.outlook import credentials_end_first, require_steps_passable
 from runbook_lib.shift.rollback import roll_back
@@ -401,10 +401,10 @@ class _Shift:
             is_attempted = self.weight != now  # nobody knows what is in force
             if not passed or is_attempted or error.reason in BY_HAND:
                 raise
-            if self.relieved is None:
+            if self.relieved is None:  # nobody comes after this one
                 raise
             words = f"{error.message}; {now} % stays watched until then"
-            yield from self._stay(Refusal(words, error.hint, error.reason))
+            yield from self._stay(Hold(error.reason, words, error.hint))
             raise _RelievedError from None
 
     def _is_anything_left(self) -> bool:
@@ -554,7 +554,7 @@ class _Shift:
         while not (yield from self._look_and_do()):
             self._wait_for_next_interval()
 
-    def _stay(self, refused: Refusal | None = None) -> Iterator[Decision]:
+    def _stay(self, refused: Hold | None = None) -> Iterator[Decision]:
         """Go on watching a step that has passed, by the same rules, until another
         process is to take the next one, which may have been `refused` here.
         """

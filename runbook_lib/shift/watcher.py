@@ -110,16 +110,17 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
             said = report.with_decision(board.report, decision, session.written)
-            if decision.refused and said.ending:  # it stays, and somebody must decide
+            refusal = said.ending if decision.refused else None
+            if refusal:  # it stays, and somebody must decide
                 with suppress(RecordError):
-                    if run := _sum_up(session, said.ending):
+                    if run := _sum_up(session, refusal):
                         run.store_soon()
             board.put(said)
             if decision.phase == "rolled back":  # it was made: now it may be told
                 reason, _, words = decision.words.partition(": ")
                 _tell(session, "rolled_back", reason, words, board.began)
-            if decision.refused and said.ending:
-                _tell_end(session, orders, said.ending, board.began)
+            if refusal:
+                _tell_end(session, orders, refusal, board.began)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
