@@ -137,9 +137,9 @@ def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
 
 def test_the_summary_counts_what_the_sentence_of_its_reason_counts(run: Run) -> None:
     """The second step's verdict is made of both steps; a machine reads the numbers, a person the sentence."""
-    for step in steps_of(run.lines()):
+    for entry in steps_of(run.lines()):
         for service in (STABLE, CANARY):
-            assert f"{step['errors'][service]:,} of {step['requests'][service]:,}" in step["reason"]
+            assert f"{entry['errors'][service]:,} of {entry['requests'][service]:,}" in entry["reason"]
 
 
 def test_a_summary_that_counts_by_step_as_former_versions_did_holds(run: Run) -> None:
