@@ -77,7 +77,8 @@ class Sliders:
     def rows(self) -> list[ipw.HBox]:
         """Return each number with its slider, below it where a page is narrow."""
         pairs = [[self.numbers[name], self.sliders[name]] for name in self.sliders]
-        return [ipw.HBox(pair, layout={"flex_flow": "row wrap"}) for pair in pairs]
+        layout = {"flex_flow": "row wrap", "align_items": "center"}
+        return [ipw.HBox(pair, layout=layout) for pair in pairs]
 
     def _slider(self, name: str, weight: int) -> Slider:
         slider = Slider(value=weight, label=f"weight of {name}, percent")
