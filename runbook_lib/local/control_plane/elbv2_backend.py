@@ -228,7 +228,7 @@ class LoadBalancers(ELBv2Backend):
                 tags,
             )
         if protocol == "HTTP":
-            made.ssl_policy = None
+            made.ssl_policy = None  # type: ignore[assignment]
         rule = made._default_rule[0]
         rule.arn = (
             made.arn.replace(":listener/", ":listener-rule/")
