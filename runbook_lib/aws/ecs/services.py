@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from runbook_lib.aws.deployments import Pace, pace_of
+from runbook_lib.aws.ecs.deployments import Pace, pace_of
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.errors import PlanError
@@ -32,28 +32,6 @@ from runbook_lib.redaction import shown_definition
 from runbook_lib.task_definition.form import READ_ONLY, normalise, same
 
 T = TypeVar("T")
-
-__all__ = [
-    "Running",
-    "Task",
-    "deployment_order",
-    "moved",
-    "not_ours",
-    "plan_capacity",
-    "plan_end",
-    "read_counts",
-    "read_last_definition",
-    "read_own_revisions",
-    "read_registries",
-    "read_revised",
-    "read_running",
-    "read_states",
-    "read_tasks",
-    "read_unhealthy",
-    "reading_of_tasks",
-    "regrouped",
-    "without_checks",
-]
 
 # What CreateService takes back from what DescribeServices shows.
 SETTINGS = [

@@ -1,0 +1,55 @@
+"""Amazon ECS: what runs, its task definitions, its move to another, its end.
+
+The only caller of the ECS and Application Auto Scaling clients. `read_` functions read;
+all others are pure.
+"""
+
+from __future__ import annotations
+
+from runbook_lib.aws.ecs.services import (
+    REGISTERED,
+    Running,
+    Task,
+    deployment_order,
+    moved,
+    not_ours,
+    plan_capacity,
+    plan_end,
+    read_counts,
+    read_definitions,
+    read_last_definition,
+    read_own_revisions,
+    read_registries,
+    read_revised,
+    read_running,
+    read_states,
+    read_tasks,
+    read_unhealthy,
+    reading_of_tasks,
+    regrouped,
+    without_checks,
+)
+
+__all__ = [
+    "REGISTERED",
+    "Running",
+    "Task",
+    "deployment_order",
+    "moved",
+    "not_ours",
+    "plan_capacity",
+    "plan_end",
+    "read_counts",
+    "read_definitions",
+    "read_last_definition",
+    "read_own_revisions",
+    "read_registries",
+    "read_revised",
+    "read_running",
+    "read_states",
+    "read_tasks",
+    "read_unhealthy",
+    "reading_of_tasks",
+    "regrouped",
+    "without_checks",
+]
