@@ -6,13 +6,11 @@ all others are pure.
 
 from __future__ import annotations
 
+from runbook_lib.aws.ecs.running import Running, not_ours
 from runbook_lib.aws.ecs.services import (
     REGISTERED,
-    Running,
-    Task,
     deployment_order,
     moved,
-    not_ours,
     plan_capacity,
     plan_end,
     read_counts,
@@ -23,10 +21,13 @@ from runbook_lib.aws.ecs.services import (
     read_revised,
     read_running,
     read_states,
+    regrouped,
+)
+from runbook_lib.aws.ecs.tasks import (
+    Task,
     read_tasks,
     read_unhealthy,
     reading_of_tasks,
-    regrouped,
     without_checks,
 )
 

@@ -7,11 +7,13 @@ functions are pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from runbook_lib.aws.ecs.deployments import Pace, pace_of
+from runbook_lib.aws.ecs.arns import family_of, number_of, portions, short
+from runbook_lib.aws.ecs.running import Running, not_ours
+from runbook_lib.aws.ecs.tasks import running_again
 from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.errors import PlanError
@@ -27,11 +29,8 @@ from runbook_lib.plan import (
     differences,
     ordered,
 )
-from runbook_lib.printable import counted
 from runbook_lib.redaction import shown_definition
 from runbook_lib.task_definition.form import READ_ONLY, normalise, same
-
-T = TypeVar("T")
 
 # What CreateService takes back from what DescribeServices shows.
 SETTINGS = [
@@ -91,66 +90,10 @@ ROLLOUT = (
 )
 STATUSES = ("ACTIVE", "INACTIVE")  # of a revision
 REGISTERED = "taskDefinition.taskDefinitionArn"
-CHECK = "healthCheck"
 NOTHING: tuple[Any, ...] = (None, [], {})
 SERVICE_LINKED = ":role/aws-service-role/"  # ECS's own, which no request may name
 STABLE_SECONDS = 900  # for tasks to start, and former ones to end
 STABLE = "deployments == `1` && running == desired && rollout == 'COMPLETED'"
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """One ECS service as found: its state and the definition it runs; both None where
-    there is no service.
-
-    `newest` is its family's newest active revision. `revised` is what ECS shows of its
-    service revision alone; None where that has not been read, or cannot be.
-    """
-
-    service: str
-    state: Mapping[str, Any] | None
-    definition: Mapping[str, Any] | None
-    newest: Mapping[str, Any] | None
-    scalable: Mapping[str, Any] | None = None
-    revised: Mapping[str, Any] | None = None
-
-    @property
-    def arn(self) -> str:
-        """The ARN of the revision it runs; "" where ECS does not say one."""
-        return str((self.state or {}).get("taskDefinition") or "")
-
-    @property
-    def controller(self) -> str:
-        """Who deploys it: ECS, CODE_DEPLOY or EXTERNAL."""
-        settings = (self.state or {}).get("settings") or {}
-        return str((settings.get("deploymentController") or {}).get("type") or "ECS")
-
-    @property
-    def is_daemon(self) -> bool:
-        """Whether ECS runs one task of it on each instance, as many as there are."""
-        return ((self.state or {}).get("settings") or {}).get(
-            "schedulingStrategy"
-        ) == "DAEMON"
-
-    @property
-    def is_express(self) -> bool:
-        """Whether ECS made it with a load balancer of its own, in Express mode."""
-        return (self.state or {}).get("managedBy") == "ECS"
-
-    @property
-    def pace(self) -> Pace:
-        """How ECS deploys it, and how long that may take."""
-        settings = (self.state or {}).get("settings") or {}
-        return pace_of(settings.get("deploymentConfiguration") or {})
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One running task: its service, its revision, each container's health."""
-
-    service: str
-    revision: str
-    health: Mapping[str, str]
 
 
 def read_running(session: Reads) -> dict[str, Running]:
@@ -206,7 +149,7 @@ def read_states(
     answers = session.together(
         [
             partial(session.read, _services(p, some, STATES))
-            for some in _portions(list(named.values()), SERVICES)
+            for some in portions(list(named.values()), SERVICES)
         ]
     )
     found = {each["name"]: each["state"] for some in answers for each in some or ()}
@@ -219,11 +162,6 @@ def read_registries(session: Reads) -> set[str]:
     settings = [state["settings"] for state in states.values() if state]
     registries = [each for said in settings for each in said["serviceRegistries"] or ()]
     return {each["registryArn"] for each in registries}
-
-
-def _portions(items: Sequence[T], most: int) -> list[Sequence[T]]:
-    """Return items in their order, at most so many at a time."""
-    return [items[first : first + most] for first in range(0, len(items), most)]
 
 
 def _read_definitions(session: Reads, names: Sequence[str]) -> dict[str, Any]:
@@ -240,7 +178,7 @@ def _read_scalables(session: Reads) -> dict[str, Mapping[str, Any]]:
     answers = session.together(
         [
             partial(session.read, _scaling(some, query))
-            for some in _portions(ids, TARGETS)
+            for some in portions(ids, TARGETS)
         ]
     )
     return {each["ResourceId"]: each for some in answers for each in some or ()}
@@ -277,7 +215,7 @@ def _revisions(session: Reads, family: str, status: str = "ACTIVE") -> list[str]
         familyPrefix=family,
         status=status,
     )
-    return [arn for arn in found if _family(arn) == family]
+    return [arn for arn in found if family_of(arn) == family]
 
 
 def read_last_definition(session: Reads, family: str) -> Mapping[str, Any] | None:
@@ -305,11 +243,7 @@ def _read_revisions(session: Reads, family: str) -> tuple[list[str], str | None]
     active, inactive = session.together(
         [partial(_revisions, session, family, status) for status in STATUSES]
     )
-    return active, max([*active, *inactive], key=_number, default=None)
-
-
-def _number(arn: str) -> int:
-    return int(arn.rsplit(":", 1)[-1])
+    return active, max([*active, *inactive], key=number_of, default=None)
 
 
 def read_own_revisions(
@@ -328,7 +262,7 @@ def read_own_revisions(
         return ()
     used = _used_by_others(session, found.service)
     unused = [arn for arn in revisions if arn not in used]
-    if family not in {_family(arn) for arn in used}:
+    if family not in {family_of(arn) for arn in used}:
         return tuple(unused)
     others = [arn for arn in unused if arn != found.arn]
     definitions = _read_definitions(session, others)
@@ -340,7 +274,7 @@ def _used_by_others(session: Reads, name: str) -> set[str]:
     p = session.parameters
     own = p.ecs_service_of(name)
     arns = session.pages("ecs", "list_services", "serviceArns", cluster=p.cluster)
-    others = [arn for arn in arns if _short(arn) != own]
+    others = [arn for arn in arns if short(arn) != own]
     query = (
         "services[].[taskDefinition, deployments[].taskDefinition, "
         "taskSets[].taskDefinition][][]"
@@ -348,7 +282,7 @@ def _used_by_others(session: Reads, name: str) -> set[str]:
     answers = session.together(
         [
             partial(session.read, _of_others(p, some, query))
-            for some in _portions(others, SERVICES)
+            for some in portions(others, SERVICES)
         ]
     )
     return {arn for some in answers for arn in some or () if arn}
@@ -357,10 +291,6 @@ def _used_by_others(session: Reads, name: str) -> set[str]:
 def _of_others(p: Parameters, arns: Sequence[str], query: str) -> Reading:
     arguments = {"cluster": p.cluster, "services": arns}
     return Reading(Call("ecs", "describe_services", arguments), query)
-
-
-def _family(arn: str) -> str:
-    return _short(arn).rsplit(":", 1)[0]
 
 
 def _scalable(p: Parameters, name: str) -> Reading:
@@ -377,50 +307,6 @@ def _resource_id(p: Parameters, name: str) -> str:
     return f"service/{p.cluster}/{p.ecs_service_of(name)}"
 
 
-def read_tasks(session: Reads) -> list[Task]:
-    """Read the running tasks of every service."""
-    p = session.parameters
-    containers = "containers[].{name: name, health: healthStatus}"
-    query = f"tasks[].{{revision: taskDefinitionArn, containers: {containers}}}"
-    asks = [
-        partial(session.read, reading_of_tasks(p, name, query)) for name in p.services
-    ]
-    found = zip(p.services, session.together(asks), strict=True)
-    return [_task(name, one) for name, tasks in found for one in tasks or ()]
-
-
-def _task(name: str, found: Mapping[str, Any]) -> Task:
-    health = {each["name"]: each["health"] for each in found["containers"]}
-    return Task(name, _short(found["revision"]), health)
-
-
-def without_checks(task: Task, running: Running) -> Task:
-    """Return a task that says which of its containers have no health check."""
-    form = running.definition or {}
-    checked = {c["name"] for c in form.get("containerDefinitions", []) if c.get(CHECK)}
-    health = {**task.health}
-    for name, said in task.health.items():
-        if said == "UNKNOWN" and name not in checked:
-            health[name] = "no health check"
-    return replace(task, health=health)
-
-
-def reading_of_tasks(p: Parameters, name: str, query: str) -> Reading:
-    """Return how a query on a service's tasks is read."""
-    wanted = {"cluster": p.cluster, "serviceName": p.ecs_service_of(name)}
-    absent = (
-        "ServiceNotFoundException",
-        "ServiceNotActiveException",
-        "ClusterNotFoundException",
-    )
-    arns = Reading(Call("ecs", "list_tasks", wanted), "taskArns", absent)
-    return Reading(
-        Call("ecs", "describe_tasks", {"cluster": p.cluster, "tasks": arns}),
-        query,
-        absent,
-    )
-
-
 def read_counts(session: Reads, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Read how many tasks each service wants and runs; none of both where
     there is no service.
@@ -430,12 +316,6 @@ def read_counts(session: Reads, names: Sequence[str]) -> dict[str, tuple[int, in
         name: (state["desiredCount"], state["runningCount"]) if state else (0, 0)
         for name, state in states
     }
-
-
-def read_unhealthy(session: Reads, name: str) -> int:
-    """Read how many of a service's running tasks are UNHEALTHY."""
-    query = "length(tasks[?healthStatus=='UNHEALTHY'])"
-    return session.read(reading_of_tasks(session.parameters, name, query)) or 0
 
 
 # --- a service's move to another definition
@@ -500,17 +380,6 @@ def _refuse_lost_targets(
         )
 
 
-def not_ours(p: Parameters, found: Running, hint: str = "") -> PlanError:
-    """Return what to raise of a service that cannot be moved to another definition."""
-    kind = "no task definition" if found.controller == "ECS" else found.controller
-    return PlanError(
-        f"ECS service {p.ecs_service_of(found.service)}: expected one that ECS "
-        "deploys (deploymentController ECS), "
-        f"found {kind}: UpdateService cannot give it a task definition",
-        hint=hint,
-    )
-
-
 def _labels(p: Parameters, form: Mapping[str, Any]) -> list[dict[str, str]]:
     own = [{"key": key, "value": value} for key, value in tags(p).items()]
     return [t for t in form.get("tags") or [] if t["key"] not in tags(p)] + own
@@ -563,7 +432,7 @@ def _deploy(
     after = (
         "the revision registered above"
         if isinstance(revision, Answer)
-        else _short(revision)
+        else short(revision)
     )
     return Change(
         name=f"service {name}",
@@ -576,7 +445,7 @@ def _deploy(
         inverse=Inverse(
             "deploy", _update(p, name, **before), wanted=before, waits=(stable,)
         ),
-        diff=differences(_short(state["taskDefinition"]), after),
+        diff=differences(short(state["taskDefinition"]), after),
         waits=(stable, *waits),
         back_on_failure=True,
         note=found.pace.words,
@@ -636,10 +505,6 @@ def _update(p: Parameters, name: str, **wanted: Any) -> Call:
     )
 
 
-def _short(arn: str) -> str:
-    return arn.rsplit("/", 1)[-1]
-
-
 def _stable(p: Parameters, found: Running) -> Wait:
     """Wait until a service is deployed, a bake of the service's own included."""
     return Wait(
@@ -648,16 +513,6 @@ def _stable(p: Parameters, found: Running) -> Wait:
         STABLE,
         failed="rollout == 'FAILED'",
         timeout_seconds=STABLE_SECONDS + found.pace.seconds,
-    )
-
-
-def _filled(p: Parameters, name: str, count: int) -> Wait:
-    """Wait for tasks that are to stay: a service's own count still has those that are
-    just being stopped.
-    """
-    running = reading_of_tasks(p, name, "length(tasks[?lastStatus=='RUNNING'])")
-    return Wait(
-        f"{counted(count, 'task')} of {name} running", running, f"@ >= `{count}`"
     )
 
 
@@ -779,7 +634,7 @@ def _drain(
             "scale",
             again,
             wanted={"desiredCount": count},
-            waits=(_filled(p, name, count), *back),
+            waits=(running_again(p, name, count), *back),
         ),
         diff=differences(count, 0, "desiredCount"),
         waits=(
@@ -865,13 +720,13 @@ def _deregister(arn: str, service: str) -> Change:
     )
     again = Call("ecs", "register_task_definition", form)
     return Change(
-        name=_key_of(_short(arn)),
+        name=_key_of(short(arn)),
         verb="deregister",
         call=Call("ecs", "deregister_task_definition", {"taskDefinition": arn}),
         reading=_status(arn),
         expected="ACTIVE",
         wanted="INACTIVE",
-        about=(_key_of(_short(arn)), f"service {service}"),
+        about=(_key_of(short(arn)), f"service {service}"),
         inverse=Inverse(
             "register", again, wanted="INACTIVE", renames=arn, answer=REGISTERED
         ),
