@@ -11,7 +11,8 @@ import pytest
 
 from runbook_lib import plan_undo, survey
 from runbook_lib.aws import ecs
-from runbook_lib.aws.ecs.services import DEPLOYED, REVISED, SETTINGS, _deregister
+from runbook_lib.aws.ecs.queries import DEPLOYED, REVISED, SETTINGS
+from runbook_lib.aws.ecs.revisions import deregistered
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.appmesh import sidecars as envoys
 from runbook_lib.engines.appmesh.engine import plan_sidecars
@@ -408,7 +409,7 @@ def test_a_revision_comes_back_with_all_that_can_be_registered() -> None:
     model = botocore.session.get_session().get_service_model("ecs")
     takes = model.operation_model("RegisterTaskDefinition").input_shape.members.keys()
     described = dict.fromkeys(model.shape_for("TaskDefinition").members, "there")
-    inverse = _deregister("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1", "serviceB").inverse
+    inverse = deregistered("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1", "serviceB").inverse
     assert inverse
     assert isinstance(inverse.call.arguments, Reading)
     answer = {"taskDefinition": described, "tags": ["there"]}

@@ -6,22 +6,22 @@ all others are pure.
 
 from __future__ import annotations
 
-from runbook_lib.aws.ecs.running import Running, not_ours
-from runbook_lib.aws.ecs.services import (
-    REGISTERED,
-    deployment_order,
-    moved,
-    plan_capacity,
-    plan_end,
-    read_counts,
+from runbook_lib.aws.ecs.definitions import (
     read_definitions,
     read_last_definition,
     read_own_revisions,
+)
+from runbook_lib.aws.ecs.ending import plan_end
+from runbook_lib.aws.ecs.moving import deployment_order, moved, regrouped
+from runbook_lib.aws.ecs.revisions import REGISTERED
+from runbook_lib.aws.ecs.running import Running, not_ours
+from runbook_lib.aws.ecs.scaling import plan_capacity
+from runbook_lib.aws.ecs.services import (
+    read_counts,
     read_registries,
     read_revised,
     read_running,
     read_states,
-    regrouped,
 )
 from runbook_lib.aws.ecs.tasks import (
     Task,
