@@ -194,7 +194,7 @@ class Counts:
 
     def total(self, metric: str) -> Sample:
         """Return the requests since the first step by one metric, all as one."""
-        settled = Sample(*self.settled[metric].counts)
+        settled = self.settled[metric].total
         return _added(settled, [getattr(interval, metric) for interval in self.open])
 
     @property

@@ -6,10 +6,6 @@ from __future__ import annotations
 
 from runbook_lib.verdict.judge import (
     Judgement,
-    Sample,
-    Settings,
-    Tally,
-    Verdict,
     evidence_curve,
     judge,
     judge_all,
@@ -17,6 +13,10 @@ from runbook_lib.verdict.judge import (
     share_of_alpha,
     tallies_of,
 )
+from runbook_lib.verdict.outcome import Verdict
+from runbook_lib.verdict.sample import Sample
+from runbook_lib.verdict.settings import Settings
+from runbook_lib.verdict.tally import Tally
 
 __all__ = [
     "Judgement",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runbook_lib.verdict.forecast import separable, share_band
-from runbook_lib.verdict.judge import Sample
+from runbook_lib.verdict.sample import NOTHING, Sample
 
 __all__ = [
     "Seen",
@@ -27,7 +27,6 @@ CONFIDENCE = 0.99999  # of the band a new weight is confirmed by
 LATER = 1 - 1e-10  # of the band it must keep to, which is looked at thousands of times
 # requests that show a weight which stopped working, however long it worked before
 RECENT = 1_000
-NOTHING = Sample(0, 0, 0, 0)
 # percent that stands for none: a request under way when a weight changes is no proof
 # against it
 NEVER = 0.1
@@ -88,7 +87,7 @@ class Shares:
 
     def after(self, samples: Iterable[Sample]) -> Shares:
         """Return the requests of further intervals too."""
-        busy = [sample for sample in samples if _requests(sample)]
+        busy = [sample for sample in samples if sample.requests]
         if not busy:
             return self
         return Shares(
@@ -105,7 +104,7 @@ def seen_of(
 
 def seen_in(sample: Sample, weight: float, confidence: float = CONFIDENCE) -> Seen:
     """Return what an interval, or several as one, shows of a weight, in percent."""
-    requests = _requests(sample)
+    requests = sample.requests
     share = sample.canary_requests / requests if requests else None
     return Seen(requests, share, share_band(weight, requests, confidence))
 
@@ -135,7 +134,9 @@ def in_effect_from(samples: Sequence[Sample], former: int, weight: int) -> int |
     first = _likeliest_change(samples, former, weight)
     while first < len(samples) and not _fits(samples[first : first + 1], weight, 0.99):
         first += 1
-    enough = separable(former, weight, sum(map(_requests, samples[first:])))
+    enough = separable(
+        former, weight, sum(sample.requests for sample in samples[first:])
+    )
     return first if enough and _fits(samples[first:], weight, CONFIDENCE) else None
 
 
@@ -196,7 +197,7 @@ def _newest(samples: Sequence[Sample], least: int) -> tuple[Sample, ...]:
     """Return the newest intervals that hold at least so many requests."""
     total = 0
     for index in range(len(samples) - 1, -1, -1):
-        total += _requests(samples[index])
+        total += samples[index].requests
         if total >= least:
             return tuple(samples[index:])
     return tuple(samples)
@@ -223,7 +224,3 @@ def _possible(sample: Sample) -> tuple[float, float]:
 
 def _ratio(canary: int, stable: int, otherwise: float) -> float:
     return canary / (canary + stable) if canary + stable else otherwise
-
-
-def _requests(sample: Sample) -> int:
-    return sample.stable_requests + sample.canary_requests
