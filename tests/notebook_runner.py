@@ -29,7 +29,7 @@ import pytest
 import yaml
 
 from runbook_lib import local, open_session, parameters, record, survey
-from runbook_lib.command import unattended
+from runbook_lib.command import notebooks
 from runbook_lib.local import supervisor
 from runbook_lib.local.clients import clients
 from runbook_lib.survey import Survey
@@ -59,7 +59,7 @@ class Executed:
 
 def code_cells(number: str, engine: str = "appmesh") -> list[Any]:
     """Return the code cells of an engine's notebook."""
-    path = unattended.files(engine)[number]
+    path = notebooks.files(engine)[number]
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 

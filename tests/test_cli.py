@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.aws.session import opening
-from runbook_lib.command import local_aws, meant, plans, running, unattended
+from runbook_lib.command import executing, local_aws, meant, plans, running, summing_up
 from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
 from runbook_lib.plan import Difference, Plan
@@ -157,7 +158,7 @@ def test_a_shell_completes_commands_options_and_environments() -> None:
 
 
 def test_exit_codes_are_the_contracts() -> None:
-    assert unattended.EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
+    assert summing_up.EXIT == {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
     assert [kind.exit_code for kind in (errors.Failed, errors.Refused, errors.Held)] == [1, 2, 3]
 
 
@@ -236,6 +237,7 @@ def test_a_file_that_the_local_mesh_cannot_carry_is_refused_before_anything_star
     monkeypatch: pytest.MonkeyPatch, no_runs: Path
 ) -> None:
     monkeypatch.delenv("RUNBOOK_LOCAL")
+    monkeypatch.setenv("RUNBOOK_STATE", str(no_runs / "state"))  # another test's mesh may be up
     routes = {"serviceB": {"targets": ["serviceB", "serviceBv2"]}}
     said = yaml.safe_load((parameters.FOLDER / "local.yaml").read_text())
     said |= {"environment": "tcp", "protocol": "tcp", "routers": {"serviceB": {"routes": routes}}}
@@ -270,7 +272,7 @@ def failed_run(no_runs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
 
 def told(run: record.Run, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command says of a run that failed in 05."""
-    failure = unattended.Failure("05_shift_traffic", 7, "shift", "CallError", "the local mesh: its process is gone")
+    failure = executing.Failure("05_shift_traffic", 7, "shift", "CallError", "the local mesh: its process is gone")
     calls = {"read": 3, "write": 1}
     summary = {"shift": [], "api_calls": calls, "changes": 1, "outcome": "failed", "reason": "target: it is gone"}
     running._tell(run, summary, failure, "local", [])
@@ -401,6 +403,23 @@ def test_a_second_run_goes_on_only_by_naming_the_one_that_holds(own_mesh: Path, 
         assert f"--take-over {run.id}" in done.output
         done = command(*words, "--take-over", run.id)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("lock", [record.held, record.shifting])
+def test_a_run_refused_since_somebody_is_at_work_leaves_no_folder(
+    lock: Callable[..., AbstractContextManager[None]], own_mesh: Path, folder: Path
+) -> None:
+    """The run at work has ended already, as while it is undone: another one would be begun, and refused."""
+    environment = Environment.create(folder, f"ended-{lock.__name__}")
+    place = place_of(parameters.load(environment.file))
+    ended = record.start(environment.name, None, place)
+    ended.write("closed", outcome="done")
+    held = record.lock_of(ended) if lock is record.held else record.shift_lock_of(place)
+    with lock(ended, held, "alice"):
+        done = command("run", environment.file, "--through", "00")
+    assert done.exit_code == 2, done.output
+    assert f"lock: {environment.name}: alice is at work here since 20" in done.output
+    assert [run.id for run in record.called(environment.name)] == [ended.id]
 
 
 def test_a_rehearsal_that_stops_is_gone_on_with_and_looked_at_as_one(own_mesh: Path) -> None:

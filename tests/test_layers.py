@@ -311,7 +311,7 @@ def test_only_apply_writes_and_a_bucket_its_copies() -> None:
         ("pandas", {"display.tables"}),
         ("matplotlib", {"display.pictures"}),
         ("ipywidgets", {"display.live", "display.panel", "display.sliders", "display.widgets"}),
-        ("papermill", {"command.unattended"}),
+        ("papermill", {"command.executing"}),
     ],
 )
 def test_a_heavy_package_has_one_importer(package: str, keepers: set[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib.command import cli, unattended
+from runbook_lib.command import cli, summing_up
 from runbook_lib.errors import Held, ParametersError, RolledBack
 from runbook_lib.notifying import Address, Message, addresses, require_known, sending, tell
 from runbook_lib.notifying.address import VARIABLE
@@ -204,4 +204,4 @@ def test_a_shift_by_hand_that_passed_is_told_at_its_end(told: list[Message]) -> 
 
 def test_the_summary_of_a_run_is_what_is_told() -> None:
     summary = {"environment": "staging", "run": "2026", "outcome": "failed", "reason": "call: ECS: no such cluster"}
-    assert unattended._message(summary) == Message("staging", "2026", "failed", "call", "ECS: no such cluster")
+    assert summing_up.message_of(summary) == Message("staging", "2026", "failed", "call", "ECS: no such cluster")

@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from runbook_lib import errors
-from runbook_lib.command import cli, unattended
+from runbook_lib.command import cli, summing_up
 from runbook_lib.errors import RunbookError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
@@ -136,7 +136,7 @@ def test_notebooks_table_has_every_notebook_once() -> None:
 
 def test_exit_codes_are_the_commands_own() -> None:
     rows = re.findall(r"^\| (\d) \| `(\w+)` \|", README, re.MULTILINE)
-    assert {outcome: int(code) for code, outcome in rows} == unattended.EXIT
+    assert {outcome: int(code) for code, outcome in rows} == summing_up.EXIT
 
 
 def test_troubleshooting_has_every_word_an_error_may_have() -> None:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from runbook_lib import local, parameters, record
-from runbook_lib.command import cli, unattended
+from runbook_lib.command import cli, executing, notebooks, summing_up, unattended
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError
 from tests.listener import Listener, listening
@@ -259,22 +259,22 @@ def no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_90_is_executed_only_where_it_is_named() -> None:
-    assert [path.stem[:2] for path in unattended.notebooks()] == ["00", "01", "02", "03", "04", "05", "06"]
-    assert [path.stem[:2] for path in unattended.notebooks("03", "05")] == ["03", "04", "05"]
-    assert [path.stem[:2] for path in unattended.notebooks("90", "90")] == ["90"]
+    assert [path.stem[:2] for path in notebooks.chosen()] == ["00", "01", "02", "03", "04", "05", "06"]
+    assert [path.stem[:2] for path in notebooks.chosen("03", "05")] == ["03", "04", "05"]
+    assert [path.stem[:2] for path in notebooks.chosen("90", "90")] == ["90"]
 
 
 def test_a_run_leaves_out_what_its_engine_has_nothing_to_do_in() -> None:
     steps = ENGINES["alb"].steps(parameters.load("local-alb"))
-    assert [path.stem[:2] for path in unattended.notebooks(steps=steps)] == ["00", "05", "06"]
+    assert [path.stem[:2] for path in notebooks.chosen(steps=steps)] == ["00", "05", "06"]
     with pytest.raises(ParametersError, match="this file's engine has nothing to do there"):
-        unattended.notebooks("02", "04", steps)
+        notebooks.chosen("02", "04", steps)
 
 
 @pytest.mark.parametrize(("first", "last"), [("3", "06"), ("00", "7"), ("07", "90")])
 def test_refuses_a_notebook_there_is_not(first: str, last: str) -> None:
     with pytest.raises(ParametersError, match="expected one of 00, 01, 02, 03, 04, 05, 06, 90"):
-        unattended.notebooks(first, last)
+        notebooks.chosen(first, last)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_refuses_a_notebook_there_is_not(first: str, last: str) -> None:
 )
 def test_refuses_a_range_in_which_no_notebook_lies(first: str, last: str, hint: str) -> None:
     with pytest.raises(ParametersError, match=f"--from {first} --through {last}: no notebook lies between") as refused:
-        unattended.notebooks(first, last)
+        notebooks.chosen(first, last)
     assert refused.value.hint == hint
 
 
@@ -330,7 +330,7 @@ def test_records_go_to_a_folder_named_from_where_the_caller_stands(own_mesh: Pat
     ],
 )
 def test_the_reason_is_the_whole_message_in_one_line_and_no_word_twice(message: str, reason: str) -> None:
-    assert unattended._reason("held", message) == reason
+    assert summing_up.one_sentence("held", message) == reason
 
 
 def test_the_reasons_word_is_the_last_of_this_processs_own_kernels(no_runs: Path) -> None:
@@ -339,9 +339,9 @@ def test_the_reasons_word_is_the_last_of_this_processs_own_kernels(no_runs: Path
     run = record.start("shared", file="local")
     for line in ({**own, "word": "before"}, {**own, "word": "hold"}, {**other, "word": "foreign_change"}):
         run.write("ended", **line)
-    failure = unattended.Failure("05_shift_traffic", 7, "", "Held", "25 %: held by bob")
-    executed = [{"name": failure.notebook, "outcome": "held", "seconds": 1.0}]
-    summary = unattended._summary(run, parameters.load("local"), executed, failure, 0)
+    failure = executing.Failure("05_shift_traffic", 7, "", "Held", "25 %: held by bob")
+    executed = [summing_up.Executed(failure.notebook, "held", 1.0)]
+    summary = summing_up.summary_of(run, parameters.load("local"), executed, failure)
     assert summary["reason"] == "hold: 25 %: held by bob"
 
 
@@ -399,7 +399,7 @@ def test_what_was_given_under_a_name_nothing_knows_is_masked_in_the_executed_not
     source = f'# Parameters\nmode = "plan"\ntoken = "{PASSWORD}"\nundo = False'
     cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
     book = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"parameters": given}})
-    unattended.Kept(file, book).save()
+    executing.Kept(file, book).save()
     kept = json.loads(file.read_text())["metadata"]["papermill"]["parameters"]
     assert PASSWORD not in file.read_text()
     assert "".join(json.loads(file.read_text())["cells"][0]["source"]).splitlines()[1:] == [

@@ -17,7 +17,7 @@ from runbook_lib.command import cli
 from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run, start
 from runbook_lib.record.chain import digest
-from runbook_lib.runs.verify import rejudged, steps_of, verify
+from runbook_lib.runs.verify import rejudged, step_of, steps_of, verify
 from runbook_lib.shift import counts, step
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, route, somebody
@@ -130,11 +130,23 @@ def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
     def tampered(line: dict[str, Any]) -> None:
         line["samples"]["errors"][3][3] += 25
 
-    (chained, head, first, *others) = verify(spoilt(tampered))
-    assert (chained.holds, head.holds) == (True, True)  # whoever can write the files can forge these
-    assert not first.holds
-    assert "judged again: FAIL" in first.found
-    assert all(each.holds for each in others)
+    run = spoilt(tampered)
+    assert failing(run) == ["verdict 1", "summary"]  # whoever can write the files can forge the chain and its head
+    assert "judged again: FAIL" in verify(run)[2].found
+
+
+def test_the_summary_counts_what_the_sentence_of_its_reason_counts(run: Run) -> None:
+    """The second step's verdict is made of both steps; a machine reads the numbers, a person the sentence."""
+    for entry in steps_of(run.lines()):
+        for service in (STABLE, CANARY):
+            assert f"{entry['errors'][service]:,} of {entry['requests'][service]:,}" in entry["reason"]
+
+
+def test_a_summary_that_counts_by_step_as_former_versions_did_holds(run: Run) -> None:
+    by_step = [step for line in run.lines() if (step := step_of(line))]
+    assert by_step[1]["requests"] != steps_of(run.lines())[1]["requests"]
+    run.summarise({"outcome": "done", "shift": by_step})
+    assert failing(run) == []
 
 
 def test_a_verdict_that_was_cut_out_is_missed(spoilt: Journal) -> None:
@@ -190,7 +202,7 @@ def test_a_fail_rewritten_as_a_pass_is_named_by_its_line() -> None:
 def test_verdicts_that_were_deleted_are_missed_by_the_chain_and_by_the_decisions(run: Run) -> None:
     texts = run.file.read_text().splitlines(keepends=True)
     run.file.write_text("".join(text for text in texts if '"event": "judged"' not in text))
-    assert failing(run) == ["record", "head", "decision 1", "decision 2"]
+    assert failing(run) == ["record", "head", "decision 1", "decision 2", "summary"]
 
 
 @pytest.mark.attack(21)
@@ -257,7 +269,7 @@ def test_one_request_more_is_found_though_the_outcome_is_the_same(spoilt: Journa
     def tampered(line: dict[str, Any]) -> None:
         line["samples"]["errors"][3][2] += 1
 
-    assert failing(spoilt(tampered)) == ["verdict 1"]
+    assert failing(spoilt(tampered)) == ["verdict 1", "summary"]
 
 
 @pytest.mark.parametrize("name", ["outcome", "reason"])

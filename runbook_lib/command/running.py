@@ -13,11 +13,14 @@ import yaml
 
 from runbook_lib import parameters, record
 from runbook_lib.command import unattended
+from runbook_lib.command.environ import environ
+from runbook_lib.command.executing import Failure
 from runbook_lib.command.local_aws import tell_traffic
 from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.progress import telling
 from runbook_lib.command.screen import alarm, complaints, console, print_json
+from runbook_lib.command.summing_up import EXIT
 from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import supervisor
@@ -57,7 +60,7 @@ def run(
     screen = complaints if as_json else console
     with (
         telling(screen) as told,
-        unattended.environ(RUNBOOK_TAKE_OVER=take_over),
+        environ(RUNBOOK_TAKE_OVER=take_over),
     ):
         this, summary, failure = unattended.run(
             environment, given, first=first, last=through, told=told, leave=leave
@@ -65,7 +68,7 @@ def run(
     leave_word(this, report, screen)
     if as_json:
         print_json({**summary, "folder": str(this.folder)})
-        raise typer.Exit(unattended.EXIT[summary["outcome"]])
+        raise typer.Exit(EXIT[summary["outcome"]])
     again = {"--through": through, "--mode": mode, "--take-over": take_over}
     words = [
         word for option, value in again.items() if value for word in (option, value)
@@ -77,7 +80,7 @@ def run(
         for word in ("-p", name, value)
     ]
     _tell(this, summary, failure, environment, words)
-    raise typer.Exit(unattended.EXIT[summary["outcome"]])
+    raise typer.Exit(EXIT[summary["outcome"]])
 
 
 def _say_unwatched(
@@ -130,7 +133,7 @@ def _value_of(name: str, value: str) -> Any:
 def _tell(
     this: record.Run,
     summary: dict[str, Any],
-    failure: unattended.Failure | None,
+    failure: Failure | None,
     environment: str,
     options: list[str],
 ) -> None:

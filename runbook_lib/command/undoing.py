@@ -8,8 +8,9 @@ from typing import Any
 
 from runbook_lib import record
 from runbook_lib.aws.applying import apply
-from runbook_lib.command import unattended
+from runbook_lib.command.environ import environ
 from runbook_lib.command.meant import found_run
+from runbook_lib.command.notebooks import name_of
 from runbook_lib.command.opened import session_of
 from runbook_lib.command.plans import agreed, described, show_plan
 from runbook_lib.command.screen import console, print_json
@@ -30,11 +31,11 @@ def undo(
     as_json: bool,
 ) -> None:
     """Show what would undo a run, ask, and apply it."""
-    with unattended.environ(RUNBOOK_TAKE_OVER=take_over):
+    with environ(RUNBOOK_TAKE_OVER=take_over):
         this = found_run(run, rehearse, file)
         session = session_of("undo", this, "apply", file or run)
         engine = session.parameters.engine
-        part = unattended.notebook(notebook, "--notebook", engine) if notebook else ""
+        part = name_of(notebook, "--notebook", engine) if notebook else ""
         plan = plan_undo(session, None if run == this.environment else this, part)
         this = session.run or this
         if as_json:

@@ -17,6 +17,7 @@ from runbook_lib.record.finding import (
     open_or_join,
     runs,
     start,
+    under_way,
     with_copy,
 )
 from runbook_lib.record.lock import (
@@ -26,6 +27,7 @@ from runbook_lib.record.lock import (
     is_held,
     lock_of,
     locks_of,
+    require_free,
     shift_lock_of,
     shifter,
     shifting,
@@ -54,11 +56,13 @@ __all__ = [
     "lock_of",
     "locks_of",
     "open_or_join",
+    "require_free",
     "root",
     "runs",
     "shift_lock_of",
     "shifter",
     "shifting",
     "start",
+    "under_way",
     "with_copy",
 ]

@@ -190,8 +190,22 @@ def open_or_join(
     store: Store | None = None,
     **opened: Any,
 ) -> Run:
-    """Return the run that is under way in a place, or a new one where the
-    last there has ended.
+    """Return the run that is `under_way` in a place, or a new one where the last there
+    has ended.
+    """
+    run = under_way(environment, base, place, about=about, store=store)
+    return run or start(environment, base, place, store=store, **opened)
+
+
+def under_way(
+    environment: str,
+    base: str | None = None,
+    place: Place | None = None,
+    *,
+    about: Collection[str] = (),
+    store: Store | None = None,
+) -> Run | None:
+    """Return the run that is under way in a place; None where the last there has ended.
 
     It has also ended where it moved traffic between other services than
     those it is `about`, and where it was recorded in a former format. What a `store`
@@ -201,9 +215,9 @@ def open_or_join(
         bring(environment, store, base)
     run = latest(environment, base, place)
     if run is None or not run.is_readable() or run.closed:
-        return start(environment, base, place, store=store, **opened)
+        return None
     if run.is_of_another_shift(about):
-        return start(environment, base, place, store=store, **opened)
+        return None
     return with_copy(run, store)
 
 

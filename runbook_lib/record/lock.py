@@ -47,25 +47,21 @@ def held(
     `beside_shift` lets in who follows a shift of this very run.
     """
     shifting = shift is not None and shift.is_locked
-    passed = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")}
-    passed -= {None}
-    if shifting:
-        passed.add(run.id)
+    passed = _named_by_environment() | ({run.id} if shifting else set())
     outermost = not lock.is_locked
     if not _acquired(lock):
         found = _noted(lock)
         if found.get("run") in passed:
             if not shifting:
-                _require_no_shift(run, beside=beside_shift)
+                _require_no_shift_beside(run, beside=beside_shift)
             yield
             return
         # Whoever is kept out by the shift holds it for a moment, until he knows.
         if not (shifting and _acquired(lock, SHIFT_PATIENCE_SECONDS)):
-            hint = f"wait, or take over by naming it: --take-over {found.get('run')}"
-            raise _busy(run, found, hint)
+            raise _busy(run.environment, found, _how_to_take_over(found))
     try:
         if not shifting:
-            _require_no_shift(run, beside=beside_shift)
+            _require_no_shift_beside(run, beside=beside_shift)
         if outermost:
             with writing(Path(lock.lock_file).parent):
                 _write_note(lock, run, who)
@@ -84,7 +80,7 @@ def shifting(run: Run, lock: FileLock, who: str) -> Iterator[None]:
     """
     if not _acquired(lock):
         found = _noted(lock)
-        raise _busy(run, found, _how_to_end_a_shift(found))
+        raise _busy(run.environment, found, _how_to_end_a_shift(found))
     try:
         with writing(Path(lock.lock_file).parent):
             _write_note(lock, run, who)
@@ -92,6 +88,16 @@ def shifting(run: Run, lock: FileLock, who: str) -> Iterator[None]:
     finally:
         _forget_note(lock)
         lock.release()
+
+
+def require_free(environment: str, place: Place) -> None:
+    """Raise LockError where somebody is at work at a place, before a run of an
+    environment is begun there: it would be refused by `held`, and leave its folder.
+    """
+    found = _holder_of(_lock_at(place))
+    if found and found.get("run") not in _named_by_environment():
+        raise _busy(environment, found, _how_to_take_over(found))
+    _require_no_shift(environment, place)
 
 
 def holder(run: Run) -> dict[str, Any] | None:
@@ -141,10 +147,10 @@ def lock_of(run: Run) -> FileLock:
     user's own folder, that of a local mesh beside what the mesh keeps. Its name is of
     one length, however long the place's names are.
     """
-    place = run.place
+    if place := run.place:
+        return _lock_at(place)
     folder = chain.digest(str(run.folder.parent).encode())[:16]
-    key = place.key if place else f"unplaced-{folder}"
-    return _lock(locks_of(place) / f"{key}.lock")
+    return _lock(locks_of(None) / f"unplaced-{folder}.lock")
 
 
 def shift_lock_of(place: Place) -> FileLock:
@@ -164,6 +170,10 @@ def locks_of(place: Place | None) -> Path:
         return private_folder(folder)
 
 
+def _lock_at(place: Place) -> FileLock:
+    return _lock(locks_of(place) / f"{place.key}.lock")
+
+
 def _lock(file: Path) -> FileLock:
     return FileLock(file, thread_local=False, mode=0o600)
 
@@ -181,14 +191,31 @@ def _holder_of(lock: FileLock) -> dict[str, Any] | None:
     return _noted(lock) if _note(lock).is_file() and is_held(lock) else None
 
 
-def _require_no_shift(run: Run, *, beside: bool) -> None:
-    """Raise LockError where a shift is under way at the run's place."""
-    found = shifter(run.place) if run.place else None
-    if found is None:
-        return
-    passed = {os.environ.get("RUNBOOK_TAKE_OVER"), run.id if beside else None} - {None}
-    if found.get("run") not in passed:
-        raise _busy(run, found, _how_to_end_a_shift(found))
+def _require_no_shift_beside(run: Run, *, beside: bool) -> None:
+    """Raise LockError where a shift is under way at the run's place; one of this very
+    run is let pass where it may stand `beside`.
+    """
+    if run.place:
+        _require_no_shift(run.environment, run.place, but=run.id if beside else None)
+
+
+def _require_no_shift(
+    environment: str, place: Place, *, but: str | None = None
+) -> None:
+    found = shifter(place)
+    passed = {os.environ.get("RUNBOOK_TAKE_OVER"), but} - {None}
+    if found and found.get("run") not in passed:
+        raise _busy(environment, found, _how_to_end_a_shift(found))
+
+
+def _named_by_environment() -> set[str | None]:
+    """Return the runs whose lock is passed: named by who executes this, or by hand."""
+    named = {os.environ.get("RUNBOOK_HOLDER"), os.environ.get("RUNBOOK_TAKE_OVER")}
+    return named - {None}
+
+
+def _how_to_take_over(found: dict[str, Any]) -> str:
+    return f"wait, or take over by naming it: --take-over {found.get('run')}"
 
 
 def _how_to_end_a_shift(found: dict[str, Any]) -> str:
@@ -196,11 +223,11 @@ def _how_to_end_a_shift(found: dict[str, Any]) -> str:
     return f"it shifts traffic: wait for its end, or `runbook hold {run}` holds it"
 
 
-def _busy(run: Run, found: dict[str, Any], hint: str) -> LockError:
+def _busy(environment: str, found: dict[str, Any], hint: str) -> LockError:
     who = f"{found.get('who', 'somebody')} is at work here"
     since = f"since {found.get('since', '?')}, run {found.get('run', '?')}"
     where = f"pid {found.get('pid', '?')} on {found.get('host', '?')}"
-    return LockError(f"{run.environment}: {who} {since}, {where}", hint=hint)
+    return LockError(f"{environment}: {who} {since}, {where}", hint=hint)
 
 
 def _forget_note(lock: FileLock) -> None:

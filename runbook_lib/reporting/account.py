@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runbook_lib.printable import counted
-from runbook_lib.runs.verify import steps_of
+from runbook_lib.runs.verify import step_of
 
 __all__ = ["Account", "Made", "Moment", "Step", "account_of"]
 
@@ -237,7 +237,7 @@ def _steps(lines: Sequence[Mapping[str, Any]]) -> Iterator[Step]:
     for line in lines:
         if line["event"] == "decision" and line["phase"] == "written":
             weights = line["weights"]
-        for step in steps_of([line]):
+        if step := step_of(line):
             yield Step(**{**step, "weights": weights or step["weights"]})
 
 

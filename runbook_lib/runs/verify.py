@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from runbook_lib.record import Run
 from runbook_lib.redaction import redacted
 from runbook_lib.verdict import Judgement, Sample, judge_all
 
-__all__ = ["Checked", "rejudged", "steps_of", "verify"]
+__all__ = ["Checked", "rejudged", "step_of", "steps_of", "verify"]
 
 ENDS = ("judged", "promoted", "rolled back")  # the decisions that end a step
 CLOSING = ("done", "rolled_back")  # the outcomes that end a run for good
@@ -62,14 +64,59 @@ def verify(run: Run) -> list[Checked]:
 
 
 def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return how each step ended, as `summary.json` has it, of a journal's lines."""
+    """Return how each step ended, as `summary.json` has it, of a journal's lines.
+
+    Its requests and errors are those that the sentence in `reason` counts: all that the
+    verdict was made of, since the first step. Where nothing was judged they are those
+    of the step.
+    """
+    found = list(lines)
     steps = []
-    for line in lines:
-        if _ends_step(line):
-            step = {key: line[key] for key in OF_STEP}
-            promoted = {"promoted": True} if line["phase"] == "promoted" else {}
-            steps.append({**step, "reason": line["words"], **promoted})
+    judged: Sample | None = None
+    for number, line in enumerate(found):
+        if line["event"] == "judged":
+            judged = _judged_counts(line, found[:number])
+        elif step := step_of(line):
+            steps.append({**step, **_by_service(judged, line["requests"])})
+            judged = None
     return steps
+
+
+def step_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a step ended by its own line of the journal, with the requests and
+    errors since its weights were written; empty for a line that ends no step.
+    """
+    if not _ends_step(line):
+        return {}
+    step = {key: line[key] for key in OF_STEP}
+    promoted = {"promoted": True} if line["phase"] == "promoted" else {}
+    return {**step, "reason": line["words"], **promoted}
+
+
+def _judged_counts(
+    line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+) -> Sample | None:
+    """Return all that a verdict was made of as one; None where the record lacks it."""
+    try:
+        samples = _samples(line, before)["errors"]
+        return reduce(add, samples, Sample(0, 0, 0, 0))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _by_service(
+    judged: Sample | None, of_step: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+    """Return requests and errors by service, where there was a verdict; `of_step` names
+    stable, then the canary.
+    """
+    if judged is None or len(of_step) != 2:
+        return {}
+    stable, canary = of_step
+    return {
+        "requests": {stable: judged.stable_requests, canary: judged.canary_requests},
+        "errors": {stable: judged.stable_errors, canary: judged.canary_errors},
+    }
 
 
 def _ends_step(line: Mapping[str, Any]) -> bool:
@@ -84,12 +131,18 @@ def rejudged(
     Of a long bake it holds the newest samples; `counted` lines among those `before` it
     hold the others. Raises ValueError where one is missing.
     """
-    parts = [*_counted_before(line, before), line]
+    return judge_all(_samples(line, before), **line["settings"])
+
+
+def _samples(
+    line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+) -> dict[str, list[Sample]]:
+    """Return by metric all intervals that a `judged` line was made of."""
     samples: dict[str, list[Sample]] = {name: [] for name in line["samples"]}
-    for part in parts:
+    for part in [*_counted_before(line, before), line]:
         for name, metric in part["samples"].items():
             samples[name] += [Sample(*counts) for counts in metric]
-    return judge_all(samples, **line["settings"])
+    return samples
 
 
 def _counted_before(
@@ -219,8 +272,10 @@ def _summary(run: Run) -> Iterator[Checked]:
     summary = run.summary()
     if not summary or "shift" not in summary:
         return
-    told = summary["shift"]
-    same = steps_of(run.lines())[: len(told)] == told
+    told, lines = summary["shift"], list(run.lines())
+    # former versions told the requests since each step's own weights were written
+    formerly = [step for line in lines if (step := step_of(line))]
+    same = told in (steps_of(lines)[: len(told)], formerly[: len(told)])
     good = f"{counted(len(told), 'step')}, as the journal has them"
     yield Checked("summary", same, good if same else "its steps are not the journal's")
 
