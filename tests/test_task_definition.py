@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import botocore.loaders
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.errors import PlanError
 from runbook_lib.task_definition.envoy import LABEL, is_daemon
+from runbook_lib.task_definition.fargate import FARGATE_SIZES
 from runbook_lib.task_definition.form import READ_ONLY, containers_of, normalise, register_input, same
 from runbook_lib.task_definition.image import (
     DEFAULT_ENVOY_ACCOUNT,
@@ -25,7 +27,8 @@ from runbook_lib.task_definition.image import (
     envoy_image,
     image_problems,
 )
-from runbook_lib.task_definition.lint import BY_ECS, FARGATE_SIZES, RULES, lint
+from runbook_lib.task_definition.lint import BY_ECS, RULES, SUBJECTS, lint
+from runbook_lib.task_definition.lint.rule import Rule
 from runbook_lib.task_definition.sidecar import Meshed, Sidecar, sidecar_of, with_envoy, without_envoy
 
 FIXTURES = Path(__file__).parent / "fixtures" / "task_definitions"
@@ -915,7 +918,12 @@ def test_finds_on_ec2(rule: str) -> None:
 
 
 def test_what_ecs_refuses_is_a_failure() -> None:
-    assert {RULES[rule][0] for rule in BY_ECS} == {"FAIL"}
+    assert {RULES[rule].level for rule in BY_ECS} == {"FAIL"}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
+def test_every_rule_of_a_subject_is_listed(subject: ModuleType) -> None:
+    assert {rule for rule in vars(subject).values() if isinstance(rule, Rule)} == {*subject.RULES}
 
 
 def test_every_rule_has_an_example() -> None:

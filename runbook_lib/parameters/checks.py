@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Sequence
 from runbook_lib.parameters.appmesh import Header, Match, Route
 from runbook_lib.parameters.model import Parameters, Service
 from runbook_lib.parameters.spelling import nearest
+from runbook_lib.task_definition.fargate import has_size
 from runbook_lib.task_definition.image import image_problems
-from runbook_lib.task_definition.lint import FARGATE_SIZES
 
 HTTP = ("http", "http2")
 MATCH_WORDS: dict[str, tuple[str, ...]] = {
@@ -280,7 +280,7 @@ def _check_services(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         where = f"services.{name}"
         sized = p.launch_type_of(name) == "FARGATE" and (service.cpu or service.memory)
-        if sized and service.memory not in FARGATE_SIZES.get(service.cpu or 0, ()):
+        if sized and not has_size(service.cpu or 0, service.memory or 0):
             yield (
                 f"{where}: Fargate has no size of {service.cpu} CPU units with "
                 f"{service.memory} MiB; give both"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 # Registry accounts: the tutorial's table, and aws-app-mesh-roadmap #500, #507, #513 for
@@ -52,6 +53,7 @@ REGIONS = (
 # "Starting from June 30, 2023 only v1.17.2.0-prod or later is compatible" (App Mesh
 # user guide, envoy).
 OLDEST = (1, 17, 2, 0)
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)\.(\d+)(?:-prod)?")
 
 
@@ -61,6 +63,23 @@ def tag_version(tag: str) -> tuple[int, ...] | None:
     """
     found = _TAG.fullmatch(tag.removesuffix("-fips"))
     return tuple(int(part) for part in found.groups()) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class EcrImage:
+    """An image in a private registry of ECR: whose, where, and its repository's name,
+    with what follows that in the image's URI.
+    """
+
+    account: str
+    region: str
+    name: str
+
+
+def ecr_image(image: str) -> EcrImage | None:
+    """Return what an image in a private registry of ECR is; None for one elsewhere."""
+    found = _ECR.fullmatch(image)
+    return EcrImage(*found.groups()) if found else None
 
 
 def image_problems(region: str, tag: str, *, fips: bool) -> Iterator[str]:
