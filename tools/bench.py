@@ -721,7 +721,7 @@ def aws_grain(quick: bool, folder: Path) -> Iterator[Report]:
         theirs = [grain_cell(one, one["peers"][peer]) for peer in peers]
         rolled_back = one["outcome"] == "rolled_back"
         own = grain_cell(one, {"seconds": one["seconds"], "failed": one["failed"]}) if rolled_back else one["outcome"]
-        because = one["why"].partition(": evidence")[0]
+        because = one["why"].partition(":")[0]
         report.rows.append((one["scene"], own, because, *theirs))
         report.missed += [one["scene"]] if rolled_back == one["healthy"] else []
     yield report
