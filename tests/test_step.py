@@ -14,37 +14,24 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.plan import Evidence
-from runbook_lib.shift.counts import LATE_PERIODS, PICTURED
-from runbook_lib.shift.step import (
-    SHORT_LOOKS,
+from runbook_lib.shift.rules.counts import LATE_PERIODS, PICTURED
+from runbook_lib.shift.rules.look import Look, Tasks
+from runbook_lib.shift.rules.moves import (
     ExtendBake,
     GoOn,
     Hold,
     InEffect,
-    Look,
     Move,
     Pass,
     Promote,
     RollBack,
     RolledBackElsewhere,
-    Rule,
-    Tasks,
-    Watch,
-    approval_expired,
-    begin_step,
-    blind_to_others,
-    cannot_look,
-    clock_set,
-    follow,
-    gates_fail,
-    next_move,
-    nobody_looked,
-    observe,
-    others_weights,
-    start_watch,
-    stay_on,
-    too_long_blind,
 )
+from runbook_lib.shift.rules.others import others_weights
+from runbook_lib.shift.rules.rule import Rule
+from runbook_lib.shift.rules.step import SHORT_LOOKS, follow, next_move
+from runbook_lib.shift.rules.unseen import approval_expired, blind_to_others, cannot_look, gates_fail, too_long_blind
+from runbook_lib.shift.rules.watch import Watch, begin_step, clock_set, nobody_looked, observe, start_watch, stay_on
 from runbook_lib.verdict import Sample
 
 STABLE, CANARY = "serviceB", "serviceBv2"

@@ -17,7 +17,7 @@ from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs import approvals
-from runbook_lib.shift import report
+from runbook_lib.shift.process import report
 from runbook_lib.shift.watching import report_file, unwatched
 from runbook_lib.survey import Survey, survey
 

@@ -1,6 +1,6 @@
 """The process that shifts: it holds the shift's lock, and says where it stands.
 
-    python -m runbook_lib.shift.watcher ENVIRONMENT < orders
+    python -m runbook_lib.shift.process.watcher ENVIRONMENT < orders
 
 `following` starts it, and reads what it says. It outlives whoever started it: a kernel,
 a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
@@ -35,8 +35,9 @@ from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.verify import steps_of
-from runbook_lib.shift import report
-from runbook_lib.shift.report import (
+from runbook_lib.shift.observing import Relieved
+from runbook_lib.shift.process import report
+from runbook_lib.shift.process.report import (
     BUSY,
     INTERRUPT,
     OUTCOMES,
@@ -48,7 +49,6 @@ from runbook_lib.shift.report import (
 from runbook_lib.shift.rolling_back import HELD
 from runbook_lib.shift.shifting import (
     Decisions,
-    Relieved,
     shift_traffic,
     take_step,
     watch_traffic,
