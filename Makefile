@@ -25,7 +25,7 @@ test: setup ## every test once, the stored outputs of the notebooks included
 
 # Tests of plain values and of the tree, which need no local AWS and no kernel.
 QUICK := attacks configuration copies control_plane_mesh_rules door errors forecast generated_definitions hostile_parameters journal layers lock \
-	mesh_spec parameters peer_rules pictures plain_yaml plan printable project proof readme record redaction serving \
+	mesh_spec parameters peer_alarms peer_rules pictures plain_yaml plan printable project proof readme record redaction serving \
 	shift snapshot step task_definition two_files verdict
 
 quick: check ## the pure tests, lint and types: about a minute

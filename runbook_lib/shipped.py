@@ -11,7 +11,7 @@ __all__ = ["VERSION", "home", "shipped", "user_state"]
 
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent
-VERSION = "0.1.0"  # of the distribution, which takes it from here
+VERSION = "0.2.0"  # of the distribution, which takes it from here
 
 
 def shipped(name: str) -> Path:

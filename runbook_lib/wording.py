@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook_lib.plan import Answer, Change, Difference, differences
 from runbook_lib.redaction import redacted
-from runbook_lib.verdict.forecast import Harm
+from runbook_lib.verdict.harm import Harm
 
 __all__ = [
     "divided",

@@ -22,7 +22,7 @@ from runbook_lib.aws.naming import tags
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.alb import engine as alb
 from runbook_lib.engines.alb.building.certificate import wrong
-from runbook_lib.engines.alb.building.forwarding import Rule, taken
+from runbook_lib.engines.alb.building.forwarding import Held, Rule, rules_of, taken
 from runbook_lib.engines.alb.building.permissions import by_role as permissions_of
 from runbook_lib.errors import GateError, PlanError
 from runbook_lib.local.control_plane.aliases import Zones, zones
@@ -372,6 +372,36 @@ def test_a_query_takes_the_rule_of_the_most_specific_domain(domains: list[str], 
 def test_of_one_domain_the_vpcs_own_rule_goes_before_a_profiles() -> None:
     own, profiles = Rule("rr-1", "internal.", "SYSTEM"), Rule("rr-2", "internal.", "FORWARD", "rp-1")
     assert taken([own, profiles], "web.internal") == own
+
+
+def test_a_rule_that_delegates_takes_no_query() -> None:
+    delegates, forwards = Rule("rr-1", "web.internal.", "DELEGATE"), Rule("rr-2", "internal.", "FORWARD")
+    assert taken([delegates, forwards], "web.internal") == forwards
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"),
+    [
+        ("CREATING", True),
+        ("COMPLETE", True),
+        ("DELETING", True),
+        ("FAILED", False),
+        ("OVERRIDDEN", False),
+        ("", True),
+    ],
+)
+def test_a_rule_answers_where_its_association_came_about_or_is_about_to(status: str, answers: bool) -> None:
+    association = {"ResolverRuleId": "rr-1", "VPCId": "vpc-1", "Status": status}
+    by_id = {"rr-1": {"Id": "rr-1", "DomainName": "Web.Internal.", "RuleType": "FORWARD"}}
+    expected = [Rule("rr-1", "web.internal.", "FORWARD", is_leaving=status == "DELETING")] if answers else []
+    assert rules_of([association], [], by_id) == expected
+
+
+def test_a_rule_of_somebody_else_has_neither_domain_nor_kind_and_one_that_delegates_needs_no_domain() -> None:
+    brought = [Held("rp-1", "arn:aws:route53resolver:us-west-2:1:resolver-rule/rr-2")]
+    by_id = {"rr-1": {"Id": "rr-1", "RuleType": "DELEGATE", "DelegationRecord": "web.internal."}}
+    found = rules_of([{"ResolverRuleId": "rr-1", "Status": "COMPLETE"}], brought, by_id)
+    assert found == [Rule("rr-1", "", "DELEGATE"), Rule("rr-2", "", "", "rp-1")]
 
 
 def test_00_says_which_rule_of_the_callers_vpc_answers_before_the_names_zone() -> None:

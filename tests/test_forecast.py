@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given, settings
@@ -10,17 +11,35 @@ from hypothesis import strategies as st
 
 from runbook_lib.errors import GateError, ParametersError
 from runbook_lib.verdict import Sample, judge
+from runbook_lib.verdict.band import separable, share_band
 from runbook_lib.verdict.evidence import requests_to_show
-from runbook_lib.verdict.forecast import (
-    forecast,
-    forecast_harm,
-    forecast_load,
-    gentler_step,
-    requests_for_one_look,
-    require_passable,
-    separable,
-    share_band,
-)
+from runbook_lib.verdict.forecast import forecast, require_passable
+from runbook_lib.verdict.harm import forecast_harm, gentler_step
+from runbook_lib.verdict.load import forecast_load
+
+
+def requests_for_one_look(
+    stable_rate: float,
+    canary_rate: float,
+    weight: int,
+    *,
+    alpha: float = 0.01,
+    power: float = 0.95,
+) -> int:
+    """Return the canary requests a plain one-sided test needs that looks only once,
+    at a weight of 1-99.
+
+    The classical two-proportion planner (Fleiss, Levin and Paik 2003, 4.2): what
+    looking at any time is paid with is the difference to `requests_to_show`.
+    """
+    per_canary = (100 - weight) / weight  # stable's requests for one of the canary's
+    pooled = (per_canary * stable_rate + canary_rate) / (per_canary + 1)
+    same = math.sqrt(pooled * (1 - pooled) * (1 + 1 / per_canary))
+    apart = math.sqrt(stable_rate * (1 - stable_rate) / per_canary + canary_rate * (1 - canary_rate))
+    normal = NormalDist()
+    width = normal.inv_cdf(1 - alpha) * same + normal.inv_cdf(power) * apart
+    return math.ceil((width / (canary_rate - stable_rate)) ** 2)
+
 
 # What a bake can show.
 

@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     "judging": {"aws", "errors", "parameters", "verdict"},
     "runs": {
         "aws", "engines", "errors", "judging", "opening", "parameters", "plan", "printable", "record",
-        "redaction", "survey", "verdict",
+        "redaction", "shipped", "survey", "verdict",
     },
     "gates": {"aws", "engines", "judging", "plan", "printable", "runs", "survey"},
     "checks": {"aws", "engines", "errors", "judging", "opening", "printable", "survey"},

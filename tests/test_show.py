@@ -25,7 +25,7 @@ from runbook_lib.parameters import load
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.runs.history import History
 from runbook_lib.shift.outlook import Ahead
-from runbook_lib.verdict.forecast import forecast_load
+from runbook_lib.verdict.load import forecast_load
 from tests.scenes import MESH, ROUTE, change, fact, one, open_at, open_local, reopen, somebody
 from tests.test_film import contrast
 

@@ -217,7 +217,7 @@ def test_at_100_the_canary_is_judged_alone_from_when_the_weight_is_in_effect() -
     assert follower.watch.alone >= 10
     assert follower.watch.counts.total("errors").stable_requests > 0  # of the earlier step, which it is held against
     assert follower.watch.judgement is not None
-    assert "alone 0 of" in follower.watch.judgement.reason
+    assert "; while stable got no traffic, canary answered 0 of" in follower.watch.judgement.reason
 
 
 FEW = [second(25, requests=8)] * 120

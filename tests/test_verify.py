@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,6 +20,7 @@ from runbook_lib.record import Run, start
 from runbook_lib.record.chain import digest
 from runbook_lib.runs.verify import rejudged, step_of, steps_of, verify
 from runbook_lib.shift import counts, step
+from runbook_lib.shipped import VERSION
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, route, somebody
 
@@ -133,6 +135,46 @@ def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
     run = spoilt(tampered)
     assert failing(run) == ["verdict 1", "summary"]  # whoever can write the files can forge the chain and its head
     assert "judged again: FAIL" in verify(run)[2].found
+
+
+ALONE = re.compile(r"; while stable got no traffic, canary answered (\S+ of \S+) with an error")
+
+
+def in_former_words(run: Run, version: str) -> list[dict[str, Any]]:
+    """Return a record's lines in the words of version 0.1.0, as if some version had recorded them."""
+    text, worded = ALONE.subn(r"; alone \1", json.dumps(list(run.lines())))
+    assert worded
+    lines: list[dict[str, Any]] = json.loads(text)
+    lines[0]["version"] = version
+    return lines
+
+
+def in_former_summary(run: Run) -> None:
+    file = run.folder / "summary.json"
+    file.write_text(ALONE.sub(r"; alone \1", file.read_text()))
+
+
+def test_a_verdict_in_the_words_of_a_former_version_holds_by_its_outcome_and_numbers(run: Run) -> None:
+    in_former_summary(run)
+    forge(run, in_former_words(run, "0.1.0"))
+    assert failing(run) == []
+    found = [checked.found for checked in verify(run) if checked.what.startswith("verdict")]
+    assert found[-1].endswith(" intervals, in the words of version 0.1.0: same outcome and numbers")
+
+
+def test_a_verdict_of_a_former_version_with_another_number_is_found(run: Run) -> None:
+    lines = in_former_words(run, "0.1.0")
+    judged = [line for line in lines if line["event"] == "judged"][-1]
+    assert "; alone 0 of" in judged["reason"]
+    judged["reason"] = judged["reason"].replace("; alone 0 of", "; alone 1 of")
+    forge(run, lines)
+    assert "verdict 2" in failing(run)
+
+
+def test_other_words_of_the_same_version_are_found(run: Run) -> None:
+    in_former_summary(run)
+    forge(run, in_former_words(run, VERSION))
+    assert failing(run) == ["verdict 2"]
 
 
 def test_the_summary_counts_what_the_sentence_of_its_reason_counts(run: Run) -> None:

@@ -696,6 +696,54 @@ def verdict(quick: bool) -> Iterator[Report]:
     yield report
 
 
+# --- at the grain of AWS ------------------------------------------------------------------------------------
+
+AT_ONCE = 4  # scenes, each with a local mesh of its own
+
+
+def aws_grain(quick: bool, folder: Path) -> Iterator[Report]:
+    """Measure what a canary's fault costs where figures are of a minute and two minutes late, beside others' rules."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import bench_grain
+
+    names = ["healthy", "30 % of errors"] if quick else list(bench_grain.SCENES)
+    folders = [folder / f"grain-{number}" for number, _ in enumerate(names)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(grain_scene, names, folders))
+    rate, weight = bench_grain.REQUESTS_PER_SECOND, bench_grain.WEIGHT
+    title = f"At AWS's grain: seconds to the rollback, and failed requests, at {rate} a second and weight {weight} %"
+    peers = list(found[0]["peers"])
+    report = Report(title, ("the canary", "this runbook", "because", *peers))
+    for one in found:
+        theirs = [grain_cell(one, one["peers"][peer]) for peer in peers]
+        rolled_back = one["outcome"] == "rolled_back"
+        own = grain_cell(one, {"seconds": one["seconds"], "failed": one["failed"]}) if rolled_back else one["outcome"]
+        because = one["why"].partition(": evidence")[0]
+        report.rows.append((one["scene"], own, because, *theirs))
+        report.missed += [one["scene"]] if rolled_back == one["healthy"] else []
+    yield report
+
+
+def grain_scene(name: str, folder: Path) -> dict[str, Any]:
+    """Measure one scene in a process and a local mesh of its own."""
+    folder.mkdir()
+    command = [sys.executable, ROOT / "tools" / "bench_grain.py", name, "--folder", folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}{(folder / 'run.log').read_text()[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def grain_cell(one: Mapping[str, Any], end: Mapping[str, float] | None) -> str:
+    """Return when a rule rolls back and what had failed by then; of a canary that is no worse, only when."""
+    if end is None:
+        return "no" if one["healthy"] else f"never, {60 * one['failing_per_second']:,.0f} failed a minute"
+    seconds = f"{end['seconds']:.0f} s"
+    return f"**rolled back** after {seconds}" if one["healthy"] else f"{seconds}, {end['failed']:,.0f} failed"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, the run through 02 only")
@@ -712,6 +760,7 @@ def main() -> int:
             "looks": partial(looks, folder=folder),
             "run": whole_run,
             "verdict": verdict,
+            "grain": partial(aws_grain, folder=folder),
         }
         names = given.only or list(parts)
         if unknown := [name for name in names if name not in parts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runbook_lib.display.drawing import percent
 from runbook_lib.display.tables import MARK, Table, marked
 from runbook_lib.shift.outlook import Outlook
-from runbook_lib.verdict.forecast import Load
+from runbook_lib.verdict.load import Load
 from runbook_lib.wording import harm_words
 
 __all__ = ["outlook_tables"]

@@ -27,7 +27,7 @@ from runbook_lib.display.drawing import (
 )
 from runbook_lib.runs.history import ASKED, History
 from runbook_lib.verdict import Sample
-from runbook_lib.verdict.forecast import share_band
+from runbook_lib.verdict.band import share_band
 
 __all__ = ["drawn", "drawn_words", "thinned"]
 

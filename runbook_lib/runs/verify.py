@@ -9,6 +9,7 @@ where it was kept elsewhere.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +21,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.printable import counted
 from runbook_lib.record import Run
 from runbook_lib.redaction import redacted
+from runbook_lib.shipped import VERSION
 from runbook_lib.verdict import Judgement, Sample, judge_all
 
 __all__ = ["Checked", "rejudged", "step_of", "steps_of", "verify"]
@@ -37,6 +39,7 @@ MAY_END = {
     "INCONCLUSIVE": {HELD, UNDECIDED},
 }
 ANY_END = {HELD, BACK, UNDECIDED}
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 OF_STEP = ("weights", "requests", "errors", "share", "band", "verdict")
 
 
@@ -195,15 +198,22 @@ def _chain(run: Run) -> Iterator[Checked]:
 def _verdicts(run: Run) -> Iterator[Checked]:
     """Check that each verdict follows from what was counted."""
     lines, number = list(run.lines()), 0
+    recorded_by = str(run.opened.get("version"))
     for index, line in enumerate(lines):
         if line["event"] == "judged":
             number += 1
-            yield _verdict(f"verdict {number}", line, lines[:index])
+            yield _verdict(f"verdict {number}", line, lines[:index], recorded_by)
 
 
 def _verdict(
-    what: str, line: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+    what: str,
+    line: Mapping[str, Any],
+    before: Sequence[Mapping[str, Any]],
+    recorded_by: str,
 ) -> Checked:
+    """Judge a verdict's counts again. Another version of the runbook may have put it
+    into other words: then its outcome must be the same, and each number in its words.
+    """
     try:
         again = rejudged(line, before)
     except (KeyError, TypeError, ValueError, AttributeError, RunbookError):
@@ -214,8 +224,19 @@ def _verdict(
     found = f"{line['outcome']} from {count} intervals"
     if (again.outcome, again.reason) == (line["outcome"], line["reason"]):
         return Checked(what, True, found)
+    if recorded_by != VERSION and _same_numbers(line, again):
+        worded = f"in the words of version {recorded_by}: same outcome and numbers"
+        return Checked(what, True, f"{found}, {worded}")
     otherwise = f"judged again: {again.outcome}, {again.reason}"
     return Checked(what, False, f"{found}; {otherwise}; recorded: {line['reason']}")
+
+
+def _same_numbers(line: Mapping[str, Any], again: Judgement) -> bool:
+    """Say whether a verdict judged again has the recorded outcome, and its reason the
+    same numbers in any order.
+    """
+    recorded, now = NUMBER.findall(line["reason"]), NUMBER.findall(again.reason)
+    return line["outcome"] == again.outcome and sorted(recorded) == sorted(now)
 
 
 def _decisions(run: Run) -> Iterator[Checked]:

@@ -26,15 +26,9 @@ from runbook_lib.judging import (
 from runbook_lib.parameters import Parameters
 from runbook_lib.shift.steps import steps_left
 from runbook_lib.survey import Survey
-from runbook_lib.verdict.forecast import (
-    Forecast,
-    Harm,
-    Load,
-    forecast_harm,
-    forecast_load,
-    gentler_step,
-    require_passable,
-)
+from runbook_lib.verdict.forecast import Forecast, require_passable
+from runbook_lib.verdict.harm import Harm, forecast_harm, gentler_step
+from runbook_lib.verdict.load import Load, forecast_load
 
 __all__ = [
     "Ahead",

@@ -42,6 +42,7 @@ _WEIGHTS = (0.01, 0.02, 0.03, 0.34, 0.29, 0.31)
 _LOG_ODDS = tuple(map(math.log, _ODDS))
 _NOTHING = (0.0,) * len(_ODDS)
 _MOST = 1e250  # where an e-value stays: more than any alpha asks for
+_LARGEST_EXPONENT = 709.0  # of e, in a float
 
 # How alpha is shared: to the test against stable, to what stable showed, to the
 # ceiling.
@@ -65,10 +66,14 @@ class EValue:
     """
 
     def __init__(self) -> None:
-        self.begun, self.reserve, self.clock = _NOTHING, 1.0, 0.0
-        self.value = self.lowest = 1.0  # now, and ever
+        self.begun = _NOTHING
+        self.reserve = 1.0
+        self.clock = 0.0
+        self.value = 1.0
+        self.lowest = 1.0  # ever
         # since the lowest: canary errors above those due, and what to divide them by
-        self.excess = self.weight = 0.0
+        self.excess = 0.0
+        self.weight = 0.0
 
     def take(
         self,
@@ -80,29 +85,28 @@ class EValue:
         """Settle one interval: what the clock went on, what `draws_of` returns, and the
         parts of the increase.
         """
-        self.clock, self.excess, self.weight = (
-            self.clock + clock,
-            self.excess + excess,
-            self.weight + weight,
-        )
+        self.clock += clock
+        self.excess += excess
+        self.weight += weight
+        draws, hits, fraction = drawn
         # with nothing drawn, what is due begins with the next
-        if drawn[0] and self.value < _MOST:
-            self._multiply(_log_ratios(*drawn))
+        if draws and self.value < _MOST:
+            self._multiply(_log_ratios(draws, hits, fraction))
         if self.value < self.lowest:
-            self.lowest, self.excess, self.weight = self.value, 0.0, 0.0
+            self.lowest = self.value
+            self.excess = 0.0
+            self.weight = 0.0
 
     def _multiply(self, log_ratios: Sequence[float]) -> None:
         reserve = (1 - AT_FIRST) / math.sqrt(1 + self.clock / _SPREAD)
         begins = self.reserve - reserve
         self.reserve = reserve
-        parts = zip(self.begun, _WEIGHTS, log_ratios, strict=True)
-        self.begun = tuple(
-            [
-                (begun + begins * weight) * math.exp(min(ratio, 709.0))
-                for begun, weight, ratio in parts
-            ]
-        )
-        self.value = min(_MOST, reserve + sum(self.begun))
+        begun = []
+        for so_far, part, ratio in zip(self.begun, _WEIGHTS, log_ratios, strict=True):
+            growth = math.exp(min(ratio, _LARGEST_EXPONENT))
+            begun.append((so_far + begins * part) * growth)
+        self.begun = tuple(begun)
+        self.value = min(_MOST, reserve + sum(begun))
 
     @property
     def increase(self) -> float:
@@ -114,14 +118,16 @@ def draws_of(n1: float, y: float, n2: float, x: float) -> tuple[float, float, fl
     and the fraction due.
     """
     requests, errors = n1 + n2, x + y
-    return min(
-        (errors, x, n2 / requests),  # of the errors, the canary's
-        (n2, x, errors / requests),  # of the canary's requests, the errors
-        (requests - errors, n1 - y, n1 / requests),  # of the successes, stable's
-        # of stable's requests, the successes
-        (n1, n1 - y, (requests - errors) / requests),
-        key=lambda drawn: drawn[0],
-    )
+    good, good_stable = requests - errors, n1 - y
+    of_errors = (errors, x, n2 / requests)  # the canary's among them
+    of_canary = (n2, x, errors / requests)  # the errors among them
+    of_good = (good, good_stable, n1 / requests)  # stable's among them
+    of_stable = (n1, good_stable, good / requests)  # the successes among them
+    return min(of_errors, of_canary, of_good, of_stable, key=_draws)
+
+
+def _draws(drawn: tuple[float, float, float]) -> float:
+    return drawn[0]
 
 
 def _log_ratios(draws: float, hits: float, fraction: float) -> tuple[float, ...]:
@@ -146,10 +152,14 @@ def upper_rate(requests: int, errors: int, alpha: float) -> float:
     any number of looks.
     """
     low, high = errors / requests, 1.0
+    threshold = -math.log(alpha)
     for _ in range(30):
         rate = (low + high) / 2
         against = _mixed(_log_ratios(requests, requests - errors, 1 - rate))
-        low, high = (low, rate) if against >= -math.log(alpha) else (rate, high)
+        if against >= threshold:
+            high = rate
+        else:
+            low = rate
     return high
 
 
@@ -176,31 +186,34 @@ class Growth:
         this power; inf if none does.
         """
         spread = NormalDist().inv_cdf(power)
-        each = list(zip(self.means, self.variances, _WEIGHTS, strict=True))
-
-        def reached(times: float) -> float:
-            return _mixed(
-                [
-                    times * mean - spread * math.sqrt(times * variance)
-                    for mean, variance, _ in each
-                ]
-            )
-
-        def alone(mean: float, variance: float, weight: float) -> float:
-            bar, spare = threshold - math.log(weight), spread * math.sqrt(variance)
-            return ((spare + math.sqrt(spare**2 + 4 * mean * bar)) / (2 * mean)) ** 2
-
-        low, high = (
-            0.0,
-            min((alone(*one) for one in each if one[0] > 0), default=math.inf),
-        )
+        low, high = 0.0, self._times_by_one(threshold, spread)
         # together they need no more than the best alone
         while math.isfinite(high) and high - low > 1e-6 * high:
             middle = (low + high) / 2
-            low, high = (
-                (low, middle) if reached(middle) >= threshold else (middle, high)
-            )
+            if self._reached(middle, spread) >= threshold:
+                high = middle
+            else:
+                low = middle
         return high
+
+    def _reached(self, times: float, spread: float) -> float:
+        """Return the log evidence that so many times this traffic passes."""
+        reached = []
+        for mean, variance in zip(self.means, self.variances, strict=True):
+            reached.append(times * mean - spread * math.sqrt(times * variance))
+        return _mixed(reached)
+
+    def _times_by_one(self, threshold: float, spread: float) -> float:
+        """Return how many times this traffic it takes by the best odds ratio alone."""
+        every = [math.inf]
+        parts = zip(self.means, self.variances, _WEIGHTS, strict=True)
+        for mean, variance, weight in parts:
+            if mean > 0:
+                bar = threshold - math.log(weight)
+                spare = spread * math.sqrt(variance)
+                root = (spare + math.sqrt(spare**2 + 4 * mean * bar)) / (2 * mean)
+                every.append(root**2)
+        return min(every)
 
 
 def growth_of(n1: float, p1: float, n2: float, p2: float) -> Growth:
@@ -236,10 +249,9 @@ def _slopes(
     step = 1e-4 * min(at, top - at)
     if step <= 0:
         return _NOTHING
-    return [
-        (after - before) / (2 * step)
-        for before, after in zip(function(at - step), function(at + step), strict=True)
-    ]
+    below, above = function(at - step), function(at + step)
+    pairs = zip(below, above, strict=True)
+    return [(after - before) / (2 * step) for before, after in pairs]
 
 
 def requests_to_show(
@@ -259,15 +271,14 @@ def requests_to_show(
     show. None where no number would do.
     """
     worse = min(1.0, stable_rate + increase)
+    value = AGAINST_STABLE
     if 0 < share < 1:
-        growth, value = (
-            growth_of((1 - share) / share, stable_rate, 1.0, worse),
-            AGAINST_STABLE,
-        )
+        growth = growth_of((1 - share) / share, stable_rate, 1.0, worse)
     else:
-        growth = growth_alone(
-            1.0, stable_rate + detectable_increase if share else 1.0, worse
-        )
-        value = AGAINST_STABLE * _CARRIED
+        limit = stable_rate + detectable_increase if share else 1.0
+        growth = growth_alone(1.0, limit, worse)
+        value *= _CARRIED
     times = growth.times_to(-math.log(AT_FIRST * value * alpha), power)
-    return None if math.isinf(times) else math.ceil(times)
+    if math.isinf(times):
+        return None
+    return math.ceil(times)

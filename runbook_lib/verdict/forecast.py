@@ -1,5 +1,4 @@
-"""Say beforehand what a step can show, what it risks, and whether the canary's
-tasks can carry it.
+"""Say beforehand what a step can show, and what it risks.
 
 Pure: traffic and settings in, frozen records out. The figures are those of the
 verdict's own rule, so that what is forecast to show is what `judge` shows.
@@ -10,30 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
 
 from runbook_lib.errors import GateError, ParametersError
 from runbook_lib.verdict.evidence import requests_to_show
 
 __all__ = [
     "Forecast",
-    "Harm",
-    "Load",
     "Sight",
     "forecast",
-    "forecast_harm",
-    "forecast_load",
-    "gentler_step",
-    "requests_for_one_look",
+    "refuse_impossible",
     "require_passable",
-    "separable",
-    "share_band",
 ]
 
 INCREASES = (0.005, 0.01, 0.05, 0.5)
-BAD = 0.5  # how much worse a canary is that fails half of its requests
-SMALL_STEPS = (1, 2, 5, 10)  # percent, of which a first step may be proposed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,40 +60,6 @@ class Forecast:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Harm:
-    """What a bad canary costs users until its verdict, at one weight and one
-    grain of the metrics.
-
-    `increase` is how much worse it is, a fraction of 1; None where no
-    time would show that.
-    """
-
-    weight: int  # percent
-    increase: float
-    seconds: float | None  # from the write to the verdict, at most
-    failed_requests: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Requests per second on each task of the canary after a step, and
-    what it can carry.
-    """
-
-    weight: int
-    stable_now: float | None  # requests per second on each of stable's tasks now
-    canary_then: float | None  # None where the canary has no task
-    capacity: float | None  # of one task
-    canary_tasks: int
-    tasks_needed: int | None  # None where no capacity is known
-
-    @property
-    def carries(self) -> bool:
-        """Return whether the canary's tasks are known to be enough."""
-        return self.tasks_needed is not None and self.canary_tasks >= self.tasks_needed
-
-
 def forecast(
     requests_per_second: float,
     weight: int,
@@ -125,9 +79,7 @@ def forecast(
     canary is judged alone, against stable's rate plus `detectable_increase`, and
     smaller increases cannot be seen.
     """
-    _refuse_impossible(requests_per_second, weight, error_rate, bake_seconds)
-    canary_per_minute = 60 * requests_per_second * weight / 100
-    in_bake = math.floor(canary_per_minute * bake_seconds / 60)
+    refuse_impossible(requests_per_second, weight, error_rate, bake_seconds)
 
     def needed(increase: float) -> int | None:
         return requests_to_show(
@@ -139,21 +91,22 @@ def forecast(
             power=power,
         )
 
+    bake = _Bake(60 * requests_per_second * weight / 100, bake_seconds)
     to_show = max(detectable_increase, ignored_increase)
-    to_pass = needed(to_show if weight < 100 else detectable_increase + to_show)
+    if weight == 100:  # a canary alone is allowed some beforehand
+        to_show += detectable_increase
+    to_pass = needed(to_show)
+    sights = [bake.sight(increase, needed(increase)) for increase in increases]
     return Forecast(
         requests_per_second=requests_per_second,
         weight=weight,
         error_rate=error_rate,
         bake_minutes=bake_seconds / 60,
-        sights=tuple(
-            _sight(increase, needed(increase), canary_per_minute, in_bake)
-            for increase in increases
-        ),
-        requests_at_risk=in_bake,
+        sights=tuple(sights),
+        requests_at_risk=bake.requests,
         requests_to_pass=to_pass,
-        minutes_to_pass=_minutes(to_pass, canary_per_minute),
-        smallest_increase=_smallest(needed, in_bake, 1 - error_rate),
+        minutes_to_pass=bake.minutes_for(to_pass),
+        smallest_increase=_smallest(needed, bake.requests, 1 - error_rate),
     )
 
 
@@ -168,244 +121,66 @@ def require_passable(step: Forecast, *, allow: bool = False) -> Forecast:
     needs = "no number of requests would do"
     if step.requests_to_pass is not None:
         needs = f"{step.requests_to_pass:,} are needed for a PASS"
-    minutes = (
-        ""
-        if step.minutes_to_pass is None
-        else f"bake at least {math.ceil(60 * step.minutes_to_pass)} seconds, "
-    )
+    longer = ""
+    if step.minutes_to_pass is not None:
+        seconds = math.ceil(60 * step.minutes_to_pass)
+        longer = f"bake at least {seconds} seconds, "
     raise GateError(
         f"this bake could never pass: at {step.weight} % of "
         f"{step.requests_per_second:g} requests per second "
         f"the canary gets {step.requests_at_risk:,} of them in "
         f"{60 * step.bake_minutes:g} s, and {needs}",
-        hint=f"{minutes}raise the weight or detectable_increase, or allow a bake "
+        hint=f"{longer}raise the weight or detectable_increase, or allow a bake "
         "that cannot pass",
     )
 
 
-def forecast_harm(
-    requests_per_second: float,
-    weight: int,
-    error_rate: float,
-    *,
-    period_seconds: int,
-    delay_seconds: int,
-    increase: float = BAD,
-    alpha: float = 0.01,
-    detectable_increase: float = 0.01,
-    power: float = 0.95,
-) -> Harm:
-    """Forecast how many requests a canary that is worse by `increase` fails
-    until its verdict.
-
-    A weight is written within a period; the periods after it that hold enough requests
-    are read once the last of them is complete, `delay_seconds` after its end. What
-    happens meanwhile is harm: three times a period of 60 s with a delay of 120 s.
-    """
-    _refuse_impossible(requests_per_second, weight, error_rate, period_seconds)
-    per_second = requests_per_second * weight / 100
-    share = weight / 100
-    rule = {"alpha": alpha, "detectable_increase": detectable_increase, "power": power}
-    needed = requests_to_show(error_rate, increase, share, **rule)
-    if needed is None or not per_second:
-        return Harm(weight, increase, None, None)
-    periods = max(1, math.ceil(needed / (per_second * period_seconds)))
-    seconds = period_seconds * (1 + periods) + delay_seconds
-    return Harm(weight, increase, seconds, round(increase * per_second * seconds))
+def refuse_impossible(
+    requests_per_second: float, weight: int, error_rate: float, seconds: float
+) -> None:
+    """Raise ParametersError for traffic, weight, rate or seconds out of range."""
+    _require(
+        "requests_per_second",
+        requests_per_second,
+        0 <= requests_per_second < math.inf,
+        "0 or more",
+    )
+    _require("weight", weight, 0 <= weight <= 100, "0-100 percent")
+    _require("error_rate", error_rate, 0 <= error_rate <= 1, "a fraction, 0-1")
+    _require("bake_seconds", seconds, 0 <= seconds < math.inf, "0 or more")
 
 
-def gentler_step(
-    first: Harm,
-    bake_seconds: float,
-    requests_per_second: float,
-    error_rate: float,
-    **settings: Any,
-) -> Harm | None:
-    """Return the harm of the smallest first step that can PASS in this bake, where that
-    is less; None where none is.
+def _require(name: str, found: float, good: bool, expected: str) -> None:
+    if not good:
+        raise ParametersError(f"forecast: {name} must be {expected}, found {found!r}")
 
-    `settings` are those of `forecast_harm`.
-    """
-    rule = {
-        name: settings[name]
-        for name in ("alpha", "detectable_increase", "power")
-        if name in settings
-    }
-    for weight in SMALL_STEPS:
-        if weight >= first.weight:
+
+@dataclass(frozen=True, slots=True)
+class _Bake:
+    """A bake's length, and the canary's requests in a minute of it."""
+
+    requests_per_minute: float
+    seconds: float
+
+    @property
+    def requests(self) -> int:
+        """Return the canary's whole requests in this bake."""
+        return math.floor(self.requests_per_minute * self.seconds / 60)
+
+    def minutes_for(self, requests: int | None) -> float | None:
+        """Return how long so many requests take; None where no time would do."""
+        if requests is None or not self.requests_per_minute:
             return None
-        step = forecast(
-            requests_per_second, weight, error_rate, bake_seconds, increases=(), **rule
-        )
-        harm = forecast_harm(
-            requests_per_second, weight, error_rate, increase=first.increase, **settings
-        )
-        less = harm.failed_requests is not None and harm.failed_requests < (
-            first.failed_requests or 0
-        )
-        if step.can_pass and less:
-            return harm
-    return None
+        return requests / self.requests_per_minute
 
-
-def requests_for_one_look(
-    stable_rate: float,
-    canary_rate: float,
-    weight: int,
-    *,
-    alpha: float = 0.01,
-    power: float = 0.95,
-) -> int:
-    """Return the canary requests a plain one-sided test needs that looks only once,
-    at a weight of 1-99.
-
-    The classical two-proportion planner (Fleiss, Levin and Paik 2003, 4.2): what
-    looking at any time is paid with is the difference to `requests_to_show`.
-    """
-    per_canary = (100 - weight) / weight  # stable's requests for one of the canary's
-    pooled = (per_canary * stable_rate + canary_rate) / (per_canary + 1)
-    same = math.sqrt(pooled * (1 - pooled) * (1 + 1 / per_canary))
-    apart = math.sqrt(
-        stable_rate * (1 - stable_rate) / per_canary + canary_rate * (1 - canary_rate)
-    )
-    normal = NormalDist()
-    width = normal.inv_cdf(1 - alpha) * same + normal.inv_cdf(power) * apart
-    return math.ceil((width / (canary_rate - stable_rate)) ** 2)
-
-
-def forecast_load(
-    requests_per_second: float,
-    weight: int,
-    *,
-    stable_tasks: int,
-    canary_tasks: int,
-    weight_now: int = 0,
-    capacity: float | None = None,
-) -> Load:
-    """Forecast what each canary task has to carry at `weight` percent, and how
-    many tasks that takes.
-
-    `capacity` is what one task can carry, in requests per second; left out, it is what
-    each of stable's tasks carries now, as that much is proven.
-    """
-    stable_now = (
-        requests_per_second * (100 - weight_now) / 100 / stable_tasks
-        if stable_tasks
-        else None
-    )
-    known = capacity if capacity is not None else stable_now
-    load = requests_per_second * weight / 100
-    needed = math.ceil(load / known - 1e-9) if known else 0 if not load else None
-    return Load(
-        weight,
-        stable_now,
-        load / canary_tasks if canary_tasks else None,
-        known,
-        canary_tasks,
-        needed,
-    )
-
-
-def share_band(
-    weight: float, requests: int, confidence: float = 0.999
-) -> tuple[float, float]:
-    """Return the lowest and the highest share of `requests` the canary may get if
-    `weight` percent is real.
-
-    Exact: the binomial's equal-tailed quantiles. Nothing and all are the only shares at
-    weights 0 and 100; any share will do where there is no request. Raises
-    ParametersError for a weight outside 0-100.
-    """
-    if not 0 <= weight <= 100 or requests < 0:
-        raise ParametersError(
-            "a weight is 0-100 percent of 0 or more requests, got "
-            f"{weight} of {requests}"
-        )
-    if weight in (0, 100):
-        return weight / 100, weight / 100
-    if not requests:
-        return 0.0, 1.0
-    tail = (1 - confidence) / 2
-    below = _quantile(requests, weight / 100, tail)
-    above = requests - _quantile(requests, 1 - weight / 100, tail)
-    return below / requests, above / requests
-
-
-def separable(
-    former_weight: float, new_weight: float, requests: int, confidence: float = 0.999
-) -> bool:
-    """Return whether this many requests tell the two weights apart: their bands
-    no longer overlap.
-    """
-    lower, higher = sorted((former_weight, new_weight))
-    if lower == higher or not requests:
-        return False
-    return (
-        share_band(lower, requests, confidence)[1]
-        < share_band(higher, requests, confidence)[0]
-    )
-
-
-def _quantile(n: int, p: float, tail: float) -> int:
-    """Return the largest count that n draws fall below with probability `tail` at most.
-
-    It is sought from twelve standard deviations below the mean, where the binomial has
-    less than a float can add.
-    """
-    spread = 12 * math.sqrt(n * p * (1 - p)) + 12
-    low, high = max(0, math.floor(n * p - spread)), math.ceil(n * p)
-    while low < high:
-        middle = (low + high) // 2
-        if _at_most(middle, n, p) > tail:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def _at_most(count: int, n: int, p: float) -> float:
-    """Return the probability that n draws hit at most `count` times, for a
-    count below the mean.
-
-    It is an incomplete beta function: its continued fraction (DLMF 8.17.22)
-    takes as few terms for millions of draws as for hundreds, the fewer the
-    farther below the mean.
-    """
-    a, b, x = n - count, count + 1, 1 - p
-    log_front = math.lgamma(n + 1) - math.lgamma(a) - math.lgamma(b)
-    log_front += a * math.log(x) + b * math.log(p)
-    return math.exp(log_front) * _beta_fraction(a, b, x) / a
-
-
-def _beta_fraction(a: float, b: float, x: float) -> float:
-    """Return the incomplete beta function's continued fraction (by Lentz's method)."""
-    numerator, denominator = 1.0, 1 / (1 - (a + b) * x / (a + 1))
-    value = denominator
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            denominator = 1 / (1 + term * denominator)
-            numerator = 1 + term / numerator
-            change = numerator * denominator
-            value *= change
-        if abs(change - 1) < 1e-14:
-            break
-    return value
-
-
-def _sight(
-    increase: float, requests: int | None, canary_per_minute: float, in_bake: int
-) -> Sight:
-    harmed = None if requests is None else math.ceil(increase * requests)
-    within = requests is not None and requests <= in_bake
-    return Sight(
-        increase, requests, _minutes(requests, canary_per_minute), harmed, within
-    )
-
-
-def _minutes(requests: int | None, per_minute: float) -> float | None:
-    return None if requests is None or not per_minute else requests / per_minute
+    def sight(self, increase: float, requests: int | None) -> Sight:
+        """Return what it takes to see an increase that so many requests show."""
+        minutes = self.minutes_for(requests)
+        if requests is None:
+            return Sight(increase, None, minutes, None, within_bake=False)
+        harmed = math.ceil(increase * requests)
+        within_bake = requests <= self.requests
+        return Sight(increase, requests, minutes, harmed, within_bake)
 
 
 def _smallest(
@@ -416,32 +191,16 @@ def _smallest(
     """
 
     def shows(increase: float) -> bool:
-        return (count := needed(increase)) is not None and count <= requests
+        enough = needed(increase)
+        return enough is not None and enough <= requests
 
     if top <= 0 or not shows(top):
         return None
     low, high = 0.0, top
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if shows(middle) else (middle, high)
+        if shows(middle):
+            high = middle
+        else:
+            low = middle
     return high
-
-
-def _refuse_impossible(
-    requests_per_second: float, weight: int, error_rate: float, bake_seconds: float
-) -> None:
-    within = {
-        "requests_per_second": (
-            requests_per_second,
-            0 <= requests_per_second < math.inf,
-            "0 or more",
-        ),
-        "weight": (weight, 0 <= weight <= 100, "0-100 percent"),
-        "error_rate": (error_rate, 0 <= error_rate <= 1, "a fraction, 0-1"),
-        "bake_seconds": (bake_seconds, 0 <= bake_seconds < math.inf, "0 or more"),
-    }
-    for name, (found, good, expected) in within.items():
-        if not good:
-            raise ParametersError(
-                f"forecast: {name} must be {expected}, found {found!r}"
-            )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from runbook_lib.verdict.forecast import separable, share_band
+from runbook_lib.verdict.band import separable, share_band
 from runbook_lib.verdict.sample import NOTHING, Sample
 
 __all__ = [

@@ -227,6 +227,8 @@ class LoadBalancers(ELBv2Backend):
                 alpn_policy,
                 tags,
             )
+        if protocol == "HTTP":
+            made.ssl_policy = None  # type: ignore[assignment]
         rule = made._default_rule[0]
         rule.arn = (
             made.arn.replace(":listener/", ":listener-rule/")

@@ -44,7 +44,9 @@ class PrivateZones(Route53Backend):
             self._refuse_second(name, vpcid, vpcregion)
         place = (caller_reference, vpcid, vpcregion)
         rest = (comment, delegation_set_id)
-        return super().create_hosted_zone(name, private_zone, *place, *rest)
+        made = super().create_hosted_zone(name, private_zone, *place, *rest)
+        _say_soa_plainly(made)
+        return made
 
     def associate_vpc_with_hosted_zone(
         self, zone_id: str, vpcid: str, vpcregion: str
@@ -84,6 +86,9 @@ class PrivateZones(Route53Backend):
                 words = f"Tried to delete resource record set {called}"
                 _refuse(f"{words} but the values provided do not match the current")
         super().change_resource_record_sets(zoneid, change_list)
+        for record in zone.rrsets:
+            if record.alias_target:
+                _qualify(record.alias_target)
 
     def _all(self) -> list[Any]:
         return list(self.zones.values())
@@ -102,6 +107,21 @@ class PrivateZones(Route53Backend):
 
 def _plain(name: str) -> str:
     return name.removesuffix(".").lower()
+
+
+def _say_soa_plainly(zone: Any) -> None:
+    """Take a zone's SOA record out of the Python that moto writes it as."""
+    for record in zone.rrsets:
+        if record.type == "SOA":
+            record.records = [
+                each["Value"] if isinstance(each, Mapping) else each
+                for each in record.records
+            ]
+
+
+def _qualify(alias: dict[str, Any]) -> None:
+    """Keep an alias's name as AWS says it: in lower case, with a dot at its end."""
+    alias["DNSName"] = f"{_plain(alias['DNSName'])}."
 
 
 def _is_same(there: Any, record: Record) -> bool:
@@ -144,13 +164,27 @@ def _pending(act: Handler) -> Handler:
     return answer
 
 
+def _private_with_vpc(act: Handler) -> Handler:
+    """Return what makes a zone private where a VPC is named, whatever else is said."""
+
+    def answer(self: Route53) -> Any:
+        if self._get_param("VPC.VPCId"):
+            config = self.params.setdefault("HostedZoneConfig", {})
+            config["PrivateZone"] = True
+        return act(self)
+
+    return answer
+
+
 def _in_time(act: Handler) -> Handler:
     """Return what answers how far a change is."""
 
     def answer(self: Route53) -> Any:
         done = act(self)
         info = done.result["ChangeInfo"]
-        if not PROPAGATION.is_everywhere(info["Id"].rpartition("/")[2]):
+        id = info["Id"].rpartition("/")[2]
+        info["Id"] = f"/change/{id}"
+        if not PROPAGATION.is_everywhere(id):
             info["Status"] = "PENDING"
         return done
 
@@ -164,5 +198,6 @@ def install() -> None:
         for _, _, backend in route53_backends.iter_backends():
             backend.__class__ = PrivateZones
         told = {**dict.fromkeys(CHANGES, _pending), "get_change": _in_time}
+        told["create_hosted_zone"] = lambda act: _pending(_private_with_vpc(act))
         for name, made in told.items():
             setattr(Route53, name, made(getattr(Route53, name)))

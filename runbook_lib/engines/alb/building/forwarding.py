@@ -8,7 +8,7 @@ Guide, considerations of private hosted zones, and rules that Resolver makes by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,27 @@ from runbook_lib.errors import CallError
 from runbook_lib.parameters import Parameters
 
 EVERY_NAME = "."
+# Of associations that answer nobody: those that did not come about, that are gone, or
+# in whose place another one is asked.
+NOT_IN_FORCE = ("DELETED", "FAILED", "OVERRIDDEN")
+LEAVING = "DELETING"
+DELEGATE = "DELEGATE"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A Resolver rule that a VPC has, by itself or by a Profile.
 
-    `kind` is `FORWARD`, `SYSTEM`, `RECURSIVE` or `DELEGATE`; `domain` ends with a dot,
-    and is "" where this account may not list the rule.
+    `kind` is `FORWARD`, `SYSTEM`, `RECURSIVE` or `DELEGATE`; `domain` ends with a dot.
+    Both are "" where this account may not list the rule. One that `is_leaving` answers
+    until its association is gone.
     """
 
     id: str
     domain: str
     kind: str
     profile: str = ""
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ def checks(look: Look, vpc: str) -> Iterator[Check]:
             yield Check("WARN", where, words, hint + each.id)
     rules = _read_rules(look, vpc, held)
     for rule in rules:
-        if not rule.domain:
+        if not rule.kind:
             words = f"rule {rule.id} is not listed in this account: not asked"
             hint = f"ask its owner whether it forwards {p.shift.name}"
             yield Check("WARN", f"resolver of {vpc}", words, hint)
@@ -72,8 +79,11 @@ def checks(look: Look, vpc: str) -> Iterator[Check]:
 def taken(rules: Iterable[Rule], name: str) -> Rule | None:
     """Return the rule that a query for a name takes, None where none covers it; of two
     of one domain the first, which is the VPC's own.
+
+    A rule that delegates takes no query: an NS record of a zone leads to it.
     """
-    matching = [rule for rule in rules if _covers(rule.domain, f"{name}.")]
+    asked = [rule for rule in rules if rule.kind != DELEGATE]
+    matching = [rule for rule in asked if _covers(rule.domain, f"{name}.")]
     return max(matching, key=lambda rule: len(rule.domain), default=None)
 
 
@@ -95,6 +105,8 @@ def _check(p: Parameters, vpc: str, rule: Rule | None) -> Check:
     hint = f"aws route53resolver disassociate-resolver-rule --vpc-id {vpc} {said}"
     if rule.profile:
         hint = f"take it out of Profile {rule.profile}"
+    if rule.is_leaving:
+        hint = "it is being taken away: run 00 again in a minute"
     words = f"{forwards}: no zone of that name is asked"
     return Check("FAIL", where, words, f"{hint}; or alb.holding_vpc: null")
 
@@ -109,15 +121,45 @@ def _read_rules(look: Look, vpc: str, held: list[Held]) -> list[Rule]:
         "ResolverRuleAssociations",
         Filters=[asked],
     )
-    there = [(each["ResolverRuleId"], "") for each in associated]
-    there += [(each.id, each.profile) for each in held if ":resolver-rule/" in each.arn]
     by_id = {each["Id"]: each for each in listed}
-    return [_rule(id, profile, by_id.get(id, {})) for id, profile in there]
+    return rules_of(associated, held, by_id)
 
 
-def _rule(id: str, profile: str, said: Mapping[str, Any]) -> Rule:
+def rules_of(
+    associated: Iterable[Mapping[str, Any]],
+    held: Iterable[Held],
+    by_id: Mapping[str, Mapping[str, Any]],
+) -> list[Rule]:
+    """Return the rules that answer, by a VPC's associations as Resolver lists them, by
+    what its Profiles bring, and by the rules that this account may list.
+    """
+    own = [
+        _rule(each["ResolverRuleId"], by_id, is_leaving=each.get("Status") == LEAVING)
+        for each in _in_force(associated)
+    ]
+    brought = [
+        _rule(each.id, by_id, profile=each.profile)
+        for each in held
+        if ":resolver-rule/" in each.arn
+    ]
+    return own + brought
+
+
+def _rule(
+    id: str,
+    by_id: Mapping[str, Mapping[str, Any]],
+    *,
+    profile: str = "",
+    is_leaving: bool = False,
+) -> Rule:
+    said = by_id.get(id, {})
     domain = said.get("DomainName", "").lower()
-    return Rule(id, domain, said.get("RuleType", ""), profile)
+    return Rule(id, domain, said.get("RuleType", ""), profile, is_leaving)
+
+
+def _in_force(associated: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return the associations that answer, or are about to."""
+    return [each for each in associated if each.get("Status") not in NOT_IN_FORCE]
 
 
 def _read_held(look: Look, vpc: str) -> Iterator[Held]:
@@ -125,7 +167,8 @@ def _read_held(look: Look, vpc: str) -> Iterator[Held]:
     pages = look.reads.pages
     listed = "list_profile_associations", "ProfileAssociations"
     resources = "list_profile_resource_associations", "ProfileResourceAssociations"
-    for profile in pages("route53profiles", *listed, ResourceId=vpc):
+    for profile in _in_force(pages("route53profiles", *listed, ResourceId=vpc)):
         id = profile["ProfileId"]
-        for each in pages("route53profiles", *resources, ProfileId=id):
+        brought = pages("route53profiles", *resources, ProfileId=id)
+        for each in _in_force(brought):
             yield Held(id, each["ResourceArn"])

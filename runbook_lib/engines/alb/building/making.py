@@ -320,17 +320,22 @@ def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
         "VPC": {"VPCRegion": p.region, "VPCId": holding},
         "HostedZoneConfig": {"Comment": standing.comment(p), "PrivateZone": True},
     }
-    new = Answer(name, "HostedZone.Id", seen="id")
-    id = found.zone["id"] if found.zone else new
     return _made(
         name,
         call=Call("route53", "create_hosted_zone", said),
         reading=standing.zone(p),
         wanted={"vpcs": [holding]},
         said={"vpc": holding},
-        back=Call("route53", "delete_hosted_zone", {"Id": id}),
+        back=Call("route53", "delete_hosted_zone", {"Id": _zone_id(p, found)}),
         waits=(standing.in_effect(name),),
     )
+
+
+def _zone_id(p: Parameters, found: Standing) -> Any:
+    """Return the id of the zone that is there, or what its change answers."""
+    if found.zone:
+        return found.zone["id"]
+    return Answer(keys.zone(p), "HostedZone.Id", seen="id")
 
 
 def create_record(p: Parameters, found: Standing) -> Change:
@@ -342,7 +347,7 @@ def create_record(p: Parameters, found: Standing) -> Change:
         "DNSName": f"{balancer['dns'].lower()}.",
         "EvaluateTargetHealth": False,
     }
-    zone = found.zone["id"] if found.zone else Answer(keys.zone(p), "HostedZone.Id")
+    zone = _zone_id(p, found)
     record = {"Name": f"{p.shift.name}.", "Type": "A", "AliasTarget": alias}
     return _made(
         name,
