@@ -199,6 +199,17 @@ class Notebook:
                 return
         raise AssertionError(f"the cell {id} does not begin to run")
 
+    def second_tab(self) -> Notebook:
+        """Save the notebook, open it in another tab of the same browser, and wait for its kernel there."""
+        self.command("docmanager:save")
+        self.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')", timeout=60_000)
+        page = self.page.context.new_page()
+        page.goto(self.page.url)
+        page.wait_for_selector(".jp-Notebook", timeout=60_000)
+        second = Notebook(page, self.ids)
+        second.wait_until_idle()
+        return second
+
     def select(self, id: str) -> None:
         """Make a cell the active one."""
         self.page.evaluate(SELECT, self.ids.index(id))
@@ -216,7 +227,7 @@ def browse(browser: str, address: str, number: str, ids: list[str], *, dark: boo
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser or None, args=BROWSER)
         try:
-            page = chromium.new_page(viewport={"width": 1200, "height": 1700})
+            page = chromium.new_context(viewport={"width": 1200, "height": 1700}).new_page()
             page.goto(f"{address}/lab/tree/{NOTEBOOKS[number].name}?token=runbook")
             page.wait_for_selector(".jp-Notebook", timeout=60_000)
             notebook = Notebook(page, ids)

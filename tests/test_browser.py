@@ -1,7 +1,7 @@
 """What a person does in JupyterLab, by keyboard: approve and apply a step, see it arrive, see it rolled back.
 
-It covers of issue 13: 2 (a step by the panel is watched), 3 (the panel's live state), 4 (recordings, cells out of
-order), 8 (the chart has the page's colours) and 10 (Promote asks who decides, and why).
+It covers: a step by the panel is watched; the panel has the live state, named sliders, and is the same one in a second
+tab; recordings, and cells out of order; the chart has the page's colours; Promote asks who decides, and why.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def test_a_step_by_keyboard_and_its_way_back(browser: str, alive: Path) -> None:
         session = mesh_the_services()
         with browse(browser, address, "05", ids) as notebook:
             approve_and_apply(notebook)
-            follow_and_hold(notebook)
+            second = the_same_panel_in_a_second_tab(notebook)
+            follow_and_hold(notebook, second)
             assert dict(survey(session).split.weights) == {"serviceB": 75, "serviceBv2": 25}
             fail_and_go_back(notebook, session)
             assert dict(survey(session).split.weights) == {"serviceB": 100, "serviceBv2": 0}
@@ -74,15 +75,15 @@ def approve_and_apply(notebook: Notebook) -> None:
     notebook.run_through("panel")
     panel = notebook.cell("panel")
     panel.get_by_text(re.compile(r"forecast at 25\s%")).wait_for(timeout=60_000)  # the next step
-    assert 'textbox "serviceBv2, percent"' in panel.aria_snapshot()  # a slider has no name there
     number = panel.get_by_role("textbox", name="serviceBv2, percent")
     number.fill("0")
     number.press("Enter")
     panel.get_by_text(re.compile(r"nothing to forecast at 0\s%")).wait_for(timeout=60_000)
-    handle = panel.locator(".noUi-handle").nth(1)
-    handle.focus()
-    for _ in range(5):
-        handle.press("PageUp")
+    slider = panel.get_by_role("slider", name="weight of serviceBv2, percent")
+    slider.focus()
+    for key in ("PageUp", "PageUp", *["ArrowRight"] * 5):  # 10 each, and 1 each
+        slider.press(key)
+    assert slider.get_attribute("aria-valuetext") == "25 percent"
     panel.get_by_text(re.compile(r"forecast at 25\s%")).wait_for(timeout=60_000)
     panel.get_by_text(re.compile("needs an approval first")).wait_for(timeout=30_000)
     assert panel.get_by_role("button", name="Apply this step").is_disabled()
@@ -107,8 +108,20 @@ def tab_to(notebook: Notebook, button: str, *, backwards: bool = False) -> None:
     raise AssertionError(f"Tab never came to {button}")
 
 
-def follow_and_hold(notebook: Notebook) -> None:
-    """Follow the shift: its share arrives; the panel is free meanwhile, and its Hold is heeded."""
+def the_same_panel_in_a_second_tab(notebook: Notebook) -> Notebook:
+    """Open the notebook once more: its panel has the live weights, and a hand on it moves the one in the first tab."""
+    second = notebook.second_tab()
+    panel = second.cell("panel")
+    panel.get_by_text(re.compile("now: serviceB 75 %, serviceBv2 25 %")).first.wait_for(timeout=60_000)
+    slider = "weight of serviceBv2, percent"
+    panel.get_by_role("slider", name=slider).press("PageUp")
+    panel.get_by_text(re.compile(r"forecast at 35\s%")).wait_for(timeout=60_000)
+    assert notebook.cell("panel").get_by_role("slider", name=slider).get_attribute("aria-valuetext") == "35 percent"
+    return second
+
+
+def follow_and_hold(notebook: Notebook, second: Notebook) -> None:
+    """Follow the shift: its share arrives; the panel is free meanwhile, and its Hold, in the second tab, is heeded."""
     notebook.run("measured-shift")
     followed = notebook.cell("measured-shift")
     followed.get_by_text(re.compile(r"share 2\d\.\d %")).wait_for(timeout=60_000)
@@ -118,7 +131,7 @@ def follow_and_hold(notebook: Notebook) -> None:
     panel.get_by_role("textbox", name="Decided by").wait_for(timeout=45_000)
     focused = notebook.page.locator("input:focus")
     assert focused.evaluate("field => field.labels[0].textContent") == "Decided by"  # where one goes on typing
-    press(panel.get_by_role("button", name="Hold"))
+    press(second.cell("panel").get_by_role("button", name="Hold"))
     followed.get_by_text(re.compile("held by .+")).first.wait_for(timeout=45_000)
     followed.get_by_text(re.compile(r"runbook rollback .+ to roll back")).first.wait_for(
         timeout=45_000

@@ -1,4 +1,4 @@
-"""A cell that is run out of order says which one to run first (issue 13.4)."""
+"""A cell that is run out of order says which one to run first."""
 
 from __future__ import annotations
 

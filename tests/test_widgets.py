@@ -363,7 +363,7 @@ def test_what_is_typed_and_is_no_weight_moves_nothing_and_is_quoted(typed: str) 
 def test_the_number_is_the_first_control_of_a_weight_and_has_its_name() -> None:
     number, slider = panel(open_at("meshed")).controls().children[2].children
     assert number.description == "serviceBv2, percent"
-    assert isinstance(slider, ipw.IntSlider)
+    assert slider.label == "weight of serviceBv2, percent"
 
 
 def test_each_button_says_what_it_lacks() -> None:
@@ -437,7 +437,7 @@ def test_the_panel_says_first_that_a_canary_stands_unwatched_and_no_more_once_so
     assert "nobody watches" not in made.standing.value
 
 
-# What is in force, as it is now (issue 13.3).
+# What is in force, as it is now.
 
 
 def test_the_panel_says_what_is_in_force_when_that_was_read_and_who_wrote_it() -> None:
@@ -652,7 +652,7 @@ class Lost(record.Run):
         raise OSError("the disk is full")
 
 
-# Promote (issue 13.10).
+# Promote.
 
 
 def promoting(session: Session) -> WeightsPanel:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import anywidget
 import ipywidgets as ipw
+import traitlets
 
-__all__ = ["Sliders", "balanced"]
+__all__ = ["Slider", "Sliders", "balanced"]
 
 
 def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
@@ -27,6 +30,16 @@ def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, in
     ]:
         shares[name] += 1
     return {name: value if name == moved else shares[name] for name in weights}
+
+
+class Slider(anywidget.AnyWidget):
+    """A weight in percent, moved by hand. It has a name for screen readers, which the
+    slider of ipywidgets has not.
+    """
+
+    _esm = Path(__file__).with_name("slider.js").read_text()
+    value = traitlets.Int(0, min=0, max=100).tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
 
 
 class Sliders:
@@ -64,17 +77,17 @@ class Sliders:
     def rows(self) -> list[ipw.HBox]:
         """Return each number with its slider, below it where a page is narrow."""
         pairs = [[self.numbers[name], self.sliders[name]] for name in self.sliders]
-        return [ipw.HBox(pair, layout={"flex_flow": "row wrap"}) for pair in pairs]
+        layout = {"flex_flow": "row wrap", "align_items": "center"}
+        return [ipw.HBox(pair, layout=layout) for pair in pairs]
 
-    def _slider(self, name: str, weight: int) -> ipw.IntSlider:
-        slider = ipw.IntSlider(weight, 0, 100, continuous_update=False, readout=False)
+    def _slider(self, name: str, weight: int) -> Slider:
+        slider = Slider(value=weight, label=f"weight of {name}, percent")
         slider.layout.width = "20em"
-        slider.tooltip = f"weight of {name}, percent; arrow keys move it"
         slider.observe(lambda change: self._moved(name, change["new"]), names="value")
         return slider
 
     def _number(self, name: str, weight: int) -> ipw.Text:
-        """The number before each slider, which alone has a name for screen readers.
+        """The number before each slider.
 
         It is text, since a field for numbers hands on 12.7 as 127, and nothing at all
         once it is emptied.

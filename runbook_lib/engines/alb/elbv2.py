@@ -44,6 +44,7 @@ RULE = (
 NO_RULE = ("RuleNotFound", "ListenerNotFound", "LoadBalancerNotFound")
 NO_GROUP = ("TargetGroupNotFound",)
 HEALTH = "TargetHealthDescriptions[].TargetHealth.State"
+HEALTHY = f"length({HEALTH} | [?@=='healthy'])"
 
 
 # --- reading --------------------------------------------------------------------------
@@ -74,9 +75,8 @@ def listener(balancer: str | Reading, port: int, query: str) -> Reading:
 
 def rules(listener: str | Reading, query: str) -> Reading:
     """Return how something of a listener's rules is read."""
-    return Reading(
-        Call("elbv2", "describe_rules", {"ListenerArn": listener}), query, NO_RULE
-    )
+    call = Call("elbv2", "describe_rules", {"ListenerArn": listener})
+    return Reading(call, query, NO_RULE)
 
 
 def tags(arn: str) -> Reading:
@@ -90,21 +90,28 @@ def read_tags(reads: Reads, arn: str) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in reads.read(tags(arn)) or ()}
 
 
-def group(name: str) -> Reading:
-    """Return how a target group is read by its name."""
+def group(name: str, query: str = "TargetGroups[0]") -> Reading:
+    """Return how a target group, or something of it, is read by its name."""
     call = Call("elbv2", "describe_target_groups", {"Names": [name]})
-    return Reading(call, "TargetGroups[0]", NO_GROUP)
+    return Reading(call, query, NO_GROUP)
 
 
 def group_arn(name: str) -> Reading:
     """Return how a target group's ARN is read by its name."""
-    return replace(group(name), query="TargetGroups[0].TargetGroupArn")
+    return group(name, "TargetGroups[0].TargetGroupArn")
 
 
-def attributes(arn: str) -> Reading:
+def attributes(group: str | Reading, query: str = "Attributes") -> Reading:
     """Return how a target group's attributes are read."""
-    call = Call("elbv2", "describe_target_group_attributes", {"TargetGroupArn": arn})
-    return Reading(call, "Attributes", NO_GROUP)
+    call = Call("elbv2", "describe_target_group_attributes", {"TargetGroupArn": group})
+    return Reading(call, query, NO_GROUP)
+
+
+def balancer_attributes(balancer: Reading, query: str) -> Reading:
+    """Return how a load balancer's attributes are read."""
+    arn = {"LoadBalancerArn": balancer}
+    call = Call("elbv2", "describe_load_balancer_attributes", arn)
+    return Reading(call, query, NO_RULE)
 
 
 def health(arn: str, query: str = HEALTH) -> Reading:
@@ -115,12 +122,10 @@ def health(arn: str, query: str = HEALTH) -> Reading:
 
 def read_rules(session: Reads, load_balancer: str) -> Iterator[dict[str, Any]]:
     """Read every rule of a load balancer, the listeners' default ones too."""
-    for listener in session.pages(
-        "elbv2", "describe_listeners", "Listeners", LoadBalancerArn=load_balancer
-    ):
-        yield from session.pages(
-            "elbv2", "describe_rules", "Rules", ListenerArn=listener["ListenerArn"]
-        )
+    listed = "elbv2", "describe_listeners", "Listeners"
+    for listener in session.pages(*listed, LoadBalancerArn=load_balancer):
+        arn = listener["ListenerArn"]
+        yield from session.pages("elbv2", "describe_rules", "Rules", ListenerArn=arn)
 
 
 def groups_of(rule: Mapping[str, Any]) -> set[str]:
@@ -162,10 +167,8 @@ class Tags:
 
     def reading(self, key: str) -> Reading:
         """Return how one tag's value is read."""
-        call = Call("elbv2", "describe_tags", {"ResourceArns": [self.arn]})
-        return Reading(
-            call, f"TagDescriptions[0].Tags[?Key=='{key}'].Value | [0]", NO_RULE
-        )
+        every = tags(self.arn)
+        return replace(every, query=f"{every.query}[?Key=='{key}'].Value | [0]")
 
     def add(self, key: str, value: str) -> Call:
         """Return the call that gives the thing one tag."""
@@ -174,6 +177,5 @@ class Tags:
 
     def remove(self, key: str) -> Call:
         """Return the call that takes one tag from the thing."""
-        return Call(
-            "elbv2", "remove_tags", {"ResourceArns": [self.arn], "TagKeys": [key]}
-        )
+        said = {"ResourceArns": [self.arn], "TagKeys": [key]}
+        return Call("elbv2", "remove_tags", said)

@@ -24,6 +24,7 @@ from runbook_lib.engines.alb.groups import (
     health_words,
     read_groups,
     read_unhealthy,
+    until_healthy,
 )
 from runbook_lib.engines.alb.permissions import permissions
 from runbook_lib.engines.alb.rule import (
@@ -45,7 +46,7 @@ from runbook_lib.engines.alb.trial import plan_trial, plan_trial_end, read_trial
 from runbook_lib.engines.alb.undoing import foreign, undoable
 from runbook_lib.engines.protocol import Fact, Facts, Hints, Look
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Plan, Wait
+from runbook_lib.plan import Plan
 
 __all__ = [
     "all_on",
@@ -204,22 +205,12 @@ def plan_retirement(look: Look) -> Plan:
     if look.split.state is not None:
         plan += plan_retired(look.split, p.shift.stable)
     revisions = ecs.read_own_revisions(look.reads, stable, lambda definition: False)
-    plan += ecs.plan_end(p, stable, revisions, back=_healthy_again(look))
+    group = look.once(read_groups)[p.shift.stable]
+    back = (until_healthy(p.shift.stable, group.arn),) if group.arn else ()
+    plan += ecs.plan_end(p, stable, revisions, back=back)
     if look.split.state is not None:
         plan += plan_last_target(look.split, p.shift.canary, p.shift.stable)
     return plan
-
-
-def _healthy_again(look: Look) -> tuple[Wait, ...]:
-    """Wait until a task that has come back is healthy in its group: until then
-    it gets no request.
-    """
-    stable = look.parameters.shift.stable
-    group = look.once(read_groups)[stable]
-    if not group.arn:
-        return ()
-    healthy = elbv2.health(group.arn, f"length({elbv2.HEALTH} | [?@=='healthy'])")
-    return (Wait(f"a healthy target of {stable}", healthy, "@ > `0`"),)
 
 
 def plan_removal(look: Look) -> Plan:
@@ -232,16 +223,9 @@ def plan_removal(look: Look) -> Plan:
         plan = removing.plan(p, read_standing(look), look.running)
         left = removing.read_stays(look)
         return Plan(plan.title, trial.changes, stays=left) + plan
-    groups = [
-        group_name(arn)
-        for arn in elbv2.groups_of(
-            {"Actions": (look.split.state or {}).get("actions", ())}
-        )
-    ]
-    of_stable = p.target_group_of(p.shift.stable)
-    names = dict.fromkeys([*groups, of_stable])
-    stays = [
-        f"{look.split.key}: it was there before",
-        *(f"target group {n}: it was there before" for n in names),
-    ]
-    return Plan("90_remove_mesh", trial.changes, stays=tuple(stays))
+    actions = (look.split.state or {}).get("actions", ())
+    groups = [group_name(arn) for arn in elbv2.groups_of({"Actions": actions})]
+    names = dict.fromkeys([*groups, p.target_group_of(p.shift.stable)])
+    kept = [look.split.key, *(f"target group {name}" for name in names)]
+    stays = tuple(f"{each}: it was there before" for each in kept)
+    return Plan("90_remove_mesh", trial.changes, stays=stays)

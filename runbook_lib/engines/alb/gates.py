@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
+from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import elbv2, place
-from runbook_lib.engines.alb.building.standing import read_standing
-from runbook_lib.engines.alb.groups import Group, health_words, read_groups
+from runbook_lib.engines.alb.building.standing import (
+    load_balancers_of,
+    read_standing,
+    settings_of,
+)
+from runbook_lib.engines.alb.groups import health_words, read_groups
 from runbook_lib.engines.alb.rule import FORWARDS, unfit
 from runbook_lib.engines.protocol import Finding, Gate, Look
 from runbook_lib.plan import Before, Plan
 
 # how the tags of its controller begin: it writes the rule again and again
-
 KUBERNETES = "elbv2.k8s.aws/"
 ROLLING = "ROLLING"
 
@@ -75,68 +78,48 @@ def _behind(look: Look) -> Finding:
     for service, group in look.once(read_groups).items():
         if not group.said:
             wrong.append(f"there is no target group {group.name}")
-        elif group.arn not in [
-            each.get("targetGroupArn") for each in _load_balancers(look, service)
-        ]:
+        elif group.arn not in _groups_of(look.running[service]):
             wrong.append(f"{service} registers no task in target group {group.name}")
-    hint = (
-        "name its target group in alb.target_groups, or give the ECS service "
-        "its loadBalancers"
-    )
-    return Finding(
-        not wrong, "; ".join(wrong) or "each registers its tasks in its own", hint
-    )
+    words = "; ".join(wrong) or "each registers its tasks in its own"
+    hint = "name its target group in alb.target_groups, or give the ECS service its"
+    return Finding(not wrong, words, f"{hint} loadBalancers")
 
 
-def _settings(look: Look, service: str) -> Mapping[str, Any]:
-    return (look.running[service].state or {}).get("settings") or {}
-
-
-def _load_balancers(look: Look, service: str) -> list[dict[str, Any]]:
-    return list(_settings(look, service).get("loadBalancers") or ())
+def _groups_of(running: Running) -> list[str]:
+    """Return the ARNs of the target groups that a service's tasks are in."""
+    return [each.get("targetGroupArn", "") for each in load_balancers_of(running)]
 
 
 def _ours(look: Look) -> Finding:
     """Whoever else writes this rule takes the weights back: ECS itself does so
     for some strategies.
     """
-    wrong = [
-        words
-        for service in look.once(read_groups)
-        for words in _other_owners(look, service)
-    ]
+    wrong: list[str] = []
+    for service in look.once(read_groups):
+        wrong += _other_owners(look, service)
     controller = [key for key in read_tags(look) if key.startswith(KUBERNETES)]
     if controller:
-        wrong.append(
-            f"the rule carries {controller[0]}: a Kubernetes controller writes it"
-        )
-    return Finding(
-        not wrong,
-        "; ".join(wrong) or "no other owner is known",
-        "let its owner shift, or take it out",
-    )
+        carries = f"the rule carries {controller[0]}"
+        wrong.append(f"{carries}: a Kubernetes controller writes it")
+    words = "; ".join(wrong) or "no other owner is known"
+    return Finding(not wrong, words, "let its owner shift, or take it out")
 
 
 def _other_owners(look: Look, service: str) -> Iterator[str]:
     running = look.running[service]
     if running.controller != "ECS":
         yield f"{service} is deployed by {running.controller}"
-    deployments = _settings(look, service).get("deploymentConfiguration") or {}
+    deployments = settings_of(running).get("deploymentConfiguration") or {}
     strategy = deployments.get("strategy") or ROLLING
     if strategy != ROLLING:
-        yield (
-            f"{service} is deployed by strategy {strategy}, which writes "
-            "the weights itself"
-        )
-    for each in _load_balancers(look, service):
-        written = (each.get("advancedConfiguration") or {}).get(
-            "productionListenerRule"
-        )
-        if written and written == (look.split.state or {}).get("arn"):
-            yield (
-                f"ECS writes this rule for {service} "
-                "(advancedConfiguration.productionListenerRule)"
-            )
+        writes = "which writes the weights itself"
+        yield f"{service} is deployed by strategy {strategy}, {writes}"
+    own = (look.split.state or {}).get("arn")
+    for each in load_balancers_of(running):
+        advanced = each.get("advancedConfiguration") or {}
+        if own and advanced.get("productionListenerRule") == own:
+            key = "advancedConfiguration.productionListenerRule"
+            yield f"ECS writes this rule for {service} ({key})"
 
 
 def read_tags(look: Look) -> dict[str, str]:
@@ -149,8 +132,7 @@ def _tags(look: Look) -> dict[str, str]:
     return elbv2.read_tags(look.reads, state["arn"]) if state else {}
 
 
-# --- what protects traffic, looked at just before each step up
-# -------------------------
+# --- what protects traffic, looked at just before each step up ------------------------
 
 
 def _free(look: Look) -> Finding:
@@ -163,11 +145,9 @@ def _free(look: Look) -> Finding:
     sticky = [look.split.key] if any(each.get("Enabled") for each in kept) else []
     groups = look.once(read_groups).values()
     sticky += [f"target group {group.name}" for group in groups if group.is_sticky]
-    words = (
-        f"stickiness is on: {', '.join(sticky)}"
-        if sticky
-        else "callers are kept with no version"
-    )
+    words = "callers are kept with no version"
+    if sticky:
+        words = f"stickiness is on: {', '.join(sticky)}"
     return Finding(not sticky, words, "switch stickiness off")
 
 
@@ -179,16 +159,17 @@ def _healthy(services: tuple[str, ...], look: Look) -> Finding:
     """
     groups = look.once(read_groups)
     canary = look.parameters.shift.canary
-    good = all(
-        _is_well(groups[service], is_canary=service == canary) for service in services
-    )
-    words = "; ".join(
-        f"{service}: {health_words(groups[service].health)}" for service in services
-    )
-    return Finding(good, words, "look at the reasons: aws elbv2 describe-target-health")
+    wrong, told = [], []
+    for service in services:
+        health = groups[service].health
+        told.append(f"{service}: {health_words(health)}")
+        if not _is_well(health, is_canary=service == canary):
+            wrong.append(service)
+    hint = "look at the reasons: aws elbv2 describe-target-health"
+    return Finding(not wrong, "; ".join(told), hint)
 
 
-def _is_well(group: Group, *, is_canary: bool) -> bool:
-    has_healthy = bool(group.health.get("healthy"))
-    unhealthy = group.health.get("unhealthy", 0)
+def _is_well(health: Mapping[str, int], *, is_canary: bool) -> bool:
+    has_healthy = bool(health.get("healthy"))
+    unhealthy = health.get("unhealthy", 0)
     return has_healthy and not (is_canary and unhealthy)

@@ -15,6 +15,7 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.rule import group_of, require_shape
 from runbook_lib.engines.protocol import Look, Split
+from runbook_lib.plan import Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,14 @@ def read_unhealthy(session: Reads, split: Split, running: int) -> int:
     group = group_of(split, require_shape(split, (canary,)), canary)
     healthy = read_health(session, group).get("healthy", 0)
     return max(unhealthy, running - healthy)
+
+
+def until_healthy(service: str, arn: str) -> Wait:
+    """Wait until a target of a service's group is healthy: until then it gets no
+    request.
+    """
+    reading = elbv2.health(arn, elbv2.HEALTHY)
+    return Wait(f"a healthy target of {service}", reading, "@ > `0`")
 
 
 def health_words(health: Mapping[str, int]) -> str:

@@ -50,6 +50,8 @@ FORWARDS = (
 LOGIN = "AuthenticateOidcConfig"  # where an action says how callers log in
 NOT_STICKY = {"Enabled": False}
 OF_WEIGHTS = ("ForwardConfig", "TargetGroupArn")  # where an action says them
+# what a change of the weights leaves as it is
+KEPT = ("arn", "priority", "conditions", "transforms", "others")
 
 
 # --- reading --------------------------------------------------------------------------
@@ -111,9 +113,8 @@ def targets_in(p: Parameters, state: Mapping[str, Any] | None) -> tuple[Target, 
     found = []
     for group in (state or {}).get("groups", ()):
         name = group_name(group["group"])
-        found.append(
-            Target(services.get(name, f"target group {name}"), group["weight"])
-        )
+        service = services.get(name, f"target group {name}")
+        found.append(Target(service, group["weight"]))
     return tuple(found)
 
 
@@ -135,15 +136,12 @@ def misshapen(split: Split) -> str:
     if state is None:
         return f"{split.key} is not there"
     if state["default"]:
-        return (
-            f"{split.key} is its listener's default rule, which "
-            "ModifyRule cannot change"
-        )
+        words = "is its listener's default rule, which ModifyRule cannot change"
+        return f"{split.key} {words}"
     kinds = [action["Type"] for action in state["actions"]]
     if "forward" not in kinds:
-        return (
-            f"{split.key}: expected an action that forwards; found {', '.join(kinds)}"
-        )
+        found = ", ".join(kinds)
+        return f"{split.key}: expected an action that forwards; found {found}"
     if not split.targets:
         return f"{split.key}: expected target groups with weights; found one without"
     return ""
@@ -152,11 +150,10 @@ def misshapen(split: Split) -> str:
 def lacking(split: Split, services: Collection[str]) -> str:
     """Say whose target group is not in the rule; "" where all are."""
     absent = ", ".join(service for service in services if service not in split.written)
-    return (
-        f"{split.key}: the target group of {absent} is not in it: {split.as_written}"
-        if absent
-        else ""
-    )
+    if not absent:
+        return ""
+    words = f"the target group of {absent} is not in it: {split.as_written}"
+    return f"{split.key}: {words}"
 
 
 # --- the weights ----------------------------------------------------------------------
@@ -178,10 +175,8 @@ def plan_split(
     require_percents(weights, MOST_TARGETS)
     left_out = sorted(split.written.keys() - weights.keys() - split.retired)
     if left_out:
-        raise PlanError(
-            f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}",
-            hint=TAKE_OUT,
-        )
+        words = f"{', '.join(left_out)} is a target too: {split.as_written}"
+        raise PlanError(f"{split.key}: {words}", hint=TAKE_OUT)
     require_shape(split, weights)
     if dict(weights) == split.written and not rewrite:
         return Plan(SHIFTING)
@@ -222,11 +217,9 @@ def joined(split: Split, arn: str, key: str) -> Change:
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
     """Refuse to make the rule anew: the runbook did not make it."""
-    raise PlanError(
-        f"{change.name}: it is not there any more, and the runbook did not make it",
-        hint=f"make it as it was, with all traffic on {service}, and "
-        "name it in alb.rule",
-    )
+    hint = f"make it as it was, with all traffic on {service}, and name it in alb.rule"
+    words = "it is not there any more, and the runbook did not make it"
+    raise PlanError(f"{change.name}: {words}", hint=hint)
 
 
 def require_shape(split: Split, services: Collection[str]) -> Mapping[str, Any]:
@@ -242,9 +235,8 @@ def require_shape(split: Split, services: Collection[str]) -> Mapping[str, Any]:
 
 def group_of(split: Split, state: Mapping[str, Any], service: str) -> str:
     """Return the ARN of a service's target group in the rule."""
-    return next(
-        group for group, owner in _owners(split, state).items() if owner == service
-    )
+    owners = _owners(split, state)
+    return next(group for group, owner in owners.items() if owner == service)
 
 
 def _owners(split: Split, state: Mapping[str, Any]) -> dict[str, str]:
@@ -255,9 +247,8 @@ def _owners(split: Split, state: Mapping[str, Any]) -> dict[str, str]:
 
 def _there(split: Split) -> Mapping[str, Any]:
     if split.state is None:
-        raise PlanError(
-            f"{split.key}: there is no such rule", hint="name one in alb.rule"
-        )
+        words = f"{split.key}: there is no such rule"
+        raise PlanError(words, hint="name one in alb.rule")
     return split.state
 
 
@@ -267,17 +258,14 @@ def _shifted(
     """Return the change to these weights; a group of a service without one
     goes out of the rule.
     """
-    owners = _owners(split, state)
-    after = {
-        group: weights[service]
-        for group, service in owners.items()
-        if service in weights
-    }
+    after = {}
+    for group, service in _owners(split, state).items():
+        if service in weights:
+            after[group] = weights[service]
     # as the file has them, to be read
     written = {name: split.written[name] for name in weights} | split.written
-    change = rewritten(
-        split, state, after, verb="shift", diff=differences(written, dict(weights))
-    )
+    diff = differences(written, dict(weights))
+    change = rewritten(split, state, after, verb="shift", diff=diff)
     return replace(change, weights=Moved(split.weights, shares(weights)))
 
 
@@ -297,18 +285,19 @@ def rewritten(
     """Return the change to these weights by the groups' ARNs; its inverse is the
     weights that are there.
     """
-    before, kept = _weights(state), _kept(state)
+    arn, before = state["arn"], _weights(state)
+    kept = {key: state[key] for key in KEPT}
     return Change(
         name=split.key,
         verb=verb,
-        call=elbv2.modify(state["arn"], actions_with(state, after)),
+        call=elbv2.modify(arn, actions_with(state, after)),
         reading=split.reading,
         expected={**kept, "groups": state["groups"], "exact": state["exact"]},
         wanted={**kept, "groups": _groups(after)},
         about=(split.key,),
         inverse=Inverse(
             verb,
-            elbv2.modify(state["arn"], actions_with(state, before)),
+            elbv2.modify(arn, actions_with(state, before)),
             wanted={**kept, "groups": _groups(before)},
         ),
         diff=diff,
@@ -330,16 +319,23 @@ def actions_with(
         if action["Type"] == "forward":
             action.pop("TargetGroupArn", None)  # AWS says a lone group twice
             config = action["ForwardConfig"]
-            there = {group["TargetGroupArn"]: group for group in config["TargetGroups"]}
-            named = [arn for arn in there if arn in weights]
-            named += [arn for arn in weights if arn not in there]
-            config["TargetGroups"] = [
-                {**there.get(arn, {"TargetGroupArn": arn}), "Weight": weights[arn]}
-                for arn in named
-            ]
+            config["TargetGroups"] = _weighted(config["TargetGroups"], weights)
         elif asks_for_secret(action):
             action[LOGIN]["UseExistingClientSecret"] = True
     return actions
+
+
+def _weighted(
+    there: Sequence[Mapping[str, Any]], weights: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return an action's groups with these weights, those first that are there."""
+    named = {group["TargetGroupArn"]: group for group in there}
+    new = {arn: {"TargetGroupArn": arn} for arn in weights if arn not in named}
+    return [
+        {**group, "Weight": weights[arn]}
+        for arn, group in (named | new).items()
+        if arn in weights
+    ]
 
 
 def asks_for_secret(action: Mapping[str, Any]) -> bool:
@@ -347,44 +343,30 @@ def asks_for_secret(action: Mapping[str, Any]) -> bool:
     return LOGIN in action and "ClientSecret" not in action[LOGIN]
 
 
-def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a change of the weights leaves as it is."""
-    return {
-        key: state[key]
-        for key in ("arn", "priority", "conditions", "transforms", "others")
-    }
-
-
 def beside_weights(actions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return actions without the groups they forward to; stickiness that is off
     is said by nobody.
     """
-    found = []
-    for action in actions:
-        kept = {key: value for key, value in action.items() if key not in OF_WEIGHTS}
-        config = action.get("ForwardConfig") or {}
-        said = {
-            key: value
-            for key, value in config.items()
-            if key != "TargetGroups" and value != NOT_STICKY
-        }
-        if said:
-            kept["ForwardConfig"] = said
-        if LOGIN in kept:
-            login = kept[LOGIN]
-            kept[LOGIN] = {
-                key: value
-                for key, value in login.items()
-                if key != "UseExistingClientSecret"
-            }
-        found.append(kept)
-    return found
+    return [_beside_weights(action) for action in actions]
+
+
+def _beside_weights(action: Mapping[str, Any]) -> dict[str, Any]:
+    kept = _without(action, *OF_WEIGHTS)
+    config = _without(action.get("ForwardConfig") or {}, "TargetGroups")
+    said = {key: value for key, value in config.items() if value != NOT_STICKY}
+    if said:
+        kept["ForwardConfig"] = said
+    if LOGIN in kept:
+        kept[LOGIN] = _without(kept[LOGIN], "UseExistingClientSecret")
+    return kept
+
+
+def _without(said: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if key not in keys}
 
 
 def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [
-        {"group": group, "weight": weight} for group, weight in sorted(weights.items())
-    ]
+    return [{"group": arn, "weight": weights[arn]} for arn in sorted(weights)]
 
 
 # --- marks on the rule ----------------------------------------------------------------
@@ -392,9 +374,8 @@ def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def plan_mark(split: Split, before: str, words: str) -> Plan:
     """Plan a mark on the rule that says who rolled back; `before` is the last one."""
-    return marks.plan_rolled_back(
-        split, elbv2.Tags(_there(split)["arn"]), before, words
-    )
+    tags_of_rule = elbv2.Tags(_there(split)["arn"])
+    return marks.plan_rolled_back(split, tags_of_rule, before, words)
 
 
 def read_mark(session: Reads, split: Split) -> str:
@@ -408,5 +389,5 @@ def plan_retired(split: Split, service: str) -> Plan:
     """Plan the mark of who has been retired, with this service among them."""
     if service in split.retired:
         return Plan(RETIRING)
-    tags = elbv2.Tags(_there(split)["arn"])
-    return Plan(RETIRING, (marks.mark_retired(split, tags, service),))
+    tags_of_rule = elbv2.Tags(_there(split)["arn"])
+    return Plan(RETIRING, (marks.mark_retired(split, tags_of_rule, service),))

@@ -45,10 +45,7 @@ def read_trial(session: Reads) -> Mapping[str, Any] | None:
     arn = session.read(first)
     if arn is None:
         return None
-    labels = {
-        each["Key"]: each["Value"] for each in session.read(elbv2.tags(arn)) or ()
-    }
-    is_ours = tags(p).items() <= labels.items()
+    is_ours = tags(p).items() <= elbv2.read_tags(session, arn).items()
     found: Mapping[str, Any] | None = session.read(elbv2.rule(arn)) if is_ours else None
     return found
 

@@ -4,7 +4,7 @@ written by anybody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runbook_lib.engines.alb import elbv2
@@ -110,33 +110,43 @@ def _is_gone(look: Look, rule: str) -> bool:
 
 
 def foreign(look: Look, inverse: Inverse) -> str:
-    """Say why an undo may not write a rule's actions: more than weights would
-    change; "" where it may.
+    """Say why an undo may not make a call: it is about a zone of somebody else, or
+    would change more of a rule than weights; "" where it may.
     """
     call = inverse.call
-    if call.service == "route53" and isinstance(call.arguments, Mapping):
-        named = call.arguments.get("HostedZoneId") or call.arguments.get("Id")
-        own = (read_standing(look).zone or {}).get("id", named)
-        if named == own or look.reads.read(zone_by(str(named))) is None:
-            return ""  # one that an earlier undo has deleted is nobody's
-        return f"zone {named} is not the runbook's"
-    if call.operation != "modify_rule" or not isinstance(call.arguments, Mapping):
+    if not isinstance(call.arguments, Mapping):
         return ""
-    if look.split.state is None and _is_gone(look, call.arguments["RuleArn"]):
+    if call.service == "route53":
+        return _foreign_zone(look, call.arguments)
+    if call.operation == "modify_rule":
+        return _foreign_actions(look, call.arguments)
+    return ""
+
+
+def _foreign_zone(look: Look, given: Arguments) -> str:
+    named = given.get("HostedZoneId") or given.get("Id")
+    own = (read_standing(look).zone or {}).get("id", named)
+    if named == own or look.reads.read(zone_by(str(named))) is None:
+        return ""  # one that an earlier undo has deleted is nobody's
+    return f"zone {named} is not the runbook's"
+
+
+def _foreign_actions(look: Look, given: Arguments) -> str:
+    if look.split.state is None and _is_gone(look, given["RuleArn"]):
         return ""  # by an undo that was cut short: nothing is written there any more
     live = (look.split.state or {}).get("actions", [])
-    wanted = call.arguments["Actions"]
+    wanted = given["Actions"]
     if beside_weights(wanted) != beside_weights(live):
         return "elbv2 modify_rule would change more than weights"
     p = look.parameters
-    own = {p.target_group_of(service) for service in p.services}
-    known = own | {group_name(arn) for arn in groups_of({"Actions": live})}
-    unknown = sorted(
-        {group_name(arn) for arn in groups_of({"Actions": wanted})} - known
-    )
+    known = {p.target_group_of(service) for service in p.services} | _names_in(live)
+    unknown = ", ".join(sorted(_names_in(wanted) - known))
     if unknown:
-        return (
-            "elbv2 modify_rule would send requests to target group "
-            f"{', '.join(unknown)}, which nobody names"
-        )
+        words = f"would send requests to target group {unknown}, which nobody names"
+        return f"elbv2 modify_rule {words}"
     return ""
+
+
+def _names_in(actions: Sequence[Arguments]) -> set[str]:
+    """Return the names of the groups that actions forward to."""
+    return {group_name(arn) for arn in groups_of({"Actions": actions})}

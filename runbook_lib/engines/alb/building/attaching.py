@@ -9,16 +9,15 @@ from typing import Any
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
-from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
+from runbook_lib.engines.alb.groups import until_healthy
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, Wait, differences
+from runbook_lib.plan import Call, Change, Inverse, Plan, differences
 
 GRACE_SECONDS = 60  # in which ECS lets a new task fail the load balancer's checks
-HEALTHY = f"length({elbv2.HEALTH} | [?@=='healthy'])"
 
 
 def plan(p: Parameters, found: Standing, running: Mapping[str, Running]) -> Plan:
@@ -51,7 +50,7 @@ def _changes(
 def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
     service = running.service
     arn = making.assumed(found.groups[service], keys.group(p, service))
-    before = load_balancers_of(running)
+    before = standing.load_balancers_of(running)
     if arn in [each.get("targetGroupArn") for each in before]:
         return
     own = {
@@ -60,14 +59,9 @@ def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]
         "containerPort": making.port_of(p, service),
     }
     has_tasks = running.state and running.state["desiredCount"]
-    healthy = (_healthy(service, arn),) if has_tasks else ()
+    healthy = (until_healthy(service, arn),) if has_tasks else ()
     wanted = [*before, own]
     yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
-
-
-def load_balancers_of(running: Running) -> list[Mapping[str, Any]]:
-    """Return the groups that a service's tasks are in, as ECS has them."""
-    return list(standing.settings_of(running).get("loadBalancers") or [])
 
 
 def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -89,11 +83,6 @@ def _container(p: Parameters, running: Running) -> str:
     return str(containers[0].get("name", ""))
 
 
-def _healthy(service: str, arn: str) -> Wait:
-    reading = elbv2.health(arn, HEALTHY)
-    return Wait(f"a healthy target of {service}", reading, "@ > `0`")
-
-
 def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     """Return the change that lets callers' VPC ask the name's own zone; one call leads
     them back.
@@ -102,8 +91,11 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     vpc = found.network.vpc
     before = zone["vpcs"]
     where = association(p, zone, vpc)
-    groups = found.groups.items()
-    ready = tuple(_healthy(service, group["arn"]) for service, group in groups if group)
+    ready = [
+        until_healthy(service, group["arn"])
+        for service, group in found.groups.items()
+        if group
+    ]
     return Change(
         name=name,
         verb="switch",
@@ -119,7 +111,7 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
             waits=(standing.old_answers_ended(p, vpc),),
         ),
         diff=differences({"asked by": before}, {"asked by": [vpc]}),
-        ready=ready,
+        ready=tuple(ready),
         waits=(standing.in_effect(name),),
     )
 

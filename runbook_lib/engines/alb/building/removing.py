@@ -15,11 +15,7 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.building import keys, making, standing
-from runbook_lib.engines.alb.building.attaching import (
-    association,
-    load_balancers_of,
-    names,
-)
+from runbook_lib.engines.alb.building.attaching import association, names
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
@@ -100,7 +96,7 @@ def _leaves(p: Parameters, found: Standing, running: Running) -> Iterator[Change
     group = found.groups[running.service]
     if not group:
         return
-    before = load_balancers_of(running)
+    before = standing.load_balancers_of(running)
     left = [each for each in before if each["targetGroupArn"] != group["arn"]]
     if left != before:
         yield ecs.regrouped(p, running, left, names, no_inverse=AGAIN)

@@ -5,7 +5,7 @@ is not there. It only reads.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from runbook_lib.aws.ecs import Running
@@ -124,7 +124,8 @@ def _foreign(reads: Reads, named: Mapping[str, Found | None]) -> Iterator[str]:
 
 
 def _balancers(p: Parameters, service: str) -> Reading:
-    return replace(group(p, service), query="TargetGroups[0].LoadBalancerArns")
+    name = p.target_group_of(service)
+    return elbv2.group(name, "TargetGroups[0].LoadBalancerArns")
 
 
 def is_ours(reads: Reads, arn: str) -> bool:
@@ -161,6 +162,11 @@ def settings_of(running: Running) -> Found:
     return found
 
 
+def load_balancers_of(running: Running) -> list[Found]:
+    """Return the groups that a service's tasks are in, as ECS has them."""
+    return list(settings_of(running).get("loadBalancers") or [])
+
+
 def readings(p: Parameters) -> dict[str, Reading]:
     """Return how each thing is read, by its key."""
     found = {
@@ -185,23 +191,19 @@ def balancer(p: Parameters) -> Reading:
 
 def settings(p: Parameters) -> Reading:
     """Return how what the runbook sets of the load balancer is read."""
-    arn = {"LoadBalancerArn": place.balancer_arn(p)}
-    call = Call("elbv2", "describe_load_balancer_attributes", arn)
-    return Reading(call, _values(BALANCER_SETTINGS), elbv2.NO_RULE)
+    query = _values(BALANCER_SETTINGS)
+    return elbv2.balancer_attributes(place.balancer_arn(p), query)
 
 
 def group(p: Parameters, service: str) -> Reading:
     """Return how a service's target group is read."""
-    names = {"Names": [p.target_group_of(service)]}
-    call = Call("elbv2", "describe_target_groups", names)
-    return Reading(call, GROUP, elbv2.NO_GROUP)
+    return elbv2.group(p.target_group_of(service), GROUP)
 
 
 def settings_of_group(p: Parameters, service: str) -> Reading:
     """Return how what the runbook sets of a target group is read."""
     arn = elbv2.group_arn(p.target_group_of(service))
-    call = Call("elbv2", "describe_target_group_attributes", {"TargetGroupArn": arn})
-    return Reading(call, _values(GROUP_SETTINGS), elbv2.NO_GROUP)
+    return elbv2.attributes(arn, _values(GROUP_SETTINGS))
 
 
 def _values(settings: Mapping[str, str]) -> str:
