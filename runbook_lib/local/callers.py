@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from runbook_lib.local import world
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
 
@@ -31,6 +30,10 @@ def load_of(mesh: LocalMesh, p: Parameters) -> dict[str, int]:
     """Return what an environment's caller has sent since the local mesh came up, what
     failed, and what was due and not sent; empty where it has none.
     """
+    from runbook_lib.local import (
+        world,
+    )  # with it botocore, which `local fault` can spare
+
     calls = traffic_of(mesh).get(world.called(p, mesh))
     if calls is None:
         return {}
