@@ -31,7 +31,7 @@ from runbook_lib.parameters import Parameters
 from runbook_lib.printable import counted, visible
 from runbook_lib.redaction import scrubbed
 
-__all__ = ["ignored", "open_session", "world_of"]
+__all__ = ["ignored", "load_of", "open_session", "world_of"]
 
 Connect = Callable[[Parameters], Connection]
 
@@ -80,6 +80,13 @@ def world_of(p: Parameters) -> str:
     if not p.rehearsed:
         return ""
     return local.identity()
+
+
+def load_of(p: Parameters) -> dict[str, int]:
+    """Return what the local mesh's caller of an environment has sent since it came up,
+    what failed, and what was due and not sent; empty on AWS.
+    """
+    return local.load_of(p) if p.rehearsed else {}
 
 
 def ignored(p: Parameters) -> str:

@@ -29,10 +29,10 @@ import pytest
 import yaml
 
 from runbook_lib import local, open_session, parameters, record, survey
-from runbook_lib.command import notebooks
 from runbook_lib.local import supervisor
 from runbook_lib.local.clients import clients
 from runbook_lib.survey import Survey
+from runbook_lib.unattended import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}

@@ -22,11 +22,14 @@ from typer.testing import CliRunner
 
 from runbook_lib import errors, parameters, record
 from runbook_lib.aws.session import opening
-from runbook_lib.command import executing, local_aws, meant, plans, running, summing_up
+from runbook_lib.command import meant, plans, running
 from runbook_lib.command.cli import app
 from runbook_lib.local import supervisor
+from runbook_lib.local.callers import traffic_of
+from runbook_lib.opening import load_of
 from runbook_lib.plan import Difference, Plan
 from runbook_lib.record.place import place_of
+from runbook_lib.unattended import executing, summing_up
 from tests.notebook_runner import ROOT, Environment, folder, newest, own_mesh, runbook
 from tests.scenes import one
 
@@ -300,9 +303,9 @@ def test_requests_that_were_never_sent_are_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(supervisor, "running", lambda: mesh)
     assert said(command("local", "status", "--json"))["traffic"]["local"]["shed"] == 36342
     assert "36,342 more were due and never sent: this machine was too busy" in command("local", "status").output
-    load = local_aws.load_of(parameters.load("local"))  # of `status ENV` and of a run's summary
+    load = load_of(parameters.load("local"))  # of `status ENV` and of a run's summary
     assert load == {"sent": 1500, "failed": 0, "not sent": 36342}
-    assert local_aws.load_of(parameters.load("staging")) == {}
+    assert load_of(parameters.load("staging")) == {}
 
 
 # --- the local mesh and where things stand ------------------------------------------------------------------
@@ -342,7 +345,7 @@ def test_a_caller_that_has_ended_makes_no_requests_now() -> None:
             counts = {"requests_per_second": 300.0, "sent": 1500, "answered": 1490, "failed": 4, "in_flight": 6}
             return {"alive": {"at": time.time(), **counts}, "gone": {"at": time.time() - 60, **counts}}
 
-    found = local_aws.traffic_of(Mesh())  # type: ignore[arg-type]
+    found = traffic_of(Mesh())  # type: ignore[arg-type]
     assert {name: (calls["requests_per_second"], calls["sent"]) for name, calls in found.items()} == {
         "alive": (300.0, 1500),
         "gone": (0, 1500),

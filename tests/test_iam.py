@@ -182,7 +182,8 @@ def definition(role: str = "") -> dict[str, Any]:
 
 
 def signer(role: str = "", **values: Any) -> tuple[str, str]:
-    return iam._role(load(**values), SERVICE, definition(role))
+    found = iam.signer_of(load(**values), SERVICE, definition(role))
+    return found.role, found.source
 
 
 def test_the_task_role_signs() -> None:
@@ -252,11 +253,11 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("statements", "allowed"), ALLOWED.values(), ids=ALLOWED)
 def test_a_policy_allows(statements: Any, allowed: bool) -> None:
-    assert iam._allows([{"Version": "2012-10-17", "Statement": statements}], STREAM, NODE) is allowed
+    assert iam.allows([{"Version": "2012-10-17", "Statement": statements}], STREAM, NODE) is allowed
 
 
 def test_without_a_document_nothing_is_allowed() -> None:
-    assert iam._allows([None], STREAM, NODE) is False
+    assert iam.allows([None], STREAM, NODE) is False
 
 
 def test_what_one_policy_denies_no_other_allows() -> None:

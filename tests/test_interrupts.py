@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.command.interrupts import Interrupts
+from runbook_lib.unattended.interrupts import Interrupts
 
 KERNEL = "import time\ntry:\n print(flush=True); time.sleep(60)\nexcept KeyboardInterrupt:\n time.sleep(60 * %d)"
 
@@ -74,7 +74,7 @@ def test_a_dropped_connection_is_no_end_for_what_nohup_started() -> None:
 
 GONE = """
 import os, signal, sys, time
-from runbook_lib.command.interrupts import Interrupts
+from runbook_lib.unattended.interrupts import Interrupts
 with Interrupts() as interrupts:
     print("entered", flush=True)
     while not interrupts.came:

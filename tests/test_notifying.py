@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from runbook_lib.command import cli, summing_up
+from runbook_lib.command import cli
 from runbook_lib.errors import Held, ParametersError, RolledBack
 from runbook_lib.notifying import Address, Message, addresses, require_known, sending, tell
 from runbook_lib.notifying.address import VARIABLE
 from runbook_lib.notifying.delivering import PAUSES, deliver
 from runbook_lib.record import Run, start
 from runbook_lib.runs.approvals import hold
+from runbook_lib.unattended import summing_up
 from tests.listener import Listener, listening
 from tests.live import CANARY, Sky, newest, quick, under_sky
 from tests.test_following import followed, shifting, watched

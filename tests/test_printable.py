@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from runbook_lib.aws.call_errors import call_error
 from runbook_lib.aws.session import Session
 from runbook_lib.command.cli import app
-from runbook_lib.command.progress import Bars, Lines, telling
 from runbook_lib.command.screen import Screen, table
 from runbook_lib.display.drawing import Drawing, Text
 from runbook_lib.display.tables import Table, Words
 from runbook_lib.errors import CallError
 from runbook_lib.printable import escaped, visible
+from runbook_lib.unattended.progress import Bars, Lines, telling
 from tests.notebook_runner import Environment, folder, newest, own_mesh
 
 __all__ = ["folder", "own_mesh"]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from runbook_lib import record
 from runbook_lib.aws.session import Connection, Session
-from runbook_lib.command.progress import Lines, following, telling
+from runbook_lib.unattended.progress import Lines, following, telling
 from tests import scenes
 
 WAIT = {"event": "waiting", "what": "serviceA", "since": "2026-11-26T12:00:00+00:00", "most": 600}

@@ -14,8 +14,9 @@ import typer
 import yaml
 
 from runbook_lib import errors
-from runbook_lib.command import cli, summing_up
+from runbook_lib.command import cli
 from runbook_lib.errors import RunbookError
+from runbook_lib.unattended import summing_up
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import document_parameters  # (a script, not a package)

@@ -15,9 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from runbook_lib import local, parameters, record
-from runbook_lib.command import cli, executing, notebooks, summing_up, unattended
+from runbook_lib.command import cli
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError
+from runbook_lib.unattended import executing, notebooks, summing_up
+from runbook_lib.unattended.sequence import run_in_order
 from tests.listener import Listener, listening
 from tests.live import until
 from tests.notebook_runner import NOTEBOOKS, Environment, client, folder, holdings, newest, own_mesh, runbook, writes
@@ -294,7 +296,7 @@ def test_refuses_a_range_in_which_no_notebook_lies(first: str, last: str, hint: 
 def test_bad_parameters_leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNBOOK_RUNS", str(tmp_path))
     with pytest.raises(ParametersError, match="did you mean 'mesh'"):
-        unattended.run("local", {"mehs": "apps"})
+        run_in_order("local", {"mehs": "apps"})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from typing import Any
 
 from runbook_lib import parameters
 from runbook_lib.command.screen import console, print_json, table
 from runbook_lib.errors import ParametersError, TargetError
 from runbook_lib.local import inject, supervisor
-from runbook_lib.parameters import Parameters
+from runbook_lib.local.callers import traffic_of
 from runbook_lib.printable import counted
 
-# a caller writes down every second what it did; one that does not any more has ended
-SILENT_SECONDS = 5
 TASK_COLUMNS = ("service", "phase", "pid", "ports", "envoy", "version", "update")
 
 
@@ -103,39 +100,6 @@ def aws(latency_ms: float, throttle: float, away: float) -> None:
         f"local AWS: {latency_ms:g} ms a call, {throttle:.0%} of calls throttled, "
         f"away for {away:g} s"
     )
-
-
-def traffic_of(mesh: supervisor.LocalMesh) -> dict[str, Any]:
-    """Return each caller's requests per second now, and its totals since the
-    local mesh came up.
-    """
-    kept = ("sent", "answered", "failed", "shed", "in_flight", "restarts", "file")
-    found = {}
-    for name, now in mesh.ask("/runbook/traffic").items():
-        silent = time.time() - now.get("at", 0) > SILENT_SECONDS
-        rate = 0 if silent else round(now.get("requests_per_second", 0))
-        found[name] = {
-            "requests_per_second": rate,
-            **{key: now.get(key, 0) for key in kept},
-        }
-    return found
-
-
-def load_of(p: Parameters) -> dict[str, int]:
-    """Return what the local mesh's caller of an environment has sent since it came up,
-    what failed, and what was due and not sent; nothing on AWS.
-    """
-    from runbook_lib.local import world
-
-    mesh = supervisor.running() if p.rehearsed else None
-    calls = traffic_of(mesh).get(world.called(p, mesh)) if mesh else None
-    if calls is None:
-        return {}
-    return {
-        "sent": calls["sent"],
-        "failed": calls["failed"],
-        "not sent": calls["shed"],
-    }
 
 
 def tell_traffic(mesh: supervisor.LocalMesh) -> None:

@@ -12,15 +12,10 @@ import typer
 import yaml
 
 from runbook_lib import parameters, record
-from runbook_lib.command import unattended
-from runbook_lib.command.environ import environ
-from runbook_lib.command.executing import Failure
 from runbook_lib.command.local_aws import tell_traffic
 from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
-from runbook_lib.command.progress import telling
 from runbook_lib.command.screen import alarm, complaints, console, print_json
-from runbook_lib.command.summing_up import EXIT
 from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import supervisor
@@ -30,6 +25,11 @@ from runbook_lib.record.place import place_of
 from runbook_lib.redaction import scrubbed
 from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey
+from runbook_lib.unattended.environ import environ
+from runbook_lib.unattended.executing import Failure
+from runbook_lib.unattended.progress import telling
+from runbook_lib.unattended.sequence import run_in_order
+from runbook_lib.unattended.summing_up import EXIT
 
 
 def run(
@@ -62,7 +62,7 @@ def run(
         telling(screen) as told,
         environ(RUNBOOK_TAKE_OVER=take_over),
     ):
-        this, summary, failure = unattended.run(
+        this, summary, failure = run_in_order(
             environment, given, first=first, last=through, told=told, leave=leave
         )
     leave_word(this, report, screen)

@@ -9,15 +9,14 @@ from typing import Any
 
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
-from runbook_lib.command.local_aws import load_of
 from runbook_lib.command.opened import say_ignored
 from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
 from runbook_lib.local import supervisor
-from runbook_lib.opening import open_session, world_of
+from runbook_lib.opening import load_of, open_session, world_of
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs import approvals
-from runbook_lib.shift import report
+from runbook_lib.shift.process import report
 from runbook_lib.shift.watching import report_file, unwatched
 from runbook_lib.survey import Survey, survey
 

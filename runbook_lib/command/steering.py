@@ -10,7 +10,6 @@ from runbook_lib.aws.session import Session
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import given_at_work, session_of
 from runbook_lib.command.plans import show_plan
-from runbook_lib.command.progress import Lines
 from runbook_lib.command.screen import complain, console
 from runbook_lib.errors import (
     CredentialsError,
@@ -23,11 +22,12 @@ from runbook_lib.printable import counted, one_line
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
 from runbook_lib.shift import plan_steps
-from runbook_lib.shift.following import follow_watch
+from runbook_lib.shift.process.following import follow_watch
 from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.rollback import patiently, roll_back
 from runbook_lib.shift.watching import is_staying, is_watched
 from runbook_lib.survey import survey
+from runbook_lib.unattended.progress import Lines
 from runbook_lib.wording import divided
 
 

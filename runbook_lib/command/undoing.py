@@ -8,9 +8,7 @@ from typing import Any
 
 from runbook_lib import record
 from runbook_lib.aws.applying import apply
-from runbook_lib.command.environ import environ
 from runbook_lib.command.meant import found_run
-from runbook_lib.command.notebooks import name_of
 from runbook_lib.command.opened import session_of
 from runbook_lib.command.plans import agreed, described, show_plan
 from runbook_lib.command.screen import console, print_json
@@ -18,6 +16,8 @@ from runbook_lib.errors import RecordError
 from runbook_lib.plan import clear
 from runbook_lib.printable import counted
 from runbook_lib.runs.undo import plan_undo
+from runbook_lib.unattended.environ import environ
+from runbook_lib.unattended.notebooks import name_of
 
 
 def undo(

@@ -97,6 +97,16 @@ def identity() -> str:
     return mesh.id if mesh else ""
 
 
+def load_of(parameters: Parameters) -> dict[str, int]:
+    """Return what an environment's caller has sent since the local mesh came up, what
+    failed, and what was due and not sent; empty where no local mesh runs.
+    """
+    from runbook_lib.local import callers, supervisor
+
+    mesh = supervisor.running()
+    return callers.load_of(mesh, parameters) if mesh else {}
+
+
 def inject(parameters: Parameters, service: str, **faults: Any) -> None:
     """Let a service's application fail from now on, by the names of `Faults`;
     nothing given mends it.

@@ -35,7 +35,7 @@ def _of_policy(p: Parameters, given: Arguments) -> bool:
 
 
 def _of_managed_policy(p: Parameters, given: Arguments) -> bool:
-    own = {f"arn:{partition(p)}:iam::aws:policy/{name}" for name in iam.MANAGED}
+    own = {iam.managed_arn(p, name) for name in iam.MANAGED}
     return given.get("PolicyArn") in own
 
 

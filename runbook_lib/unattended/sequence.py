@@ -17,34 +17,34 @@ from typing import Any
 from runbook_lib import notifying, parameters, record
 from runbook_lib.aws.recording import LEAVES
 from runbook_lib.aws.session import Session, opening
-from runbook_lib.command import leaving, notebooks
-from runbook_lib.command.environ import environ
-from runbook_lib.command.executing import DEAD, Failure, execute
-from runbook_lib.command.interrupts import Interrupts
-from runbook_lib.command.progress import Told, following
-from runbook_lib.command.summing_up import (
-    Executed,
-    lines_of,
-    message_of,
-    outcome_of,
-    summary_of,
-)
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import CallError, ParametersError, RecordError
 from runbook_lib.opening import open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs.archive import archive
-from runbook_lib.shift.report import OUTCOMES
+from runbook_lib.shift.process.report import OUTCOMES
+from runbook_lib.unattended import leaving, notebooks
+from runbook_lib.unattended.environ import environ
+from runbook_lib.unattended.executing import DEAD, Failure, execute
+from runbook_lib.unattended.interrupts import Interrupts
+from runbook_lib.unattended.progress import Told, following
+from runbook_lib.unattended.summing_up import (
+    Executed,
+    lines_of,
+    message_of,
+    outcome_of,
+    summary_of,
+)
 
-__all__ = ["run"]
+__all__ = ["run_in_order"]
 
 # environments where nothing is lost by going on to the end
 ON_THIS_MACHINE = ("local", "local-alb", "local-alb-h2", "local-alb-new")
 FOLLOWED_ANEW = "the kernel died; the shift goes on, and a new kernel follows it"
 
 
-def run(
+def run_in_order(
     environment: str,
     given: Mapping[str, Any],
     *,

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook_lib import errors, notifying, record
-from runbook_lib.command.executing import DEAD, Failure
-from runbook_lib.command.local_aws import load_of
 from runbook_lib.errors import RecordError, RunbookError
+from runbook_lib.opening import load_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.runs.verify import steps_of
 from runbook_lib.shipped import VERSION
+from runbook_lib.unattended.executing import DEAD, Failure
 
 __all__ = ["EXIT", "Executed", "lines_of", "message_of", "outcome_of", "summary_of"]
 

@@ -26,11 +26,11 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 
 from runbook_lib import parameters
-from runbook_lib.command.interrupts import Interrupts
-from runbook_lib.command.notebooks import FOLDER
-from runbook_lib.command.progress import Told
 from runbook_lib.private import replace_privately
 from runbook_lib.redaction import MASK, redacted
+from runbook_lib.unattended.interrupts import Interrupts
+from runbook_lib.unattended.notebooks import FOLDER
+from runbook_lib.unattended.progress import Told
 
 __all__ = ["DEAD", "INTERRUPTED", "Failure", "Kept", "execute"]
 

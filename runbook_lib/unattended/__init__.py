@@ -1,0 +1,1 @@
+"""Runs without a person: an environment's notebooks executed in their order."""
