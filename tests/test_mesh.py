@@ -12,6 +12,8 @@ from runbook_lib import plan_sidecars, survey
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.appmesh import mesh
 from runbook_lib.engines.appmesh import route as shifting
+from runbook_lib.engines.appmesh.removing import plan_resources_end
+from runbook_lib.engines.appmesh.standing import references
 from runbook_lib.errors import CallError, PlanError, PrerequisiteError, StalePlanError
 from runbook_lib.plan import Plan, holds
 from tests.scenes import MESH, ROUTE, change, fact, open_at, open_local, reopen, route, somebody, weights, writes
@@ -369,12 +371,12 @@ def test_references_are_routes_of_any_weight_and_names() -> None:
         virtualServiceName="direct.apps.local",
         spec={"provider": {"virtualNode": {"virtualNodeName": "serviceB"}}},
     )
-    assert mesh.references(session, "serviceB") == ["route serviceB/serviceB", "virtual service direct.apps.local"]
-    assert mesh.references(session, "serviceA") == ["virtual service servicea.apps.local"]
+    assert references(session, "serviceB") == ["route serviceB/serviceB", "virtual service direct.apps.local"]
+    assert references(session, "serviceA") == ["virtual service servicea.apps.local"]
 
 
 def test_without_a_mesh_nothing_refers_to_anything() -> None:
-    assert mesh.references(open_local(), "serviceB") == []
+    assert references(open_local(), "serviceB") == []
 
 
 def test_every_page_of_a_list_is_read() -> None:
@@ -384,7 +386,7 @@ def test_every_page_of_a_list_is_read() -> None:
         somebody(session).create_route(**{**ROUTE, "routeName": f"r{i}"}, spec=spec)
     events = session._client("appmesh").meta.events
     events.register("provide-client-params.app-mesh.ListRoutes", lambda params, **_: {**params, "limit": 2})
-    assert len(mesh.references(session, "serviceB")) == 10
+    assert len(references(session, "serviceB")) == 10
     assert session.calls["appmesh.ListRoutes"] == 5
 
 
@@ -399,7 +401,7 @@ def test_a_refusal_of_app_mesh_is_one_sentence() -> None:
 
 
 def removal(session: Session) -> Plan:
-    return mesh.plan_resources_end(session, mesh.read_live(session))
+    return plan_resources_end(session, mesh.read_live(session))
 
 
 def test_removal_takes_everything_children_first() -> None:

@@ -437,7 +437,7 @@ def test_a_nodes_arn_is_of_its_partition(region: str, partition: str) -> None:
 
 
 def test_quotas_count_what_the_file_asks_for() -> None:
-    counts = {what: count for what, count, _ in quotas(scenes.load())}
+    counts = {quota.what: quota.count for quota in quotas(scenes.load())}
     assert counts["virtual nodes per mesh"] == 3
     assert counts["weighted targets per route"] == 2
     assert counts["backends per node"] == 1

@@ -18,7 +18,7 @@ from runbook_lib.opening import load_of, open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs import approvals
-from runbook_lib.shift import report
+from runbook_lib.shift.process import report
 from runbook_lib.shift.watching import report_file, unwatched
 from runbook_lib.survey import Survey, survey
 

@@ -21,6 +21,9 @@ from runbook_lib.plan import (
     without,
 )
 
+State = Mapping[str, Any]
+"""A resource as it is read: its uid, version, ARN and spec."""
+
 ANSWER = {
     "virtual service": "virtualService",
     "virtual node": "virtualNode",
@@ -33,20 +36,21 @@ COMPARED = ("uid", "version", "spec")  # what a change must find unchanged
 
 def reading(kind: str, names: Mapping[str, str]) -> Reading:
     """Return how one resource is read."""
+    describe = called("describe", kind, names)
     query = f"{ANSWER.get(kind, kind)}.{STATE}"
-    return Reading(
-        called("describe", kind, names), query, absent=("NotFoundException",)
-    )
+    return Reading(describe, query, absent=("NotFoundException",))
 
 
 def called(verb: str, kind: str, names: Mapping[str, str], **arguments: Any) -> Call:
     """Return a call about one resource."""
-    return Call("appmesh", f"{verb}_{kind.replace(' ', '_')}", {**names, **arguments})
+    operation = f"{verb}_{kind.replace(' ', '_')}"
+    return Call("appmesh", operation, {**names, **arguments})
 
 
 def create(resource: Resource) -> Change:
     """Return the change that makes a resource."""
-    kind, names, spec = resource.kind, resource.names, created(resource)
+    kind, names = resource.kind, resource.names
+    spec = created(resource)
     labels = [{"key": key, "value": value} for key, value in resource.tags.items()]
     return Change(
         name=resource.key,
@@ -61,21 +65,22 @@ def create(resource: Resource) -> Change:
     )
 
 
-def update(
-    resource: Resource, state: Mapping[str, Any], spec: Mapping[str, Any]
-) -> Change:
+def update(resource: Resource, state: State, spec: Mapping[str, Any]) -> Change:
     """Return the change of a resource in this state to another spec."""
-    kind, names, before = resource.kind, resource.names, state["spec"]
-    attaches = "provider" in spec and not before.get("provider")
+    kind, names = resource.kind, resource.names
+    before = state["spec"]
+    verb, undo = "update", "update"
+    if "provider" in spec and not before.get("provider"):
+        verb, undo = "attach", "detach"
     diff = differences(before, spec)
     inverse = Inverse(
-        "detach" if attaches else "update",
+        undo,
         called("update", kind, names, spec=before),
         wanted={"spec": without(spec, before)},
     )
     return Change(
         name=resource.key,
-        verb="attach" if attaches else "update",
+        verb=verb,
         call=called("update", kind, names, spec=spec),
         reading=reading(kind, names),
         expected={key: state[key] for key in COMPARED if key in state},
@@ -96,11 +101,13 @@ def _health_check_note(diff: Iterable[Difference]) -> str:
     return ""
 
 
-def delete(resource: Resource, state: Mapping[str, Any] | None) -> tuple[Change, ...]:
+def delete(resource: Resource, state: State | None) -> tuple[Change, ...]:
     """Return the change that removes a resource and can make it again; none
     where it is absent.
     """
     if state is None:
         return ()
-    gone = turned(create(replace(resource, spec=state["spec"])))
-    return (replace(gone, expected={key: state[key] for key in COMPARED}),)
+    as_it_is = replace(resource, spec=state["spec"])
+    removal = turned(create(as_it_is))
+    expected = {key: state[key] for key in COMPARED}
+    return (replace(removal, expected=expected),)

@@ -123,14 +123,14 @@ def _quotas(look: Look) -> Iterator[Check]:
     services = [found.state for found in look.running.values() if found.state]
     tasks = max((state["desiredCount"] for state in services), default=0)
     far = []
-    for what, count, most in quotas(look.parameters, tasks):
-        words = f"{count} of {most} by default"
-        if count > most:
-            yield Check("WARN", f"quota {what}", words, MORE)
-        elif count > NEAR * most:
-            yield Check("PASS", f"quota {what}", words)
+    for quota in quotas(look.parameters, tasks):
+        found = f"{quota.count} of {quota.most}"
+        if quota.count > quota.most:
+            yield Check("WARN", f"quota {quota.what}", f"{found} by default", MORE)
+        elif quota.count > NEAR * quota.most:
+            yield Check("PASS", f"quota {quota.what}", f"{found} by default")
         else:
-            far.append(f"{count} of {most} {what}")
+            far.append(f"{found} {quota.what}")
     if far:
         yield Check("PASS", "quotas", f"by default {'; '.join(far)}")
 

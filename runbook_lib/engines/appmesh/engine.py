@@ -15,14 +15,12 @@ from runbook_lib.engines.appmesh.iam import foreign
 from runbook_lib.engines.appmesh.mesh import (
     NOTEBOOKS,
     plan_node_end,
-    plan_resources_end,
     plan_step,
     read_live,
-    references,
     resources_of,
-    standing,
 )
 from runbook_lib.engines.appmesh.permissions import permissions
+from runbook_lib.engines.appmesh.removing import plan_resources_end
 from runbook_lib.engines.appmesh.route import (
     all_on,
     plan_mark,
@@ -38,6 +36,7 @@ from runbook_lib.engines.appmesh.route import (
     split_reading,
     weights_of,
 )
+from runbook_lib.engines.appmesh.standing import references, standing
 from runbook_lib.engines.appmesh.undoing import undoable
 from runbook_lib.engines.protocol import Fact, Facts, Hints, Look, Split, due
 from runbook_lib.errors import PlanError
