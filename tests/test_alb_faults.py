@@ -13,7 +13,7 @@ from runbook_lib.aws.cloudwatch import Interval, Unclaimed
 from runbook_lib.errors import Held, RolledBack
 from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.shift import shift_traffic
-from runbook_lib.shift.unanswered import judge_unanswered, laid_at
+from runbook_lib.shift.rules.unanswered import judge_unanswered, laid_at
 from runbook_lib.verdict import Sample
 from tests.plain_alb import FILE, Services, Sky, open_alb
 

@@ -15,12 +15,12 @@ from runbook_lib import errors, record
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import Failed, GateError, Held, LockError, NotFollowed, RolledBack, RunbookError
-from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.following import TRIES, Start, follow_step, follow_traffic, follow_watch
-from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait
-from runbook_lib.shift.step import Hold
-from runbook_lib.shift.watcher import Board, carry_out, conclude
+from runbook_lib.shift.process import report
+from runbook_lib.shift.process.following import TRIES, Start, follow_step, follow_traffic, follow_watch
+from runbook_lib.shift.process.report import BUSY, Ending, Heard, Orders, Report, Wait
+from runbook_lib.shift.process.watcher import Board, carry_out, conclude
+from runbook_lib.shift.rules.moves import Hold
 from runbook_lib.survey import survey
 from runbook_lib.verdict import Sample
 from tests.live import CANARY, STABLE, Sky, again, phases, quick, take, under_sky

@@ -11,25 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.aws.cloudwatch import Interval
-from runbook_lib.shift.counts import LATE_PERIODS
-from runbook_lib.shift.step import (
-    AWAITED_PERIODS,
-    EMPTY_PERIODS,
-    ExtendBake,
-    GoOn,
-    Hold,
-    InEffect,
-    Look,
-    Move,
-    Pass,
-    RollBack,
-    Rule,
-    begin_step,
-    follow,
-    next_move,
-    observe,
-    start_watch,
-)
+from runbook_lib.shift.rules.counts import LATE_PERIODS
+from runbook_lib.shift.rules.look import Look
+from runbook_lib.shift.rules.moves import ExtendBake, GoOn, Hold, InEffect, Move, Pass, RollBack
+from runbook_lib.shift.rules.rule import Rule
+from runbook_lib.shift.rules.step import follow, next_move
+from runbook_lib.shift.rules.watch import AWAITED_PERIODS, EMPTY_PERIODS, begin_step, observe, start_watch
 from runbook_lib.verdict import Sample
 from runbook_lib.verdict.share import lacks_a_version
 from tests.test_step import BEGAN, RUN_WELL, SILENT, rule

@@ -83,7 +83,7 @@ ALLOWED: dict[str, set[str]] = {
 FACE = {"__init__", "command"}  # these may import anything below them
 CORE = {  # parts, and modules of a part that is not pure as a whole
     "errors", "lifecycle", "parameters", "plan", "printable", "record.chain",
-    "record.place", "redaction", "shift.counts", "shift.step", "shift.steps", "shift.telling", "shift.unanswered",
+    "record.place", "redaction", "shift.rules", "shift.telling",
     "task_definition", "verdict",
 }  # fmt: skip
 IMPURE = {"boto3", "botocore", "datetime", "ipywidgets", "os", "pandas", "random", "secrets", "socket", "time"}

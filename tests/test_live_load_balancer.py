@@ -23,7 +23,7 @@ from runbook_lib.local import inject, supervisor, world
 from runbook_lib.local.clients import clients
 from runbook_lib.local.supervisor import LocalMesh
 from runbook_lib.parameters import Parameters
-from runbook_lib.shift.unanswered import judge_unanswered
+from runbook_lib.shift.rules.unanswered import judge_unanswered
 from tests.demo_mesh import until
 
 FILE = Path(__file__).parent.parent / "parameters" / "local-alb.yaml"

@@ -44,7 +44,7 @@ from runbook_lib.record import Run, called
 from runbook_lib.runs.approvals import approve, hold
 from runbook_lib.shift import go_back, plan_steps, shift_traffic, take_step
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.following import follow_traffic
+from runbook_lib.shift.process.following import follow_traffic
 from runbook_lib.shift.shifting import mark_of
 from runbook_lib.shift.watching import unwatched
 from runbook_lib.survey import survey

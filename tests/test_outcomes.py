@@ -230,7 +230,7 @@ follow_shift(session, *evidence_for_shift(survey(session)))
         client.execute(cell)
         until(lambda: newest_phase(since=began) == phase, f"it is {phase}", 90)
         for pid, command in processes(tmp_path).items():
-            if "runbook_lib.shift.watcher" not in command:
+            if "runbook_lib.shift.process.watcher" not in command:
                 os.kill(pid, signal.SIGKILL)
         client.stop_channels()
     mesh.fault(CANARY, error_rate=0.5)

@@ -14,37 +14,24 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import ErrorJudge
 from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.plan import Evidence
-from runbook_lib.shift.counts import LATE_PERIODS, PICTURED
-from runbook_lib.shift.step import (
-    SHORT_LOOKS,
+from runbook_lib.shift.rules.counts import LATE_PERIODS, PICTURED
+from runbook_lib.shift.rules.look import Look, Tasks
+from runbook_lib.shift.rules.moves import (
     ExtendBake,
     GoOn,
     Hold,
     InEffect,
-    Look,
     Move,
     Pass,
     Promote,
     RollBack,
     RolledBackElsewhere,
-    Rule,
-    Tasks,
-    Watch,
-    approval_expired,
-    begin_step,
-    blind_to_others,
-    cannot_look,
-    clock_set,
-    follow,
-    gates_fail,
-    next_move,
-    nobody_looked,
-    observe,
-    others_weights,
-    start_watch,
-    stay_on,
-    too_long_blind,
 )
+from runbook_lib.shift.rules.others import others_weights
+from runbook_lib.shift.rules.rule import Rule
+from runbook_lib.shift.rules.step import SHORT_LOOKS, follow, next_move
+from runbook_lib.shift.rules.unseen import approval_expired, blind_to_others, cannot_look, gates_fail, too_long_blind
+from runbook_lib.shift.rules.watch import Watch, begin_step, clock_set, nobody_looked, observe, start_watch, stay_on
 from runbook_lib.verdict import Sample
 
 STABLE, CANARY = "serviceB", "serviceBv2"
@@ -217,7 +204,7 @@ def test_at_100_the_canary_is_judged_alone_from_when_the_weight_is_in_effect() -
     assert follower.watch.alone >= 10
     assert follower.watch.counts.total("errors").stable_requests > 0  # of the earlier step, which it is held against
     assert follower.watch.judgement is not None
-    assert "; while stable got no traffic, canary answered 0 of" in follower.watch.judgement.reason
+    assert "; while stable got no traffic, canary 0 of" in follower.watch.judgement.reason
 
 
 FEW = [second(25, requests=8)] * 120

@@ -19,7 +19,7 @@ from runbook_lib.errors import Held, RolledBack
 from runbook_lib.record import Run, start
 from runbook_lib.record.chain import digest
 from runbook_lib.runs.verify import rejudged, step_of, steps_of, verify
-from runbook_lib.shift import counts, step
+from runbook_lib.shift.rules import counts, watch
 from runbook_lib.shipped import VERSION
 from tests.live import CANARY, STABLE, ended, newest, quick, take, under_sky
 from tests.scenes import ROUTE, route, somebody
@@ -113,7 +113,7 @@ def written_by_somebody(session: Session) -> None:
 
 def test_the_counts_of_a_long_bake_stand_in_lines_before_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "RECORDED_AT_ONCE", 4)
-    monkeypatch.setattr(step, "LATE_PERIODS", 2)
+    monkeypatch.setattr(watch, "LATE_PERIODS", 2)
     session, _ = under_sky()
     take(session)
     run = newest(session.parameters)
@@ -137,7 +137,7 @@ def test_counts_that_say_otherwise_are_found(spoilt: Journal) -> None:
     assert "judged again: FAIL" in verify(run)[2].found
 
 
-ALONE = re.compile(r"; while stable got no traffic, canary answered (\S+ of \S+) with an error")
+ALONE = re.compile(r"; while stable got no traffic, canary (\S+ of \S+)")
 
 
 def in_former_words(run: Run, version: str) -> list[dict[str, Any]]:

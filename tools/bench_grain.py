@@ -198,7 +198,7 @@ def contents(scene: Scene) -> dict[str, Any]:
     found["services"][CANARY]["desired_count"] = scene.tasks
     found["telemetry"] = {"period_seconds": PERIOD_SECONDS, "delay_seconds": DELAY_SECONDS}
     found["traffic"] = {"requests_per_second": REQUESTS_PER_SECOND}
-    found["shift"] |= {"bake_seconds": 300, "prove_seconds": 600}
+    found["shift"] |= {"bake_seconds": 180, "prove_seconds": 600}
     del found["shift"]["trial"]  # it would show the canary's fault before users see it
     return found
 

@@ -22,7 +22,7 @@ from runbook_lib.printable import counted, one_line
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
 from runbook_lib.shift import plan_steps
-from runbook_lib.shift.following import follow_watch
+from runbook_lib.shift.process.following import follow_watch
 from runbook_lib.shift.promoting import end_bake
 from runbook_lib.shift.rollback import patiently, roll_back
 from runbook_lib.shift.watching import is_staying, is_watched

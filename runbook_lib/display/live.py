@@ -28,7 +28,7 @@ from runbook_lib.plan import Evidence
 from runbook_lib.record import Run
 from runbook_lib.runs.history import History, read_attempt, read_events, seen_as
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.following import follow_traffic
+from runbook_lib.shift.process.following import follow_traffic
 from runbook_lib.shift.watching import is_watched
 from runbook_lib.verdict.share import Seen
 

@@ -43,10 +43,10 @@ from runbook_lib.printable import escaped
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.shift import go_back, obstacle_by_hand, steps_left
-from runbook_lib.shift.following import follow_step
 from runbook_lib.shift.outlook import look_ahead
+from runbook_lib.shift.process.following import follow_step
 from runbook_lib.shift.promoting import end_bake
-from runbook_lib.shift.steps import left_out
+from runbook_lib.shift.rules.steps import left_out
 from runbook_lib.shift.watching import (
     is_past,
     is_staying,

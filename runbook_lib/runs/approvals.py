@@ -60,9 +60,8 @@ def approve(
     _require_under_way(session, run)
     rule = session.parameters.shift.approvals
     approvers = _approvers(session, run)
-    until = datetime.fromtimestamp(session.now(), UTC) + timedelta(
-        minutes=rule.valid_minutes
-    )
+    now = datetime.fromtimestamp(session.now(), UTC)
+    until = now + timedelta(minutes=rule.valid_minutes)
     given = {
         "approver": approver or session.identity.arn,
         "identity": session.identity.arn,
@@ -93,7 +92,9 @@ def approval_of(session: Session, plan: Plan) -> dict[str, Any] | None:
     Now is the time at AWS: it was given on one machine, and is looked at on another.
     """
     given = _given(session, plan)
-    return None if _still_needed(session, given) else given[-1]
+    if _still_needed(session, given):
+        return None
+    return given[-1]
 
 
 def hold(run: Run, by: str) -> None:
@@ -114,8 +115,11 @@ def unheeded(run: Run) -> list[dict[str, Any]]:
     Each counts from the run's beginning, whichever notebook was executed then. Whoever
     starts a shift again that was held has settled those asked before.
     """
-    heeded = [line["holds"] for line in run.lines() if line["event"] == "heeded"]
-    return holds(run)[heeded[-1] if heeded else 0 :]
+    settled = 0
+    for line in run.lines():
+        if line["event"] == "heeded":
+            settled = line["holds"]
+    return holds(run)[settled:]
 
 
 def heed(session: Session) -> None:
@@ -173,9 +177,9 @@ def ran_out(session: Session, step: int, former: int, plan: Plan) -> str:
     newest = given[-1]
     if newest.get("on_expiry", shift.approvals.on_expiry) == "hold":
         return ""
-    names = ", ".join(dict.fromkeys(a["approver"] for a in given))
-    at = next(a["until"] for a in given if _until(a).timestamp() == ended)
-    return f"the approval of {step} % by {names} ran out at {at}"
+    names = ", ".join(dict.fromkeys(each["approver"] for each in given))
+    ends = [each["until"] for each in given if _ends(each) == ended]
+    return f"the approval of {step} % by {names} ran out at {ends[0]}"
 
 
 def _approvers(session: Session, run: Run | None = None) -> Approvers:
@@ -191,7 +195,7 @@ def _approvers(session: Session, run: Run | None = None) -> Approvers:
 
 def _told(given: Sequence[Mapping[str, Any]]) -> list[Given]:
     """Return approvals as the rule looks at them."""
-    return [given_of(each, _until(each).timestamp()) for each in given]
+    return [given_of(each, _ends(each)) for each in given]
 
 
 def _still_needed(session: Session, given: Sequence[Mapping[str, Any]]) -> int:
@@ -202,11 +206,15 @@ def _still_needed(session: Session, given: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:
+    """Return the approvals of exactly this plan: the file's, then the run's."""
+    every: list[dict[str, Any]] = []
     stated = session.parameters.approval
+    if stated:
+        every.append(stated.model_dump(mode="json"))
     run = session.run or session.latest_run()
-    recorded = _recorded(run, plan) if run and not run.closed else []
-    every = [*([stated.model_dump(mode="json")] if stated else []), *recorded]
-    return [a for a in every if a["plan"] == plan.hash]
+    if run and not run.closed:
+        every += _recorded(run, plan)
+    return [each for each in every if each["plan"] == plan.hash]
 
 
 def _recorded(run: Run, plan: Plan) -> list[dict[str, Any]]:
@@ -219,19 +227,19 @@ def _recorded(run: Run, plan: Plan) -> list[dict[str, Any]]:
             found.append(line)
         elif line["event"] == "decision" and line["phase"] in ENDED:
             found = []
-    live = plan.changes[0].expected if plan.changes else None
-    return [
-        line
-        for line in found
-        if not plan.changes or run.kept(line.get("carried", ""), live)
-    ]
+    if not plan.changes:
+        return found
+    live = plan.changes[0].expected
+    return [line for line in found if run.kept(line.get("carried", ""), live)]
 
 
 def _carried(plan: Plan) -> str:
     """Return what names the state that a plan's first change is made against: that of
     what carries the weights.
     """
-    return fingerprint(plan.changes[0].expected) if plan.changes else ""
+    if not plan.changes:
+        return ""
+    return fingerprint(plan.changes[0].expected)
 
 
 def _require_under_way(session: Session, run: Run) -> None:
@@ -249,5 +257,6 @@ def _require_under_way(session: Session, run: Run) -> None:
         )
 
 
-def _until(given: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(given["until"])
+def _ends(given: Mapping[str, Any]) -> float:
+    """Return when an approval ends, in epoch seconds."""
+    return datetime.fromisoformat(given["until"]).timestamp()

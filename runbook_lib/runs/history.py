@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -156,8 +155,9 @@ def doubt(session: Session) -> str:
     run, last = newest.run, newest.last
     if run is None or not _passed(last, step):
         lacks = f"its last step, {step} %, has no PASS in the record"
-        is_promoted = bool(last) and _is(last, "promoted", step)
-        return f"{lacks}: {last['words']}" if is_promoted else lacks
+        if last and _is(last, "promoted", step):
+            return f"{lacks}: {last['words']}"
+        return lacks
     if read_attempt(session)[-1:] != [last]:
         return (
             f"its PASS at {step} % was for weights that were undone, or that somebody "
@@ -174,23 +174,23 @@ def doubt(session: Session) -> str:
 
 
 def _passed(decision: Mapping[str, Any], step: int) -> bool:
-    return (
-        bool(decision)
-        and _is(decision, "judged", step)
-        and decision["verdict"] == "PASS"
-    )
+    if not decision or not _is(decision, "judged", step):
+        return False
+    return bool(decision["verdict"] == "PASS")
 
 
 def _judged_again(lines: Sequence[Mapping[str, Any]]) -> Judgement | None:
     """Judge the newest verdict among the journal's lines again; None
     where there is none.
     """
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index]["event"] == "judged":
-            with suppress(ValueError):  # counts of a long bake are missing
-                return rejudged(lines[index], lines[:index])
-            return None
-    return None
+    judged_at = [n for n, line in enumerate(lines) if line["event"] == "judged"]
+    if not judged_at:
+        return None
+    newest = judged_at[-1]
+    try:
+        return rejudged(lines[newest], lines[:newest])
+    except ValueError:  # counts of a long bake are missing
+        return None
 
 
 def _before(run: record.Run, decision: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -214,9 +214,11 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
     since = list(run.lines())[len(_before(run, last)) :]
     canary = session.parameters.shift.canary
     for line in since:
-        change = line["change"] if line["event"] == "intended" else {}
-        moved = change.get("weights") if change.get("undoes") else None
-        if moved and revived(moved).lowers(canary):
+        if line["event"] != "intended":
+            continue
+        change = line["change"]
+        moved = change.get("weights")
+        if moved and change.get("undoes") and revived(moved).lowers(canary):
             return True
     return False
 
@@ -302,13 +304,17 @@ def _last_attempt(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     attempt: list[dict[str, Any]] = []
     for event in events:
-        phase, phases = event["phase"], {each["phase"] for each in attempt}
-        is_over = phases & {*ENDED} and phase not in ENDED
-        is_again = phase in phases or "written" in phases
-        if is_over or (phase in BEFORE and is_again):
+        if _begins_another(event["phase"], {each["phase"] for each in attempt}):
             attempt = []
         attempt.append(event)
     return attempt
+
+
+def _begins_another(phase: str, phases: set[str]) -> bool:
+    """Say whether an event of this phase belongs to another attempt than those."""
+    if phases & {*ENDED} and phase not in ENDED:
+        return True
+    return phase in BEFORE and (phase in phases or "written" in phases)
 
 
 def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:
@@ -319,9 +325,18 @@ def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:
             before = steps[-1].step if steps else 0
             words = f"{line.get('former', before)} → {line['step']} %"
             steps.append(Step(words, line["step"], line["at"], False, "", ""))
-        elif steps and phase == "proved":
-            steps[-1] = replace(steps[-1], proved=True, verdict="", reason="")
-        elif steps and phase in ("judged", "promoted", "rolled back"):
-            verdict = "PROMOTED" if phase == "promoted" else line["verdict"]
-            steps[-1] = replace(steps[-1], verdict=verdict, reason=line["words"])
+        elif steps:
+            steps[-1] = _with_decision(steps[-1], line)
     return steps
+
+
+def _with_decision(step: Step, line: Mapping[str, Any]) -> Step:
+    """Return a step with what a later decision says of it."""
+    phase = line["phase"]
+    if phase == "proved":
+        return replace(step, proved=True, verdict="", reason="")
+    if phase == "promoted":
+        return replace(step, verdict="PROMOTED", reason=line["words"])
+    if phase in ("judged", "rolled back"):
+        return replace(step, verdict=line["verdict"], reason=line["words"])
+    return step

@@ -1,19 +1,20 @@
 """Move the traffic from the stable service to the canary, one step at a time.
 
-`step` decides what follows from a look, and is pure; so are `counts`, what was counted
-so far, and `steps`, which steps are left. `looking` reads, `rolling_back` writes the
-rollback, and `shifting` is the recipe: look, decide, write, wait, tell.
+`shifting` has what others call, `under_way` the order of a shift: `writing` writes a
+step, `observing` looks at it until it passes, `stopping` ends it where it does not.
+`rules` decides what follows from a look, and is pure; `process` lets a shift outlive
+whoever started it.
 """
 
+from runbook_lib.shift.requirements import require_ours
+from runbook_lib.shift.rules.steps import steps_left
 from runbook_lib.shift.shifting import (
     go_back,
     obstacle_by_hand,
     plan_steps,
-    require_ours,
     shift_traffic,
     take_step,
 )
-from runbook_lib.shift.steps import steps_left
 
 __all__ = [
     "go_back",

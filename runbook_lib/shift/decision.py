@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
-from runbook_lib.shift.step import Hold
+from runbook_lib.shift.rules.moves import Hold
 
 __all__ = ["Decision", "Phase", "write_down"]
 

@@ -20,7 +20,7 @@ from runbook_lib.runs.approvals import unheeded
 from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.runs.promotions import promotion_of, promotions_before
 from runbook_lib.shift.rollback import read_signature
-from runbook_lib.shift.step import Tasks
+from runbook_lib.shift.rules.look import Tasks
 from runbook_lib.survey import Survey
 
 __all__ = ["Looking"]

@@ -24,7 +24,7 @@ from runbook_lib.judging import (
     judged,
 )
 from runbook_lib.parameters import Parameters
-from runbook_lib.shift.steps import steps_left
+from runbook_lib.shift.rules.steps import steps_left
 from runbook_lib.survey import Survey
 from runbook_lib.verdict.forecast import Forecast, require_passable
 from runbook_lib.verdict.harm import Harm, forecast_harm, gentler_step

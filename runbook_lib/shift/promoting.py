@@ -13,8 +13,8 @@ from runbook_lib.record import Run
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.promotions import promote
 from runbook_lib.shift.looking import Looking
-from runbook_lib.shift.step import gates_fail
-from runbook_lib.shift.steps import has_passed
+from runbook_lib.shift.rules.steps import has_passed
+from runbook_lib.shift.rules.unseen import gates_fail
 from runbook_lib.survey import Survey
 from runbook_lib.wording import divided
 

@@ -23,10 +23,12 @@ from runbook_lib.errors import (
     TargetError,
 )
 from runbook_lib.plan import Plan, as_command, clear
-from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.rollback import WRITTEN_BETWEEN
-from runbook_lib.shift.step import Hold, RolledBackElsewhere, Rule, others_weights
+from runbook_lib.shift.rules.counts import Counts
+from runbook_lib.shift.rules.moves import Hold, RolledBackElsewhere
+from runbook_lib.shift.rules.others import others_weights
+from runbook_lib.shift.rules.rule import Rule
 from runbook_lib.survey import Survey, survey
 
 __all__ = ["RollingBack", "undisturbed"]

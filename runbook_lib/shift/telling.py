@@ -7,9 +7,10 @@ from typing import Any
 
 from runbook_lib.judging import settings_of
 from runbook_lib.printable import counted
-from runbook_lib.shift.counts import Counts
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.step import Rule, Watch
+from runbook_lib.shift.rules.counts import Counts
+from runbook_lib.shift.rules.rule import Rule
+from runbook_lib.shift.rules.watch import Watch
 from runbook_lib.verdict import Sample
 
 __all__ = ["counts_line", "judgement_line", "seen_at", "settled"]

@@ -167,6 +167,8 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
             kernel_name=kernel_name,
             timeout=None,
             startup_timeout=60,
+            # what a cell showed comes late on a busy machine: no failure of the cell
+            iopub_timeout=60,
             log=logger,
         )
         client.interrupts, client.tell = interrupts, tell

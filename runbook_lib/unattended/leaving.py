@@ -9,8 +9,8 @@ from __future__ import annotations
 from runbook_lib import record
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.record.place import Place
-from runbook_lib.shift import report
-from runbook_lib.shift.report import Ending
+from runbook_lib.shift.process import report
+from runbook_lib.shift.process.report import Ending
 from runbook_lib.shift.watching import report_file
 
 __all__ = ["ended_since", "goes_on", "require_last"]

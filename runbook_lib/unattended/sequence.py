@@ -23,7 +23,7 @@ from runbook_lib.opening import open_session, world_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs.archive import archive
-from runbook_lib.shift.report import OUTCOMES
+from runbook_lib.shift.process.report import OUTCOMES
 from runbook_lib.unattended import leaving, notebooks
 from runbook_lib.unattended.environ import environ
 from runbook_lib.unattended.executing import DEAD, Failure, execute

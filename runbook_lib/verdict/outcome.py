@@ -58,7 +58,7 @@ def verdict_on(figures: Figures, *, bake_over: bool, counted: str) -> Verdict:
 
     `counted` says in the reason what is counted: `with an error`.
     """
-    tests = [_against_stable(figures, counted)]
+    tests = [_against_stable(figures)]
     if figures.settings.ceiling:
         tests.append(_against_ceiling(figures, figures.settings.ceiling))
     failed = _failed(tests, figures)
@@ -92,14 +92,14 @@ def _failed(tests: Sequence[_Test], figures: Figures) -> list[_Test]:
     return [test for test in large if test.log_evidence >= threshold]
 
 
-def _against_stable(figures: Figures, counted: str) -> _Test:
+def _against_stable(figures: Figures) -> _Test:
     """Return the test of the canary against stable, or against what stable showed."""
     ignored = figures.settings.ignored_increase
     # floats add up to a little less
     is_large = figures.increase_at_worst >= ignored - 1e-12
     words = ""
     if figures.alone_requests:
-        words += reason.alone(figures, counted)
+        words += reason.alone(figures)
     if ignored and not is_large:
         words += reason.ignored(figures.increase_at_worst, ignored)
     return _Test(figures.against_stable, is_large, words)

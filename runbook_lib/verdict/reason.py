@@ -33,11 +33,11 @@ def of_figures(
     )
 
 
-def alone(figures: Figures, counted: str) -> str:
+def alone(figures: Figures) -> str:
     """Return what the canary answered while stable was gone."""
-    count = _count(figures.alone_requests, figures.alone_errors, f" {counted}")
+    count = _count(figures.alone_requests, figures.alone_errors)
     allowed = f"up to {_percent(figures.limit)} allowed"
-    return f"; while stable got no traffic, canary answered {count}, {allowed}"
+    return f"; while stable got no traffic, canary {count}, {allowed}"
 
 
 def ignored(increase: float, most: float) -> str:

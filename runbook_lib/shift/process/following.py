@@ -22,14 +22,22 @@ from runbook_lib.detached import start_detached
 from runbook_lib.errors import CallError, Failed, LockError, NotFollowed, RecordError
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.private import private_opener
-from runbook_lib.shift import report
 from runbook_lib.shift.decision import Decision
-from runbook_lib.shift.report import BUSY, Ending, Heard, Orders, Report, Wait, What
+from runbook_lib.shift.process import report
+from runbook_lib.shift.process.report import (
+    BUSY,
+    Ending,
+    Heard,
+    Orders,
+    Report,
+    Wait,
+    What,
+)
+from runbook_lib.shift.requirements import require_evidence
 from runbook_lib.shift.shifting import (
     Decisions,
     anything_left,
     mark_of,
-    require_evidence,
     shift_traffic,
     take_step,
 )
@@ -342,6 +350,6 @@ def _new_id() -> str:
 
 def start_process(orders: Orders, log: Path) -> Process:
     """Start the process that shifts; return it. Raises OSError."""
-    module, words = "runbook_lib.shift.watcher", [Path(orders.file).stem]
+    module, words = "runbook_lib.shift.process.watcher", [Path(orders.file).stem]
     with open(log, "wb", opener=private_opener) as written:
         return start_detached(module, report.as_bytes(orders), words, written)

@@ -1,6 +1,6 @@
 """The process that shifts: it holds the shift's lock, and says where it stands.
 
-    python -m runbook_lib.shift.watcher ENVIRONMENT < orders
+    python -m runbook_lib.shift.process.watcher ENVIRONMENT < orders
 
 `following` starts it, and reads what it says. It outlives whoever started it: a kernel,
 a browser, a terminal. It ends with the shift; SIGINT and SIGTERM hold it, SIGHUP does
@@ -35,8 +35,10 @@ from runbook_lib.private import UMASK
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.verify import steps_of
-from runbook_lib.shift import report
-from runbook_lib.shift.report import (
+from runbook_lib.shift.decision import Decision
+from runbook_lib.shift.observing import Relieved
+from runbook_lib.shift.process import report
+from runbook_lib.shift.process.report import (
     BUSY,
     INTERRUPT,
     OUTCOMES,
@@ -48,7 +50,6 @@ from runbook_lib.shift.report import (
 from runbook_lib.shift.rolling_back import HELD
 from runbook_lib.shift.shifting import (
     Decisions,
-    Relieved,
     shift_traffic,
     take_step,
     watch_traffic,
@@ -109,24 +110,31 @@ def _obey(session: Session, orders: Orders, board: Board) -> None:
         try:
             decision = decisions.throw(interrupt) if interrupt else next(decisions)
             interrupt = None
-            said = report.with_decision(board.report, decision, session.written)
-            refusal = said.ending if decision.refused else None
-            if refusal:  # it stays, and somebody must decide
-                with suppress(RecordError):
-                    if run := _sum_up(session, refusal):
-                        run.store_soon()
-            board.put(said)
-            if decision.phase == "rolled back":  # it was made: now it may be told
-                reason, _, words = decision.words.partition(": ")
-                _tell(session, "rolled_back", reason, words, board.began)
-            if refusal:
-                _tell_end(session, orders, refusal, board.began)
+            _show(session, orders, board, decision)
         except StopIteration:
             return
         except KeyboardInterrupt as caught:
             if interrupt:  # it went through the shift: nothing was under way
                 raise
             interrupt = caught
+
+
+def _show(session: Session, orders: Orders, board: Board, decision: Decision) -> None:
+    """Show a decision to followers, and tell people where it rolled back, or where it
+    stays and somebody must decide.
+    """
+    said = report.with_decision(board.report, decision, session.written)
+    refusal = said.ending if decision.refused else None
+    if refusal:
+        with suppress(RecordError):
+            if run := _sum_up(session, refusal):
+                run.store_soon()
+    board.put(said)
+    if decision.phase == "rolled back":  # it was made: now it may be told
+        reason, _, words = decision.words.partition(": ")
+        _tell(session, "rolled_back", reason, words, board.began)
+    if refusal:
+        _tell_end(session, orders, refusal, board.began)
 
 
 def _decisions(session: Session, orders: Orders, relieved: Relieved) -> Decisions:
@@ -149,16 +157,16 @@ def main() -> int:
     orders = report.orders_in(sys.stdin.buffer.read())
     lock = FileLock(orders.lock, thread_local=False, mode=0o600)
     ready: Session | None = None
-    if not _is_staying(orders):
-        if not _acquired(lock, LOCK_SECONDS):
-            return BUSY
-    else:
+    if _is_staying(orders):
         try:
             ready = _opened(orders, lock)
         except RunbookError as why:
             return _leave_to_others(orders, why)
-        if not _take_over(orders, lock):
-            return BUSY
+        is_ours = _take_over(orders, lock)
+    else:
+        is_ours = _acquired(lock, LOCK_SECONDS)
+    if not is_ours:
+        return BUSY
     leaves_steps = orders.what != "every step"
     board = Board(Path(orders.report), orders.id, leaves_steps=leaves_steps)
     session, error = carry_out(orders, board, lambda: ready or _opened(orders, lock))
@@ -285,13 +293,19 @@ def _tell_end(session: Session, orders: Orders, ending: Ending, since: float) ->
         return
     words = one_line(ending.message)
     if not ending.exit_code:
-        run = session.run or session.finished
-        others = run and session.is_executed and record.executor(run)
-        if orders.what != "every step" or (others and not session.leaves_shift):
+        if orders.what != "every step" or _others_sum_up(session):
             return
         words = "every step passed"
     outcome = OUTCOMES[ending.exit_code]
     _tell(session, outcome, ending.reason or outcome, words, since)
+
+
+def _others_sum_up(session: Session) -> bool:
+    """Say whether whoever executes the run is there, and sums it up."""
+    run = session.run or session.finished
+    if run is None or not session.is_executed or session.leaves_shift:
+        return False
+    return bool(record.executor(run))
 
 
 def _tell(

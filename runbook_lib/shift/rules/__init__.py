@@ -1,0 +1,1 @@
+"""What follows from a look at a step. Pure."""
