@@ -27,11 +27,9 @@ def hold(run: str, by: str, *, file: str, rehearse: bool) -> None:
         store = session_of("hold", this, "plan", file or run).store
         this = record.with_copy(this, store)
     elif holder is None or holder["run"] != this.id:
-        busy = (
-            f"run {holder['run']} is, by {holder['who']}"
-            if holder
-            else "no shift is running there"
-        )
+        busy = "no shift is running there"
+        if holder:
+            busy = f"run {holder['run']} is, by {holder['who']}"
         named = shlex.quote(str(this.opened.get("file", this.environment)))
         raise ParametersError(
             f"hold: run {this.id} is not under way; {busy}",

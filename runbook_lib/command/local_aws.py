@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from rich.table import Table
 
 from runbook_lib import parameters
 from runbook_lib.command.screen import console, print_json, table
@@ -121,7 +124,7 @@ def _shed(count: int) -> str:
     )
 
 
-def _local(found: dict[str, Any]) -> None:
+def _local(found: Mapping[str, Any]) -> None:
     if found["endpoint"]:
         console.print(f"endpoint {found['endpoint']}")
         console.print(
@@ -130,44 +133,51 @@ def _local(found: dict[str, Any]) -> None:
         )
     else:
         console.print(f"the local mesh is {found['state']}")
+    if found["tasks"]:
+        console.print(_tasks(found["tasks"]))
+    for task in found["tasks"]:
+        _tell_task(task)
+    for name, made in found["traffic"].items():
+        _tell_caller(name, made)
+
+
+def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with a row for each task; what is not known is a dash."""
     shown = table()
     for column in TASK_COLUMNS:
         shown.add_column("last update" if column == "update" else column, no_wrap=True)
-    for task in found["tasks"]:
-        told = {
-            **task,
-            "ports": ", ".join(f"{port}→{own}" for port, own in task["ports"].items()),
-        }
-        shown.add_row(
-            *(
-                "–" if told.get(key) in (None, "") else str(told[key])
-                for key in TASK_COLUMNS
-            )
-        )
-    if found["tasks"]:
-        console.print(shown)
-    for task in found["tasks"]:
-        console.print(f"logs of {task['service']} are in {task['log']}")
-        if task.get("admin"):
-            console.print(
-                f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} "
-                "http://envoy/stats"
-            )
-        if task.get("error"):
-            console.print(f"  rejected: {task['error']}")
-        if task.get("note"):
-            console.print(f"  {task['note']}")
-    for name, made in found["traffic"].items():
+    for task in tasks:
+        ports = ", ".join(f"{port}→{own}" for port, own in task["ports"].items())
+        told = {**task, "ports": ports}
+        cells = [told.get(key) for key in TASK_COLUMNS]
+        shown.add_row(*("–" if cell in (None, "") else str(cell) for cell in cells))
+    return shown
+
+
+def _tell_task(task: Mapping[str, Any]) -> None:
+    """Print where a task's logs are, how its Envoy is asked, and what is wrong."""
+    console.print(f"logs of {task['service']} are in {task['log']}")
+    if task.get("admin"):
         console.print(
-            f"{name} makes {made['requests_per_second']} calls a second now, counted "
-            f"in {made['file']}"
+            f"  ask its Envoy: curl --unix-socket {shlex.quote(task['admin'])} "
+            "http://envoy/stats"
         )
-        counts = ", ".join(
-            f"{made[key]:,} {key}" for key in ("sent", "answered", "failed")
-        )
-        console.print(
-            f"  {counts}, {made['in_flight']} under way; its caller was restarted "
-            f"{counted(made['restarts'], 'time')}"
-        )
-        if made["shed"]:
-            console.print(f"  {_shed(made['shed'])}")
+    if task.get("error"):
+        console.print(f"  rejected: {task['error']}")
+    if task.get("note"):
+        console.print(f"  {task['note']}")
+
+
+def _tell_caller(name: str, made: Mapping[str, Any]) -> None:
+    """Print a caller's rate, and its totals since the local mesh came up."""
+    console.print(
+        f"{name} makes {made['requests_per_second']} calls a second now, counted "
+        f"in {made['file']}"
+    )
+    totals = [f"{made[key]:,} {key}" for key in ("sent", "answered", "failed")]
+    console.print(
+        f"  {', '.join(totals)}, {made['in_flight']} under way; its caller was "
+        f"restarted {counted(made['restarts'], 'time')}"
+    )
+    if made["shed"]:
+        console.print(f"  {_shed(made['shed'])}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from runbook_lib import parameters, record
 from runbook_lib.errors import ParametersError, RecordError
-from runbook_lib.record.place import place_of
+from runbook_lib.record.place import Place, place_of
 
 
 def found_run(name: str, rehearse: bool, file: str = "") -> record.Run:
@@ -64,16 +64,23 @@ def _newest_of(named: str, rehearse: bool) -> record.Run:
     local = parameters.load(named, {"target": "local"})
     _bring(named, {"target": "local"} if rehearse else {})
     for each in [local] if rehearse else [p, local]:
-        if found := record.latest(
+        found = record.latest(
             each.environment, each.records, place_of(each), whenever=True
-        ):
+        )
+        if found:
             return found
+    raise _nothing_recorded(named, p, rehearse)
+
+
+def _nothing_recorded(
+    named: str, p: parameters.Parameters, rehearse: bool
+) -> ParametersError:
     others = [run.id for run in record.called(p.environment)]
     words = f"; of other places: {', '.join(others[:5])}" if others else ""
     what = f"no rehearsal of {named}" if rehearse else f"nothing of {place_of(p)}"
     here = "runbook runs lists what is recorded on this machine"
     again = f"runbook run {named}{' --rehearse' if rehearse else ' --mode apply'}"
-    raise ParametersError(
+    return ParametersError(
         f"run: {what} is recorded{words}", hint=f"{here}; {again} begins a run"
     )
 
@@ -82,25 +89,33 @@ def _newest_called(environment: str, rehearse: bool) -> record.Run:
     """Return the newest run of an environment whose file is elsewhere; refuse to
     choose between places.
     """
-    runs = [
-        run for run in record.runs(environment) if not rehearse or is_rehearsal(run)
-    ]
-    runs = [run for run in runs if not is_rehearsal(run)] or runs
-    newest = {run.place.site if run.place else None: run.id for run in reversed(runs)}
+    every = list(record.runs(environment))
+    rehearsals = [run for run in every if is_rehearsal(run)]
+    real = [run for run in every if not is_rehearsal(run)]
+    runs = rehearsals if rehearse else real or rehearsals
     if not runs:
         what = "no rehearsal" if rehearse else "nothing"
         raise ParametersError(
             f"run: {what} is recorded under {environment!r}", hint="runbook runs"
         )
-    if len(newest) > 1:
-        found = "\n".join(
-            f"- {run}: {place or 'of a former format'}" for place, run in newest.items()
-        )
-        raise ParametersError(
-            f"run: {environment} is the name of several places:\n{found}",
-            hint="name a run by its id, as one of these",
-        )
+    _require_one_site(environment, runs)
     return runs[0]
+
+
+def _require_one_site(environment: str, runs: Sequence[record.Run]) -> None:
+    """Raise ParametersError where runs, the newest first, are of several places."""
+    newest: dict[Place | None, str] = {}
+    for run in runs:
+        newest.setdefault(run.place.site if run.place else None, run.id)
+    if len(newest) == 1:
+        return
+    found = [
+        f"- {run}: {place or 'of a former format'}" for place, run in newest.items()
+    ]
+    raise ParametersError(
+        f"run: {environment} is the name of several places:\n" + "\n".join(found),
+        hint="name a run by its id, as one of these",
+    )
 
 
 def is_rehearsal(run: record.Run) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -24,23 +25,33 @@ OUTCOMES = ("done", "failed", "refused", "held", "rolled_back", OPEN)
 def verify(run: str, *, file: str, rehearse: bool, as_json: bool) -> None:
     """Print each check of a run's record; exit 1 where one fails."""
     this = found_work(run, rehearse, file)
-    checked = []
-    if named := file or (run if names_file(run) else ""):
-        given = {"target": "local"} if is_rehearsal(this) else {}
-        if where := bring_runs(named, given, only=this.id, anew=True):
-            checked = [Checked("copy", True, f"the same lines are at {where}")]
+    named = file or (run if names_file(run) else "")
+    checked = _compared_with_copy(this, named) if named else []
     this.require_format("verify", since=CHAINED)
     checked += check_run(this)
     all_hold = all(each.holds for each in checked)
     if as_json:
         checks = [asdict(each) for each in checked]
         print_json({"run": this.id, "holds": all_hold, "checks": checks})
-        raise typer.Exit(0 if all_hold else 1)
+    else:
+        _tell(checked)
+    raise typer.Exit(0 if all_hold else 1)
+
+
+def _compared_with_copy(this: record.Run, named: str) -> list[Checked]:
+    """Return what came of comparing a run with its copy, where the file `named` says
+    that it has one; raise RecordError where they differ.
+    """
+    given = {"target": "local"} if is_rehearsal(this) else {}
+    where = bring_runs(named, given, only=this.id, anew=True)
+    return [Checked("copy", True, f"the same lines are at {where}")] if where else []
+
+
+def _tell(checked: Sequence[Checked]) -> None:
     for each in checked:
         console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
     if not any(each.what.startswith("verdict") for each in checked):
         console.print("– no verdict in this run")
-    raise typer.Exit(0 if all_hold else 1)
 
 
 def report(run: str, output: Path | None, *, file: str, rehearse: bool) -> None:
@@ -60,6 +71,23 @@ def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
         raise ParametersError(
             f"--outcome: expected one of {', '.join(OUTCOMES)}; found {outcome!r}"
         )
+    every = _recorded(environment)
+    rows = [_row(run) for run in every if run.id >= _day(since)]
+    found = [row for row in rows if outcome in ("", row["outcome"])]
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        told = row["trouble"] or f"{row['mode']}  {row['outcome']}  {row['place']}"
+        console.print(f"{row['run']}  {row['environment']}  {told}")
+    if not found:
+        console.print("no such run is recorded" if every else "nothing is recorded")
+
+
+def _recorded(environment: str) -> list[record.Run]:
+    """Return the runs recorded of an environment, or of all ("" for it), the newest
+    first; raise ParametersError for a name that has none.
+    """
     if names_file(environment):
         bring_runs(environment, {}, newest=None)
         environment = parameters.load(environment).environment
@@ -71,17 +99,7 @@ def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
         )
     names = [environment] if environment else known
     every = [run for name in names for run in record.called(name)]
-    newest = sorted(every, key=lambda run: run.id, reverse=True)
-    rows = [_row(run) for run in newest if run.id >= _day(since)]
-    found = [row for row in rows if outcome in ("", row["outcome"])]
-    if as_json:
-        print_json(found)
-        return
-    for row in found:
-        told = row["trouble"] or f"{row['mode']}  {row['outcome']}  {row['place']}"
-        console.print(f"{row['run']}  {row['environment']}  {told}")
-    if not found:
-        console.print("no such run is recorded" if every else "nothing is recorded")
+    return sorted(every, key=lambda run: run.id, reverse=True)
 
 
 def _day(since: str) -> str:

@@ -132,42 +132,25 @@ def _value_of(name: str, value: str) -> Any:
 
 def _tell(
     this: record.Run,
-    summary: dict[str, Any],
+    summary: Mapping[str, Any],
     failure: Failure | None,
     environment: str,
-    options: list[str],
+    options: Sequence[str],
 ) -> None:
+    """Print how a run ended: the cell that ended it, each step, what was done, where
+    the record is, and the outcome.
+    """
     if failure:
-        console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
-        console.print(f"{failure.source}\n", style="dim")
-        console.print(f"{failure.error}: {failure.message}")
-        ended = is_rehearsal(this) and supervisor.there() is None
-        first, does = (
-            ("00", "begins again")
-            if ended
-            else (failure.notebook[:2], "goes on from here")
-        )
-        again = shlex.join(["runbook", "run", environment, "--from", first, *options])
-        console.print(f"\n{scrubbed(again)}  {does}")
+        _tell_failure(this, failure, environment, options)
     for step in summary["shift"]:
-        weights = ", ".join(
-            f"{name} {weight} %" for name, weight in step["weights"].items()
-        )
-        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
+        weights = [f"{name} {weight} %" for name, weight in step["weights"].items()]
+        console.print(f"{', '.join(weights)}: {step['verdict']}\n  {step['reason']}")
     calls = summary["api_calls"]
     console.print(
         f"{counted(summary['changes'], 'change')}; API calls: {calls['read']:,} "
         f"read, {calls['write']:,} write"
     )
-    folder = (
-        this.folder.relative_to(Path.cwd())
-        if this.folder.is_relative_to(Path.cwd())
-        else this.folder
-    )
-    console.print(
-        f"record: {folder}, head "
-        f"{(summary.get('record') or {'head': _head(this)})['head'][:12]}"
-    )
+    console.print(f"record: {_from_here(this.folder)}, head {_head(this, summary)}")
     if is_rehearsal(this) and (there := supervisor.running()):
         # one that ends just now changes nothing in how the run has ended
         with suppress(TargetError):
@@ -177,8 +160,31 @@ def _tell(
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
-def _head(run: record.Run) -> str:
+def _tell_failure(
+    this: record.Run, failure: Failure, environment: str, options: Sequence[str]
+) -> None:
+    """Print the cell that ended a run, its error, and the command that goes on."""
+    console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
+    console.print(f"{failure.source}\n", style="dim")
+    console.print(f"{failure.error}: {failure.message}")
+    first, does = failure.notebook[:2], "goes on from here"
+    if is_rehearsal(this) and supervisor.there() is None:
+        first, does = "00", "begins again"
+    again = shlex.join(["runbook", "run", environment, "--from", first, *options])
+    console.print(f"\n{scrubbed(again)}  {does}")
+
+
+def _from_here(folder: Path) -> Path:
+    """Return a folder as one names it in the current one."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _head(run: record.Run, summary: Mapping[str, Any]) -> str:
+    """Return the first digits of the hash that the record ends with: the summary's own,
+    or the journal's where no summary could be written.
+    """
     try:
-        return str(run.head()["head"])
+        return str((summary.get("record") or run.head())["head"])[:12]
     except RecordError:
         return "unreadable"

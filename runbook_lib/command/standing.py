@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import load_of, open_session, world_of
+from runbook_lib.parameters import Parameters
 from runbook_lib.record.place import Place, place_of
 from runbook_lib.runs import approvals
 from runbook_lib.shift.process import report
@@ -43,16 +45,7 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
         found |= _live(survey(session)) | _brought(session)
     else:
         found["stage"] = supervisor.absence()
-    here = place_of(p, world_of(p))
-    whenever = p.rehearsed and not here.world
-    newest = record.latest(p.environment, p.records, here, whenever=whenever)
-    found["run"] = newest.id if newest else None
-    if words := _shift_under_way(here):
-        found["shift"] = f"{words}; runbook watch {named} follows it"
-    if newest:
-        found |= _asked(newest)
-    if last := record.last_work(p.environment, p.records, here, whenever=whenever):
-        found |= _last_word(last)
+    found |= _recorded(p, named)
     if load := load_of(p):
         found["load"] = load
     if as_json:
@@ -61,7 +54,25 @@ def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     if words := found.pop("unwatched", ""):
         alarm(words)
         console.print(f"Next: runbook watch {named}, or runbook rollback {named}")
-    _standing(found)
+    _tell(found)
+
+
+def _recorded(p: Parameters, named: str) -> dict[str, Any]:
+    """Return what this machine has written down: the newest run, the shift under way,
+    who asks it to hold, and what was decided last.
+    """
+    here = place_of(p, world_of(p))
+    whenever = p.rehearsed and not here.world
+    newest = record.latest(p.environment, p.records, here, whenever=whenever)
+    last = record.last_work(p.environment, p.records, here, whenever=whenever)
+    found: dict[str, Any] = {"run": newest.id if newest else None}
+    if words := _shift_under_way(here):
+        found["shift"] = f"{words}; runbook watch {named} follows it"
+    if newest:
+        found |= _asked(newest)
+    if last:
+        found |= _last_word(last)
+    return found
 
 
 def _brought(session: Session) -> dict[str, str]:
@@ -124,19 +135,21 @@ def _asked(run: record.Run) -> dict[str, str]:
     return {}
 
 
-def _standing(found: dict[str, Any]) -> None:
+def _tell(found: Mapping[str, Any]) -> None:
+    """Print what was found, a row each; nothing as a dash."""
     shown = table(title="where it stands", show_header=False)
-    weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
     stage = found["stage"]
-    if stage in STAGES:
-        stage = f"{stage}: {STAGES[stage]}"
-    for key, value in {**found, "stage": stage, "weights": weights}.items():
-        lines = (
-            [f"{k} {v}" for k, v in value.items()]
-            if isinstance(value, dict)
-            else value or []
-        )
-        shown.add_row(
-            key, ("\n".join(lines) if isinstance(lines, list) else lines) or "–"
-        )
+    meaning = f"{stage}: {STAGES[stage]}" if stage in STAGES else stage
+    weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
+    for key, value in {**found, "stage": meaning, "weights": weights}.items():
+        shown.add_row(key, _in_lines(value) or "–")
     console.print(shown)
+
+
+def _in_lines(value: Any) -> str:
+    """Return a value as text: what a mapping or a list holds, a line each."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return "\n".join(value)
+    return value or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,20 +42,16 @@ def undo(
         if as_json:
             print_json({"run": this.id, "changes": described(plan)})
             return
-        again = shlex.join(
-            [
-                *("runbook", "undo", this.id),
-                *(["--notebook", notebook] if notebook else []),
-                *(["--file", file] if file else []),
-                *(["--take-over", take_over] if take_over else []),
-                *(["--rehearse"] if rehearse else []),
-                "--yes",
-            ]
-        )
         console.print(f"run {this.id}\n{session.place}")
         show_plan(plan, "nothing to undo")
         if not plan.changes:
             return
+        options = {
+            "--notebook": notebook,
+            "--file": file,
+            "--take-over": take_over,
+        }
+        again = _again(this, options, rehearse)
         if not (yes or agreed("Undo these changes?", again)):
             console.print("nothing was undone")
             return
@@ -62,6 +59,15 @@ def undo(
         _sum_up(this, part or "the whole run")
         console.print(f"{counted(len(made), 'change')} undone")
         console.print(f"record: head {this.head()['head'][:12]}")
+
+
+def _again(run: record.Run, options: Mapping[str, str], rehearse: bool) -> str:
+    """Return the command that undoes a run without asking."""
+    words = ["runbook", "undo", run.id]
+    for option, value in options.items():
+        words += [option, value] if value else []
+    words += ["--rehearse"] if rehearse else []
+    return shlex.join([*words, "--yes"])
 
 
 def _sum_up(run: record.Run, what: str) -> None:

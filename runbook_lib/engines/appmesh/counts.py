@@ -6,6 +6,8 @@ Pure. Source: App Mesh's metric extension (`RequestCountPerTarget`,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from runbook_lib.aws.series import Counted, Series
 from runbook_lib.engines.appmesh.sidecars import meshed
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
@@ -14,6 +16,8 @@ from runbook_lib.parameters.model import Parameters
 from runbook_lib.task_definition.image import tag_version
 
 COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target
+OF_TCP = "no request of a tcp route is counted: App Mesh counts requests of HTTP alone"
+OF_GRPC = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
 
 
 def series(p: Parameters, split: Split | None = None) -> SeriesOf:
@@ -22,23 +26,36 @@ def series(p: Parameters, split: Split | None = None) -> SeriesOf:
 
     The parameters have every name that this takes.
     """
-    slow = p.shift.verdict.slow_millis
-    metrics = {
-        "requests": ("RequestCountPerTarget", "Sum"),
-        "errors": ("HTTPCode_Target_5XX_Count", "Sum"),
-        "latency": ("TargetResponseTime", f"TC({slow}:)" if slow else ""),
-    }
     callers = p.callers_of(p.shift.name)
     found: dict[str, dict[str, tuple[Series, ...]]] = {}
     for target in (p.shift.stable, p.shift.canary):
-        found[target] = {
-            kind: tuple(
-                Series(name, _dimensions(p, caller, target), stat=stat)
+        found[target] = {}
+        for kind, metric in _metrics(p).items():
+            found[target][kind] = tuple(
+                Series(metric.name, _dimensions(p, caller, target), stat=metric.stat)
                 for caller in callers
             )
-            for kind, (name, stat) in metrics.items()
-        }
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """A metric of the extension, and the statistic of it that counts."""
+
+    name: str
+    stat: str
+
+
+def _metrics(p: Parameters) -> dict[str, _Metric]:
+    """Return what is counted of each target; requests slower than the file's limit,
+    where it has one.
+    """
+    slow = p.shift.verdict.slow_millis
+    return {
+        "requests": _Metric("RequestCountPerTarget", "Sum"),
+        "errors": _Metric("HTTPCode_Target_5XX_Count", "Sum"),
+        "latency": _Metric("TargetResponseTime", f"TC({slow}:)" if slow else ""),
+    }
 
 
 def _dimensions(p: Parameters, caller: str, target: str) -> dict[str, str]:
@@ -115,24 +132,17 @@ def counted(p: Parameters) -> Counted:
     protocol = protocol_of(p, p.router)
     version = tag_version(p.envoy.image_tag)
     if protocol == "tcp":
-        return Counted(
-            False,
-            False,
-            "no request of a tcp route is counted: App Mesh counts "
-            "requests of HTTP alone",
-        )
+        return Counted(requests=False, errors=False, words=OF_TCP)
     if version is not None and version < COUNTS_FROM:
         words = (
             f"Envoy {p.envoy.image_tag} publishes no metric per target; v1.19.1.1 is "
             "the first that does"
         )
-        return Counted(False, False, words)
+        return Counted(requests=False, errors=False, words=words)
     if protocol == "grpc":
-        trailers = (
-            "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
-        )
-        return Counted(True, False, trailers)
-    return Counted(True, True, "5XX answers are counted, retries included")
+        return Counted(requests=True, errors=False, words=OF_GRPC)
+    words = "5XX answers are counted, retries included"
+    return Counted(requests=True, errors=True, words=words)
 
 
 def protocol_of(p: Parameters, router: str) -> str:
@@ -149,21 +159,19 @@ def unmatched(p: Parameters) -> list[str]:
         routes = p.routers[name].routes
         if any(_takes_all(p, name, route.match) for route in routes.values()):
             continue
-        conditions = "; ".join(
-            f"{route}: {_condition(said.match)}" for route, said in routes.items()
-        )
+        conditions = [f"{key}: {_condition(routes[key].match)}" for key in routes]
         sentences.append(
             f"router {name}: a request that matches none of its routes "
-            f"({conditions}) is answered 404"
+            f"({'; '.join(conditions)}) is answered 404"
         )
     return sentences
 
 
 def _routers_reached(p: Parameters) -> list[str]:
     """Return the routers that answer what some service calls."""
-    dialled = {
-        backend for service in p.services.values() for backend in service.backends
-    }
+    dialled: set[str] = set()
+    for service in p.services.values():
+        dialled.update(service.backends)
     routers = [p.virtual_services[name].router for name in sorted(dialled)]
     return list(dict.fromkeys(router for router in routers if router))
 

@@ -6,7 +6,7 @@ read, in; plans out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from runbook_lib.aws import ecs
@@ -23,6 +23,8 @@ from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.errors import PlanError, PrerequisiteError
 from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
+from runbook_lib.parameters.appmesh import Envoy
+from runbook_lib.parameters.model import Service
 from runbook_lib.plan import Change, Plan, Wait
 from runbook_lib.task_definition.envoy import envoy_of, is_daemon
 from runbook_lib.task_definition.image import envoy_image
@@ -46,20 +48,16 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
 
     `role_arn` is for a definition without a role.
     """
-    service, envoy = p.services[name], p.envoy
-    log: dict[str, Any] | None = {} if "log" in envoy.model_fields_set else None
-    if envoy.log:
-        log = {"logDriver": envoy.log.driver, "options": dict(envoy.log.options)}
-    execution = None
-    if service.execution_role:
-        account = f"arn:{partition(p)}:iam::{p.account_id}"
-        execution = f"{account}:role/{service.execution_role}"
+    service = p.services[name]
+    envoy = p.envoy
+    image = envoy_image(
+        p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image
+    )
+    ports = p.ports_of(name) or [p.port]  # ECS refuses none
     return Sidecar(
-        image=envoy_image(
-            p.region, envoy.image_tag, fips=envoy.fips, public=envoy.public_image
-        ),
+        image=image,
         node_arn=node_arn(p, name),
-        app_ports=tuple(p.ports_of(name)) or (p.port,),  # ECS refuses none
+        app_ports=tuple(ports),
         launch_type=p.launch_type_of(name),
         resource_cluster=envoy.resource_cluster,
         ignored_ips=tuple(envoy.ignored_ips),
@@ -69,13 +67,28 @@ def sidecar(p: Parameters, name: str, role_arn: str | None) -> Sidecar:
         cpu=envoy.cpu,
         memory=envoy.memory,
         start_seconds=envoy.start_seconds,
-        log=log,
+        log=_log(envoy),
         xray=envoy.xray,
         task_role_arn=role_arn,
-        execution_role_arn=execution,
+        execution_role_arn=_execution_role_arn(p, service),
         task_cpu=str(service.cpu) if service.cpu else None,
         task_memory=str(service.memory) if service.memory else None,
     )
+
+
+def _log(envoy: Envoy) -> dict[str, Any] | None:
+    """Return where Envoy's output goes; {} where the file says nowhere, None where it
+    does not say.
+    """
+    if envoy.log:
+        return {"logDriver": envoy.log.driver, "options": dict(envoy.log.options)}
+    return {} if "log" in envoy.model_fields_set else None
+
+
+def _execution_role_arn(p: Parameters, service: Service) -> str | None:
+    if not service.execution_role:
+        return None
+    return f"arn:{partition(p)}:iam::{p.account_id}:role/{service.execution_role}"
 
 
 def plan_sidecars(
@@ -91,13 +104,7 @@ def plan_sidecars(
     cannot take a sidecar.
     """
     names = [name for name in p.services if name not in life.retired]
-    missing = [p.ecs_service_of(name) for name in names if running[name].state is None]
-    if missing:
-        raise PrerequisiteError(
-            f"ECS services not found in cluster {p.cluster}: {', '.join(missing)}",
-            hint="deploy them; the mesh's own resources (01 to 03) can "
-            "already be there",
-        )
+    _require_services(p, names, running)
     changes: list[Change] = []
     for name in deployment_order(p, names):
         found = running[name]
@@ -107,6 +114,18 @@ def plan_sidecars(
         _refuse_what_ecs_would(p, found, form)
         changes += _moved(p, found, form, changes)
     return Plan("04_register_task_definitions", tuple(changes))
+
+
+def _require_services(
+    p: Parameters, names: Sequence[str], running: Mapping[str, Running]
+) -> None:
+    missing = [p.ecs_service_of(name) for name in names if running[name].state is None]
+    if missing:
+        raise PrerequisiteError(
+            f"ECS services not found in cluster {p.cluster}: {', '.join(missing)}",
+            hint="deploy them; the mesh's own resources (01 to 03) can "
+            "already be there",
+        )
 
 
 def _refuse_what_ecs_would(
@@ -135,13 +154,17 @@ def plan_plain(p: Parameters, running: Mapping[str, Running]) -> Plan:
         if found.state and found.definition and sidecar_of(found.definition):
             form = without_envoy(found.definition)
             changes += _moved(p, found, form, changes)
-            stays += [
+            stays += _daemons_left(form)
+    return Plan("90_remove_mesh", tuple(changes), stays=tuple(stays))
+
+
+def _daemons_left(form: Mapping[str, Any]) -> Iterator[str]:
+    for container in form["containerDefinitions"]:
+        if is_daemon(container):
+            yield (
                 f"X-Ray daemon {container['name']} of task definition "
                 f"{form['family']}: an application may send it traces"
-                for container in form["containerDefinitions"]
-                if is_daemon(container)
-            ]
-    return Plan("90_remove_mesh", tuple(changes), stays=tuple(stays))
+            )
 
 
 def _moved(
@@ -210,7 +233,6 @@ def is_meshed_as(p: Parameters, definition: Mapping[str, Any], service: str) -> 
         found = sidecar_of(definition)
     except PlanError:
         return False
-    return found is not None and (found.mesh, found.virtual_node) == (
-        p.mesh.name,
-        service,
-    )
+    if found is None:
+        return False
+    return found.mesh == p.mesh.name and found.virtual_node == service
