@@ -35,6 +35,7 @@ from runbook_lib.errors import (
     NotFollowed,
     RollbackError,
     RolledBack,
+    RunbookError,
     StalePlanError,
 )
 from runbook_lib.local import control_plane
@@ -332,6 +333,32 @@ class Reluctant(InMemoryLauncher):
 
     def state(self, task: Any) -> Any:
         return {"status": "PENDING", "health": {}}
+
+
+MINUTE = {"period_seconds": 60, "delay_seconds": 120}
+SOON: dict[str, tuple[Callable[[Session], object], type[RunbookError], str, float]] = {
+    "a hold": (lambda session: hold(session.join_run(), "ada"), Held, "held by ada", 6),
+    "no task": (lambda session: (scaled(session, CANARY, 0), settle()), RolledBack, "has no running task", 21),
+    "an edit": (lambda session: written(session, 30), Held, "somebody changed the weights", 21),
+}
+
+
+@pytest.mark.parametrize(("happens", "error", "said", "within"), SOON.values(), ids=SOON)
+def test_what_needs_no_figures_is_seen_between_them(
+    happens: Callable[[Session], object], error: type[RunbookError], said: str, within: float
+) -> None:
+    """On AWS figures come once a minute, minutes late; nobody need wait for them to see this."""
+    session, sky = under_sky(telemetry=MINUTE, shift=quick(bake_seconds=600, prove_seconds=900))
+    at: list[float] = []
+
+    def happen() -> None:
+        at.append(sky.now)
+        happens(session)
+
+    seen, words = ended(session, error, on={"proved": lambda: sky.at(7, happen)})
+    assert said in words
+    (decided_at, *_) = [each.at for each in seen if each.at > at[0] and each.phase != "watching"]
+    assert decided_at - at[0] <= within
 
 
 def test_a_hold_is_heeded_whoever_follows_the_shift() -> None:

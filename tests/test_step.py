@@ -293,10 +293,19 @@ SHORT: dict[str, tuple[Tasks, Move]] = {
 def test_too_few_tasks_end_a_step_after_some_looks_in_a_row(tasks: Tasks, expected: Move) -> None:
     follower = confirmed()
     for _ in range(SHORT_LOOKS - 1):
-        assert follower.follow(tasks=tasks) == GoOn()
+        assert follower.follow(second(25), tasks=tasks) == GoOn()
     assert follower.follow(tasks=RUN_WELL) == GoOn()  # the replacement of a task
-    moves = [follower.follow(tasks=tasks) for _ in range(SHORT_LOOKS)]
+    moves = [follower.follow(second(25), tasks=tasks) for _ in range(SHORT_LOOKS)]
     assert moves == [GoOn()] * (SHORT_LOOKS - 1) + [expected]
+
+
+@pytest.mark.parametrize("tasks", [tasks for tasks, _ in SHORT.values()], ids=SHORT)
+def test_looks_between_two_figures_leave_a_task_as_much_time_to_be_replaced(tasks: Tasks) -> None:
+    """Where figures come once a minute one looks several times for each; a replacement takes no less for that."""
+    follower = confirmed()
+    for _ in range(SHORT_LOOKS - 1):
+        moves = [follower.follow(second(25), tasks=tasks), *(follower.follow(tasks=tasks) for _ in range(3))]
+        assert moves == [GoOn()] * 4
 
 
 def test_an_alarm_that_rings_rolls_back() -> None:

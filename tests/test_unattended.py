@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellTimeoutError
 from typer.testing import CliRunner
 
 from runbook_lib import local, parameters, record
@@ -19,6 +20,8 @@ from runbook_lib.command import cli
 from runbook_lib.engines.named import ENGINES
 from runbook_lib.errors import ParametersError
 from runbook_lib.unattended import executing, notebooks, summing_up
+from runbook_lib.unattended.interrupts import Interrupts
+from runbook_lib.unattended.progress import Told
 from runbook_lib.unattended.sequence import run_in_order
 from tests.listener import Listener, listening
 from tests.live import until
@@ -345,6 +348,18 @@ def test_the_reasons_word_is_the_last_of_this_processs_own_kernels(no_runs: Path
     executed = [summing_up.Executed(failure.notebook, "held", 1.0)]
     summary = summing_up.summary_of(run, parameters.load("local"), executed, failure)
     assert summary["reason"] == "hold: 25 %: held by bob"
+
+
+def test_output_that_never_came_is_not_called_a_kernel_that_did_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def late(*_: Any, **__: Any) -> None:
+        raise CellTimeoutError("Timeout waiting for IOPub output")
+
+    monkeypatch.setattr(executing.papermill, "execute_notebook", late)
+    failure = executing.execute(NOTEBOOKS["00"], tmp_path / NOTEBOOKS["00"].name, {}, Told(), Interrupts())
+    assert failure is not None
+    assert failure.message.startswith("what the cell showed did not come within 60 s of its end")
 
 
 # --- secrets ------------------------------------------------------------------------------------------------

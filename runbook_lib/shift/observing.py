@@ -32,6 +32,9 @@ from runbook_lib.survey import survey
 __all__ = ["Observing", "Relieved"]
 
 Relieved = Callable[[], bool]  # says that another process is to take a step
+# Most between two looks. On AWS figures come once a minute; tasks, alarms and somebody
+# else's weights can be seen sooner.
+LOOK_SECONDS = 15.0
 
 
 class Observing:
@@ -49,9 +52,11 @@ class Observing:
         self.relieved = relieved
 
     def until_passed(self) -> Iterator[Decision]:
-        """Look at each interval until the step passes; any look may end the shift."""
-        while not (yield from self._look_and_do()):
-            self._wait_for_next_interval()
+        """Look until the step passes; any look may end the shift."""
+        passed = yield from self._look_and_do()
+        while not passed:
+            passed = yield from self._await_figures()
+            passed = passed or (yield from self._look_and_do())
 
     def until_relieved(self, refused: Hold | None = None) -> Iterator[Decision]:
         """Go on with a step that has passed, by the same rules, until another process
@@ -65,7 +70,7 @@ class Observing:
         words = "it has passed, and stays watched until the next step"
         stays = Decision("staying", step, state.weights, words)
         yield replace(stays, at=state.time(), refused=refused)
-        while not self._wait_for_next_interval(self.relieved):
+        while not (yield from self._await_figures(self.relieved)):
             yield from self._look_and_do()
 
     def _look_and_do(self) -> Generator[Decision, None, bool]:
@@ -108,18 +113,28 @@ class Observing:
             promotion=looking.promotion(found),
         )
 
-    def _wait_for_next_interval(self, relieved: Relieved = lambda: False) -> bool:
-        """Wait until there is a whole interval that was not looked at yet; return
-        whether this was `relieved` before it.
+    def _await_figures(
+        self, relieved: Relieved = lambda: False
+    ) -> Generator[Decision, None, bool]:
+        """Wait until there is a whole interval that was not looked at yet, and look
+        meanwhile at what can be seen without one.
+
+        Return whether there is nothing to wait for: this was `relieved`, or the step
+        has passed.
         """
-        state = self.state
+        state, clock = self.state, self.session.clock
         most = 2 * state.rule.period_seconds
         pause = cloudwatch.pause(self.session)
+        looked_at = clock()
         for _ in self.session.looks("CloudWatch's next figures", most, pause):
             if relieved():
                 return True
             if state.data_until() > state.watch.looked_until:
-                break
+                return False
+            if clock() - looked_at >= LOOK_SECONDS or state.looking.held_by():
+                if (yield from self._look_and_do()):
+                    return True
+                looked_at = clock()
         return False
 
     def _carry_out(self, move: Move, seen: Decision) -> Iterator[Decision]:

@@ -37,6 +37,11 @@ __all__ = ["DEAD", "INTERRUPTED", "Failure", "Kept", "execute"]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DEAD = "DeadKernelError"
 KERNEL_DIED = "the kernel died; what it had changed is in the record"
+OUTPUT_SECONDS = 60  # what a cell showed comes late on a busy machine
+OUTPUT_MISSING = (
+    f"what the cell showed did not come within {OUTPUT_SECONDS} s of its end; what it "
+    "had changed is in the record"
+)
 INTERRUPTED = (
     "interrupted: nothing more was done, and what was changed is in the record\nNext: "
     "run again to go on"
@@ -116,6 +121,8 @@ def execute(
         return Failure(name, 0, "", "KeyboardInterrupt", INTERRUPTED)
     except RuntimeError:  # nbclient's DeadKernelError, or the kernel never came up
         return died(KERNEL_DIED)
+    except TimeoutError:  # an OSError too
+        return died(OUTPUT_MISSING)
     except OSError as error:  # of the kernel's own files
         return died(f"no kernel could be started: {error.strerror or error}")
     finally:
@@ -167,8 +174,7 @@ class Watched(Engine):  # type: ignore[misc]  # papermill ships no types
             kernel_name=kernel_name,
             timeout=None,
             startup_timeout=60,
-            # what a cell showed comes late on a busy machine: no failure of the cell
-            iopub_timeout=60,
+            iopub_timeout=OUTPUT_SECONDS,
             log=logger,
         )
         client.interrupts, client.tell = interrupts, tell

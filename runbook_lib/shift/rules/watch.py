@@ -52,7 +52,7 @@ class Watch:
     confirmed_at: float | None = None
     bakes: int = 1  # how many this step may take as far as is known
     looked_until: float = 0.0
-    stable_short: int = 0  # looks in a row in which stable lacked tasks
+    stable_short: int = 0  # looks in a row, with new figures, in which it lacked tasks
     canary_short: int = 0
     bake_over: bool = False
     alone: int = 0  # newest intervals in which the canary had all the traffic
@@ -112,19 +112,29 @@ def observe(watch: Watch, look: Look, rule: Rule) -> Watch:
     over = _bake_is_over(watch, known.until, rule)
     tallies = counts.tallies(span)
     judgement = judge_by(rule.verdict, tallies, bake_over=over, judge=rule.judge)
+    new = look.data_until > watch.looked_until
     return replace(
         watch,
         counts=counts,
         span=span,
         missing=known.missing,
         looked_until=look.data_until,
-        stable_short=watch.stable_short + 1 if look.tasks.stable_lacks else 0,
-        canary_short=watch.canary_short + 1 if look.tasks.canary_lacks else 0,
+        stable_short=_short(watch.stable_short, look.tasks.stable_lacks, new),
+        canary_short=_short(watch.canary_short, look.tasks.canary_lacks, new),
         bake_over=over,
         alone=counts.alone(span),
         judgement=judgement,
         busy_at=_busy_at(watch, look, rule),
     )
+
+
+def _short(so_far: int, lacks: bool, new: bool) -> int:
+    """Return for how many looks with new figures tasks have been missing: a look
+    between them ends that, and makes it no longer.
+    """
+    if not lacks:
+        return 0
+    return so_far + 1 if new else so_far
 
 
 @dataclass(frozen=True, slots=True)
