@@ -12,8 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from runbook_lib.record import Run
 from runbook_lib.redaction import redacted
 from runbook_lib.shipped import VERSION
 from runbook_lib.verdict import Judgement, Sample, judge_all
+from runbook_lib.verdict.sample import as_one
 
 __all__ = ["Checked", "rejudged", "step_of", "steps_of", "verify"]
 
@@ -101,8 +100,7 @@ def _judged_counts(
 ) -> Sample | None:
     """Return all that a verdict was made of as one; None where the record lacks it."""
     try:
-        samples = _samples(line, before)["errors"]
-        return reduce(add, samples, Sample(0, 0, 0, 0))
+        return as_one(_samples(line, before)["errors"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 
-__all__ = ["NOTHING", "Sample"]
+__all__ = ["NOTHING", "Sample", "as_one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,8 @@ def _rate(errors: int, requests: int) -> float | None:
 
 
 NOTHING = Sample(0, 0, 0, 0)
+
+
+def as_one(samples: Iterable[Sample]) -> Sample:
+    """Return several intervals as one; without any, one that counted nothing."""
+    return sum(samples, NOTHING)

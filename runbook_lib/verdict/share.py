@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runbook_lib.verdict.band import separable, share_band
-from runbook_lib.verdict.sample import NOTHING, Sample
+from runbook_lib.verdict.sample import NOTHING, Sample, as_one
 
 __all__ = [
     "Seen",
@@ -91,7 +91,7 @@ class Shares:
         if not busy:
             return self
         return Shares(
-            _as_one([self.every, *busy]), _newest([*self.newest, *busy], RECENT)
+            as_one([self.every, *busy]), _newest([*self.newest, *busy], RECENT)
         )
 
 
@@ -99,7 +99,7 @@ def seen_of(
     samples: Sequence[Sample], weight: float, confidence: float = CONFIDENCE
 ) -> Seen:
     """Return what some intervals show of a weight, in percent."""
-    return seen_in(_as_one(samples), weight, confidence)
+    return seen_in(as_one(samples), weight, confidence)
 
 
 def seen_in(sample: Sample, weight: float, confidence: float = CONFIDENCE) -> Seen:
@@ -147,7 +147,7 @@ def strayed(shares: Shares, weight: int) -> Seen | None:
     Requests that were tried again count once more, and only an error is: shares that
     errors can explain are none.
     """
-    for part in (shares.every, _as_one(shares.newest)):
+    for part in (shares.every, as_one(shares.newest)):
         low, high = _possible(part)
         seen = _allowing(part, weight, LATER)
         if high < seen.band[0] or low > seen.band[1]:
@@ -174,7 +174,7 @@ def _log_likelihood(sample: Sample, weight: int) -> float:
 
 
 def _fits(samples: Sequence[Sample], weight: int, confidence: float) -> bool:
-    seen = _allowing(_as_one(samples), weight, confidence)
+    seen = _allowing(as_one(samples), weight, confidence)
     return seen.share is not None and seen.band[0] <= seen.share <= seen.band[1]
 
 
@@ -201,14 +201,6 @@ def _newest(samples: Sequence[Sample], least: int) -> tuple[Sample, ...]:
         if total >= least:
             return tuple(samples[index:])
     return tuple(samples)
-
-
-def _as_one(samples: Iterable[Sample]) -> Sample:
-    """Return several intervals as one."""
-    total = NOTHING
-    for sample in samples:
-        total += sample
-    return total
 
 
 def _possible(sample: Sample) -> tuple[float, float]:

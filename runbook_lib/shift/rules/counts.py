@@ -15,6 +15,7 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.judging import tallies
 from runbook_lib.parameters.shift import VerdictRule
 from runbook_lib.verdict import Sample, Tally
+from runbook_lib.verdict.sample import NOTHING, as_one
 from runbook_lib.verdict.share import Shares, lacks_a_version
 
 __all__ = ["LATE_PERIODS", "PICTURED", "Counts", "Span", "start_counting"]
@@ -25,7 +26,6 @@ __all__ = ["LATE_PERIODS", "PICTURED", "Counts", "Span", "start_counting"]
 LATE_PERIODS = 30
 RECORDED_AT_ONCE = 3_600  # settled intervals that go into the record as one line
 PICTURED = 720  # intervals kept for the picture; of more, each two become one
-NOTHING = Sample(0, 0, 0, 0)
 NO_SHARES = Shares()
 
 
@@ -86,12 +86,10 @@ class Counts:
     settled_alone: int = 0  # settled intervals in which the canary had all the traffic
     open: tuple[Interval, ...] = ()
     held_back: tuple[Interval, ...] = ()
-    pictured: tuple[
-        Interval, ...
-    ] = ()  # the settled ones for the picture, the older the coarser
-    unrecorded: tuple[
-        Interval, ...
-    ] = ()  # the settled ones that the record does not have
+    # the settled ones for the picture, the older the coarser
+    pictured: tuple[Interval, ...] = ()
+    # the settled ones that the record does not have
+    unrecorded: tuple[Interval, ...] = ()
     recorded: int = 0  # how many intervals before them it has
 
     def read_again(self, since: float, intervals: Iterable[Interval]) -> Counts:
@@ -115,8 +113,8 @@ class Counts:
             self,
             since=max(self.since, before),
             settled=settled,
-            step_errors=_added(self.step_errors, [i.errors for i in of_step]),
-            step_slow=_added(self.step_slow, [i.slow for i in of_step]),
+            step_errors=as_one([self.step_errors, *(i.errors for i in of_step)]),
+            step_slow=as_one([self.step_slow, *(i.slow for i in of_step)]),
             shares=self.shares.after(divided),
             settled_alone=self.settled_alone + alone,
             open=tuple(left),
@@ -160,8 +158,8 @@ class Counts:
     def of_step(self, span: Span) -> tuple[Sample, Sample]:
         """Return the requests since the step was written, by errors and by slowness."""
         newer = [interval for interval in self.open if span.of_step(interval)]
-        errors = _added(self.step_errors, [interval.errors for interval in newer])
-        slow = _added(self.step_slow, [interval.slow for interval in newer])
+        errors = as_one([self.step_errors, *(one.errors for one in newer)])
+        slow = as_one([self.step_slow, *(one.slow for one in newer)])
         return errors, slow
 
     def in_effect(self, span: Span) -> Shares:
@@ -195,7 +193,7 @@ class Counts:
     def total(self, metric: str) -> Sample:
         """Return the requests since the first step by one metric, all as one."""
         settled = self.settled[metric].total
-        return _added(settled, [getattr(interval, metric) for interval in self.open])
+        return as_one([settled, *(getattr(one, metric) for one in self.open)])
 
     @property
     def unrecorded_samples(self) -> dict[str, list[tuple[int, ...]]]:
@@ -233,12 +231,6 @@ def _take(into: Mapping[str, Tally], intervals: Iterable[Interval], span: Span) 
             tally.take(getattr(interval, metric), alone)
 
 
-def _added(first: Sample, more: Iterable[Sample]) -> Sample:
-    for sample in more:
-        first += sample
-    return first
-
-
 def _moved(interval: Interval, seconds: float) -> Interval:
     return replace(interval, start=round(interval.start + seconds))
 
@@ -252,6 +244,6 @@ def _coarser(intervals: tuple[Interval, ...]) -> tuple[Interval, ...]:
 
 
 def _as_one(pair: tuple[Interval, ...]) -> Interval:
-    errors = _added(NOTHING, [interval.errors for interval in pair])
-    slow = _added(NOTHING, [interval.slow for interval in pair])
+    errors = as_one(interval.errors for interval in pair)
+    slow = as_one(interval.slow for interval in pair)
     return Interval(pair[0].start, errors, slow)

@@ -35,7 +35,7 @@ from runbook_lib.shift.rules.rule import Rule
 from runbook_lib.shift.rules.unanswered import judge_unanswered
 from runbook_lib.shift.rules.unseen import too_long_blind
 from runbook_lib.shift.rules.watch import Watch
-from runbook_lib.verdict.share import Seen, in_effect_from, seen_in, strayed
+from runbook_lib.verdict.share import Seen, in_effect_from, seen_in, seen_of, strayed
 
 __all__ = ["ORDER", "SHORT_LOOKS", "follow", "next_move"]
 
@@ -185,10 +185,7 @@ def _a_version_is_missing(watch: Watch, look: Look, rule: Rule) -> Move | None:
     late_seconds = LATE_PERIODS * rule.period_seconds
     if not missing or look.data_until - missing[0].start < late_seconds:
         return None
-    total = missing[0].errors
-    for interval in missing[1:]:
-        total += interval.errors
-    seen = seen_in(total, watch.step).words
+    seen = seen_of([one.errors for one in missing], watch.step).words
     words = f"the weight stopped working: the canary answers {seen}"
     hint = "or its figures come later than telemetry.delay_seconds says"
     return Hold("share", f"{words}, for {late_seconds} s now", hint)
