@@ -4,7 +4,8 @@ writes, waits or decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from runbook_lib.parameters import Parameters
@@ -36,3 +37,8 @@ class Reads(Protocol):
         """Keep how traffic is divided now, for an error after which nobody
         can look any more.
         """
+
+
+def read_each(session: Reads, readings: Iterable[Reading]) -> list[Any]:
+    """Return what each of some readings shows, in their order."""
+    return session.together([partial(session.read, each) for each in readings])

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from runbook_lib import record
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Undoable
@@ -278,8 +277,8 @@ def _of_what_is_there(
     """Return what happened, without changes of things that the run made, and left
     there, and that are gone by now: an undo that was cut short has taken them away.
     """
-    reads.together([partial(reads.read, m.reading) for m in made])
-    absent = [m for m in made if reads.read(m.reading) is None]
+    states = read_each(reads, [m.reading for m in made])
+    absent = [m for m, state in zip(made, states, strict=True) if state is None]
     left_absent = {m.read_as for m in made if m.after is None}
     created = [m for m in absent if m.before is None and m.read_as not in left_absent]
     gone = {m.about[0] for m in created}

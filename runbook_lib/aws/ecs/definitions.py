@@ -13,7 +13,7 @@ from typing import Any
 from runbook_lib.aws.ecs.arns import family_of, number_of, portions, short
 from runbook_lib.aws.ecs.queries import SERVICES
 from runbook_lib.aws.ecs.running import Running
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.plan import Call, Reading
 
 Definition = Mapping[str, Any]
@@ -35,7 +35,7 @@ def reading_of_definition(name: str) -> Reading:
 def read_by_name(session: Reads, names: Sequence[str]) -> dict[str, Definition | None]:
     """Read definitions by family, whose newest it is, or by ARN."""
     readings = [reading_of_definition(name) for name in names]
-    answers = session.together([partial(session.read, each) for each in readings])
+    answers = read_each(session, readings)
     return dict(zip(names, answers, strict=True))
 
 
@@ -131,7 +131,7 @@ def _read_used_by_others(session: Reads, name: str) -> set[str]:
     services = session.pages("ecs", "list_services", "serviceArns", cluster=p.cluster)
     others = [arn for arn in services if short(arn) != own]
     readings = [_in_use(p.cluster, some) for some in portions(others, SERVICES)]
-    answers = session.together([partial(session.read, each) for each in readings])
+    answers = read_each(session, readings)
     used: set[str] = set()
     for answer in answers:
         used.update(arn for arn in answer or () if arn)

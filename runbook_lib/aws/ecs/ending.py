@@ -113,9 +113,7 @@ def _deleted(p: Parameters, found: Running, state: State) -> Change:
 
 def _gone(p: Parameters, name: str) -> Wait:
     status = reading_of_service(p, name, STATUS)
-    return Wait(
-        f"service {name} gone", status, "status == null || status == 'INACTIVE'"
-    )
+    return Wait(f"service {name} gone", status, GONE)
 
 
 def _as_created(p: Parameters, found: Running, state: State) -> dict[str, Any]:

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from runbook_lib.aws.ecs.arns import portions
 from runbook_lib.aws.ecs.queries import SCALABLE, SCALABLES
 from runbook_lib.aws.ecs.running import Running
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences
 
@@ -27,7 +26,7 @@ def read_scalables(session: Reads) -> dict[str, Mapping[str, Any] | None]:
     p = session.parameters
     ids = [_resource_id(p, name) for name in p.services]
     readings = [_reading(some, SCALABLES) for some in portions(ids, TARGETS)]
-    answers = session.together([partial(session.read, each) for each in readings])
+    answers = read_each(session, readings)
     by_id: dict[str, Mapping[str, Any]] = {}
     for answer in answers:
         by_id |= {target["ResourceId"]: target for target in answer or ()}

@@ -23,7 +23,7 @@ from runbook_lib.aws.ecs.queries import (
 )
 from runbook_lib.aws.ecs.running import Running
 from runbook_lib.aws.ecs.scaling import read_scalables
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 
@@ -79,7 +79,7 @@ def read_states(session: Reads, names: Collection[str]) -> dict[str, State | Non
     p = session.parameters
     own_names = [p.ecs_service_of(name) for name in p.services if name in names]
     readings = [_reading(p, some, STATES) for some in portions(own_names, SERVICES)]
-    answers = session.together([partial(session.read, each) for each in readings])
+    answers = read_each(session, readings)
     by_own_name: dict[str, State] = {}
     for answer in answers:
         by_own_name |= {shown["name"]: shown["state"] for shown in answer or ()}

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from runbook_lib.aws.ecs.arns import short
 from runbook_lib.aws.ecs.running import Running
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 from runbook_lib.printable import counted
@@ -41,7 +40,7 @@ def read_tasks(session: Reads) -> list[Task]:
     """Read the running tasks of every service."""
     p = session.parameters
     readings = [reading_of_tasks(p, name, TASKS) for name in p.services]
-    answers = session.together([partial(session.read, each) for each in readings])
+    answers = read_each(session, readings)
     tasks: list[Task] = []
     for name, answer in zip(p.services, answers, strict=True):
         tasks += [_task(name, shown) for shown in answer or ()]

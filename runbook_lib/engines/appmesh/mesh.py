@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.engines.appmesh.changes import create, delete, reading, update
 from runbook_lib.engines.appmesh.spec import SPEC_OF, Resource, desired, updated
 from runbook_lib.engines.protocol import Live
@@ -38,8 +37,8 @@ def read_live(session: Reads) -> dict[str, Any]:
     state = session.read(reading(mesh.kind, mesh.names))
     if state is None:  # nothing is in a mesh that is not there
         return dict.fromkeys(resources)
-    asks = [partial(session.read, reading(each.kind, each.names)) for each in others]
-    states = [state, *session.together(asks)]
+    readings = [reading(each.kind, each.names) for each in others]
+    states = [state, *read_each(session, readings)]
     return dict(zip(resources, states, strict=True))
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from runbook_lib.aws import ecs
-from runbook_lib.aws.reads import Reads
+from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.engines.appmesh.iam.policies import MANAGED, STREAM, TRACE, allows
 from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.engines.protocol import Look
@@ -184,8 +184,8 @@ def _read_documents(session: Reads, role: str) -> dict[str, Any]:
 def _read_inline(session: Reads, role: str) -> dict[str, Any]:
     """Read the policies that stand in a role itself, by name."""
     names = session.pages("iam", "list_role_policies", "PolicyNames", RoleName=role)
-    asks = [partial(session.read, inline_policy(role, name)) for name in names]
-    return dict(zip(names, session.together(asks), strict=True))
+    readings = [inline_policy(role, name) for name in names]
+    return dict(zip(names, read_each(session, readings), strict=True))
 
 
 def _read_attached(session: Reads, role: str) -> dict[str, Any]:
@@ -194,10 +194,8 @@ def _read_attached(session: Reads, role: str) -> dict[str, Any]:
         "iam", "list_attached_role_policies", "AttachedPolicies", RoleName=role
     )
     names = [each["PolicyName"] for each in listed]
-    asks = [
-        partial(session.read, _managed_policy(each["PolicyArn"])) for each in listed
-    ]
-    return dict(zip(names, session.together(asks), strict=True))
+    readings = [_managed_policy(each["PolicyArn"]) for each in listed]
+    return dict(zip(names, read_each(session, readings), strict=True))
 
 
 def _managed_policy(arn: str) -> Reading:
