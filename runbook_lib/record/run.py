@@ -294,6 +294,14 @@ class Run:
             folder.mkdir(mode=0o700, exist_ok=True)
             replace_privately(folder / name, text)
 
+    def has_requests(self) -> bool:
+        """Say whether a request may wait that nobody has taken in: of no more than the
+        names of files. What is asked elsewhere is here by the next time.
+        """
+        if self.copy:
+            self.copy.look_soon()
+        return bool(self._requests())
+
     def asked(self) -> list[dict[str, Any]]:
         """Return the requests nobody has taken in yet, the earliest first, each
         with its file's name.

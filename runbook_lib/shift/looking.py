@@ -78,6 +78,10 @@ class Looking:
         """Return what nobody who shifts between these two services can have written."""
         return found.split.oddity((self.shift.stable, self.shift.canary))
 
+    def is_asked(self) -> bool:
+        """Say whether somebody may ask something: a hold, or the end of a bake."""
+        return self.session.join_run().has_requests()
+
     def held_by(self) -> str:
         """Return who said hold since the run began; "" once a shift was held by it.
 

@@ -53,10 +53,9 @@ class Observing:
 
     def until_passed(self) -> Iterator[Decision]:
         """Look until the step passes; any look may end the shift."""
-        passed = yield from self._look_and_do()
-        while not passed:
-            passed = yield from self._await_figures()
-            passed = passed or (yield from self._look_and_do())
+        while not (yield from self._look_and_do()):
+            if (yield from self._await_figures()):
+                return
 
     def until_relieved(self, refused: Hold | None = None) -> Iterator[Decision]:
         """Go on with a step that has passed, by the same rules, until another process
@@ -131,7 +130,7 @@ class Observing:
                 return True
             if state.data_until() > state.watch.looked_until:
                 return False
-            if clock() - looked_at >= LOOK_SECONDS or state.looking.held_by():
+            if clock() - looked_at >= LOOK_SECONDS or state.looking.is_asked():
                 if (yield from self._look_and_do()):
                     return True
                 looked_at = clock()
