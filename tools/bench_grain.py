@@ -43,7 +43,6 @@ UNDER_WAY_SECONDS = IDLE_SECONDS + 2  # after the rollback, until requests begun
 HORIZON_MINUTES = 60  # for which others' rules are given figures
 WAITED_SECONDS = 3000
 WARM_UP_SECONDS = 120  # of calls, so that 05 finds whole minutes of them to measure its bake by
-OUTCOMES = {0: "done", 1: "failed", 2: "refused", 3: "held", 4: "rolled_back"}
 
 
 @dataclass(frozen=True)
@@ -205,6 +204,8 @@ def contents(scene: Scene) -> dict[str, Any]:
 
 def measured(name: str, folder: Path) -> dict[str, Any]:
     """Shift in a scene, and return what became of it, and what others' rules say to the same series."""
+    from runbook_lib.shift.process.report import OUTCOMES
+
     scene = SCENES[name]
     with there(scene, folder) as it:
         it.wait_less()

@@ -14,14 +14,14 @@ from runbook_lib.errors import RecordError, RunbookError
 from runbook_lib.opening import load_of
 from runbook_lib.parameters import Parameters
 from runbook_lib.runs.verify import steps_of
+from runbook_lib.shift.process.report import OUTCOMES
 from runbook_lib.shipped import VERSION
 from runbook_lib.unattended.executing import DEAD, Failure
 
 __all__ = ["EXIT", "Executed", "lines_of", "message_of", "outcome_of", "summary_of"]
 
 # the command's exit code for each outcome
-EXIT = {"done": 0, "failed": 1, "refused": 2, "held": 3, "rolled_back": 4}
-OUTCOME_OF_EXIT = {code: outcome for outcome, code in EXIT.items()}
+EXIT = {outcome: code for code, outcome in OUTCOMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def _meaning(error: str, *, wrote: bool = False) -> tuple[str, str]:
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, RunbookError)):
         return "failed", "kernel" if error == DEAD else "error"
-    outcome = OUTCOME_OF_EXIT[kind.exit_code]
+    outcome = OUTCOMES[kind.exit_code]
     return "failed" if wrote and outcome == "refused" else outcome, kind.reason
 
 
