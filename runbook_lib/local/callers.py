@@ -30,9 +30,8 @@ def load_of(mesh: LocalMesh, p: Parameters) -> dict[str, int]:
     """Return what an environment's caller has sent since the local mesh came up, what
     failed, and what was due and not sent; empty where it has none.
     """
-    from runbook_lib.local import (
-        world,
-    )  # with it botocore, which `local fault` can spare
+    # with it botocore, which `local fault` can spare
+    from runbook_lib.local import world
 
     calls = traffic_of(mesh).get(world.called(p, mesh))
     if calls is None:

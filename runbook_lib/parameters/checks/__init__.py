@@ -2,7 +2,7 @@
 protocols along a route.
 
 Pure: it reads parsed parameters and yields a sentence for each thing
-that must be mended.
+that is wrong.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def providers(p: Parameters) -> Iterator[str]:
 
 
 def only_callers(p: Parameters) -> Iterator[str]:
-    """Yield where a service that only calls is to be called."""
+    """Yield each name and route that leads to a service which does not listen."""
     called = {}
     for name, provider in p.virtual_services.items():
         if provider.node:

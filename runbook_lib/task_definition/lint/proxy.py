@@ -96,7 +96,7 @@ METADATA = Rule(
     "metadata-ips",
     "FAIL",
     "{found} missing: the application gets no credentials through the proxy",
-    "set both metadata addresses, then what else is to be left alone",
+    "set both metadata addresses, then the others that are to pass Envoy by",
 )
 
 
