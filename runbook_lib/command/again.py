@@ -1,0 +1,18 @@
+"""Spell the command that a user may type next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def option_words(options: Mapping[str, str | bool | None]) -> list[str]:
+    """Return the options that are set as words of a command: a flag alone, any other
+    with its value.
+    """
+    words: list[str] = []
+    for option, value in options.items():
+        if value is True:
+            words.append(option)
+        elif value:
+            words += [option, value]
+    return words
