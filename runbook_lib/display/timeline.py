@@ -258,14 +258,37 @@ def _frame(axes: _Axes, title: str, words: Callable[[float], str]) -> Iterator[S
     yield Text(LEFT - 6, low, words(axes.low), "end")
 
 
-def _versions(axes: _Axes, stable: Points, canary: Points) -> Iterator[Shape]:
-    yield Line(axes.at(stable), STABLE)
-    yield Line(axes.at(canary), CANARY, CANARYS)
+@dataclass(frozen=True, slots=True)
+class _Curves:
+    """A figure of each version over time."""
+
+    stable: Points
+    canary: Points
+
+    @property
+    def highest(self) -> float:
+        """The highest value of both; 0 where there is none."""
+        values = [value for _, value in (*self.stable, *self.canary)]
+        return max(values, default=0)
+
+
+def _versions(axes: _Axes, curves: _Curves) -> Iterator[Shape]:
+    yield Line(axes.at(curves.stable), STABLE)
+    yield Line(axes.at(curves.canary), CANARY, CANARYS)
 
 
 def _requests(
     shown: History, seen: Sequence[Interval], strip: _Axes
 ) -> Iterator[Shape]:
+    curves = _requests_a_second(seen)
+    axes = replace(strip, high=max(1.0, curves.highest))
+    title = "requests a second"
+    yield from _frame(axes, title, lambda value: f"{value:,.0f}")
+    yield from _legend(shown, LEFT + LETTER * len(title) + 20, axes.top - 6)
+    yield from _versions(axes, curves)
+
+
+def _requests_a_second(seen: Sequence[Interval]) -> _Curves:
     spans = [max(later.start - each.start, 1) for each, later in pairwise(seen)]
     spans.append(spans[-1])  # of the last one, whose end is not known
     stable = []
@@ -273,11 +296,7 @@ def _requests(
     for each, span in zip(seen, spans, strict=True):
         stable.append((each.start, each.errors.stable_requests / span))
         canary.append((each.start, each.errors.canary_requests / span))
-    axes = replace(strip, high=max(1.0, _highest(stable + canary)))
-    title = "requests a second"
-    yield from _frame(axes, title, lambda value: f"{value:,.0f}")
-    yield from _legend(shown, LEFT + LETTER * len(title) + 20, axes.top - 6)
-    yield from _versions(axes, stable, canary)
+    return _Curves(stable, canary)
 
 
 def _legend(shown: History, x: float, y: float) -> Iterator[Shape]:
@@ -292,18 +311,17 @@ def _legend(shown: History, x: float, y: float) -> Iterator[Shape]:
 def _errors(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[Shape]:
     starts = [interval.start for interval in seen]
     samples = [interval.errors for interval in seen]
-    return _rates("error rate", starts, samples, strip)
+    return _rates("error rate", _rate_curves(starts, samples), strip)
 
 
 def _slow(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[Shape]:
     starts = [interval.start for interval in seen]
     samples = [interval.slow for interval in seen]
-    return _rates("slow requests", starts, samples, strip)
+    return _rates("slow requests", _rate_curves(starts, samples), strip)
 
 
-def _rates(
-    title: str, starts: Sequence[int], samples: Sequence[Sample], strip: _Axes
-) -> Iterator[Shape]:
+def _rate_curves(starts: Sequence[int], samples: Sequence[Sample]) -> _Curves:
+    """Return which part of its requests each version failed, where it had any."""
     stable = []
     canary = []
     for at, sample in zip(starts, samples, strict=True):
@@ -311,14 +329,14 @@ def _rates(
             stable.append((at, sample.stable_errors / sample.stable_requests))
         if sample.canary_requests:
             canary.append((at, sample.canary_errors / sample.canary_requests))
-    worst = math.ceil(100 * _highest(stable + canary)) / 100
+    return _Curves(stable, canary)
+
+
+def _rates(title: str, curves: _Curves, strip: _Axes) -> Iterator[Shape]:
+    worst = math.ceil(100 * curves.highest) / 100
     axes = replace(strip, high=max(0.01, worst))
     yield from _frame(axes, title, percent)
-    yield from _versions(axes, stable, canary)
-
-
-def _highest(points: Points) -> float:
-    return max((value for _, value in points), default=0)
+    yield from _versions(axes, curves)
 
 
 def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Shape]:
@@ -328,7 +346,9 @@ def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Sh
     for weight, group in groupby(busy, lambda each: _weight(shown, each.start)):
         if weight is not None:
             yield from _allowed(axes, weight, list(group))
-    shares = [(i.start, i.errors.canary_requests / i.requests) for i in busy]
+    shares = []
+    for each in busy:
+        shares.append((each.start, each.errors.canary_requests / each.requests))
     yield Dots(axes.at(shares), CANARY)
 
 
