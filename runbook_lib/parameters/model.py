@@ -6,6 +6,7 @@ tell, `appmesh` and `alb` the sections of one engine alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -296,6 +297,14 @@ class Parameters(Strict):
         """Return a service's protocol."""
         return self.services[service].protocol or self.protocol
 
+    def port_of_router(self, router: str) -> int:
+        """Return the port that callers of a router use."""
+        return self.routers[router].port or self.port
+
+    def protocol_of_router(self, router: str) -> str:
+        """Return a router's protocol."""
+        return self.routers[router].protocol or self.protocol
+
     def target_group_of(self, service: str) -> str:
         """Return the name of a service's target group."""
         return self.alb.target_groups.get(service) or self.ecs_service_of(service)
@@ -331,9 +340,16 @@ class Parameters(Strict):
 
     def _registered_under(self, name: str) -> set[str]:
         if name == self.shift.name:
-            return {self.shift.stable, self.shift.canary}
+            return {*self.shift.versions}
         return {n for n, service in self.services.items() if service.hostname == name}
 
     def callers_of(self, name: str) -> list[str]:
         """Return the services that list a name among their backends."""
         return [n for n, service in self.services.items() if name in service.backends]
+
+    def dialled_by(self, services: Iterable[str]) -> list[str]:
+        """Return each name that one of these services calls, in their order."""
+        dialled: dict[str, None] = {}
+        for service in services:
+            dialled |= dict.fromkeys(self.services[service].backends)
+        return list(dialled)
