@@ -31,8 +31,7 @@ def series(p: Parameters, split: Split) -> SeriesOf:
 
     Its names exist only live. A version whose target group is gone has no series.
     """
-    services = (p.shift.stable, p.shift.canary)
-    found = {service: _series_of(p, split, service) for service in services}
+    found = {name: _series_of(p, split, name) for name in p.shift.versions}
     if "load balancer" not in split.ids:  # nothing divides the traffic yet
         return found
     own = _each("HTTPCode_ELB_{}_Count", OWN, _whole(split))
@@ -73,8 +72,8 @@ def idle(look: Look) -> Idle:
     """Return what shows that nobody is sent to the stable service any more; health
     checks are not counted.
     """
-    p = look.parameters
-    counted, shift = series(p, look.split), p.shift
+    p, shift = look.parameters, look.parameters.shift
+    counted = series(p, look.split)
     delay = look.once(read_groups)[shift.stable].delay_seconds
     # the local one has a weight at once
     settles = 0 if p.rehearsed else SETTLES_SECONDS
@@ -94,11 +93,12 @@ def path(look: Look) -> Path:
     stable version, or to the one that took over.
     """
     counted = series(look.parameters, look.split)
-    shift = look.parameters.shift
-    both = [counted[name]["requests"] for name in (shift.stable, shift.canary)]
+    requests: list[Series] = []
+    for name in look.parameters.shift.versions:
+        requests += counted[name]["requests"]
     return Path(
         name="requests pass the load balancer",
-        counted={"the load balancer counts": (*both[0], *both[1])},
+        counted={"the load balancer counts": tuple(requests)},
         good="it counts requests",
         hint="see that calls are made meanwhile, and that they match the "
         "rule's conditions",

@@ -12,10 +12,10 @@ from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
-from runbook_lib.engines.alb.groups import until_healthy
+from runbook_lib.engines.alb.groups import arns_of, until_healthy
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, differences
+from runbook_lib.plan import Call, Change, Inverse, Plan, Wait, differences
 
 GRACE_SECONDS = 60  # in which ECS lets a new task fail the load balancer's checks
 
@@ -50,18 +50,18 @@ def _changes(
 def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
     service = running.service
     arn = making.assumed(found.groups[service], keys.group(p, service))
-    before = standing.load_balancers_of(running)
-    if arn in [each.get("targetGroupArn") for each in before]:
+    if arn in arns_of(running):
         return
     own = {
         "targetGroupArn": arn,
         "containerName": _container(p, running),
         "containerPort": making.port_of(p, service),
     }
-    has_tasks = running.state and running.state["desiredCount"]
-    healthy = (until_healthy(service, arn),) if has_tasks else ()
-    wanted = [*before, own]
-    yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
+    waits: tuple[Wait, ...] = ()
+    if running.state and running.state["desiredCount"]:
+        waits = (until_healthy(service, arn),)
+    wanted = [*running.groups, own]
+    yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=waits)
 
 
 def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -77,8 +77,7 @@ def _container(p: Parameters, running: Running) -> str:
     containers = (running.definition or {}).get("containerDefinitions") or [{}]
     port = making.port_of(p, running.service)
     for each in containers:
-        mapped = each.get("portMappings") or ()
-        if port in [mapping.get("containerPort") for mapping in mapped]:
+        if port in standing.mapped_ports(each):
             return str(each["name"])
     return str(containers[0].get("name", ""))
 
