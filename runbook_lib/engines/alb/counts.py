@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from runbook_lib.aws.series import NOBODY, Counted, Series
+from runbook_lib.aws.series import NOBODY, OF_GRPC, Counted, Series
 from runbook_lib.engines.alb.groups import read_groups
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
 from runbook_lib.parameters import Parameters
@@ -108,15 +108,9 @@ def path(look: Look) -> Path:
 def counted(p: Parameters) -> Counted:
     """Return what its series can show."""
     if p.protocol == "grpc":
-        words = (
-            "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
-        )
-        return Counted(True, False, words)
-    return Counted(
-        True,
-        True,
-        f"5XX answers of targets and failed connections to them; {NOBODYS}",
-    )
+        return Counted(requests=True, errors=False, words=OF_GRPC)
+    words = f"5XX answers of targets and failed connections to them; {NOBODYS}"
+    return Counted(requests=True, errors=True, words=words)
 
 
 def unmatched(p: Parameters) -> list[str]:

@@ -165,8 +165,8 @@ def standing(session: Reads) -> Mapping[str, Collection[str]]:
         return {}
     live = read_live(session)
     there = {key for key, state in live.items() if state}
-    zone = live.get(keys.zone(p)) or {"vpcs": []}
-    if {*zone["vpcs"]} - {p.alb.holding_vpc}:
+    zone = live.get(keys.zone(p))
+    if zone and any(vpc != p.alb.holding_vpc for vpc in zone["vpcs"]):
         there.add(keys.name(p))
     return {key: needs for key, needs in keys.uses(p).items() if key in there}
 
@@ -228,10 +228,10 @@ def plan_removal(look: Look) -> Plan:
         plan = removing.plan(p, read_standing(look), look.running)
         left = removing.read_stays(look)
         return Plan(plan.title, trial.changes, stays=left) + plan
-    kept = [look.split.key]
+    groups = {p.target_group_of(p.shift.stable)}
     if look.split.state is not None:
-        for arn in sorted(elbv2.groups_of(look.split.state["actions"])):
-            kept.append(f"target group {group_name(arn)}")
-    kept.append(keys.group(p, p.shift.stable))
-    stays = tuple(f"{each}: it was there before" for each in dict.fromkeys(kept))
+        arns = elbv2.groups_of(look.split.state["actions"])
+        groups |= {group_name(arn) for arn in arns}
+    kept = [look.split.key, *(f"target group {name}" for name in sorted(groups))]
+    stays = tuple(f"{each}: it was there before" for each in kept)
     return Plan("90_remove_mesh", trial.changes, stays=stays)

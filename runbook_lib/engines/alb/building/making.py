@@ -47,7 +47,8 @@ def plan(p: Parameters, found: Standing, step: str) -> Plan:
 
     Raises PlanError where a name of the file is somebody else's.
     """
-    for key in sorted(found.foreign):
+    if found.foreign:
+        key = min(found.foreign)
         raise _other(key, "one that carries the runbook's tags", "none of them")
     planners = {"01": _plan_balancer, "02": _plan_groups, "03": _plan_rule}
     changes = planners[step](p, found)

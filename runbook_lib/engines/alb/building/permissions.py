@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runbook_lib.aws.naming import partition
-from runbook_lib.aws.permissions import Statement, arn, reads
+from runbook_lib.aws.naming import arn, partition
+from runbook_lib.aws.permissions import Statement, reads
 from runbook_lib.aws.roles import Role
 from runbook_lib.parameters import Parameters
 

@@ -120,13 +120,11 @@ def _balancers(p: Parameters, service: str) -> Reading:
 def _network(look: Look) -> Network:
     """Return where the file says, or where the services under shift are."""
     p = look.parameters
-    stable, canary = (awsvpc_of(look.running[name]) for name in p.shift.versions)
-    there = stable or canary
-    subnets = tuple(p.alb.subnets or there.get("subnets") or ())
-    groups = tuple(p.alb.security_groups or there.get("securityGroups") or ())
-    found: Found | None = None
-    if subnets:
-        found = look.reads.read(of_subnets(subnets, SUBNETS))
+    stable = awsvpc_of(look.running[p.shift.stable])
+    there = stable or awsvpc_of(look.running[p.shift.canary])
+    subnets = tuple(p.alb.subnets or there.get("subnets", ()))
+    groups = tuple(p.alb.security_groups or there.get("securityGroups", ()))
+    found = look.reads.read(of_subnets(subnets, SUBNETS)) if subnets else None
     if found is None:
         return Network("", (), subnets, groups)
     return Network(found["vpc"] or "", tuple(found["zones"]), subnets, groups)
