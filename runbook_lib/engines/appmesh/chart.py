@@ -6,6 +6,7 @@ Pure but for the look it is given.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from runbook_lib.engines.protocol import (
@@ -96,11 +97,11 @@ def _tasks(look: Look, name: str) -> tuple[str, ...]:
     running = look.running[name]
     if running.state is None:
         return (running.counts_words,)
-    own = [task for task in look.tasks if task.service == name]
-    health = [task.health[ENVOY] for task in own if ENVOY in task.health]
-    sidecars = [
-        f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))
-    ]
+    states: Counter[str] = Counter()
+    for task in look.tasks:
+        if task.service == name and ENVOY in task.health:
+            states[task.health[ENVOY].lower()] += 1
+    sidecars = [f"{count} sidecar {state}" for state, count in sorted(states.items())]
     return running.counts_words, ", ".join(sidecars) or "no sidecar"
 
 

@@ -12,8 +12,19 @@ from runbook_lib.engines.appmesh.spec import mesh_arn, node_arn
 from runbook_lib.parameters import Parameters
 
 KINDS = ("Mesh", "Route", "VirtualNode", "VirtualRouter", "VirtualService")
-LISTS = ("Routes", "TagsForResource", "VirtualGateways", *(f"{k}s" for k in KINDS[2:]))
+LISTS = (
+    "Routes",
+    "TagsForResource",
+    "VirtualGateways",
+    "VirtualNodes",
+    "VirtualRouters",
+    "VirtualServices",
+)
 DISCOVERY = ("GetInstance", "ListInstances", "ListNamespaces", "ListServices")
+OF_INSTANCES = (
+    "servicediscovery:RegisterInstance",
+    "servicediscovery:DeregisterInstance",
+)
 OF_ROLES = (
     "iam:GetRole",
     "iam:GetRolePolicy",
@@ -63,16 +74,14 @@ def _shifter(p: Parameters) -> Iterator[Statement]:
 
 
 def _builder(p: Parameters) -> Iterator[Statement]:
-    changes = [f"appmesh:{verb}{k}" for k in KINDS for verb in ("Create", "Delete")]
+    changes = []
+    for kind in KINDS:
+        changes += [f"appmesh:Create{kind}", f"appmesh:Delete{kind}"]
     changes += [f"appmesh:Update{kind}" for kind in KINDS]
     tags = ("appmesh:TagResource", "appmesh:UntagResource")
     yield Statement("BuildTheMesh", (*changes, *tags), _whole(p))
-    instances = ("RegisterInstance", "DeregisterInstance")
-    yield Statement(
-        "KeepTheName",
-        tuple(f"servicediscovery:{each}" for each in instances),
-        (arn(p, "servicediscovery", "service/*"),),
-    )
+    names = arn(p, "servicediscovery", "service/*")
+    yield Statement("KeepTheName", OF_INSTANCES, (names,))
     if p.iam.manage:
         actions = TO_ROLES if p.iam.policy == "node" else (*TO_ROLES, *MANAGED)
         yield Statement("LetEnvoySign", actions, (role_arn(p, "*"),))

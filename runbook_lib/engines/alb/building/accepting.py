@@ -94,8 +94,10 @@ def plans() -> tuple[Callable[[Look], Plan], ...]:
 
     A plan raises PlanError where a name is somebody else's, or subnets are of one zone.
     """
-    first, second, last = (partial(_made, step=step) for step in ("01", "02", "03"))
-    return first, second, _plan_more, last
+    balancer = partial(_made, step="01")
+    groups = partial(_made, step="02")
+    rule = partial(_made, step="03")
+    return balancer, groups, _plan_more, rule
 
 
 def _made(look: Look, step: str) -> Plan:
@@ -111,8 +113,8 @@ def plan_end(look: Look) -> Plan:
     if found.foreign:
         words = f"{', '.join(sorted(found.foreign))}: somebody else's has this name"
         raise PlanError(words, hint="take it away, or rename it")
-    more = tuple(_more_gone(look))
-    return replace(removing.plan(p, found, look.running) + Plan(NAME, more), title=NAME)
+    whole = removing.plan(p, found, look.running)
+    return Plan(NAME) + whole + Plan(NAME, tuple(_more_gone(look)))
 
 
 def _plan_more(look: Look) -> Plan:

@@ -66,8 +66,12 @@ def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]
 
 def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the target groups that a service's tasks are in."""
-    arns = [each.get("targetGroupArn") for each in load_balancers]
-    return [group_name(arn) if "/" in arn else arn for arn in arns if arn]
+    shown = []
+    for each in load_balancers:
+        arn = each.get("targetGroupArn")
+        if arn:  # one that is only assumed has words in place of an ARN
+            shown.append(group_name(arn) if "/" in arn else arn)
+    return shown
 
 
 def _container(p: Parameters, running: Running) -> str:
