@@ -93,7 +93,6 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     name = keys.name(p)
     vpc = found.network.vpc
     before = zone["vpcs"]
-    where = association(p, zone, vpc)
     ready = [
         until_healthy(service, group["arn"])
         for service, group in found.groups.items()
@@ -102,14 +101,14 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     return Change(
         name=name,
         verb="switch",
-        call=Call("route53", "associate_vpc_with_hosted_zone", where),
+        call=Call("route53", "associate_vpc_with_hosted_zone", _asking(p, zone, vpc)),
         reading=standing.zone(p),
         expected={"vpcs": before},
         wanted={"vpcs": sorted([*before, vpc])},
         about=(name,),
         inverse=Inverse(
             "switch back",
-            Call("route53", "disassociate_vpc_from_hosted_zone", where),
+            ask_no_more(p, zone, vpc),
             wanted={"vpcs": before},
             waits=(standing.old_answers_ended(p, vpc),),
         ),
@@ -119,7 +118,12 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     )
 
 
-def association(p: Parameters, zone: Found, vpc: str) -> dict[str, Any]:
-    """Return what a call that leads a VPC to the zone, or back, is about."""
+def ask_no_more(p: Parameters, zone: Found, vpc: str) -> Call:
+    """Return the call after which a VPC asks the zone no more."""
+    where = _asking(p, zone, vpc)
+    return Call("route53", "disassociate_vpc_from_hosted_zone", where)
+
+
+def _asking(p: Parameters, zone: Found, vpc: str) -> dict[str, Any]:
     there = {"VPCRegion": p.region, "VPCId": vpc}
     return {"HostedZoneId": zone["id"], "VPC": there}

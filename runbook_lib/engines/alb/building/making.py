@@ -330,14 +330,18 @@ def _zone_id(p: Parameters, found: Standing) -> str | Answer:
 
 def create_record(p: Parameters, found: Standing) -> Change:
     """Return the change that lets the name be an alias of the load balancer."""
-    name = keys.record(p)
     balancer = found.balancer or {"dns": "", "zone": ""}
     alias = {
         "HostedZoneId": balancer["zone"],
         "DNSName": f"{balancer['dns'].lower()}.",
         "EvaluateTargetHealth": False,
     }
-    zone = _zone_id(p, found)
+    return record_of(p, _zone_id(p, found), alias, balancer["dns"])
+
+
+def record_of(p: Parameters, zone: str | Answer, alias: Found, dns: str) -> Change:
+    """Return the change that makes the name an alias; `dns` is shown of it."""
+    name = keys.record(p)
     record = {"Name": f"{p.shift.name}.", "Type": "A", "AliasTarget": alias}
     return _made(
         name,
@@ -345,7 +349,7 @@ def create_record(p: Parameters, found: Standing) -> Change:
         back=_change_record(zone, "DELETE", record),
         reading=standing.record(p),
         wanted=alias,
-        shown={"alias of": balancer["dns"]},
+        shown={"alias of": dns},
         waits=(standing.in_effect(name),),
     )
 

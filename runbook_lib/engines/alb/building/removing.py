@@ -15,7 +15,7 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, making, standing
-from runbook_lib.engines.alb.building.attaching import association, names
+from runbook_lib.engines.alb.building.attaching import ask_no_more, names
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
@@ -76,11 +76,10 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
     """
     name = keys.name(p)
     left = [each for each in zone["vpcs"] if each != vpc]
-    where = association(p, zone, vpc)
     return Change(
         name=name,
         verb="switch back",
-        call=Call("route53", "disassociate_vpc_from_hosted_zone", where),
+        call=ask_no_more(p, zone, vpc),
         reading=standing.zone(p),
         expected={"vpcs": zone["vpcs"]},
         wanted={"vpcs": left},
@@ -113,10 +112,9 @@ def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Chang
 def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
     if found.record:
         # the load balancer may be gone already: the record says what it leads to
-        alias = found.record
-        led = {"dns": alias["DNSName"].removesuffix("."), "zone": alias["HostedZoneId"]}
-        back = turned(making.create_record(p, replace(found, balancer=led)))
-        yield _for_good(replace(back, expected=dict(alias), waits=()))
+        dns = found.record["DNSName"].removesuffix(".")
+        made = making.record_of(p, zone["id"], found.record, dns)
+        yield _for_good(replace(turned(made), waits=()))
     there = {"id": zone["id"]}
     delete = making.delete_zone(zone["id"])
     yield _deleted(keys.zone(p), delete, standing.zone(p), there)
