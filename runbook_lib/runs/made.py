@@ -17,7 +17,8 @@ from runbook_lib.plan import (
     Inverse,
     Reading,
     holds,
-    mapped,
+    leaves,
+    map_leaves,
     revived,
 )
 
@@ -351,21 +352,13 @@ def without(fields: Sequence[str], state: Any) -> Any:
 
 def answers_in(value: Any) -> list[Answer]:
     """Return what a value still waits for: names that calls answer with."""
-    found: list[Answer] = []
-
-    def end(value: Any) -> Any:
-        if isinstance(value, Answer):
-            found.append(value)
-        return value
-
-    mapped(value, end)
-    return found
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Answer)]
 
 
 def renamed(value: Any, names: Mapping[str, Answer | str]) -> Any:
     """Return a value with other names in it."""
 
-    def end(value: Any) -> Any:
-        return names.get(value, value) if isinstance(value, str) else value
+    def by_its_name(leaf: Any) -> Any:
+        return names.get(leaf, leaf) if isinstance(leaf, str) else leaf
 
-    return mapped(value, end)
+    return map_leaves(value, by_its_name)

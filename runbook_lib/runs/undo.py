@@ -17,7 +17,16 @@ from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Undoable
 from runbook_lib.errors import PlanError, RecordError
-from runbook_lib.plan import Answer, Change, Inverse, Plan, Wait, holds, mapped, revived
+from runbook_lib.plan import (
+    Answer,
+    Change,
+    Inverse,
+    Plan,
+    Wait,
+    holds,
+    map_leaves,
+    revived,
+)
 from runbook_lib.record import Run
 from runbook_lib.runs import undoable
 from runbook_lib.runs.inverses import Inverses
@@ -261,10 +270,10 @@ def _seen_by_now(found: Survey, m: Made) -> Made:
         return m
     state = found.reads.read(m.reading) or {}
 
-    def end(value: Any) -> Any:
-        return state.get(value.seen) if isinstance(value, Answer) else value
+    def seen(leaf: Any) -> Any:
+        return state.get(leaf.seen) if isinstance(leaf, Answer) else leaf
 
-    inverse = mapped(m.inverse, end)
+    inverse = map_leaves(m.inverse, seen)
     wrong = _obstacle_to(found, inverse)
     if state and wrong:
         raise PlanError(f"undo: {m.name}: {wrong}")
