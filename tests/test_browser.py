@@ -23,7 +23,8 @@ pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwr
 
 APPROVED = (
     "shift: dict = {'name': 'serviceb.apps.local', 'stable': 'serviceB', 'canary': 'serviceBv2', 'steps': [25, 100],"
-    " 'bake_seconds': 20, 'approvals': {'steps': [25]}}  # as the file has it, but somebody must approve 25 %"
+    " 'bake_seconds': 600, 'prove_seconds': 900, 'approvals': {'steps': [25]}}"
+    "  # as the file has it, but somebody must approve 25 %, and the step outlasts the slowest browser: it is held"
 )
 
 

@@ -35,7 +35,7 @@ from runbook_lib.plan import (
     Reading,
     differences,
     holds,
-    mapped,
+    map_leaves,
     spoken,
     told,
 )
@@ -317,11 +317,12 @@ def _filled(change: Change, answers: Mapping[str, Any]) -> Change:
     answered, if it was made by now.
     """
 
-    def end(value: Any) -> Any:
-        made = isinstance(value, Answer) and value.change in answers
-        return jmespath.search(value.query, answers[value.change]) if made else value
+    def answered(leaf: Any) -> Any:
+        if not isinstance(leaf, Answer) or leaf.change not in answers:
+            return leaf
+        return jmespath.search(leaf.query, answers[leaf.change])
 
-    filled: Change = mapped(change, end)
+    filled: Change = map_leaves(change, answered)
     return filled
 
 

@@ -7,6 +7,7 @@ tell, `appmesh` and `alb` the sections of one engine alone.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -300,6 +301,14 @@ class Parameters(Strict):
         """Return a service's protocol."""
         return self.services[service].protocol or self.protocol
 
+    def port_of_router(self, router: str) -> int:
+        """Return the port that callers of a router use."""
+        return self.routers[router].port or self.port
+
+    def protocol_of_router(self, router: str) -> str:
+        """Return a router's protocol."""
+        return self.routers[router].protocol or self.protocol
+
     def target_group_of(self, service: str) -> str:
         """Return the name of a service's target group."""
         return self.alb.target_groups.get(service) or self.ecs_service_of(service)
@@ -333,7 +342,7 @@ class Parameters(Strict):
 
     def _registered_under(self, name: str) -> set[str]:
         if name == self.shift.name:
-            return {self.shift.stable, self.shift.canary}
+            return {*self.shift.versions}
         services = self.services.items()
         return {own for own, service in services if service.hostname == name}
 
@@ -341,3 +350,10 @@ class Parameters(Strict):
         """Return the services that list a name among their backends."""
         services = self.services.items()
         return [caller for caller, service in services if name in service.backends]
+
+    def dialled_by(self, services: Iterable[str]) -> list[str]:
+        """Return each name that one of these services calls, in their order."""
+        dialled: dict[str, None] = {}
+        for service in services:
+            dialled |= dict.fromkeys(self.services[service].backends)
+        return list(dialled)

@@ -19,7 +19,8 @@ from runbook_lib.plan.changes import (
     Wait,
     as_command,
     clear,
-    mapped,
+    leaves,
+    map_leaves,
     ordered,
     turned,
 )
@@ -36,7 +37,7 @@ from runbook_lib.plan.states import (
     spoken,
     stated,
     told,
-    without,
+    with_removed,
 )
 
 __all__ = [
@@ -61,7 +62,8 @@ __all__ = [
     "fingerprint",
     "holds",
     "kept",
-    "mapped",
+    "leaves",
+    "map_leaves",
     "merged",
     "ordered",
     "revived",
@@ -70,5 +72,5 @@ __all__ = [
     "stored",
     "told",
     "turned",
-    "without",
+    "with_removed",
 ]

@@ -188,6 +188,7 @@ def turned(making: Change) -> Change:
     """
     if making.inverse is None:
         raise ValueError(f"{making.name}: it has no inverse to be turned into")
+    weights = making.weights.reversed if making.weights else None
     return replace(
         making,
         verb=making.inverse.verb,
@@ -195,8 +196,8 @@ def turned(making: Change) -> Change:
         expected=making.wanted,
         wanted=making.inverse.wanted,
         inverse=Inverse(making.verb, making.call, wanted=making.wanted),
-        weights=making.weights and making.weights.reversed,
-        diff=tuple(Difference(d.field, d.after, d.before) for d in making.diff),
+        weights=weights,
+        diff=tuple(difference.reversed for difference in making.diff),
         note="",
     )
 
@@ -233,18 +234,20 @@ class Plan:
         return replace(
             self,
             changes=self.changes + other.changes,
-            needs=tuple(dict.fromkeys(self.needs + other.needs)),
-            assumed=tuple(dict.fromkeys(self.assumed + other.assumed)),
-            kept=tuple(dict.fromkeys(self.kept + other.kept)),
-            stays=tuple(dict.fromkeys(self.stays + other.stays)),
+            needs=_each_once(self.needs + other.needs),
+            assumed=_each_once(self.assumed + other.assumed),
+            kept=_each_once(self.kept + other.kept),
+            stays=_each_once(self.stays + other.stays),
             before=self.before or other.before,
         )
 
     @property
     def moved(self) -> Moved | None:
         """The weights that its last change of any moves; None where it moves none."""
-        moves = [change.weights for change in self.changes if change.weights]
-        return moves[-1] if moves else None
+        for change in reversed(self.changes):
+            if change.weights:
+                return change.weights
+        return None
 
     @property
     def hash(self) -> str:
@@ -254,19 +257,21 @@ class Plan:
         Version counters are left out: writing the same state once more
         makes it no other plan.
         """
-        text = json.dumps(
-            [_uncounted(asdict(c)) for c in self.changes], sort_keys=True, default=str
-        )
+        changes = [_without_version(change) for change in self.changes]
+        text = json.dumps(changes, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _uncounted(change: dict[str, Any]) -> dict[str, Any]:
-    expected = change["expected"]
-    if isinstance(expected, Mapping):
-        change["expected"] = {
-            key: value for key, value in expected.items() if key != "version"
-        }
-    return change
+def _each_once(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _without_version(change: Change) -> dict[str, Any]:
+    """Return a change as plain data, without the version counter of what it expects."""
+    plain = asdict(change)
+    if isinstance(plain["expected"], dict):
+        plain["expected"].pop("version", None)
+    return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,17 +336,18 @@ def _require_undone(plan: Plan) -> None:
 
 
 def _require_holding(plan: Plan, evidence: Sequence[Evidence]) -> None:
-    missing = sorted(set(plan.needs) - {e.name for e in evidence})
+    looked_into = {each.name for each in evidence}
+    missing = sorted(set(plan.needs) - looked_into)
     if missing:
         raise GateError(
             f"{plan.title}: no evidence of: {', '.join(missing)}",
             hint="run the cells above again",
         )
-    failing = [e for e in evidence if not e.holds]
+    failing = [each for each in evidence if not each.holds]
     if failing:
         # a gate may have been looked into by the cell above and again by the shift
-        found = dict.fromkeys(f"- {e.name}: {e.found}" for e in failing)
-        hints = dict.fromkeys(e.hint for e in failing if e.hint)
+        found = dict.fromkeys(f"- {each.name}: {each.found}" for each in failing)
+        hints = dict.fromkeys(each.hint for each in failing if each.hint)
         raise GateError(
             f"{plan.title}: refused, since\n" + "\n".join(found),
             hint="; ".join(hints),
@@ -359,36 +365,66 @@ def as_command(call: Call, region: str) -> str:
     )
 
 
-def mapped(value: Any, end: Callable[[Any], Any]) -> Any:
-    """Return a value, or a part of a plan, with `end` applied to each value and
-    `Answer` at its ends.
+def map_leaves(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """Return a value, or a part of a plan, with `leaf` applied to each of its leaves.
+
+    A leaf holds nothing else; an `Answer` is one.
     """
     if isinstance(value, Mapping):
-        return {key: mapped(inner, end) for key, inner in value.items()}
+        return {key: map_leaves(inner, leaf) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(mapped(inner, end) for inner in value)
-    if is_dataclass(value) and not isinstance(value, type | Answer):
-        return replace(
-            value,
-            **{f.name: mapped(getattr(value, f.name), end) for f in fields(value)},
-        )
-    return end(value)
+        return type(value)(map_leaves(inner, leaf) for inner in value)
+    if _is_part(value):
+        return replace(value, **map_leaves(fields_of(value), leaf))
+    return leaf(value)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield the leaves of a value, or of a part of a plan: those of `map_leaves`."""
+    if isinstance(value, Mapping):
+        inside = list(value.values())
+    elif isinstance(value, list | tuple):
+        inside = list(value)
+    elif _is_part(value):
+        inside = list(fields_of(value).values())
+    else:
+        yield value
+        return
+    for inner in inside:
+        yield from leaves(inner)
+
+
+def _is_part(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type | Answer)
+
+
+def fields_of(part: Any) -> dict[str, Any]:
+    """Return the fields of a part of a plan by their names, as they are."""
+    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[str]:
     """Return names so that each comes behind those it refers to; a circle is
     broken where it is met.
     """
-    out: list[str] = []
-    names = list(names)
+    wanted = list(names)
+    found: list[str] = []
+    for name in wanted:
+        found += _behind_others(name, wanted, after, path=())
+    return list(dict.fromkeys(found))
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        for other in after.get(name, ()):
-            if other in names and other not in path:
-                visit(other, (*path, name))
-        if name not in out:
-            out.append(name)
 
-    for name in names:
-        visit(name, ())
-    return out
+def _behind_others(
+    name: str,
+    wanted: Sequence[str],
+    after: Mapping[str, Iterable[str]],
+    path: tuple[str, ...],
+) -> list[str]:
+    """Return a name behind those wanted that it refers to, and each behind its own;
+    those that lead to it, its `path`, are left out.
+    """
+    others: list[str] = []
+    for other in after.get(name, ()):
+        if other in wanted and other not in path:
+            others += _behind_others(other, wanted, after, (*path, name))
+    return [*others, name]

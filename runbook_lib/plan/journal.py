@@ -7,7 +7,7 @@ keys: a label may have any.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, Final, get_origin, get_type_hints
 
@@ -19,6 +19,7 @@ from runbook_lib.plan.changes import (
     Moved,
     Reading,
     Wait,
+    fields_of,
 )
 from runbook_lib.plan.states import Difference
 
@@ -36,18 +37,18 @@ PARTS: Final[Mapping[str, type]] = {
 def stored(value: Any) -> Any:
     """Return plain data, and parts of plans in it, as JSON can hold them."""
     if is_dataclass(value):
-        held = {each.name: getattr(value, each.name) for each in fields(value)}
-        return {TYPE: type(value).__name__, **_stored_items(held)}
+        return {TYPE: type(value).__name__, **_stored_items(fields_of(value))}
+    if isinstance(value, Mapping) and TYPE in value:
+        return {TYPE: PLAIN, OWN: _stored_items(value)}
     if isinstance(value, Mapping):
-        items = _stored_items(value)
-        return {TYPE: PLAIN, OWN: items} if TYPE in value else items
+        return _stored_items(value)
     if isinstance(value, list | tuple):
         return [stored(item) for item in value]
     return value
 
 
-def _stored_items(held: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: stored(value) for key, value in held.items()}
+def _stored_items(items: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: stored(value) for key, value in items.items()}
 
 
 def revived(value: Any) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final
 
 ABSENT: Final = None
@@ -25,6 +24,11 @@ class Difference:
     before: Any
     after: Any
 
+    @property
+    def reversed(self) -> Difference:
+        """What the way back would alter."""
+        return Difference(self.field, self.after, self.before)
+
 
 def fingerprint(state: Any) -> str:
     """Return sixteen hexadecimal digits that name exactly this state; "" for
@@ -36,9 +40,8 @@ def fingerprint(state: Any) -> str:
         return ""
     if isinstance(state, Mapping) and "uid" in state:
         state = {key: state.get(key) for key in ("uid", "version", "spec")}
-    return hashlib.sha256(
-        json.dumps(state, sort_keys=True, default=str).encode()
-    ).hexdigest()[:16]
+    text = json.dumps(state, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def empty(value: Any) -> bool:
@@ -52,15 +55,20 @@ def holds(state: Any, wanted: Any) -> bool:
     Absent is only ever equal to absent; inside a state empties are equal and more
     fields are allowed.
     """
-    return (state is ABSENT) == (wanted is ABSENT) and _contains(state, wanted)
+    if state is ABSENT or wanted is ABSENT:
+        return state is wanted
+    return _contains(state, wanted)
 
 
 def _contains(state: Any, wanted: Any) -> bool:
-    if isinstance(wanted, Mapping) and (empty(state) or isinstance(state, Mapping)):
-        fields = state or {}
-        return all(_contains(fields.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list) and isinstance(state, list):
-        return len(wanted) == len(state) and all(map(_contains, state, wanted))
+    if empty(state) and isinstance(wanted, Mapping):
+        state = {}
+    match state, wanted:
+        case Mapping(), Mapping():
+            return all(_contains(state.get(key), wanted[key]) for key in wanted)
+        case list(), list():
+            same_length = len(state) == len(wanted)
+            return same_length and all(map(_contains, state, wanted))
     if empty(wanted):
         return empty(state)
     return bool(state == wanted)
@@ -82,12 +90,13 @@ def merged(live: Any, desired: Any) -> Any:
     for; None takes one out. Records in lists are matched by the first field they name;
     items that are not wanted go.
     """
-    if isinstance(desired, Default):
-        return live
-    if isinstance(live, Mapping) and isinstance(desired, Mapping):
-        return _merged_fields(live, desired)
-    if isinstance(live, list) and isinstance(desired, list):
-        return [merged(twin, item) for twin, item in _twins(live, desired)]
+    match live, desired:
+        case _, Default():
+            return live
+        case Mapping(), Mapping():
+            return _merged_fields(live, desired)
+        case list(), list():
+            return [merged(pair.before, pair.after) for pair in _twins(live, desired)]
     return stated(desired)
 
 
@@ -108,37 +117,63 @@ def stated(desired: Any) -> Any:
     """Return `desired` as it is made from nothing: with its defaults, without the
     fields it wants out.
     """
-    if isinstance(desired, Default):
-        return stated(desired.value)
-    if isinstance(desired, list):
-        return [stated(value) for value in desired]
-    if not isinstance(desired, Mapping):
-        return desired
-    fields = {key: stated(value) for key, value in desired.items()}
-    return {key: value for key, value in fields.items() if value is not None}
+    match desired:
+        case Default():
+            return stated(desired.value)
+        case list():
+            return [stated(value) for value in desired]
+        case Mapping():
+            return _stated_fields(desired)
+    return desired
 
 
-def without(before: Any, after: Any) -> Any:
+def _stated_fields(desired: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {}
+    for key, value in desired.items():
+        field = stated(value)
+        if field is not None:
+            fields[key] = field
+    return fields
+
+
+def with_removed(before: Any, after: Any) -> Any:
     """Return `after` with None for each field that `before` has and it has not: so that
     `holds` sees what is left.
     """
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        gone = dict.fromkeys(key for key in before if key not in after)
-        left = {key: without(before.get(key), value) for key, value in after.items()}
-        return {**gone, **left}
-    if isinstance(before, list) and isinstance(after, list):
-        return [without(twin, item) for twin, item in _twins(before, after)]
+    match before, after:
+        case Mapping(), Mapping():
+            removed = dict.fromkeys(key for key in before if key not in after)
+            left = {key: with_removed(before.get(key), after[key]) for key in after}
+            return {**removed, **left}
+        case list(), list():
+            pairs = _twins(before, after)
+            return [with_removed(pair.before, pair.after) for pair in pairs]
     return after
 
 
-def _twins(live: list[Any], items: list[Any]) -> list[tuple[Any, Any]]:
-    """Return each item with the record that it stands for, None where it is new."""
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What stands at one place in two states; `path` is where, from their top."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def _twins(live: list[Any], items: list[Any], where: str = "") -> list[_Pair]:
+    """Return each item behind the live record that it stands for, None where it is
+    new; each record is taken by one item.
+    """
     left = [record for record in live if isinstance(record, Mapping)]
-    return [(_taken_twin(item, left), item) for item in items]
+    pairs = []
+    for place, item in enumerate(items):
+        record = _take_twin(left, item)
+        pairs.append(_Pair(f"{where}[{place}]", record, item))
+    return pairs
 
 
-def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
-    """Take out of `left` the record that an item stands for; each stands for one."""
+def _take_twin(left: list[Mapping[str, Any]], item: Any) -> Any:
+    """Take out of `left` the record that an item stands for; None where none is."""
     if not isinstance(item, Mapping) or not item:
         return None
     name = next(iter(item))
@@ -151,15 +186,6 @@ def _taken_twin(item: Any, left: list[Mapping[str, Any]]) -> Any:
 # --- where two states differ ----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """What stands at one path in two states."""
-
-    path: str
-    one: Any
-    other: Any
-
-
 def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, ...]:
     """Return the fields in which two states differ, as readable paths;
     empties are equal.
@@ -167,79 +193,93 @@ def differences(before: Any, after: Any, where: str = "") -> tuple[Difference, .
     Records in lists are told apart by their first field where that names them,
     else by their place.
     """
-    pairs = _pairs(before, after, where)
-    if pairs is not None:
-        found = [differences(pair.one, pair.other, pair.path) for pair in pairs]
-        return tuple(chain.from_iterable(found))
     if before == after or (empty(before) and empty(after)):
         return ()
-    return (Difference(where, before, after),)
+    match before, after:
+        case Mapping(), Mapping():
+            pairs = _field_pairs(before, after, where)
+        case list(), list() if before and after:
+            pairs = _item_pairs(before, after, where)
+        case _:
+            return (Difference(where, before, after),)
+    found: list[Difference] = []
+    for pair in pairs:
+        found += differences(pair.before, pair.after, pair.path)
+    return tuple(found)
 
 
-def _pairs(before: Any, after: Any, where: str) -> list[_Pair] | None:
-    """Return the parts of two states in pairs; None where they have none in common."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        keys = {**before, **after}
-        return [_Pair(_in(where, k), before.get(k), after.get(k)) for k in keys]
-    if not (isinstance(before, list) and isinstance(after, list) and before and after):
-        return None
-    one, other = _by_name(before, after) or (_by_place(before), _by_place(after))
-    keys = {**one, **other}
-    return [_Pair(f"{where}[{k}]", one.get(k), other.get(k)) for k in keys]
+def _field_pairs(
+    before: Mapping[str, Any], after: Mapping[str, Any], where: str
+) -> list[_Pair]:
+    keys = {**before, **after}
+    return [_Pair(_in(where, key), before.get(key), after.get(key)) for key in keys]
+
+
+def _item_pairs(before: list[Any], after: list[Any], where: str) -> list[_Pair]:
+    field = _naming_field(before, after)
+    old, new = _indexed(before, field), _indexed(after, field)
+    keys = {**old, **new}
+    return [_Pair(f"{where}[{key}]", old.get(key), new.get(key)) for key in keys]
 
 
 def _in(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _by_place(items: list[Any]) -> dict[Any, Any]:
-    return dict(enumerate(items))
-
-
-def _by_name(
-    before: list[Any], after: list[Any]
-) -> tuple[dict[Any, Any], dict[Any, Any]] | None:
-    """Return two lists' records by their first field, where that names each of them;
+def _naming_field(before: list[Any], after: list[Any]) -> str | None:
+    """Return the first field of two lists' records where that names each of them;
     None where it does not.
 
     Where the order alone differs names would hide it.
     """
-    records = before + after
-    if not all(isinstance(record, Mapping) and record for record in records):
+    for record in (*before, *after):
+        if not isinstance(record, Mapping) or not record:
+            return None
+    field: str = next(iter(before[0]))
+    if next(iter(after[0])) != field:
         return None
-    name = next(iter(before[0]))
-    if next(iter(after[0])) != name:
+    old, new = _names(before, field), _names(after, field)
+    if len(old) < len(before) or len(new) < len(after):
         return None
-    one, other = _indexed(before, name), _indexed(after, name)
-    are_named = len(one) + len(other) == len(records)
-    in_one_order = [k for k in one if k in other] == [k for k in other if k in one]
-    return (one, other) if are_named and in_one_order else None
+    kept_names = [name for name in old if name in new]
+    in_new_order = [name for name in new if name in old]
+    return field if kept_names == in_new_order else None
 
 
-def _indexed(records: list[Any], name: str) -> dict[Any, Any]:
-    return {r[name]: r for r in records if isinstance(r.get(name), str)}
+def _names(records: list[Any], field: str) -> list[str]:
+    """Return the texts in one field of records, each once."""
+    values = [record.get(field) for record in records]
+    return list(dict.fromkeys(value for value in values if isinstance(value, str)))
+
+
+def _indexed(records: list[Any], field: str | None) -> dict[Any, Any]:
+    """Return records by what names them; by their place where no field does."""
+    if field is None:
+        return dict(enumerate(records))
+    return {record[field]: record for record in records}
 
 
 def kept(live: Any, desired: Any, where: str = "") -> tuple[Difference, ...]:
     """Return what `merged` leaves as it is although `desired` has another `Default` for
     it: from the default, to it.
     """
-    if isinstance(desired, Default):
-        return () if empty(live) else differences(stated(desired), live, where)
+    match live, desired:
+        case _, Default() if empty(live):
+            return ()
+        case _, Default():
+            return differences(stated(desired), live, where)
+        case Mapping(), Mapping():
+            pairs = [
+                _Pair(_in(where, key), live.get(key), desired[key]) for key in desired
+            ]
+        case list(), list():
+            pairs = _twins(live, desired, where)
+        case _:
+            return ()
     found: list[Difference] = []
-    for pair in _spoken_of(live, desired, where):
-        found += kept(pair.one, pair.other, pair.path)
+    for pair in pairs:
+        found += kept(pair.before, pair.after, pair.path)
     return tuple(found)
-
-
-def _spoken_of(live: Any, desired: Any, where: str) -> Iterator[_Pair]:
-    """Yield each part that `desired` speaks of, beside what is live of it."""
-    if isinstance(live, Mapping) and isinstance(desired, Mapping):
-        for key, value in desired.items():
-            yield _Pair(_in(where, key), live.get(key), value)
-    elif isinstance(live, list) and isinstance(desired, list):
-        for place, (twin, item) in enumerate(_twins(live, desired)):
-            yield _Pair(f"{where}[{place}]", twin, item)
 
 
 def told(found: Sequence[Difference]) -> str:
@@ -254,5 +294,7 @@ def told(found: Sequence[Difference]) -> str:
 
 def spoken(state: Any, wanted: Any) -> Any:
     """Return of a state what `wanted` speaks of."""
-    both = isinstance(state, Mapping) and isinstance(wanted, Mapping)
-    return {key: state.get(key) for key in wanted} if both else state
+    match state, wanted:
+        case Mapping(), Mapping():
+            return {key: state.get(key) for key in wanted}
+    return state

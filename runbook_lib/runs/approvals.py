@@ -71,7 +71,8 @@ def approve(
         "on_expiry": rule.on_expiry,
         "rule": approvers.mark,
     }
-    if why := refusal(approvers, given_of(given, until.timestamp())):
+    why = refusal(approvers, given_of(given, until.timestamp()))
+    if why:
         raise ParametersError(
             f"approve: {why}",
             hint="shift.approvals in the parameters file says who may",
@@ -135,7 +136,8 @@ def needs_approval(shift: Shift, weight: int, former: int) -> bool:
     """
     if weight == 0:
         return False
-    earlier = [step for step in shift.steps if step < min(weight, shift.steps[-1])]
+    last = shift.steps[-1]
+    earlier = [step for step in shift.steps if step < min(weight, last)]
     reaching = [step for step in shift.steps if step >= weight]
     above = min(max(earlier, default=0), former)
     up_to = min(reaching, default=100)
@@ -152,7 +154,7 @@ def require_approval(session: Session, step: int, former: int, plan: Plan) -> No
     if not _still_needed(session, given):
         return
     run = session.join_run()
-    found = lacking(_approvers(session, run), _told(given), session.now())
+    found = lacking(_approvers(session, run), _as_given(given), session.now())
     raise Held(
         f"{step} %: plan {plan.hash} needs an approval; {found}",
         hint=f"runbook approve {run.id}, then run 05 again",
@@ -171,7 +173,7 @@ def ran_out(session: Session, step: int, former: int, plan: Plan) -> str:
     if not needs_approval(shift, step, former):
         return ""
     given = _given(session, plan)
-    ended = held_until(_approvers(session), _told(given))
+    ended = held_until(_approvers(session), _as_given(given))
     if not 0 < ended <= session.now():
         return ""
     newest = given[-1]
@@ -183,26 +185,34 @@ def ran_out(session: Session, step: int, former: int, plan: Plan) -> str:
 
 
 def _approvers(session: Session, run: Run | None = None) -> Approvers:
-    """Return who may approve, and who is at work: whoever has changed anything in the
-    run, if only by the rehearsal of its rollback.
-    """
+    """Return who may approve, and who is at work on the run."""
     p = session.parameters
-    run = run or session.run or session.latest_run()
-    lines = run.lines() if run else ()
-    hands = {line.get("by") for line in lines if line["event"] == "intended"}
-    return Approvers(p.shift.approvals, p.rehearsed, frozenset(filter(None, hands)))
+    at_work = _at_work(run or session.run or session.latest_run())
+    return Approvers(p.shift.approvals, p.rehearsed, at_work)
 
 
-def _told(given: Sequence[Mapping[str, Any]]) -> list[Given]:
+def _at_work(run: Run | None) -> frozenset[str]:
+    """Return who has changed anything in a run, if only by the rehearsal of its
+    rollback.
+    """
+    if run is None:
+        return frozenset()
+    intended = [line for line in run.lines() if line["event"] == "intended"]
+    return frozenset(line["by"] for line in intended if line.get("by"))
+
+
+def _as_given(given: Sequence[Mapping[str, Any]]) -> list[Given]:
     """Return approvals as the rule looks at them."""
     return [given_of(each, _ends(each)) for each in given]
 
 
 def _still_needed(session: Session, given: Sequence[Mapping[str, Any]]) -> int:
     """Return how many approvals are needed beside those given that hold now."""
-    required, now = session.parameters.shift.approvals.required, session.now()
-    hold = [each for each in _told(given) if each.until > now]
-    return max(required - len(counting(_approvers(session), hold)), 0)
+    required = session.parameters.shift.approvals.required
+    now = session.now()
+    hold = [each for each in _as_given(given) if each.until > now]
+    count = len(counting(_approvers(session), hold))
+    return max(required - count, 0)
 
 
 def _given(session: Session, plan: Plan) -> list[dict[str, Any]]:

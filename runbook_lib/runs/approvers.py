@@ -32,9 +32,10 @@ class Approvers:
     def by_name(self) -> bool:
         """Whether a name is enough."""
         rule = self.rule
+        if self.rehearsed or rule.identified_by == "name":
+            return True
         asks_for_some = rule.approvers or rule.required > 1 or rule.exclude_starter
-        takes_names = self.rehearsed or rule.identified_by == "name"
-        return takes_names or not asks_for_some
+        return not asks_for_some
 
     @property
     def mark(self) -> str:
@@ -59,8 +60,12 @@ class Given:
 
 def given_of(said: Mapping[str, Any], until: float) -> Given:
     """Return an approval as a record or the parameters have it."""
-    identity, mark = said.get("identity", ""), said.get("rule", "")
-    return Given(str(said["approver"]), str(identity), str(mark), until)
+    return Given(
+        approver=str(said["approver"]),
+        identity=str(said.get("identity", "")),
+        mark=str(said.get("rule", "")),
+        until=until,
+    )
 
 
 def refusal(approvers: Approvers, given: Given) -> str:
@@ -71,8 +76,8 @@ def refusal(approvers: Approvers, given: Given) -> str:
         return "no identity confirms it, and the file takes no names"
     if rule.approvers and not any(fnmatchcase(who, one) for one in rule.approvers):
         return f"{who} is not among shift.approvals.approvers"
-    starter = given.identity in approvers.at_work
-    if rule.exclude_starter and starter and not approvers.rehearsed:
+    excludes = rule.exclude_starter and not approvers.rehearsed
+    if excludes and given.identity in approvers.at_work:
         return f"{given.identity} is at work on the run, and may not approve it"
     if given.mark not in ("", approvers.mark):
         return "shift.approvals has changed since"
@@ -94,7 +99,9 @@ def held_until(approvers: Approvers, given: Sequence[Given]) -> float:
     """
     ends = sorted((one.until for one in counting(approvers, given)), reverse=True)
     required = approvers.rule.required
-    return ends[required - 1] if len(ends) >= required else 0.0
+    if len(ends) < required:
+        return 0.0
+    return ends[required - 1]
 
 
 def lacking(approvers: Approvers, given: Sequence[Given], now: float) -> str:
@@ -109,8 +116,9 @@ def lacking(approvers: Approvers, given: Sequence[Given], now: float) -> str:
     if given:
         why = refusal(approvers, given[-1])
         return f"the one by {given[-1].approver} does not count: {why}"
-    there = "there is none"
-    return there if required == 1 else f"{required} are needed, and {there}"
+    if required == 1:
+        return "there is none"
+    return f"{required} are needed, and there is none"
 
 
 def _who(approvers: Approvers, given: Given) -> str:

@@ -19,7 +19,7 @@ from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.judging import alpha_of, evidence_over, judged
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import revived
+from runbook_lib.plan import Moved, revived
 from runbook_lib.runs.approvals import ENDED
 from runbook_lib.runs.verify import rejudged
 from runbook_lib.survey import survey
@@ -106,15 +106,15 @@ def seen_as(
     on, in epoch seconds.
     """
     rule = p.shift.verdict
-    all_on_canary = [d["at"] for d in events if _is(d, "proved", 100)]
+    all_on_canary = [event["at"] for event in events if _is(event, "proved", 100)]
     since_all = max(all_on_canary, default=math.inf)
     bake = [interval for interval in seen if interval.start >= since]
     alone = sum(interval.start >= since_all for interval in bake)
     return History(
-        p.shift.stable,
-        p.shift.canary,
-        seen,
-        events,
+        stable=p.shift.stable,
+        canary=p.shift.canary,
+        intervals=seen,
+        decisions=events,
         evidence=evidence_over(rule, bake, alone=alone),
         steps=_steps(events),
         needed=1 / alpha_of(rule),
@@ -141,7 +141,9 @@ def read_attempt(session: Session, *, ended: bool = False) -> list[dict[str, Any
     last = decisions[-1]
     if run is None or last["phase"] in ENDED or _undone(session, run, last):
         return []
-    return decisions if _stands(session, run, last) else decisions[:-1]
+    if _stands(session, run, last):
+        return decisions
+    return decisions[:-1]
 
 
 def doubt(session: Session) -> str:
@@ -154,10 +156,7 @@ def doubt(session: Session) -> str:
     newest = _newest(session)
     run, last = newest.run, newest.last
     if run is None or not _passed(last, step):
-        lacks = f"its last step, {step} %, has no PASS in the record"
-        if last and _is(last, "promoted", step):
-            return f"{lacks}: {last['words']}"
-        return lacks
+        return _lacks_pass(last, step)
     if read_attempt(session)[-1:] != [last]:
         return (
             f"its PASS at {step} % was for weights that were undone, or that somebody "
@@ -166,11 +165,20 @@ def doubt(session: Session) -> str:
     wrong = run.faults()
     if wrong:
         return f"the record of its PASS is not as it was written: {wrong[0]}"
-    again = _judged_again(_before(run, last))
-    if again is None or again.outcome != "PASS":
-        found = again.reason if again else "none"
-        return f"its PASS at {step} % does not follow from the stored counts: {found}"
-    return ""
+    lines = list(run.lines())
+    again = _judged_again(lines[: _place(lines, last)])
+    if again and again.outcome == "PASS":
+        return ""
+    found = again.reason if again else "none"
+    return f"its PASS at {step} % does not follow from the stored counts: {found}"
+
+
+def _lacks_pass(last: Mapping[str, Any], step: int) -> str:
+    """Say that the last decision is no PASS of a step, and what it is instead."""
+    lacks = f"its last step, {step} %, has no PASS in the record"
+    if last and _is(last, "promoted", step):
+        return f"{lacks}: {last['words']}"
+    return lacks
 
 
 def _passed(decision: Mapping[str, Any], step: int) -> bool:
@@ -193,9 +201,9 @@ def _judged_again(lines: Sequence[Mapping[str, Any]]) -> Judgement | None:
         return None
 
 
-def _before(run: record.Run, decision: Mapping[str, Any]) -> list[dict[str, Any]]:
-    lines = list(run.lines())
-    return lines[: lines.index(dict(decision))]
+def _place(lines: Sequence[Mapping[str, Any]], decision: Mapping[str, Any]) -> int:
+    """Return where a decision stands among a journal's lines."""
+    return lines.index(dict(decision))
 
 
 def _stands(session: Session, run: record.Run, decision: Mapping[str, Any]) -> bool:
@@ -211,16 +219,21 @@ def _undone(session: Session, run: record.Run, last: Mapping[str, Any]) -> bool:
     """Say whether an undo has lowered the canary's weight since a decision: that
     ended its attempt.
     """
-    since = list(run.lines())[len(_before(run, last)) :]
     canary = session.parameters.shift.canary
-    for line in since:
-        if line["event"] != "intended":
-            continue
-        change = line["change"]
-        moved = change.get("weights")
-        if moved and change.get("undoes") and revived(moved).lowers(canary):
+    lines = list(run.lines())
+    for line in lines[_place(lines, last) :]:
+        if line["event"] == "intended" and _lowers(line["change"], canary):
             return True
     return False
+
+
+def _lowers(change: Mapping[str, Any], service: str) -> bool:
+    """Say whether a stored change undoes another one and lowers a service's weight."""
+    moved = change.get("weights")
+    if not moved or not change.get("undoes"):
+        return False
+    weights: Moved = revived(moved)
+    return weights.lowers(service)
 
 
 def read_events(run: record.Run | None, since: float) -> list[dict[str, Any]]:
@@ -312,9 +325,12 @@ def _last_attempt(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _begins_another(phase: str, phases: set[str]) -> bool:
     """Say whether an event of this phase belongs to another attempt than those."""
-    if phases & {*ENDED} and phase not in ENDED:
+    has_ended = not phases.isdisjoint(ENDED)
+    if has_ended and phase not in ENDED:
         return True
-    return phase in BEFORE and (phase in phases or "written" in phases)
+    if phase not in BEFORE:
+        return False
+    return phase in phases or "written" in phases
 
 
 def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:
@@ -324,7 +340,15 @@ def _steps(decisions: Sequence[Mapping[str, Any]]) -> list[Step]:
         if phase == "written":
             before = steps[-1].step if steps else 0
             words = f"{line.get('former', before)} → {line['step']} %"
-            steps.append(Step(words, line["step"], line["at"], False, "", ""))
+            step = Step(
+                words,
+                line["step"],
+                at=line["at"],
+                proved=False,
+                verdict="",
+                reason="",
+            )
+            steps.append(step)
         elif steps:
             steps[-1] = _with_decision(steps[-1], line)
     return steps

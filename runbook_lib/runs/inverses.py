@@ -37,6 +37,16 @@ class _Now:
     as_before: bool  # as it was before the change to undo
     as_after: bool
 
+    @property
+    def is_back(self) -> bool:
+        """Whether it is as it was already, without any inverse."""
+        return self.is_live and self.as_before and not self.as_after
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is no longer as the run left it."""
+        return self.is_live and not self.as_after
+
 
 class Inverses:
     """Plans the inverse of each change, the latest first, of what is still as the run
@@ -66,25 +76,25 @@ class Inverses:
         """Say whether an undo that was cut short has undone this, and then an earlier
         change of the same state: that is as it was before.
         """
-        if not m.undoing or m.read_as in self.states:
+        if not m.undoing:
             return False
-        live = self.reads.read(m.reading)
-        if holds(live, lasting(m.after)):
+        now = self._now(m)
+        if not now.is_foreign:
             return False
         earlier = [other for other in others if other.read_as == m.read_as]
-        return any(holds(live, lasting(each.before)) for each in earlier)
+        return any(holds(now.state, lasting(each.before)) for each in earlier)
 
     def _inverse(self, m: Made) -> Change | None:
         """Return the inverse of a change; None where there is nothing to undo."""
         now = self._now(m)
-        if now.is_live and now.as_before and not now.as_after:
+        if now.is_back:
             return None
         if m.inverse is None:
             _require_none(m, now)
             return None
         if self._needs_none(m, m.inverse, now):
             return None
-        if now.is_live and not now.as_after:
+        if now.is_foreign:
             raise _foreign(m, now.state)
         change = self._planned(m, m.inverse, now.state)
         self.states[m.read_as] = change.wanted
@@ -92,9 +102,9 @@ class Inverses:
         if there_and_back:  # as a rollback
             return None
         safe = _never_raised(self.session, change, now.state)
+        self.states[m.read_as] = safe.wanted
         if safe.wanted != change.wanted:
             self.reweighted.add(m.read_as)
-            self.states[m.read_as] = safe.wanted
         if m.renames:
             self.renamed[m.renames] = Answer(safe.name, m.inverse.answer)
         return safe
@@ -102,15 +112,18 @@ class Inverses:
     def _now(self, m: Made) -> _Now:
         is_live = m.read_as not in self.states
         state = self.reads.read(m.reading) if is_live else self.states[m.read_as]
-        as_before = holds(state, lasting(m.before))
-        as_after = holds(state, lasting(m.after))
-        return _Now(state, is_live, as_before, as_after)
+        return _Now(
+            state,
+            is_live,
+            as_before=holds(state, lasting(m.before)),
+            as_after=holds(state, lasting(m.after)),
+        )
 
     def _needs_none(self, m: Made, inverse: Inverse, now: _Now) -> bool:
         """Say whether an undo that was cut short took a thing away, and it was made
         anew, or what comes back with other weights is as it should be.
         """
-        if now.state is None and m.before is None:
+        if now.state is None and m.creates:
             return True
         return m.read_as in self.reweighted and holds(now.state, inverse.wanted)
 

@@ -17,7 +17,8 @@ from runbook_lib.plan import (
     Inverse,
     Reading,
     holds,
-    mapped,
+    leaves,
+    map_leaves,
     revived,
 )
 
@@ -65,6 +66,21 @@ class Made:
     why: str = ""
     for_good: str = ""
     undoing: bool = False
+
+    @property
+    def thing(self) -> str:
+        """The key of what it made, altered or removed."""
+        return self.about[0]
+
+    @property
+    def creates(self) -> bool:
+        """Whether nothing was there before it."""
+        return self.before is None
+
+    @property
+    def removes(self) -> bool:
+        """Whether nothing is there after it."""
+        return self.after is None
 
     @property
     def renames(self) -> str:
@@ -160,19 +176,7 @@ def _intention(notebook: str, change: Change) -> Made:
 
 
 def _made(notebook: str, change: Change, after: Any, inverse: Inverse | None) -> Made:
-    if inverse and inverse.reading:
-        return Made(
-            notebook,
-            change.name,
-            change.about,
-            inverse.reading,
-            before=inverse.wanted,
-            after=inverse.expected,
-            inverse=inverse,
-        )
-    is_unrecorded = change.no_inverse == record.UNRECORDED
-    is_removal = notebook.startswith(REMOVAL)
-    return Made(
+    made = Made(
         notebook,
         change.name,
         change.about,
@@ -180,9 +184,19 @@ def _made(notebook: str, change: Change, after: Any, inverse: Inverse | None) ->
         before=change.expected,
         after=after,
         inverse=inverse,
-        why=change.no_inverse if is_unrecorded else "",
-        for_good=change.no_inverse if is_removal else "",
     )
+    if inverse and inverse.reading:
+        return replace(
+            made,
+            reading=inverse.reading,
+            before=inverse.wanted,
+            after=inverse.expected,
+        )
+    if change.no_inverse == record.UNRECORDED:
+        made = replace(made, why=change.no_inverse)
+    if notebook.startswith(REMOVAL):
+        made = replace(made, for_good=change.no_inverse)
+    return made
 
 
 def _begun(made: list[Made], change: Change) -> list[Made]:
@@ -219,7 +233,7 @@ def _without_undone(made: list[Made], undone: Made, answer: Any) -> list[Made]:
         if m.read_as != undone.read_as:
             continue
         left.remove(m)
-        if undone.after is None and m.before is None:
+        if undone.removes and m.creates:
             left = _without_parts(left, m, made[index:])
         if m.inverse and m.renames:
             name = jmespath.search(m.inverse.answer, answer)
@@ -233,7 +247,7 @@ def _without_parts(
     made: Sequence[Made], gone: Made, later: Iterable[Made]
 ) -> list[Made]:
     """Return changes without the `later` ones of what is gone, and of its parts."""
-    went = {id(m) for m in later if gone.about[0] in m.about}
+    went = {id(m) for m in later if gone.thing in m.about}
     return [m for m in made if id(m) not in went]
 
 
@@ -275,7 +289,7 @@ def still_there(made: Iterable[Made], gone: Iterable[Made]) -> list[Made]:
     state, and of parts of what is gone.
     """
     overtaken = {m.read_as for m in gone}
-    things = {m.about[0] for m in gone if m.after is None}
+    things = {m.thing for m in gone if m.removes}
     left = [m for m in made if m.read_as not in overtaken]
     return [m for m in left if things.isdisjoint(m.about)]
 
@@ -297,7 +311,7 @@ def in_order_of_undoing(made: Sequence[Made]) -> list[Made]:
         later = _later_of_the_same(kept, m)
         if later is None:
             kept.append(m)
-        elif later is kept[-1] and _made_and_removed(m, later):
+        elif later is kept[-1] and m.creates and later.removes:
             kept.pop()  # with nothing in between: nobody needs to see it again
         elif _both_update(m, later) and _in_a_row(kept, later):
             kept.remove(later)
@@ -314,14 +328,10 @@ def _later_of_the_same(kept: Sequence[Made], m: Made) -> Made | None:
     return None
 
 
-def _made_and_removed(m: Made, later: Made) -> bool:
-    return m.before is None and later.after is None
-
-
 def _both_update(m: Made, later: Made) -> bool:
     if later.renames or later.undoing:
         return False
-    return None not in (m.before, m.after, later.before, later.after)
+    return not any((m.creates, m.removes, later.creates, later.removes))
 
 
 def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
@@ -351,21 +361,13 @@ def without(fields: Sequence[str], state: Any) -> Any:
 
 def answers_in(value: Any) -> list[Answer]:
     """Return what a value still waits for: names that calls answer with."""
-    found: list[Answer] = []
-
-    def end(value: Any) -> Any:
-        if isinstance(value, Answer):
-            found.append(value)
-        return value
-
-    mapped(value, end)
-    return found
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Answer)]
 
 
 def renamed(value: Any, names: Mapping[str, Answer | str]) -> Any:
     """Return a value with other names in it."""
 
-    def end(value: Any) -> Any:
-        return names.get(value, value) if isinstance(value, str) else value
+    def by_its_name(leaf: Any) -> Any:
+        return names.get(leaf, leaf) if isinstance(leaf, str) else leaf
 
-    return mapped(value, end)
+    return map_leaves(value, by_its_name)

@@ -43,5 +43,7 @@ def promotions_before(session: Session) -> list[dict[str, Any]]:
     """
     p = session.parameters
     newest = islice(record.runs(p.environment, p.records, session.place), 2)
-    lines = [line for run in newest for line in run.said()]
-    return [line for line in lines if line["event"] == "promote"]
+    asked: list[dict[str, Any]] = []
+    for run in newest:
+        asked += [line for line in run.said() if line["event"] == "promote"]
+    return asked

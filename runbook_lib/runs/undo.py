@@ -8,7 +8,7 @@ what the run has changed, `inverses` plans each change's inverse.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook_lib import record
@@ -17,7 +17,16 @@ from runbook_lib.aws.session import Session
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Undoable
 from runbook_lib.errors import PlanError, RecordError
-from runbook_lib.plan import Answer, Change, Inverse, Plan, Wait, holds, mapped, revived
+from runbook_lib.plan import (
+    Answer,
+    Change,
+    Inverse,
+    Plan,
+    Wait,
+    holds,
+    map_leaves,
+    revived,
+)
 from runbook_lib.record import Run
 from runbook_lib.runs import undoable
 from runbook_lib.runs.inverses import Inverses
@@ -59,30 +68,54 @@ def plan_undo(
     if asked and run:  # the undo belongs to the same run
         session.run = record.with_copy(run, session.store)
     try:
-        if run:
-            run.require_whole(UNDO)
-            _require_ours(found, run)
-        every = made_by(run.lines() if run else ())
-        made = part_of(every, notebook)
-        gone = gone_for_good(made)
-        changes = _inverses(found, still_there(made, gone))
+        part = _part(found, run, notebook)
     except (PlanError, RecordError) as error:
         if asked:
             raise
         return Plan(title, obstacle=error.message)
+    changes = part.changes
     later: list[str] = []
     if notebook:
-        later += [m.notebook for m in made if m.notebook != notebook]
+        later += [m.notebook for m in part.made if m.notebook != notebook]
         if asked:
-            later += _users(session, changes, every)
+            later += _users(session, changes, part.every)
     if run and changes:
         changes = _waiting_first(changes, _unfinished(found.reads, run))
     return Plan(
         title,
         (*_trial_end(session, notebook), *changes),
         undo_first=_undo_first(run, later),
-        stays=_named(gone),
+        stays=_named(part.gone),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What an undo is about: `every` change of the run, those `made` that are to be
+    undone, what of them is `gone` for good, and the `changes` that undo the others.
+    """
+
+    every: list[Made]
+    made: list[Made]
+    gone: list[Made]
+    changes: tuple[Change, ...]
+
+
+def _part(found: Survey, run: Run | None, notebook: str) -> _Part:
+    """Return what the undo of a run is about, of one notebook where one is named.
+
+    Raises RecordError or PlanError where the run or something there is not as it must
+    be.
+    """
+    if run is None:
+        return _Part([], [], [], ())
+    run.require_whole(UNDO)
+    _require_ours(found, run)
+    every = made_by(run.lines())
+    made = part_of(every, notebook)
+    gone = gone_for_good(made)
+    changes = _inverses(found, still_there(made, gone))
+    return _Part(every, made, gone, changes)
 
 
 def _newest(session: Session, notebook: str) -> Run | None:
@@ -156,7 +189,7 @@ def _users(
     if not going:
         return []
     altered = {change.thing for change in changes}  # and so lets go of it, or goes
-    notebooks = {m.about[0]: m.notebook for m in made}
+    notebooks = {m.thing: m.notebook for m in made}
     found: list[str] = []
     for user, needs in engine_of(session).standing(session).items():
         used = sorted(going.intersection(needs))
@@ -200,25 +233,17 @@ def _obstacle(found: Survey, line: Mapping[str, Any]) -> str:
         return ""
     change: Change = revived(line["change"])
     own = found.engine.undoable
-    wrong = ""
     if change.inverse and not _is_never_made(own, change.inverse):
         wrong = _obstacle_to(found, change.inverse)
-    return wrong or _obstacle_to_readings(own, change)
+        if wrong:
+            return wrong
+    return undoable.obstacle_to_readings(own, change)
 
 
 def _obstacle_to(found: Survey, inverse: Inverse) -> str:
     """Return why an inverse is none that an undo may make, or nothing."""
     wrong = undoable.obstacle(found.parameters, found.engine.undoable, inverse)
     return wrong or found.engine.foreign(found, inverse)
-
-
-def _obstacle_to_readings(own: Undoable, change: Change) -> str:
-    """Return why an undo may not read what a change reads, or nothing."""
-    waits = (*change.ready, *change.waits)
-    for reading in [change.reading, *(wait.reading for wait in waits)]:
-        if wrong := undoable.obstacle_to_reading(own, reading):
-            return wrong
-    return ""
 
 
 def _is_never_made(own: Undoable, inverse: Inverse) -> bool:
@@ -237,7 +262,11 @@ def _happened(reads: Reads, made: Sequence[Made]) -> Iterator[Made]:
     there now, shows nothing.
     """
     for index, m in enumerate(made):
-        if m.sure or not shows_nothing(m, _state_after(reads, m, made[index + 1 :])):
+        if m.sure:
+            yield m
+            continue
+        after = _state_after(reads, m, made[index + 1 :])
+        if not shows_nothing(m, after):
             yield m
 
 
@@ -261,10 +290,10 @@ def _seen_by_now(found: Survey, m: Made) -> Made:
         return m
     state = found.reads.read(m.reading) or {}
 
-    def end(value: Any) -> Any:
-        return state.get(value.seen) if isinstance(value, Answer) else value
+    def seen(leaf: Any) -> Any:
+        return state.get(leaf.seen) if isinstance(leaf, Answer) else leaf
 
-    inverse = mapped(m.inverse, end)
+    inverse = map_leaves(m.inverse, seen)
     wrong = _obstacle_to(found, inverse)
     if state and wrong:
         raise PlanError(f"undo: {m.name}: {wrong}")
@@ -277,10 +306,15 @@ def _of_what_is_there(
     """Return what happened, without changes of things that the run made, and left
     there, and that are gone by now: an undo that was cut short has taken them away.
     """
-    states = read_each(reads, [m.reading for m in made])
-    absent = [m for m, state in zip(made, states, strict=True) if state is None]
-    left_absent = {m.read_as for m in made if m.after is None}
-    created = [m for m in absent if m.before is None and m.read_as not in left_absent]
-    gone = {m.about[0] for m in created}
-    moot = {m.read_as for m in absent if gone.intersection(m.about)}
+    absent = _of_what_is_absent(reads, made)
+    removed_by_run = {m.read_as for m in made if m.removes}
+    created = [m for m in absent if m.creates]
+    taken_away = {m.thing for m in created if m.read_as not in removed_by_run}
+    moot = {m.read_as for m in absent if not taken_away.isdisjoint(m.about)}
     return [m for m in happened if m.read_as not in moot]
+
+
+def _of_what_is_absent(reads: Reads, made: Sequence[Made]) -> list[Made]:
+    """Return the changes of what is not there now."""
+    states = read_each(reads, [m.reading for m in made])
+    return [m for m, state in zip(made, states, strict=True) if state is None]

@@ -17,10 +17,10 @@ from runbook_lib.aws.cloud_map import PLACEHOLDER
 from runbook_lib.aws.ecs import REGISTERED
 from runbook_lib.engines.protocol import Permitted, Undoable
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Answer, Call, Inverse, Reading
+from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, leaves
 from runbook_lib.redaction import MASK
 
-__all__ = ["READS", "WRITES", "obstacle", "obstacle_to_reading"]
+__all__ = ["READS", "WRITES", "obstacle", "obstacle_to_readings"]
 
 Arguments = Mapping[str, Any]
 
@@ -31,8 +31,11 @@ def _of_service(p: Parameters, given: Arguments) -> bool:
     """
     named = {given.get("service"), given.get("serviceName")} - {None}
     own = {p.ecs_service_of(name) for name in p.services}
-    ours = given.get("cluster") == p.cluster and len(named) == 1 and named <= own
-    return ours and ("taskDefinition" not in given or _of_definition(p, given))
+    if given.get("cluster") != p.cluster:
+        return False
+    if len(named) != 1 or not named <= own:
+        return False
+    return "taskDefinition" not in given or _of_definition(p, given)
 
 
 def _of_scaling(p: Parameters, given: Arguments) -> bool:
@@ -49,15 +52,14 @@ def _of_definition(p: Parameters, given: Arguments) -> bool:
 
 def _is_revision(p: Parameters, named: Any) -> bool:
     """Say whether this is the ARN of a revision, of a family that the file names."""
+    if not isinstance(named, str):
+        return False
     here = rf"arn:[\w-]+:ecs:{re.escape(p.region)}:{p.account_id}:task-definition/"
-    found = (
-        re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named)
-        if isinstance(named, str)
-        else None
-    )
-    return found is not None and found["family"] in {
-        service.task_definition for service in p.services.values()
-    }
+    found = re.fullmatch(rf"{here}(?P<family>[\w-]+):\d+", named)
+    if found is None:
+        return False
+    families = {service.task_definition for service in p.services.values()}
+    return found["family"] in families
 
 
 def _by_reference(p: Parameters, given: Any) -> bool:
@@ -66,13 +68,10 @@ def _by_reference(p: Parameters, given: Any) -> bool:
     """
     if not isinstance(given, Reading) or not COPY.fullmatch(given.query):
         return False
-    call = given.call
-    named = (
-        call.arguments.get("taskDefinition")
-        if isinstance(call.arguments, Mapping)
-        else None
-    )
-    return call.operation == "describe_task_definition" and _is_revision(p, named)
+    operation, arguments = given.call.operation, given.call.arguments
+    if operation != "describe_task_definition" or not isinstance(arguments, Mapping):
+        return False
+    return _is_revision(p, arguments.get("taskDefinition"))
 
 
 def _of_placeholder(p: Parameters, given: Arguments) -> bool:
@@ -112,21 +111,23 @@ def obstacle(p: Parameters, own: Undoable, inverse: Inverse) -> str:
     rule = writes.get((call.service, call.operation))
     if rule is None:
         return f"{what} is no call that undo makes"
-    by_reference = isinstance(call.arguments, Reading)
-    if by_reference != (rule is _by_reference) or not rule(p, call.arguments):
+    if not _permits(rule, p, call.arguments):
         return f"{what} is about something that {p.environment}'s file does not name"
     if _computes(call.arguments):
         return f"{what} would write what a record computes"
     if inverse.renames and not _is_rename(p, inverse):
         return f"{what} would give {inverse.renames!r} a name that a record computes"
-    if _masked(asdict(inverse)):
+    if _is_masked(inverse):
         return f"{what} would write text that was masked"
-    waits = [wait.reading for wait in (*inverse.ready, *inverse.waits)]
-    for reading in (inverse.reading, *waits):
-        words = obstacle_to_reading(own, reading) if reading else ""
-        if words:
-            return words
-    return ""
+    return obstacle_to_readings(own, inverse)
+
+
+def _permits(rule: Permitted, p: Parameters, arguments: Arguments | Reading) -> bool:
+    """Say whether a rule permits arguments; one alone is about a reading of them."""
+    wants_reading = rule is _by_reference
+    if isinstance(arguments, Reading) != wants_reading:
+        return False
+    return rule(p, arguments)
 
 
 def _computes(arguments: Arguments | Reading) -> bool:
@@ -141,9 +142,12 @@ def _is_rename(p: Parameters, inverse: Inverse) -> bool:
     return inverse.answer == REGISTERED and _is_revision(p, inverse.renames)
 
 
-def obstacle_to_reading(own: Undoable, reading: Reading) -> str:
-    """Say why something may not be read on behalf of a record; "" where it may."""
-    for call in _calls(reading):
+def obstacle_to_readings(own: Undoable, part: Change | Inverse) -> str:
+    """Say why a record's change or inverse may not read what it reads and waits for;
+    "" where it may.
+    """
+    waits = [wait.reading for wait in (*part.ready, *part.waits)]
+    for call in _calls([part.reading, *waits]):
         if (call.service, call.operation) not in READS | own.reads:
             return f"{call.service} {call.operation} is no reading of this product"
     return ""
@@ -177,9 +181,7 @@ def _computed(value: Any) -> bool:
     return isinstance(value, Reading | Answer)
 
 
-def _masked(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_masked, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_masked, value))
-    return isinstance(value, str) and MASK in value
+def _is_masked(inverse: Inverse) -> bool:
+    """Say whether text in an inverse, or in what it waits for, was masked."""
+    texts = [leaf for leaf in leaves(asdict(inverse)) if isinstance(leaf, str)]
+    return any(MASK in text for text in texts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,6 @@ __all__ = ["Checked", "rejudged", "step_of", "steps_of", "verify"]
 
 ENDS = ("judged", "promoted", "rolled back")  # the decisions that end a step
 CLOSING = ("done", "rolled_back")  # the outcomes that end a run for good
-HELD, BACK, UNDECIDED = (
-    ("judged", "INCONCLUSIVE"),
-    ("rolled back", "FAIL"),
-    ("rolled back", "INCONCLUSIVE"),
-)
-MAY_END = {
-    "PASS": {("judged", "PASS")},
-    "FAIL": {BACK},
-    "INCONCLUSIVE": {HELD, UNDECIDED},
-}
-ANY_END = {HELD, BACK, UNDECIDED}
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 OF_STEP = ("weights", "requests", "errors", "share", "band", "verdict")
 
@@ -49,6 +38,27 @@ class Checked:
     what: str
     holds: bool
     found: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a step ended: the phase of the decision that ended it, and the verdict that
+    this names.
+    """
+
+    phase: str
+    verdict: str
+
+
+PASSED = End("judged", "PASS")
+HELD = End("judged", "INCONCLUSIVE")
+BACK = End("rolled back", "FAIL")
+UNDECIDED = End("rolled back", "INCONCLUSIVE")
+ENDS_BY_OUTCOME: Mapping[str, Collection[End]] = {
+    "PASS": (PASSED,),
+    "FAIL": (BACK,),
+    "INCONCLUSIVE": (HELD, UNDECIDED),
+}
 
 
 def verify(run: Run) -> list[Checked]:
@@ -78,8 +88,9 @@ def steps_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for number, line in enumerate(found):
         if line["event"] == "judged":
             judged = _judged_counts(line, found[:number])
-        elif step := step_of(line):
-            steps.append({**step, **_by_service(judged, line["requests"])})
+        elif _ends_step(line):
+            counts = _by_service(judged, line["requests"])
+            steps.append({**step_of(line), **counts})
             judged = None
     return steps
 
@@ -91,8 +102,10 @@ def step_of(line: Mapping[str, Any]) -> dict[str, Any]:
     if not _ends_step(line):
         return {}
     step = {key: line[key] for key in OF_STEP}
-    promoted = {"promoted": True} if line["phase"] == "promoted" else {}
-    return {**step, "reason": line["words"], **promoted}
+    step["reason"] = line["words"]
+    if line["phase"] == "promoted":
+        step["promoted"] = True
+    return step
 
 
 def _judged_counts(
@@ -184,19 +197,26 @@ def _chain(run: Run) -> Iterator[Checked]:
     wrong = run.faults()
     whole = [f"{head['lines']} lines, head {head['head'][:12]}", *run.cuts()]
     yield Checked("record", not wrong, "; ".join(wrong or whole))
-    said = (run.summary() or {}).get("record")
+    summary = run.summary() or {}
+    said = summary.get("record")
     if isinstance(said, Mapping):
-        number = said.get("lines")
-        same = run.digest_of(number) == said.get("head")
-        is_it = "is" if same else "is not"
-        found = f"line {number} {is_it} the one the summary ends with"
-        yield Checked("head", same, found)
+        yield _head(run, said)
+
+
+def _head(run: Run, said: Mapping[str, Any]) -> Checked:
+    """Check that the line of which the summary names the digest is still there."""
+    number = said.get("lines")
+    same = run.digest_of(number) == said.get("head")
+    is_it = "is" if same else "is not"
+    found = f"line {number} {is_it} the one the summary ends with"
+    return Checked("head", same, found)
 
 
 def _verdicts(run: Run) -> Iterator[Checked]:
     """Check that each verdict follows from what was counted."""
-    lines, number = list(run.lines()), 0
+    lines = list(run.lines())
     recorded_by = str(run.opened.get("version"))
+    number = 0
     for index, line in enumerate(lines):
         if line["event"] == "judged":
             number += 1
@@ -233,7 +253,8 @@ def _same_numbers(line: Mapping[str, Any], again: Judgement) -> bool:
     """Say whether a verdict judged again has the recorded outcome, and its reason the
     same numbers in any order.
     """
-    recorded, now = NUMBER.findall(line["reason"]), NUMBER.findall(again.reason)
+    recorded = NUMBER.findall(line["reason"])
+    now = NUMBER.findall(again.reason)
     return line["outcome"] == again.outcome and sorted(recorded) == sorted(now)
 
 
@@ -266,22 +287,26 @@ def _unlike(decision: Mapping[str, Any], judged: Mapping[str, Any] | None) -> st
     if judged is None:
         return f"{decision['verdict']} without a verdict"
     cause = judged.get("cause", "verdict")
-    if cause == "promoted":
-        allowed = {("promoted", judged["outcome"])} - {("promoted", "FAIL")}
-        must_name = judged["reason"]
-    elif cause == "verdict":
-        allowed = MAY_END.get(judged["outcome"], set())
-        must_name = judged["reason"]
-    else:
-        allowed = ANY_END
-        must_name = cause
-    end = decision["phase"], decision["verdict"]
-    if end in allowed and must_name in decision["words"]:
+    is_judged = cause in ("verdict", "promoted")
+    must_name = judged["reason"] if is_judged else cause
+    end = End(decision["phase"], decision["verdict"])
+    if end in _ends_after(judged, cause) and must_name in decision["words"]:
         return ""
     return (
         f"{decision['verdict']}, {decision['words']}; judged: {judged['outcome']}, "
         f"{must_name}"
     )
+
+
+def _ends_after(judged: Mapping[str, Any], cause: str) -> Collection[End]:
+    """Return how a step may end after it was judged, by the cause of its end."""
+    if cause == "verdict":
+        return ENDS_BY_OUTCOME.get(judged["outcome"], ())
+    if cause != "promoted":
+        return (HELD, BACK, UNDECIDED)
+    if judged["outcome"] == "FAIL":
+        return ()
+    return (End("promoted", judged["outcome"]),)
 
 
 def _summary(run: Run) -> Iterator[Checked]:
@@ -292,11 +317,15 @@ def _summary(run: Run) -> Iterator[Checked]:
     if not summary or "shift" not in summary:
         return
     told, lines = summary["shift"], list(run.lines())
+    count = len(told)
+    steps = steps_of(lines)
     # former versions told the requests since each step's own weights were written
-    formerly = [step for line in lines if (step := step_of(line))]
-    same = told in (steps_of(lines)[: len(told)], formerly[: len(told)])
-    good = f"{counted(len(told), 'step')}, as the journal has them"
-    yield Checked("summary", same, good if same else "its steps are not the journal's")
+    formerly = [step_of(line) for line in lines if _ends_step(line)]
+    if told in (steps[:count], formerly[:count]):
+        found = f"{counted(count, 'step')}, as the journal has them"
+        yield Checked("summary", True, found)
+    else:
+        yield Checked("summary", False, "its steps are not the journal's")
 
 
 def _outcome(run: Run) -> Iterator[Checked]:
@@ -308,7 +337,8 @@ def _outcome(run: Run) -> Iterator[Checked]:
     if end is None:
         return
     known = [key for key in ("outcome", "reason") if key in end]
-    told, own = [summary.get(key) for key in known], [end[key] for key in known]
+    told = [summary.get(key) for key in known]
+    own = [end[key] for key in known]
     if told == own:
         yield Checked("outcome", True, end["outcome"])
         return
@@ -319,10 +349,13 @@ def _outcome(run: Run) -> Iterator[Checked]:
 def _end_of(run: Run, summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the line with which a run ended; None where there is none."""
     lines = list(run.lines())
-    ends = [line for line in lines if line["event"] == "summed up"]
-    if not ends and summary.get("outcome") in CLOSING:
-        ends = [line for line in lines if line["event"] == "closed"]
-    return ends[-1] if ends else None
+    summed_up = [line for line in lines if line["event"] == "summed up"]
+    if summed_up:
+        return summed_up[-1]
+    closed = [line for line in lines if line["event"] == "closed"]
+    if closed and summary.get("outcome") in CLOSING:
+        return closed[-1]
+    return None
 
 
 def _files(run: Run) -> Iterator[Checked]:
@@ -341,7 +374,8 @@ def _documents(file: Path) -> Iterator[Any]:
     journal, else the whole.
     """
     whole = file.read_text(errors="replace")
-    for text in whole.splitlines() if file.suffix == ".jsonl" else [whole]:
+    texts = whole.splitlines() if file.suffix == ".jsonl" else [whole]
+    for text in texts:
         try:
             yield _without_pictures(json.loads(text))
         except (ValueError, RecursionError):  # a crash cut it off
@@ -349,10 +383,9 @@ def _documents(file: Path) -> Iterator[Any]:
 
 
 def _without_pictures(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            k: _without_pictures(v)
-            for k, v in value.items()
-            if not str(k).startswith("image/")
-        }
-    return [_without_pictures(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_pictures(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    shown = [key for key in value if not str(key).startswith("image/")]
+    return {key: _without_pictures(value[key]) for key in shown}

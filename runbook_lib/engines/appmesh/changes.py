@@ -18,7 +18,7 @@ from runbook_lib.plan import (
     Reading,
     differences,
     turned,
-    without,
+    with_removed,
 )
 
 State = Mapping[str, Any]
@@ -76,7 +76,7 @@ def update(resource: Resource, state: State, spec: Mapping[str, Any]) -> Change:
     inverse = Inverse(
         undo,
         called("update", kind, names, spec=before),
-        wanted={"spec": without(spec, before)},
+        wanted={"spec": with_removed(spec, before)},
     )
     return Change(
         name=resource.key,
@@ -84,7 +84,7 @@ def update(resource: Resource, state: State, spec: Mapping[str, Any]) -> Change:
         call=called("update", kind, names, spec=spec),
         reading=reading(kind, names),
         expected={key: state[key] for key in COMPARED if key in state},
-        wanted={"spec": without(before, spec)},
+        wanted={"spec": with_removed(before, spec)},
         about=(resource.key,),
         inverse=inverse,
         diff=diff,
