@@ -551,7 +551,7 @@ def _opening_weights(shift: Shift, now: Mapping[str, int]) -> dict[str, int]:
     percent; stable's and the canary's come first.
     """
     weights = dict(now)
-    versions = [name for name in (shift.stable, shift.canary) if name in now]
+    versions = [name for name in shift.versions if name in now]
     left = steps_left(shift.steps, now.get(shift.canary, 0))
     if len(versions) == 2 and left:
         weights = balanced(now, shift.canary, left[0])

@@ -173,7 +173,7 @@ def _(found: Survey) -> Iterator[Any]:
     yield Table(staged(shift.name, found.stage, split.kind), _weights(split.weights))
     if split.state is None:
         yield Words(found.engine.hints.not_there, "WARN")
-    if words := split.oddity((shift.stable, shift.canary)):
+    if words := split.oddity(shift.versions):
         yield Words(words, "WARN")
     if words := unwatched(found):
         yield Words(words, "UNWATCHED")
