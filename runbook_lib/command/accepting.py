@@ -24,7 +24,7 @@ from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
-from runbook_lib.command.meant import given_for
+from runbook_lib.command.options import given_for
 from runbook_lib.command.plans import agreed
 from runbook_lib.command.screen import console
 from runbook_lib.engines.alb import engine as alb

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runbook_lib import parameters, record
+from runbook_lib.command.options import given_for
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.record.place import Place, place_of
 
@@ -34,11 +35,6 @@ def found_run(name: str, rehearse: bool, file: str = "") -> record.Run:
     if record.ID.fullmatch(name) or record.is_path(name):
         return record.find(name)
     return _newest_called(name, rehearse)
-
-
-def given_for(rehearse: bool) -> dict[str, str]:
-    """Return what is given beside a file: for its rehearsal, the local mesh."""
-    return {"target": "local"} if rehearse else {}
 
 
 def names_file(name: str) -> bool:

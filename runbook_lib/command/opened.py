@@ -7,7 +7,7 @@ from typing import Any
 
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
-from runbook_lib.command.meant import given_for
+from runbook_lib.command.options import given_for
 from runbook_lib.command.screen import console
 from runbook_lib.errors import ParametersError, TargetError
 from runbook_lib.local import supervisor

@@ -10,13 +10,9 @@ from pathlib import Path
 import typer
 
 from runbook_lib import parameters, record
-from runbook_lib.command.meant import (
-    found_work,
-    given_for,
-    is_rehearsal,
-    names_file,
-)
+from runbook_lib.command.meant import found_work, is_rehearsal, names_file
 from runbook_lib.command.opened import bring_runs
+from runbook_lib.command.options import given_for
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.record.chain import CHAINED

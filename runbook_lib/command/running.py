@@ -12,10 +12,10 @@ import typer
 import yaml
 
 from runbook_lib import parameters, record
-from runbook_lib.command.again import option_words
 from runbook_lib.command.local_aws import tell_traffic
 from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
+from runbook_lib.command.options import option_words
 from runbook_lib.command.screen import alarm, complaints, console, print_json
 from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
@@ -154,11 +154,11 @@ def _tell(
         f"read, {calls['write']:,} write"
     )
     console.print(f"record: {_from_here(this.folder)}, head {_head(this, summary)}")
-    mesh = supervisor.running() if is_rehearsal(this) else None
-    if mesh:
+    local = supervisor.running() if is_rehearsal(this) else None
+    if local:
         # one that ends just now changes nothing in how the run has ended
         with suppress(TargetError):
-            tell_traffic(mesh)
+            tell_traffic(local)
     reason = summary["reason"]
     if reason.startswith("left: "):
         console.print(reason.removeprefix("left: "))

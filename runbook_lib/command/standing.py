@@ -10,8 +10,8 @@ from typing import Any
 
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
-from runbook_lib.command.meant import given_for
 from runbook_lib.command.opened import say_ignored
+from runbook_lib.command.options import given_for
 from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
 from runbook_lib.local import supervisor

@@ -8,9 +8,9 @@ from typing import Any
 
 from runbook_lib import record
 from runbook_lib.aws.applying import apply
-from runbook_lib.command.again import option_words
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import session_of
+from runbook_lib.command.options import option_words
 from runbook_lib.command.plans import agreed, described, show_plan
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import RecordError
