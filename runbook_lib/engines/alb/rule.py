@@ -200,10 +200,13 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the rule without the group of who is retired: its target
     group itself stays.
+
+    Raises PlanError where the survivor's group is not in the rule.
     """
     settled = split.settled(survivor, retire)
     if settled == split.written:
         return Plan(RETIRING)
+    require_shape(split, (survivor,))
     return Plan(RETIRING, (_shifted(split, settled),))
 
 
@@ -247,17 +250,18 @@ def _owners(split: Split) -> dict[str, str]:
 
 def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
     """Return the change to these weights; a group of a service without one
-    goes out of the rule.
+    goes out of the rule, and one that is not in it stays outside.
     """
+    written = split.written
+    wanted = {name: weights[name] for name in weights if name in written}
     after = {}
     for group, service in _owners(split).items():
-        if service in weights:
-            after[group] = weights[service]
-    # as the file has them, to be read
-    written = {name: split.written[name] for name in weights} | split.written
-    diff = differences(written, dict(weights))
+        if service in wanted:
+            after[group] = wanted[service]
+    before = {name: written[name] for name in wanted}  # in the file's order, to be read
+    diff = differences(before | written, wanted)
     change = rewritten(split, after, verb="shift", diff=diff)
-    return replace(change, weights=Moved(split.weights, shares(weights)))
+    return replace(change, weights=Moved(split.weights, shares(wanted)))
 
 
 def weights_by_group(split: Split) -> dict[str, int]:
