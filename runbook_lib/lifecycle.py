@@ -4,7 +4,7 @@ to the canary. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -18,6 +18,10 @@ class Lifecycle:
 
     weights: Mapping[str, int] = field(default_factory=dict)
     retired: frozenset[str] = frozenset()
+
+    def left(self, services: Iterable[str]) -> list[str]:
+        """Return those of some services that have not been retired."""
+        return [name for name in services if name not in self.retired]
 
     def stage(self, canary: str, last_step: int) -> str:
         """Return plain, routed, shifting, shifted or retired."""

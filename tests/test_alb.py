@@ -529,6 +529,12 @@ def test_a_rollback_leaves_a_third_target_its_weight() -> None:
     assert {d.field: d.after for d in change.diff} == {"web": 90, "web-v2": 0}
 
 
+def test_a_rollback_needs_no_group_of_the_canary() -> None:
+    split = open_alb(Elb([forward(web=0)])).look().split
+    (change,) = alb.plan_rollback(split, "web", "web-v2")
+    assert {d.field: d.after for d in change.diff} == {"web": 100}
+
+
 def test_a_rollback_by_somebody_else_is_marked_on_the_rule() -> None:
     opened = open_alb(Elb([forward(web=75, web_v2=25)], tags={"team": "shop"}))
     roll_back(opened.session, lambda words: None)
@@ -681,6 +687,11 @@ def test_the_group_leaves_the_rule_last_and_stays() -> None:
     last = plan.changes[-1]
     assert [each["group"] for each in last.wanted["groups"]] == [group("web-v2")]
     assert "delete_target_group" not in [change.call.operation for change in plan]
+
+
+def test_stable_is_not_retired_from_a_rule_without_the_canary_s_group() -> None:
+    with pytest.raises(PlanError, match="the target group of web-v2 is not in it: web 100"):
+        open_alb(Elb([forward(web=100)])).look().plan_retirement()
 
 
 def test_what_comes_back_waits_until_it_is_healthy_in_its_group() -> None:

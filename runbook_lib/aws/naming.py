@@ -1,6 +1,4 @@
-"""Name what the runbook makes: its tags, names that fit, the partition
-of its ARNs. Pure.
-"""
+"""Name what the runbook makes: its tags, names that fit, its ARNs. Pure."""
 
 from __future__ import annotations
 
@@ -29,3 +27,13 @@ def tags(p: Parameters) -> dict[str, str]:
 def partition(p: Parameters) -> str:
     """Return the part of AWS that ARNs of the file's region are in."""
     return "aws-cn" if p.region.startswith("cn-") else "aws"
+
+
+def arn(p: Parameters, service: str, name: str) -> str:
+    """Return the ARN of something in the file's account and region."""
+    return f"arn:{partition(p)}:{service}:{p.region}:{p.account_id}:{name}"
+
+
+def role_arn(p: Parameters, role: str) -> str:
+    """Return the ARN of a role in the file's account."""
+    return f"arn:{partition(p)}:iam::{p.account_id}:role/{role}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runbook_lib.aws.naming import partition
+from runbook_lib.aws.naming import arn, partition, role_arn
 from runbook_lib.aws.roles import ROLES, Role
 from runbook_lib.parameters import Parameters
 
@@ -43,11 +43,6 @@ def up_to(role: Role, by_role: Mapping[Role, Iterable[Statement]]) -> list[State
     """Return the statements of a role and of those before it."""
     had = ROLES[: ROLES.index(role) + 1]
     return [statement for each in had for statement in by_role.get(each, ())]
-
-
-def arn(p: Parameters, service: str, name: str) -> str:
-    """Return the ARN of something in the file's account and region."""
-    return f"arn:{partition(p)}:{service}:{p.region}:{p.account_id}:{name}"
 
 
 def reads(p: Parameters, sid: str, *actions: str) -> Statement:
@@ -118,7 +113,6 @@ def _services(p: Parameters) -> list[Statement]:
     here = {"StringEquals": {"aws:RequestedRegion": p.region}}
     made = {"ecs:CreateAction": ["CreateService", "RegisterTaskDefinition"]}
     to_tasks = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
-    roles = f"arn:{partition(p)}:iam::{p.account_id}:role/*"
     moves = ("ecs:CreateService", "ecs:DeleteService", "ecs:UpdateService")
     end = "application-autoscaling:DeregisterScalableTarget"
     return [
@@ -134,7 +128,7 @@ def _services(p: Parameters) -> list[Statement]:
         Statement(
             "GiveTasksTheirRoles",
             ("iam:PassRole",),
-            (roles,),
+            (role_arn(p, "*"),),
             {"StringEquals": to_tasks},
         ),
         _scaling(p, "EndScaling", end),

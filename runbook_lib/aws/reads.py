@@ -42,3 +42,19 @@ class Reads(Protocol):
 def read_each(session: Reads, readings: Iterable[Reading]) -> list[Any]:
     """Return what each of some readings shows, in their order."""
     return session.together([partial(session.read, each) for each in readings])
+
+
+def read_in_portions(
+    session: Reads,
+    names: Sequence[str],
+    most: int,
+    reading_of: Callable[[Sequence[str]], Reading],
+) -> list[Any]:
+    """Read what a call lists of these names, of which it takes at most so many."""
+    readings = []
+    for first in range(0, len(names), most):
+        readings.append(reading_of(names[first : first + most]))
+    listed: list[Any] = []
+    for answer in read_each(session, readings):
+        listed += answer or ()
+    return listed

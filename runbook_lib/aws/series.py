@@ -26,6 +26,9 @@ class Series:
     stat: str = "Sum"
 
 
+OF_GRPC = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """Whether a shift's requests and their errors are counted at all, and in words what

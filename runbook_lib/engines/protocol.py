@@ -111,8 +111,8 @@ class Split:
     `key` is what it is called in plans. `state` is None where nothing divides the
     traffic yet. `targets` are as they are written there, a service as often as it
     stands there. `labels` are the tags of what is made beside it. `at_zero` says what
-    comes of it where every weight is 0. `ids` are names that exist only live, where an
-    engine's series need them.
+    comes of it where every weight is 0, `where_absent` what to do where it is not
+    there. `ids` are names that exist only live, where an engine's series need them.
     """
 
     key: str
@@ -122,6 +122,7 @@ class Split:
     retired: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     at_zero: str = ""
+    where_absent: str = ""
     ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -132,15 +133,32 @@ class Split:
     @property
     def written(self) -> dict[str, int]:
         """The weights as they are written, whatever they sum to, by service."""
-        weights: Counter[str] = Counter()
-        for target in self.targets:
-            weights[target.service] += target.weight
-        return dict(weights)
+        return summed(self.targets)
 
     @property
     def weights(self) -> dict[str, int]:
         """The weights as shares of their sum, in whole percent by service."""
         return shares(self.written)
+
+    def require_state(self) -> Mapping[str, Any]:
+        """Return the state; raise PlanError where nothing divides the traffic yet."""
+        if self.state is None:
+            words = f"{self.key}: there is no such {self.kind}"
+            raise PlanError(words, hint=self.where_absent)
+        return self.state
+
+    def require_division(self, weights: Mapping[str, int], most: int) -> None:
+        """Raise PlanError where weights are not 1 to `most` whole percents that sum to
+        100, or do not name a target that would lose its traffic.
+        """
+        _require_percents(weights, most)
+        left_out = sorted(self.written.keys() - weights.keys() - self.retired)
+        if left_out:
+            raise PlanError(
+                f"{self.key}: {', '.join(left_out)} is a target too: {self.as_written}",
+                hint="it is not this shift's to move: take it out of the "
+                f"{self.kind}, or shift with a file that names it",
+            )
 
     def oddity(self, names: Collection[str]) -> str:
         """Say why these weights cannot be a shift's between two services;
@@ -211,6 +229,14 @@ class Split:
         return f"{weights} (shares of {percents})"
 
 
+def summed(targets: Iterable[Target]) -> dict[str, int]:
+    """Return the weights of targets as they are written, by service."""
+    weights: Counter[str] = Counter()
+    for target in targets:
+        weights[target.service] += target.weight
+    return dict(weights)
+
+
 def shares(weights: Mapping[str, int]) -> dict[str, int]:
     """Return weights as shares of their sum in whole percent that sum to 100.
 
@@ -232,7 +258,7 @@ def shares(weights: Mapping[str, int]) -> dict[str, int]:
     return whole
 
 
-def require_percents(weights: Mapping[str, int], most: int) -> None:
+def _require_percents(weights: Mapping[str, int], most: int) -> None:
     """Raise PlanError where weights are not 1 to `most` whole
     percents that sum to 100.
     """

@@ -79,8 +79,8 @@ def uncarried(parameters: Parameters) -> str:
     """Say what of a file's traffic the local mesh cannot carry; "" where it can."""
     p = parameters
     tcp = [f"services.{name}" for name in p.services if p.protocol_of(name) == "tcp"]
-    for name, router in p.routers.items():
-        if (router.protocol or p.protocol) == "tcp":
+    for name in p.routers:
+        if p.protocol_of_router(name) == "tcp":
             tcp.append(f"routers.{name}")
     if not tcp:
         return ""

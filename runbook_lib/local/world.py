@@ -205,8 +205,7 @@ def _former(p: Parameters) -> tuple[str, int, str] | None:
 
 def _door(p: Parameters) -> tuple[int, str]:
     """Return the port and the protocol of the router under shift."""
-    router = p.routers[p.router]
-    return router.port or p.port, router.protocol or p.protocol
+    return p.port_of_router(p.router), p.protocol_of_router(p.router)
 
 
 def create(p: Parameters, names: Iterable[str], client: Client) -> None:

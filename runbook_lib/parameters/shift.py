@@ -156,6 +156,11 @@ class Shift(Strict):
             raise ValueError("expected steps that rise")
         return steps
 
+    @property
+    def versions(self) -> tuple[str, str]:
+        """The two services under shift, stable first."""
+        return self.stable, self.canary
+
     def weights_at(self, step: int) -> dict[str, int]:
         """Return both services' weights, in percent, where the canary has this one."""
         return {self.stable: 100 - step, self.canary: step}

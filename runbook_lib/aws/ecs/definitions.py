@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from runbook_lib.aws.ecs.arns import family_of, number_of, portions, short
+from runbook_lib.aws.ecs.arns import family_of, number_of, short
 from runbook_lib.aws.ecs.queries import SERVICES
 from runbook_lib.aws.ecs.running import Running
-from runbook_lib.aws.reads import Reads, read_each
+from runbook_lib.aws.reads import Reads, read_each, read_in_portions
 from runbook_lib.plan import Call, Reading
 
 Definition = Mapping[str, Any]
@@ -114,14 +114,17 @@ def read_own_revisions(
         return ()
     used = _read_used_by_others(session, found.service)
     unused = [arn for arn in active if arn not in used]
-    is_shared = family in {family_of(arn) for arn in used}
-    if not is_shared:
+    used_families = {family_of(arn) for arn in used}
+    if family not in used_families:
         return tuple(unused)
     unclear = [arn for arn in unused if arn != found.arn]
     definitions = read_by_name(session, unclear)
-    own = {found.arn}
-    own |= {arn for arn, each in definitions.items() if each and is_own(each)}
-    return tuple(arn for arn in unused if arn in own)
+    own = []
+    for arn in unused:
+        definition = definitions.get(arn)
+        if arn == found.arn or (definition and is_own(definition)):
+            own.append(arn)
+    return tuple(own)
 
 
 def _read_used_by_others(session: Reads, name: str) -> set[str]:
@@ -130,12 +133,9 @@ def _read_used_by_others(session: Reads, name: str) -> set[str]:
     own = p.ecs_service_of(name)
     services = session.pages("ecs", "list_services", "serviceArns", cluster=p.cluster)
     others = [arn for arn in services if short(arn) != own]
-    readings = [_in_use(p.cluster, some) for some in portions(others, SERVICES)]
-    answers = read_each(session, readings)
-    used: set[str] = set()
-    for answer in answers:
-        used.update(arn for arn in answer or () if arn)
-    return used
+    in_use = partial(_in_use, p.cluster)
+    used = read_in_portions(session, others, SERVICES, in_use)
+    return {arn for arn in used if arn}
 
 
 def _in_use(cluster: str, services: Sequence[str]) -> Reading:

@@ -94,9 +94,8 @@ def _deployed(
     state = found.state or {}
     former = {"taskDefinition": state["taskDefinition"]}
     stable = stable_again(p, found)
-    back = Inverse(
-        "deploy", update_call(p, name, **former), wanted=former, waits=(stable,)
-    )
+    again = update_call(p, name, **former)
+    back = Inverse("deploy", again, wanted=former, waits=(stable,))
     return Change(
         name=f"service {name}",
         verb="deploy",
@@ -142,7 +141,7 @@ def regrouped(
         raise not_ours(p, found)
     name = found.service
     state = found.state or {}
-    before = found.settings.get("loadBalancers") or []
+    before = found.groups
     former = {"settings": {"loadBalancers": before}}
     stable = stable_again(p, found)
     back: Inverse | None = None

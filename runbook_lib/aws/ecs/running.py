@@ -38,6 +38,18 @@ class Running:
         return self._shown("settings") or {}
 
     @property
+    def groups(self) -> list[Mapping[str, Any]]:
+        """The `loadBalancers` that its tasks are in, as the API has them."""
+        return list(self.settings.get("loadBalancers") or [])
+
+    @property
+    def counts_words(self) -> str:
+        """How many of its tasks run, to be read."""
+        if self.state is None:
+            return "no service"
+        return f"{self.state['runningCount']} of {self.state['desiredCount']} running"
+
+    @property
     def controller(self) -> str:
         """Who deploys it: ECS, CODE_DEPLOY or EXTERNAL."""
         controller = self.settings.get("deploymentController") or {}

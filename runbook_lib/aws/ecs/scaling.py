@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from runbook_lib.aws.ecs.arns import portions
 from runbook_lib.aws.ecs.queries import SCALABLE, SCALABLES
 from runbook_lib.aws.ecs.running import Running
-from runbook_lib.aws.reads import Reads, read_each
+from runbook_lib.aws.reads import Reads, read_in_portions
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Inverse, Plan, Reading, differences
 
@@ -25,11 +25,9 @@ def read_scalables(session: Reads) -> dict[str, Mapping[str, Any] | None]:
     """
     p = session.parameters
     ids = [_resource_id(p, name) for name in p.services]
-    readings = [_reading(some, SCALABLES) for some in portions(ids, TARGETS)]
-    answers = read_each(session, readings)
-    by_id: dict[str, Mapping[str, Any]] = {}
-    for answer in answers:
-        by_id |= {target["ResourceId"]: target for target in answer or ()}
+    reading_of = partial(_reading, query=SCALABLES)
+    targets = read_in_portions(session, ids, TARGETS, reading_of)
+    by_id = {target["ResourceId"]: target for target in targets}
     return {name: by_id.get(_resource_id(p, name)) for name in p.services}
 
 

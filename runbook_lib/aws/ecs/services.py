@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from runbook_lib.aws.ecs.arns import portions
 from runbook_lib.aws.ecs.definitions import Definition, read_by_name
 from runbook_lib.aws.ecs.queries import (
     REVISED,
@@ -23,7 +22,7 @@ from runbook_lib.aws.ecs.queries import (
 )
 from runbook_lib.aws.ecs.running import Running
 from runbook_lib.aws.ecs.scaling import read_scalables
-from runbook_lib.aws.reads import Reads, read_each
+from runbook_lib.aws.reads import Reads, read_in_portions
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Reading, Wait
 
@@ -49,10 +48,11 @@ def read_running(session: Reads) -> dict[str, Running]:
     running: dict[str, Running] = {}
     for name, service in p.services.items():
         state = states[name]
+        definition = in_use.get(state["taskDefinition"]) if state else None
         running[name] = Running(
             service=name,
             state=state,
-            definition=in_use.get(state["taskDefinition"]) if state else None,
+            definition=definition,
             newest=newest[service.task_definition],
             scalable=scalables[name],
         )
@@ -78,21 +78,18 @@ def read_states(session: Reads, names: Collection[str]) -> dict[str, State | Non
     """Read services by their names in the file; None where there is no service."""
     p = session.parameters
     own_names = [p.ecs_service_of(name) for name in p.services if name in names]
-    readings = [_reading(p, some, STATES) for some in portions(own_names, SERVICES)]
-    answers = read_each(session, readings)
-    by_own_name: dict[str, State] = {}
-    for answer in answers:
-        by_own_name |= {shown["name"]: shown["state"] for shown in answer or ()}
-    return {name: by_own_name.get(p.ecs_service_of(name)) for name in names}
+    reading_of = partial(_reading, p, query=STATES)
+    listed = read_in_portions(session, own_names, SERVICES, reading_of)
+    states: dict[str, State] = {shown["name"]: shown["state"] for shown in listed}
+    return {name: states.get(p.ecs_service_of(name)) for name in names}
 
 
 def read_counts(session: Reads, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Read how many tasks each service wants and runs; none of both where
     there is no service.
     """
-    counts: dict[str, tuple[int, int]] = {}
+    counts = dict.fromkeys(names, (0, 0))
     for name, state in read_states(session, names).items():
-        counts[name] = (0, 0)
         if state:
             counts[name] = (state["desiredCount"], state["runningCount"])
     return counts
@@ -113,9 +110,8 @@ def read_revised(session: Reads, found: Running) -> Running:
 
     ECS describes no revision that was made before 2024-10-25.
     """
-    revisions = session.read(
-        reading_of_service(session.parameters, found.service, REVISIONS)
-    )
+    of_service = reading_of_service(session.parameters, found.service, REVISIONS)
+    revisions = session.read(of_service)
     if not (found.state and revisions):
         return found
     arguments = {"serviceRevisionArns": revisions}

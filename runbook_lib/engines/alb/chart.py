@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runbook_lib.engines.alb import place
+from runbook_lib.engines.alb.building import keys
 from runbook_lib.engines.alb.groups import health_words, read_groups
 from runbook_lib.engines.protocol import (
     ANSWERS,
@@ -21,6 +22,7 @@ from runbook_lib.engines.protocol import (
     Chart,
     Look,
 )
+from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Plan
 
 COLUMNS = ("calls", "hostname", "listener rule", "target group", "tasks")
@@ -43,49 +45,40 @@ def _load_balancer(look: Look) -> str:
 
 def _left(look: Look) -> list[str]:
     """Return who of the two has not been retired."""
-    shift = look.parameters.shift
-    return [
-        name
-        for name in (shift.stable, shift.canary)
-        if name not in look.lifecycle.retired
-    ]
+    return look.lifecycle.left(look.parameters.shift.versions)
+
+
+def _callers(p: Parameters) -> list[str]:
+    return p.callers_of(p.shift.name) or [CALLER]
 
 
 def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
-    p, there = look.parameters, look.split.state is not None
-    callers = p.callers_of(p.shift.name) or [CALLER]
+    p, name, key = look.parameters, look.parameters.shift.name, look.split.key
+    there = look.split.state is not None
     yield _frame(look), Box(FRAME, (_load_balancer(look),), there)
-    for caller in callers:
+    for caller in _callers(p):
         yield f"caller {caller}", Box(CALLERS, (caller,), True, called=caller)
-    yield f"name {p.shift.name}", Box(NAMES, (p.shift.name,), True, called=p.shift.name)
-    yield look.split.key, Box(DIVIDES, tuple(look.split.key.split("/")), there)
+    yield f"name {name}", Box(NAMES, (name,), True, called=name)
+    yield key, Box(DIVIDES, tuple(key.split("/")), there)
     groups = look.once(read_groups)
-    for name in _left(look):
-        group = groups[name]
+    for service in _left(look):
+        group, running = groups[service], look.running[service]
         lines = (group.name, health_words(group.health))
-        yield (
-            f"target group {group.name}",
-            Box(ANSWERS, lines, bool(group.said), called=group.name),
-        )
-        state = look.running[name].state
-        runs = (
-            f"{state['runningCount']} of {state['desiredCount']} running"
-            if state
-            else "no service"
-        )
-        yield f"service {name}", Box(TASKS, (name, runs), state is not None)
+        yield group.key, Box(ANSWERS, lines, bool(group.said), called=group.name)
+        lines = (service, running.counts_words)
+        yield f"service {service}", Box(TASKS, lines, running.state is not None)
 
 
 def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
     p = look.parameters
     name = f"name {p.shift.name}"
-    for caller in p.callers_of(p.shift.name) or [CALLER]:
+    for caller in _callers(p):
         yield Arrow(f"caller {caller}", name)
     yield Arrow(name, look.split.key)
     now = look.split.weights
     after = plan.moved.after if plan.moved else now
     for service in _left(look):
-        group = f"target group {p.target_group_of(service)}"
+        group = keys.group(p, service)
         if service in now:
             yield Arrow(look.split.key, group, now[service], after.get(service))
         yield Arrow(group, f"service {service}")

@@ -38,12 +38,11 @@ def serves(session: Reads) -> Finding:
 
 def checks(look: Look) -> Iterator[Check]:
     """Yield every check of a load balancer's own."""
-    shift = look.parameters.shift
     if not (look.parameters.rehearsed or accepting.VERIFIED_BY):
         words = "this engine was not verified on a live account: docs/alb.md"
         hint = "runbook accept asks AWS, in an account for trials"
         yield Check("WARN", "what AWS answers", words, hint)
-    if look.lifecycle.retired & {shift.stable, shift.canary}:
+    if look.lifecycle.retired.intersection(look.parameters.shift.versions):
         yield Check("PASS", look.split.key, look.split.as_written)
         return
     if place.is_made(look.parameters):
@@ -66,26 +65,21 @@ def checks(look: Look) -> Iterator[Check]:
 
 
 def _group(look: Look, group: Group) -> Iterator[Check]:
-    where = f"target group {group.name}"
     if not group.said:
         return
     version = group.said.get("ProtocolVersion", "HTTP1")
-    if (version == "GRPC") != (look.parameters.protocol == "grpc"):
-        words = (
-            f"it speaks {version}; the file says protocol {look.parameters.protocol}"
-        )
-        yield Check(
-            "FAIL",
-            where,
-            words,
-            "say in the file what it speaks: no 5XX counts what fails in gRPC",
-        )
+    protocol = look.parameters.protocol
+    if (version == "GRPC") != (protocol == "grpc"):
+        words = f"it speaks {version}; the file says protocol {protocol}"
+        hint = "say in the file what it speaks: no 5XX counts what fails in gRPC"
+        yield Check("FAIL", group.key, words, hint)
     if group.delay_seconds > LONG_SECONDS:
         words = (
             f"deregistration delay {group.delay_seconds} s: 06 and each "
             "deployment wait for it"
         )
-        yield Check("WARN", where, words, "as long as the longest request is enough")
+        hint = "as long as the longest request is enough"
+        yield Check("WARN", group.key, words, hint)
 
 
 def _owners(look: Look) -> Iterator[Check]:
@@ -95,9 +89,5 @@ def _owners(look: Look) -> Iterator[Check]:
             f"the rule carries {templates[0]}: its next deployment writes the "
             "weights of its template"
         )
-        yield Check(
-            "WARN",
-            "owner of the rule",
-            words,
-            "deploy nothing of it during the shift; then say the new weights",
-        )
+        hint = "deploy nothing of it during the shift; then say the new weights"
+        yield Check("WARN", "owner of the rule", words, hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from runbook_lib.aws.series import NOBODY, Counted, Series
+from runbook_lib.aws.series import NOBODY, OF_GRPC, Counted, Series
 from runbook_lib.engines.alb.groups import read_groups
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
 from runbook_lib.parameters import Parameters
@@ -31,8 +31,7 @@ def series(p: Parameters, split: Split) -> SeriesOf:
 
     Its names exist only live. A version whose target group is gone has no series.
     """
-    services = (p.shift.stable, p.shift.canary)
-    found = {service: _series_of(p, split, service) for service in services}
+    found = {name: _series_of(p, split, name) for name in p.shift.versions}
     if "load balancer" not in split.ids:  # nothing divides the traffic yet
         return found
     own = _each("HTTPCode_ELB_{}_Count", OWN, _whole(split))
@@ -73,8 +72,8 @@ def idle(look: Look) -> Idle:
     """Return what shows that nobody is sent to the stable service any more; health
     checks are not counted.
     """
-    p = look.parameters
-    counted, shift = series(p, look.split), p.shift
+    p, shift = look.parameters, look.parameters.shift
+    counted = series(p, look.split)
     delay = look.once(read_groups)[shift.stable].delay_seconds
     # the local one has a weight at once
     settles = 0 if p.rehearsed else SETTLES_SECONDS
@@ -94,11 +93,12 @@ def path(look: Look) -> Path:
     stable version, or to the one that took over.
     """
     counted = series(look.parameters, look.split)
-    shift = look.parameters.shift
-    both = [counted[name]["requests"] for name in (shift.stable, shift.canary)]
+    requests: list[Series] = []
+    for name in look.parameters.shift.versions:
+        requests += counted[name]["requests"]
     return Path(
         name="requests pass the load balancer",
-        counted={"the load balancer counts": (*both[0], *both[1])},
+        counted={"the load balancer counts": tuple(requests)},
         good="it counts requests",
         hint="see that calls are made meanwhile, and that they match the "
         "rule's conditions",
@@ -108,15 +108,9 @@ def path(look: Look) -> Path:
 def counted(p: Parameters) -> Counted:
     """Return what its series can show."""
     if p.protocol == "grpc":
-        words = (
-            "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
-        )
-        return Counted(True, False, words)
-    return Counted(
-        True,
-        True,
-        f"5XX answers of targets and failed connections to them; {NOBODYS}",
-    )
+        return Counted(requests=True, errors=False, words=OF_GRPC)
+    words = f"5XX answers of targets and failed connections to them; {NOBODYS}"
+    return Counted(requests=True, errors=True, words=words)
 
 
 def unmatched(p: Parameters) -> list[str]:

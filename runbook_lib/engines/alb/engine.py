@@ -136,9 +136,9 @@ def read_live(session: Reads) -> dict[str, Any]:
     if place.is_made(p):
         return {key: session.read(how) for key, how in readings(p).items()}
     live = {place.key(p): session.read(split_reading(p))}
-    for service in (p.shift.stable, p.shift.canary):
-        name = p.target_group_of(service)
-        live[f"target group {name}"] = session.read(elbv2.group(name))
+    for service in p.shift.versions:
+        group = elbv2.group(p.target_group_of(service))
+        live[keys.group(p, service)] = session.read(group)
     return live
 
 
@@ -146,10 +146,11 @@ def plan_resources(look: Look, step: str) -> Plan:
     """Plan what one of notebooks 01 to 04 makes; nothing, where the rule is there."""
     p = look.parameters
     if not place.is_made(p):
-        there = look.split.state is not None
+        if look.split.state is not None:
+            return Plan(SHIFTING)
         words = f"{look.split.key} (alb.rule names none that is there)"
-        return Plan(SHIFTING, assumed=() if there else (words,))
-    if look.split.retired & {p.shift.stable, p.shift.canary}:
+        return Plan(SHIFTING, assumed=(words,))
+    if look.split.retired.intersection(p.shift.versions):
         return Plan(making.TITLES.get(step, SHIFTING))
     found = read_standing(look)
     if step in ("01", "02", "03"):
@@ -164,8 +165,8 @@ def standing(session: Reads) -> Mapping[str, Collection[str]]:
         return {}
     live = read_live(session)
     there = {key for key, state in live.items() if state}
-    zone = live.get(keys.zone(p)) or {"vpcs": []}
-    if {*zone["vpcs"]} - {p.alb.holding_vpc}:
+    zone = live.get(keys.zone(p))
+    if zone and any(vpc != p.alb.holding_vpc for vpc in zone["vpcs"]):
         there.add(keys.name(p))
     return {key: needs for key, needs in keys.uses(p).items() if key in there}
 
@@ -178,13 +179,16 @@ def references(session: Reads, service: str) -> list[str]:
     group = session.read(elbv2.group(p.target_group_of(service)))
     if group is None:
         return []
-    arn, own = group["TargetGroupArn"], session.read(place.rule_reading(p))
+    own = session.read(place.rule_reading(p))
     found = []
     for load_balancer in dict.fromkeys(group.get("LoadBalancerArns") or ()):
         for rule in elbv2.read_rules(session, load_balancer):
-            if arn in elbv2.groups_of(rule):
-                is_own = own is not None and own["arn"] == rule["RuleArn"]
-                found.append(place.key(p) if is_own else key_of(rule["RuleArn"]))
+            if group["TargetGroupArn"] not in elbv2.groups_of(rule["Actions"]):
+                continue
+            if own is not None and own["arn"] == rule["RuleArn"]:
+                found.append(place.key(p))
+            else:
+                found.append(key_of(rule["RuleArn"]))
     return found
 
 
@@ -199,17 +203,18 @@ def plan_retirement(look: Look) -> Plan:
     since ECS makes no service whose group is behind no load balancer. The group itself
     stays: its ARN is in the service that undo makes again.
     """
-    p, stable = look.parameters, look.running[look.parameters.shift.stable]
-    stable = ecs.read_revised(look.reads, stable)
+    p, split = look.parameters, look.split
+    stable, canary = p.shift.versions
+    running = ecs.read_revised(look.reads, look.running[stable])
     plan = Plan(RETIRING, assumed=plan_resources(look, "06").assumed)
-    if look.split.state is not None:
-        plan += plan_retired(look.split, p.shift.stable)
-    revisions = ecs.read_own_revisions(look.reads, stable, lambda definition: False)
-    group = look.once(read_groups)[p.shift.stable]
-    back = (until_healthy(p.shift.stable, group.arn),) if group.arn else ()
-    plan += ecs.plan_end(p, stable, revisions, back=back)
-    if look.split.state is not None:
-        plan += plan_last_target(look.split, p.shift.canary, p.shift.stable)
+    if split.state is not None:
+        plan += plan_retired(split, stable)
+    revisions = ecs.read_own_revisions(look.reads, running, lambda definition: False)
+    group = look.once(read_groups)[stable]
+    back = (until_healthy(stable, group.arn),) if group.arn else ()
+    plan += ecs.plan_end(p, running, revisions, back=back)
+    if split.state is not None:
+        plan += plan_last_target(split, survivor=canary, retire=stable)
     return plan
 
 
@@ -223,9 +228,10 @@ def plan_removal(look: Look) -> Plan:
         plan = removing.plan(p, read_standing(look), look.running)
         left = removing.read_stays(look)
         return Plan(plan.title, trial.changes, stays=left) + plan
-    actions = (look.split.state or {}).get("actions", ())
-    groups = [group_name(arn) for arn in elbv2.groups_of({"Actions": actions})]
-    names = dict.fromkeys([*groups, p.target_group_of(p.shift.stable)])
-    kept = [look.split.key, *(f"target group {name}" for name in names)]
+    groups = {p.target_group_of(p.shift.stable)}
+    if look.split.state is not None:
+        arns = elbv2.groups_of(look.split.state["actions"])
+        groups |= {group_name(arn) for arn in arns}
+    kept = [look.split.key, *(f"target group {name}" for name in sorted(groups))]
     stays = tuple(f"{each}: it was there before" for each in kept)
     return Plan("90_remove_mesh", trial.changes, stays=stays)

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
-from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import elbv2, place
-from runbook_lib.engines.alb.building.standing import (
-    load_balancers_of,
-    read_standing,
-    settings_of,
-)
-from runbook_lib.engines.alb.groups import health_words, read_groups
+from runbook_lib.engines.alb.building.standing import read_standing
+from runbook_lib.engines.alb.groups import arns_of, health_words, read_groups
 from runbook_lib.engines.alb.rule import FORWARDS, unfit
 from runbook_lib.engines.protocol import Finding, Gate, Look
 from runbook_lib.plan import Before, Plan
 
 # how the tags of its controller begin: it writes the rule again and again
 KUBERNETES = "elbv2.k8s.aws/"
-ROLLING = "ROLLING"
 
 
 def gates(look: Look, before: Before, plan: Plan | None = None) -> tuple[Gate, ...]:
@@ -35,17 +30,18 @@ def gates(look: Look, before: Before, plan: Plan | None = None) -> tuple[Gate, .
 
 def _gates(look: Look, before: Before) -> Iterator[Gate]:
     shift = look.parameters.shift
-    both = (shift.stable, shift.canary)
     if before == "shift":
         yield Gate("the rule divides", _divides)
         yield Gate("services behind their groups", _behind, parts=("running",))
         yield Gate("nobody else moves the weights", _ours, parts=("running",))
         yield Gate("no stickiness", _free, protects=True)
-        yield Gate("targets healthy", partial(_healthy, both), protects=True)
+        healthy = partial(_healthy, shift.versions)
+        yield Gate("targets healthy", healthy, protects=True)
     elif before == "removal" and place.is_made(look.parameters):
         yield Gate("the hostname has an address", _has_address, protects=True)
     elif before == "retirement":
-        yield Gate("targets healthy", partial(_healthy, (shift.canary,)), protects=True)
+        healthy = partial(_healthy, (shift.canary,))
+        yield Gate("targets healthy", healthy, protects=True)
 
 
 def _has_address(look: Look) -> Finding:
@@ -64,8 +60,7 @@ def _has_address(look: Look) -> Finding:
 
 
 def _divides(look: Look) -> Finding:
-    shift = look.parameters.shift
-    wrong = unfit(look.split, (shift.stable, shift.canary))
+    wrong = unfit(look.split, look.parameters.shift.versions)
     return Finding(not wrong, wrong or look.split.as_written, FORWARDS)
 
 
@@ -77,17 +72,12 @@ def _behind(look: Look) -> Finding:
     wrong = []
     for service, group in look.once(read_groups).items():
         if not group.said:
-            wrong.append(f"there is no target group {group.name}")
-        elif group.arn not in _groups_of(look.running[service]):
-            wrong.append(f"{service} registers no task in target group {group.name}")
+            wrong.append(f"there is no {group.key}")
+        elif group.arn not in arns_of(look.running[service]):
+            wrong.append(f"{service} registers no task in {group.key}")
     words = "; ".join(wrong) or "each registers its tasks in its own"
     hint = "name its target group in alb.target_groups, or give the ECS service its"
     return Finding(not wrong, words, f"{hint} loadBalancers")
-
-
-def _groups_of(running: Running) -> list[str]:
-    """Return the ARNs of the target groups that a service's tasks are in."""
-    return [each.get("targetGroupArn", "") for each in load_balancers_of(running)]
 
 
 def _ours(look: Look) -> Finding:
@@ -109,15 +99,14 @@ def _other_owners(look: Look, service: str) -> Iterator[str]:
     running = look.running[service]
     if running.controller != "ECS":
         yield f"{service} is deployed by {running.controller}"
-    deployments = settings_of(running).get("deploymentConfiguration") or {}
-    strategy = deployments.get("strategy") or ROLLING
-    if strategy != ROLLING:
+    if not running.pace.is_rolling:
         writes = "which writes the weights itself"
-        yield f"{service} is deployed by strategy {strategy}, {writes}"
-    own = (look.split.state or {}).get("arn")
-    for each in load_balancers_of(running):
+        yield f"{service} is deployed by strategy {running.pace.strategy}, {writes}"
+    if look.split.state is None:
+        return
+    for each in running.groups:
         advanced = each.get("advancedConfiguration") or {}
-        if own and advanced.get("productionListenerRule") == own:
+        if advanced.get("productionListenerRule") == look.split.state["arn"]:
             key = "advancedConfiguration.productionListenerRule"
             yield f"ECS writes this rule for {service} ({key})"
 
@@ -140,15 +129,22 @@ def _free(look: Look) -> Finding:
     whatever the weights.
     """
     actions = (look.split.state or {}).get("actions", ())
-    configs = [action.get("ForwardConfig") or {} for action in actions]
-    kept = [config.get("TargetGroupStickinessConfig") or {} for config in configs]
-    sticky = [look.split.key] if any(each.get("Enabled") for each in kept) else []
+    sticky = []
+    if any(_keeps_callers(action) for action in actions):
+        sticky.append(look.split.key)
     groups = look.once(read_groups).values()
-    sticky += [f"target group {group.name}" for group in groups if group.is_sticky]
+    sticky += [group.key for group in groups if group.is_sticky]
     words = "callers are kept with no version"
     if sticky:
         words = f"stickiness is on: {', '.join(sticky)}"
     return Finding(not sticky, words, "switch stickiness off")
+
+
+def _keeps_callers(action: Mapping[str, Any]) -> bool:
+    """Say whether an action keeps a caller with one of its groups."""
+    config = action.get("ForwardConfig") or {}
+    stickiness = config.get("TargetGroupStickinessConfig") or {}
+    return bool(stickiness.get("Enabled"))
 
 
 def _healthy(services: tuple[str, ...], look: Look) -> Finding:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from runbook_lib.aws import ecs
+from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.rule import group_of, require_shape
@@ -38,20 +39,27 @@ class Group:
         return str(self.said.get("TargetGroupArn", ""))
 
     @property
+    def key(self) -> str:
+        """What it is called in plans."""
+        return f"target group {self.name}"
+
+    @property
     def is_sticky(self) -> bool:
         """Whether a caller is kept with one target."""
-        return self.attributes.get("stickiness.enabled") == "true"
+        return self._setting("sticky", "false") == "true"
 
     @property
     def delay_seconds(self) -> int:
         """How long a target that leaves may go on answering."""
-        return int(self.attributes.get("deregistration_delay.timeout_seconds", 300))
+        return int(self._setting("delay", "300"))
+
+    def _setting(self, name: str, default: str) -> str:
+        return self.attributes.get(elbv2.GROUP.settings[name], default)
 
 
 def read_groups(look: Look) -> dict[str, Group]:
     """Read the target groups of stable and canary, by service."""
-    shift = look.parameters.shift
-    services = (shift.stable, shift.canary)
+    services = look.parameters.shift.versions
     asks = [partial(_read, look.reads, service) for service in services]
     return dict(zip(services, look.reads.together(asks), strict=True))
 
@@ -64,7 +72,7 @@ def _read(session: Reads, service: str) -> Group:
     arn = said["TargetGroupArn"]
     settings, health = session.together(
         [
-            partial(session.read, elbv2.attributes(arn)),
+            partial(session.read, elbv2.attributes(elbv2.GROUP, arn)),
             partial(read_health, session, arn),
         ]
     )
@@ -85,9 +93,14 @@ def read_unhealthy(session: Reads, split: Split, running: int) -> int:
     unhealthy = ecs.read_unhealthy(session, canary)
     if canary not in split.written:  # that is said of the weights
         return unhealthy
-    group = group_of(split, require_shape(split, (canary,)), canary)
-    healthy = read_health(session, group).get("healthy", 0)
-    return max(unhealthy, running - healthy)
+    require_shape(split, (canary,))
+    health = read_health(session, group_of(split, canary))
+    return max(unhealthy, running - health.get("healthy", 0))
+
+
+def arns_of(running: Running) -> list[str]:
+    """Return the ARNs of the target groups that a service's tasks are in."""
+    return [each.get("targetGroupArn", "") for each in running.groups]
 
 
 def until_healthy(service: str, arn: str) -> Wait:

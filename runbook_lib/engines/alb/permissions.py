@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from runbook_lib.aws.naming import tags
-from runbook_lib.aws.permissions import Statement, arn, reads, up_to
+from runbook_lib.aws.naming import arn, tags
+from runbook_lib.aws.permissions import Statement, reads, up_to
 from runbook_lib.aws.roles import Role
 from runbook_lib.engines.alb import place
 from runbook_lib.engines.alb.arns import listener_of

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from runbook_lib.engines.alb import elbv2
-from runbook_lib.engines.alb.arns import key_of, load_balancer_dimension
+from runbook_lib.engines.alb.arns import (
+    key_of,
+    listener_of,
+    load_balancer_dimension,
+)
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Reading
 
@@ -34,9 +38,16 @@ def rule_reading(p: Parameters) -> Reading:
     return elbv2.rule_at(listener_arn(p), p.alb.priority)
 
 
+def listener(p: Parameters) -> str | Reading:
+    """Return the rule's listener by its ARN, or how that of one to make is read."""
+    if p.alb.rule is not None:
+        return listener_of(p.alb.rule)
+    return listener_arn(p)
+
+
 def balancer_arn(p: Parameters) -> Reading:
     """Return how the ARN of the load balancer to make is read."""
-    return elbv2.balancer(balancer_name(p), "LoadBalancers[0].LoadBalancerArn")
+    return elbv2.balancer(balancer_name(p), elbv2.BALANCER.first_arn)
 
 
 def listener_arn(p: Parameters) -> Reading:

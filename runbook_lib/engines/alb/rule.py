@@ -22,7 +22,7 @@ from runbook_lib.engines.alb.arns import (
     group_name,
     load_balancer_dimension,
 )
-from runbook_lib.engines.protocol import Split, Target, require_percents, shares
+from runbook_lib.engines.protocol import Split, Target, shares, summed
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
@@ -39,10 +39,7 @@ SHIFTING, RETIRING = "05_shift_traffic", "06_tear_down_service_b"
 MOST_TARGETS = 5  # of a rule
 MOST_WEIGHT = 999
 AT_ZERO = "the load balancer answers 503"
-TAKE_OUT = (
-    "it is not this shift's to move: take it out of the rule, or shift with a "
-    "file that names it"
-)
+WHERE_ABSENT = "name one in alb.rule"
 FORWARDS = (
     "let the rule forward to the target groups of both versions, the "
     "canary's with weight 0"
@@ -72,12 +69,14 @@ def read_split(session: Reads) -> Split:
     if split.state is None:
         return split
     p = session.parameters
-    retired = marks.read_retired(session, elbv2.Tags(split.state["arn"]))
+    retired = marks.read_retired(session, _tags_of(split))
     ids = dict(split.ids)
-    for service in (p.shift.stable, p.shift.canary):
-        if service not in ids:
-            group = session.read(elbv2.group(p.target_group_of(service)))
-            ids |= {service: group_dimension(group["TargetGroupArn"])} if group else {}
+    for service in p.shift.versions:
+        if service in ids:
+            continue
+        group = session.read(elbv2.group(p.target_group_of(service)))
+        if group:
+            ids[service] = group_dimension(group["TargetGroupArn"])
     return replace(split, retired=retired, ids=ids)
 
 
@@ -88,21 +87,27 @@ def read_weights(session: Reads) -> Split:
     p = session.parameters
     reading = split_reading(p)
     state = session.read(reading)
-    targets = targets_in(p, state)
-    ids = {"load balancer": load_balancer_dimension(state["arn"])} if state else {}
-    for target, group in zip(targets, (state or {}).get("groups", ()), strict=True):
-        ids[target.service] = group_dimension(group["group"])
     split = Split(
         place.key(p),
         reading,
         state,
-        targets,
+        targets_in(p, state),
         labels=tags(p),
         at_zero=AT_ZERO,
-        ids=ids,
+        where_absent=WHERE_ABSENT,
     )
     session.saw(split.written)
-    return split
+    return replace(split, ids=_ids(split))
+
+
+def _ids(split: Split) -> dict[str, str]:
+    """Return by which names CloudWatch knows a rule's load balancer and groups."""
+    if split.state is None:
+        return {}
+    ids = {"load balancer": load_balancer_dimension(split.state["arn"])}
+    for group, service in _owners(split).items():
+        ids[service] = group_dimension(group)
+    return ids
 
 
 def targets_in(p: Parameters, state: Mapping[str, Any] | None) -> tuple[Target, ...]:
@@ -120,7 +125,7 @@ def targets_in(p: Parameters, state: Mapping[str, Any] | None) -> tuple[Target, 
 
 def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]:
     """Return the weights that a state of the rule gives, in percent by service."""
-    return shares({target.service: target.weight for target in targets_in(p, state)})
+    return shares(summed(targets_in(p, state)))
 
 
 def unfit(split: Split, services: Collection[str]) -> str:
@@ -171,16 +176,12 @@ def plan_split(
     Raises PlanError where the rule cannot divide it, weights are not whole percents
     that sum to 100, or one would lose its traffic that they do not name.
     """
-    state = _there(split)
-    require_percents(weights, MOST_TARGETS)
-    left_out = sorted(split.written.keys() - weights.keys() - split.retired)
-    if left_out:
-        words = f"{', '.join(left_out)} is a target too: {split.as_written}"
-        raise PlanError(f"{split.key}: {words}", hint=TAKE_OUT)
+    split.require_state()
+    split.require_division(weights, MOST_TARGETS)
     require_shape(split, weights)
     if dict(weights) == split.written and not rewrite:
         return Plan(SHIFTING)
-    return Plan(SHIFTING, (_shifted(split, state, weights),))
+    return Plan(SHIFTING, (_shifted(split, weights),))
 
 
 def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
@@ -189,30 +190,32 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 
     Without changes where the canary has none.
     """
-    state = require_shape(split, (stable,))
+    require_shape(split, (stable,))
     moved = split.moved_back(stable, canary, MOST_WEIGHT)
-    return Plan("rollback", (_shifted(split, state, moved),) if moved else ())
+    if not moved:
+        return Plan("rollback")
+    return Plan("rollback", (_shifted(split, moved),))
 
 
 def plan_last_target(split: Split, survivor: str, retire: str) -> Plan:
     """Plan the rule without the group of who is retired: its target
     group itself stays.
+
+    Raises PlanError where the survivor's group is not in the rule.
     """
-    state = _there(split)
     settled = split.settled(survivor, retire)
     if settled == split.written:
         return Plan(RETIRING)
-    return Plan(RETIRING, (_shifted(split, state, settled),))
+    require_shape(split, (survivor,))
+    return Plan(RETIRING, (_shifted(split, settled),))
 
 
 def joined(split: Split, arn: str, key: str) -> Change:
     """Return the change that lets one more group, called `key` in plans, into the rule,
     with weight 0.
     """
-    state = _there(split)
-    entered = differences(None, 0, key)
-    after = {**_weights(state), arn: 0}
-    return rewritten(split, state, after, verb="update", diff=entered)
+    after = {**weights_by_group(split), arn: 0}
+    return rewritten(split, after, verb="update", diff=differences(None, 0, key))
 
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
@@ -226,66 +229,55 @@ def require_shape(split: Split, services: Collection[str]) -> Mapping[str, Any]:
     """Return the rule's state; raise PlanError where it divides no traffic
     among these services.
     """
-    state = _there(split)
+    state = split.require_state()
     wrong = misshapen(split) or lacking(split, services)
     if wrong:
         raise PlanError(wrong, hint=FORWARDS)
     return state
 
 
-def group_of(split: Split, state: Mapping[str, Any], service: str) -> str:
+def group_of(split: Split, service: str) -> str:
     """Return the ARN of a service's target group in the rule."""
-    owners = _owners(split, state)
+    owners = _owners(split)
     return next(group for group, owner in owners.items() if owner == service)
 
 
-def _owners(split: Split, state: Mapping[str, Any]) -> dict[str, str]:
+def _owners(split: Split) -> dict[str, str]:
     """Return whose each group of the rule is, by ARN."""
-    pairs = zip(state["groups"], split.targets, strict=True)
+    pairs = zip(split.require_state()["groups"], split.targets, strict=True)
     return {group["group"]: target.service for group, target in pairs}
 
 
-def _there(split: Split) -> Mapping[str, Any]:
-    if split.state is None:
-        words = f"{split.key}: there is no such rule"
-        raise PlanError(words, hint="name one in alb.rule")
-    return split.state
-
-
-def _shifted(
-    split: Split, state: Mapping[str, Any], weights: Mapping[str, int]
-) -> Change:
+def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
     """Return the change to these weights; a group of a service without one
-    goes out of the rule.
+    goes out of the rule, and one that is not in it stays outside.
     """
+    written = split.written
+    wanted = {name: weights[name] for name in weights if name in written}
     after = {}
-    for group, service in _owners(split, state).items():
-        if service in weights:
-            after[group] = weights[service]
-    # as the file has them, to be read
-    written = {name: split.written[name] for name in weights} | split.written
-    diff = differences(written, dict(weights))
-    change = rewritten(split, state, after, verb="shift", diff=diff)
-    return replace(change, weights=Moved(split.weights, shares(weights)))
+    for group, service in _owners(split).items():
+        if service in wanted:
+            after[group] = wanted[service]
+    before = {name: written[name] for name in wanted}  # in the file's order, to be read
+    diff = differences(before | written, wanted)
+    change = rewritten(split, after, verb="shift", diff=diff)
+    return replace(change, weights=Moved(split.weights, shares(wanted)))
 
 
-def _weights(state: Mapping[str, Any]) -> dict[str, int]:
+def weights_by_group(split: Split) -> dict[str, int]:
     """Return a rule's weights by the groups' ARNs."""
-    return {group["group"]: group["weight"] for group in state["groups"]}
+    groups = split.require_state()["groups"]
+    return {group["group"]: group["weight"] for group in groups}
 
 
 def rewritten(
-    split: Split,
-    state: Mapping[str, Any],
-    after: Mapping[str, int],
-    *,
-    verb: str,
-    diff: tuple[Difference, ...],
+    split: Split, after: Mapping[str, int], *, verb: str, diff: tuple[Difference, ...]
 ) -> Change:
     """Return the change to these weights by the groups' ARNs; its inverse is the
     weights that are there.
     """
-    arn, before = state["arn"], _weights(state)
+    state, before = split.require_state(), weights_by_group(split)
+    arn = state["arn"]
     kept = {key: state[key] for key in KEPT}
     return Change(
         name=split.key,
@@ -293,12 +285,12 @@ def rewritten(
         call=elbv2.modify(arn, actions_with(state, after)),
         reading=split.reading,
         expected={**kept, "groups": state["groups"], "exact": state["exact"]},
-        wanted={**kept, "groups": _groups(after)},
+        wanted={**kept, "groups": as_read(after)},
         about=(split.key,),
         inverse=Inverse(
             verb,
             elbv2.modify(arn, actions_with(state, before)),
-            wanted={**kept, "groups": _groups(before)},
+            wanted={**kept, "groups": as_read(before)},
         ),
         diff=diff,
     )
@@ -319,21 +311,22 @@ def actions_with(
         if action["Type"] == "forward":
             action.pop("TargetGroupArn", None)  # AWS says a lone group twice
             config = action["ForwardConfig"]
-            config["TargetGroups"] = _weighted(config["TargetGroups"], weights)
+            config["TargetGroups"] = weighted(config["TargetGroups"], weights)
         elif asks_for_secret(action):
             action[LOGIN]["UseExistingClientSecret"] = True
     return actions
 
 
-def _weighted(
+def weighted(
     there: Sequence[Mapping[str, Any]], weights: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """Return an action's groups with these weights, those first that are there."""
-    named = {group["TargetGroupArn"]: group for group in there}
-    new = {arn: {"TargetGroupArn": arn} for arn in weights if arn not in named}
+    groups = {group["TargetGroupArn"]: group for group in there}
+    for arn in weights:
+        groups.setdefault(arn, {"TargetGroupArn": arn})
     return [
         {**group, "Weight": weights[arn]}
-        for arn, group in (named | new).items()
+        for arn, group in groups.items()
         if arn in weights
     ]
 
@@ -365,29 +358,32 @@ def _without(said: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in said.items() if key not in keys}
 
 
-def _groups(weights: Mapping[str, int]) -> list[dict[str, Any]]:
+def as_read(weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return weights by the groups' ARNs as a rule's state has them."""
     return [{"group": arn, "weight": weights[arn]} for arn in sorted(weights)]
 
 
 # --- marks on the rule ----------------------------------------------------------------
 
 
+def _tags_of(split: Split) -> elbv2.Tags:
+    return elbv2.Tags(split.require_state()["arn"])
+
+
 def plan_mark(split: Split, before: str, words: str) -> Plan:
     """Plan a mark on the rule that says who rolled back; `before` is the last one."""
-    tags_of_rule = elbv2.Tags(_there(split)["arn"])
-    return marks.plan_rolled_back(split, tags_of_rule, before, words)
+    return marks.plan_rolled_back(split, _tags_of(split), before, words)
 
 
 def read_mark(session: Reads, split: Split) -> str:
     """Read who rolled back last, and when, as `plan_mark` wrote it; "" where
     nobody left a mark.
     """
-    return marks.read_rolled_back(session, elbv2.Tags(_there(split)["arn"]))
+    return marks.read_rolled_back(session, _tags_of(split))
 
 
 def plan_retired(split: Split, service: str) -> Plan:
     """Plan the mark of who has been retired, with this service among them."""
     if service in split.retired:
         return Plan(RETIRING)
-    tags_of_rule = elbv2.Tags(_there(split)["arn"])
-    return Plan(RETIRING, (marks.mark_retired(split, tags_of_rule, service),))
+    return Plan(RETIRING, (marks.mark_retired(split, _tags_of(split), service),))

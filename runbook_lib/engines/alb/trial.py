@@ -13,12 +13,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.arns import listener_of
 from runbook_lib.engines.alb.rule import (
     actions_with,
+    as_read,
     asks_for_secret,
     group_of,
     require_shape,
@@ -39,14 +39,11 @@ def read_trial(session: Reads) -> Mapping[str, Any] | None:
 
     A crash may have left it, and the file may ask for no trial any more.
     """
-    p = session.parameters
-    listener = place.listener_arn(p) if p.alb.rule is None else listener_of(p.alb.rule)
-    first = elbv2.rules(listener, f"{_first(ANY_HEADER)}.RuleArn")
-    arn = session.read(first)
-    if arn is None:
+    listener = place.listener(session.parameters)
+    arn = session.read(elbv2.rules(listener, f"{_first(ANY_HEADER)}.RuleArn"))
+    if arn is None or not elbv2.is_ours(session, arn):
         return None
-    is_ours = tags(p).items() <= elbv2.read_tags(session, arn).items()
-    found: Mapping[str, Any] | None = session.read(elbv2.rule(arn)) if is_ours else None
+    found: Mapping[str, Any] | None = session.read(elbv2.rule(arn))
     return found
 
 
@@ -58,67 +55,69 @@ def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     or where its login cannot be copied.
     """
     state = require_shape(split, (p.shift.canary,))
-    if state["priority"] == str(FIRST):
-        raise PlanError(
-            f"{split.key}: it has priority {FIRST}, so no rule of a trial "
-            "can come before it",
-            hint=NO_TRIAL,
-        )
-    if any(map(asks_for_secret, state["actions"])):
-        raise PlanError(
-            f"{split.key}: it logs callers in by a client secret, which AWS does not "
-            "tell: no other rule can do so",
-            hint=NO_TRIAL,
-        )
-    values = sum(map(_values_of, state["conditions"]))
-    if values >= MOST_CONDITIONS:
-        raise PlanError(
-            f"{split.key}: its conditions have {values} values; a rule takes "
-            f"{MOST_CONDITIONS}, and a trial's "
-            "needs one more",
-            hint=NO_TRIAL,
-        )
-    canary = group_of(split, state, p.shift.canary)
-    only = {
-        "Field": "http-header",
-        "HttpHeaderConfig": {"HttpHeaderName": header, "Values": [value]},
-    }
+    obstacle = _obstacle(state)
+    if obstacle:
+        raise PlanError(f"{split.key}: {obstacle}", hint=NO_TRIAL)
+    listener = listener_of(state["arn"])
+    weights = {group_of(split, p.shift.canary): 100}
+    config = {"HttpHeaderName": header, "Values": [value]}
+    conditions = [_condition(each) for each in state["conditions"]]
+    conditions.append({"Field": "http-header", "HttpHeaderConfig": config})
     said = {
-        "ListenerArn": listener_of(state["arn"]),
+        "ListenerArn": listener,
         "Priority": FIRST,
-        "Conditions": [*map(_condition, state["conditions"]), only],
-        "Actions": actions_with(state, {canary: 100}),
-        "Tags": [{"Key": key, "Value": label} for key, label in split.labels.items()],
+        "Conditions": conditions,
+        "Actions": actions_with(state, weights),
     }
     if state["transforms"]:
         said["Transforms"] = state["transforms"]
     query = f"{_first(_asks_for(header, value))}.{{groups: {elbv2.GROUPS}}}"
+    name = f"trial of {split.key}"
     trial = Change(
-        name=f"trial of {split.key}",
+        name=name,
         verb="create",
-        call=elbv2.create(said),
-        reading=elbv2.rules(listener_of(state["arn"]), query),
+        call=elbv2.create(elbv2.RULE, said, split.labels),
+        reading=elbv2.rules(listener, query),
         expected=None,
-        wanted={"groups": [{"group": canary, "weight": 100}]},
-        about=(f"trial of {split.key}", split.key),
+        wanted={"groups": as_read(weights)},
+        about=(name, split.key),
         no_inverse="the trial's end takes it away",
         diff=differences(None, f"{header}: {value}", "http-header"),
     )
     return Plan("trial", (trial,))
 
 
+def _obstacle(state: Mapping[str, Any]) -> str:
+    """Say why no rule of a trial can stand before this one; "" where one can."""
+    if state["priority"] == str(FIRST):
+        return f"it has priority {FIRST}, so no rule of a trial can come before it"
+    if any(asks_for_secret(action) for action in state["actions"]):
+        return (
+            "it logs callers in by a client secret, which AWS does not tell: no other "
+            "rule can do so"
+        )
+    values = sum(_values_of(condition) for condition in state["conditions"])
+    if values >= MOST_CONDITIONS:
+        return (
+            f"its conditions have {values} values; a rule takes {MOST_CONDITIONS}, and "
+            "a trial's needs one more"
+        )
+    return ""
+
+
 def plan_trial_end(split: Split, state: Mapping[str, Any] | None) -> Plan:
     """Plan the end of the trial, where there is one."""
     if state is None:
         return Plan("trial")
+    name = f"trial of {split.key}"
     end = Change(
-        name=f"trial of {split.key}",
+        name=name,
         verb="delete",
-        call=elbv2.delete(state["arn"]),
+        call=elbv2.delete(elbv2.RULE, state["arn"]),
         reading=elbv2.rule(state["arn"]),
         expected={"arn": state["arn"], "exact": state["exact"]},
         wanted=None,
-        about=(f"trial of {split.key}", split.key),
+        about=(name, split.key),
         no_inverse="a trial is over once it was made",
     )
     return Plan("trial", (end,))
@@ -142,16 +141,20 @@ def _literal(text: str) -> str:
 
 def _condition(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return a condition as CreateRule takes it: AWS says the values of some twice."""
-    in_full = any(key.endswith("Config") for key in said)
-    return {
-        key: value for key, value in said.items() if not (in_full and key == "Values")
-    }
+    taken = dict(said)
+    if _configs(said):
+        taken.pop("Values", None)
+    return taken
 
 
 def _values_of(said: Mapping[str, Any]) -> int:
     """Return how many values a condition has."""
-    configs = [value for key, value in said.items() if key.endswith("Config")] or [said]
-    return sum(
-        len(config.get("Values") or config.get("RegexValues") or ())
-        for config in configs
-    )
+    count = 0
+    for config in _configs(said) or [said]:
+        count += len(config.get("Values") or config.get("RegexValues") or ())
+    return count
+
+
+def _configs(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a condition says in the form of its own field."""
+    return [value for key, value in said.items() if key.endswith("Config")]

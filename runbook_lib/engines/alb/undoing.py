@@ -10,7 +10,7 @@ from typing import Any
 from runbook_lib.engines.alb import elbv2
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building.standing import read_standing, zone_by
-from runbook_lib.engines.alb.elbv2 import groups_of
+from runbook_lib.engines.alb.elbv2 import BALANCER, GROUP, KINDS, Kind, groups_of
 from runbook_lib.engines.alb.rule import beside_weights
 from runbook_lib.engines.marks import RETIRED, ROLLED_BACK
 from runbook_lib.engines.protocol import Look, Permitted, Undoable
@@ -30,30 +30,29 @@ def _is_rule(p: Parameters, arn: Any) -> bool:
 
 
 def _of_rule(p: Parameters, given: Arguments) -> bool:
-    return bool(
-        _is_rule(p, given.get("RuleArn")) and {*given} == {"RuleArn", "Actions"}
-    )
+    return _is_rule(p, given.get("RuleArn")) and set(given) == {"RuleArn", "Actions"}
 
 
 def _of_its_tags(p: Parameters, given: Arguments) -> bool:
-    keys = {*given.get("TagKeys", ()), *(tag["Key"] for tag in given.get("Tags", ()))}
-    return bool(
-        all(_is_rule(p, arn) for arn in given.get("ResourceArns", ()))
-        and keys
-        and keys <= {RETIRED, ROLLED_BACK}
-    )
+    keys = set(given.get("TagKeys", ()))
+    keys |= {tag["Key"] for tag in given.get("Tags", ())}
+    if not keys or not keys <= {RETIRED, ROLLED_BACK}:
+        return False
+    return all(_is_rule(p, arn) for arn in given.get("ResourceArns", ()))
 
 
-def _of_made(kind: str, key: str) -> Permitted:
-    """Return whether a call's one ARN is of something that the runbook makes."""
+def _of_made(kind: Kind) -> Permitted:
+    """Return whether a call's one ARN is of a thing of this kind that the runbook
+    makes.
+    """
 
     def is_ours(p: Parameters, given: Arguments) -> bool:
-        arn = given.get(key)
+        arn = given.get(kind.arn)
         if p.alb.rule is not None or not isinstance(arn, str):
             return False
-        services = (p.shift.stable, p.shift.canary)
-        names = [f"app/{p.alb.name}", *map(p.target_group_of, services)]
-        return any(f":{kind}/{name}/" in arn for name in names)
+        groups = [p.target_group_of(service) for service in p.shift.versions]
+        names = [f"app/{p.alb.name}", *groups]
+        return any(f":{kind.resource}/{name}/" in arn for name in names)
 
     return is_ours
 
@@ -67,21 +66,19 @@ def _of_zone(p: Parameters, given: Arguments) -> bool:
     return all(name == f"{p.shift.name}." for name in records)
 
 
+_DELETIONS = {("elbv2", f"delete_{kind.called}"): _of_made(kind) for kind in KINDS}
+_SETTINGS = {
+    ("elbv2", f"modify_{kind.called}_attributes"): _of_made(kind)
+    for kind in (BALANCER, GROUP)
+}
+
 undoable = Undoable(
     writes={
+        **_DELETIONS,
+        **_SETTINGS,
         ("elbv2", "modify_rule"): _of_rule,
         ("elbv2", "add_tags"): _of_its_tags,
         ("elbv2", "remove_tags"): _of_its_tags,
-        ("elbv2", "delete_rule"): _of_made("listener-rule", "RuleArn"),
-        ("elbv2", "delete_listener"): _of_made("listener", "ListenerArn"),
-        ("elbv2", "delete_target_group"): _of_made("targetgroup", "TargetGroupArn"),
-        ("elbv2", "delete_load_balancer"): _of_made("loadbalancer", "LoadBalancerArn"),
-        ("elbv2", "modify_target_group_attributes"): _of_made(
-            "targetgroup", "TargetGroupArn"
-        ),
-        ("elbv2", "modify_load_balancer_attributes"): _of_made(
-            "loadbalancer", "LoadBalancerArn"
-        ),
         ("route53", "change_resource_record_sets"): _of_zone,
         ("route53", "delete_hosted_zone"): _of_zone,
         ("route53", "disassociate_vpc_from_hosted_zone"): _of_zone,
@@ -103,10 +100,6 @@ undoable = Undoable(
         }
     ),
 )
-
-
-def _is_gone(look: Look, rule: str) -> bool:
-    return look.reads.read(elbv2.rule(rule)) is None
 
 
 def foreign(look: Look, inverse: Inverse) -> str:
@@ -132,9 +125,10 @@ def _foreign_zone(look: Look, given: Arguments) -> str:
 
 
 def _foreign_actions(look: Look, given: Arguments) -> str:
-    if look.split.state is None and _is_gone(look, given["RuleArn"]):
+    state = look.split.state
+    if state is None and look.reads.read(elbv2.rule(given["RuleArn"])) is None:
         return ""  # by an undo that was cut short: nothing is written there any more
-    live = (look.split.state or {}).get("actions", [])
+    live = state["actions"] if state else []
     wanted = given["Actions"]
     if beside_weights(wanted) != beside_weights(live):
         return "elbv2 modify_rule would change more than weights"
@@ -149,4 +143,4 @@ def _foreign_actions(look: Look, given: Arguments) -> str:
 
 def _names_in(actions: Sequence[Arguments]) -> set[str]:
     """Return the names of the groups that actions forward to."""
-    return {group_name(arn) for arn in groups_of({"Actions": actions})}
+    return {group_name(arn) for arn in groups_of(actions)}

@@ -6,6 +6,7 @@ Pure but for the look it is given.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from runbook_lib.engines.protocol import (
@@ -52,15 +53,15 @@ def _frame(look: Look) -> str:
 
 def _left(look: Look) -> list[str]:
     """Return the services that have not been retired."""
-    return [
-        name for name in look.parameters.services if name not in look.lifecycle.retired
-    ]
+    return look.lifecycle.left(look.parameters.services)
 
 
 def _routes(look: Look) -> list[tuple[str, str]]:
     """Return each router with each of its routes."""
-    routers = look.parameters.routers.items()
-    return [(router, route) for router, known in routers for route in known.routes]
+    routes = []
+    for router, known in look.parameters.routers.items():
+        routes += [(router, route) for route in known.routes]
+    return routes
 
 
 # --- the boxes ------------------------------------------------------------------------
@@ -93,16 +94,15 @@ def _boxes(look: Look) -> Iterator[tuple[str, Box]]:
 
 def _tasks(look: Look, name: str) -> tuple[str, ...]:
     """Return how many of a service's tasks run, and how its sidecars are."""
-    state = look.running[name].state
-    if not state:
-        return ("no service",)
-    own = [task for task in look.tasks if task.service == name]
-    health = [task.health[ENVOY] for task in own if ENVOY in task.health]
-    sidecars = [
-        f"{health.count(each)} sidecar {each.lower()}" for each in sorted(set(health))
-    ]
-    runs = f"{state['runningCount']} of {state['desiredCount']} running"
-    return runs, ", ".join(sidecars) or "no sidecar"
+    running = look.running[name]
+    if running.state is None:
+        return (running.counts_words,)
+    states: Counter[str] = Counter()
+    for task in look.tasks:
+        if task.service == name and ENVOY in task.health:
+            states[task.health[ENVOY].lower()] += 1
+    sidecars = [f"{count} sidecar {state}" for state, count in sorted(states.items())]
+    return running.counts_words, ", ".join(sidecars) or "no sidecar"
 
 
 # --- the arrows -----------------------------------------------------------------------
@@ -116,8 +116,10 @@ def _arrows(look: Look, plan: Plan) -> Iterator[Arrow]:
     for name, provider in p.virtual_services.items():
         if provider.node in left:
             yield Arrow(f"virtual service {name}", f"virtual node {provider.node}")
-        for route in p.routers[provider.router].routes if provider.router else ():
-            yield Arrow(f"virtual service {name}", f"route {provider.router}/{route}")
+        if provider.router:
+            for route in p.routers[provider.router].routes:
+                key = f"route {provider.router}/{route}"
+                yield Arrow(f"virtual service {name}", key)
     for router, route in _routes(look):
         for arrow in _answers(look, router, route, plan):
             if arrow.end.removeprefix("virtual node ") in left:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from runbook_lib.aws.cloud_map import own_instances
 from runbook_lib.aws.ecs import Running, not_ours
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh import iam
 from runbook_lib.engines.appmesh.counts import unmatched
+from runbook_lib.engines.appmesh.gates import leads_somewhere
 from runbook_lib.engines.appmesh.mesh import answer
 from runbook_lib.engines.appmesh.sidecars import DEPLOY_IT, sidecar
 from runbook_lib.engines.appmesh.spec import node_arn, quotas
@@ -32,11 +32,8 @@ def serves(session: Reads) -> Finding:
     """Return whether App Mesh answers now, and what it says."""
     what, words = answer(session)
     if what == "serves":
-        return Finding(
-            True,
-            f"App Mesh serves ({words}); {END_OF_SUPPORT}",
-            "plan the way to a successor",
-        )
+        found = f"App Mesh serves ({words}); {END_OF_SUPPORT}"
+        return Finding(True, found, "plan the way to a successor")
     return Finding(False, f"App Mesh {what}: {words}; {END_OF_SUPPORT}")
 
 
@@ -49,73 +46,54 @@ def checks(look: Look) -> Iterator[Check]:
 def _notes(look: Look) -> Iterator[Check]:
     p = look.parameters
     if p.mesh.egress == "DROP_ALL":
+        words = "DROP_ALL: a meshed task reaches its backends and AWS endpoints only"
         hint = (
             "list every other destination (databases, third parties) as a "
             "backend, or use ALLOW_ALL"
         )
-        yield Check(
-            "WARN",
-            "egress",
-            "DROP_ALL: a meshed task reaches its backends and AWS endpoints only",
-            hint,
-        )
+        yield Check("WARN", "egress", words, hint)
     if p.protocol in ("http2", "grpc"):
+        words = f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too"
         hint = "an application that only speaks HTTP/1.1 fails; use protocol: http"
-        yield Check(
-            "WARN",
-            "protocol",
-            f"{p.protocol}: Envoy speaks cleartext HTTP/2 to the application too",
-            hint,
-        )
+        yield Check("WARN", "protocol", words, hint)
+    hint = "add a route that takes every request, unless that is meant"
     for words in unmatched(p):  # a request that matches no route is answered 404
-        yield Check(
-            "WARN",
-            "routes",
-            words,
-            "add a route that takes every request, unless that is meant",
-        )
+        yield Check("WARN", "routes", words, hint)
 
 
 def _names(look: Look) -> Iterator[Check]:
     p = look.parameters
-    dialled = dict.fromkeys(
-        name for service in p.services.values() for name in service.backends
-    )
-    for name in dialled:
-        callers, addresses = ", ".join(p.callers_of(name)), look.names[name].addresses
+    for name in p.dialled_by(p.services):
+        where, called = f"name {name}", f"called by {', '.join(p.callers_of(name))}"
+        addresses = look.names[name].addresses
         if addresses:
             many = counted(len(addresses), "address")
-            words = f"called by {callers}; resolves to {many}"
-            yield Check("PASS", f"name {name}", words)
+            yield Check("PASS", where, f"{called}; resolves to {many}")
         else:
-            words = f"called by {callers}; does not resolve in {p.namespace}"
+            words = f"{called}; does not resolve in {p.namespace}"
             hint = (
                 "callers resolve it before their Envoy sees the request: any "
                 "non-loopback address will do"
             )
-            yield Check("WARN", f"name {name}", words, hint)
+            yield Check("WARN", where, words, hint)
 
 
 def _hostnames(look: Look) -> Iterator[Check]:
     """A service is found by its hostname: tasks must be registered under it."""
     p = look.parameters
-    for service, running in look.running.items():
-        if p.only_calls(service):
+    for service in look.lifecycle.left(look.running):
+        state, said = look.running[service].state, p.services[service]
+        if state is None or said.cloud_map or p.only_calls(service):
             continue
-        name = p.services[service].hostname
-        there = running.state is not None and service not in look.lifecycle.retired
-        tasks = (running.state or {}).get("runningCount", 0) if there else 0
-        by_name = not p.services[service].cloud_map and name.endswith(f".{p.namespace}")
-        if tasks and by_name and not own_instances(look.names[name]):
-            words = (
-                f"{service} runs {counted(tasks, 'task')}, and none is "
-                "registered under it"
-            )
+        count = state["runningCount"]
+        if count and not leads_somewhere(look, said.hostname):
+            tasks = counted(count, "task")
+            words = f"{service} runs {tasks}, and none is registered under it"
             hint = (
                 f"correct services.{service}.hostname: the name its tasks are "
                 "registered under"
             )
-            yield Check("FAIL", f"name {name}", words, hint)
+            yield Check("FAIL", f"name {said.hostname}", words, hint)
 
 
 def _quotas(look: Look) -> Iterator[Check]:
@@ -137,19 +115,18 @@ def _quotas(look: Look) -> Iterator[Check]:
 
 def _definitions(look: Look) -> Iterator[Check]:
     p = look.parameters
-    for name, running in look.running.items():
-        if running.state is None or name in look.lifecycle.retired:
+    for name in look.lifecycle.left(look.running):
+        running = look.running[name]
+        if running.state is None:
             continue
         if running.definition is None:
             yield _not_ours(look, running, f"definition of {name}")
             continue
-        family = running.definition["family"]
+        family, said = running.definition["family"], p.services[name].task_definition
         where = f"definition {family} of {name}"
-        if family != p.services[name].task_definition:
+        if family != said:
             hint = f"services.{name}.task_definition: {family}"
-            yield Check(
-                "FAIL", where, f"the file says {p.services[name].task_definition}", hint
-            )
+            yield Check("FAIL", where, f"the file says {said}", hint)
         yield from _definition(look, running, running.definition, where)
 
 
@@ -171,12 +148,11 @@ def _definition(
         return
     if running.controller != "ECS" and not same(definition, form):
         yield _not_ours(look, running, where)
-    ports, launch_type = p.ports_of(name), p.launch_type_of(name)
     linted = partial(
         lint,
-        launch_type=launch_type,
+        launch_type=p.launch_type_of(name),
         node_arn=node_arn(p, name),
-        listener_ports=ports,
+        listener_ports=p.ports_of(name),
         only_calls=p.only_calls(name),
     )
     findings = linted(form)
@@ -184,12 +160,8 @@ def _definition(
         yield Check(finding.level, finding.where, finding.message, finding.hint)
     for finding in linted(definition):
         if finding not in findings:
-            yield Check(
-                "WARN",
-                finding.where,
-                f"as it runs now: {finding.message}",
-                "04 fixes it",
-            )
+            words = f"as it runs now: {finding.message}"
+            yield Check("WARN", finding.where, words, "04 fixes it")
     if not findings:
         yield Check("PASS", where, "the sidecar can be added; no problem found")
 
@@ -200,9 +172,5 @@ def _traces(look: Look) -> Iterator[Check]:
             f"role {lacking.role} may not {iam.TRACE}: the X-Ray daemon's "
             "traces would be lost"
         )
-        yield Check(
-            "WARN",
-            f"traces of {lacking.service}",
-            words,
-            f"attach {iam.XRAY_ACCESS} to the role",
-        )
+        hint = f"attach {iam.XRAY_ACCESS} to the role"
+        yield Check("WARN", f"traces of {lacking.service}", words, hint)

@@ -6,9 +6,7 @@ Pure. Source: App Mesh's metric extension (`RequestCountPerTarget`,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from runbook_lib.aws.series import Counted, Series
+from runbook_lib.aws.series import OF_GRPC, Counted, Series
 from runbook_lib.engines.appmesh.sidecars import meshed
 from runbook_lib.engines.protocol import Idle, Look, Path, SeriesOf, Split
 from runbook_lib.parameters.appmesh import Match
@@ -17,7 +15,6 @@ from runbook_lib.task_definition.image import tag_version
 
 COUNTS_FROM = (1, 19, 1, 1)  # the first Envoy whose metric extension counts per target
 OF_TCP = "no request of a tcp route is counted: App Mesh counts requests of HTTP alone"
-OF_GRPC = "gRPC failures travel in trailers of HTTP 200, which no 5XX metric counts"
 
 
 def series(p: Parameters, split: Split | None = None) -> SeriesOf:
@@ -26,44 +23,28 @@ def series(p: Parameters, split: Split | None = None) -> SeriesOf:
 
     The parameters have every name that this takes.
     """
-    callers = p.callers_of(p.shift.name)
-    found: dict[str, dict[str, tuple[Series, ...]]] = {}
-    for target in (p.shift.stable, p.shift.canary):
-        found[target] = {}
-        for kind, metric in _metrics(p).items():
-            found[target][kind] = tuple(
-                Series(metric.name, _dimensions(p, caller, target), stat=metric.stat)
-                for caller in callers
-            )
-    return found
+    return {target: _series_of(p, target) for target in p.shift.versions}
 
 
-@dataclass(frozen=True, slots=True)
-class _Metric:
-    """A metric of the extension, and the statistic of it that counts."""
-
-    name: str
-    stat: str
-
-
-def _metrics(p: Parameters) -> dict[str, _Metric]:
-    """Return what is counted of each target; requests slower than the file's limit,
-    where it has one.
-    """
-    slow = p.shift.verdict.slow_millis
+def _series_of(p: Parameters, target: str) -> dict[str, tuple[Series, ...]]:
+    """Return what counts a target's requests, at each caller's sidecar."""
+    requests, errors, latency = [], [], []
+    slow_millis = p.shift.verdict.slow_millis
+    slow = f"TC({slow_millis}:)" if slow_millis else ""
+    for caller in p.callers_of(p.shift.name):
+        dimensions = {
+            "Mesh": p.mesh.name,
+            "VirtualNode": caller,
+            "TargetVirtualService": p.shift.name,
+            "TargetVirtualNode": target,
+        }
+        requests.append(Series("RequestCountPerTarget", dimensions))
+        errors.append(Series("HTTPCode_Target_5XX_Count", dimensions))
+        latency.append(Series("TargetResponseTime", dimensions, stat=slow))
     return {
-        "requests": _Metric("RequestCountPerTarget", "Sum"),
-        "errors": _Metric("HTTPCode_Target_5XX_Count", "Sum"),
-        "latency": _Metric("TargetResponseTime", f"TC({slow}:)" if slow else ""),
-    }
-
-
-def _dimensions(p: Parameters, caller: str, target: str) -> dict[str, str]:
-    return {
-        "Mesh": p.mesh.name,
-        "VirtualNode": caller,
-        "TargetVirtualService": p.shift.name,
-        "TargetVirtualNode": target,
+        "requests": tuple(requests),
+        "errors": tuple(errors),
+        "latency": tuple(latency),
     }
 
 
@@ -110,7 +91,7 @@ def path(look: Look) -> Path:
     """
     p = look.parameters
     weights = look.split.weights
-    answers = max((p.shift.stable, p.shift.canary), key=lambda n: weights.get(n, 0))
+    answers = max(p.shift.versions, key=lambda name: weights.get(name, 0))
     return Path(
         name="requests pass both sidecars",
         counted={
@@ -129,7 +110,7 @@ def counted(p: Parameters) -> Counted:
     Source: App Mesh's metric extension counts per target for HTTP alone, from
     Envoy v1.19.1.1 on.
     """
-    protocol = protocol_of(p, p.router)
+    protocol = p.protocol_of_router(p.router)
     version = tag_version(p.envoy.image_tag)
     if protocol == "tcp":
         return Counted(requests=False, errors=False, words=OF_TCP)
@@ -143,11 +124,6 @@ def counted(p: Parameters) -> Counted:
         return Counted(requests=True, errors=False, words=OF_GRPC)
     words = "5XX answers are counted, retries included"
     return Counted(requests=True, errors=True, words=words)
-
-
-def protocol_of(p: Parameters, router: str) -> str:
-    """Return the protocol of a router."""
-    return p.routers[router].protocol or p.protocol
 
 
 def unmatched(p: Parameters) -> list[str]:
@@ -169,16 +145,17 @@ def unmatched(p: Parameters) -> list[str]:
 
 def _routers_reached(p: Parameters) -> list[str]:
     """Return the routers that answer what some service calls."""
-    dialled: set[str] = set()
-    for service in p.services.values():
-        dialled.update(service.backends)
-    routers = [p.virtual_services[name].router for name in sorted(dialled)]
-    return list(dict.fromkeys(router for router in routers if router))
+    routers: dict[str, None] = {}
+    for name in sorted(p.dialled_by(p.services)):
+        router = p.virtual_services[name].router
+        if router:
+            routers[router] = None
+    return list(routers)
 
 
 def _takes_all(p: Parameters, router: str, match: Match) -> bool:
     """Say whether a route takes every request that reaches its router."""
-    protocol = protocol_of(p, router)
+    protocol = p.protocol_of_router(router)
     if protocol == "tcp":
         return True
     if protocol == "grpc":

@@ -79,16 +79,15 @@ def _led(hostnames: Mapping[str, str], look: Look) -> Finding:
     lost = []
     for service, (_, runs) in ecs.read_counts(look.reads, list(hostnames)).items():
         name = hostnames[service]
-        if runs and not _leads_somewhere(look, name):
-            lost.append(
-                f"{name} has no address, while {service} runs {counted(runs, 'task')}"
-            )
+        if runs and not leads_somewhere(look, name):
+            tasks = counted(runs, "task")
+            lost.append(f"{name} has no address, while {service} runs {tasks}")
     words = "; ".join(lost) or "each has an address, or its service runs no task yet"
     hint = "correct services.*.hostname: the name its tasks are registered under"
     return Finding(not lost, words, hint)
 
 
-def _leads_somewhere(look: Look, name: str) -> bool:
+def leads_somewhere(look: Look, name: str) -> bool:
     """Say whether a name has an address beside the placeholder; of another namespace's
     names nobody here knows.
     """
@@ -102,10 +101,8 @@ def _matched(look: Look) -> Finding:
     """What matches no route gets a 404 once its caller has a sidecar: the file may mean
     it, so it is only said.
     """
-    words = (
-        "; ".join(unmatched(look.parameters)) or "none: every request matches a route"
-    )
-    return Finding(True, words)
+    words = "; ".join(unmatched(look.parameters))
+    return Finding(True, words or "none: every request matches a route")
 
 
 # --- before 04 and 05 -----------------------------------------------------------------
@@ -136,19 +133,15 @@ def _dialled(look: Look) -> Finding:
     """
     name = look.parameters.shift.name
     if not look.parameters.callers_of(name):
-        return Finding(
-            False, f"no service lists {name} among its backends", "add it to the caller"
-        )
+        words = f"no service lists {name} among its backends"
+        return Finding(False, words, "add it to the caller")
     addresses = look.names[name].addresses
+    words = f"{name} resolves to {counted(len(addresses), 'address')}"
     hint = (
         "callers must resolve it before their Envoy sees the request: register it, or "
         "shift the name they dial"
     )
-    return Finding(
-        bool(addresses),
-        f"{name} resolves to {counted(len(addresses), 'address')}",
-        hint,
-    )
+    return Finding(bool(addresses), words, hint)
 
 
 # --- before 06 and 90 -----------------------------------------------------------------
@@ -168,18 +161,16 @@ def _names_kept(look: Look) -> Finding:
     """
     p = look.parameters
     callers = [caller for caller in p.services if sidecars.meshed(look.running[caller])]
-    dialled = dict.fromkeys(
-        backend for caller in callers for backend in p.services[caller].backends
-    )
+    dialled = p.dialled_by(callers)
     if not dialled:
         return Finding(True, "nobody calls through a sidecar")
-    words = "; ".join(filter(None, (_lost(look, backend) for backend in dialled)))
+    lost = [_lost(look, name) for name in dialled]
+    words = "; ".join(each for each in lost if each)
     if not words:
         return Finding(True, f"{', '.join(dialled)}: a task that runs answers it")
     if p.removal.callers_may_fail:
-        return Finding(
-            True, f"{words}: allowed by removal.callers_may_fail in the file"
-        )
+        allowed = "allowed by removal.callers_may_fail in the file"
+        return Finding(True, f"{words}: {allowed}")
     hint = (
         "let them dial another name, or say so in the file: removal: "
         "{callers_may_fail: true}"
@@ -193,12 +184,10 @@ def _lost(look: Look, name: str) -> str:
     """
     p = look.parameters
     instances = look.names[name].instances
-    running = [
-        service
-        for service, r in look.running.items()
-        if r.state and r.state["runningCount"]
-    ]
-    owners = {p.ecs_service_of(service) for service in running}
+    owners = set()
+    for service, running in look.running.items():
+        if running.state and running.state["runningCount"]:
+            owners.add(p.ecs_service_of(service))
     if any(attributes.get(SERVICE) in owners for attributes in instances.values()):
         return ""
     callers = f"callers: {', '.join(p.callers_of(name))}"

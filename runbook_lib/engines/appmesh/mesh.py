@@ -13,7 +13,7 @@ from typing import Any
 
 from runbook_lib.aws.reads import Reads, read_each
 from runbook_lib.engines.appmesh.changes import create, delete, reading, update
-from runbook_lib.engines.appmesh.spec import SPEC_OF, Resource, desired, updated
+from runbook_lib.engines.appmesh.spec import SPEC_OF, Resource, by_key, desired, updated
 from runbook_lib.engines.protocol import Live
 from runbook_lib.errors import CallError, PlanError
 from runbook_lib.lifecycle import Lifecycle
@@ -32,7 +32,7 @@ NOTEBOOKS = {
 
 def read_live(session: Reads) -> dict[str, Any]:
     """Read every resource the parameters speak of, retired ones too."""
-    resources = {each.key: each for each in desired(session.parameters, Lifecycle())}
+    resources = by_key(session.parameters)
     mesh, *others = resources.values()
     state = session.read(reading(mesh.kind, mesh.names))
     if state is None:  # nothing is in a mesh that is not there
@@ -82,9 +82,8 @@ def plan_step(p: Parameters, life: Lifecycle, live: Live, step: str) -> Plan:
         change = _change(resource, assumed.live)
         if change:
             changes.append(change)
-    return Plan(
-        NOTEBOOKS[step], tuple(changes), assumed=assumed.words, kept=tuple(left)
-    )
+    title = NOTEBOOKS[step]
+    return Plan(title, tuple(changes), assumed=assumed.words, kept=tuple(left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +156,4 @@ def _protocols(resource: Resource, spec: Mapping[str, Any]) -> list[str]:
 def plan_node_end(p: Parameters, live: Live, service: str) -> Plan:
     """Plan the end of a service's virtual node."""
     key = f"virtual node {service}"
-    resources = {each.key: each for each in desired(p, Lifecycle())}
-    return Plan(NOTEBOOKS["06"], delete(resources[key], live.get(key)))
+    return Plan(NOTEBOOKS["06"], delete(by_key(p)[key], live.get(key)))

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from runbook_lib.aws.naming import partition
-from runbook_lib.aws.permissions import Statement, arn, reads, up_to
+from runbook_lib.aws.naming import arn, partition, role_arn
+from runbook_lib.aws.permissions import Statement, reads, up_to
 from runbook_lib.aws.roles import Role
 from runbook_lib.engines.appmesh.route import trial_name
-from runbook_lib.engines.appmesh.spec import node_arn
+from runbook_lib.engines.appmesh.spec import mesh_arn, node_arn
 from runbook_lib.parameters import Parameters
 
 KINDS = ("Mesh", "Route", "VirtualNode", "VirtualRouter", "VirtualService")
-LISTS = ("Routes", "TagsForResource", "VirtualGateways", *(f"{k}s" for k in KINDS[2:]))
+LISTS = (
+    "Routes",
+    "TagsForResource",
+    "VirtualGateways",
+    "VirtualNodes",
+    "VirtualRouters",
+    "VirtualServices",
+)
 DISCOVERY = ("GetInstance", "ListInstances", "ListNamespaces", "ListServices")
+OF_INSTANCES = (
+    "servicediscovery:RegisterInstance",
+    "servicediscovery:DeregisterInstance",
+)
 OF_ROLES = (
     "iam:GetRole",
     "iam:GetRolePolicy",
@@ -46,13 +57,13 @@ def _reader(p: Parameters) -> Iterator[Statement]:
     yield Statement("LookAtTheMesh", (*describes, *lists), _whole(p))
     every = ("appmesh:ListMeshes", *(f"servicediscovery:{each}" for each in DISCOVERY))
     yield reads(p, "LookAround", *every)
-    yield Statement("LookWhoSigns", OF_ROLES, (_iam(p, "role/*"),))
+    yield Statement("LookWhoSigns", OF_ROLES, (role_arn(p, "*"),))
     policies = f"arn:{partition(p)}:iam::*:policy/*"
     yield Statement("LookAtPolicies", OF_POLICIES, (policies,))
 
 
 def _shifter(p: Parameters) -> Iterator[Statement]:
-    nodes = tuple(node_arn(p, name) for name in (p.shift.stable, p.shift.canary))
+    nodes = [node_arn(p, name) for name in p.shift.versions]
     route = _route(p, p.route)
     yield Statement("MoveWeights", ("appmesh:UpdateRoute",), (route, *nodes))
     yield Statement("MarkWhoRolledBack", ("appmesh:TagResource",), (route,))
@@ -63,30 +74,23 @@ def _shifter(p: Parameters) -> Iterator[Statement]:
 
 
 def _builder(p: Parameters) -> Iterator[Statement]:
-    changes = [f"appmesh:{verb}{k}" for k in KINDS for verb in ("Create", "Delete")]
+    changes = []
+    for kind in KINDS:
+        changes += [f"appmesh:Create{kind}", f"appmesh:Delete{kind}"]
     changes += [f"appmesh:Update{kind}" for kind in KINDS]
     tags = ("appmesh:TagResource", "appmesh:UntagResource")
     yield Statement("BuildTheMesh", (*changes, *tags), _whole(p))
-    instances = ("RegisterInstance", "DeregisterInstance")
-    yield Statement(
-        "KeepTheName",
-        tuple(f"servicediscovery:{each}" for each in instances),
-        (arn(p, "servicediscovery", "service/*"),),
-    )
+    names = arn(p, "servicediscovery", "service/*")
+    yield Statement("KeepTheName", OF_INSTANCES, (names,))
     if p.iam.manage:
         actions = TO_ROLES if p.iam.policy == "node" else (*TO_ROLES, *MANAGED)
-        yield Statement("LetEnvoySign", actions, (_iam(p, "role/*"),))
+        yield Statement("LetEnvoySign", actions, (role_arn(p, "*"),))
 
 
 def _whole(p: Parameters) -> tuple[str, ...]:
-    mesh = arn(p, "appmesh", f"mesh/{p.mesh.name}")
+    mesh = mesh_arn(p)
     return mesh, f"{mesh}/*"
 
 
 def _route(p: Parameters, name: str) -> str:
-    parts = f"mesh/{p.mesh.name}/virtualRouter/{p.router}/route/{name}"
-    return arn(p, "appmesh", parts)
-
-
-def _iam(p: Parameters, name: str) -> str:
-    return f"arn:{partition(p)}:iam::{p.account_id}:{name}"
+    return f"{mesh_arn(p)}/virtualRouter/{p.router}/route/{name}"

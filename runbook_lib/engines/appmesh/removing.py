@@ -11,10 +11,9 @@ from dataclasses import replace
 
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.changes import State, delete
-from runbook_lib.engines.appmesh.spec import Resource, desired
+from runbook_lib.engines.appmesh.spec import Resource, by_key
 from runbook_lib.engines.appmesh.standing import standing
 from runbook_lib.engines.protocol import Live
-from runbook_lib.lifecycle import Lifecycle
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Plan, Reading
 
@@ -46,8 +45,8 @@ def plan_resources_end(session: Reads, live: Live) -> Plan:
 
 def _children_first(p: Parameters) -> list[Resource]:
     """Return every resource of the file once, before those that it is in or needs."""
-    once = {resource.key: resource for resource in desired(p, Lifecycle())}
-    return sorted(once.values(), key=lambda each: CHILDREN_FIRST.index(each.kind))
+    resources = by_key(p).values()
+    return sorted(resources, key=lambda each: CHILDREN_FIRST.index(each.kind))
 
 
 def _users(

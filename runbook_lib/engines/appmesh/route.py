@@ -16,7 +16,7 @@ from runbook_lib.aws.reads import Reads
 from runbook_lib.engines import marks
 from runbook_lib.engines.appmesh.changes import create, delete, reading, update
 from runbook_lib.engines.appmesh.spec import Resource, targets, targets_in, variant_of
-from runbook_lib.engines.protocol import Split, require_percents, shares
+from runbook_lib.engines.protocol import Split, shares, summed
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import Call, Change, Moved, Plan, Reading, differences, merged
@@ -24,10 +24,7 @@ from runbook_lib.plan import Call, Change, Moved, Plan, Reading, differences, me
 MOST_NAME = 255  # characters of a name in App Mesh
 MOST_TARGETS = 10  # of a route
 MOST_WEIGHT = 100  # of a target
-TAKE_OUT = (
-    "it is not this shift's to move: take it out of the route, or shift with a "
-    "file that names it"
-)
+WHERE_ABSENT = "apply 03_create_router_and_routes"
 AT_ZERO = "Envoy keeps the weights it had before"
 
 
@@ -50,9 +47,7 @@ def read_split(session: Reads) -> Split:
     split = read_weights(session)
     if split.state is None:
         return split
-    return replace(
-        split, retired=marks.read_retired(session, _Tags(split.state["arn"]))
-    )
+    return replace(split, retired=marks.read_retired(session, _tags_of(split)))
 
 
 def read_weights(session: Reads) -> Split:
@@ -69,6 +64,7 @@ def read_weights(session: Reads) -> Split:
         targets_in(state),
         labels=tags(p),
         at_zero=AT_ZERO,
+        where_absent=WHERE_ABSENT,
     )
     session.saw(split.written)
     return split
@@ -78,10 +74,7 @@ def weights_of(p: Parameters, state: Mapping[str, Any] | None) -> dict[str, int]
     """Return the weights that a state of the route under shift gives, in
     percent by service.
     """
-    weights: dict[str, int] = {}
-    for target in targets_in(state):
-        weights[target.service] = weights.get(target.service, 0) + target.weight
-    return shares(weights)
+    return shares(summed(targets_in(state)))
 
 
 def _resource(split: Split) -> Resource:
@@ -90,15 +83,6 @@ def _resource(split: Split) -> Resource:
     if not isinstance(names, Mapping):
         raise TypeError(f"{split.key}: expected a reading by names")
     return Resource("route", names, {}, "05", split.labels)
-
-
-def _there(split: Split) -> Mapping[str, Any]:
-    if split.state is None:
-        raise PlanError(
-            f"{split.key}: there is no such route",
-            hint="apply 03_create_router_and_routes",
-        )
-    return split.state
 
 
 # --- the weights ----------------------------------------------------------------------
@@ -116,14 +100,8 @@ def plan_split(
     Raises PlanError where there is no route, weights are not whole percents that sum to
     100, or one would lose its traffic that they do not name.
     """
-    _there(split)
-    require_percents(weights, MOST_TARGETS)
-    left_out = sorted(split.written.keys() - weights.keys() - split.retired)
-    if left_out:
-        raise PlanError(
-            f"{split.key}: {', '.join(left_out)} is a target too: {split.as_written}",
-            hint=TAKE_OUT,
-        )
+    split.require_state()
+    split.require_division(weights, MOST_TARGETS)
     if dict(weights) == split.written and not rewrite:
         return Plan("05_shift_traffic")
     return Plan("05_shift_traffic", (_shifted(split, weights),))
@@ -131,7 +109,7 @@ def plan_split(
 
 def _shifted(split: Split, weights: Mapping[str, int]) -> Change:
     """Return the change to these weights; whatever else the route says is kept."""
-    state = _there(split)
+    state = split.require_state()
     said = {variant_of(state): {"action": {"weightedTargets": targets(weights)}}}
     change = update(_resource(split), state, merged(state["spec"], said))
     moved = Moved(split.weights, shares(weights))
@@ -144,9 +122,11 @@ def plan_rollback(split: Split, stable: str, canary: str) -> Plan:
 
     Without changes where the canary has none.
     """
-    _there(split)
+    split.require_state()
     moved = split.moved_back(stable, canary, MOST_WEIGHT)
-    return Plan("rollback", (_shifted(split, moved),) if moved else ())
+    if not moved:
+        return Plan("rollback")
+    return Plan("rollback", (_shifted(split, moved),))
 
 
 def all_on(p: Parameters, change: Change, service: str) -> Change:
@@ -192,7 +172,7 @@ class _Tags:
 
 
 def _tags_of(split: Split) -> _Tags:
-    return _Tags(_there(split)["arn"])
+    return _Tags(split.require_state()["arn"])
 
 
 def plan_mark(split: Split, before: str, words: str) -> Plan:
@@ -226,7 +206,7 @@ def plan_trial(p: Parameters, split: Split, header: str, value: str) -> Plan:
     """Plan a route before the others that sends requests with one
     header to the canary alone.
     """
-    state = _there(split)
+    state = split.require_state()
     variant = variant_of(state)
     if variant == "tcpRoute":
         what = "TCP carries no header to tell the trial's requests by"

@@ -17,7 +17,7 @@ from runbook_lib.aws.ecs import (
     not_ours,
     reading_of_tasks,
 )
-from runbook_lib.aws.naming import partition
+from runbook_lib.aws.naming import role_arn
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.appmesh.spec import node_arn
 from runbook_lib.errors import PlanError, PrerequisiteError
@@ -86,9 +86,7 @@ def _log(envoy: Envoy) -> dict[str, Any] | None:
 
 
 def _execution_role_arn(p: Parameters, service: Service) -> str | None:
-    if not service.execution_role:
-        return None
-    return f"arn:{partition(p)}:iam::{p.account_id}:role/{service.execution_role}"
+    return role_arn(p, service.execution_role) if service.execution_role else None
 
 
 def plan_sidecars(
@@ -103,7 +101,7 @@ def plan_sidecars(
     PrerequisiteError where a service does not exist, PlanError where a definition
     cannot take a sidecar.
     """
-    names = [name for name in p.services if name not in life.retired]
+    names = life.left(p.services)
     _require_services(p, names, running)
     changes: list[Change] = []
     for name in deployment_order(p, names):

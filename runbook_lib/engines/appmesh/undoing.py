@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_lib.aws.naming import partition
 from runbook_lib.engines.appmesh import iam
+from runbook_lib.engines.appmesh.spec import mesh_arn
 from runbook_lib.engines.protocol import Undoable
 from runbook_lib.parameters import Parameters
 
@@ -22,8 +22,7 @@ def _in_mesh(p: Parameters, given: Arguments) -> bool:
 
 
 def _of_mesh(p: Parameters, given: Arguments) -> bool:
-    own = f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:mesh/{p.mesh.name}"
-    arn = str(given.get("resourceArn"))
+    own, arn = mesh_arn(p), str(given.get("resourceArn"))
     return arn == own or arn.startswith(f"{own}/")
 
 
@@ -40,9 +39,8 @@ def _of_managed_policy(p: Parameters, given: Arguments) -> bool:
 
 
 def _of_role_tag(p: Parameters, given: Arguments) -> bool:
-    keys = [tag["Key"] for tag in given.get("Tags", [])] + list(
-        given.get("TagKeys", [])
-    )
+    keys = [tag["Key"] for tag in given.get("Tags", ())]
+    keys += given.get("TagKeys", ())
     return bool(keys) and all(str(key).startswith(OWN_TAGS) for key in keys)
 
 

@@ -28,8 +28,8 @@ def routes_of(p: Parameters) -> list[Placed]:
     """Return every route of the file."""
     routes = []
     for router_name, router in p.routers.items():
-        protocol = router.protocol or p.protocol
-        port = router.port or p.port
+        protocol = p.protocol_of_router(router_name)
+        port = p.port_of_router(router_name)
         for name, route in router.routes.items():
             where = f"routers.{router_name}.routes.{name}"
             routes.append(Placed(where, router_name, name, route, protocol, port))
@@ -68,7 +68,7 @@ def _targets(p: Parameters, placed: Placed) -> Iterator[str]:
 def _both_versions(p: Parameters, placed: Placed) -> Iterator[str]:
     """The route under shift names the two versions, and no weights."""
     where = f"{placed.where}.targets"
-    versions = [p.shift.stable, p.shift.canary]
+    versions = list(p.shift.versions)
     if isinstance(placed.route.targets, dict):
         yield (
             f"{where}: expected names only, since `shift` moves these weights; found "

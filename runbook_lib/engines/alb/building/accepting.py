@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import making, removing, standing
-from runbook_lib.engines.alb.rule import rewritten
+from runbook_lib.engines.alb.rule import rewritten, weights_by_group
 from runbook_lib.engines.protocol import Look, Split
 from runbook_lib.errors import ParametersError, PlanError
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Plan, Reading
+from runbook_lib.plan import Change, Plan
 
 NAME = "runbook-accept"
 HTTP2 = f"{NAME}-http2"
@@ -93,8 +94,10 @@ def plans() -> tuple[Callable[[Look], Plan], ...]:
 
     A plan raises PlanError where a name is somebody else's, or subnets are of one zone.
     """
-    first, second, last = (partial(_made, step=step) for step in ("01", "02", "03"))
-    return first, second, _plan_more, last
+    balancer = partial(_made, step="01")
+    groups = partial(_made, step="02")
+    rule = partial(_made, step="03")
+    return balancer, groups, _plan_more, rule
 
 
 def _made(look: Look, step: str) -> Plan:
@@ -110,8 +113,8 @@ def plan_end(look: Look) -> Plan:
     if found.foreign:
         words = f"{', '.join(sorted(found.foreign))}: somebody else's has this name"
         raise PlanError(words, hint="take it away, or rename it")
-    more = tuple(_more_gone(look))
-    return replace(removing.plan(p, found, look.running) + Plan(NAME, more), title=NAME)
+    whole = removing.plan(p, found, look.running)
+    return Plan(NAME) + whole + Plan(NAME, tuple(_more_gone(look)))
 
 
 def _plan_more(look: Look) -> Plan:
@@ -134,7 +137,7 @@ def _more_groups(look: Look) -> Iterator[Change]:
         yield Change(
             name=key,
             verb="create",
-            call=making.create(p, making.GROUP, said),
+            call=elbv2.create(elbv2.GROUP, said, tags(p)),
             reading=elbv2.group(name),
             expected=None,
             wanted={"TargetGroupName": name},
@@ -145,9 +148,10 @@ def _more_groups(look: Look) -> Iterator[Change]:
 
 def _more_gone(look: Look) -> Iterator[Change]:
     for name, arn in _groups(look, MORE).items():
-        if standing.is_ours(look.reads, arn):
-            key, state = f"target group {name}", {"TargetGroupArn": arn}
-            yield removing.gone(making.GROUP, key, elbv2.group(name), arn, state)
+        if elbv2.is_ours(look.reads, arn):
+            reading = elbv2.group(name, standing.GROUP)
+            key = f"target group {name}"
+            yield removing.gone(elbv2.GROUP, key, reading, {"arn": arn})
 
 
 def _groups(look: Look, names: tuple[str, ...]) -> dict[str, str]:
@@ -169,16 +173,14 @@ def groups(look: Look) -> Groups:
 
 def _given(split: Split, weights: Mapping[str, int]) -> Change:
     """Return the change of the rule to these weights by the groups' ARNs."""
-    state = split.state or {}
-    return rewritten(split, state, weights, verb="try", diff=())
+    return rewritten(split, weights, verb="try", diff=())
 
 
 def _as_read(split: Split, groups: Groups) -> Change:
     """Return the change that writes back what was read, word for word."""
-    state = split.state or {}
-    there = {each["group"]: each["weight"] for each in state["groups"]}
+    state = split.require_state()
     call = elbv2.modify(state["arn"], state["actions"])
-    return replace(_given(split, there), call=call)
+    return replace(_given(split, weights_by_group(split)), call=call)
 
 
 def _weighing(first: int, second: int) -> Callable[[Split, Groups], Change]:
@@ -223,17 +225,13 @@ def plan_silent_target(look: Look) -> Plan:
     """
     p, found = look.parameters, standing.read_standing(look)
     group = found.groups[p.shift.canary] or {}
-    subnets = {"SubnetIds": list(found.network.subnets)}
-    block = look.reads.read(
-        Reading(Call("ec2", "describe_subnets", subnets), "Subnets[0].CidrBlock")
-    )
+    subnets = found.network.subnets
+    block = look.reads.read(standing.of_subnets(subnets, "Subnets[0].CidrBlock"))
     router = str(ipaddress.ip_network(block)[1])
-    targets = [{"Id": router, "Port": DISCARD}]
-    where = {"TargetGroupArn": group["arn"], "Targets": targets}
     silent = Change(
         name=f"target {router} of {NAME}-2",
         verb="register",
-        call=Call("elbv2", "register_targets", where),
+        call=elbv2.register(group["arn"], router, DISCARD),
         reading=elbv2.health(group["arn"], "TargetHealthDescriptions[].Target.Id"),
         expected=[],
         wanted=[router],

@@ -12,10 +12,10 @@ from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb.arns import group_name
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
-from runbook_lib.engines.alb.groups import until_healthy
+from runbook_lib.engines.alb.groups import arns_of, until_healthy
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
-from runbook_lib.plan import Call, Change, Inverse, Plan, differences
+from runbook_lib.plan import Call, Change, Inverse, Plan, Wait, differences
 
 GRACE_SECONDS = 60  # in which ECS lets a new task fail the load balancer's checks
 
@@ -50,24 +50,28 @@ def _changes(
 def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
     service = running.service
     arn = making.assumed(found.groups[service], keys.group(p, service))
-    before = standing.load_balancers_of(running)
-    if arn in [each.get("targetGroupArn") for each in before]:
+    if arn in arns_of(running):
         return
     own = {
         "targetGroupArn": arn,
         "containerName": _container(p, running),
         "containerPort": making.port_of(p, service),
     }
-    has_tasks = running.state and running.state["desiredCount"]
-    healthy = (until_healthy(service, arn),) if has_tasks else ()
-    wanted = [*before, own]
-    yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=healthy)
+    waits: tuple[Wait, ...] = ()
+    if running.state and running.state["desiredCount"]:
+        waits = (until_healthy(service, arn),)
+    wanted = [*running.groups, own]
+    yield ecs.regrouped(p, running, wanted, names, grace=GRACE_SECONDS, waits=waits)
 
 
 def names(load_balancers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the target groups that a service's tasks are in."""
-    arns = [each.get("targetGroupArn") for each in load_balancers]
-    return [group_name(arn) if "/" in arn else arn for arn in arns if arn]
+    shown = []
+    for each in load_balancers:
+        arn = each.get("targetGroupArn")
+        if arn:  # one that is only assumed has words in place of an ARN
+            shown.append(group_name(arn) if "/" in arn else arn)
+    return shown
 
 
 def _container(p: Parameters, running: Running) -> str:
@@ -77,8 +81,7 @@ def _container(p: Parameters, running: Running) -> str:
     containers = (running.definition or {}).get("containerDefinitions") or [{}]
     port = making.port_of(p, running.service)
     for each in containers:
-        mapped = each.get("portMappings") or ()
-        if port in [mapping.get("containerPort") for mapping in mapped]:
+        if port in standing.mapped_ports(each):
             return str(each["name"])
     return str(containers[0].get("name", ""))
 
@@ -90,7 +93,6 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     name = keys.name(p)
     vpc = found.network.vpc
     before = zone["vpcs"]
-    where = association(p, zone, vpc)
     ready = [
         until_healthy(service, group["arn"])
         for service, group in found.groups.items()
@@ -99,14 +101,14 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     return Change(
         name=name,
         verb="switch",
-        call=Call("route53", "associate_vpc_with_hosted_zone", where),
+        call=Call("route53", "associate_vpc_with_hosted_zone", _asking(p, zone, vpc)),
         reading=standing.zone(p),
         expected={"vpcs": before},
         wanted={"vpcs": sorted([*before, vpc])},
         about=(name,),
         inverse=Inverse(
             "switch back",
-            Call("route53", "disassociate_vpc_from_hosted_zone", where),
+            ask_no_more(p, zone, vpc),
             wanted={"vpcs": before},
             waits=(standing.old_answers_ended(p, vpc),),
         ),
@@ -116,7 +118,12 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     )
 
 
-def association(p: Parameters, zone: Found, vpc: str) -> dict[str, Any]:
-    """Return what a call that leads a VPC to the zone, or back, is about."""
+def ask_no_more(p: Parameters, zone: Found, vpc: str) -> Call:
+    """Return the call after which a VPC asks the zone no more."""
+    where = _asking(p, zone, vpc)
+    return Call("route53", "disassociate_vpc_from_hosted_zone", where)
+
+
+def _asking(p: Parameters, zone: Found, vpc: str) -> dict[str, Any]:
     there = {"VPCRegion": p.region, "VPCId": vpc}
     return {"HostedZoneId": zone["id"], "VPC": there}

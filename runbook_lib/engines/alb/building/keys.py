@@ -16,6 +16,11 @@ def group(p: Parameters, service: str) -> str:
     return f"target group {p.target_group_of(service)}"
 
 
+def groups(p: Parameters) -> list[str]:
+    """Return the keys of both versions' target groups."""
+    return [group(p, service) for service in p.shift.versions]
+
+
 def listener(p: Parameters) -> str:
     """Return the listener's key."""
     return f"listener {p.alb.name}:{p.alb.port}"
@@ -41,7 +46,7 @@ def made_by(p: Parameters, step: str) -> list[str]:
     if step == "01":
         return [balancer(p)]
     if step == "02":
-        return [group(p, service) for service in (p.shift.stable, p.shift.canary)]
+        return groups(p)
     if step != "03":
         return []
     dialled = [zone(p), record(p)] if p.alb.holding_vpc is not None else []
@@ -50,10 +55,9 @@ def made_by(p: Parameters, step: str) -> list[str]:
 
 def uses(p: Parameters) -> dict[str, list[str]]:
     """Return what each thing cannot be without; callers' way what answers them."""
-    groups = [group(p, service) for service in (p.shift.stable, p.shift.canary)]
     return {
         listener(p): [balancer(p)],
-        place.key(p): [listener(p), *groups],
+        place.key(p): [listener(p), *groups(p)],
         record(p): [zone(p), balancer(p)],
         name(p): [zone(p), record(p), place.key(p)],
     }

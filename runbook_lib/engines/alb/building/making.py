@@ -5,16 +5,14 @@ Pure. A thing that a change of the same plan makes is named by what that will an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
 
 from runbook_lib.aws.naming import tags
-from runbook_lib.engines.alb import place
+from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, standing
 from runbook_lib.engines.alb.building.standing import Found, Standing
-from runbook_lib.engines.alb.rule import joined
+from runbook_lib.engines.alb.elbv2 import BALANCER, GROUP, LISTENER, RULE, Kind
+from runbook_lib.engines.alb.rule import as_read, joined, weighted
 from runbook_lib.errors import PlanError
 from runbook_lib.parameters import Parameters
 from runbook_lib.plan import (
@@ -44,33 +42,17 @@ LEAST_ZONES = 2
 VERSIONS = {"http": "HTTP1", "http2": "HTTP2"}  # of target groups
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What its API calls one kind of a load balancer's things: in the names of calls,
-    as a parameter, and in what creating one answers.
-    """
-
-    call: str
-    arn: str
-    answer: str
-
-
-BALANCER = Kind("load_balancer", "LoadBalancerArn", "LoadBalancers[0].LoadBalancerArn")
-GROUP = Kind("target_group", "TargetGroupArn", "TargetGroups[0].TargetGroupArn")
-LISTENER = Kind("listener", "ListenerArn", "Listeners[0].ListenerArn")
-RULE = Kind("rule", "RuleArn", "Rules[0].RuleArn")
-
-
 def plan(p: Parameters, found: Standing, step: str) -> Plan:
     """Plan what one of notebooks 01 to 03 makes and is not there yet, or not so.
 
     Raises PlanError where a name of the file is somebody else's.
     """
-    for key in sorted(found.foreign):
+    if found.foreign:
+        key = min(found.foreign)
         raise _other(key, "one that carries the runbook's tags", "none of them")
     planners = {"01": _plan_balancer, "02": _plan_groups, "03": _plan_rule}
-    changes = tuple(planners[step](p, found))
-    return Plan(TITLES[step], changes, assumed=missing(p, found, step))
+    changes = planners[step](p, found)
+    return Plan(TITLES[step], tuple(changes), assumed=missing(p, found, step))
 
 
 def missing(p: Parameters, found: Standing, step: str) -> tuple[str, ...]:
@@ -78,10 +60,11 @@ def missing(p: Parameters, found: Standing, step: str) -> tuple[str, ...]:
     there = _there(p, found)
     absent = []
     for earlier in ("01", "02", "03"):
-        if earlier < step:
-            keys_made = keys.made_by(p, earlier)
-            title = TITLES[earlier]
-            absent += [f"{key} ({title})" for key in keys_made if not there[key]]
+        if earlier >= step:
+            break
+        for key in keys.made_by(p, earlier):
+            if not there[key]:
+                absent.append(f"{key} ({TITLES[earlier]})")
     return tuple(absent)
 
 
@@ -125,7 +108,8 @@ def _plan_balancer(p: Parameters, found: Standing) -> Iterator[Change]:
 
 def create_balancer(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the load balancer."""
-    network, name = found.network, keys.balancer(p)
+    network = found.network
+    name = keys.balancer(p)
     if len(set(network.zones)) < LEAST_ZONES:
         raise PlanError(
             f"{name}: expected subnets in two zones at least; found "
@@ -143,11 +127,11 @@ def create_balancer(p: Parameters, found: Standing) -> Change:
     reading = standing.balancer(p)
     return _made(
         name,
-        call=create(p, BALANCER, said),
+        call=elbv2.create(BALANCER, said, tags(p)),
+        back=elbv2.delete(BALANCER, _arn_made(BALANCER, name)),
         reading=reading,
         wanted={"scheme": "internal"},
-        said=said,
-        back=delete(BALANCER, _arn_of(BALANCER, found.balancer, name)),
+        shown=said,
         waits=(Wait(f"{name} active", reading, "state=='active'"),),
     )
 
@@ -158,8 +142,7 @@ def set_balancer(
     """Return the change of the load balancer's settings."""
     name = keys.balancer(p)
     arn = _arn_of(BALANCER, found.balancer, name)
-    modify = partial(_modify, BALANCER, arn, standing.BALANCER_SETTINGS)
-    return _set(name, standing.settings(p), modify, before, wanted)
+    return _set(BALANCER, name, arn, standing.settings(p), before, wanted)
 
 
 # --- 02 -------------------------------------------------------------------------------
@@ -212,11 +195,11 @@ def create_group(p: Parameters, found: Standing, service: str) -> Change:
     }
     return _made(
         name,
-        call=create(p, GROUP, said),
+        call=elbv2.create(GROUP, said, tags(p)),
+        back=elbv2.delete(GROUP, _arn_made(GROUP, name)),
         reading=standing.group(p, service),
         wanted={"port": said["Port"], "vpc": said["VpcId"], "type": "ip"},
-        said=said,
-        back=delete(GROUP, _arn_of(GROUP, found.groups[service], name)),
+        shown=said,
     )
 
 
@@ -231,8 +214,8 @@ def set_group(
     """Return the change of a target group's settings."""
     name = keys.group(p, service)
     arn = _arn_of(GROUP, found.groups[service], name)
-    modify = partial(_modify, GROUP, arn, standing.GROUP_SETTINGS)
-    return _set(name, standing.settings_of_group(p, service), modify, before, wanted)
+    reading = standing.settings_of_group(p, service)
+    return _set(GROUP, name, arn, reading, before, wanted)
 
 
 # --- 03 -------------------------------------------------------------------------------
@@ -251,9 +234,12 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
         key = keys.group(p, p.shift.canary)
         arn = assumed(found.groups[p.shift.canary], key)
         yield joined(found.split, arn, key)
-    if p.alb.holding_vpc is not None and found.zone is None:
-        yield create_zone(p, found, p.alb.holding_vpc)
-    if p.alb.holding_vpc is not None and found.record is None:
+    holding = p.alb.holding_vpc
+    if holding is None:
+        return
+    if found.zone is None:
+        yield create_zone(p, found, holding)
+    if found.record is None:
         yield create_record(p, found)
 
 
@@ -274,24 +260,24 @@ def create_listener(p: Parameters, found: Standing) -> Change:
         said["SslPolicy"] = TLS
     return _made(
         name,
-        call=create(p, LISTENER, said),
+        call=elbv2.create(LISTENER, said, tags(p)),
+        back=elbv2.delete(LISTENER, _arn_made(LISTENER, name)),
         reading=standing.listener(p),
         wanted={"protocol": protocol},
-        said=shown,
-        back=delete(LISTENER, _arn_of(LISTENER, found.listener, name)),
+        shown=shown,
     )
 
 
 def create_rule(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the rule, with all weight on stable."""
     name = place.key(p)
-    weights = {p.shift.stable: 100, p.shift.canary: 0}
+    weights = p.shift.weights_at(0)
     groups = {}
     for service, weight in weights.items():
         arn = assumed(found.groups[service], keys.group(p, service))
         groups[arn] = weight
-    forward = [{"TargetGroupArn": arn, "Weight": w} for arn, w in groups.items()]
-    action = {"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": forward}}
+    forward = {"TargetGroups": weighted((), groups)}
+    action = {"Type": "forward", "Order": 1, "ForwardConfig": forward}
     path = {"Field": "path-pattern", "PathPatternConfig": {"Values": [p.alb.path]}}
     said = {
         "ListenerArn": _arn_of(LISTENER, found.listener, keys.listener(p)),
@@ -299,14 +285,13 @@ def create_rule(p: Parameters, found: Standing) -> Change:
         "Conditions": [path],
         "Actions": [action],
     }
-    wanted = [{"group": arn, "weight": w} for arn, w in sorted(groups.items())]
     return _made(
         name,
-        call=create(p, RULE, said),
+        call=elbv2.create(RULE, said, tags(p)),
+        back=elbv2.delete(RULE, _arn_made(RULE, name)),
         reading=place.rule_reading(p),
-        wanted={"groups": wanted},
-        said={"path": p.alb.path, **weights},
-        back=delete(RULE, _arn_of(RULE, found.rule, name)),
+        wanted={"groups": as_read(groups)},
+        shown={"path": p.alb.path, **weights},
     )
 
 
@@ -323,44 +308,53 @@ def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
     return _made(
         name,
         call=Call("route53", "create_hosted_zone", said),
+        back=delete_zone(_zone_id(p, found)),
         reading=standing.zone(p),
         wanted={"vpcs": [holding]},
-        said={"vpc": holding},
-        back=Call("route53", "delete_hosted_zone", {"Id": _zone_id(p, found)}),
+        shown={"vpc": holding},
         waits=(standing.in_effect(name),),
     )
 
 
-def _zone_id(p: Parameters, found: Standing) -> Any:
+def delete_zone(id: str | Answer) -> Call:
+    """Return the call that deletes a zone."""
+    return Call("route53", "delete_hosted_zone", {"Id": id})
+
+
+def _zone_id(p: Parameters, found: Standing) -> str | Answer:
     """Return the id of the zone that is there, or what its change answers."""
     if found.zone:
-        return found.zone["id"]
+        return str(found.zone["id"])
     return Answer(keys.zone(p), "HostedZone.Id", seen="id")
 
 
 def create_record(p: Parameters, found: Standing) -> Change:
     """Return the change that lets the name be an alias of the load balancer."""
-    name = keys.record(p)
     balancer = found.balancer or {"dns": "", "zone": ""}
     alias = {
         "HostedZoneId": balancer["zone"],
         "DNSName": f"{balancer['dns'].lower()}.",
         "EvaluateTargetHealth": False,
     }
-    zone = _zone_id(p, found)
+    return record_of(p, _zone_id(p, found), alias, balancer["dns"])
+
+
+def record_of(p: Parameters, zone: str | Answer, alias: Found, dns: str) -> Change:
+    """Return the change that makes the name an alias; `dns` is shown of it."""
+    name = keys.record(p)
     record = {"Name": f"{p.shift.name}.", "Type": "A", "AliasTarget": alias}
     return _made(
         name,
         call=_change_record(zone, "CREATE", record),
+        back=_change_record(zone, "DELETE", record),
         reading=standing.record(p),
         wanted=alias,
-        said={"alias of": balancer["dns"]},
-        back=_change_record(zone, "DELETE", record),
+        shown={"alias of": dns},
         waits=(standing.in_effect(name),),
     )
 
 
-def _change_record(zone: Any, action: str, record: Found) -> Call:
+def _change_record(zone: str | Answer, action: str, record: Found) -> Call:
     changes = [{"Action": action, "ResourceRecordSet": record}]
     where = {"HostedZoneId": zone, "ChangeBatch": {"Changes": changes}}
     return Call("route53", "change_resource_record_sets", where)
@@ -373,15 +367,13 @@ def _made(
     name: str,
     *,
     call: Call,
+    back: Call,
     reading: Reading,
     wanted: Found,
-    said: Found,
-    back: Call,
+    shown: Found,
     waits: tuple[Wait, ...] = (),
 ) -> Change:
-    """Return the change that makes a thing, which `back` deletes; `said` is shown of
-    it.
-    """
+    """Return the change that makes a thing, which `back` deletes again."""
     return Change(
         name=name,
         verb="create",
@@ -391,56 +383,43 @@ def _made(
         wanted=wanted,
         about=(name,),
         inverse=Inverse("delete", back, wanted=None),
-        diff=differences({}, said),
+        diff=differences({}, shown),
         waits=waits,
     )
 
 
 def _set(
+    kind: Kind,
     name: str,
+    arn: str | Answer,
     reading: Reading,
-    modify: Callable[[Found], Call],
     before: Found,
     wanted: Found,
 ) -> Change:
+    """Return the change of a thing's settings."""
     settings = f"settings of {name}"
+    back = elbv2.set_values(kind, arn, before)
     return Change(
         name=settings,
         verb="update",
-        call=modify(wanted),
+        call=elbv2.set_values(kind, arn, wanted),
         reading=reading,
         expected=dict(before),
         wanted=dict(wanted),
         about=(settings, name),
-        inverse=Inverse("update", modify(before), wanted=dict(before)),
+        inverse=Inverse("update", back, wanted=dict(before)),
         diff=differences(before, wanted),
     )
 
 
-def create(p: Parameters, kind: Kind, said: Found) -> Call:
-    """Return the call that makes a thing, with the runbook's tags."""
-    labels = [{"Key": key, "Value": value} for key, value in tags(p).items()]
-    return Call("elbv2", f"create_{kind.call}", {**said, "Tags": labels})
-
-
-def delete(kind: Kind, arn: Any) -> Call:
-    """Return the call that deletes a thing."""
-    return Call("elbv2", f"delete_{kind.call}", {kind.arn: arn})
-
-
-def _modify(kind: Kind, arn: Any, settings: Mapping[str, str], values: Found) -> Call:
-    """Return the call that sets a thing's settings, whose attributes are by name."""
-    attributes = [
-        {"Key": attribute, "Value": values[name]}
-        for name, attribute in settings.items()
-    ]
-    where = {kind.arn: arn, "Attributes": attributes}
-    return Call("elbv2", f"modify_{kind.call}_attributes", where)
-
-
-def _arn_of(kind: Kind, state: Found | None, name: str) -> Any:
+def _arn_of(kind: Kind, state: Found | None, name: str) -> str | Answer:
     """Return the ARN of what is there, or what the change that makes it answers."""
-    return state["arn"] if state else Answer(name, kind.answer, seen="arn")
+    return str(state["arn"]) if state else _arn_made(kind, name)
+
+
+def _arn_made(kind: Kind, name: str) -> Answer:
+    """Return the ARN that the change answers which makes a thing of this name."""
+    return Answer(name, kind.first_arn, seen="arn")
 
 
 def assumed(state: Found | None, name: str) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runbook_lib.aws.naming import partition
-from runbook_lib.aws.permissions import Statement, arn, reads
+from runbook_lib.aws.naming import arn, partition
+from runbook_lib.aws.permissions import Statement, reads
 from runbook_lib.aws.roles import Role
 from runbook_lib.parameters import Parameters
 
@@ -44,8 +44,11 @@ OF_ZONES = (
 
 def by_role(p: Parameters) -> dict[Role, list[Statement]]:
     """Return what a reader and a builder need more than where the rule is there."""
-    looks = [*LOOKS, *([OF_CERTIFICATE] if p.alb.certificate else [])]
-    looks += OF_THEIR_VPC if p.alb.holding_vpc else ()
+    looks = list(LOOKS)
+    if p.alb.certificate:
+        looks.append(OF_CERTIFICATE)
+    if p.alb.holding_vpc:
+        looks += OF_THEIR_VPC
     return {
         "reader": [
             reads(p, "LookAtTheLoadBalancer", *looks),
@@ -58,9 +61,9 @@ def by_role(p: Parameters) -> dict[Role, list[Statement]]:
 def _load_balancer(p: Parameters) -> Iterator[Statement]:
     own = arn(p, ELB, f"loadbalancer/app/{p.alb.name}/*")
     at_listeners = arn(p, ELB, f"listener*/app/{p.alb.name}/*")  # their rules too
-    services = (p.shift.stable, p.shift.canary)
-    named = [f"targetgroup/{p.target_group_of(name)}/*" for name in services]
-    groups = tuple(arn(p, ELB, each) for each in named)
+    whole = [own, at_listeners]
+    for name in p.shift.versions:
+        whole.append(arn(p, ELB, f"targetgroup/{p.target_group_of(name)}/*"))
     internal = {"StringEquals": {f"{ELB}:Scheme": "internal"}}
     create = (f"{ELB}:CreateLoadBalancer",)
     yield Statement("MakeTheLoadBalancer", create, (own,), internal)
@@ -75,11 +78,10 @@ def _load_balancer(p: Parameters) -> Iterator[Statement]:
         f"{ELB}:ModifyLoadBalancerAttributes",
         f"{ELB}:ModifyTargetGroupAttributes",
     )
-    whole = (own, at_listeners, *groups)
-    yield Statement("BuildAndTakeAway", changes, whole)
+    yield Statement("BuildAndTakeAway", changes, tuple(whole))
     acts = ["CreateListener", "CreateLoadBalancer", "CreateRule", "CreateTargetGroup"]
     made = {"StringEquals": {f"{ELB}:CreateAction": acts}}
-    yield Statement("TagTheLoadBalancer", (f"{ELB}:AddTags",), whole, made)
+    yield Statement("TagTheLoadBalancer", (f"{ELB}:AddTags",), tuple(whole), made)
 
 
 def _names(p: Parameters) -> Iterator[Statement]:

@@ -18,17 +18,16 @@ LEAST_ADDRESSES = 8  # free ones of each subnet: a load balancer grows
 
 def checks(look: Look) -> Iterator[Check]:
     """Yield what must be so for 01 to 04."""
-    network = read_standing(look).network
+    p, network = look.parameters, read_standing(look).network
     yield from _security_groups(look, network)
     yield _subnets(look, network)
-    if look.parameters.alb.certificate is not None:
-        yield _certificate(look, look.parameters.alb.certificate)
-    for service in (look.parameters.shift.stable, look.parameters.shift.canary):
+    if p.alb.certificate is not None:
+        yield _certificate(look, p.alb.certificate)
+    for service in p.shift.versions:
         yield _service(look, service)
-    holding = look.parameters.alb.holding_vpc
-    if holding is not None:
+    if p.alb.holding_vpc is not None:
         yield _dns(look, network)
-        yield _zones(look, (network.vpc, holding))
+        yield _zones(look, (network.vpc, p.alb.holding_vpc))
         yield from forwarding.checks(look, network.vpc)
 
 
@@ -44,14 +43,15 @@ def _security_groups(look: Look, network: Network) -> Iterator[Check]:
     for caller in p.callers_of(p.shift.name):
         own = _groups_of(look, caller)
         yield _hop(look, caller, own, "the load balancer", balancer, p.alb.port)
-    for service in (p.shift.stable, p.shift.canary):
+    for service in p.shift.versions:
         own = _groups_of(look, service)
         port = making.port_of(p, service)
         yield _hop(look, "the load balancer", balancer, service, own, port)
 
 
 def _groups_of(look: Look, service: str) -> set[str]:
-    return {*(standing.awsvpc_of(look, service).get("securityGroups") or ())}
+    awsvpc = standing.awsvpc_of(look.running[service])
+    return set(awsvpc.get("securityGroups") or ())
 
 
 def _hop(
@@ -103,9 +103,9 @@ def _subnets(look: Look, network: Network) -> Check:
             f"expected subnets in {making.LEAST_ZONES} zones at least; found {found}"
         )
         return Check("FAIL", "subnets", words, "name some in alb.subnets")
-    call = Call("ec2", "describe_subnets", {"SubnetIds": list(network.subnets)})
     query = "Subnets[].{id: SubnetId, free: AvailableIpAddressCount}"
-    for each in look.reads.read(Reading(call, query)) or ():
+    reading = standing.of_subnets(network.subnets, query)
+    for each in look.reads.read(reading) or ():
         if each["free"] < LEAST_ADDRESSES:
             words = f"{each['id']} has {each['free']} free addresses"
             return Check("FAIL", "subnets", words, "a load balancer needs 8 in each")
@@ -114,21 +114,19 @@ def _subnets(look: Look, network: Network) -> Check:
 
 def _service(look: Look, service: str) -> Check:
     running, port = look.running[service], making.port_of(look.parameters, service)
-    definition = running.definition or {}
     where = f"target group of {service}"
-    mode = definition.get("networkMode")
     if running.state is None:
         return Check("FAIL", where, f"{service} has no ECS service", "deploy it")
+    definition = running.definition or {}
+    mode = definition.get("networkMode")
     if mode != "awsvpc":
         words = (
             f"expected network mode awsvpc, whose tasks have addresses; found {mode}"
         )
         return Check("FAIL", where, words, "give its task definition that mode")
-    mapped = {
-        mapping.get("containerPort")
-        for container in definition["containerDefinitions"]
-        for mapping in container.get("portMappings") or ()
-    }
+    mapped: set[Any] = set()
+    for container in definition["containerDefinitions"]:
+        mapped.update(standing.mapped_ports(container))
     if port not in mapped:
         words = f"no container of it maps port {port}; found {sorted(mapped)}"
         return Check("FAIL", where, words, f"say services.{service}.ports")

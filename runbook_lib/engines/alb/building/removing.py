@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
-from runbook_lib.engines.alb import place
+from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, making, standing
-from runbook_lib.engines.alb.building.attaching import association, names
+from runbook_lib.engines.alb.building.attaching import ask_no_more, names
 from runbook_lib.engines.alb.building.standing import Found, Standing
 from runbook_lib.engines.protocol import Look
 from runbook_lib.parameters import Parameters
@@ -35,19 +35,18 @@ def _changes(
     vpc = found.network.vpc
     if found.zone and vpc in found.zone["vpcs"]:
         yield _switch_back(p, found.zone, vpc)
-    for service in (p.shift.stable, p.shift.canary):
+    for service in p.shift.versions:
         yield from _leaves(p, found, running[service])
     if found.rule:
-        arn = found.rule["arn"]
-        there = {"arn": arn, "exact": found.rule["exact"]}
-        yield gone(making.RULE, place.key(p), place.rule_reading(p), arn, there)
+        there = {"arn": found.rule["arn"], "exact": found.rule["exact"]}
+        yield gone(elbv2.RULE, place.key(p), place.rule_reading(p), there)
     if found.listener:
-        arn, reading = found.listener["arn"], standing.listener(p)
-        yield gone(making.LISTENER, keys.listener(p), reading, arn, found.listener)
+        key = keys.listener(p)
+        yield gone(elbv2.LISTENER, key, standing.listener(p), found.listener)
     for service, group in found.groups.items():
         if group:
-            key, reading = keys.group(p, service), standing.group(p, service)
-            yield gone(making.GROUP, key, reading, group["arn"], group)
+            key = keys.group(p, service)
+            yield gone(elbv2.GROUP, key, standing.group(p, service), group)
     if found.balancer:
         yield from _balancer(p, found, found.balancer)
     if found.zone:
@@ -56,14 +55,14 @@ def _changes(
 
 def read_stays(look: Look) -> tuple[str, ...]:
     """Read which target groups of earlier releases are there still, in no rule."""
-    p, reads = look.parameters, look.reads
-    own = {p.target_group_of(name) for name in (p.shift.stable, p.shift.canary)}
+    p = look.parameters
+    own = {p.target_group_of(name) for name in p.shift.versions}
     stays = []
-    for group in reads.pages("elbv2", "describe_target_groups", "TargetGroups"):
+    for group in elbv2.read_groups(look.reads):
         name, arn = group["TargetGroupName"], group["TargetGroupArn"]
         if group["LoadBalancerArns"] or name in own:
             continue
-        if standing.is_ours(reads, arn):
+        if elbv2.is_ours(look.reads, arn):
             stays.append(
                 f"target group {name}, of an earlier release: aws elbv2 "
                 f"delete-target-group --target-group-arn {arn}"
@@ -77,11 +76,10 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
     """
     name = keys.name(p)
     left = [each for each in zone["vpcs"] if each != vpc]
-    where = association(p, zone, vpc)
     return Change(
         name=name,
         verb="switch back",
-        call=Call("route53", "disassociate_vpc_from_hosted_zone", where),
+        call=ask_no_more(p, zone, vpc),
         reading=standing.zone(p),
         expected={"vpcs": zone["vpcs"]},
         wanted={"vpcs": left},
@@ -96,7 +94,7 @@ def _leaves(p: Parameters, found: Standing, running: Running) -> Iterator[Change
     group = found.groups[running.service]
     if not group:
         return
-    before = standing.load_balancers_of(running)
+    before = running.groups
     left = [each for each in before if each["targetGroupArn"] != group["arn"]]
     if left != before:
         yield ecs.regrouped(p, running, left, names, no_inverse=AGAIN)
@@ -107,31 +105,28 @@ def _balancer(p: Parameters, found: Standing, balancer: Found) -> Iterator[Chang
     if before.get("protected") == "true":
         unprotected = {**before, "protected": "false"}
         yield _for_good(making.set_balancer(p, found, before, unprotected))
-    arn = balancer["arn"]
-    reading = standing.balancer(p)
-    yield gone(making.BALANCER, keys.balancer(p), reading, arn, {"arn": arn})
+    there = {"arn": balancer["arn"]}
+    yield gone(elbv2.BALANCER, keys.balancer(p), standing.balancer(p), there)
 
 
 def _zone(p: Parameters, found: Standing, zone: Found) -> Iterator[Change]:
     if found.record:
         # the load balancer may be gone already: the record says what it leads to
-        alias = found.record
-        led = {"dns": alias["DNSName"].removesuffix("."), "zone": alias["HostedZoneId"]}
-        back = turned(making.create_record(p, replace(found, balancer=led)))
-        yield _for_good(replace(back, expected=dict(alias), waits=()))
-    delete = Call("route53", "delete_hosted_zone", {"Id": zone["id"]})
-    yield _deleted(keys.zone(p), delete, standing.zone(p), {"id": zone["id"]})
+        dns = found.record["DNSName"].removesuffix(".")
+        made = making.record_of(p, zone["id"], found.record, dns)
+        yield _for_good(replace(turned(made), waits=()))
+    there = {"id": zone["id"]}
+    delete = making.delete_zone(zone["id"])
+    yield _deleted(keys.zone(p), delete, standing.zone(p), there)
 
 
 def _for_good(change: Change) -> Change:
     return replace(change, inverse=None, no_inverse=AGAIN)
 
 
-def gone(
-    kind: making.Kind, key: str, reading: Reading, arn: str, state: Found
-) -> Change:
+def gone(kind: elbv2.Kind, key: str, reading: Reading, state: Found) -> Change:
     """Return the change that deletes one thing of the load balancer, for good."""
-    return _deleted(key, making.delete(kind, arn), reading, state)
+    return _deleted(key, elbv2.delete(kind, state["arn"]), reading, state)
 
 
 def _deleted(key: str, call: Call, reading: Reading, state: Found) -> Change:

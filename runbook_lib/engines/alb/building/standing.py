@@ -4,12 +4,11 @@ is not there. It only reads.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from runbook_lib.aws.ecs import Running
-from runbook_lib.aws.naming import tags
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys
@@ -31,16 +30,6 @@ GROUP = (
 LISTENER = "{arn: ListenerArn, protocol: Protocol}"
 SUBNETS = "{vpc: Subnets[0].VpcId, zones: Subnets[].AvailabilityZone}"
 NO_ZONE = ("NoSuchHostedZone",)
-# The attributes that the runbook sets, by what they are called here.
-BALANCER_SETTINGS = {
-    "idle": "idle_timeout.timeout_seconds",
-    "host": "routing.http.preserve_host_header.enabled",
-    "protected": "deletion_protection.enabled",
-}
-GROUP_SETTINGS = {
-    "delay": "deregistration_delay.timeout_seconds",
-    "sticky": "stickiness.enabled",
-}
 TTL_SECONDS = 60  # of an alias: for so long callers go by what they were told
 
 
@@ -90,7 +79,7 @@ def _read(look: Look) -> Standing:
     p, reads = look.parameters, look.reads
     balancer_there = reads.read(balancer(p))
     groups, group_settings, behind = {}, {}, {}
-    for name in (p.shift.stable, p.shift.canary):
+    for name in p.shift.versions:
         groups[name] = reads.read(group(p, name))
         group_settings[name] = reads.read(settings_of_group(p, name))
         behind[name] = reads.read(_balancers(p, name)) or ()
@@ -119,7 +108,7 @@ def _read(look: Look) -> Standing:
 def _foreign(reads: Reads, named: Mapping[str, Found | None]) -> Iterator[str]:
     """Read which of the things that are there are not the runbook's, by key."""
     for key, found in named.items():
-        if found and not is_ours(reads, found["arn"]):
+        if found and not elbv2.is_ours(reads, found["arn"]):
             yield key
 
 
@@ -128,43 +117,30 @@ def _balancers(p: Parameters, service: str) -> Reading:
     return elbv2.group(name, "TargetGroups[0].LoadBalancerArns")
 
 
-def is_ours(reads: Reads, arn: str) -> bool:
-    """Read whether a thing carries the runbook's tags of this environment."""
-    return tags(reads.parameters).items() <= elbv2.read_tags(reads, arn).items()
-
-
 def _network(look: Look) -> Network:
     """Return where the file says, or where the services under shift are."""
     p = look.parameters
-    own = [awsvpc_of(look, name) for name in (p.shift.stable, p.shift.canary)]
-    there = next((each for each in own if each), {})
-    subnets = tuple(p.alb.subnets or there.get("subnets") or ())
-    groups = tuple(p.alb.security_groups or there.get("securityGroups") or ())
-    call = Call("ec2", "describe_subnets", {"SubnetIds": list(subnets)})
-    found: Found = {"vpc": "", "zones": []}
-    if subnets:
-        found = look.reads.read(Reading(call, SUBNETS)) or found
+    stable = awsvpc_of(look.running[p.shift.stable])
+    there = stable or awsvpc_of(look.running[p.shift.canary])
+    subnets = tuple(p.alb.subnets or there.get("subnets", ()))
+    groups = tuple(p.alb.security_groups or there.get("securityGroups", ()))
+    found = look.reads.read(of_subnets(subnets, SUBNETS)) if subnets else None
+    if found is None:
+        return Network("", (), subnets, groups)
     return Network(found["vpc"] or "", tuple(found["zones"]), subnets, groups)
 
 
-def awsvpc_of(look: Look, service: str) -> Mapping[str, Any]:
+def awsvpc_of(running: Running) -> Found:
     """Return where a service's tasks run: subnets, security groups."""
-    settings = settings_of(look.running[service])
-    configuration = settings.get("networkConfiguration") or {}
+    configuration = running.settings.get("networkConfiguration") or {}
     found: Found = configuration.get("awsvpcConfiguration") or {}
     return found
 
 
-def settings_of(running: Running) -> Found:
-    """Return a service's settings as ECS has them, empty where there is none."""
-    state = running.state or {}
-    found: Found = state.get("settings") or {}
-    return found
-
-
-def load_balancers_of(running: Running) -> list[Found]:
-    """Return the groups that a service's tasks are in, as ECS has them."""
-    return list(settings_of(running).get("loadBalancers") or [])
+def mapped_ports(container: Found) -> list[Any]:
+    """Return the ports that a container of a task definition listens on."""
+    mappings = container.get("portMappings") or ()
+    return [each.get("containerPort") for each in mappings]
 
 
 def readings(p: Parameters) -> dict[str, Reading]:
@@ -174,7 +150,7 @@ def readings(p: Parameters) -> dict[str, Reading]:
         keys.listener(p): listener(p),
         place.key(p): place.rule_reading(p),
     }
-    for name in (p.shift.stable, p.shift.canary):
+    for name in p.shift.versions:
         found[keys.group(p, name)] = group(p, name)
     if p.alb.holding_vpc is not None:
         found |= {keys.zone(p): zone(p), keys.record(p): record(p)}
@@ -184,6 +160,12 @@ def readings(p: Parameters) -> dict[str, Reading]:
 # --- how each is read -----------------------------------------------------------------
 
 
+def of_subnets(subnets: Sequence[str], query: str) -> Reading:
+    """Return how something of these subnets is read."""
+    call = Call("ec2", "describe_subnets", {"SubnetIds": list(subnets)})
+    return Reading(call, query)
+
+
 def balancer(p: Parameters) -> Reading:
     """Return how the load balancer is read."""
     return elbv2.balancer(place.balancer_name(p), BALANCER)
@@ -191,8 +173,7 @@ def balancer(p: Parameters) -> Reading:
 
 def settings(p: Parameters) -> Reading:
     """Return how what the runbook sets of the load balancer is read."""
-    query = _values(BALANCER_SETTINGS)
-    return elbv2.balancer_attributes(place.balancer_arn(p), query)
+    return elbv2.settings(elbv2.BALANCER, place.balancer_arn(p))
 
 
 def group(p: Parameters, service: str) -> Reading:
@@ -202,17 +183,7 @@ def group(p: Parameters, service: str) -> Reading:
 
 def settings_of_group(p: Parameters, service: str) -> Reading:
     """Return how what the runbook sets of a target group is read."""
-    arn = elbv2.group_arn(p.target_group_of(service))
-    return elbv2.attributes(arn, _values(GROUP_SETTINGS))
-
-
-def _values(settings: Mapping[str, str]) -> str:
-    """Return the query for settings by their names."""
-    queries = [
-        f"{name}: Attributes[?Key=='{attribute}'].Value | [0]"
-        for name, attribute in settings.items()
-    ]
-    return f"{{{', '.join(queries)}}}"
+    return elbv2.settings(elbv2.GROUP, elbv2.group_arn(p.target_group_of(service)))
 
 
 def listener(p: Parameters) -> Reading:

@@ -57,12 +57,17 @@ def credentials_of_retired(look: Look) -> list[Credentials]:
     """Read who signed for services that are gone: by the newest definition of each
     one's family.
     """
-    gone = [name for name, found in look.running.items() if not found.state]
-    families = [look.parameters.services[name].task_definition for name in gone]
-    asks = [partial(ecs.read_last_definition, look.reads, each) for each in families]
-    last = dict(zip(gone, look.reads.together(asks), strict=True))
-    there = {name: definition for name, definition in last.items() if definition}
-    return read_credentials(look.reads, there)
+    gone, asks = [], []
+    for name, found in look.running.items():
+        if not found.state:
+            family = look.parameters.services[name].task_definition
+            gone.append(name)
+            asks.append(partial(ecs.read_last_definition, look.reads, family))
+    definitions: dict[str, Definition | None] = {}
+    for name, definition in zip(gone, look.reads.together(asks), strict=True):
+        if definition:
+            definitions[name] = definition
+    return read_credentials(look.reads, definitions)
 
 
 def role_arns(credentials: Sequence[Credentials]) -> dict[str, str]:
@@ -230,11 +235,11 @@ def _read_roles(look: Look) -> frozenset[str]:
     services' definitions.
     """
     p = look.parameters
-    roles = {p.iam.instance_role or ""}
-    roles.update(service.task_role or "" for service in p.services.values())
+    roles = {p.iam.instance_role}
     for name in look.running:
-        definitions = _read_definitions(look, name)
-        roles.update(task_role(p, name, definition) for definition in definitions)
+        roles.add(p.services[name].task_role)
+        for definition in _read_definitions(look, name):
+            roles.add(task_role(p, name, definition))
     return frozenset(role for role in roles if role)
 
 

@@ -39,8 +39,9 @@ def finding(
     granted = {change.name for change in planned}
     lacking = []
     for each in credentials:
-        needs = each.service not in life.retired and not each.may_stream
-        if needs and _streaming(p, each).name not in granted:
+        if each.may_stream or each.service in life.retired:
+            continue
+        if _streaming(p, each).name not in granted:
             lacking.append(each)
     if not lacking:
         return Finding(True, "every Envoy has a role that may read its node")
@@ -83,11 +84,14 @@ def plan_credentials(
     """Plan the permission each role lacks, where the parameters let the
     runbook manage IAM.
     """
+    title = "04_register_task_definitions"
+    if not p.iam.manage:
+        return Plan(title)
     changes: list[Change] = []
     for each in credentials:
-        if p.iam.manage and each.role and each.service not in life.retired:
+        if each.role and each.service not in life.retired:
             changes += _granted(p, each)
-    return Plan("04_register_task_definitions", _each_once(changes))
+    return Plan(title, _each_once(changes))
 
 
 def _granted(p: Parameters, c: Credentials) -> Iterator[Change]:

@@ -9,8 +9,8 @@ that it does not have is a `Default`, for what is made anew alone.
 
 from __future__ import annotations
 
-from runbook_lib.engines.appmesh.spec.desired import desired
-from runbook_lib.engines.appmesh.spec.nodes import node_arn
+from runbook_lib.engines.appmesh.spec.desired import by_key, desired
+from runbook_lib.engines.appmesh.spec.nodes import mesh_arn, node_arn
 from runbook_lib.engines.appmesh.spec.quotas import quotas
 from runbook_lib.engines.appmesh.spec.resource import Resource, created, updated
 from runbook_lib.engines.appmesh.spec.routes import (
@@ -24,8 +24,10 @@ from runbook_lib.engines.appmesh.spec.routes import (
 __all__ = [
     "SPEC_OF",
     "Resource",
+    "by_key",
     "created",
     "desired",
+    "mesh_arn",
     "node_arn",
     "quotas",
     "route_spec",

@@ -32,6 +32,11 @@ def desired(p: Parameters, life: Lifecycle) -> tuple[Resource, ...]:
     )
 
 
+def by_key(p: Parameters) -> dict[str, Resource]:
+    """Return every resource of the file, those of retired services too, by key."""
+    return {resource.key: resource for resource in desired(p, Lifecycle())}
+
+
 def _resource(
     p: Parameters, kind: str, step: str, spec: Mapping[str, Any], **names: str
 ) -> Resource:
@@ -52,20 +57,18 @@ def _virtual_services(p: Parameters) -> Iterator[Resource]:
 
 
 def _virtual_nodes(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
-    for name in p.services:
-        if name not in life.retired:
-            spec = node_spec(p, name)
-            yield _resource(p, "virtual node", "02", spec, virtualNodeName=name)
+    for name in life.left(p.services):
+        spec = node_spec(p, name)
+        yield _resource(p, "virtual node", "02", spec, virtualNodeName=name)
 
 
 def _routers_and_routes(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     for router_name, router in p.routers.items():
         inside = {"virtualRouterName": router_name}
-        port = router.port or p.port
-        protocol = router.protocol or p.protocol
-        listener = {"portMapping": {"port": port, "protocol": protocol}}
-        spec: dict[str, Any] = {"listeners": [listener]}
-        yield _resource(p, "virtual router", "03", spec, **inside)
+        protocol = p.protocol_of_router(router_name)
+        mapping = {"port": p.port_of_router(router_name), "protocol": protocol}
+        listeners = {"listeners": [{"portMapping": mapping}]}
+        yield _resource(p, "virtual router", "03", listeners, **inside)
         for name, route in router.routes.items():
             weights = _weights(p, life, router_name, name, route)
             spec = route_spec(route, protocol, weights)
@@ -79,7 +82,7 @@ def _weights(
     shift, else the file's.
     """
     if (router, name) == (p.router, p.route):
-        return dict(life.weights) or {p.shift.stable: 100, p.shift.canary: 0}
+        return dict(life.weights or p.shift.weights_at(0))
     if isinstance(route.targets, dict):
         return dict(route.targets)
     return dict.fromkeys(route.targets, 100)
@@ -88,9 +91,12 @@ def _weights(
 def _providers(p: Parameters, life: Lifecycle) -> Iterator[Resource]:
     """Yield the virtual services once more, with what answers them."""
     for name, provider in p.virtual_services.items():
-        if not provider.router and provider.node in life.retired:
+        if provider.node in life.retired:
             continue
-        node = {"virtualNodeName": provider.node} if provider.node else None
-        router = {"virtualRouterName": provider.router} if provider.router else None
-        spec = {"provider": {"virtualNode": node, "virtualRouter": router}}
+        by: dict[str, Any] = {"virtualNode": None, "virtualRouter": None}
+        if provider.node:
+            by["virtualNode"] = {"virtualNodeName": provider.node}
+        else:
+            by["virtualRouter"] = {"virtualRouterName": provider.router}
+        spec = {"provider": by}
         yield _resource(p, "virtual service", "03", spec, virtualServiceName=name)

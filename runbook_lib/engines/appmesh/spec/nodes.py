@@ -1,19 +1,25 @@
-"""Build the spec of a service's virtual node, and name it as AWS does. Pure."""
+"""Build the spec of a service's virtual node, and name both node and mesh as AWS does.
+Pure.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from runbook_lib.aws.naming import partition
-from runbook_lib.engines.appmesh.spec.wanted import said, time_limits
+from runbook_lib.aws.naming import arn
+from runbook_lib.engines.appmesh.spec.wanted import said, time_limits, value_of
 from runbook_lib.parameters.appmesh import HealthCheck
 from runbook_lib.parameters.model import Parameters
 
 
+def mesh_arn(p: Parameters) -> str:
+    """Return the ARN of the mesh; those of what is in it begin with it."""
+    return arn(p, "appmesh", f"mesh/{p.mesh.name}")
+
+
 def node_arn(p: Parameters, service: str) -> str:
     """Return the ARN of a service's virtual node: the identity of its Envoy."""
-    node = f"mesh/{p.mesh.name}/virtualNode/{service}"
-    return f"arn:{partition(p)}:appmesh:{p.region}:{p.account_id}:{node}"
+    return f"{mesh_arn(p)}/virtualNode/{service}"
 
 
 def node_spec(p: Parameters, name: str) -> dict[str, Any]:
@@ -69,14 +75,13 @@ def _health_check(check: HealthCheck, protocol: str, port: int) -> dict[str, Any
     path = None  # tcp and grpc know none
     if protocol in ("http", "http2"):
         path = said(check, "path", check.path or "/")
-    unhealthy = check.unhealthy_threshold
     return {
         "protocol": protocol,
         "port": port,
-        "intervalMillis": said(check, "interval_millis", check.interval_millis),
-        "timeoutMillis": said(check, "timeout_millis", check.timeout_millis),
-        "healthyThreshold": said(check, "healthy_threshold", check.healthy_threshold),
-        "unhealthyThreshold": said(check, "unhealthy_threshold", unhealthy),
+        "intervalMillis": value_of(check, "interval_millis"),
+        "timeoutMillis": value_of(check, "timeout_millis"),
+        "healthyThreshold": value_of(check, "healthy_threshold"),
+        "unhealthyThreshold": value_of(check, "unhealthy_threshold"),
         "path": path,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_lib.engines.appmesh.spec.wanted import said, time_limits
+from runbook_lib.engines.appmesh.spec.wanted import said, time_limits, value_of
 from runbook_lib.engines.protocol import Target
 from runbook_lib.parameters.appmesh import Header, Match, Retry, Route
 from runbook_lib.plan import Default
@@ -32,7 +32,7 @@ def route_spec(
         body["retryPolicy"] = said(route, "retry", _retry(route.retry, protocol))
     body["timeout"] = said(route, "timeout", time_limits(route.timeout, protocol))
     spec: dict[str, Any] = dict.fromkeys(SPEC_OF.values())
-    spec["priority"] = said(route, "priority", route.priority)
+    spec["priority"] = value_of(route, "priority")
     spec[SPEC_OF[protocol]] = body
     return spec
 
@@ -77,11 +77,11 @@ def _http_match(match: Match) -> dict[str, Any]:
         queries.append({"name": query.name, "match": value})
     return {
         **_path(match),
-        "method": said(match, "method", match.method),
+        "method": value_of(match, "method"),
         "headers": said(match, "headers", headers),
         "queryParameters": said(match, "query_parameters", queries),
-        "scheme": said(match, "scheme", match.scheme),
-        "port": said(match, "port", match.port),
+        "scheme": value_of(match, "scheme"),
+        "port": value_of(match, "port"),
     }
 
 
@@ -98,10 +98,10 @@ def _path(match: Match) -> dict[str, Any]:
 def _grpc_match(match: Match) -> dict[str, Any]:
     metadata = [_header(header) for header in match.headers]
     return {
-        "serviceName": said(match, "service", match.service),
-        "methodName": said(match, "grpc_method", match.grpc_method),
+        "serviceName": value_of(match, "service"),
+        "methodName": value_of(match, "grpc_method"),
         "metadata": said(match, "headers", metadata),
-        "port": said(match, "port", match.port),
+        "port": value_of(match, "port"),
     }
 
 
@@ -114,8 +114,10 @@ def _header(header: Header) -> dict[str, Any]:
         "prefix": header.prefix or None,
         "suffix": header.suffix or None,
         "regex": header.regex or None,
-        "range": header.range.model_dump() if header.range else None,
+        "range": None,
     }
+    if header.range:
+        ways["range"] = header.range.model_dump()
     is_matched = any(value is not None for value in ways.values())
     match = ways if is_matched else None
     return {"name": header.name, "invert": header.invert, "match": match}
@@ -127,11 +129,11 @@ def _header(header: Header) -> dict[str, Any]:
 def _retry(retry: Retry, protocol: str) -> dict[str, Any]:
     each_try = {"unit": "ms", "value": retry.per_retry_timeout_millis}
     policy = {
-        "maxRetries": said(retry, "max_retries", retry.max_retries),
+        "maxRetries": value_of(retry, "max_retries"),
         "perRetryTimeout": said(retry, "per_retry_timeout_millis", each_try),
-        "httpRetryEvents": said(retry, "http_events", retry.http_events),
-        "tcpRetryEvents": said(retry, "tcp_events", retry.tcp_events),
+        "httpRetryEvents": value_of(retry, "http_events"),
+        "tcpRetryEvents": value_of(retry, "tcp_events"),
     }
     if protocol == "grpc":
-        policy["grpcRetryEvents"] = said(retry, "grpc_events", retry.grpc_events)
+        policy["grpcRetryEvents"] = value_of(retry, "grpc_events")
     return policy

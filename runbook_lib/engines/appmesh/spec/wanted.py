@@ -21,6 +21,11 @@ def said(record: BaseModel, key: str, value: Any) -> Any:
     return wanted if key in record.model_fields_set else Default(wanted)
 
 
+def value_of(record: BaseModel, key: str) -> Any:
+    """Return the API's value of a key that it takes as the file writes it."""
+    return said(record, key, getattr(record, key))
+
+
 def time_limits(timeout: Timeout, protocol: str) -> dict[str, Any]:
     """Return the time limits of a listener or a route; TCP has no requests to limit."""
     idle = _seconds(timeout.idle_seconds)
