@@ -105,7 +105,7 @@ def panel(session: Session, *evidence: Evidence) -> WeightsPanel:
 
 def button(made: WeightsPanel) -> Any:
     """Return the button that applies what is shown."""
-    return made.deeds["Apply this step"].button
+    return made.actions["Apply this step"].button
 
 
 def console(session: Session) -> None:
@@ -302,7 +302,7 @@ def test_who_sees_no_widget_sees_the_weights_and_the_plan() -> None:
 
 def click(made: WeightsPanel, name: str) -> str:
     """Press a button, and return what is said then."""
-    made.deeds[name].button.click()
+    made.actions[name].button.click()
     return str(made.message.value)
 
 
@@ -370,7 +370,7 @@ def test_each_button_says_what_it_lacks() -> None:
     made = at_rest(open_at("meshed"))
     assert "Apply this step: traffic already has these weights" in made.reasons.value
     assert "Approve: traffic already has these weights" in made.reasons.value
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
+    assert [name for name, action in made.actions.items() if not action.button.disabled] == ["Roll back"]
 
 
 def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
@@ -378,7 +378,7 @@ def test_what_takes_traffic_back_is_never_out_of_reach() -> None:
     switch, made = lost(session), panel(session)
     switch["now"] = True
     made.linked.sliders["serviceBv2"].value = 50  # nothing can be planned
-    assert [name for name, deed in made.deeds.items() if not deed.button.disabled] == ["Roll back"]
+    assert [name for name, action in made.actions.items() if not action.button.disabled] == ["Roll back"]
     switch["now"] = False
     shift(session, 25)
     click(made, "Roll back")
@@ -398,10 +398,10 @@ def test_a_write_that_was_made_is_said_to_be_although_nothing_can_be_read_after_
     made.linked.sliders["serviceBv2"].value = 25
     events = session._client("cloudwatch").meta.events  # nobody asks it here: what is made is made before
     events.register("before-call", lambda **_: switch.update(now=True))
-    deed = made.deeds["Apply this step"]
-    work = deed.work
-    made.deeds["Apply this step"] = replace(deed, work=lambda: (work(), switch.update(now=True))[0])
-    made._do(made.deeds["Apply this step"])
+    action = made.actions["Apply this step"]
+    work = action.work
+    made.actions["Apply this step"] = replace(action, work=lambda: (work(), switch.update(now=True))[0])
+    made._do(made.actions["Apply this step"])
     assert "✓ done" in made.message.value
     assert "what is shown here is old" in made.message.value
     assert weights(session) == {"serviceB": 75, "serviceBv2": 25}
@@ -479,13 +479,13 @@ def test_weights_of_somebody_else_are_said_to_be_and_planned_against() -> None:
 def test_buttons_follow_a_shift_that_begins_elsewhere_without_a_hand_on_a_slider() -> None:
     session, _ = under_sky()
     made = panel(session)
-    assert (button(made).disabled, made.deeds["Hold"].button.disabled) == (False, True)
+    assert (button(made).disabled, made.actions["Hold"].button.disabled) == (False, True)
     with reopen(session).shifting():
         made.look()
-        assert (button(made).disabled, made.deeds["Hold"].button.disabled) == (True, False)
+        assert (button(made).disabled, made.actions["Hold"].button.disabled) == (True, False)
         assert "a shift is under way: hold it first" in made.reasons.value
     made.look()
-    assert (button(made).disabled, made.deeds["Hold"].button.disabled) == (False, True)
+    assert (button(made).disabled, made.actions["Hold"].button.disabled) == (False, True)
 
 
 def test_weights_that_cannot_be_read_now_are_marked_as_old() -> None:
@@ -706,7 +706,7 @@ def test_promote_says_why_it_is_unavailable() -> None:
     assert "Promote: the step at 25 % has passed" in panel(again(sky)).reasons.value
     never = panel(baking(promotion="never"))
     assert "Promote: the file says shift.promotion: never" in never.reasons.value
-    assert never.deeds["Promote"].button.disabled
+    assert never.actions["Promote"].button.disabled
 
 
 def test_hold_is_written_into_the_run() -> None:
@@ -727,7 +727,7 @@ def test_without_a_run_nothing_is_held() -> None:
 def test_without_a_shift_under_way_nothing_is_held() -> None:
     session = open_at("meshed")
     made = panel(session)
-    assert made.deeds["Hold"].button.disabled
+    assert made.actions["Hold"].button.disabled
     assert "Hold: no shift is under way" in made.reasons.value
     assert "✗ not done" in click(made, "Hold")
     assert lines(session, "hold") == []
@@ -741,12 +741,12 @@ def test_hold_can_be_pressed_while_a_shift_is_under_way_below_and_not_after_it(m
 
     def watched() -> Any:
         for decision in shift_traffic(session, fact()):
-            seen.append(made.deeds["Hold"].button.disabled)
+            seen.append(made.actions["Hold"].button.disabled)
             yield decision
 
     show_shift(watched(), session)
     assert (seen[0], set(seen[1:])) == (True, {False})
-    assert made.deeds["Hold"].button.disabled
+    assert made.actions["Hold"].button.disabled
 
 
 @pytest.mark.parametrize(("until", "passed"), [("proved", False), ("judged", True)])
@@ -771,7 +771,7 @@ def test_a_lower_weight_and_the_way_back_wait_for_nothing() -> None:
     made = panel(again(sky))
     made.linked.sliders["serviceBv2"].value = 10
     assert not button(made).disabled
-    assert not made.deeds["Roll back"].button.disabled
+    assert not made.actions["Roll back"].button.disabled
 
 
 # The live view.

@@ -24,6 +24,7 @@ from runbook_lib.aws import cloudwatch
 from runbook_lib.aws.applying import apply
 from runbook_lib.aws.identity import utc
 from runbook_lib.aws.session import Session
+from runbook_lib.command.options import given_for
 from runbook_lib.command.plans import agreed
 from runbook_lib.command.screen import console
 from runbook_lib.engines.alb import engine as alb
@@ -63,8 +64,7 @@ class Answer:
 
 def accept(environment: str, *, yes: bool, rehearse: bool, output: Path | None) -> None:
     """Say what it costs, ask, make what it takes, ask AWS, and take all away again."""
-    given = {"target": "local"} if rehearse else {}
-    named = {"environment": environment, "mode": "apply", **given}
+    named = {"environment": environment, "mode": "apply", **given_for(rehearse)}
     own = accepting.scratch(parameters.load(environment, named))
     session = open_session(named, "accept")
     session.parameters = own
@@ -99,6 +99,7 @@ def _figures(answer: Answer) -> str:
 
 
 def _write(session: Session, answers: list[Answer], output: Path | None) -> None:
+    """Write the answers, with where and when they were given, and say where to."""
     p = session.parameters
     found = {
         "format": FORMAT,
@@ -202,25 +203,29 @@ def _of_requests(session: Session) -> Iterator[Answer]:
     """Send requests, as fast as they are answered; from where none gets through, ask
     nothing.
     """
-    asks = (_spread, _counted)
-    questions = (accepting.SPREAD, accepting.COUNTED)
     name, port = accepting.address(survey(session))
 
     def send() -> int | None:
         return _status(*session.connection.door(name, port))
 
-    if not session.connection.carries_traffic or not _is_reached(session, send):
-        words = NOT_ASKED.format("no request from this machine reaches it")
-        yield from (Answer(asked, words) for asked in questions)
+    why_not = _why_not_sent(session, send)
+    if why_not:
+        for asked in (accepting.SPREAD, accepting.COUNTED):
+            yield Answer(asked, NOT_ASKED.format(why_not))
         return
+    yield _spread(session, send)
+    yield _counted(session, send)
+
+
+def _why_not_sent(session: Session, send: Send) -> str:
+    """Put up what answers requests; say why none can be sent, "" where they can."""
+    if not session.connection.carries_traffic or not _is_reached(session, send):
+        return "no request from this machine reaches it"
     try:
         _apply(session, accepting.plan_silent_target(survey(session)))
     except CallError as error:
-        words = NOT_ASKED.format(_refusal(error))
-        yield from (Answer(asked, words) for asked in questions)
-        return
-    for asked, ask in zip(questions, asks, strict=True):
-        yield ask(session, asked, send)
+        return _refusal(error)
+    return ""
 
 
 def _is_reached(session: Session, send: Send) -> bool:
@@ -253,30 +258,29 @@ def _status(host: str, port: int) -> int | None:
 
 def _weigh(session: Session, to: str) -> None:
     """Give one service's group all of the weight."""
-    p = session.parameters
-    weights = {name: 100 * (name == to) for name in (p.shift.stable, p.shift.canary)}
+    shift = session.parameters.shift
+    weights = {shift.stable: 0, shift.canary: 0, to: 100}
     _apply(session, alb.plan_split(survey(session).split, weights))
 
 
-def _spread(session: Session, asked: str, send: Send) -> Answer:
+def _spread(session: Session, send: Send) -> Answer:
     """Give all of the weight to one and the other in turn, and time the last answer by
     the former weights.
     """
     shift = session.parameters.shift
     found = []
     for number in range(WRITES):
-        to = shift.stable if number % 2 else shift.canary
+        to_stable = number % 2 == 1
         began = session.clock()
-        _weigh(session, to)
-        wants_empty = to == shift.stable
-        found.append(_last_old(session, send, began, wants_empty=wants_empty))
+        _weigh(session, shift.stable if to_stable else shift.canary)
+        found.append(_last_old(session, send, began, wants_empty=to_stable))
     figures = {
         "median seconds": round(statistics.median(found), 3),
         "max seconds": round(max(found), 3),
         "writes": len(found),
     }
     words = "measured from each write on; 0 where none came once it was read back"
-    return Answer(asked, words, figures)
+    return Answer(accepting.SPREAD, words, figures)
 
 
 def _last_old(
@@ -285,17 +289,20 @@ def _last_old(
     """Return how many seconds after a write the last answer by the former weights
     came.
     """
-    last, row = 0.0, 0
-    while row < SURE and session.clock() - began < SPREAD_SECONDS:
+    last = 0.0
+    new_in_a_row = 0
+    while new_in_a_row < SURE and session.clock() - began < SPREAD_SECONDS:
         sent = session.clock()
-        is_new = (send() == EMPTY) == wants_empty
-        row = row + 1 if is_new else 0
-        if not is_new:
+        is_empty = send() == EMPTY
+        if is_empty == wants_empty:
+            new_in_a_row += 1
+        else:
+            new_in_a_row = 0
             last = sent - began
     return last
 
 
-def _counted(session: Session, asked: str, send: Send) -> Answer:
+def _counted(session: Session, send: Send) -> Answer:
     """Send requests to the group with a target from the beginning of a period on, and
     look until all of them are counted.
     """
@@ -315,4 +322,5 @@ def _counted(session: Session, asked: str, send: Send) -> Answer:
         count = cloudwatch.read_requests(session, series, first, end)
     late = round(session.now() - end, 1)
     figures = {"seconds after the period": late, "sent": REQUESTS, "counted": count}
-    return Answer(asked, "measured from the end of the period", figures)
+    words = "measured from the end of the period"
+    return Answer(accepting.COUNTED, words, figures)

@@ -123,6 +123,7 @@ Json = Annotated[
 Rehearsed = Annotated[
     bool, typer.Option("--rehearse", help="Mean its rehearsal, not what is on AWS.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 TakeOver = Annotated[
     str,
     typer.Option(
@@ -228,7 +229,7 @@ def undo(
     notebook: Annotated[
         str, typer.Option(help="Only this notebook's part, by its number: 05.")
     ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     take_over: TakeOver = "",
     file: File = "",
     rehearse: Rehearsed = False,
@@ -386,7 +387,7 @@ def policy(
 @app.command()
 def accept(
     environment: Environment,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     rehearse: Rehearsed = False,
     output: Annotated[
         Path | None,

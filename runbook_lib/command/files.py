@@ -20,10 +20,12 @@ from runbook_lib.wording import harm_words
 def lint(file: str, *, as_json: bool) -> None:
     """Print what a file would not notice, and what a bad canary would cost."""
     p = parameters.load(file)
-    if p.rehearsed and (refused := unpassable(p)):
+    refused = unpassable(p)
+    if refused and p.rehearsed:
         raise refused
     warnings = [*p.notes, *_cautions(p)]
-    rate, first = p.traffic.requests_per_second, p.shift.steps[0]
+    rate = p.traffic.requests_per_second
+    first = p.shift.steps[0]
     harm = harm_words(*harms_of(p, first, rate))
     cost = f"at {rate} requests/s and {first} %, a canary that fails half costs {harm}"
     if as_json:
@@ -47,9 +49,12 @@ def _cautions(p: Parameters) -> Iterator[str]:
     """Yield what a shift by this file would not notice."""
     judge = judge_of(p, ENGINES[p.engine])
     if judge.by != "counts":
-        yield f"errors: {judge.words}{f'; {judge.hint}' if judge.hint else ''}"
+        hint = f"; {judge.hint}" if judge.hint else ""
+        yield f"errors: {judge.words}{hint}"
     yield from ENGINES[p.engine].unmatched(p)
-    if refused := unpassable(p):
+    refused = unpassable(p)
+    if refused:
         yield f"shift: with the file's own traffic {refused.message}; {refused.hint}"
-    if words := uncarried(p):
-        yield f"a rehearsal is refused: {words}"
+    not_carried = uncarried(p)
+    if not_carried:
+        yield f"a rehearsal is refused: {not_carried}"

@@ -23,43 +23,47 @@ def up(environment: str) -> None:
     """Start the local mesh with an environment's services."""
     from runbook_lib.opening import open_session
 
-    session = open_session(
-        {"environment": environment, "target": "local", "mode": "plan"}
-    )
+    given = {"environment": environment, "target": "local", "mode": "plan"}
+    session = open_session(given)
     console.print(f"up: {session.connection.endpoint}")
 
 
 def down() -> None:
     """Stop the local mesh."""
-    console.print(
-        "the local mesh is stopped" if supervisor.down() else "it was not running"
-    )
+    was_running = supervisor.down()
+    console.print("the local mesh is stopped" if was_running else "it was not running")
 
 
 def status(*, as_json: bool) -> None:
     """Print what the local mesh runs: tasks, sidecars, ports, traffic, logs."""
+    found = _found()
+    if as_json:
+        print_json(found)
+    else:
+        _local(found)
+
+
+def _found() -> dict[str, Any]:
+    """Return what the local mesh runs, or why there is none."""
     from runbook_lib.local import world
 
-    found: dict[str, Any] = {
-        "endpoint": None,
-        "environment": {},
-        "tasks": [],
-        "traffic": {},
+    mesh = supervisor.running()
+    if mesh is None:
+        return {
+            "endpoint": None,
+            "environment": {},
+            "tasks": [],
+            "traffic": {},
+            "state": supervisor.absence(),
+        }
+    return {
+        "endpoint": mesh.endpoint,
+        "environment": world.variables(mesh, os.environ),
+        "pid": mesh.pid,
+        "tasks": mesh.ask("/runbook/tasks")["tasks"],
+        "traffic": traffic_of(mesh),
+        "aws": mesh.ask("/runbook/way"),
     }
-    if mesh := supervisor.running():
-        found = {
-            "endpoint": mesh.endpoint,
-            "environment": world.variables(mesh, os.environ),
-            "pid": mesh.pid,
-        }
-        found |= {
-            "tasks": mesh.ask("/runbook/tasks")["tasks"],
-            "traffic": traffic_of(mesh),
-            "aws": mesh.ask("/runbook/way"),
-        }
-    else:
-        found["state"] = supervisor.absence()
-    print_json(found) if as_json else _local(found)
 
 
 def fault(
@@ -85,11 +89,12 @@ def fault(
         crash=crash,
         data_delay_seconds=data_delay_seconds,
     )
-    late = f", figures {data_delay_seconds:g} s late" if data_delay_seconds else ""
-    console.print(
-        f"{service}: error rate {error_rate:g}, latency {latency_ms:g} "
-        f"ms{', crashing' if crash else ''}{late}"
-    )
+    words = f"{service}: error rate {error_rate:g}, latency {latency_ms:g} ms"
+    if crash:
+        words += ", crashing"
+    if data_delay_seconds:
+        words += f", figures {data_delay_seconds:g} s late"
+    console.print(words)
 
 
 def aws(latency_ms: float, throttle: float, away: float) -> None:
@@ -147,11 +152,15 @@ def _tasks(tasks: Sequence[Mapping[str, Any]]) -> Table:
     for column in TASK_COLUMNS:
         shown.add_column("last update" if column == "update" else column, no_wrap=True)
     for task in tasks:
-        ports = ", ".join(f"{port}→{own}" for port, own in task["ports"].items())
-        told = {**task, "ports": ports}
-        cells = [told.get(key) for key in TASK_COLUMNS]
-        shown.add_row(*("–" if cell in (None, "") else str(cell) for cell in cells))
+        pairs = [f"{port}→{own}" for port, own in task["ports"].items()]
+        told = {**task, "ports": ", ".join(pairs)}
+        cells = [_cell(told.get(key)) for key in TASK_COLUMNS]
+        shown.add_row(*cells)
     return shown
+
+
+def _cell(value: Any) -> str:
+    return "–" if value in (None, "") else str(value)
 
 
 def _tell_task(task: Mapping[str, Any]) -> None:

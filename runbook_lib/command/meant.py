@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runbook_lib import parameters, record
+from runbook_lib.command.options import given_for
 from runbook_lib.errors import ParametersError, RecordError
 from runbook_lib.record.place import Place, place_of
 
@@ -30,7 +31,7 @@ def found_run(name: str, rehearse: bool, file: str = "") -> record.Run:
             )
         name = name.rstrip("/").rpartition("/")[2]
     if record.ID.fullmatch(name) and file:
-        _bring(file, {"target": "local"} if rehearse else {}, only=name)
+        _bring(file, given_for(rehearse), only=name)
     if record.ID.fullmatch(name) or record.is_path(name):
         return record.find(name)
     return _newest_called(name, rehearse)
@@ -62,7 +63,7 @@ def _newest_of(named: str, rehearse: bool) -> record.Run:
     """Return the newest run at the place that a parameters file names now."""
     p = parameters.load(named)
     local = parameters.load(named, {"target": "local"})
-    _bring(named, {"target": "local"} if rehearse else {})
+    _bring(named, given_for(rehearse))
     for each in [local] if rehearse else [p, local]:
         found = record.latest(
             each.environment, each.records, place_of(each), whenever=True
@@ -77,9 +78,12 @@ def _nothing_recorded(
 ) -> ParametersError:
     others = [run.id for run in record.called(p.environment)]
     words = f"; of other places: {', '.join(others[:5])}" if others else ""
-    what = f"no rehearsal of {named}" if rehearse else f"nothing of {place_of(p)}"
+    what = f"nothing of {place_of(p)}"
+    again = f"runbook run {named} --mode apply"
+    if rehearse:
+        what = f"no rehearsal of {named}"
+        again = f"runbook run {named} --rehearse"
     here = "runbook runs lists what is recorded on this machine"
-    again = f"runbook run {named}{' --rehearse' if rehearse else ' --mode apply'}"
     return ParametersError(
         f"run: {what} is recorded{words}", hint=f"{here}; {again} begins a run"
     )
@@ -90,9 +94,9 @@ def _newest_called(environment: str, rehearse: bool) -> record.Run:
     choose between places.
     """
     every = list(record.runs(environment))
-    rehearsals = [run for run in every if is_rehearsal(run)]
-    real = [run for run in every if not is_rehearsal(run)]
-    runs = rehearsals if rehearse else real or rehearsals
+    runs = [run for run in every if is_rehearsal(run) == rehearse]
+    if not runs and not rehearse:
+        runs = every
     if not runs:
         what = "no rehearsal" if rehearse else "nothing"
         raise ParametersError(
@@ -106,15 +110,15 @@ def _require_one_site(environment: str, runs: Sequence[record.Run]) -> None:
     """Raise ParametersError where runs, the newest first, are of several places."""
     newest: dict[Place | None, str] = {}
     for run in runs:
-        newest.setdefault(run.place.site if run.place else None, run.id)
+        site = run.place.site if run.place else None
+        newest.setdefault(site, run.id)
     if len(newest) == 1:
         return
-    found = [
-        f"- {run}: {place or 'of a former format'}" for place, run in newest.items()
-    ]
+    lines = [f"run: {environment} is the name of several places:"]
+    for site, name in newest.items():
+        lines.append(f"- {name}: {site or 'of a former format'}")
     raise ParametersError(
-        f"run: {environment} is the name of several places:\n" + "\n".join(found),
-        hint="name a run by its id, as one of these",
+        "\n".join(lines), hint="name a run by its id, as one of these"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
+from runbook_lib.command.options import given_for
 from runbook_lib.command.screen import console
 from runbook_lib.errors import ParametersError, TargetError
 from runbook_lib.local import supervisor
@@ -24,8 +25,9 @@ def session_of(what: str, run: record.Run, mode: str, named: str = "") -> Sessio
     """
     run.require_whole(what)
     opened = run.opened
-    has_it = parameters.is_here(opened["file"])
-    file = named if named and not has_it else opened["file"]
+    file = opened["file"]
+    if named and not parameters.is_here(file):
+        file = named
     given = {**opened["given"], "environment": file, "mode": mode}
     p = parameters.load(file, given)
     _require_place(what, run, place_of(p, world_of(p)), file)
@@ -57,7 +59,9 @@ def _require_place(what: str, run: record.Run, here: Place, file: str) -> None:
     if own is None or here.has(own):
         return
     if here.site == own.site:
-        now = f"another one runs now, {here.world}" if here.world else "none runs now"
+        now = "none runs now"
+        if here.world:
+            now = f"another one runs now, {here.world}"
         raise TargetError(
             f"{what}: run {run.id} was of the local mesh {own.world}, which is gone "
             f"with all that it held; {now}",
@@ -74,7 +78,7 @@ def given_at_work(what: str, environment: str, rehearse: bool) -> dict[str, str]
     """Return what is given beside the file; refuse where it is about a local mesh that
     does not run.
     """
-    given = {"target": "local"} if rehearse else {}
+    given = given_for(rehearse)
     p = parameters.load(environment, given)
     if p.rehearsed and not supervisor.running():
         again = environment + (" --rehearse" if rehearse else "")
@@ -90,5 +94,6 @@ def say_ignored(p: Parameters) -> None:
     """Name the settings that would lead calls elsewhere than to
     AWS, if there are any.
     """
-    if words := ignored(p):
+    words = ignored(p)
+    if words:
         console.print(words, style="bold")

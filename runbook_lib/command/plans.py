@@ -26,7 +26,10 @@ def show_plan(plan: Plan, nothing: str) -> None:
 
 def described(plan: Plan) -> list[dict[str, Any]]:
     """Return each change of a plan with its fields, as plain data."""
-    return [{"change": each.title, "fields": fields_of(each)} for each in plan]
+    changes = []
+    for each in plan:
+        changes.append({"change": each.title, "fields": fields_of(each)})
+    return changes
 
 
 NOBODY = "undo: no terminal to answer on; nothing was undone"

@@ -12,6 +12,7 @@ import typer
 from runbook_lib import parameters, record
 from runbook_lib.command.meant import found_work, is_rehearsal, names_file
 from runbook_lib.command.opened import bring_runs
+from runbook_lib.command.options import given_for
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import ParametersError, RunbookError
 from runbook_lib.record.chain import CHAINED
@@ -25,8 +26,9 @@ OUTCOMES = ("done", "failed", "refused", "held", "rolled_back", OPEN)
 def verify(run: str, *, file: str, rehearse: bool, as_json: bool) -> None:
     """Print each check of a run's record; exit 1 where one fails."""
     this = found_work(run, rehearse, file)
-    named = file or (run if names_file(run) else "")
-    checked = _compared_with_copy(this, named) if named else []
+    checked: list[Checked] = []
+    if file or names_file(run):
+        checked += _compared_with_copy(this, file or run)
     this.require_format("verify", since=CHAINED)
     checked += check_run(this)
     all_hold = all(each.holds for each in checked)
@@ -42,14 +44,17 @@ def _compared_with_copy(this: record.Run, named: str) -> list[Checked]:
     """Return what came of comparing a run with its copy, where the file `named` says
     that it has one; raise RecordError where they differ.
     """
-    given = {"target": "local"} if is_rehearsal(this) else {}
+    given = given_for(is_rehearsal(this))
     where = bring_runs(named, given, only=this.id, anew=True)
-    return [Checked("copy", True, f"the same lines are at {where}")] if where else []
+    if not where:
+        return []
+    return [Checked("copy", True, f"the same lines are at {where}")]
 
 
 def _tell(checked: Sequence[Checked]) -> None:
     for each in checked:
-        console.print(f"{'✓' if each.holds else '✗'} {each.what}: {each.found}")
+        mark = "✓" if each.holds else "✗"
+        console.print(f"{mark} {each.what}: {each.found}")
     if not any(each.what.startswith("verdict") for each in checked):
         console.print("– no verdict in this run")
 
@@ -97,15 +102,18 @@ def _recorded(environment: str) -> list[record.Run]:
         raise ParametersError(
             f"runs: nothing is recorded of {environment!r}; recorded are: {others}"
         )
-    names = [environment] if environment else known
-    every = [run for name in names for run in record.called(name)]
+    every: list[record.Run] = []
+    for name in [environment] if environment else known:
+        every += record.called(name)
     return sorted(every, key=lambda run: run.id, reverse=True)
 
 
 def _day(since: str) -> str:
     """Return a day as the ids of runs begin with it; "" for none."""
+    if not since:
+        return ""
     try:
-        return date.fromisoformat(since).isoformat() if since else ""
+        return date.fromisoformat(since).isoformat()
     except ValueError:
         raise ParametersError(
             f"--since: expected a day (UTC) as 2026-11-29, found {since!r}"

@@ -15,6 +15,7 @@ from runbook_lib import parameters, record
 from runbook_lib.command.local_aws import tell_traffic
 from runbook_lib.command.meant import is_rehearsal
 from runbook_lib.command.opened import say_ignored
+from runbook_lib.command.options import option_words
 from runbook_lib.command.screen import alarm, complaints, console, print_json
 from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
@@ -30,6 +31,7 @@ from runbook_lib.unattended.executing import Failure
 from runbook_lib.unattended.progress import telling
 from runbook_lib.unattended.sequence import run_in_order
 from runbook_lib.unattended.summing_up import EXIT
+from runbook_lib.wording import divided
 
 
 def run(
@@ -52,34 +54,33 @@ def run(
     given = parameters.merged(environment, _given(names, values))
     if rehearse:
         given = {"mode": "apply", **given, "target": "local"}
-    given |= {"mode": mode} if mode else {}
+    if mode:
+        given["mode"] = mode
     loaded = parameters.load(environment, given)
     if not as_json:
         say_ignored(loaded)
         _say_unwatched(environment, loaded, given)
     screen = complaints if as_json else console
-    with (
-        telling(screen) as told,
-        environ(RUNBOOK_TAKE_OVER=take_over),
-    ):
+    with telling(screen) as told, environ(RUNBOOK_TAKE_OVER=take_over):
         this, summary, failure = run_in_order(
             environment, given, first=first, last=through, told=told, leave=leave
         )
     leave_word(this, report, screen)
     if as_json:
         print_json({**summary, "folder": str(this.folder)})
-        raise typer.Exit(EXIT[summary["outcome"]])
-    again = {"--through": through, "--mode": mode, "--take-over": take_over}
-    words = [
-        word for option, value in again.items() if value for word in (option, value)
-    ]
-    words += ["--rehearse"] * rehearse + ["--leave"] * leave
-    words += [
-        word
-        for name, value in zip(names, values, strict=True)
-        for word in ("-p", name, value)
-    ]
-    _tell(this, summary, failure, environment, words)
+    else:
+        options = option_words(
+            {
+                "--through": through,
+                "--mode": mode,
+                "--take-over": take_over,
+                "--rehearse": rehearse,
+                "--leave": leave,
+            }
+        )
+        for name, value in zip(names, values, strict=True):
+            options += ["-p", name, value]
+        _tell(this, summary, failure, environment, options)
     raise typer.Exit(EXIT[summary["outcome"]])
 
 
@@ -111,13 +112,15 @@ def _given(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
         raise ParametersError(
             "-p: expected a name and a value", hint="-p region us-west-2"
         )
-    if doubles := sorted({name for name in names if names.count(name) > 1}):
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
         raise ParametersError(
             f"-p: {', '.join(doubles)} is given more than once", hint="say it once"
         )
-    return {
-        name: _value_of(name, value) for name, value in zip(names, values, strict=True)
-    }
+    given = {}
+    for name, value in zip(names, values, strict=True):
+        given[name] = _value_of(name, value)
+    return given
 
 
 def _value_of(name: str, value: str) -> Any:
@@ -143,20 +146,22 @@ def _tell(
     if failure:
         _tell_failure(this, failure, environment, options)
     for step in summary["shift"]:
-        weights = [f"{name} {weight} %" for name, weight in step["weights"].items()]
-        console.print(f"{', '.join(weights)}: {step['verdict']}\n  {step['reason']}")
+        weights = divided(step["weights"])
+        console.print(f"{weights}: {step['verdict']}\n  {step['reason']}")
     calls = summary["api_calls"]
     console.print(
         f"{counted(summary['changes'], 'change')}; API calls: {calls['read']:,} "
         f"read, {calls['write']:,} write"
     )
     console.print(f"record: {_from_here(this.folder)}, head {_head(this, summary)}")
-    if is_rehearsal(this) and (there := supervisor.running()):
+    local = supervisor.running() if is_rehearsal(this) else None
+    if local:
         # one that ends just now changes nothing in how the run has ended
         with suppress(TargetError):
-            tell_traffic(there)
-    if (said := summary["reason"]).startswith("left: "):
-        console.print(said.removeprefix("left: "))
+            tell_traffic(local)
+    reason = summary["reason"]
+    if reason.startswith("left: "):
+        console.print(reason.removeprefix("left: "))
     console.print(f"outcome: {summary['outcome']}", style="bold")
 
 
@@ -167,9 +172,11 @@ def _tell_failure(
     console.print(f"\n{failure.notebook}, cell {failure.cell}:", style="bold")
     console.print(f"{failure.source}\n", style="dim")
     console.print(f"{failure.error}: {failure.message}")
-    first, does = failure.notebook[:2], "goes on from here"
+    first = failure.notebook[:2]
+    does = "goes on from here"
     if is_rehearsal(this) and supervisor.there() is None:
-        first, does = "00", "begins again"
+        first = "00"
+        does = "begins again"
     again = shlex.join(["runbook", "run", environment, "--from", first, *options])
     console.print(f"\n{scrubbed(again)}  {does}")
 
@@ -185,6 +192,7 @@ def _head(run: record.Run, summary: Mapping[str, Any]) -> str:
     or the journal's where no summary could be written.
     """
     try:
-        return str((summary.get("record") or run.head())["head"])[:12]
+        end = summary.get("record") or run.head()
+        return str(end["head"])[:12]
     except RecordError:
         return "unreadable"

@@ -54,11 +54,13 @@ def print_json(found: Any) -> None:
 
 def as_data(error: RunbookError) -> dict[str, Any]:
     """Return an error for programs: its word, where and what, what to do next."""
-    where, found, what = error.message.partition(": ")
+    where, colon, what = error.message.partition(": ")
+    if not colon:
+        where, what = "", error.message
     return {
         "error": error.reason,
-        "where": where if found else "",
-        "what": what if found else error.message,
+        "where": where,
+        "what": what,
         "next": error.hint,
         "exit_code": error.exit_code,
     }

@@ -11,6 +11,7 @@ from typing import Any
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
 from runbook_lib.command.opened import say_ignored
+from runbook_lib.command.options import given_for
 from runbook_lib.command.screen import alarm, console, print_json, table
 from runbook_lib.errors import RecordError
 from runbook_lib.local import supervisor
@@ -33,25 +34,27 @@ STAGES = {
 
 def status(environment: str, *, as_json: bool, rehearse: bool) -> None:
     """Print where an environment stands."""
-    given = {"target": "local"} if rehearse else {}
+    given = given_for(rehearse)
     p = parameters.load(environment, given)
     if not as_json:
         say_ignored(p)
     named = shlex.quote(environment) + (" --rehearse" if rehearse else "")
     found: dict[str, Any] = {"environment": p.environment, "stage": "", "weights": {}}
-    if not p.rehearsed or supervisor.running():
-        opened = {"environment": environment, "mode": "plan", **given}
-        session = open_session(opened)
-        found |= _live(survey(session)) | _brought(session)
-    else:
+    if p.rehearsed and not supervisor.running():
         found["stage"] = supervisor.absence()
+    else:
+        session = open_session({"environment": environment, "mode": "plan", **given})
+        found |= _live(survey(session))
+        found |= _brought(session)
     found |= _recorded(p, named)
-    if load := load_of(p):
+    load = load_of(p)
+    if load:
         found["load"] = load
     if as_json:
         print_json(found)
         return
-    if words := found.pop("unwatched", ""):
+    words = found.pop("unwatched", "")
+    if words:
         alarm(words)
         console.print(f"Next: runbook watch {named}, or runbook rollback {named}")
     _tell(found)
@@ -66,8 +69,9 @@ def _recorded(p: Parameters, named: str) -> dict[str, Any]:
     newest = record.latest(p.environment, p.records, here, whenever=whenever)
     last = record.last_work(p.environment, p.records, here, whenever=whenever)
     found: dict[str, Any] = {"run": newest.id if newest else None}
-    if words := _shift_under_way(here):
-        found["shift"] = f"{words}; runbook watch {named} follows it"
+    under_way = _shift_under_way(here)
+    if under_way:
+        found["shift"] = f"{under_way}; runbook watch {named} follows it"
     if newest:
         found |= _asked(newest)
     if last:
@@ -91,8 +95,10 @@ def _live(look: Survey) -> dict[str, Any]:
     """Return what stands at AWS, and whether a canary stands there unwatched."""
     look.ahead("split", "live", "running")
     retired = look.lifecycle.retired
-    services = {name: r.arn.rsplit("/", 1)[-1] for name, r in look.running.items()}
-    services |= dict.fromkeys(retired & services.keys(), "retired")
+    services = {}
+    for name, revision in look.running.items():
+        _, _, short = revision.arn.rpartition("/")
+        services[name] = "retired" if name in retired else short
     return {
         "stage": look.stage,
         "weights": dict(look.split.weights),
@@ -105,34 +111,42 @@ def _live(look: Survey) -> dict[str, Any]:
 
 def _shift_under_way(here: Place) -> str:
     """Say since when a shift is under way at a place, on this machine; "" for none."""
-    with suppress(RecordError):  # where nothing can be written, nothing is locked
-        if shifter := record.shifter(here):
-            by = f"since {shifter['since']}, process {shifter['pid']}"
-            said = report.read(report_file(here))
-            stays = said is not None and said.stays
-            return f"its step has passed, watched {by}" if stays else f"under way {by}"
-    return ""
+    try:
+        shifter = record.shifter(here)
+        if shifter is None:
+            return ""
+        by = f"since {shifter['since']}, process {shifter['pid']}"
+        said = report.read(report_file(here))
+    except RecordError:  # where nothing can be written, nothing is locked
+        return ""
+    if said is not None and said.stays:
+        return f"its step has passed, watched {by}"
+    return f"under way {by}"
 
 
 def _last_word(run: record.Run) -> dict[str, str]:
     """Return what a run decided last; nothing where its record cannot be read."""
+    decisions: list[Mapping[str, Any]] = []
     with suppress(RecordError):
-        decisions = [line for line in run.lines() if line["event"] == "decision"]
-        if decisions:
-            last = decisions[-1]
-            at = datetime.fromtimestamp(last["at"], UTC)
-            what = f"{last['step']} % {last['verdict'] or last['phase']}"
-            when = f"{at:%Y-%m-%d %H:%M:%S} UTC"
-            return {"decided": f"{what} at {when}, run {run.id}: {last['words']}"}
-    return {}
+        decisions += [line for line in run.lines() if line["event"] == "decision"]
+    if not decisions:
+        return {}
+    last = decisions[-1]
+    at = datetime.fromtimestamp(last["at"], UTC)
+    what = f"{last['step']} % {last['verdict'] or last['phase']}"
+    when = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return {"decided": f"{what} at {when}, run {run.id}: {last['words']}"}
 
 
 def _asked(run: record.Run) -> dict[str, str]:
     """Return who asks a run to hold; nothing where its record cannot be read."""
-    with suppress(RecordError):
-        if asked := approvals.unheeded(run):
-            return {"hold": f"asked for by {asked[-1]['by']}, not heeded yet"}
-    return {}
+    try:
+        asked = approvals.unheeded(run)
+    except RecordError:
+        return {}
+    if not asked:
+        return {}
+    return {"hold": f"asked for by {asked[-1]['by']}, not heeded yet"}
 
 
 def _tell(found: Mapping[str, Any]) -> None:
@@ -141,7 +155,8 @@ def _tell(found: Mapping[str, Any]) -> None:
     stage = found["stage"]
     meaning = f"{stage}: {STAGES[stage]}" if stage in STAGES else stage
     weights = {name: f"{weight} %" for name, weight in found["weights"].items()}
-    for key, value in {**found, "stage": meaning, "weights": weights}.items():
+    readable = {**found, "stage": meaning, "weights": weights}
+    for key, value in readable.items():
         shown.add_row(key, _in_lines(value) or "–")
     console.print(shown)
 

@@ -4,6 +4,7 @@ promote."""
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from runbook_lib import parameters, record
 from runbook_lib.aws.session import Session
@@ -35,24 +36,18 @@ def rollback(environment: str, *, rehearse: bool, force: bool) -> None:
     """Put all traffic back on stable, and print what was written and what followed."""
     given = given_at_work("rollback", environment, rehearse)
     named = {"environment": environment, "mode": "apply", **given}
+    opening = partial(open_session, named, "rollback")
     try:
-        session = patiently(
-            lambda: open_session(named, "rollback"),
-            complain,
-            time.sleep,
-            time.monotonic,
-        )
+        session = patiently(opening, complain, time.sleep, time.monotonic)
     except (TargetError, CredentialsError) as error:
         account = parameters.load(environment, given).account_id
         again = f"runbook rollback {environment}"
         hint = f"log in to account {account}, then: {again}"
         raise type(error)(error.message, hint=hint, reason=error.reason) from None
     back = roll_back(session, console.print, force=force)
-    told = [
-        f"{divided(back.weights)}: "
-        + ("read back" if back.decision else "nothing was left to roll back")
-    ]
-    for words in (*told, *back.notes, session.spare.words, _not_stored(session)):
+    came = "read back" if back.decision else "nothing was left to roll back"
+    weights = f"{divided(back.weights)}: {came}"
+    for words in (weights, *back.notes, session.spare.words, _not_stored(session)):
         if words:
             console.print(scrubbed(words))
 
@@ -71,10 +66,10 @@ def _not_stored(session: Session) -> str:
 def watch(environment: str, *, rehearse: bool) -> None:
     """Follow the shift under way, or watch a canary, and print each decision."""
     given = given_at_work("watch", environment, rehearse)
-    session = open_session(
-        {"environment": environment, "mode": "apply", **given}, "watch"
-    )
-    lines, watched = Lines(console), False
+    named = {"environment": environment, "mode": "apply", **given}
+    session = open_session(named, "watch")
+    lines = Lines(console)
+    watched = False
     for decision in follow_watch(session, alarm=lines.word):
         watched = True
         if decision.phase != "watching":
@@ -90,7 +85,8 @@ def approve(run: str, by: str, *, file: str, rehearse: bool) -> None:
     this = found_run(run, rehearse, file)
     session = session_of("approve", this, "plan", file or run)
     this = record.with_copy(this, session.store)
-    look, steps = survey(session), plan_steps(session)
+    look = survey(session)
+    steps = plan_steps(session)
     if look.split.state is None:
         raise ParametersError(
             "approve: no route yet: 03 was not applied",
@@ -109,7 +105,8 @@ def approve(run: str, by: str, *, file: str, rehearse: bool) -> None:
         f"{steps[0].words}: plan {given['plan']} approved by {given['approver']} "
         f"until {given['until']}"
     )
-    if left := approvals.still_needed(session, plan):
+    left = approvals.still_needed(session, plan)
+    if left:
         console.print(f"{counted(left, 'more approval')} needed before it is taken")
     elif is_staying(session) or not is_watched(session):
         console.print(f"Next: runbook run {session.named} --from 05")

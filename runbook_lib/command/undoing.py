@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +10,7 @@ from runbook_lib import record
 from runbook_lib.aws.applying import apply
 from runbook_lib.command.meant import found_run
 from runbook_lib.command.opened import session_of
+from runbook_lib.command.options import option_words
 from runbook_lib.command.plans import agreed, described, show_plan
 from runbook_lib.command.screen import console, print_json
 from runbook_lib.errors import RecordError
@@ -35,9 +35,11 @@ def undo(
     with environ(RUNBOOK_TAKE_OVER=take_over):
         this = found_run(run, rehearse, file)
         session = session_of("undo", this, "apply", file or run)
-        engine = session.parameters.engine
-        part = name_of(notebook, "--notebook", engine) if notebook else ""
-        plan = plan_undo(session, None if run == this.environment else this, part)
+        part = ""
+        if notebook:
+            part = name_of(notebook, "--notebook", session.parameters.engine)
+        is_newest = run == this.environment
+        plan = plan_undo(session, None if is_newest else this, part)
         this = session.run or this
         if as_json:
             print_json({"run": this.id, "changes": described(plan)})
@@ -46,28 +48,23 @@ def undo(
         show_plan(plan, "nothing to undo")
         if not plan.changes:
             return
-        options = {
-            "--notebook": notebook,
-            "--file": file,
-            "--take-over": take_over,
-        }
-        again = _again(this, options, rehearse)
-        if not (yes or agreed("Undo these changes?", again)):
+        options = option_words(
+            {
+                "--notebook": notebook,
+                "--file": file,
+                "--take-over": take_over,
+                "--rehearse": rehearse,
+                "--yes": True,
+            }
+        )
+        again = shlex.join(["runbook", "undo", this.id, *options])
+        if not yes and not agreed("Undo these changes?", again):
             console.print("nothing was undone")
             return
         made = apply(session, clear(plan))
         _sum_up(this, part or "the whole run")
         console.print(f"{counted(len(made), 'change')} undone")
         console.print(f"record: head {this.head()['head'][:12]}")
-
-
-def _again(run: record.Run, options: Mapping[str, str], rehearse: bool) -> str:
-    """Return the command that undoes a run without asking."""
-    words = ["runbook", "undo", run.id]
-    for option, value in options.items():
-        words += [option, value] if value else []
-    words += ["--rehearse"] if rehearse else []
-    return shlex.join([*words, "--yes"])
 
 
 def _sum_up(run: record.Run, what: str) -> None:

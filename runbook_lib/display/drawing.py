@@ -23,7 +23,9 @@ __all__ = [
     "Points",
     "Shape",
     "Text",
+    "outline",
     "percent",
+    "weight_words",
 ]
 
 BAD, GOOD, WARN = "#cf222e", "#1a7f37", "#9a6700"  # 4.5 to one on white
@@ -48,15 +50,12 @@ class Line:
 
     def svg(self) -> str:
         """Return the line as an element of SVG."""
-        dashes = (
-            f" stroke-dasharray='{' '.join(map(str, self.dashes))}'"
-            if self.dashes
-            else ""
-        )
-        faint = " stroke-opacity='.45'" if self.faint else ""
-        pen = (
-            f"stroke='{self.colour or INK}' stroke-width='{self.width}'{dashes}{faint}"
-        )
+        pen = f"stroke='{self.colour or INK}' stroke-width='{self.width}'"
+        if self.dashes:
+            lengths = " ".join(map(str, self.dashes))
+            pen += f" stroke-dasharray='{lengths}'"
+        if self.faint:
+            pen += " stroke-opacity='.45'"
         return f"<polyline points='{_path(self.points)}' fill='none' {pen}/>"
 
 
@@ -102,11 +101,12 @@ class Text:
 
     def svg(self) -> str:
         """Return the words as an element of SVG."""
-        pen = (" font-weight='600'" if self.bold else "") + (
-            f" fill='{self.colour}'" if self.colour else ""
-        )
-        where = f"x='{self.x:.1f}' y='{self.y:.1f}' text-anchor='{self.anchor}'"
-        return f"<text {where}{pen}>{escaped(self.words)}</text>"
+        pen = f"x='{self.x:.1f}' y='{self.y:.1f}' text-anchor='{self.anchor}'"
+        if self.bold:
+            pen += " font-weight='600'"
+        if self.colour:
+            pen += f" fill='{self.colour}'"
+        return f"<text {pen}>{escaped(self.words)}</text>"
 
 
 Shape = Line | Area | Dots | Text
@@ -129,12 +129,13 @@ class Drawing:
         """
         if not self.shapes:
             return ""
+        shapes = "".join(shape.svg() for shape in self.shapes)
         return (
             f"<svg viewBox='0 0 {self.width} {self.height}' width='100%' "
             f"style='max-width:{LARGEST * self.width:.0f}px' role='img' "
             f"font-family='sans-serif' font-size='{PIXELS}' fill='{INK}' "
             f"aria-label='{escaped(self.words)}'>"
-            f"{''.join(shape.svg() for shape in self.shapes)}</svg>"
+            f"{shapes}</svg>"
         )
 
 
@@ -142,6 +143,22 @@ def _path(points: Points) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
+def outline(left: float, top: float, right: float, bottom: float) -> Points:
+    """Return the corners of a box, the first one twice, for a line around it."""
+    return (
+        (left, top),
+        (right, top),
+        (right, bottom),
+        (left, bottom),
+        (left, top),
+    )
+
+
 def percent(fraction: float, digits: int = 0) -> str:
     """Return a fraction as percent; the space before the sign does not break."""
     return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def weight_words(weight: int) -> str:
+    """Return a weight, in percent already, as `percent` writes it."""
+    return percent(weight / 100)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from IPython.display import display
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.aws.session import Session
 from runbook_lib.display import timeline
-from runbook_lib.display.drawing import percent
+from runbook_lib.display.drawing import percent, weight_words
 from runbook_lib.display.panel import look_again, newest_panel
 from runbook_lib.display.show import show
 from runbook_lib.display.tables import Table, Words
@@ -46,25 +45,35 @@ class Live:
     """
 
     def __init__(self, session: Session) -> None:
-        self.numbers, self.picture = ipw.HTML(), ipw.HTML()
-        self.session, self.decisions = session, list[Decision]()
+        self.numbers = ipw.HTML()
+        self.picture = ipw.HTML()
+        self.session = session
+        self.decisions: list[Decision] = []
         # what a shift that goes on was told before
         self.earlier = read_attempt(session)
         self.seen: Sequence[Interval] = ()
         self.spent = 0.0  # seconds of a core, for all drawing
-        self._opened, self._next, self._phase = session.now(), 0.0, ""
+        self._opened = session.now()
+        self._next = 0.0  # when the picture may be drawn again
+        self._phase = ""
 
     def follow(self, decisions: Iterable[Decision]) -> None:
         """Take each decision as it comes, and show it."""
         for decision in decisions:
-            if decision.phase != self._phase:
+            is_new_phase = decision.phase != self._phase
+            self._phase = decision.phase
+            if is_new_phase:
                 look_again(self.session)
             began = time.thread_time()
-            self.decisions += [decision] if decision.phase != "watching" else []
-            self.seen = decision.seen or self.seen
-            self.numbers.value = self._numbers(decision)
+            is_decided = decision.phase != "watching"
+            if is_decided:
+                self.decisions.append(decision)
+            if decision.seen:
+                self.seen = decision.seen
+            # a phase is spoken once, not again each second
+            self.numbers.value = _numbers(decision, is_spoken=is_new_phase)
             self.spent += time.thread_time() - began
-            if time.monotonic() >= self._next or decision.phase != "watching":
+            if is_decided or time.monotonic() >= self._next:
                 self.draw()
 
     def draw(self) -> None:
@@ -85,7 +94,7 @@ class Live:
         """Return what was decided since this view was opened, whoever decided it, and
         before that by the shift that it follows.
         """
-        heard = [asdict(replace(decision, seen=())) for decision in self.decisions]
+        heard = [decision.line for decision in self.decisions]
         return _in_time([*heard, *self._recorded_since()])
 
     @property
@@ -102,55 +111,53 @@ class Live:
             decisions = read_attempt(self.session, ended=True)
         return [line for line in decisions if line["at"] >= self._opened]
 
-    def _numbers(self, decision: Decision) -> str:
-        rows = [
-            self._row(decision, name, f"{weight} %")
-            for name, weight in decision.weights.items()
-        ]
-        share = (
-            "" if decision.share is None else f" · share {100 * decision.share:.1f} %"
-        )
-        share += (
-            f", {Seen(0, decision.share, decision.band).expected} expected"
-            if share and decision.band
-            else ""
-        )
-        table = Table(
-            f"{decision.step} % · {decision.phase}{share}", rows
-        )._repr_html_()
-        said = Words(
-            decision.words,
-            decision.verdict if decision.verdict in ("PASS", "FAIL") else "",
-        )._repr_html_()
-        # not again each second
-        spoken = " role='status'" if decision.phase != self._phase else ""
-        self._phase = decision.phase
-        return dense(f"{table}<div{spoken}>{said}</div>")
-
-    def _row(self, decision: Decision, name: str, weight: str) -> dict[str, str]:
-        requests, errors, slow = (
-            told.get(name, 0)
-            for told in (decision.requests, decision.errors, decision.slow)
-        )
-        row = {
-            "version": name,
-            "weight": weight,
-            "requests": f"{requests:,}",
-            "errors": f"{errors:,}",
-        }
-        row["error rate"] = _rate(errors, requests)
-        return {**row, "slow": _rate(slow, requests)} if decision.slow else row
-
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         words = "live view: requests, share and verdict appear here during the shift"
+        parts: list[ipw.Widget] = [self.numbers, self.picture]
         panel = newest_panel(self.session)
-        above = [panel.controls()] if panel and not self.session.is_executed else []
-        return bundle(
-            ipw.VBox([*above, self.numbers, self.picture]),
-            words,
-            self.numbers.value or f"<p>{words}</p>",
-            options,
-        )
+        if panel is not None and not self.session.is_executed:
+            parts.insert(0, panel.controls())
+        shown = self.numbers.value or f"<p>{words}</p>"
+        return bundle(ipw.VBox(parts), words, shown, options)
+
+
+def _numbers(decision: Decision, *, is_spoken: bool) -> str:
+    """Return a decision's numbers and words as HTML; a screen reader speaks the words,
+    where they are to be spoken.
+    """
+    caption = f"{decision.step} % · {decision.phase}{_share_words(decision)}"
+    rows = [_row(decision, name) for name in decision.weights]
+    table = Table(caption, rows)._repr_html_()
+    kind = decision.verdict if decision.verdict in ("PASS", "FAIL") else ""
+    words = Words(decision.words, kind)._repr_html_()
+    role = " role='status'" if is_spoken else ""
+    return dense(f"{table}<div{role}>{words}</div>")
+
+
+def _share_words(decision: Decision) -> str:
+    if decision.share is None:
+        return ""
+    words = f" · share {100 * decision.share:.1f} %"
+    if decision.band:
+        expected = Seen(0, decision.share, decision.band).expected
+        words += f", {expected} expected"
+    return words
+
+
+def _row(decision: Decision, name: str) -> dict[str, str]:
+    """Return what is known of one version."""
+    requests = decision.requests.get(name, 0)
+    errors = decision.errors.get(name, 0)
+    row = {
+        "version": name,
+        "weight": f"{decision.weights[name]} %",
+        "requests": f"{requests:,}",
+        "errors": f"{errors:,}",
+        "error rate": _rate(errors, requests),
+    }
+    if decision.slow:
+        row["slow"] = _rate(decision.slow.get(name, 0), requests)
+    return row
 
 
 def _rate(errors: int, requests: int) -> str:
@@ -185,22 +192,29 @@ def show_shift(decisions: Generator[Decision, None, None], session: Session) -> 
     finally:
         decisions.close()
         look_again(session)
-        told = live.told()
-        rows = []
-        for line in told:
-            step = percent(line["step"] / 100)
-            rows.append({"phase": line["phase"], "step": step, "words": line["words"]})
-        display(Table("decisions", rows))
-        if told and live.decisions and told[-1]["at"] > live.decisions[-1].at:
-            live.numbers.value = ""  # of before somebody else ended it
-        if live.seen:
-            live.picture.value = ""  # from here on it is shown below
-            show(timeline.drawn(live.history()))
+        _show_taken(live)
+
+
+def _show_taken(live: Live) -> None:
+    """Show the decisions of a shift that was followed, and a still picture of it."""
+    told = live.told()
+    rows = []
+    for line in told:
+        step = weight_words(line["step"])
+        rows.append({"phase": line["phase"], "step": step, "words": line["words"]})
+    display(Table("decisions", rows))
+    if live.decisions and told[-1]["at"] > live.decisions[-1].at:
+        live.numbers.value = ""  # of before somebody else ended it
+    if live.seen:
+        live.picture.value = ""  # from here on it is shown below
+        show(timeline.drawn(live.history()))
 
 
 def _in_time(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return each line once, in the order of time."""
-    once = {(line["phase"], line["at"]): line for line in lines}
+    once = {}
+    for line in lines:
+        once[line["phase"], line["at"]] = line
     return sorted(once.values(), key=lambda line: float(line["at"]))
 
 
@@ -223,15 +237,13 @@ class Progress:
 
     def tell(self, what: str, passed: float, most: float) -> None:
         """Show one look of a wait."""
-        now = datetime.now(UTC)
-        since, until = (
-            now - timedelta(seconds=passed),
-            now + timedelta(seconds=most - passed),
-        )
-        span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
-        words = f"waiting for {what}: {passed:.0f} s so far, {span}"
-        done = f"no wait now; the last one took {passed:.0f} s"
-        self.line.value = Words(words if what else done)._repr_html_()
+        words = f"no wait now; the last one took {passed:.0f} s"
+        if what:
+            since = datetime.now(UTC) - timedelta(seconds=passed)
+            until = since + timedelta(seconds=most)
+            span = f"since {since:%H:%M:%S}, until {until:%H:%M:%S} UTC"
+            words = f"waiting for {what}: {passed:.0f} s so far, {span}"
+        self.line.value = Words(words)._repr_html_()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return bundle(self.line, "", "", options)

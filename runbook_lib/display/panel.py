@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ import ipywidgets as ipw
 
 from runbook_lib import record
 from runbook_lib.aws.session import Session
-from runbook_lib.display.drawing import percent
+from runbook_lib.display.drawing import weight_words
 from runbook_lib.display.forecasts import outlook_tables
 from runbook_lib.display.show import plan_rows
 from runbook_lib.display.sliders import Sliders, balanced
@@ -38,6 +38,7 @@ from runbook_lib.display.widgets import (
 from runbook_lib.engines.named import engine_of
 from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import RunbookError
+from runbook_lib.parameters.shift import Shift
 from runbook_lib.plan import Evidence, Plan
 from runbook_lib.printable import escaped
 from runbook_lib.redaction import scrubbed
@@ -61,10 +62,9 @@ __all__ = ["WeightsPanel", "look_again", "newest_panel", "weights_panel"]
 
 SERVED = "JPY_SESSION_NAME"  # set by Jupyter's server, whose page is looked at
 LOOK_SECONDS, LOCAL_LOOK_SECONDS = 10.0, 2.0  # between two readings of the weights
-IN_FORCE, PLANS = (
-    "traffic already has these weights",
-    "the mode is plan: nothing is applied",
-)
+IN_FORCE = "traffic already has these weights"
+PLANS = "the mode is plan: nothing is applied"
+NO_RUN = "no run is under way"
 NO_SHIFT = "no shift is under way"
 UNDER_WAY = "a shift is under way: hold it first"
 WATCHED = "a process of its own watches it: run the cell below to follow it"
@@ -72,16 +72,14 @@ STALE = "somebody wrote since this was planned: look at the new plan"
 # what looks again when a shift begins or ends in this process
 PANELS: WeakSet[WeightsPanel] = WeakSet()
 NUMBERS = itertools.count()
-NOTHING, NOT_PLANNED = (
-    Plan("nothing yet"),
-    "there is no plan yet: move a weight to make one",
-)
+NOTHING = Plan("nothing yet")
+NOT_PLANNED = "there is no plan yet: move a weight to make one"
 
 ASKED = "Promote ends the bake without its PASS: say below who decides, and why"
 STEP = "Apply this step"
 ROOM = "min-height:3.2em;line-height:1.35"  # that two lines take, or none
 TOOLTIPS = {
-    STEP: ("write the weights shown above, through the same gate as the cells"),
+    STEP: "write the weights shown above, through the same gate as the cells",
     "Approve": "write an approval of exactly this plan into the run's record",
     "Promote": "end the bake of the step now, without its PASS, as your decision",
     "Hold": "let the shift under way stop at its next look; weights stay as they are",
@@ -90,7 +88,7 @@ TOOLTIPS = {
 
 
 @dataclass(frozen=True)
-class Deed:
+class Action:
     """What a button does, why it cannot now, and what it asks for first ("" for
     nothing).
     """
@@ -110,56 +108,49 @@ class WeightsPanel:
     """
 
     def __init__(self, session: Session, evidence: Sequence[Evidence] = ()) -> None:
-        self.session, self.evidence = session, tuple(evidence)
-        self.shift, self.shown = session.parameters.shift, NOTHING
-        found = survey(session)
-        self.retired, self.split = found.retired, found.split
-        self.read_at, self.trouble, self.who = session.now(), "", ""
+        self.session = session
+        self.evidence = tuple(evidence)
+        self.shift = session.parameters.shift
+        self.shown = NOTHING
         self.number = next(NUMBERS)
         self.working = 0  # how many buttons do their work just now
-        weights = found.split.weights
-        first = [
-            name for name in (self.shift.stable, self.shift.canary) if name in weights
-        ]
-        if len(first) == 2 and (left := steps_left(self.shift.steps, self.former)):
-            weights = balanced(weights, self.shift.canary, left[0])
-        in_order = {name: weights[name] for name in dict.fromkeys([*first, *weights])}
-        self.linked = Sliders(in_order, self._moved, self._complain)
+        found = survey(session)
+        self.retired = found.retired
+        self.split = found.split
+        self.read_at = session.now()
+        self.trouble = ""
+        self.who = ""
+        weights = _opening_weights(self.shift, found.split.weights)
+        self.linked = Sliders(weights, self._moved, self._complain)
         self.decided = WhoAndWhy()
-        (
-            self.standing,
-            self.plan_view,
-            self.forecast_view,
-            self.reasons,
-            self.message,
-        ) = (ipw.HTML() for _ in range(5))
-        self.deeds = {
-            STEP: Deed(
-                self.apply, self._obstacle_to_step, ipw.Button(button_style="warning")
-            ),
-            "Approve": Deed(self.approve, self._obstacle_to_approval, ipw.Button()),
-            "Promote": Deed(
+        self.standing = ipw.HTML()
+        self.plan_view = ipw.HTML()
+        self.forecast_view = ipw.HTML()
+        self.reasons = ipw.HTML()
+        self.message = ipw.HTML()
+        self.actions = self._actions()
+        for name, action in self.actions.items():
+            action.button.description = name
+            action.button.tooltip = TOOLTIPS[name]
+            action.button.on_click(self._pressed)
+        self._guarded(self.refresh)
+        PANELS.add(self)
+
+    def _actions(self) -> dict[str, Action]:
+        orange = ipw.Button(button_style="warning")
+        red = ipw.Button(button_style="danger")
+        return {
+            STEP: Action(self.apply, self._obstacle_to_step, orange),
+            "Approve": Action(self.approve, self._obstacle_to_approval, ipw.Button()),
+            "Promote": Action(
                 self.promote,
                 self._obstacle_to_promotion,
                 ipw.Button(),
                 self._ask_who_and_why,
             ),
-            "Hold": Deed(self.hold, self._obstacle_to_hold, ipw.Button()),
-            "Roll back": Deed(
-                self.roll_back,
-                self._obstacle_to_return,
-                ipw.Button(button_style="danger"),
-            ),
+            "Hold": Action(self.hold, self._obstacle_to_hold, ipw.Button()),
+            "Roll back": Action(self.roll_back, self._obstacle_to_return, red),
         }
-        for name, deed in self.deeds.items():
-            deed.button.description, deed.button.tooltip = name, TOOLTIPS[name]
-            deed.button.on_click(
-                lambda button: self._guarded(
-                    lambda: self._do(self.deeds[button.description])
-                )
-            )
-        self._guarded(self.refresh)
-        PANELS.add(self)
 
     @property
     def former(self) -> int:
@@ -183,21 +174,23 @@ class WeightsPanel:
             return PLANS
         if not self.evidence:
             return "no evidence yet: run the cells above"
-        return "; ".join(f"{e.name}: {e.found}" for e in self.evidence if not e.holds)
+        failing = [one for one in self.evidence if not one.holds]
+        return "; ".join(f"{one.name}: {one.found}" for one in failing)
 
     def refresh(self) -> None:
         """Show the plan as it would be written, what it promises, and what
         each button lacks.
         """
-        self.shown, self.plan_view.value, self.forecast_view.value = NOTHING, "", ""
+        self.shown = NOTHING
+        self.plan_view.value = ""
+        self.forecast_view.value = ""
         try:
             found = survey(self.session)
             self.retired = found.retired
             self._know(found.split)
             self.shown = found.plan_weights(self.weights)
-            self.plan_view.value = dense(
-                Table("change to be applied", plan_rows(self.shown))._repr_html_()
-            )
+            table = Table("change to be applied", plan_rows(self.shown))
+            self.plan_view.value = dense(table._repr_html_())
             self.say(self.obstacle or self._remark())
             self.forecast_view.value = self._forecast(found)
         finally:
@@ -224,18 +217,19 @@ class WeightsPanel:
         return changed
 
     def _know(self, split: Split) -> None:
-        self.split, self.read_at, self.trouble = split, self.session.now(), ""
+        self.split = split
+        self.read_at = self.session.now()
+        self.trouble = ""
         self.who = who_wrote(self.session, split.weights)
 
     def _remark(self) -> str:
         """Say what there is to say of the weights that are shown."""
         if not self.shown.changes:
             return IN_FORCE
-        out = ", ".join(percent(s / 100) for s in self._left_out())
-        return f"it skips a step of the file: {out}" if out else ""
-
-    def _left_out(self) -> list[int]:
-        return left_out(self.shift.steps, self.former, self.step)
+        skipped = left_out(self.shift.steps, self.former, self.step)
+        if not skipped:
+            return ""
+        return f"it skips a step of the file: {', '.join(map(weight_words, skipped))}"
 
     def apply(self) -> str:
         """Let a process of its own take the step that is shown, as the cells do, trial
@@ -249,8 +243,9 @@ class WeightsPanel:
             if decision.phase == "written":
                 break
         steps.close()
-        watched = is_watched(self.session)
-        return f"{words}; {WATCHED if watched else 'run the cell below to watch it'}"
+        if is_watched(self.session):
+            return f"{words}; {WATCHED}"
+        return f"{words}; run the cell below to watch it"
 
     def approve(self) -> str:
         """Write an approval of the plan that is shown into the run's record."""
@@ -284,9 +279,8 @@ class WeightsPanel:
         made = go_back(self.session)
         back = dict.fromkeys(self.weights, 0)
         self.linked.put({**back, self.shift.stable: 100})
-        return (
-            f"all traffic is {'back ' if made else ''}on {self.shift.stable}, read back"
-        )
+        on = "back on" if made else "on"
+        return f"all traffic is {on} {self.shift.stable}, read back"
 
     def say(self, text: str, kind: str = "") -> None:
         """Show one sentence under the buttons; screen readers speak it, at once where
@@ -301,37 +295,32 @@ class WeightsPanel:
     # out of reach
 
     def _unplanned(self) -> str:
-        return (
-            ""
-            if self.shown.changes
-            else NOT_PLANNED
-            if self.shown is NOTHING
-            else IN_FORCE
-        )
+        if self.shown is NOTHING:
+            return NOT_PLANNED
+        return "" if self.shown.changes else IN_FORCE
 
     def _obstacle_to_step(self) -> str:
-        if lacking := self.obstacle or self._unplanned():
+        lacking = self.obstacle or self._unplanned()
+        if lacking:
             return lacking
         if is_watched(self.session) and not is_staying(self.session):
             return UNDER_WAY
-        if words := obstacle_by_hand(self.session, self.former, self.step):
-            return words
-        if self._wants_approval():
+        refused = obstacle_by_hand(self.session, self.former, self.step)
+        if refused:
+            return refused
+        if self._needs_approval() and not self._is_approved():
             return f"plan {self.shown.hash} needs an approval first"
         return ""
 
     def _obstacle_to_approval(self) -> str:
-        if lacking := self._unplanned():
+        lacking = self._unplanned()
+        if lacking:
             return lacking
-        if not needs_approval(self.shift, self.step, self.former):
+        if not self._needs_approval():
             return f"a step to {self.step} % needs no approval"
-        return self._no_run() or (
-            "" if self._wants_approval() else "this plan has its approval"
-        )
-
-    def _no_run(self) -> str:
-        run = self.session.run or self.session.latest_run()
-        return "no run is under way" if run is None or run.closed else ""
+        if self._open_run() is None:
+            return NO_RUN
+        return "this plan has its approval" if self._is_approved() else ""
 
     def _obstacle_to_promotion(self) -> str:
         if not self.session.applies:
@@ -342,7 +331,20 @@ class WeightsPanel:
             return "no step is baking"
         if is_past(self.session, self.former):
             return f"the step at {self.former} % has passed"
-        return self._no_run()
+        return NO_RUN if self._open_run() is None else ""
+
+    def _obstacle_to_hold(self) -> str:
+        run = self._open_run()
+        if run is None:
+            return NO_RUN
+        return "" if record.holder(run) else NO_SHIFT
+
+    def _obstacle_to_return(self) -> str:
+        if not self.session.applies:
+            return PLANS
+        if self.shift.stable in self.weights:
+            return ""
+        return f"{self.shift.stable} is retired: see the undo of its notebook"
 
     def _ask_who_and_why(self) -> str:
         if all(self.decided.said):
@@ -350,44 +352,38 @@ class WeightsPanel:
         self.decided.ask()
         return f"{ASKED}, then press Promote again"
 
-    def _obstacle_to_hold(self) -> str:
+    def _needs_approval(self) -> bool:
+        return needs_approval(self.shift, self.step, self.former)
+
+    def _is_approved(self) -> bool:
+        return approval_of(self.session, self.shown) is not None
+
+    def _open_run(self) -> record.Run | None:
+        """Return the run under way, None where there is none."""
         run = self.session.run or self.session.latest_run()
-        return self._no_run() or ("" if run and record.holder(run) else NO_SHIFT)
-
-    def _obstacle_to_return(self) -> str:
-        if not self.session.applies:
-            return PLANS
-        gone = self.shift.stable not in self.weights
-        return (
-            f"{self.shift.stable} is retired: see the undo of its notebook"
-            if gone
-            else ""
-        )
-
-    def _wants_approval(self) -> bool:
-        return (
-            needs_approval(self.shift, self.step, self.former)
-            and approval_of(self.session, self.shown) is None
-        )
+        return None if run is None or run.closed else run
 
     def enable(self) -> None:
         """Enable each button that can do something; say of the
         others what they lack.
         """
-        items = ""
         self.standing.value = self._standing()
-        for name, deed in self.deeds.items():
-            lacking = deed.obstacle()
-            deed.button.disabled = bool(lacking)
-            items += f"<li>{name}: {escaped(lacking)}</li>" if lacking else ""
-        for widget in (
-            *(deed.button for deed in self.deeds.values()),
-            *self.linked.sliders.values(),
-            *self.linked.numbers.values(),
-            *self.decided.fields,
-        ):
+        items = ""
+        for name, action in self.actions.items():
+            lacking = action.obstacle()
+            action.button.disabled = bool(lacking)
+            if lacking:
+                items += f"<li>{name}: {escaped(lacking)}</li>"
+        for widget in self._used_by_hand():
             hear_at_once(widget)
         self.reasons.value = f"<p>Unavailable:</p><ul>{items}</ul>" if items else ""
+
+    def _used_by_hand(self) -> Iterator[ipw.Widget]:
+        for action in self.actions.values():
+            yield action.button
+        yield from self.linked.sliders.values()
+        yield from self.linked.numbers.values()
+        yield from self.decided.fields
 
     def _standing(self) -> str:
         """Return what is in force, when that was read, and who wrote it; first of all
@@ -415,12 +411,13 @@ class WeightsPanel:
 
     def _forecast(self, found: Survey) -> str:
         if not self.step:
-            return Words(f"nothing to forecast at {percent(0)}")._repr_html_()
+            return Words(f"nothing to forecast at {weight_words(0)}")._repr_html_()
         try:
             outlook = look_ahead(found, self.step)
         except RunbookError as error:
             return Words(f"no forecast: {error}", "WARN")._repr_html_()
-        return dense("".join(table._repr_html_() for table in outlook_tables(outlook)))
+        tables = [table._repr_html_() for table in outlook_tables(outlook)]
+        return dense("".join(tables))
 
     # callbacks
 
@@ -430,27 +427,38 @@ class WeightsPanel:
     def _complain(self, words: str) -> None:
         self.say(words, "WARN")
 
-    def _do(self, deed: Deed) -> None:
+    def _pressed(self, button: ipw.Button) -> None:
+        self._guarded(lambda: self._do(self.actions[button.description]))
+
+    def _do(self, action: Action) -> None:
         """Do what a button is for, unless something is missing: a disabled button fires
         on `.click()` too.
 
         A step that is in effect already, after a second press here or elsewhere, is
         done.
         """
-        stale = deed is self.deeds[STEP] and not self.obstacle and self.look()
-        lacking = deed.obstacle()
-        if deed is self.deeds[STEP] and lacking == IN_FORCE:
+        is_step = action is self.actions[STEP]
+        is_stale = False
+        if is_step and not self.obstacle:
+            is_stale = self.look()
+        lacking = action.obstacle()
+        if is_step and lacking == IN_FORCE:
             self.say(f"{IN_FORCE}: nothing is left to write; {self.who}", "DONE")
             return
-        if lacking or stale:
+        if lacking or is_stale:
             self.say(lacking or STALE, "NOT DONE")
             return
-        if asked := deed.asks():
+        asked = action.asks()
+        if asked:
             self.say(asked)
             return
+        self._work(action)
+
+    def _work(self, action: Action) -> None:
+        """Do a button's work, show what became of it, and say it."""
         self.working += 1
         try:
-            done = deed.work()
+            done = action.work()
         finally:
             self.working -= 1
         try:
@@ -473,7 +481,7 @@ class WeightsPanel:
     def controls(self) -> ipw.VBox:
         """Return what is in force, the sliders, the buttons and what they say."""
         rows = self.linked.rows()
-        buttons = ipw.HBox([deed.button for deed in self.deeds.values()])
+        buttons = ipw.HBox([action.button for action in self.actions.values()])
         buttons.layout.flex_flow = "row wrap"
         said = [self.message, self.decided.box]
         return ipw.VBox([self.standing, *rows, buttons, *said])
@@ -484,7 +492,7 @@ class WeightsPanel:
         return ipw.VBox([self.controls(), *below])
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        words = ", ".join(f"{name} {weight} %" for name, weight in self.weights.items())
+        words = divided(self.weights)
         weights = f"<p><b>weights shown</b>: {escaped(words)}</p>"
         shown = f"{self._alone()}{weights}{self.message.value}{self.reasons.value}"
         shown += self.plan_view.value
@@ -509,29 +517,46 @@ class Refresher(threading.Thread):
 
     def run(self) -> None:
         """Look again until another panel is shown."""
-        left, watched = self.panel._look_seconds, False
+        left = self.panel._look_seconds
+        was_watched = False
         while not self.over.wait(1.0):
             left -= 1.0
-            before, watched = watched, is_watched(self.panel.session)
-            if left > 0 and before == watched:
-                continue
-            left = self.panel._look_seconds
-            with suppress(RunbookError):  # the panel says that it is old
-                self.panel.look()
+            watched = is_watched(self.panel.session)
+            if left <= 0 or watched != was_watched:
+                left = self.panel._look_seconds
+                with suppress(RunbookError):  # the panel says that it is old
+                    self.panel.look()
+            was_watched = watched
 
 
 def newest_panel(session: Session) -> WeightsPanel | None:
     """Return the panel that a session has shown last; None where it has shown none."""
-    panels = [panel for panel in PANELS if panel.session is session]
-    return max(panels, key=lambda panel: panel.number, default=None)
+    return max(_panels(session), key=lambda panel: panel.number, default=None)
 
 
 def look_again(session: Session) -> None:
     """Let the session's panels say anew what each button lacks: a shift has
     begun, moved or ended.
     """
-    for panel in [panel for panel in PANELS if panel.session is session]:
+    for panel in _panels(session):
         panel.enable()
+
+
+def _panels(session: Session) -> list[WeightsPanel]:
+    return [panel for panel in PANELS if panel.session is session]
+
+
+def _opening_weights(shift: Shift, now: Mapping[str, int]) -> dict[str, int]:
+    """Return the weights of the next step, or those in force where none is left, in
+    percent; stable's and the canary's come first.
+    """
+    weights = dict(now)
+    versions = [name for name in shift.versions if name in now]
+    left = steps_left(shift.steps, now.get(shift.canary, 0))
+    if len(versions) == 2 and left:
+        weights = balanced(now, shift.canary, left[0])
+    in_order = dict.fromkeys([*versions, *weights])
+    return {name: weights[name] for name in in_order}
 
 
 def weights_panel(

@@ -9,7 +9,16 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from runbook_lib.display.drawing import PIXELS, Area, Dots, Drawing, Line, Shape, Text
+from runbook_lib.display.drawing import (
+    PIXELS,
+    Area,
+    Dots,
+    Drawing,
+    Line,
+    Points,
+    Shape,
+    Text,
+)
 
 __all__ = ["SCALE", "png"]
 
@@ -18,6 +27,7 @@ INK, GROUND = "#1f2328", "#ffffff"  # no ink holds 4.5 to one on white and on ne
 INCH = 100  # pixels
 POINT = 72 / INCH
 COLOURS = 64
+ALIGNED = {"start": "left", "middle": "center", "end": "right"}  # by anchor
 
 
 def png(drawing: Drawing) -> bytes:
@@ -47,43 +57,64 @@ def _small(figure: Any) -> bytes:
 
     drawn, out = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
-    few = (
-        Image.open(drawn)
-        .convert("RGB")
-        .quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
-    )
+    image = Image.open(drawn).convert("RGB")
+    few = image.quantize(COLOURS, method=Image.Quantize.FASTOCTREE)
     few.save(out, format="png", optimize=True)
     return out.getvalue()
 
 
 def _put(axes: Any, shape: Shape) -> None:
     match shape:
-        case Line(points, colour, dashes, width, faint):
-            # it counts in widths
-            style = (0, [dash / width for dash in dashes]) if dashes else "-"
-            pen = {
-                "lw": width * POINT,
-                "alpha": 0.6 if faint else 1,
-                "solid_capstyle": "butt",
-            }
-            axes.plot(*zip(*points, strict=True), color=colour or INK, ls=style, **pen)
-        case Area(points, faint):
-            axes.fill(
-                *zip(*points, strict=True), color=INK, alpha=0.25 if faint else 1, lw=0
-            )
-        case Dots(points, colour):
-            axes.plot(
-                *zip(*points, strict=True), "o", ms=4.4 * POINT, mew=0, color=colour
-            )
-        case Text(x, y, words, anchor, bold, colour):
-            aligned = {"start": "left", "middle": "center", "end": "right"}[anchor]
-            weight = "bold" if bold else "normal"
-            axes.text(
-                x,
-                y,
-                words,
-                ha=aligned,
-                color=colour or INK,
-                fontsize=PIXELS * POINT,
-                weight=weight,
-            )
+        case Line():
+            _put_line(axes, shape)
+        case Area():
+            _put_area(axes, shape)
+        case Dots():
+            _put_dots(axes, shape)
+        case Text():
+            _put_text(axes, shape)
+
+
+def _put_line(axes: Any, line: Line) -> None:
+    style: Any = "-"
+    if line.dashes:
+        # it counts in widths
+        style = (0, [dash / line.width for dash in line.dashes])
+    xs, ys = _columns(line.points)
+    axes.plot(
+        xs,
+        ys,
+        color=line.colour or INK,
+        linestyle=style,
+        linewidth=line.width * POINT,
+        alpha=0.6 if line.faint else 1,
+        solid_capstyle="butt",
+    )
+
+
+def _put_area(axes: Any, area: Area) -> None:
+    xs, ys = _columns(area.points)
+    axes.fill(xs, ys, color=INK, alpha=0.25 if area.faint else 1, linewidth=0)
+
+
+def _put_dots(axes: Any, dots: Dots) -> None:
+    xs, ys = _columns(dots.points)
+    size = 4.4 * POINT
+    axes.plot(xs, ys, "o", markersize=size, markeredgewidth=0, color=dots.colour)
+
+
+def _put_text(axes: Any, text: Text) -> None:
+    axes.text(
+        text.x,
+        text.y,
+        text.words,
+        horizontalalignment=ALIGNED[text.anchor],
+        color=text.colour or INK,
+        fontsize=PIXELS * POINT,
+        weight="bold" if text.bold else "normal",
+    )
+
+
+def _columns(points: Points) -> tuple[list[float], list[float]]:
+    """Return the x and the y of each point."""
+    return [x for x, _ in points], [y for _, y in points]

@@ -16,13 +16,21 @@ from runbook_lib.aws.applying import Made
 from runbook_lib.aws.cloud_map import Names
 from runbook_lib.aws.ecs import Task
 from runbook_lib.aws.session import Session
-from runbook_lib.display.drawing import Drawing, percent
+from runbook_lib.display.drawing import Drawing, weight_words
 from runbook_lib.display.forecasts import outlook_tables
-from runbook_lib.display.tables import MARK, Banner, Picture, Table, Words, marked
+from runbook_lib.display.tables import (
+    MARK,
+    Banner,
+    Picture,
+    Table,
+    Words,
+    marked,
+    warning,
+)
 from runbook_lib.display.traffic_map import mapped
 from runbook_lib.display.widgets import live, mark_recording
 from runbook_lib.engines.protocol import Check, Facts
-from runbook_lib.plan import Evidence, Plan
+from runbook_lib.plan import Change, Evidence, Plan
 from runbook_lib.printable import counted
 from runbook_lib.runs.history import History
 from runbook_lib.shift.decision import Decision
@@ -58,10 +66,13 @@ def _(things: Sequence[Any]) -> Iterable[Any]:
     """What is of one kind is one table; anything else stands one after the other."""
     if not things:
         return [Words("nothing")]
-    for kind, table in TABLES.items():
+    for kind, table_of in TABLES.items():
         if isinstance(things[0], kind):
-            return [table(things)]
-    return [part for thing in things for part in shown(thing)]
+            return [table_of(things)]
+    parts: list[Any] = []
+    for thing in things:
+        parts += shown(thing)
+    return parts
 
 
 @shown.register
@@ -126,12 +137,12 @@ def _(made: Made) -> Iterator[Any]:
 
 def _gates(evidence: Sequence[Evidence]) -> Table:
     """Return gates that were looked into, those that do not hold first."""
-    failing = [one for one in evidence if not one.holds]
+    all_hold = all(one.holds for one in evidence)
     rows = []
-    for one in (*failing, *(one for one in evidence if one.holds)):
+    for one in sorted(evidence, key=lambda gate: gate.holds):
         mark = MARK["PASS" if one.holds else "FAIL"]
         row = {"gate": one.name, "holds": mark, "found": one.found}
-        if failing:
+        if not all_hold:
             row["next"] = "" if one.holds else one.hint
         rows.append(row)
     return Table("what must hold before anything is changed", rows)
@@ -162,27 +173,28 @@ def _(found: Survey) -> Iterator[Any]:
     yield Table(staged(shift.name, found.stage, split.kind), _weights(split.weights))
     if split.state is None:
         yield Words(found.engine.hints.not_there, "WARN")
-    if words := split.oddity((shift.stable, shift.canary)):
+    if words := split.oddity(shift.versions):
         yield Words(words, "WARN")
     if words := unwatched(found):
         yield Words(words, "UNWATCHED")
 
 
 def _weights(weights: Mapping[str, int]) -> list[dict[str, str]]:
-    return [{"service": name, "weight": _percent(w)} for name, w in weights.items()]
+    rows = []
+    for name, weight in weights.items():
+        rows.append({"service": name, "weight": weight_words(weight)})
+    return rows
 
 
 def _steps(decisions: Sequence[Decision]) -> Table:
     """Return the steps that are left."""
     rows = []
     for one in decisions:
-        weights = {name: _percent(weight) for name, weight in one.weights.items()}
-        rows.append({"step": one.words, **weights})
+        row = {"step": one.words}
+        for name, weight in one.weights.items():
+            row[name] = weight_words(weight)
+        rows.append(row)
     return Table("steps left", rows)
-
-
-def _percent(weight: int) -> str:
-    return percent(weight / 100)
 
 
 @shown.register
@@ -202,9 +214,8 @@ def _(history: History) -> Iterator[Any]:
     rows = []
     for step in history.steps:
         weight = "confirmed by traffic" if step.proved else "read back"
-        rows.append(
-            {"step": step.words, "weight": weight, "verdict": step.verdict or "–"}
-        )
+        verdict = step.verdict or "–"
+        rows.append({"step": step.words, "weight": weight, "verdict": verdict})
     yield Table("steps taken", rows)
 
 
@@ -230,7 +241,8 @@ def _(facts: Facts) -> Iterator[Any]:
     """What the engine has found out; what would fail comes first."""
     rows = []
     for row in facts.rows:
-        rows.append({"": MARK[row.level] if row.level else "", **row.cells})
+        mark = MARK[row.level] if row.level else ""
+        rows.append({"": mark, **row.cells})
     yield marked(facts.caption, rows)
 
 
@@ -240,8 +252,8 @@ def _(names: Names) -> Iterator[Any]:
     rows = []
     for name, registered in names.items():
         count = len(registered.addresses)
-        mark = "" if count else MARK["WARN"]
-        rows.append({"": mark, "name": name, "addresses": str(count)})
+        row = {"": warning(not count), "name": name, "addresses": str(count)}
+        rows.append(row)
     yield marked("names in discovery", rows)
 
 
@@ -251,7 +263,7 @@ def _tasks(tasks: Sequence[Task]) -> Table:
     for task in sorted(tasks, key=lambda task: task.service):
         well = all(health in WELL for health in task.health.values())
         own = {"service": task.service, "revision": task.revision}
-        rows.append({"": "" if well else MARK["WARN"], **own, **task.health})
+        rows.append({"": warning(not well), **own, **task.health})
     return marked("tasks", rows)
 
 
@@ -271,20 +283,27 @@ def _(review: Review) -> Iterator[Any]:
     rows = []
     for key, state in review.live.items():
         change = review.changes.get(key)
-        if not state and not change:
-            continue
-        spec = "\n".join(lines_of(said_of(state))) or "–"
-        says = "\n".join(fields_of(change)) if change else "the same"
-        rows.append(
-            {
-                "": MARK["WARN"] if change else "",
-                "resource": key,
-                "spec": spec if state else "not there",
-                "the parameters say": says,
-            }
-        )
+        if state or change:
+            rows.append(_review_row(key, state, change))
     good = "review: all is as the parameters say"
     yield marked("review" if review.changes else good, rows)
+
+
+def _review_row(
+    key: str, state: Mapping[str, Any] | None, change: Change | None
+) -> dict[str, str]:
+    spec = "not there"
+    if state:
+        spec = "\n".join(lines_of(said_of(state))) or "–"
+    says = "the same"
+    if change:
+        says = "\n".join(fields_of(change))
+    return {
+        "": warning(change is not None),
+        "resource": key,
+        "spec": spec,
+        "the parameters say": says,
+    }
 
 
 TABLES: Final[Mapping[type, Callable[[Sequence[Any]], Table]]] = {

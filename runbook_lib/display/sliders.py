@@ -11,6 +11,8 @@ import traitlets
 
 __all__ = ["Slider", "Sliders", "balanced"]
 
+WEIGHTS = frozenset(map(str, range(101)))  # whatever may be typed
+
 
 def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, int]:
     """Return weights that sum to 100 with `moved` at `value`, the rest
@@ -18,18 +20,27 @@ def balanced(weights: Mapping[str, int], moved: str, value: int) -> dict[str, in
 
     One alone stays at 100, and one without weight gets none while others have some.
     """
-    value = max(0, min(100, value)) if len(weights) > 1 else 100
     others = {name: weight for name, weight in weights.items() if name != moved}
-    left, total = 100 - value, sum(others.values())
-    shares = {
-        n: left * w // total if total else left // len(others)
-        for n, w in others.items()
-    }
-    for name in [n for n in others if others[n] or not total][
-        : left - sum(shares.values())
-    ]:
+    if not others:
+        return dict.fromkeys(weights, 100)
+    value = max(0, min(100, value))
+    shared = {**_shared(100 - value, others), moved: value}
+    return {name: shared[name] for name in weights}
+
+
+def _shared(whole: int, weights: Mapping[str, int]) -> dict[str, int]:
+    """Return a whole shared out by weights, evenly where all are 0; what rounding
+    leaves goes to the first of those that have a weight, one to each.
+    """
+    if not any(weights.values()):
+        weights = dict.fromkeys(weights, 1)
+    total = sum(weights.values())
+    shares = {name: whole * weight // total for name, weight in weights.items()}
+    rest = whole - sum(shares.values())
+    weighted = [name for name, weight in weights.items() if weight]
+    for name in weighted[:rest]:
         shares[name] += 1
-    return {name: value if name == moved else shares[name] for name in weights}
+    return shares
 
 
 class Slider(anywidget.AnyWidget):
@@ -55,7 +66,8 @@ class Sliders:
         moved: Callable[[], None],
         complain: Callable[[str], None],
     ) -> None:
-        self.moved, self.complain = moved, complain
+        self.moved = moved
+        self.complain = complain
         self._putting = False  # whether it is no hand that moves them
         self.sliders = {name: self._slider(name, w) for name, w in weights.items()}
         self.numbers = {name: self._number(name, w) for name, w in weights.items()}
@@ -70,15 +82,18 @@ class Sliders:
         self._putting = True
         try:
             for name, weight in weights.items():
-                self.sliders[name].value, self.numbers[name].value = weight, str(weight)
+                self.sliders[name].value = weight
+                self.numbers[name].value = str(weight)
         finally:
             self._putting = False
 
     def rows(self) -> list[ipw.HBox]:
         """Return each number with its slider, below it where a page is narrow."""
-        pairs = [[self.numbers[name], self.sliders[name]] for name in self.sliders]
         layout = {"flex_flow": "row wrap", "align_items": "center"}
-        return [ipw.HBox(pair, layout=layout) for pair in pairs]
+        rows = []
+        for name, slider in self.sliders.items():
+            rows.append(ipw.HBox([self.numbers[name], slider], layout=layout))
+        return rows
 
     def _slider(self, name: str, weight: int) -> Slider:
         slider = Slider(value=weight, label=f"weight of {name}, percent")
@@ -95,7 +110,8 @@ class Sliders:
         number = ipw.Text(
             str(weight), continuous_update=False, description=f"{name}, percent"
         )
-        number.style.description_width, number.layout.width = "11em", "17em"
+        number.style.description_width = "11em"
+        number.layout.width = "17em"
         number.tooltip = f"weight of {name}, percent, 0 to 100"
         number.observe(lambda change: self._typed(name, change["new"]), names="value")
         return number
@@ -104,7 +120,7 @@ class Sliders:
         """Move a weight to what was typed."""
         if self._putting:
             return
-        if text.strip() in map(str, range(101)):
+        if text.strip() in WEIGHTS:
             self._moved(name, int(text))
             return
         self.put(self.weights)

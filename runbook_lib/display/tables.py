@@ -13,7 +13,7 @@ from textwrap import wrap
 from typing import Any
 
 from runbook_lib.display import pictures
-from runbook_lib.display.drawing import Drawing
+from runbook_lib.display.drawing import BAD, GOOD, WARN, Drawing
 from runbook_lib.parameters import Parameters
 from runbook_lib.printable import escaped, visible
 from runbook_lib.wording import text_of
@@ -35,13 +35,15 @@ MARK = {
 }
 # White on a ground of its own is as readable on a dark page as on a light one.
 GROUNDS = {
-    "PASS": "#1a7f37",
-    "DONE": "#1a7f37",
-    "WARN": "#9a6700",
-    "FAIL": "#cf222e",
-    "NOT DONE": "#cf222e",
-    "UNWATCHED": "#cf222e",
+    "PASS": GOOD,
+    "DONE": GOOD,
+    "WARN": WARN,
+    "FAIL": BAD,
+    "NOT DONE": BAD,
+    "UNWATCHED": BAD,
 }
+PLANS = "#0969da"  # the ground of a banner where nothing is applied
+WIDEST = 60  # characters of a cell in plain text
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,7 @@ class Table:
         import pandas as pd
 
         pd.set_option("display.max_colwidth", None)
-        rows = [
-            {visible(name): visible(text_of(value)) for name, value in row.items()}
-            for row in self.rows
-        ]
-        return pd.DataFrame(rows).fillna("–")
+        return pd.DataFrame([_printable(row) for row in self.rows]).fillna("–")
 
     def _repr_html_(self) -> str:
         caption = f"<p><b>{escaped(self.caption)}</b></p>"
@@ -76,46 +74,50 @@ class Table:
         return caption + table
 
     def __repr__(self) -> str:
+        caption = visible(self.caption)
         if not self.rows:
-            return f"{visible(self.caption)}: none"
+            return f"{caption}: none"
         frame = self._frame()
-        rows = [
-            [_wrapped(cell) for cell in row]
-            for row in (list(frame.columns), *frame.to_numpy().tolist())
-        ]
-        widths = [
-            max(len(line) for cell in column for line in cell)
-            for column in zip(*rows, strict=True)
-        ]
-        lines = [parts for row in rows for parts in zip_longest(*row, fillvalue="")]
-        text = ["  ".join(map(str.ljust, parts, widths)).rstrip() for parts in lines]
-        return "\n".join([visible(self.caption), *text])
+        lines: list[list[str]] = []  # each with a part of every column
+        for row in (list(frame.columns), *frame.to_numpy().tolist()):
+            cells = [_wrapped(cell) for cell in row]
+            lines += [list(parts) for parts in zip_longest(*cells, fillvalue="")]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = [caption]
+        for parts in lines:
+            padded = map(str.ljust, parts, widths)
+            text.append("  ".join(padded).rstrip())
+        return "\n".join(text)
+
+
+def _printable(row: Mapping[str, Any]) -> dict[str, str]:
+    return {visible(name): visible(text_of(value)) for name, value in row.items()}
 
 
 def _wrapped(cell: str) -> list[str]:
-    return [
-        piece
-        for line in cell.split("\n")
-        for piece in wrap(line, 60, break_on_hyphens=False) or [""]
-    ]
+    """Return the lines of a cell, none of them too wide; an empty one stays."""
+    lines = []
+    for line in cell.split("\n"):
+        lines += wrap(line, WIDEST, break_on_hyphens=False) or [""]
+    return lines
 
 
 @dataclass(frozen=True)
 class Words:
     """One statement; `kind` is PASS, WARN or FAIL where it judges something, DONE or
-    NOT DONE of a deed, UNWATCHED of a canary, else "".
+    NOT DONE of an action, UNWATCHED of a canary, else "".
     """
 
     text: str
     kind: str = ""
 
     def _repr_html_(self) -> str:
-        style = (
-            f"background:{GROUNDS.get(self.kind)};color:#fff;padding:0 "
-            ".4em;border-radius:3px"
-        )
-        mark = f"<b style='{style}'>{MARK[self.kind]}</b> " if self.kind else ""
-        return f"<p>{mark}{escaped(self.text)}</p>"
+        text = escaped(self.text)
+        if not self.kind:
+            return f"<p>{text}</p>"
+        ground = GROUNDS[self.kind]
+        style = f"background:{ground};color:#fff;padding:0 .4em;border-radius:3px"
+        return f"<p><b style='{style}'>{MARK[self.kind]}</b> {text}</p>"
 
     def __repr__(self) -> str:
         return visible(f"{MARK[self.kind]} {self.text}" if self.kind else self.text)
@@ -134,12 +136,9 @@ class Picture:
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         png = base64.b64encode(pictures.png(self.drawing)).decode()
-        return {"image/png": png, "text/plain": repr(self)}, {
-            "image/png": {
-                "width": round(self.drawing.width),
-                "alt": self.drawing.words,
-            }
-        }
+        data = {"image/png": png, "text/plain": repr(self)}
+        size = {"width": round(self.drawing.width), "alt": self.drawing.words}
+        return data, {"image/png": size}
 
     def __repr__(self) -> str:
         return "(a picture; described below)"
@@ -160,17 +159,24 @@ class Banner:
         )
 
     def _repr_html_(self) -> str:
-        applies = self.parameters.mode == "apply"
-        danger = applies and not self.parameters.rehearsed
-        back = "#cf222e" if danger else "#1a7f37" if applies else "#0969da"
+        ground = self._ground()
+        sign = "⚠ " if ground == BAD else ""
         style = (
-            f"background:{back};color:#fff;padding:.6em "
+            f"background:{ground};color:#fff;padding:.6em "
             "1em;border-radius:6px;font-weight:600"
         )
-        return (
-            "<div role='status' "
-            f"style='{style}'>{'⚠ ' if danger else ''}{escaped(repr(self))}</div>"
-        )
+        words = f"{sign}{escaped(repr(self))}"
+        return f"<div role='status' style='{style}'>{words}</div>"
+
+    def _ground(self) -> str:
+        if self.parameters.mode != "apply":
+            return PLANS
+        return GOOD if self.parameters.rehearsed else BAD
+
+
+def warning(needed: bool) -> str:
+    """Return the mark of a row that needs attention, "" for any other."""
+    return MARK["WARN"] if needed else ""
 
 
 def marked(caption: str, rows: Iterable[dict[str, str]]) -> Table:

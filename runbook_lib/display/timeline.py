@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from runbook_lib.aws.cloudwatch import Interval
 from runbook_lib.display.drawing import (
@@ -23,6 +23,7 @@ from runbook_lib.display.drawing import (
     Points,
     Shape,
     Text,
+    outline,
     percent,
 )
 from runbook_lib.runs.history import ASKED, History
@@ -35,7 +36,14 @@ __all__ = ["drawn", "drawn_words", "thinned"]
 STABLE, CANARY, LIMIT = "#1f7fe0", "#c9601c", "#d9453d"
 # dashes tell apart what colour alone would
 CANARYS, WEIGHTS, LIMITS, EVENTS = (6, 3), (2, 2), (8, 3), (3, 3)
-WIDTH, LEFT, RIGHT, HEIGHT, GAP, ROW, BOTTOM = 600, 76, 100, 56, 22, 13, 24
+# pixels
+WIDTH = 600
+LEFT = 76  # of the strips: room for their scales
+RIGHT = 100
+HEIGHT = 56  # of a strip
+GAP = 22  # between two
+ROW = 13  # of events' labels
+BOTTOM = 24
 LETTER = 7.2  # how wide one is at most
 ROWS = 6  # of events' labels; what comes too thick is a line without one
 MOST = 180  # points that are told apart at this width
@@ -87,32 +95,41 @@ def thinned(intervals: Sequence[Interval], most: int = MOST) -> list[Interval]:
     """Return at most this many intervals, neighbours added up: what is drawn costs the
     same however long it took.
     """
-    bunch = math.ceil(len(intervals) / most) if intervals else 1
-    groups = [intervals[i : i + bunch] for i in range(0, len(intervals), bunch)]
-    return [_added(group) for group in groups]
+    bunch = max(1, math.ceil(len(intervals) / most))
+    starts = range(0, len(intervals), bunch)
+    return [_added(intervals[start : start + bunch]) for start in starts]
 
 
 def _added(group: Sequence[Interval]) -> Interval:
     total = group[0]
     for each in group[1:]:
-        errors, slow = total.errors + each.errors, total.slow + each.slow
+        errors = total.errors + each.errors
+        slow = total.slow + each.slow
         total = Interval(total.start, errors, slow)
     return total
 
 
+def _timed(intervals: Sequence[Interval]) -> list[Interval]:
+    """Return the intervals whose time is known: any other stands nowhere."""
+    return [interval for interval in intervals if interval.start > 0]
+
+
 def drawn_words(shown: History) -> str:
     """Return what the picture shows, for those who cannot see it."""
-    seen = [i for i in shown.intervals if i.start > 0]
+    seen = _timed(shown.intervals)
     if not seen:
         return "no traffic was seen: there is nothing to draw"
-    begin, end = _window(shown, seen)
+    window = _window(shown, seen)
     all_of = _added(shown.intervals).errors
     stable = _answered(shown.stable, all_of.stable_requests, all_of.stable_errors)
     canary = _answered(shown.canary, all_of.canary_requests, all_of.canary_errors)
-    told = [f"{event.label} at {event.at - begin:.0f} s" for event in _events(shown)]
+    told = []
+    for event in _events(shown):
+        told.append(f"{event.label} at {event.at - window.begin:.0f} s")
     events = "; ".join(told) or "no event yet"
-    since = f"{datetime.fromtimestamp(begin, UTC):%H:%M:%S} UTC"
-    return f"{end - begin:.0f} s from {since}: {stable}; {canary}. {events}."
+    since = f"{datetime.fromtimestamp(window.begin, UTC):%H:%M:%S} UTC"
+    seconds = f"{window.end - window.begin:.0f} s"
+    return f"{seconds} from {since}: {stable}; {canary}. {events}."
 
 
 def _answered(name: str, requests: int, errors: int) -> str:
@@ -127,16 +144,16 @@ def drawn(shown: History) -> Drawing:
     An interval ends where the next one begins; without two of them
     there is nothing to draw.
     """
-    # what nobody knows the time of stands nowhere
-    seen = thinned([i for i in shown.intervals if i.start > 0])
+    seen = thinned(_timed(shown.intervals))
     if len(seen) < 2:
         return Drawing(WIDTH, 0, (), drawn_words(shown))
-    begin, end = _window(shown, seen)
-    time = _Axes(0, 0, 1, begin, end)
+    window = _window(shown, seen)
+    time = _Axes(0, 0, 1, window.begin, window.end)
     labels = _labels(shown, time)
     rows = 2 + max((label.row for label in labels), default=0)
     strips = _strips(shown)
-    tops = [ROW * rows + GAP + n * (HEIGHT + GAP) for n in range(len(strips))]
+    first = ROW * rows + GAP
+    tops = [first + number * (HEIGHT + GAP) for number in range(len(strips))]
     bottom = tops[-1] + HEIGHT
     shapes = list(_events_shapes(labels, tops))
     for strip, top in zip(strips, tops, strict=True):
@@ -151,29 +168,43 @@ def _strips(shown: History) -> list[Strip]:
     return [_requests, _errors, *slow, _share, _evidence]
 
 
-def _window(shown: History, seen: Sequence[Interval]) -> tuple[float, float]:
-    """Return the first and the last moment shown."""
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The first and the last moment shown."""
+
+    begin: float
+    end: float
+
+
+def _window(shown: History, seen: Sequence[Interval]) -> _Window:
     moments = [float(interval.start) for interval in seen]
     moments += [event.at for event in _events(shown)]
-    return min(moments), max(moments)
+    return _Window(min(moments), max(moments))
 
 
 # --- events ---------------------------------------------------------------------------
 
 
-class _Event(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class _Event:
     """What was done, and when."""
 
     at: float
     label: str
 
 
-class _Label(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Label:
     """Where an event stands, and in which row its label; "" where there is no room."""
 
     x: float
     row: int
     text: str
+
+    @property
+    def end(self) -> float:
+        """Where its text ends."""
+        return self.x + 4 + LETTER * len(self.text)
 
 
 def _events(shown: History) -> list[_Event]:
@@ -190,15 +221,11 @@ def _labels(shown: History, time: _Axes) -> list[_Label]:
     through.
     """
     labels: list[_Label] = []
-    ends: list[tuple[float, int]] = []  # of the labels, with their rows
     for event in sorted(_events(shown)):
         x = time.x(event.at)
-        rows = [row for end, row in ends if end >= x]
-        row = 1 + max(rows, default=-1)
-        fits = row < ROWS
-        labels.append(_Label(x, row, event.label if fits else ""))
-        if fits:
-            ends.append((x + 4 + LETTER * len(event.label), row))
+        struck = [label.row for label in labels if label.text and label.end >= x]
+        row = 1 + max(struck, default=-1)
+        labels.append(_Label(x, row, event.label if row < ROWS else ""))
     return labels
 
 
@@ -206,13 +233,18 @@ def _events_shapes(labels: Sequence[_Label], tops: Sequence[float]) -> Iterator[
     """Yield the events' labels, and their lines through the strips, which leave out
     what is written between.
     """
-    for x, row, text in labels:
-        yield Text(x + 4, ROW * (row + 1), text, bold=text.isupper())
-        above = (ROW * row + 3, tops[0] - GAP + 6)
-        for high, low in (above, *((top, top + HEIGHT) for top in tops)):
-            if low > high:
-                ends = ((x, high), (x, low))
-                yield Line(ends, dashes=EVENTS, width=1, faint=True)
+    for label in labels:
+        base = ROW * (label.row + 1)
+        yield Text(label.x + 4, base, label.text, bold=label.text.isupper())
+        yield from _event_line(label.x, base - ROW + 3, tops[0] - GAP + 6)
+        for top in tops:
+            yield from _event_line(label.x, top, top + HEIGHT)
+
+
+def _event_line(x: float, high: float, low: float) -> Iterator[Line]:
+    """Yield a part of an event's line, unless there is no room for it."""
+    if low > high:
+        yield Line(((x, high), (x, low)), dashes=EVENTS, width=1, faint=True)
 
 
 # --- strips ---------------------------------------------------------------------------
@@ -220,64 +252,91 @@ def _events_shapes(labels: Sequence[_Label], tops: Sequence[float]) -> Iterator[
 
 def _frame(axes: _Axes, title: str, words: Callable[[float], str]) -> Iterator[Shape]:
     right, high, low = WIDTH - RIGHT, axes.top, axes.top + HEIGHT
-    corners = ((LEFT, high), (right, high), (right, low), (LEFT, low), (LEFT, high))
-    yield Line(corners, width=1, faint=True)
+    yield Line(outline(LEFT, high, right, low), width=1, faint=True)
     yield Text(LEFT, high - 6, title, bold=True)
     yield Text(LEFT - 6, high + 9, words(axes.high), "end")
     yield Text(LEFT - 6, low, words(axes.low), "end")
 
 
-def _versions(axes: _Axes, stable: Points, canary: Points) -> Iterator[Shape]:
-    yield Line(axes.at(stable), STABLE)
-    yield Line(axes.at(canary), CANARY, CANARYS)
+@dataclass(frozen=True, slots=True)
+class _Curves:
+    """A figure of each version over time."""
+
+    stable: Points
+    canary: Points
+
+    @property
+    def highest(self) -> float:
+        """The highest value of both; 0 where there is none."""
+        values = [value for _, value in (*self.stable, *self.canary)]
+        return max(values, default=0)
+
+
+def _versions(axes: _Axes, curves: _Curves) -> Iterator[Shape]:
+    yield Line(axes.at(curves.stable), STABLE)
+    yield Line(axes.at(curves.canary), CANARY, CANARYS)
 
 
 def _requests(
     shown: History, seen: Sequence[Interval], strip: _Axes
 ) -> Iterator[Shape]:
-    spans = [max(later.start - each.start, 1) for each, later in pairwise(seen)]
-    stable, canary = [], []
-    for each, span in zip(seen, [*spans, spans[-1]], strict=True):
-        stable.append((each.start, each.errors.stable_requests / span))
-        canary.append((each.start, each.errors.canary_requests / span))
-    most = max(rate for _, rate in stable + canary)
-    axes = replace(strip, high=max(1.0, most))
+    curves = _requests_a_second(seen)
+    axes = replace(strip, high=max(1.0, curves.highest))
     title = "requests a second"
     yield from _frame(axes, title, lambda value: f"{value:,.0f}")
     yield from _legend(shown, LEFT + LETTER * len(title) + 20, axes.top - 6)
-    yield from _versions(axes, stable, canary)
+    yield from _versions(axes, curves)
+
+
+def _requests_a_second(seen: Sequence[Interval]) -> _Curves:
+    spans = [max(later.start - each.start, 1) for each, later in pairwise(seen)]
+    spans.append(spans[-1])  # of the last one, whose end is not known
+    stable = []
+    canary = []
+    for each, span in zip(seen, spans, strict=True):
+        stable.append((each.start, each.errors.stable_requests / span))
+        canary.append((each.start, each.errors.canary_requests / span))
+    return _Curves(stable, canary)
 
 
 def _legend(shown: History, x: float, y: float) -> Iterator[Shape]:
     """Yield how each version's lines look, beside the first title."""
-    stable, canary = (shown.stable, STABLE, ()), (shown.canary, CANARY, CANARYS)
-    for name, colour, dashes in (stable, canary):
-        yield Line(((x, y - 4), (x + 26, y - 4)), colour, dashes)
-        yield Text(x + 32, y, name)
-        x += 32 + LETTER * len(name) + 16
+    yield Line(((x, y - 4), (x + 26, y - 4)), STABLE)
+    yield Text(x + 32, y, shown.stable)
+    x += 32 + LETTER * len(shown.stable) + 16
+    yield Line(((x, y - 4), (x + 26, y - 4)), CANARY, CANARYS)
+    yield Text(x + 32, y, shown.canary)
 
 
 def _errors(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[Shape]:
-    return _rates("error rate", [(i.start, i.errors) for i in seen], strip)
+    starts = [interval.start for interval in seen]
+    samples = [interval.errors for interval in seen]
+    return _rates("error rate", _rate_curves(starts, samples), strip)
 
 
 def _slow(shown: History, seen: Sequence[Interval], strip: _Axes) -> Iterator[Shape]:
-    return _rates("slow requests", [(i.start, i.slow) for i in seen], strip)
+    starts = [interval.start for interval in seen]
+    samples = [interval.slow for interval in seen]
+    return _rates("slow requests", _rate_curves(starts, samples), strip)
 
 
-def _rates(
-    title: str, samples: Sequence[tuple[int, Sample]], strip: _Axes
-) -> Iterator[Shape]:
-    stable, canary = [], []
-    for at, sample in samples:
+def _rate_curves(starts: Sequence[int], samples: Sequence[Sample]) -> _Curves:
+    """Return which part of its requests each version failed, where it had any."""
+    stable = []
+    canary = []
+    for at, sample in zip(starts, samples, strict=True):
         if sample.stable_requests:
             stable.append((at, sample.stable_errors / sample.stable_requests))
         if sample.canary_requests:
             canary.append((at, sample.canary_errors / sample.canary_requests))
-    worst = max((rate for _, rate in stable + canary), default=0)
-    axes = replace(strip, high=max(0.01, math.ceil(100 * worst) / 100))
+    return _Curves(stable, canary)
+
+
+def _rates(title: str, curves: _Curves, strip: _Axes) -> Iterator[Shape]:
+    worst = math.ceil(100 * curves.highest) / 100
+    axes = replace(strip, high=max(0.01, worst))
     yield from _frame(axes, title, percent)
-    yield from _versions(axes, stable, canary)
+    yield from _versions(axes, curves)
 
 
 def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Shape]:
@@ -287,19 +346,23 @@ def _share(shown: History, seen: Sequence[Interval], axes: _Axes) -> Iterator[Sh
     for weight, group in groupby(busy, lambda each: _weight(shown, each.start)):
         if weight is not None:
             yield from _allowed(axes, weight, list(group))
-    shares = [(i.start, i.errors.canary_requests / i.requests) for i in busy]
+    shares = []
+    for each in busy:
+        shares.append((each.start, each.errors.canary_requests / each.requests))
     yield Dots(axes.at(shares), CANARY)
 
 
 def _allowed(axes: _Axes, weight: int, busy: Sequence[Interval]) -> Iterator[Shape]:
     """Yield a weight over the intervals that had it, and the shares that it allows."""
-    lows, highs = [], []
+    lows = []
+    highs = []
     for each in busy:
         low, high = share_band(weight, each.requests)
         lows.append((each.start, low))
         highs.append((each.start, high))
     yield Area(axes.at(lows + highs[::-1]))
-    ends = [(each.start, weight / 100) for each in (busy[0], busy[-1])]
+    wanted = weight / 100
+    ends = [(busy[0].start, wanted), (busy[-1].start, wanted)]
     yield Line(axes.at(ends), dashes=WEIGHTS)
 
 
@@ -328,7 +391,8 @@ def _evidence(
     yield from _frame(axes, title, lambda value: f"{10**value:,g} to 1")
     yield Line(axes.at([(axes.begin, line), (axes.end, line)]), LIMIT, LIMITS)
     yield Text(WIDTH - RIGHT + 5, axes.y(line) + 4, "FAIL")
-    later = shown.intervals[len(shown.intervals) - len(shown.evidence) :]
+    earlier = len(shown.intervals) - len(shown.evidence)  # without evidence
+    later = shown.intervals[earlier:]
     points = []
     for interval, evidence in zip(later, shown.evidence, strict=True):
         if interval.start > 0:
@@ -339,12 +403,7 @@ def _evidence(
 
 def _ticks(time: _Axes, y: float) -> Iterator[Shape]:
     span = max(time.end - time.begin, 1)
-    tick = next(t for t in TICKS if span / t <= 9)
-    unit, size = ("s", 1) if tick < 60 else ("min", 60)
-    for number in range(int(span // tick) + 1):
-        yield Text(
-            time.x(time.begin + number * tick),
-            y,
-            f"{number * tick // size} {unit}",
-            "middle",
-        )
+    tick = next(seconds for seconds in TICKS if span / seconds <= 9)
+    for passed in range(0, int(span) + 1, tick):
+        words = f"{passed} s" if tick < 60 else f"{passed // 60} min"
+        yield Text(time.x(time.begin + passed), y, words, "middle")

@@ -20,7 +20,8 @@ from runbook_lib.display.drawing import (
     Line,
     Shape,
     Text,
-    percent,
+    outline,
+    weight_words,
 )
 from runbook_lib.engines.protocol import (
     ANSWERS,
@@ -37,14 +38,24 @@ from runbook_lib.survey import Survey
 
 __all__ = ["Edge", "Topology", "mapped"]
 
+# pixels
+WIDTH = 960
 # of the columns; the weights stand before those who answer
 LEFTS = (16, 198, 380, 626, 808)
-WIDTH, WIDE, HIGH, PITCH, TOP, LINE, LETTER = 960, 136, 50, 72, 64, 14, 6.6
+TOP = 64  # of the first row
+WIDE = 136  # a box
+HIGH = 50
+PITCH = 72  # from one row to the next
+LINE = 14  # from one line of words to the next
+LETTER = 6.6  # how wide one is at most
 MARGIN = 12  # of the frame around its columns
 GAP = 3  # between a box and an arrow
 TIP = 5  # of an arrow, over which its line does not reach
-HEAD = (8, 4)  # how long and how wide to each side an arrow's head is
-THIN, BOLD, PEN = 1.0, 2.6, 1.2
+HEAD_LONG = 8  # of an arrow
+HEAD_WIDE = 4  # to each side
+THIN = 1.0  # the line around a box
+BOLD = 2.6  # the same, where a plan changes it
+PEN = 1.2  # an arrow's line
 DASHES = (4, 3)
 LEGEND = (
     "dashed: not there yet · thick, with a verb: what the plan changes · +n: "
@@ -59,7 +70,12 @@ VERBS = {
     "detach": BAD,
 }
 
-Point = tuple[float, float]
+
+class Point(NamedTuple):
+    """A point of the paper."""
+
+    x: float
+    y: float
 
 
 class Edge(NamedTuple):
@@ -117,7 +133,8 @@ class Topology:
         state = list(box.lines[1:]) if box.column == TASKS else []
         if not box.there:
             state.append("not there yet")
-        return _called(key, box) + (f" ({', '.join(state)})" if state else "")
+        name = _called(key, box)
+        return f"{name} ({', '.join(state)})" if state else name
 
     def drawn(self) -> Drawing:
         """Draw the map: arrows from left to right, most of it in one frame."""
@@ -126,9 +143,11 @@ class Topology:
         shapes: list[Shape] = []
         for left, caption in zip(LEFTS, self.columns, strict=True):
             shapes.append(Text(left + WIDE / 2, 13, caption, "middle", bold=True))
-        frame = Place(LEFTS[NAMES] - MARGIN, 22, LEFTS[ANSWERS] + WIDE + MARGIN, bottom)
-        shapes += _outlined(self, self.frame, frame, (frame.right - 8, 37))
-        shapes += [Text(frame.left + 8, 37, self.frame), Text(16, bottom + 18, LEGEND)]
+        left, right = LEFTS[NAMES] - MARGIN, LEFTS[ANSWERS] + WIDE + MARGIN
+        frame = Place(left, 22, right, bottom)
+        shapes += _outlined(self, self.frame, frame, Point(frame.right - 8, 37))
+        shapes.append(Text(frame.left + 8, 37, self.frame))
+        shapes.append(Text(LEFTS[0], bottom + 18, LEGEND))
         for edge in self.edges:
             shapes += _arrow(self, places, edge)
         for key, place in places.items():
@@ -150,15 +169,18 @@ def mapped(found: Survey, plan: Plan | None = None) -> Topology:
     """
     plan = plan or Plan("nothing")
     chart = found.engine.chart(found, plan)
-    edges = tuple(Edge(arrow.start, arrow.end, _label(arrow)) for arrow in chart.arrows)
     return Topology(
-        chart.boxes,
-        edges,
-        chart.frame,
-        chart.columns,
-        plan.changes,
-        _changes_on(chart, plan),
+        boxes=chart.boxes,
+        edges=tuple(map(_edge, chart.arrows)),
+        frame=chart.frame,
+        columns=chart.columns,
+        changes=plan.changes,
+        changes_on=_changes_on(chart, plan),
     )
+
+
+def _edge(arrow: Arrow) -> Edge:
+    return Edge(arrow.start, arrow.end, _label(arrow))
 
 
 def _changes_on(chart: Chart, plan: Plan) -> dict[str, tuple[Change, ...]]:
@@ -166,16 +188,22 @@ def _changes_on(chart: Chart, plan: Plan) -> dict[str, tuple[Change, ...]]:
 
     The frame has those whose thing has no box: it is gone, or was never on the map.
     """
-    found: dict[str, tuple[Change, ...]] = {}
+    changes_on: dict[str, tuple[Change, ...]] = {}
     for change in plan:
-        keys = [key for about in change.about for key in _shown_at(chart, about)]
-        for key in dict.fromkeys(keys or [chart.frame]):
-            found[key] = (*found.get(key, ()), change)
-    return found
+        for key in _boxes_of(chart, change) or [chart.frame]:
+            changes_on[key] = (*changes_on.get(key, ()), change)
+    return changes_on
 
 
-def _shown_at(chart: Chart, about: str) -> tuple[str, ...]:
-    return (about,) if about in chart.boxes else chart.within.get(about, ())
+def _boxes_of(chart: Chart, change: Change) -> list[str]:
+    """Return the keys of the boxes that show a change, each once."""
+    keys: list[str] = []
+    for about in change.about:
+        if about in chart.boxes:
+            keys.append(about)
+        else:
+            keys += chart.within.get(about, ())
+    return list(dict.fromkeys(keys))
 
 
 def _label(arrow: Arrow) -> str:
@@ -185,14 +213,15 @@ def _label(arrow: Arrow) -> str:
         return ""
     if after is None:
         return f"{now} → –"
-    share = percent(after / 100)
+    share = weight_words(after)
     return share if after == now else f"{now} → {share}"
 
 
 # --- how it is drawn ------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Where something stands."""
 
     left: float
@@ -211,7 +240,9 @@ def _places(shown: Topology) -> tuple[dict[str, Place], int]:
     divides have a row of their own.
     """
     stacks: list[list[str]] = [[] for _ in LEFTS]
-    stacks[DIVIDES] = [_past(edge) for edge in shown.edges if _passes(shown, edge)]
+    for edge in shown.edges:
+        if _passes(shown, edge):
+            stacks[DIVIDES].append(_past(edge))
     for key, box in shown.boxes.items():
         if 0 <= box.column < len(stacks):
             stacks[box.column].append(key)
@@ -227,10 +258,8 @@ def _places(shown: Topology) -> tuple[dict[str, Place], int]:
 
 def _passes(shown: Topology, edge: Edge) -> bool:
     """Say whether an arrow leads from a name to who answers it, past what divides."""
-    return (
-        shown.boxes[edge.start].column == NAMES
-        and shown.boxes[edge.end].column == ANSWERS
-    )
+    start, end = shown.boxes[edge.start], shown.boxes[edge.end]
+    return start.column == NAMES and end.column == ANSWERS
 
 
 def _past(edge: Edge) -> str:
@@ -244,40 +273,47 @@ def _arrow(shown: Topology, places: Mapping[str, Place], edge: Edge) -> Iterator
     """
     both_there = shown.boxes[edge.start].there and shown.boxes[edge.end].there
     dashes = () if both_there else DASHES
-    start, end = places[edge.start], places[edge.end]
-    x1, y1 = start.right + GAP, start.middle
-    x2, y2 = end.left - GAP, end.middle
-    tip = (x2 - TIP, y2)
+    start = Point(places[edge.start].right + GAP, places[edge.start].middle)
+    end = Point(places[edge.end].left - GAP, places[edge.end].middle)
+    tip = Point(end.x - TIP, end.y)
     if _passes(shown, edge):
         past = places[_past(edge)]
-        bends = ((past.left, past.middle), (past.right, past.middle))
-        yield Line(((x1, y1), *bends, tip), "", dashes, PEN)
+        bends = (Point(past.left, past.middle), Point(past.right, past.middle))
+        yield Line((start, *bends, tip), "", dashes, PEN)
     elif edge.label:
-        for ends in _around((x1, y1), (x2, y2), edge.label):
+        for ends in _around(start, end, edge.label):
             yield Line(ends, "", dashes, PEN)
-        yield Text((x1 + x2) / 2, (y1 + y2) / 2 + 4, edge.label, "middle", bold=True)
+        middle = _between(start, end, 0.5)
+        yield Text(middle.x, middle.y + 4, edge.label, "middle", bold=True)
     else:
-        yield Line(((x1, y1), tip), "", dashes, PEN)
-    long, wide = HEAD
-    yield Area(((x2, y2), (x2 - long, y2 - wide), (x2 - long, y2 + wide)), faint=False)
+        yield Line((start, tip), "", dashes, PEN)
+    yield _head(end)
 
 
-def _around(start: Point, end: Point, label: str) -> Iterator[tuple[Point, ...]]:
+def _head(end: Point) -> Area:
+    """Return an arrow's head, whose point is at its end."""
+    back = end.x - HEAD_LONG
+    corners = (end, Point(back, end.y - HEAD_WIDE), Point(back, end.y + HEAD_WIDE))
+    return Area(corners, faint=False)
+
+
+def _around(start: Point, end: Point, label: str) -> Iterator[tuple[Point, Point]]:
     """Yield the two parts of a line that words stand on, in its middle."""
-    (x1, y1), (x2, y2) = start, end
-    long, high = x2 - x1, y2 - y1
+    long = end.x - start.x
     half = LETTER * len(label) / 2 / long
+    yield start, _between(start, end, 0.5 - half)
+    yield _between(start, end, 0.5 + half), _between(start, end, 1 - TIP / long)
 
-    def at(part: float) -> Point:
-        return (x1 + part * long, y1 + part * high)
 
-    yield at(0.0), at(0.5 - half)
-    yield at(0.5 + half), at(1 - TIP / long)
+def _between(start: Point, end: Point, part: float) -> Point:
+    """Return the point after this part of the way, a fraction of 1."""
+    x = start.x + part * (end.x - start.x)
+    return Point(x, start.y + part * (end.y - start.y))
 
 
 def _drawn(shown: Topology, key: str, place: Place) -> Iterator[Shape]:
     box = shown.boxes[key]
-    yield from _outlined(shown, key, place, (place.right, place.top - 4))
+    yield from _outlined(shown, key, place, Point(place.right, place.top - 4))
     centre = (place.left + place.right) / 2
     first = place.middle + 4 - LINE * (len(box.lines) - 1) / 2
     for number, line in enumerate(box.lines):
@@ -286,18 +322,17 @@ def _drawn(shown: Topology, key: str, place: Place) -> Iterator[Shape]:
 
 def _outlined(shown: Topology, key: str, place: Place, at: Point) -> Iterator[Shape]:
     """Yield a frame, and at the point given what would happen to it."""
-    left, top, right, bottom = place
-    corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+    around = outline(place.left, place.top, place.right, place.bottom)
     dashes = () if shown.boxes[key].there else DASHES
     changes = shown.changes_on.get(key, ())
     if not changes:
-        yield Line(corners, "", dashes, THIN)
+        yield Line(around, "", dashes, THIN)
         return
     verb = _verb(key, changes)
     colour = VERBS.get(verb, WARN)
     more = f" +{len(changes) - 1}" if len(changes) > 1 else ""
-    yield Line(corners, colour, dashes, BOLD)
-    yield Text(*at, verb + more, "end", bold=True, colour=colour)
+    yield Line(around, colour, dashes, BOLD)
+    yield Text(at.x, at.y, verb + more, "end", bold=True, colour=colour)
 
 
 def _verb(key: str, changes: tuple[Change, ...]) -> str:

@@ -36,11 +36,15 @@ def bundle(
     """Return a live widget, and beside it what a reader without one sees,
     as text and as HTML.
     """
-    return {
-        **(widget._repr_mimebundle_(**options) or {}),
-        "text/plain": words,
-        "text/html": shown,
-    }
+    data = _live_data(widget, options)
+    data["text/plain"] = words
+    data["text/html"] = shown
+    return data
+
+
+def _live_data(widget: ipw.Widget, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a widget says of itself, which without a page may be nothing."""
+    return dict(widget._repr_mimebundle_(**options) or {})
 
 
 class WhoAndWhy:
@@ -65,12 +69,14 @@ class WhoAndWhy:
 
     def forget(self) -> None:
         """Take the fields out of sight, the reason emptied: it was for one decision."""
-        self.box.layout.display, self.fields[1].value = "none", ""
+        self.box.layout.display = "none"
+        self.fields[1].value = ""
 
 
 def _field(name: str) -> ipw.Text:
     field = ipw.Text(description=name, continuous_update=False)
-    field.style.description_width, field.layout.width = "6em", "24em"
+    field.style.description_width = "6em"
+    field.layout.width = "24em"
     return field
 
 
@@ -89,11 +95,9 @@ def alert(text: str) -> str:
     """Return a sentence that a screen reader speaks at once; nothing
     where there is none.
     """
-    return (
-        f"<div role='alert'>{Words(text, 'UNWATCHED')._repr_html_()}</div>"
-        if text
-        else ""
-    )
+    if not text:
+        return ""
+    return f"<div role='alert'>{Words(text, 'UNWATCHED')._repr_html_()}</div>"
 
 
 def dense(shown: str) -> str:
@@ -127,14 +131,15 @@ class Themed:
         self, **options: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         still, sizes = self.picture._repr_mimebundle_()
-        live = ipw.HTML(self.picture.drawing.svg())
-        return {**(live._repr_mimebundle_(**options) or {}), **still}, sizes
+        live = _live_data(ipw.HTML(self.picture.drawing.svg()), options)
+        return {**live, **still}, sizes
 
 
 def live(part: Any) -> Any:
     """Return what a kernel shows for a part: a picture in the colours of the page."""
-    shell: Any = get_ipython()
-    return Themed(part) if isinstance(part, Picture) and shell is not None else part
+    if isinstance(part, Picture) and get_ipython() is not None:
+        return Themed(part)
+    return part
 
 
 def mark_recording() -> None:

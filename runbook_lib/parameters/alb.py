@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from runbook_lib.parameters.fields import Name, Port, Strict, UrlPath
+from runbook_lib.parameters.fields import Name, Port, Strict, Threshold, UrlPath
 
 RuleArn = Annotated[
     str,
@@ -41,12 +41,8 @@ class GroupCheck(Strict):
     timeout_seconds: Annotated[int, Field(ge=2, le=120)] = Field(
         5, description="until one check fails; shorter than the interval"
     )
-    healthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(
-        2, description="checks until healthy"
-    )
-    unhealthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(
-        2, description="checks until unhealthy"
-    )
+    healthy_threshold: Threshold = Field(2, description="checks until healthy")
+    unhealthy_threshold: Threshold = Field(2, description="checks until unhealthy")
 
 
 class Alb(Strict):

@@ -16,6 +16,7 @@ from runbook_lib.parameters.fields import (
     Protocol,
     RoleName,
     Strict,
+    Threshold,
     UrlPath,
 )
 
@@ -131,12 +132,8 @@ class HealthCheck(Strict):
     timeout_millis: Annotated[int, Field(ge=2000, le=60000)] = Field(
         5000, description="until one check fails"
     )
-    healthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(
-        2, description="checks until healthy"
-    )
-    unhealthy_threshold: Annotated[int, Field(ge=2, le=10)] = Field(
-        3, description="checks until unhealthy"
-    )
+    healthy_threshold: Threshold = Field(2, description="checks until healthy")
+    unhealthy_threshold: Threshold = Field(3, description="checks until unhealthy")
 
 
 class Timeout(Strict):

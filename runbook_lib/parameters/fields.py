@@ -56,6 +56,7 @@ Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Seconds = Annotated[int, Field(ge=1, le=2_592_000)]  # of a wait: 30 days at most
 HeaderName = Annotated[str, StringConstraints(min_length=1, max_length=50)]
 UrlPath = Annotated[str, StringConstraints(pattern="^/")]
+Threshold = Annotated[int, Field(ge=2, le=10)]  # of health checks in a row
 Protocol = Literal["http", "http2", "grpc", "tcp"]
 LaunchType = Literal["FARGATE", "EC2"]
 OF_AN_ENGINE: Any = None
@@ -74,16 +75,15 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _know_every_key(cls, data: Any) -> Any:
-        unknown = set(data) - set(cls.model_fields) if isinstance(data, dict) else set()
+        if not isinstance(data, dict):
+            return data
+        unknown = sorted(str(key) for key in data if key not in cls.model_fields)
         if unknown:
-            raise ValueError(
-                "; ".join(
-                    _unknown(key, cls.model_fields) for key in sorted(map(str, unknown))
-                )
-            )
+            problems = [_unknown(key, cls.model_fields) for key in unknown]
+            raise ValueError("; ".join(problems))
         return data
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
-    close = nearest(key, list(known))
-    return f"unknown key {key!r:.80}; {close or 'expected one of ' + ', '.join(known)}"
+    instead = nearest(key, list(known)) or f"expected one of {', '.join(known)}"
+    return f"unknown key {key!r:.80}; {instead}"

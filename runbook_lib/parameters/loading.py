@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ MOST_PROBLEMS = 20  # of one file, in one refusal
 # what stands around the top-level name that a problem begins with
 BEHIND_A_NAME = re.compile(r"^unknown key '|( \(item |[.:;']).*", re.DOTALL)
 FOLDER = shipped("parameters")
+CORRECT_WHAT_WAS_GIVEN = "correct what was given; nothing was changed"
 
 
 def parameter_names() -> list[str]:
@@ -57,7 +59,9 @@ def located(environment: str) -> str:
     file's whole path.
     """
     file = _file_of(environment)
-    return environment if file is None or file.parent == FOLDER else str(file.resolve())
+    if file is None or file.parent == FOLDER:
+        return environment
+    return str(file.resolve())
 
 
 def is_here(environment: str) -> bool:
@@ -71,24 +75,25 @@ def load(environment: str, given: Mapping[str, Any] | None = None) -> Parameters
 
     Raises ParametersError naming what, where, expected, found and what to do.
     """
-    given = _plain(
-        {k: v for k, v in (given or {}).items() if not (k == "mode" and v == "")}
-    )
-    file, data = _read(environment, given)
-    data |= {k: v for k, v in given.items() if k != "environment"}
-    # what stands in place of a file is called by its name
+    beside = _plain(given or {})
     path = _file_of(environment)
-    beside = set(given) if path else set()
-    if unquoted := list(_unquoted(data)):
-        raise _refusal(file, path, beside, unquoted)
+    data = _read(environment, path, beside)
+    data |= {name: beside[name] for name in beside if name != "environment"}
+    # what stands in place of a file is called by its name
+    source = _Source(environment, None, set())
+    if path is not None:
+        source = _Source(path.name, path, set(beside))
+    unquoted = list(_unquoted(data))
+    if unquoted:
+        raise _refusal(source, unquoted)
     try:
         parameters = Parameters.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        sentences = [_sentence(e) for e in error.errors()]
-        raise _refusal(file, path, beside, sentences, more=True) from None
+        sentences = [_sentence(detail) for detail in error.errors()]
+        raise _refusal(source, sentences, more=True) from None
     found = list(problems(parameters))
     if found:
-        raise _refusal(file, path, beside, found)
+        raise _refusal(source, found)
     parameters._notes = (*_notes(data, parameters.model_dump()), *notes(parameters))
     return parameters
 
@@ -99,29 +104,54 @@ def merged(environment: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ParametersError where the file cannot be read, or has no section there.
     """
-    dotted = {
-        name: value
-        for name, value in given.items()
-        if "." in name and name.partition(".")[0] in Parameters.model_fields
-    }
-    plain_names = {name: given[name] for name in given if name not in dotted}
+    dotted = {name: given[name] for name in given if _is_dotted(name)}
+    by_top_level = {name: given[name] for name in given if name not in dotted}
     if not dotted:
-        return plain_names
-    _, data = _read(environment, {})
-    data |= plain_names
+        return by_top_level
+    data = _read(environment, _file_of(environment), {})
+    data |= by_top_level
     for name, value in dotted.items():
-        *sections, last = name.split(".")
-        within = data
-        for section in sections:
-            within = within.setdefault(section, {})
-            if not isinstance(within, dict):
-                raise ParametersError(
-                    f"given: {name}: {section} is no section; found {within!r:.80}",
-                    hint="give a name as docs/parameters.md has it",
-                )
-        within[last] = value
-    tops = {name.partition(".")[0] for name in dotted}
-    return {**plain_names, **{top: data[top] for top in tops}}
+        _replace(data, name, value)
+        top = _top_of(name)
+        by_top_level[top] = data[top]
+    return by_top_level
+
+
+def _is_dotted(name: str) -> bool:
+    return "." in name and _top_of(name) in Parameters.model_fields
+
+
+def _top_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _replace(data: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value in its place of the file's, by its name with dots."""
+    *sections, last = name.split(".")
+    within = data
+    for section in sections:
+        within = within.setdefault(section, {})
+        if not isinstance(within, dict):
+            raise ParametersError(
+                f"given: {name}: {section} is no section; found {within!r:.80}",
+                hint="give a name as docs/parameters.md has it",
+            )
+    within[last] = value
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where an environment's values are from: what that is called, the file, and the
+    names of what was given beside it.
+    """
+
+    name: str
+    file: Path | None
+    given: Collection[str]
+
+    def has_given(self, problem: str) -> bool:
+        """Say whether a problem is of what was given, by the name it begins with."""
+        return BEHIND_A_NAME.sub("", problem) in self.given
 
 
 def _form(data: Any) -> str:
@@ -131,18 +161,14 @@ def _form(data: Any) -> str:
     return "a list" if isinstance(data, list) else "a single value"
 
 
-def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    path = _file_of(environment)
+def _read(
+    environment: str, path: Path | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what an environment's file says, or what was given in place of one."""
+    if path is None and "services" in given:  # papermill -f gives the whole file
+        return {**given, "environment": environment}
     if path is None:
-        if "services" in given:  # papermill -f gives the whole file
-            return environment, {**given, "environment": environment}
-        known = environments()
-        found = _what_is(environment) or f"no parameters file {environment!r:.80}"
-        raise ParametersError(
-            f"environment: {found}; expected one of {', '.join(known)} or a path",
-            hint=nearest(environment, known)
-            or "name an environment of parameters/, or give a file's path",
-        )
+        raise _no_file(environment)
     try:
         data = read_yaml(_text_of(path))
     except yaml.YAMLError as error:
@@ -154,7 +180,17 @@ def _read(environment: str, given: Mapping[str, Any]) -> tuple[str, dict[str, An
             f"{path.name}: expected names and values, found {_form(data)}",
             hint="begin with a copy of parameters/staging.yaml",
         )
-    return path.name, data
+    return data
+
+
+def _no_file(environment: str) -> ParametersError:
+    known = environments()
+    found = _what_is(environment) or f"no parameters file {environment!r:.80}"
+    instead = nearest(environment, known)
+    return ParametersError(
+        f"environment: {found}; expected one of {', '.join(known)} or a path",
+        hint=instead or "name an environment of parameters/, or give a file's path",
+    )
 
 
 def _text_of(file: Path) -> str:
@@ -187,15 +223,17 @@ def _text_of(file: Path) -> str:
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given beside a file as YAML would have given it; raise
-    ParametersError where it is none.
+    """Return what was given beside a file as YAML would have given it, but for a mode
+    left empty, which is the file's; raise ParametersError where it is none.
     """
+    values = dict(given)
+    if values.get("mode") == "":
+        del values["mode"]
     try:
-        return {name: plain(value, name) for name, value in given.items()}
+        return {name: plain(value, name) for name, value in values.items()}
     except ValueError as error:
         raise ParametersError(
-            f"given: {_short(str(error))}",
-            hint="correct what was given; nothing was changed",
+            f"given: {_short(str(error))}", hint=CORRECT_WHAT_WAS_GIVEN
         ) from None
 
 
@@ -213,21 +251,23 @@ def _file_of(environment: str) -> Path | None:
 def _what_is(path: str) -> str:
     """Return in words what a path is that is no file; "" where nothing is there."""
     try:
-        there, folder = Path(path).exists(), Path(path).is_dir()
+        is_there = Path(path).exists()
+        is_folder = Path(path).is_dir()
     except (OSError, ValueError):  # a name no file can have
         return ""
-    return (
-        f"{path!r:.80} is {'a folder' if folder else 'no regular file'}"
-        if there and path
-        else ""
-    )
+    if not path or not is_there:
+        return ""
+    kind = "a folder" if is_folder else "no regular file"
+    return f"{path!r:.80} is {kind}"
 
 
 def _unquoted(data: Any, where: str = "") -> Iterator[str]:
     """Yield the keys that YAML did not read as text: an unquoted `NO` is
     False, 1.10 a number.
     """
-    for key, value in data.items() if isinstance(data, dict) else ():
+    if not isinstance(data, dict):
+        return
+    for key, value in data.items():
         if not isinstance(key, str):
             yield (
                 f"{where or 'file'}: expected names that are text; found {key!r}: "
@@ -248,44 +288,35 @@ def _notes(said: Any, read: Any, where: str = "") -> Iterator[str]:
             yield from _notes(one, other, where)
     elif isinstance(said, dict):
         for key, value in said.items():
-            at, known = (
-                f"{where}.{key}".lstrip("."),
-                key if key in read else key.lower(),
-            )
+            at = f"{where}.{key}".lstrip(".")
+            known = key if key in read else key.lower()
             yield from _notes(key, known, at)
             yield from _notes(value, read[known], at)
 
 
 def _refusal(
-    file: str,
-    path: Path | None,
-    given: Collection[str],
-    problems: Iterable[str],
-    *,
-    more: bool = False,
+    source: _Source, problems: Sequence[str], *, more: bool = False
 ) -> ParametersError:
     """Return what to raise: each problem is the file's, with its line, or of what was
     given beside it, by the name it begins with.
 
     `more` says that other checks come once these problems are fixed.
     """
-    places = lines_of(_text_of(path)) if path else {}
-    named = [(BEHIND_A_NAME.sub("", problem), problem) for problem in problems]
-    lines = [
-        f"{'given' if name in given else file + _line(problem, places)}: "
-        f"{_short(problem)}"
-        for name, problem in named[:MOST_PROBLEMS]
-    ]
-    if left := len(named) - len(lines):
-        lines.append(f"{file}: and {left} more")
-    own = all(name in given for name, _ in named)
-    hint = (
-        "correct what was given; nothing was changed"
-        if own
-        else "fix the file, then run `runbook lint` on it"
-    )
-    if more and not own:
+    places = lines_of(_text_of(source.file)) if source.file else {}
+    lines = []
+    for problem in problems[:MOST_PROBLEMS]:
+        where = source.name + _line(problem, places)
+        if source.has_given(problem):
+            where = "given"
+        lines.append(f"{where}: {_short(problem)}")
+    left = len(problems) - len(lines)
+    if left:
+        lines.append(f"{source.name}: and {left} more")
+    hint = "fix the file, then run `runbook lint` on it"
+    if more:
         hint += "; further checks follow once these pass"
+    if all(source.has_given(problem) for problem in problems):
+        hint = CORRECT_WHAT_WAS_GIVEN
     return ParametersError("\n".join(lines), hint=hint)
 
 
@@ -311,13 +342,7 @@ def _short(problem: str, most: int = 600) -> str:
 
 
 def _sentence(error: Any) -> str:
-    where = ""
-    for part in error["loc"]:
-        if isinstance(part, int):
-            where += f" (item {part + 1})"
-        elif not part.startswith(("dict[", "list[", "constrained-")):
-            where += f".{part}"
-    where = where.removeprefix(".")
+    """Return one of pydantic's errors as the sentence of a problem."""
     message = SHOULD.sub("expected ", str(error["msg"]).removeprefix("Value error, "))
     found = error.get("input")
     shown = "" if isinstance(found, dict) else f"; found {found!r:.80}"
@@ -326,4 +351,18 @@ def _sentence(error: Any) -> str:
         message = KINDS.get(pattern, f"expected text that matches '{pattern}'")
     if error["type"] == "string_type" and isinstance(found, int | float):
         shown += ": put it in quotes"
-    return f"{where + ': ' if where else ''}{message}{shown}"
+    where = _place_of(error["loc"])
+    return f"{where}: {message}{shown}" if where else f"{message}{shown}"
+
+
+def _place_of(location: Sequence[str | int]) -> str:
+    """Return where pydantic found something, as a problem begins: `shift.steps (item
+    2)`.
+    """
+    place = ""
+    for part in location:
+        if isinstance(part, int):
+            place += f" (item {part + 1})"
+        elif not part.startswith(("dict[", "list[", "constrained-")):
+            place += f".{part}"
+    return place.removeprefix(".")

@@ -6,6 +6,7 @@ tell, `appmesh` and `alb` the sections of one engine alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -153,8 +154,11 @@ class Approval(Strict):
 
 
 def _distinct(names: Any) -> Any:
-    folded = [name.lower() for name in names] if isinstance(names, dict) else []
-    if double := sorted({name for name in folded if folded.count(name) > 1}):
+    if not isinstance(names, dict):
+        return names
+    folded = Counter(name.lower() for name in names)
+    double = sorted(name for name, times in folded.items() if times > 1)
+    if double:
         raise ValueError(f"{', '.join(double)} is there twice, differing only by case")
     return names
 
@@ -257,9 +261,8 @@ class Parameters(Strict):
         """Every DNS name of the file, each once: those callers may dial, those services
         are registered under.
         """
-        hostnames = [
-            service.hostname for service in self.services.values() if service.hostname
-        ]
+        services = self.services.values()
+        hostnames = [service.hostname for service in services if service.hostname]
         return list(dict.fromkeys([*self.virtual_services, *hostnames]))
 
     @property
@@ -267,12 +270,13 @@ class Parameters(Strict):
         """The name of what carries the weights: a lock, a run and a
         record belong to it.
         """
-        if self.engine == "alb" and self.alb.rule:
-            return f"listener rule {self.alb.rule.partition('/')[2]}"
-        if self.engine == "alb":
-            alb = self.alb
-            return f"load balancer {alb.name}, rule {alb.port}/{alb.priority}"
-        return f"App Mesh {self.mesh.name}, route {self.router}/{self.route}"
+        if self.engine != "alb":
+            return f"App Mesh {self.mesh.name}, route {self.router}/{self.route}"
+        alb = self.alb
+        if alb.rule:
+            _, _, rule = alb.rule.partition("/")
+            return f"listener rule {rule}"
+        return f"load balancer {alb.name}, rule {alb.port}/{alb.priority}"
 
     @property
     def router(self) -> str:
@@ -319,11 +323,10 @@ class Parameters(Strict):
 
     def callees_of(self, service: str) -> set[str]:
         """Return the services that answer this one's calls."""
-        return {
-            n
-            for backend in self.services[service].backends
-            for n in self.answering(backend)
-        }
+        callees: set[str] = set()
+        for backend in self.services[service].backends:
+            callees |= self.answering(backend)
+        return callees
 
     def answering(self, name: str) -> set[str]:
         """Return the services behind a name that callers dial."""
@@ -332,20 +335,21 @@ class Parameters(Strict):
         provider = self.virtual_services[name]
         if provider.node:
             return {provider.node}
-        return {
-            n
-            for route in self.routers[provider.router or ""].routes.values()
-            for n in route.names
-        }
+        targets: set[str] = set()
+        for route in self.routers[provider.router or ""].routes.values():
+            targets |= set(route.names)
+        return targets
 
     def _registered_under(self, name: str) -> set[str]:
         if name == self.shift.name:
             return {*self.shift.versions}
-        return {n for n, service in self.services.items() if service.hostname == name}
+        services = self.services.items()
+        return {own for own, service in services if service.hostname == name}
 
     def callers_of(self, name: str) -> list[str]:
         """Return the services that list a name among their backends."""
-        return [n for n, service in self.services.items() if name in service.backends]
+        services = self.services.items()
+        return [caller for caller, service in services if name in service.backends]
 
     def dialled_by(self, services: Iterable[str]) -> list[str]:
         """Return each name that one of these services calls, in their order."""

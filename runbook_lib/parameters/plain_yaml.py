@@ -38,6 +38,7 @@ BOOLEANS: Final = {
 INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 FRACTION: Final = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
 MERGE: Final = "<<"
+PRINTABLE: Final = "expected text that can be printed"
 UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -51,11 +52,10 @@ def read_yaml(text: str) -> Any:
         raise yaml.YAMLError(
             f"expected at most {MOST_BYTES:,} characters; found {len(text):,}"
         )
-    if found := UNPRINTABLE.search(text):
+    found = UNPRINTABLE.search(text)
+    if found:
         line = text.count("\n", 0, found.start()) + 1
-        raise _refused(
-            line, "expected text that can be printed", _unprintable(found[0])
-        )
+        raise _refused(line, PRINTABLE, _unprintable(found[0]))
     loader = LOADER(text)
     try:
         return _Reader(loader).document()
@@ -73,20 +73,23 @@ def lines_of(text: str) -> dict[str, int]:
     """Return in which line of a YAML text each key and each item of a list stands, by
     its place: `shift.verdict.alpha`, `shift.steps (item 2)`.
     """
-    return dict(islice(_lines(yaml.compose(text, Loader=LOADER), "", 0), MOST_VALUES))
+    lines = _lines(yaml.compose(text, Loader=LOADER), "", 0)
+    return dict(islice(lines, MOST_VALUES))
 
 
 def _lines(node: Any, place: str, depth: int) -> Iterator[tuple[str, int]]:
-    parts: list[tuple[str, Any, Any]] = []
-    if isinstance(node, yaml.MappingNode) and depth < MOST_DEPTH:
+    if depth >= MOST_DEPTH:
+        return
+    if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            parts.append((f"{place}.{key.value}".removeprefix("."), key, value))
-    elif isinstance(node, yaml.SequenceNode) and depth < MOST_DEPTH:
+            at = f"{place}.{key.value}".removeprefix(".")
+            yield at, _line(key)
+            yield from _lines(value, at, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value, 1):
-            parts.append((f"{place} (item {number})", item, item))
-    for at, first, inner in parts:
-        yield at, first.start_mark.line + 1
-        yield from _lines(inner, at, depth + 1)
+            at = f"{place} (item {number})"
+            yield at, _line(item)
+            yield from _lines(item, at, depth + 1)
 
 
 def plain(value: Any, where: str) -> Any:
@@ -117,10 +120,11 @@ class _Copier:
                 "values; found more"
             )
         if isinstance(value, Mapping):
-            return {
-                _key(key, where): self.copy(inner, f"{where}.{key}", depth + 1)
-                for key, inner in value.items()
-            }
+            copied = {}
+            for key, inner in value.items():
+                own = _key(key, where)
+                copied[own] = self.copy(inner, f"{where}.{key}", depth + 1)
+            return copied
         if isinstance(value, list | tuple):
             return [self.copy(inner, where, depth + 1) for inner in value]
         return _single(value, where)
@@ -140,10 +144,9 @@ def _single(value: Any, where: str) -> Any:
     if hasattr(value, "isoformat"):  # a date, as papermill reads one
         return value.isoformat()
     if isinstance(value, str):
-        if found := _unprintable(value):
-            raise ValueError(
-                f"{where}: expected text that can be printed; found {found}"
-            )
+        found = _unprintable(value)
+        if found:
+            raise ValueError(f"{where}: {PRINTABLE}; found {found}")
         return value
     if isinstance(value, int | float):
         if not abs(value) < 10**MOST_DIGITS:
@@ -170,6 +173,14 @@ def _refused(line: int, expected: str, found: str) -> yaml.YAMLError:
     return yaml.YAMLError(f"line {line}: {expected}; found {found}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    """A value with a name for aliases, and how many values it counts for."""
+
+    value: Any
+    count: int
+
+
 @dataclass
 class _Reader:
     """Builds values from the parser's events, which come one by one, so that what is
@@ -178,7 +189,7 @@ class _Reader:
 
     loader: Any
     count: int = 0
-    anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    anchors: dict[str, _Anchored] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
 
     def document(self) -> Any:
@@ -188,12 +199,20 @@ class _Reader:
             return None
         value = self._value(self._next(), 0)
         self._next()  # the document ends
-        if not isinstance(event := self._next(), yaml.StreamEndEvent):
+        event = self._next()
+        if not isinstance(event, yaml.StreamEndEvent):
             raise _refused(_line(event), "expected one document", "another")
         return value
 
     def _next(self) -> Any:
         return self.loader.get_event()
+
+    def _until(self, end: type) -> Iterator[Any]:
+        """Yield what comes before the event that ends a list or a mapping."""
+        event = self._next()
+        while not isinstance(event, end):
+            yield event
+            event = self._next()
 
     def _value(self, event: Any, depth: int) -> Any:
         line = _line(event)
@@ -210,37 +229,37 @@ class _Reader:
         value = self._built(event, depth, line)
         if event.anchor:
             self.open.discard(event.anchor)
-            self.anchors[event.anchor] = (value, self.count - before + 1)
+            count = self.count - before + 1
+            self.anchors[event.anchor] = _Anchored(value, count)
         return value
 
     def _built(self, event: Any, depth: int, line: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
             return _scalar(event, line)
         if isinstance(event, yaml.SequenceStartEvent):
-            return list(self._items(depth))
+            items = self._until(yaml.SequenceEndEvent)
+            return [self._value(item, depth + 1) for item in items]
         return self._mapping(depth)
-
-    def _items(self, depth: int) -> Iterator[Any]:
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            yield self._value(event, depth + 1)
 
     def _mapping(self, depth: int) -> dict[Any, Any]:
         said: dict[Any, Any] = {}
         merged: dict[Any, Any] = {}
         lines: dict[Any, int] = {}
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+        for event in self._until(yaml.MappingEndEvent):
             line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
                 raise _refused(line, "expected a name before a colon", "something else")
             key = self._value(event, depth + 1)
-            if (name := str(event.value)) in lines:
+            name = str(event.value)
+            if name in lines:
                 raise yaml.YAMLError(
                     f"line {line}: {name!r:.60} is there twice, first in "
                     f"line {lines[name]}"
                 )
             lines[name] = line
             value = self._value(self._next(), depth + 1)
-            if key == MERGE and not event.style:
+            is_quoted = bool(event.style)
+            if key == MERGE and not is_quoted:
                 merged = _merged(value, line)
             else:
                 said[key] = value
@@ -253,9 +272,9 @@ class _Reader:
             )
         if event.anchor not in self.anchors:
             raise _refused(line, f"expected &{event.anchor:.60} before its use", "none")
-        value, count = self.anchors[event.anchor]
-        self._took(count, line)
-        return value
+        anchored = self.anchors[event.anchor]
+        self._took(anchored.count, line)
+        return anchored.value
 
     def _took(self, count: int, line: int) -> None:
         self.count += count
@@ -276,8 +295,9 @@ def _merged(value: Any, line: int) -> dict[Any, Any]:
 
 def _scalar(event: Any, line: int) -> Any:
     text = str(event.value)
-    if found := _unprintable(text):
-        raise _refused(line, "expected text that can be printed", found)
+    found = _unprintable(text)
+    if found:
+        raise _refused(line, PRINTABLE, found)
     if event.style:  # in quotes, or a block
         return text
     if text in NULLS:
@@ -300,4 +320,5 @@ def _tag(tag: str) -> str:
 
 
 def _line(event: Any) -> int:
+    """Return the line in which an event or a node begins."""
     return int(event.start_mark.line) + 1

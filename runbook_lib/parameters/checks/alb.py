@@ -75,7 +75,7 @@ def _made(p: Parameters) -> Iterator[str]:
     if len(p.alb.subnets) == 1:
         yield "alb.subnets: expected two at least, in two zones; found 1"
     yield from _health_check(p)
-    for name in (p.shift.stable, p.shift.canary):
+    for name in p.shift.versions:
         if name in p.services and not (p.services[name].ports or p.port):
             yield f"services.{name}.ports: expected the port its targets listen on"
 

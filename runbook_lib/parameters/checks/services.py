@@ -22,8 +22,10 @@ def _sizes(p: Parameters) -> Iterator[str]:
     for name, service in p.services.items():
         if p.launch_type_of(name) != "FARGATE":
             continue
-        says_a_size = service.cpu or service.memory
-        if says_a_size and not has_size(service.cpu or 0, service.memory or 0):
+        cpu = service.cpu or 0
+        memory = service.memory or 0
+        says_a_size = cpu or memory
+        if says_a_size and not has_size(cpu, memory):
             yield (
                 f"services.{name}: Fargate has no size of {service.cpu} CPU units with "
                 f"{service.memory} MiB; give both"
