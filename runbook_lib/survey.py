@@ -145,8 +145,7 @@ class Survey:
     @cached_property
     def counts(self) -> dict[str, tuple[int, int]]:
         """How many tasks stable and canary want and run."""
-        shift = self.parameters.shift
-        return ecs.read_counts(self.reads, (shift.stable, shift.canary))
+        return ecs.read_counts(self.reads, self.parameters.shift.versions)
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -217,7 +216,7 @@ class Survey:
         """
         shift = self.parameters.shift
         left = [step for step in shift.steps if step > self.canary_weight]
-        others = self.split.weights.keys() - {shift.stable, shift.canary}
+        others = self.split.weights.keys() - {*shift.versions}
         if not left or others or self.split.state is None:
             return Plan("05_shift_traffic")
         return self.plan_step(left[0])

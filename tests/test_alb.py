@@ -247,6 +247,14 @@ def test_more_failed_connections_than_requests_are_every_request() -> None:
     assert interval.errors == Sample(900, 0, 100, 100)
 
 
+def test_a_version_without_a_group_has_no_requests() -> None:
+    opened = open_alb(Elb([forward(web_v2=100)], groups=["web-v2"]), traffic=True)
+    opened.metrics.counts = COUNTED
+    until = cloudwatch.complete_until(opened.session, opened.session.now())
+    (interval,) = cloudwatch.read_intervals(opened.session, opened.look().series, until - 60, until)
+    assert interval.errors == Sample(0, 0, 100, 0)
+
+
 def test_slowness_is_asked_for_in_seconds() -> None:
     opened = open_alb(traffic=True, shift={**FILE["shift"], "verdict": {"slow_millis": 250}})
     opened.metrics.counts = {**COUNTED, ("TargetResponseTime", "web-v2"): 40}

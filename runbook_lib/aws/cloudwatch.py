@@ -8,13 +8,16 @@ the same series, so there is one path for both.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from runbook_lib.aws.series import NOBODY, Counted, Series
 from runbook_lib.aws.session import Session
+from runbook_lib.parameters.model import Telemetry
+from runbook_lib.parameters.shift import Shift
 from runbook_lib.plan import Call, Reading
 from runbook_lib.verdict import Sample
 
@@ -69,9 +72,9 @@ def complete_until(session: Session, now: float) -> int:
     seconds since 1970.
     """
     telemetry = session.parameters.telemetry
-    return math.floor(
-        (now - telemetry.delay_seconds - SETTLE_SECONDS) / telemetry.period_seconds
-    ) * (telemetry.period_seconds)
+    period = telemetry.period_seconds
+    known = now - telemetry.delay_seconds - SETTLE_SECONDS
+    return math.floor(known / period) * period
 
 
 def pause(session: Session) -> float:
@@ -92,42 +95,40 @@ def read_intervals(
     names in the parameters; where it has the errors of NOBODY, `answers` too.
     """
     p = session.parameters
-    period = p.telemetry.period_seconds
-    first = math.ceil(since / period) * period
+    first = _first_period(session, since)
     if first >= until:
         return []
-    wanted = [
-        (name, kind, one)
-        for name in (p.shift.stable, p.shift.canary, NOBODY)
-        for kind in KINDS
-        for one in series.get(name, {}).get(kind, ())
-        if one.stat
-    ]
-    counts: Counts = {(name, kind): Counter() for name, kind, _ in wanted}
-    for (name, kind, _), found in zip(
-        wanted, _read(session, wanted, first, until), strict=True
-    ):
-        counts[(name, kind)].update(found)
-    intervals = [
-        _interval(start, p.shift.stable, p.shift.canary, counts)
-        for start in range(first, int(until), period)
-    ]
-    if NOBODY not in series:
-        return intervals
-    stable, canary = p.shift.stable, p.shift.canary
-    return [_unclaimed(one, stable, canary, counts) for one in intervals]
+    counts: Counts = defaultdict(Counter)
+    wanted = _wanted(series, (*p.shift.versions, NOBODY))
+    answers = _read(session, [each.series for each in wanted], first, until)
+    for each, found in zip(wanted, answers, strict=True):
+        counts[each.service, each.kind].update(found)
+    intervals = []
+    for start in range(first, int(until), p.telemetry.period_seconds):
+        unclaimed = None
+        if NOBODY in series:
+            unclaimed = _unclaimed(start, p.shift, counts)
+        errors = _sample(start, p.shift, counts, "errors")
+        slow = _sample(start, p.shift, counts, "latency")
+        intervals.append(Interval(start, errors, slow, unclaimed))
+    return intervals
 
 
 def read_requests(session: Session, series: Series, since: float, until: float) -> int:
     """Return how many requests one series counted in the whole periods
     within [since, until).
     """
-    period = session.parameters.telemetry.period_seconds
-    first = math.ceil(since / period) * period
+    first = _first_period(session, since)
     if first >= until:
         return 0
-    (counts,) = _read(session, [("", "requests", series)], first, until)
+    (counts,) = _read(session, [series], first, until)
     return sum(counts.values())
+
+
+def _first_period(session: Session, since: float) -> int:
+    """Return when the first whole period begins, in seconds since 1970."""
+    period = session.parameters.telemetry.period_seconds
+    return math.ceil(since / period) * period
 
 
 def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
@@ -140,82 +141,104 @@ def read_alarms(session: Session, names: Iterable[str]) -> dict[str, str]:
     # without, only metric alarms come
     both = {"AlarmNames": wanted, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
     query = "[MetricAlarms, CompositeAlarms][][].{name: AlarmName, state: StateValue}"
-    found = (
-        session.read(Reading(Call("cloudwatch", "describe_alarms", both), query)) or []
-    )
+    reading = Reading(Call("cloudwatch", "describe_alarms", both), query)
+    found = session.read(reading) or []
     states = {alarm["name"]: alarm["state"] for alarm in found}
     return {name: states.get(name, "MISSING") for name in wanted}
 
 
-Query = tuple[str, str, Series]
-Counts = dict[tuple[str, str], Counter[int]]  # by service and kind, by period
+# --- the series -----------------------------------------------------------------------
+
+Counts = defaultdict[tuple[str, str], Counter[int]]
+"""What was counted by service and kind, each by the beginning of its period."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A series to be read: whose it is, and what of theirs it counts."""
+
+    service: str
+    kind: str
+    series: Series
+
+
+def _wanted(
+    series: Mapping[str, Mapping[str, Iterable[Series]]], services: Iterable[str]
+) -> list[_Wanted]:
+    """Return every series of these services that counts something."""
+    wanted = []
+    for service in services:
+        by_kind = series.get(service, {})
+        for kind in KINDS:
+            for each in by_kind.get(kind, ()):
+                if each.stat:
+                    wanted.append(_Wanted(service, kind, each))
+    return wanted
 
 
 def _read(
-    session: Session, wanted: list[Query], since: int, until: float
+    session: Session, wanted: Sequence[Series], since: int, until: float
 ) -> list[dict[int, int]]:
+    """Read what each series counted, by the beginning of its period."""
     telemetry = session.parameters.telemetry
-    queries = [
-        {
-            "Id": f"m{index}",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": series.namespace or telemetry.namespace,
-                    "MetricName": series.metric,
-                    "Dimensions": [
-                        {"Name": k, "Value": v} for k, v in series.dimensions.items()
-                    ],
-                },
-                "Period": telemetry.period_seconds,
-                "Stat": series.stat,
-            },
-        }
-        for index, (_, _, series) in enumerate(wanted)
-    ]
+    queries = [_query(f"m{n}", each, telemetry) for n, each in enumerate(wanted)]
     window = {
         "StartTime": _moment(since),
         "EndTime": _moment(until),
         "ScanBy": "TimestampAscending",
     }
-    results = [
-        result
-        for begin in range(0, len(queries), QUERIES)
-        for result in session.pages(
+    counts: list[dict[int, int]] = [{} for _ in wanted]
+    for begin in range(0, len(queries), QUERIES):
+        results = session.pages(
             "cloudwatch",
             "get_metric_data",
             "MetricDataResults",
             MetricDataQueries=queries[begin : begin + QUERIES],
             **window,
         )
-    ]
-    out: list[dict[int, int]] = [{} for _ in wanted]
-    for result in results:
-        for moment, value in zip(result["Timestamps"], result["Values"], strict=True):
-            out[int(result["Id"][1:])][int(moment.timestamp())] = round(value)
-    return out
+        for result in results:
+            number = int(result["Id"].removeprefix("m"))
+            data = zip(result["Timestamps"], result["Values"], strict=True)
+            for moment, value in data:
+                counts[number][int(moment.timestamp())] = round(value)
+    return counts
+
+
+def _query(id: str, series: Series, telemetry: Telemetry) -> dict[str, Any]:
+    dimensions = [{"Name": k, "Value": v} for k, v in series.dimensions.items()]
+    metric = {
+        "Namespace": series.namespace or telemetry.namespace,
+        "MetricName": series.metric,
+        "Dimensions": dimensions,
+    }
+    period = telemetry.period_seconds
+    stat = {"Metric": metric, "Period": period, "Stat": series.stat}
+    return {"Id": id, "MetricStat": stat}
 
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _interval(start: int, stable: str, canary: str, counts: Counts) -> Interval:
-    def count(service: str, kind: str) -> int:
-        return counts.get((service, kind), Counter())[start]
-
-    def sample(kind: str) -> Sample:
-        n1, n2 = count(stable, "requests"), count(canary, "requests")
-        bad1, bad2 = count(stable, kind), count(canary, kind)
-        return Sample(n1, min(bad1, n1), n2, min(bad2, n2))
-
-    return Interval(start, sample("errors"), sample("latency"))
+# --- one period -----------------------------------------------------------------------
 
 
-def _unclaimed(one: Interval, stable: str, canary: str, counts: Counts) -> Interval:
-    """Return an interval with the errors that are counted for neither version."""
-    unclaimed = Unclaimed(
-        errors=counts[NOBODY, "errors"][one.start],
-        stable_answers=counts[stable, "answers"][one.start],
-        canary_answers=counts[canary, "answers"][one.start],
+def _sample(start: int, shift: Shift, counts: Counts, bad: str) -> Sample:
+    """Return both versions' requests of a period, and how many of them were bad."""
+    stable = counts[shift.stable, "requests"][start]
+    canary = counts[shift.canary, "requests"][start]
+    return Sample(
+        stable,
+        min(counts[shift.stable, bad][start], stable),
+        canary,
+        min(counts[shift.canary, bad][start], canary),
     )
-    return replace(one, unclaimed=unclaimed)
+
+
+def _unclaimed(start: int, shift: Shift, counts: Counts) -> Unclaimed:
+    """Return the errors of a period that are counted for neither version."""
+    return Unclaimed(
+        errors=counts[NOBODY, "errors"][start],
+        stable_answers=counts[shift.stable, "answers"][start],
+        canary_answers=counts[shift.canary, "answers"][start],
+    )

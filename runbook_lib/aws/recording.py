@@ -51,7 +51,7 @@ class Recording(Environment):
         if self.run is None:
             p, place = self.parameters, self.place
             opened = opening(p, self.file, self.given)
-            about = (p.shift.stable, p.shift.canary)
+            about = p.shift.versions
             bringing = None if self.alone else self.store
             run = executing() or record.open_or_join(
                 p.environment, p.records, place, about=about, store=bringing, **opened

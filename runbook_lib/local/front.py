@@ -94,10 +94,7 @@ def create_front(
         Subnets=list(subnets),
         SecurityGroups=[group],
     )["LoadBalancers"][0]
-    groups = {
-        service: _group(p, elbv2, service, vpc)
-        for service in (p.shift.stable, p.shift.canary)
-    }
+    groups = {name: _group(p, elbv2, name, vpc) for name in p.shift.versions}
     listener = _listener(p, elbv2, balancer["LoadBalancerArn"])
     _rule(elbv2, listener, [groups[p.shift.stable], groups[p.shift.canary]])
     _name(p, client("route53"), vpc, balancer)

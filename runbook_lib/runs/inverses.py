@@ -17,6 +17,7 @@ from runbook_lib.plan import (
     Change,
     Inverse,
     Moved,
+    Reading,
     differences,
     holds,
     spoken,
@@ -131,18 +132,12 @@ class Inverses:
         """Return an inverse as a change, by the names that things have by then."""
         reading = renamed(m.reading, self.renamed)
         back = renamed(inverse, self.renamed)
-        if m.read_as in self.reweighted:
-            expected = state
-        elif reading == m.reading:
-            expected = without(BY_ITSELF, state)
-        else:
-            expected = m.after
         return Change(
             name=m.name,
             verb=back.verb,
             call=back.call,
             reading=reading,
-            expected=expected,
+            expected=self._expected(m, reading, state),
             wanted=back.wanted,
             about=m.about,
             undoes=m.name,
@@ -150,6 +145,14 @@ class Inverses:
             waits=back.waits,
             diff=differences(spoken(m.after, back.wanted), back.wanted),
         )
+
+    def _expected(self, m: Made, reading: Reading, state: Any) -> Any:
+        """Return what an inverse expects, of a thing that is in this state by then."""
+        if m.read_as in self.reweighted:
+            return state
+        if reading != m.reading:  # it comes back under a name that nobody knows yet
+            return m.after
+        return without(BY_ITSELF, state)
 
 
 def _never_raised(session: Session, change: Change, live: Any) -> Change:

@@ -100,13 +100,13 @@ def made_by(lines: Iterable[Mapping[str, Any]]) -> list[Made]:
     """Return each change of a record in its order, those a crash left open too,
     without those undone.
     """
-    told = _Told()
+    replay = _Replay()
     for line in lines:
         if line["event"] == "intended":
-            told.intend(line)
+            replay.intend(line)
         elif line["event"] == "observed":
-            told.observe(line)
-    return told.made
+            replay.observe(line)
+    return replay.made
 
 
 def intended_by(lines: Iterable[Mapping[str, Any]]) -> Iterator[Made]:
@@ -127,9 +127,9 @@ def unfinished(lines: Iterable[Mapping[str, Any]]) -> Change | None:
     return last if last.undoes else None
 
 
-class _Told:
-    """What the lines of a record so far say was `made`; `open` are the changes that
-    were set out for, by name, and not seen yet.
+class _Replay:
+    """A record gone through line by line: what it says was `made` by now; `open` are
+    the changes that were set out for, by name, and not seen yet.
     """
 
     def __init__(self) -> None:

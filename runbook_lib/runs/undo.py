@@ -121,7 +121,9 @@ def _part(found: Survey, run: Run | None, notebook: str) -> _Part:
 def _newest(session: Session, notebook: str) -> Run | None:
     p = session.parameters
     for run in record.runs(p.environment, p.records, session.place):
-        if not run.is_readable() or part_of(intended_by(run.lines()), notebook):
+        if not run.is_readable():  # what it changed nobody can say: it is refused
+            return run
+        if part_of(intended_by(run.lines()), notebook):
             return run
     return session.latest_run()
 

@@ -32,7 +32,7 @@ def require_evidence(evidence: Sequence[Evidence]) -> None:
 def require_ours(found: Survey) -> None:
     """Raise Held where targets or weights of somebody else carry the traffic."""
     shift, session = found.parameters.shift, found.session
-    if words := found.split.oddity((shift.stable, shift.canary)):
+    if words := found.split.oddity(shift.versions):
         back = f"`runbook rollback {session.named}`"
         hint = f"put the weights right, then run 05 again; or {back}"
         raise Held(f"nothing was written: {words}", hint=hint, reason="foreign_change")

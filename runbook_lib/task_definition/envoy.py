@@ -6,7 +6,7 @@ Pure: reads definitions, changes none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from runbook_lib.task_definition.form import (
@@ -15,7 +15,11 @@ from runbook_lib.task_definition.form import (
     containers_of,
     group_of,
     labels_of,
+    list_in,
+    others,
+    record_in,
     refusal,
+    valued_properties,
     variables,
 )
 
@@ -36,8 +40,8 @@ def proxy_properties(definition: Mapping[str, Any]) -> dict[str, str]:
     """Return the proxy configuration's properties, name to value,
     null-valued ones left out.
     """
-    properties = (definition.get("proxyConfiguration") or {}).get("properties") or []
-    return {p["name"]: p["value"] for p in properties if p.get("value") is not None}
+    proxy = record_in(definition, "proxyConfiguration")
+    return {each["name"]: each["value"] for each in valued_properties(proxy)}
 
 
 def envoy_of(definition: Mapping[str, Any]) -> Json | None:
@@ -49,68 +53,71 @@ def envoy_of(definition: Mapping[str, Any]) -> Json | None:
     container. A container that merely carries a variable of Envoy's is an application,
     and one merely called `envoy` is somebody's own proxy.
     """
-    for doubt in doubts(definition):
+    why = doubt(definition)
+    if why:
         raise refusal(
             definition,
-            f"it is unclear which container is Envoy: {doubt}",
+            f"it is unclear which container is Envoy: {why}",
             "let the proxy configuration name the one container that runs "
             "aws-appmesh-envoy, register that revision, and run again",
         )
-    return next(iter(_envoys(definition)), None)
+    envoys = _envoys(containers_of(definition))
+    return envoys[0] if envoys else None
 
 
-def doubts(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Yield, in words, what makes it unclear which container of a
-    definition is Envoy.
+def doubt(definition: Mapping[str, Any]) -> str:
+    """Say what makes it unclear which container of a definition is Envoy; "" where it
+    is clear.
     """
     containers = containers_of(definition)
     containers_by_name = by_name(containers)
     if len(containers_by_name) < len(containers):
-        yield (
+        return (
             "expected each container to have a name of its own, found "
-            f"{_names(containers)}"
+            f"{names_of(containers)}"
         )
-        return
-    envoys = _envoys(definition)
-    named = (definition.get("proxyConfiguration") or {}).get("containerName")
+    envoys = _envoys(containers)
     if len(envoys) > 1:
-        yield (
-            f"expected one container that runs App Mesh's image, found {_names(envoys)}"
-        )
-    elif named and named not in containers_by_name:
-        yield (
+        found = names_of(envoys)
+        return f"expected one container that runs App Mesh's image, found {found}"
+    proxy = record_in(definition, "proxyConfiguration")
+    named = proxy.get("containerName")
+    if named and named not in containers_by_name:
+        return (
             f"the proxy configuration names {named!r}, expected one of "
-            f"{_names(containers)}"
+            f"{names_of(containers)}"
         )
-    elif named and named not in by_name(envoys):
+    if named and named not in by_name(envoys):
         found = _instead(containers_by_name[named], envoys)
-        yield (
+        return (
             f"the proxy configuration names {named!r}, which does not run App "
             f"Mesh's image: {found}"
         )
-    elif not envoys:
-        yield from _doubtful_copies(containers)
+    if not envoys:
+        return _doubt_about_copies(containers)
+    return ""
 
 
 def _instead(named: Json, envoys: list[Json]) -> str:
     """Return what is found where the named container does not run App Mesh's image."""
     if envoys:
-        return f"{_names(envoys)} does"
+        return f"{names_of(envoys)} does"
     return f"expected aws-appmesh-envoy, found {named.get('image')!r}"
 
 
-def _doubtful_copies(containers: list[Json]) -> Iterator[str]:
-    copies = [c for c in containers if _may_be_envoy(c)]
-    if copies:
-        image = copies[0].get("image")
-        yield (
-            f"{_names(copies)} says which node it is and runs {image!r}: expected "
-            "aws-appmesh-envoy"
-        )
+def _doubt_about_copies(containers: list[Json]) -> str:
+    copies = [each for each in containers if _may_be_envoy(each)]
+    if not copies:
+        return ""
+    image = copies[0].get("image")
+    return (
+        f"{names_of(copies)} says which node it is and runs {image!r}: expected "
+        "aws-appmesh-envoy"
+    )
 
 
-def _envoys(definition: Mapping[str, Any]) -> list[Json]:
-    return [c for c in containers_of(definition) if _is_envoy(c)]
+def _envoys(containers: list[Json]) -> list[Json]:
+    return [each for each in containers if _is_envoy(each)]
 
 
 def _is_envoy(container: Mapping[str, Any]) -> bool:
@@ -130,11 +137,15 @@ def _may_be_envoy(container: Mapping[str, Any]) -> bool:
 def identity_variable(container: Mapping[str, Any]) -> str | None:
     """Return the variable by which Envoy knows which node it is, or None."""
     known = variables(container)
-    return next((name for name in IDENTITY if known.get(name)), None)
+    for name in IDENTITY:
+        if known.get(name):
+            return name
+    return None
 
 
-def _names(containers: list[Json]) -> str:
-    return ", ".join(repr(c["name"]) for c in containers)
+def names_of(containers: list[Json]) -> str:
+    """Return the names of containers, in quotes."""
+    return ", ".join(repr(each["name"]) for each in containers)
 
 
 def applications(definition: Mapping[str, Any]) -> list[Json]:
@@ -158,15 +169,14 @@ def waiting(definition: Mapping[str, Any]) -> list[Json]:
     Nor whoever passes Envoy by.
     """
     containers = by_name(containers_of(definition))
+    starting_first = _routers(containers)
     proxy = envoy_of(definition)
-    first: set[str] = set()
     if proxy:
-        _awaited(proxy, containers, first)
-    for router in _routers(containers):
-        _awaited(router, containers, first)
-    later = [c for name, c in containers.items() if name not in first]
-    meshed = [c for c in later if not passes_by(definition, c)]
-    return [c for c in meshed if not is_daemon(c)]
+        starting_first.append(proxy)
+    before_envoy = _with_awaited(starting_first, containers)
+    later = others(containers.values(), before_envoy)
+    meshed = [each for each in later if not passes_by(definition, each)]
+    return [each for each in meshed if not is_daemon(each)]
 
 
 def passes_by(definition: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
@@ -184,20 +194,29 @@ def _routers(containers: Mapping[str, Json]) -> list[Json]:
     return [container for container in containers.values() if is_router(container)]
 
 
-def _awaited(container: Json, containers: dict[str, Json], seen: set[str]) -> None:
-    """Add to `seen` the names of a container and of all it waits for.
+def _with_awaited(first: list[Json], containers: Mapping[str, Json]) -> set[str]:
+    """Return the names of some containers, and of all that they wait for."""
+    found: set[str] = set()
+    left = list(first)
+    while left:
+        container = left.pop()
+        if container["name"] not in found:
+            found.add(container["name"])
+            left += _awaited(container, containers)
+    return found
 
-    A log router counts: ECS starts it first.
+
+def _awaited(container: Json, containers: Mapping[str, Json]) -> list[Json]:
+    """Return the containers that one waits for; where it logs to a log router ECS
+    starts that first.
     """
-    if container["name"] in seen:
-        return
-    seen.add(container["name"])
-    awaited = [d.get("containerName") for d in container.get("dependsOn") or []]
-    if (container.get("logConfiguration") or {}).get("logDriver") == "awsfirelens":
-        awaited += [router["name"] for router in _routers(containers)]
-    for name in awaited:
-        if name in containers:
-            _awaited(containers[name], containers, seen)
+    waits = list_in(container, "dependsOn")
+    names = [wait.get("containerName") for wait in waits]
+    awaited = [containers[name] for name in names if name in containers]
+    log = record_in(container, "logConfiguration")
+    if log.get("logDriver") == "awsfirelens":
+        awaited += _routers(containers)
+    return awaited
 
 
 def _repository(container: Mapping[str, Any]) -> str:

@@ -20,8 +20,17 @@ Json = dict[str, Any]
 # What DescribeTaskDefinition answers and RegisterTaskDefinition does not take
 # (botocore's two shapes; a test compares).
 READ_ONLY = frozenset(
-    {"taskDefinitionArn", "revision", "status", "requiresAttributes", "compatibilities"}
-    | {"registeredAt", "registeredBy", "deregisteredAt", "deleteRequestedAt"}
+    {
+        "taskDefinitionArn",
+        "revision",
+        "status",
+        "requiresAttributes",
+        "compatibilities",
+        "registeredAt",
+        "registeredBy",
+        "deregisteredAt",
+        "deleteRequestedAt",
+    }
 )
 # "" is a value in these
 _FREE_TEXT = frozenset({"dockerLabels", "options", "driverOpts", "labels"})
@@ -52,15 +61,32 @@ def register_input(definition: Mapping[str, Any]) -> Json:
     result = copy.deepcopy(described)
     for key in READ_ONLY:
         result.pop(key, None)
-    tags = result.get("tags") or []
+    tags = list_in(result, "tags")
     own_tags = [tag for tag in tags if not tag["key"].startswith("aws:")]
     put(result, "tags", own_tags)
     put(result, "inferenceAccelerators", result.get("inferenceAccelerators"))
     proxy = result.get("proxyConfiguration")
     if proxy:
-        properties = proxy.get("properties") or []
-        proxy["properties"] = [p for p in properties if p.get("value") is not None]
+        proxy["properties"] = valued_properties(proxy)
     return result
+
+
+def valued_properties(proxy: Mapping[str, Any]) -> list[Json]:
+    """Return the properties of a proxy configuration that have a value."""
+    properties = list_in(proxy, "properties")
+    return [each for each in properties if each.get("value") is not None]
+
+
+def list_in(record: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the list that is a record's field; an empty one where it is absent."""
+    found: list[Any] = record.get(key) or []
+    return found
+
+
+def record_in(record: Mapping[str, Any], key: str) -> Json:
+    """Return the record that is a record's field; an empty one where it is absent."""
+    found: Json = record.get(key) or {}
+    return found
 
 
 def put(record: Json, key: str, value: Any) -> None:
@@ -90,10 +116,11 @@ def normalise(definition: Mapping[str, Any]) -> Json:
             task[key] = str(stated if units is None else units)
     if task.get("networkMode") in ("awsvpc", "host"):
         _drop_equal_host_ports(task)
-    for proxied in (task.get("proxyConfiguration") or {}).get("properties", []):
-        if proxied.get("name") in _PORT_SETS:
-            proxied["value"] = ",".join(sorted(split(proxied["value"])))
-    task["requiresCompatibilities"] = sorted(task.get("requiresCompatibilities") or [])
+    proxy = record_in(task, "proxyConfiguration")
+    for given in list_in(proxy, "properties"):
+        if given.get("name") in _PORT_SETS:
+            given["value"] = ",".join(sorted(split(given["value"])))
+    task["requiresCompatibilities"] = sorted(list_in(task, "requiresCompatibilities"))
     result: Json = _plain(task, "task")
     return result
 
@@ -105,13 +132,16 @@ def task_units(value: object) -> int | None:
     found = re.fullmatch(r"(\d*\.?\d+)\s*(vcpu|gb)?", str(value).strip(), re.IGNORECASE)
     if not found:
         return None
-    amount = float(found[1]) * (1024 if found[2] else 1)
+    amount = float(found[1])
+    if found[2]:
+        amount *= 1024
     return int(amount) if amount.is_integer() else None
 
 
 def split(value: object) -> list[str]:
     """Return the parts of a comma-separated property value, blanks dropped."""
-    return [part.strip() for part in str(value or "").split(",") if part.strip()]
+    parts = [part.strip() for part in str(value or "").split(",")]
+    return [part for part in parts if part]
 
 
 def refusal(definition: Mapping[str, Any], problem: str, hint: str) -> PlanError:
@@ -134,12 +164,13 @@ def others(
 
 def containers_of(definition: Mapping[str, Any]) -> list[Json]:
     """Return the container definitions, empty where there are none."""
-    return list(definition.get("containerDefinitions") or [])
+    return list(list_in(definition, "containerDefinitions"))
 
 
 def variables(container: Mapping[str, Any]) -> dict[str, str]:
     """Return a container's plain environment, name to value."""
-    return {e["name"]: e.get("value") or "" for e in container.get("environment") or []}
+    entries = list_in(container, "environment")
+    return {entry["name"]: entry.get("value") or "" for entry in entries}
 
 
 def tcp_ports(container: Mapping[str, Any]) -> set[int]:
@@ -149,13 +180,14 @@ def tcp_ports(container: Mapping[str, Any]) -> set[int]:
     listen without one.
     """
     ports: set[int] = set()
-    for mapping in container.get("portMappings") or []:
+    for mapping in list_in(container, "portMappings"):
         if mapping.get("protocol") in (None, "tcp"):
             ports |= _mapped(mapping)
     return ports
 
 
 def _mapped(mapping: Mapping[str, Any]) -> set[int]:
+    """Return the container ports of one mapping."""
     stated = mapping.get("containerPortRange") or mapping.get("containerPort") or ""
     found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", str(stated))
     if found is None:
@@ -167,7 +199,7 @@ def _mapped(mapping: Mapping[str, Any]) -> set[int]:
 
 def labels_of(container: Mapping[str, Any]) -> dict[str, str]:
     """Return a copy of a container's Docker labels, empty where it has none."""
-    return dict(container.get("dockerLabels") or {})
+    return dict(record_in(container, "dockerLabels"))
 
 
 def user_of(container: Mapping[str, Any]) -> str:
@@ -182,19 +214,19 @@ def group_of(container: Mapping[str, Any]) -> str:
 
 def system_of(definition: Mapping[str, Any]) -> str:
     """Return the operating system that a task runs on."""
-    platform = definition.get("runtimePlatform") or {}
+    platform = record_in(definition, "runtimePlatform")
     return platform.get("operatingSystemFamily") or "LINUX"
 
 
 def mounts_efs(definition: Mapping[str, Any]) -> bool:
     """Tell whether a task mounts an EFS volume."""
-    volumes = definition.get("volumes") or []
+    volumes = list_in(definition, "volumes")
     return any(volume.get("efsVolumeConfiguration") for volume in volumes)
 
 
 def _drop_equal_host_ports(task: Json) -> None:
     for container in containers_of(task):
-        for port in container.get("portMappings") or []:
+        for port in list_in(container, "portMappings"):
             if str(port.get("hostPort")) == str(port.get("containerPort")):
                 port.pop("hostPort", None)
 
@@ -217,7 +249,8 @@ def _plain_record(record: Json, key: str) -> Json:
     result = {}
     for name, value in record.items():
         plain = _plain(value, name)
-        if not _absent(plain, name) and plain != defaults.get(name):
+        is_default = plain == defaults.get(name)
+        if not is_default and not _absent(plain, name):
             result[name] = plain
     return result
 
@@ -235,4 +268,7 @@ def _sort_key(record: Json) -> str:
 
 
 def _absent(value: Any, key: str) -> bool:
-    return value in (None, "", [], {}) or (value is False and key != "essential")
+    """Tell whether a value says no more than an absent one."""
+    if value is False:
+        return key != "essential"
+    return value in (None, "", [], {})

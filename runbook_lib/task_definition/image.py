@@ -62,7 +62,9 @@ def tag_version(tag: str) -> tuple[int, ...] | None:
     it is not a version.
     """
     found = _TAG.fullmatch(tag.removesuffix("-fips"))
-    return tuple(int(part) for part in found.groups()) if found else None
+    if found is None:
+        return None
+    return tuple(int(part) for part in found.groups())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,7 @@ def image_problems(region: str, tag: str, *, fips: bool) -> Iterator[str]:
     stands in the file.
     """
     if region not in REGIONS:
-        near = get_close_matches(region, sorted(REGIONS), n=1)
-        instead = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"one of {', '.join(sorted(REGIONS))}"
-        )
+        instead = _instead_of(region)
         yield f"region: expected one that App Mesh serves, found {region!r}; {instead}"
     version = tag_version(tag)
     if tag.endswith("-fips"):
@@ -111,6 +108,15 @@ def image_problems(region: str, tag: str, *, fips: bool) -> Iterator[str]:
             "envoy.fips: expected a region with an App Mesh FIPS endpoint, one of "
             f"{known}; found {region!r}"
         )
+
+
+def _instead_of(region: str) -> str:
+    """Say which region is perhaps meant, or which there are."""
+    known = sorted(REGIONS)
+    near = get_close_matches(region, known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"one of {', '.join(known)}"
 
 
 def envoy_image(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Collection
 from typing import Any
 
 from runbook_lib.task_definition.envoy import IDENTITY, LABEL, envoy_of
@@ -19,6 +20,7 @@ from runbook_lib.task_definition.form import (
     by_name,
     containers_of,
     labels_of,
+    list_in,
     others,
     put,
     refusal,
@@ -53,7 +55,8 @@ def _former(before: Json, after: Json) -> Json:
     that was not there.
     """
     keys = (before.keys() | after.keys()) - {"containerDefinitions"}
-    former = {key: before.get(key) for key in keys if before.get(key) != after.get(key)}
+    differing = [key for key in keys if before.get(key) != after.get(key)]
+    former = {key: before.get(key) for key in differing}
     entries = former.get("environment")
     if entries:
         former["environment"] = [_without_value(entry) for entry in entries]
@@ -100,8 +103,7 @@ def strip(container: Json, *names: str) -> None:
     """Take out of a container the label, and each reference to one of these containers:
     waits, volumes, links.
     """
-    waits = others(container.get("dependsOn"), names, key="containerName")
-    put(container, "dependsOn", waits)
+    put(container, "dependsOn", waits_without(container, names))
     labels = labels_of(container)
     labels.pop(LABEL, None)
     put(container, "dockerLabels", labels)
@@ -109,13 +111,19 @@ def strip(container: Json, *names: str) -> None:
         volumes = container["volumesFrom"]
         container["volumesFrom"] = others(volumes, names, key="sourceContainer")
     if "links" in container:
-        links = container["links"] or []
-        container["links"] = [e for e in links if e.split(":")[0] not in names]
+        links = list_in(container, "links")
+        container["links"] = [link for link in links if link.split(":")[0] not in names]
+
+
+def waits_without(container: Json, names: Collection[str]) -> list[Json]:
+    """Return what a container waits for, without these containers."""
+    return others(container.get("dependsOn"), names, key="containerName")
 
 
 def recall(task: Json) -> Json | None:
     """Return what an earlier `with_envoy` wrote down, or None."""
-    label = labels_of(envoy_of(task) or {}).get(LABEL)
+    envoy = envoy_of(task) or {}
+    label = labels_of(envoy).get(LABEL)
     if label is None:
         return None
     try:
@@ -137,23 +145,23 @@ def _is_memory(said: Any) -> bool:
     """Tell whether a label says what `remember` writes; whoever may register a revision
     may write anything.
     """
-    if not isinstance(said, dict) or not said.keys() >= {"task", "containers", "added"}:
-        return False
-    if not isinstance(said["containers"], dict) or not isinstance(said["added"], list):
-        return False
-    if not all(isinstance(name, str) for name in said["added"]):
-        return False
-    formers = [said["task"], *said["containers"].values()]
-    return all(_is_former(former) for former in formers)
+    match said:
+        case {"task": task, "containers": dict(containers), "added": list(added)}:
+            names_only = all(isinstance(name, str) for name in added)
+            formers = [task, *containers.values()]
+            return names_only and all(map(_is_former, formers))
+    return False
 
 
 def _is_former(said: Any) -> bool:
     if not isinstance(said, dict):
         return False
-    entries = said.get("environment") or []
-    if not isinstance(entries, list):
-        return False
-    return all(isinstance(e, dict) and "name" in e for e in entries)
+    entries = list_in(said, "environment")
+    return isinstance(entries, list) and all(map(_is_variable, entries))
+
+
+def _is_variable(said: Any) -> bool:
+    return isinstance(said, dict) and "name" in said
 
 
 def guess(proxy: Json) -> Json:

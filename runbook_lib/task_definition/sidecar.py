@@ -22,6 +22,7 @@ from runbook_lib.task_definition.envoy import (
     envoy_of,
     identity_variable,
     is_daemon,
+    names_of,
     proxy_properties,
     waiting,
 )
@@ -46,6 +47,7 @@ from runbook_lib.task_definition.memory import (
     remember,
     restore,
     strip,
+    waits_without,
 )
 
 _HEALTH_CHECK = {
@@ -136,18 +138,23 @@ def with_envoy(definition: Mapping[str, Any], sidecar: Sidecar) -> Json:
     name = there["name"] if there else "envoy"
     task = copy.deepcopy(before) | _task_fields(before, sidecar, name)
     envoy = _envoy(there or _beside(_named(now, name)), sidecar, name)
-    memory = task.get("memory") or envoy.get("memory") or envoy.get("memoryReservation")
-    if not memory:  # ECS needs one of the three
+    if not _says_memory(task, envoy):
         envoy["memory"] = _LEAST_MEMORY_MIB
     _put(task, envoy)
     if sidecar.xray:
         _put(task, _daemon(now, sidecar))
     for container in waiting(task):
-        waits = others(container.get("dependsOn"), [name], key="containerName")
+        waits = waits_without(container, [name])
         waits.append({"containerName": name, "condition": "HEALTHY"})
         container["dependsOn"] = waits
     remember(before, task, name)
     return _keeping(now, task)
+
+
+def _says_memory(task: Json, envoy: Json) -> bool:
+    """Tell whether one of the three sizes is stated that ECS needs for Envoy."""
+    own = (envoy.get("memory"), envoy.get("memoryReservation"))
+    return any((task.get("memory"), *own))
 
 
 def without_envoy(definition: Mapping[str, Any]) -> Json:
@@ -164,7 +171,8 @@ def without_envoy(definition: Mapping[str, Any]) -> Json:
     unclear which container is Envoy; there is no application.
     """
     task = register_input(definition)
-    now, proxy = copy.deepcopy(task), envoy_of(task)
+    now = copy.deepcopy(task)
+    proxy = envoy_of(task)
     if proxy is None:
         return _keeping(now, task)
     memory = recall(task) or guess(proxy)
@@ -203,11 +211,10 @@ def _keeping(before: Json, after: Json) -> Json:
     wanted = _application_images(before)
     made = _application_images(after)
     if not wanted:
-        found = ", ".join(repr(c["name"]) for c in containers_of(before))
+        found = names_of(containers_of(before)) or "no container"
         raise refusal(
             before,
-            "expected an application beside Envoy and the X-Ray daemon, "
-            f"found {found or 'no container'}",
+            f"expected an application beside Envoy and the X-Ray daemon, found {found}",
             "give the service's own task definition; one that is Envoy alone is "
             "a virtual gateway",
         )
@@ -222,11 +229,12 @@ def _keeping(before: Json, after: Json) -> Json:
 
 
 def _application_images(definition: Json) -> dict[str, Any]:
-    return {c["name"]: c.get("image") for c in applications(definition)}
+    return {each["name"]: each.get("image") for each in applications(definition)}
 
 
 def _listed(images: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name!r} ({image})" for name, image in images.items()) or "none"
+    listed = [f"{name!r} ({image})" for name, image in images.items()]
+    return ", ".join(listed) or "none"
 
 
 def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
@@ -272,11 +280,11 @@ def _check_can_mesh(definition: Json, sidecar: Sidecar) -> None:
 
 def _task_fields(before: Json, sidecar: Sidecar, name: str) -> Json:
     """Return the task-level fields the sidecar sets."""
-    own_role = before.get("executionRoleArn")
+    role = before.get("executionRoleArn") or sidecar.execution_role_arn
     fields = {
         "proxyConfiguration": _proxy(before, sidecar, name),
         "taskRoleArn": sidecar.task_role_arn,
-        "executionRoleArn": own_role or sidecar.execution_role_arn,
+        "executionRoleArn": role,
         "cpu": sidecar.task_cpu,
         "memory": sidecar.task_memory,
     }
@@ -384,8 +392,9 @@ def _environment(found: Json, sidecar: Sidecar) -> list[Json]:
 
 def _daemon(definition: Json, sidecar: Sidecar) -> Json:
     """Return the definition's X-Ray daemon, or the tutorial's, as Envoy's user."""
-    daemons = [c for c in containers_of(definition) if is_daemon(c)]
-    daemon = copy.deepcopy(daemons[0] if daemons else _DAEMON)
+    daemons = [each for each in containers_of(definition) if is_daemon(each)]
+    found = daemons[0] if daemons else _DAEMON
+    daemon = copy.deepcopy(found)
     daemon["user"] = _with_group(sidecar.user, daemon)
     return daemon
 

@@ -136,7 +136,7 @@ def _begun(
 def _joined_or_begun(
     p: Parameters, place: Place, store: record.Store | None, opened: Mapping[str, Any]
 ) -> record.Run:
-    about = (p.shift.stable, p.shift.canary)
+    about = p.shift.versions
     under_way = record.under_way(
         p.environment, p.records, place, about=about, store=store
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from runbook_lib.task_definition.envoy import doubts, envoy_of, proxy_properties
+from runbook_lib.task_definition.envoy import doubt, envoy_of, proxy_properties
 from runbook_lib.task_definition.form import Json, containers_of, normalise
 from runbook_lib.task_definition.lint import ecs, image, ports, proxy, secret, sidecar
 from runbook_lib.task_definition.lint.rule import Check, Finding, Rule, View
@@ -67,7 +67,7 @@ def _clear_envoy(task: Json) -> Json:
     """Return the Envoy container; empty where there is none, or it is unclear which
     one that is.
     """
-    if any(doubts(task)):
+    if doubt(task):
         return {}
     return envoy_of(task) or {}
 
@@ -75,7 +75,7 @@ def _clear_envoy(task: Json) -> Json:
 def _checks_of(view: View) -> tuple[Check, ...]:
     """Return the checks that a definition gets."""
     checks = OF_EVERY_TASK
-    if any(doubts(view.task)):
+    if doubt(view.task):
         return checks
     if view.proxy or view.task.get("proxyConfiguration"):
         checks += OF_A_PROXY

@@ -96,9 +96,11 @@ MEMORY_MISSING = Rule(
 
 
 def _cpu_sum(view: View) -> Iterator[Finding]:
-    total = sum(container.get("cpu", 0) for container in view.containers)
     limit = task_units(view.task.get("cpu"))
-    if limit is not None and total > limit:
+    if limit is None:
+        return
+    total = sum(container.get("cpu", 0) for container in view.containers)
+    if total > limit:
         yield view.finding(CPU_SUM, "cpu", total=total, limit=limit)
 
 
@@ -108,9 +110,10 @@ def _memory_sum(view: View) -> Iterator[Finding]:
     if limit is None:
         return
     total = sum(reserved(container) for container in view.containers)
-    without = _without_memory(view)
-    if total > limit or (total == limit and without):
-        others = ", ".join(each["name"] for each in without) or "anything else"
+    names = [container["name"] for container in _without_memory(view)]
+    needed = total + 1 if names else total
+    if needed > limit:
+        others = ", ".join(names) or "anything else"
         numbers = {"total": total, "limit": limit}
         yield view.finding(MEMORY_SUM, "memory", **numbers, others=others)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runbook_lib.task_definition.form import Json, variables
+from runbook_lib.task_definition.form import Json, record_in, variables
 from runbook_lib.task_definition.image import (
     DEFAULT_ENVOY_ACCOUNT,
     ENVOY_ACCOUNTS,
@@ -84,7 +84,7 @@ def _version(view: View) -> Iterator[Finding]:
         yield view.finding(OLD, where, found=tag)
     elif version < OLDEST_WITH_METRICS and METRICS_VARIABLE in variables(view.proxy):
         yield view.finding(METRICS, where, found=tag)
-    platform = view.task.get("runtimePlatform") or {}
+    platform = record_in(view.task, "runtimePlatform")
     if version < OLDEST_ON_ARM and platform.get("cpuArchitecture") == "ARM64":
         yield view.finding(ARM, where, found=tag)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from runbook_lib.task_definition.envoy import applications
 from runbook_lib.task_definition.form import split, tcp_ports
@@ -62,8 +62,10 @@ def _mapped(view: View) -> set[str]:
 
 def _nobody_maps(view: View) -> Iterator[Finding]:
     """An application that maps no port may listen on any."""
+    if view.only_calls:
+        return
     missing = _app_ports(view) - _mapped(view)
-    if missing and not view.only_calls:
+    if missing:
         each_maps_some = all(_mapped_by_each(view))
         rule = APP_PORTS if each_maps_some else UNMAPPED
         yield view.finding(rule, WHERE, found=in_words(missing))
@@ -83,9 +85,12 @@ def _unlike_the_node(view: View) -> Iterator[Finding]:
 
 
 def _low(view: View) -> Iterator[Finding]:
+    if not view.fargate:
+        return
     every = _app_ports(view) | _mapped(view)
-    low = [port for port in every if port.isdigit() and int(port) <= 1024]
-    if view.fargate and low:
+    numbers = [port for port in every if port.isdigit()]
+    low = [port for port in numbers if int(port) <= 1024]
+    if low:
         yield view.finding(LOW, WHERE, found=in_words(low))
 
 
@@ -94,16 +99,21 @@ CHECKS: tuple[Check, ...] = (_nobody_maps, _past_envoy, _unlike_the_node, _low)
 
 def in_words(ports: Collection[str]) -> str:
     """Return ports or addresses in words, those in a row as `first-last`."""
-    numbers = sorted(int(port) for port in ports if port.isdecimal())
+    numbers = [int(port) for port in ports if port.isdecimal()]
+    words = [_row(row) for row in _rows(sorted(numbers))]
+    words += sorted(port for port in ports if not port.isdecimal())
+    return ", ".join(words) or "(none)"
+
+
+def _rows(numbers: Iterable[int]) -> list[list[int]]:
+    """Return rising numbers, those without a gap together."""
     rows: list[list[int]] = []
     for number in numbers:
         if rows and number == rows[-1][-1] + 1:
             rows[-1].append(number)
         else:
             rows.append([number])
-    words = [_row(row) for row in rows]
-    words += sorted(port for port in ports if not port.isdecimal())
-    return ", ".join(words) or "(none)"
+    return rows
 
 
 def _row(numbers: Sequence[int]) -> str:

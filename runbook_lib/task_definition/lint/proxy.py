@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from runbook_lib.task_definition.envoy import (
     MAX_IGNORED_PORTS,
     METADATA_IPS,
-    doubts,
+    doubt,
     passes_by,
     waiting,
 )
@@ -15,12 +15,21 @@ from runbook_lib.task_definition.form import (
     Json,
     by_name,
     group_of,
+    list_in,
     mounts_efs,
+    record_in,
     split,
     user_of,
 )
 from runbook_lib.task_definition.lint.ports import in_words
-from runbook_lib.task_definition.lint.rule import Check, Finding, Rule, View, at
+from runbook_lib.task_definition.lint.rule import (
+    Check,
+    Finding,
+    Rule,
+    View,
+    at,
+    unlike,
+)
 
 # --- which container it names ---------------------------------------------------------
 
@@ -40,8 +49,9 @@ NO_PROXY = Rule(
 
 def which_envoy(view: View) -> Iterator[Finding]:
     """Yield what makes it unclear which container is Envoy."""
-    for doubt in doubts(view.task):
-        yield view.finding(WHICH_ENVOY, "proxyConfiguration", doubt=doubt)
+    why = doubt(view.task)
+    if why:
+        yield view.finding(WHICH_ENVOY, "proxyConfiguration", doubt=why)
 
 
 def _no_proxy(view: View) -> Iterator[Finding]:
@@ -69,8 +79,8 @@ REQUIRED = ("ProxyIngressPort", "ProxyEgressPort", "AppPorts")
 
 
 def _null_properties(view: View) -> Iterator[Finding]:
-    proxy = view.raw.get("proxyConfiguration") or {}
-    for given in proxy.get("properties") or []:
+    proxy = record_in(view.raw, "proxyConfiguration")
+    for given in list_in(proxy, "properties"):
         if given.get("value") is None:
             yield view.finding(NULL_PROPERTY, f"proxyConfiguration.{given['name']}")
 
@@ -147,14 +157,16 @@ def _ignored_user(view: View) -> Iterator[Finding]:
     ignored = view.properties.get("IgnoredUID", "")
     by_group = not ignored and "IgnoredGID" in view.properties
     if ignored != user and not by_group:
-        named = {"expected": user or "(none)", "found": ignored or "(none)"}
-        yield view.finding(IGNORED_UID, "proxyConfiguration.IgnoredUID", **named)
+        where = "proxyConfiguration.IgnoredUID"
+        yield view.finding(IGNORED_UID, where, **unlike(user, ignored))
 
 
 def _application_users(view: View) -> Iterator[Finding]:
     user = user_of(view.proxy)
+    if not user:
+        return
     for container in waiting(view.task):
-        if user and user_of(container) == user:
+        if user_of(container) == user:
             yield view.finding(APP_USER, at(container, "user"), found=user)
 
 

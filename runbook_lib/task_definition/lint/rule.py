@@ -74,6 +74,11 @@ def at(container: Mapping[str, Any], key: str) -> str:
     return f"containerDefinitions[{container['name']}].{key}"
 
 
+def unlike(expected: str, found: str) -> dict[str, str]:
+    """Return what a message names where one text is expected and another found."""
+    return {"expected": expected or "(none)", "found": found or "(none)"}
+
+
 def reserved(container: Mapping[str, Any]) -> int:
     """Return the MiB that a task keeps for a container; 0 where it keeps none."""
     return int(container.get("memoryReservation") or container.get("memory") or 0)

@@ -21,6 +21,7 @@ from runbook_lib.task_definition.lint.rule import (
     View,
     at,
     reserved,
+    unlike,
 )
 
 # --- which node it is -----------------------------------------------------------------
@@ -191,7 +192,7 @@ def _daemons(view: View) -> Iterator[Finding]:
     for daemon in daemons:
         expected, found = user_of(view.proxy), user_of(daemon)
         if found != expected and not passes_by(view.task, daemon):
-            named = {"expected": expected or "(none)", "found": found or "(none)"}
+            named = unlike(expected, found)
             yield view.finding(DAEMON_USER, at(daemon, "user"), **named)
 
 
