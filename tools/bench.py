@@ -630,12 +630,13 @@ def live_view(quick: bool) -> Iterator[Report]:
 
 def view_cost(seconds: int) -> str:
     """Return, as JSON, seconds of a core a second of following costs, and megabytes of what is shown at the end."""
-    from runbook_lib.display import panel, timeline
+    from runbook_lib.display import timeline
+    from runbook_lib.display.live import Live
     from runbook_lib.display.tables import Picture
     from runbook_lib.shift.decision import Decision
     from tests import scenes
 
-    view = panel.Live(scenes.open_at("meshed"))
+    view = Live(scenes.open_at("meshed"))
     view.follow(decision_at(Decision, second) for second in (SEEN_SECONDS - 1, SEEN_SECONDS))
     began = time.process_time()
     view.follow(paced(decision_at(Decision, SEEN_SECONDS + second) for second in range(1, seconds + 1)))
