@@ -524,7 +524,7 @@ def test_a_step_that_leaves_out_one_of_the_files_says_so_and_needs_the_files_lea
     if not allowed:
         assert "100 % skips 25 %: the file says shift.skip_steps: false" in made.message.value
         with pytest.raises(GateError, match="100 % skips 25 %"):
-            next(take_step(session, 100, mark_of(made.shown), fact()))
+            next(take_step(session, 100, mark_of(made.plan), fact()))
 
 
 def test_of_a_shift_that_was_rolled_back_nothing_is_drawn_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,7 +626,7 @@ def test_a_step_that_needs_an_approval_is_approved_and_then_applied() -> None:
     assert "needs an approval first" in made.reasons.value
     assert "needs an approval first" in click(made, "Apply this step")
     assert weights(session) == {"serviceB": 100, "serviceBv2": 0}
-    assert f"plan {made.shown.hash} approved by" in click(made, "Approve")
+    assert f"plan {made.plan.hash} approved by" in click(made, "Approve")
     assert "read back" in click(made, "Apply this step")
     assert len(lines(session, "approved")) == 1
 
@@ -761,7 +761,7 @@ def test_a_higher_weight_waits_until_the_present_one_has_passed(until: str, pass
     if not passed:
         assert "✗ not done</b> 25 % has not passed yet" in click(made, "Apply this step")
         with pytest.raises(GateError, match="25 % has not passed yet"):  # as the shift itself has it
-            next(take_step(session, 100, mark_of(made.shown), fact()))
+            next(take_step(session, 100, mark_of(made.plan), fact()))
     assert sky.weights() == QUARTER
 
 

@@ -111,7 +111,7 @@ class WeightsPanel:
         self.session = session
         self.evidence = tuple(evidence)
         self.shift = session.parameters.shift
-        self.shown = NOTHING
+        self.plan = NOTHING
         self.number = next(NUMBERS)
         self.working = 0  # how many buttons do their work just now
         found = survey(session)
@@ -181,15 +181,15 @@ class WeightsPanel:
         """Show the plan as it would be written, what it promises, and what
         each button lacks.
         """
-        self.shown = NOTHING
+        self.plan = NOTHING
         self.plan_view.value = ""
         self.forecast_view.value = ""
         try:
             found = survey(self.session)
             self.retired = found.retired
             self._know(found.split)
-            self.shown = found.plan_weights(self.weights)
-            table = Table("change to be applied", plan_rows(self.shown))
+            self.plan = found.plan_weights(self.weights)
+            table = Table("change to be applied", plan_rows(self.plan))
             self.plan_view.value = dense(table._repr_html_())
             self.say(self.obstacle or self._remark())
             self.forecast_view.value = self._forecast(found)
@@ -224,7 +224,7 @@ class WeightsPanel:
 
     def _remark(self) -> str:
         """Say what there is to say of the weights that are shown."""
-        if not self.shown.changes:
+        if not self.plan.changes:
             return IN_FORCE
         skipped = left_out(self.shift.steps, self.former, self.step)
         if not skipped:
@@ -236,7 +236,7 @@ class WeightsPanel:
         and gates included, and watch it; this waits for the write alone.
         """
         words = ""
-        steps = follow_step(self.session, self.step, self.shown, *self.evidence)
+        steps = follow_step(self.session, self.step, self.plan, *self.evidence)
         for decision in steps:
             words = decision.words
             self.say(f"{decision.phase}: {words}")
@@ -249,7 +249,7 @@ class WeightsPanel:
 
     def approve(self) -> str:
         """Write an approval of the plan that is shown into the run's record."""
-        given = approve(self.session, self.session.join_run(), self.shown)
+        given = approve(self.session, self.session.join_run(), self.plan)
         return (
             f"plan {given['plan']} approved by {given['approver']} until "
             f"{given['until']}"
@@ -257,12 +257,15 @@ class WeightsPanel:
 
     def promote(self) -> str:
         """Ask the shift to end the bake of the step now, as `runbook promote` does."""
-        by, because = self.decided.said
+        said = self.decided.said
         found = survey(self.session)
-        end_bake(found, self.session.join_run(), by=by, because=because)
+        run = self.session.join_run()
+        end_bake(found, run, by=said.by, because=said.because)
         self.decided.forget()
         left = "" if is_watched(self.session) else "; run the cell below to go on"
-        return f"the end of the bake at {self.former} % is asked for, by {by}{left}"
+        return (
+            f"the end of the bake at {self.former} % is asked for, by {said.by}{left}"
+        )
 
     def hold(self) -> str:
         """Write down that the shift under way is to hold; it stops at its next look."""
@@ -295,9 +298,9 @@ class WeightsPanel:
     # out of reach
 
     def _unplanned(self) -> str:
-        if self.shown is NOTHING:
+        if self.plan is NOTHING:
             return NOT_PLANNED
-        return "" if self.shown.changes else IN_FORCE
+        return "" if self.plan.changes else IN_FORCE
 
     def _obstacle_to_step(self) -> str:
         lacking = self.obstacle or self._unplanned()
@@ -309,7 +312,7 @@ class WeightsPanel:
         if refused:
             return refused
         if self._needs_approval() and not self._is_approved():
-            return f"plan {self.shown.hash} needs an approval first"
+            return f"plan {self.plan.hash} needs an approval first"
         return ""
 
     def _obstacle_to_approval(self) -> str:
@@ -356,7 +359,7 @@ class WeightsPanel:
         return needs_approval(self.shift, self.step, self.former)
 
     def _is_approved(self) -> bool:
-        return approval_of(self.session, self.shown) is not None
+        return approval_of(self.session, self.plan) is not None
 
     def _open_run(self) -> record.Run | None:
         """Return the run under way, None where there is none."""

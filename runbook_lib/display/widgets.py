@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets as ipw
 from IPython import get_ipython
@@ -47,18 +47,27 @@ def _live_data(widget: ipw.Widget, options: Mapping[str, Any]) -> dict[str, Any]
     return dict(widget._repr_mimebundle_(**options) or {})
 
 
+class Said(NamedTuple):
+    """Who decides, and why, each in one line; "" for what is not said yet."""
+
+    by: str
+    because: str
+
+
 class WhoAndWhy:
     """Two fields, out of sight until they are asked for: who decides, and why."""
 
     def __init__(self) -> None:
-        self.fields = [_field("Decided by"), _field("Because")]
+        self.by = _field("Decided by")
+        self.because = _field("Because")
+        self.fields = [self.by, self.because]
         layout = {"flex_flow": "row wrap", "display": "none"}
         self.box = ipw.HBox(self.fields, layout=layout)
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """Who decides, and why, each in one line; "" for what is not said yet."""
-        return tuple(one_line(field.value) for field in self.fields)
+    def said(self) -> Said:
+        """What the fields say."""
+        return Said(one_line(self.by.value), one_line(self.because.value))
 
     def ask(self) -> None:
         """Show the fields, and put the cursor into the first that is empty."""
@@ -70,7 +79,7 @@ class WhoAndWhy:
     def forget(self) -> None:
         """Take the fields out of sight, the reason emptied: it was for one decision."""
         self.box.layout.display = "none"
-        self.fields[1].value = ""
+        self.because.value = ""
 
 
 def _field(name: str) -> ipw.Text:
