@@ -224,15 +224,15 @@ def plan_silent_target(look: Look) -> Plan:
     port that is nobody's. The other group has none, so the load balancer answers 503.
     """
     p, found = look.parameters, standing.read_standing(look)
-    group = found.groups[p.shift.canary] or {}
+    group = found.groups[p.shift.canary].arn
     subnets = found.network.subnets
     block = look.reads.read(standing.of_subnets(subnets, "Subnets[0].CidrBlock"))
     router = str(ipaddress.ip_network(block)[1])
     silent = Change(
         name=f"target {router} of {NAME}-2",
         verb="register",
-        call=elbv2.register(group["arn"], router, DISCARD),
-        reading=elbv2.health(group["arn"], "TargetHealthDescriptions[].Target.Id"),
+        call=elbv2.register(group, router, DISCARD),
+        reading=elbv2.health(group, "TargetHealthDescriptions[].Target.Id"),
         expected=[],
         wanted=[router],
         about=(place.key(p),),

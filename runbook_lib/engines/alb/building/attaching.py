@@ -49,7 +49,7 @@ def _changes(
 
 def _joins(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
     service = running.service
-    arn = making.assumed(found.groups[service], keys.group(p, service))
+    arn = found.groups[service].arn
     if arn in arns_of(running):
         return
     own = {
@@ -94,9 +94,9 @@ def _switch(p: Parameters, found: Standing, zone: Found) -> Change:
     vpc = found.network.vpc
     before = zone["vpcs"]
     ready = [
-        until_healthy(service, group["arn"])
+        until_healthy(service, group.arn)
         for service, group in found.groups.items()
-        if group
+        if group.state
     ]
     return Change(
         name=name,

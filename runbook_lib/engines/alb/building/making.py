@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.building import keys, standing
-from runbook_lib.engines.alb.building.standing import Found, Standing
+from runbook_lib.engines.alb.building.standing import (
+    Found,
+    OwnGroup,
+    Standing,
+    assumed_arn,
+)
 from runbook_lib.engines.alb.elbv2 import BALANCER, GROUP, LISTENER, RULE, Kind
 from runbook_lib.engines.alb.rule import as_read, joined, weighted
 from runbook_lib.errors import PlanError
@@ -77,7 +82,7 @@ def _require_certificate(p: Parameters, found: Standing) -> None:
 
 
 def _there(p: Parameters, found: Standing) -> dict[str, Found | None]:
-    there = {keys.group(p, name): group for name, group in found.groups.items()}
+    there = {group.key: group.state for group in found.groups.values()}
     there[keys.balancer(p)] = found.balancer
     there[keys.listener(p)] = found.listener
     there[place.key(p)] = found.rule
@@ -150,34 +155,33 @@ def set_balancer(
 
 def _plan_groups(p: Parameters, found: Standing) -> Iterator[Change]:
     wanted = {"delay": str(p.alb.deregistration_delay_seconds), "sticky": "false"}
-    for service, state in found.groups.items():
-        if state is None:
+    for service, group in found.groups.items():
+        if group.state is None:
             yield create_group(p, found, service)
         else:
-            _require_own_group(p, found, service, state)
-        before = found.group_settings[service] or NEW_GROUP
+            _require_own_group(p, found.balancer, group, group.state)
+        before = group.settings or NEW_GROUP
         if before != wanted:
             yield set_group(p, found, service, before, wanted)
 
 
 def _require_own_group(
-    p: Parameters, found: Standing, service: str, state: Found
+    p: Parameters, balancer: Found | None, group: OwnGroup, state: Found
 ) -> None:
-    name = keys.group(p, service)
     if state["type"] != "ip":
-        raise _other(name, "target type ip", state["type"])
-    own = (found.balancer or {}).get("arn")
-    if {*found.behind[service]} - {own}:
-        others = ", ".join(found.behind[service])
-        raise _other(name, "no other load balancer's", others)
+        raise _other(group.key, "target type ip", state["type"])
+    own = balancer["arn"] if balancer else None
+    if any(arn != own for arn in group.balancers):
+        others = ", ".join(group.balancers)
+        raise _other(group.key, "no other load balancer's", others)
     version = VERSIONS[p.protocol]
     if state["version"] != version:
-        raise _other(name, f"version {version}", state["version"])
+        raise _other(group.key, f"version {version}", state["version"])
 
 
 def create_group(p: Parameters, found: Standing, service: str) -> Change:
     """Return the change that makes a service's target group."""
-    name = keys.group(p, service)
+    name = found.groups[service].key
     check = p.alb.health_check
     said = {
         "Name": p.target_group_of(service),
@@ -212,10 +216,10 @@ def set_group(
     p: Parameters, found: Standing, service: str, before: Found, wanted: Found
 ) -> Change:
     """Return the change of a target group's settings."""
-    name = keys.group(p, service)
-    arn = _arn_of(GROUP, found.groups[service], name)
+    group = found.groups[service]
+    arn = _arn_of(GROUP, group.state, group.key)
     reading = standing.settings_of_group(p, service)
-    return _set(GROUP, name, arn, reading, before, wanted)
+    return _set(GROUP, group.key, arn, reading, before, wanted)
 
 
 # --- 03 -------------------------------------------------------------------------------
@@ -228,12 +232,11 @@ def _plan_rule(p: Parameters, found: Standing) -> Iterator[Change]:
     if found.rule is None:
         yield create_rule(p, found)
     elif p.shift.stable not in found.split.written:
-        wanted = f"one that forwards to {keys.group(p, p.shift.stable)}"
+        wanted = f"one that forwards to {found.groups[p.shift.stable].key}"
         raise _other(place.key(p), wanted, found.split.as_written)
     elif p.shift.canary not in found.split.written:  # a release after the first
-        key = keys.group(p, p.shift.canary)
-        arn = assumed(found.groups[p.shift.canary], key)
-        yield joined(found.split, arn, key)
+        group = found.groups[p.shift.canary]
+        yield joined(found.split, group.arn, group.key)
     holding = p.alb.holding_vpc
     if holding is None:
         return
@@ -250,7 +253,7 @@ def create_listener(p: Parameters, found: Standing) -> Change:
     protocol = "HTTPS" if certificate else "HTTP"
     shown = {"Protocol": protocol, "Port": p.alb.port}
     said = {
-        "LoadBalancerArn": assumed(found.balancer, keys.balancer(p)),
+        "LoadBalancerArn": assumed_arn(found.balancer, keys.balancer(p)),
         **shown,
         "DefaultActions": NO_RULE,
     }
@@ -272,10 +275,7 @@ def create_rule(p: Parameters, found: Standing) -> Change:
     """Return the change that makes the rule, with all weight on stable."""
     name = place.key(p)
     weights = p.shift.weights_at(0)
-    groups = {}
-    for service, weight in weights.items():
-        arn = assumed(found.groups[service], keys.group(p, service))
-        groups[arn] = weight
+    groups = {found.groups[name].arn: weight for name, weight in weights.items()}
     forward = {"TargetGroups": weighted((), groups)}
     action = {"Type": "forward", "Order": 1, "ForwardConfig": forward}
     path = {"Field": "path-pattern", "PathPatternConfig": {"Values": [p.alb.path]}}
@@ -298,7 +298,8 @@ def create_rule(p: Parameters, found: Standing) -> Change:
 def create_zone(p: Parameters, found: Standing, holding: str) -> Change:
     """Return the change that makes the name's zone, in a VPC where nobody asks it."""
     name = keys.zone(p)
-    told_apart = assumed(found.balancer, keys.balancer(p)).rpartition("/")[2]
+    balancer = assumed_arn(found.balancer, keys.balancer(p))
+    told_apart = balancer.rpartition("/")[2]
     said = {
         "Name": p.shift.name,
         "CallerReference": f"{p.environment}/{p.shift.name}/{told_apart}",
@@ -420,13 +421,6 @@ def _arn_of(kind: Kind, state: Found | None, name: str) -> str | Answer:
 def _arn_made(kind: Kind, name: str) -> Answer:
     """Return the ARN that the change answers which makes a thing of this name."""
     return Answer(name, kind.first_arn, seen="arn")
-
-
-def assumed(state: Found | None, name: str) -> str:
-    """Return the ARN of what an earlier notebook made; a plan that assumes it is only
-    shown.
-    """
-    return str(state["arn"]) if state else f"the ARN of {name}"
 
 
 def _other(name: str, wanted: str, found: str) -> PlanError:

@@ -44,9 +44,9 @@ def _changes(
         key = keys.listener(p)
         yield gone(elbv2.LISTENER, key, standing.listener(p), found.listener)
     for service, group in found.groups.items():
-        if group:
-            key = keys.group(p, service)
-            yield gone(elbv2.GROUP, key, standing.group(p, service), group)
+        if group.state:
+            reading = standing.group(p, service)
+            yield gone(elbv2.GROUP, group.key, reading, group.state)
     if found.balancer:
         yield from _balancer(p, found, found.balancer)
     if found.zone:
@@ -91,11 +91,9 @@ def _switch_back(p: Parameters, zone: Found, vpc: str) -> Change:
 
 
 def _leaves(p: Parameters, found: Standing, running: Running) -> Iterator[Change]:
-    group = found.groups[running.service]
-    if not group:
-        return
+    own = found.groups[running.service].arn
     before = running.groups
-    left = [each for each in before if each["targetGroupArn"] != group["arn"]]
+    left = [each for each in before if each.get("targetGroupArn") != own]
     if left != before:
         yield ecs.regrouped(p, running, left, names, no_inverse=AGAIN)
 

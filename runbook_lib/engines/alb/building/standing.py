@@ -5,7 +5,7 @@ is not there. It only reads.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from runbook_lib.aws.ecs import Running
@@ -44,25 +44,46 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnGroup:
+    """One version's target group: its key, what it is and how it is set, None where it
+    is not there, and the ARNs of the load balancers that it is behind.
+    """
+
+    key: str
+    state: Found | None
+    settings: Found | None
+    balancers: Collection[str]
+
+    @property
+    def arn(self) -> str:
+        """Its ARN, or what is shown in a plan that assumes it."""
+        return assumed_arn(self.state, self.key)
+
+
+def assumed_arn(state: Found | None, key: str) -> str:
+    """Return the ARN of what an earlier notebook made; a plan that assumes it is only
+    shown.
+    """
+    return str(state["arn"]) if state else f"the ARN of {key}"
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """What is there; `groups` and `group_settings` are by service. What is wrong with
-    the file's certificate is "" where nothing is; `foreign` are the keys of what has
-    the file's names and no tags of the runbook's, `behind` the load balancers of each
-    service's group.
+    """What is there; `groups` are by service. What is wrong with the file's certificate
+    is "" where nothing is; `foreign` are the keys of what has the file's names and no
+    tags of the runbook's.
     """
 
     network: Network
     balancer: Found | None
     settings: Found | None
-    groups: Mapping[str, Found | None]
-    group_settings: Mapping[str, Found | None]
+    groups: Mapping[str, OwnGroup]
     listener: Found | None
     split: Split
     zone: Found | None
     record: Found | None
     wrong_certificate: str = ""
     foreign: frozenset[str] = frozenset()
-    behind: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @property
     def rule(self) -> Found | None:
@@ -78,30 +99,34 @@ def read_standing(look: Look) -> Standing:
 def _read(look: Look) -> Standing:
     p, reads = look.parameters, look.reads
     balancer_there = reads.read(balancer(p))
-    groups, group_settings, behind = {}, {}, {}
-    for name in p.shift.versions:
-        groups[name] = reads.read(group(p, name))
-        group_settings[name] = reads.read(settings_of_group(p, name))
-        behind[name] = reads.read(_balancers(p, name)) or ()
+    groups = {name: _read_group(reads, name) for name in p.shift.versions}
     zone_there = record_there = None
     if p.alb.holding_vpc is not None:
         zone_there = reads.read(zone(p))
         record_there = reads.read(record(p))
-    named = {keys.group(p, name): found for name, found in groups.items()}
+    named = {each.key: each.state for each in groups.values()}
     named[keys.balancer(p)] = balancer_there
     return Standing(
         network=_network(look),
         balancer=balancer_there,
         settings=reads.read(settings(p)),
         groups=groups,
-        group_settings=group_settings,
         listener=reads.read(listener(p)),
         split=look.split,
         zone=zone_there,
         record=record_there,
         wrong_certificate=read_wrong(reads),
         foreign=frozenset(_foreign(reads, named)),
-        behind=behind,
+    )
+
+
+def _read_group(reads: Reads, service: str) -> OwnGroup:
+    p = reads.parameters
+    return OwnGroup(
+        key=keys.group(p, service),
+        state=reads.read(group(p, service)),
+        settings=reads.read(settings_of_group(p, service)),
+        balancers=reads.read(_balancers(p, service)) or (),
     )
 
 
