@@ -27,6 +27,7 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 POLL_SECONDS = 0.1
 DRAIN_SECONDS = 5.0
+QUIET_SECONDS = 0.1  # in which nobody has dialled, once told to stop
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Application:
         self.started = time.time()
         self.answered: Counter[str] = Counter()
         self.in_flight = 0
+        self.dialled = 0  # connections taken
 
     def answer(self, path: str, grpc: bool) -> Answer:
         """Return the answer to one request, and how long it is held back."""
@@ -94,13 +96,17 @@ async def serve(application: Application, port: int, control: ControlFile) -> No
     if await _told_to_stop(stop, application.faults.slow_start_seconds):
         return
     connections: set[Connection] = set()
-    server = await loop.create_server(
-        lambda: Connection(application, connections), "127.0.0.1", port, backlog=512
-    )
+
+    def accept() -> Connection:
+        application.dialled += 1
+        return Connection(application, connections)
+
+    server = await loop.create_server(accept, "127.0.0.1", port, backlog=512)
     while not await _told_to_stop(stop, POLL_SECONDS if control.path else None):
         application.faults = control.read() or application.faults
         if application.faults.crash:
             os._exit(1)
+    await _undialled(application)
     server.close()
     for connection in list(connections):
         connection.drain()
@@ -112,6 +118,17 @@ async def _told_to_stop(stop: asyncio.Event, seconds: float | None) -> bool:
         return await asyncio.wait_for(stop.wait(), seconds)
     except TimeoutError:
         return False
+
+
+async def _undialled(application: Application) -> None:
+    """Wait, for at most `DRAIN_SECONDS`, until nobody dials: who was led here
+    a moment ago is on the way, and what the kernel has taken is not read yet.
+    """
+    end = time.monotonic() + DRAIN_SECONDS
+    before = None
+    while before != application.dialled and time.monotonic() < end:
+        before = application.dialled
+        await asyncio.sleep(QUIET_SECONDS)
 
 
 async def _emptied(connections: set[Connection], seconds: float) -> None:
