@@ -1220,7 +1220,7 @@ def written_ever(there: Live) -> list[dict[str, int]]:
 def bad(there: Live, error: type[BaseException] = RolledBack, *, after: str = "proved", **faults: Any) -> str:
     """Let the canary fail once the first step is there; return the words the shift ends with."""
     verdict = {"detectable_increase": 0.1, "slow_millis": 100 if "latency_ms" in faults else None}
-    session = there.session(shift=quick(bake_seconds=10, verdict=verdict))
+    session = there.session(shift=quick(bake_seconds=60, prove_seconds=90, verdict=verdict))  # it ends long before
     before = len(written_ever(there))
     seen, words = ended(session, error, on={after: lambda: there.fault(CANARY, **faults)})
     assert there.weights() == BACK

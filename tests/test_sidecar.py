@@ -48,8 +48,11 @@ def demo(tmp_path: Path) -> Iterator[World]:
 
 
 def counts(snapshot: dict[str, Any]) -> tuple[int, int]:
-    """Return how many requests v1 and v2 answered, after making sure that none failed and none is missing."""
-    assert (snapshot["failed"], snapshot["in_flight"], snapshot["shed"]) == (0, 0, 0), snapshot
+    """Return how many requests v1 and v2 answered, after making sure that none failed and none is missing.
+
+    What a busy machine never came to send ("shed") says nothing of Envoy.
+    """
+    assert (snapshot["failed"], snapshot["in_flight"]) == (0, 0), snapshot
     assert snapshot["answered"] == snapshot["sent"]
     versions = snapshot["versions"]
     return versions.get("v1", {}).get("requests", 0), versions.get("v2", {}).get("requests", 0)
