@@ -566,6 +566,15 @@ def test_undo_writes_the_former_weights_in_one_call() -> None:
     assert (opened.elb.actions or [])[0] == COGNITO
 
 
+def test_undo_twice_is_nothing_the_second_time_where_a_weight_was_written_twice() -> None:
+    opened = open_alb()
+    shift(opened, 25)
+    apply(opened.session, clear(alb.plan_split(opened.look().split, STABLE)))
+    shift(opened, 25), shift(opened, 50)
+    back(opened)
+    assert (opened.elb.weights, len(plan_undo(opened.session))) == (STABLE, 0)
+
+
 def test_undo_shows_whose_weight_comes_back_and_nothing_else() -> None:
     opened = open_alb(Elb([LOGIN, {**forward(web=100, web_v2=0), "Order": 2}]))
     shift(opened, 25)

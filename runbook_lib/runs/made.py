@@ -232,7 +232,7 @@ def _without_undone(made: list[Made], undone: Made, answer: Any) -> list[Made]:
         m = made[index]
         if m.read_as != undone.read_as:
             continue
-        left.remove(m)
+        left = [each for each in left if each is not m]  # not the first one that equals
         if undone.removes and m.creates:
             left = _without_parts(left, m, made[index:])
         if m.inverse and m.renames:
