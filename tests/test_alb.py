@@ -570,7 +570,8 @@ def test_undo_twice_is_nothing_the_second_time_where_a_weight_was_written_twice(
     opened = open_alb()
     shift(opened, 25)
     apply(opened.session, clear(alb.plan_split(opened.look().split, STABLE)))
-    shift(opened, 25), shift(opened, 50)
+    shift(opened, 25)
+    shift(opened, 50)
     back(opened)
     assert (opened.elb.weights, len(plan_undo(opened.session))) == (STABLE, 0)
 
