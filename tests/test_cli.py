@@ -778,6 +778,7 @@ def test_a_damaged_run_is_named_in_one_sentence_and_survived(
 
 
 def test_recorded_runs_are_listed_by_what_came_of_them(no_runs: Path) -> None:
+    assert command("runs", "--since", "today").exit_code == 2  # though nothing is recorded yet
     first, second, other = begun("local"), begun("local"), begun("local-alb")
     first.summarise({"outcome": "rolled_back", "reason": "verdict: 25 %: worse"}, closes=False)
     shown = command("runs").output

@@ -76,8 +76,9 @@ def runs(environment: str, *, outcome: str, since: str, as_json: bool) -> None:
         raise ParametersError(
             f"--outcome: expected one of {', '.join(OUTCOMES)}; found {outcome!r}"
         )
+    first_day = _day(since)
     every = _recorded(environment)
-    rows = [_row(run) for run in every if run.id >= _day(since)]
+    rows = [_row(run) for run in every if run.id >= first_day]
     found = [row for row in rows if outcome in ("", row["outcome"])]
     if as_json:
         print_json(found)
