@@ -404,6 +404,16 @@ def test_another_state_folder_is_another_world_and_up_down_and_status_speak_of_i
     assert there.answered(0.5)[STABLE] > 50
 
 
+def test_a_local_mesh_whose_folder_was_deleted_ends_with_all_it_started(tmp_path: Path) -> None:
+    """Nobody could find it any more to end it."""
+    lost = Live(tmp_path)
+    code, said = lost.runbook("local", "up", str(lost.file))
+    assert code == 0, said
+    assert processes(tmp_path)
+    shutil.rmtree(tmp_path / "state")
+    until(lambda: not processes(tmp_path), "nothing of it runs")
+
+
 def test_the_shift_and_the_retirement_lose_no_request(way: Way) -> None:
     """05 and 06 as written; with those before, the whole way."""
     there = way.mesh

@@ -376,8 +376,8 @@ def carries_traffic() -> bool:
 
 
 def serve(folder: Path) -> None:
-    """Serve the local mesh until told to stop, or until nobody has
-    used it for an hour.
+    """Serve the local mesh until told to stop, until nobody has used it for an
+    hour, or until its folder was deleted, after which nobody could find it.
     """
     from runbook_lib.local.door import Door
     from runbook_lib.local.rehearsal import Rehearsal
@@ -398,8 +398,10 @@ def serve(folder: Path) -> None:
         f"http://127.0.0.1:{server.server_port}", os.getpid(), rehearsal.id, folder, key
     )
     replace_privately(folder / NOTE, json.dumps(asdict(mesh), default=str))
-    while not stop.wait(0.2) and time.monotonic() - rehearsal.last < IDLE_SECONDS:
-        pass
+    while not stop.wait(0.2):
+        is_idle = time.monotonic() - rehearsal.last >= IDLE_SECONDS
+        if is_idle or not (folder / NOTE).exists():
+            break
     stop.set()
     _forget(folder)
     rehearsal.end()
