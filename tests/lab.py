@@ -133,10 +133,10 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], seconds: float = 6
     raise RuntimeError(f"JupyterLab did not answer at {address}")
 
 
-def mesh_the_services() -> Session:
-    """Do in this process what notebooks 01 to 04 do, and return the last session."""
+def mesh_the_services(**given: Any) -> Session:
+    """Do in this process what notebooks 01 to 04 do, with values beside the file; return the last session."""
     for number in ("01", "02", "03", "04"):
-        session = open_session({"environment": "local"}, NOTEBOOKS[number].stem)
+        session = open_session({"environment": "local", **given}, NOTEBOOKS[number].stem)
         found = survey(session)
         if number == "04":
             plan = plan_permissions(found) + plan_sidecars(found)

@@ -21,6 +21,7 @@ from tests.lab import Notebook, browse, copy_of, find_browser, lab, mesh_the_ser
 
 pytest.importorskip("playwright.sync_api", reason="the browser tests need Playwright: the dev extra has it")
 
+CALM: dict[str, Any] = {"traffic": {"requests_per_second": 100}}  # enough for a verdict; the browser needs the machine
 APPROVED = (
     "shift: dict = {'name': 'serviceb.apps.local', 'stable': 'serviceB', 'canary': 'serviceBv2', 'steps': [25, 100],"
     " 'bake_seconds': 600, 'prove_seconds': 900, 'approvals': {'steps': [25]}}"
@@ -58,9 +59,9 @@ def press(button: Any, key: str = "Enter") -> None:
 
 @pytest.mark.timeout(900)  # a browser may have to be brought first
 def test_a_step_by_keyboard_and_its_way_back(browser: str, alive: Path) -> None:
-    ids = copy_of("05", alive, APPROVED)
+    ids = copy_of("05", alive, APPROVED, f"traffic: dict = {CALM['traffic']!r}")
     with lab(alive, os.environ) as address:
-        session = mesh_the_services()
+        session = mesh_the_services(**CALM)
         with browse(browser, address, "05", ids) as notebook:
             approve_and_apply(notebook)
             second = the_same_panel_in_a_second_tab(notebook)
