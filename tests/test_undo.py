@@ -13,6 +13,7 @@ from runbook_lib.engines.named import engine_of
 from runbook_lib.errors import GateError, PlanError, RecordError, StalePlanError
 from runbook_lib.plan import Answer, Call, Change, Inverse, Reading, clear, revived, stored
 from runbook_lib.runs import undoable
+from runbook_lib.runs.made import Made, in_order_of_undoing
 from runbook_lib.shift import go_back
 from tests.enumeration import unserved
 from tests.live import Killed, Reaper
@@ -561,3 +562,23 @@ def test_a_run_of_a_former_format_hides_no_change_that_nobody_can_undo() -> None
     file = journal(session)
     file.write_text(file.read_text().replace('"format": 3', '"format": 2'))
     assert "was recorded in a former format" in plan_undo(session, asked=False).obstacle
+
+
+# --- in which order, of plain values ------------------------------------------------------------------------
+
+
+def written(name: str, before: int, after: int) -> Made:
+    """Return an update of a thing that has no version, as a load balancer's rule has none."""
+    call = Call("elbv2", "modify_rule", {"RuleArn": name})
+    back = Inverse("update", call, wanted={"weight": before})
+    reading = Reading(Call("elbv2", "describe_rules", {"RuleArns": [name]}), "Rules[0]")
+    return Made("05", name, (name,), reading, {"weight": before}, {"weight": after}, back)
+
+
+@pytest.mark.parametrize("last", [10, 20])
+def test_updates_in_a_row_are_undone_as_one_though_a_later_one_equals_them(last: int) -> None:
+    """0 to 10 may be written twice; the first time is in a row with 5 to 0."""
+    tag, back = written("tag", 1, 2), written("tag", 2, 1)
+    rule = [written("rule", 5, 0), written("rule", 0, 10), written("rule", 10, 0), written("rule", 0, last)]
+    made = [*rule[:2], tag, rule[2], back, rule[3]]
+    assert in_order_of_undoing(made) == [rule[3], back, rule[2], tag, written("rule", 5, 10)]

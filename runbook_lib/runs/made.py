@@ -308,23 +308,28 @@ def in_order_of_undoing(made: Sequence[Made]) -> list[Made]:
     """
     kept: list[Made] = []  # the later ones, the latest first
     for m in reversed(made):
-        later = _later_of_the_same(kept, m)
-        if later is None:
+        place = _place_of_the_next(kept, m)
+        if place is None:
             kept.append(m)
-        elif later is kept[-1] and m.creates and later.removes:
-            kept.pop()  # with nothing in between: nobody needs to see it again
-        elif _both_update(m, later) and _in_a_row(kept, later):
-            kept.remove(later)
+            continue
+        later, between = kept[place], kept[place + 1 :]
+        # what came in between may need the thing as it was then
+        in_a_row = not any(each.inverse for each in between)
+        if not between and m.creates and later.removes:
+            kept.pop()  # nobody needs to see it again
+        elif in_a_row and _both_update(m, later):
+            del kept[place]
             kept.append(replace(m, after=later.after))
         else:
             kept.append(m)
     return kept
 
 
-def _later_of_the_same(kept: Sequence[Made], m: Made) -> Made | None:
-    for later in reversed(kept):
-        if later.read_as == m.read_as and later.name == m.name:
-            return later
+def _place_of_the_next(kept: Sequence[Made], m: Made) -> int | None:
+    """Return where the next change of the same thing stands; None where none came."""
+    for place in reversed(range(len(kept))):
+        if kept[place].read_as == m.read_as and kept[place].name == m.name:
+            return place
     return None
 
 
@@ -332,14 +337,6 @@ def _both_update(m: Made, later: Made) -> bool:
     if later.renames or later.undoing:
         return False
     return not any((m.creates, m.removes, later.creates, later.removes))
-
-
-def _in_a_row(kept: Sequence[Made], later: Made) -> bool:
-    """Say whether nothing is undone in between: what came in between may need the
-    thing as it was then.
-    """
-    between = kept[kept.index(later) + 1 :]
-    return not any(m.inverse for m in between)
 
 
 # States and names.
