@@ -313,6 +313,16 @@ def _exists(pid: int) -> bool:
     return _command(pid).strip() not in ("", "<defunct>")
 
 
+def _is_noted(folder: Path) -> bool:
+    """Say whether a folder has the note of a local mesh; where the disk does not
+    answer, it may have.
+    """
+    try:
+        return (folder / NOTE).exists()
+    except OSError:
+        return True
+
+
 def _forget(folder: Path) -> None:
     for name in (NOTE, "worlds.json"):
         (folder / name).unlink(missing_ok=True)
@@ -400,7 +410,7 @@ def serve(folder: Path) -> None:
     replace_privately(folder / NOTE, json.dumps(asdict(mesh), default=str))
     while not stop.wait(0.2):
         is_idle = time.monotonic() - rehearsal.last >= IDLE_SECONDS
-        if is_idle or not (folder / NOTE).exists():
+        if is_idle or not _is_noted(folder):
             break
     stop.set()
     _forget(folder)

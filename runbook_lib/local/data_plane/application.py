@@ -26,8 +26,9 @@ from runbook_lib.local.data_plane.serving import Answer, Connection
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
 POLL_SECONDS = 0.1
-DRAIN_SECONDS = 5.0
-QUIET_SECONDS = 0.1  # in which nobody has dialled, once told to stop
+DRAIN_SECONDS = 5.0  # from being told to stop until it ends
+DIALLED_SECONDS = 1.0  # of these, how long it may still be dialled
+QUIET_SECONDS = 0.1  # without a new connection, after which nobody dials any more
 
 
 @dataclass
@@ -106,11 +107,12 @@ async def serve(application: Application, port: int, control: ControlFile) -> No
         application.faults = control.read() or application.faults
         if application.faults.crash:
             os._exit(1)
+    end = time.monotonic() + DRAIN_SECONDS
     await _undialled(application)
     server.close()
     for connection in list(connections):
         connection.drain()
-    await _emptied(connections, DRAIN_SECONDS)
+    await _emptied(connections, end)
 
 
 async def _told_to_stop(stop: asyncio.Event, seconds: float | None) -> bool:
@@ -121,18 +123,17 @@ async def _told_to_stop(stop: asyncio.Event, seconds: float | None) -> bool:
 
 
 async def _undialled(application: Application) -> None:
-    """Wait, for at most `DRAIN_SECONDS`, until nobody dials: who was led here
+    """Wait, for at most `DIALLED_SECONDS`, until nobody dials: who was led here
     a moment ago is on the way, and what the kernel has taken is not read yet.
     """
-    end = time.monotonic() + DRAIN_SECONDS
+    end = time.monotonic() + DIALLED_SECONDS
     before = None
     while before != application.dialled and time.monotonic() < end:
         before = application.dialled
         await asyncio.sleep(QUIET_SECONDS)
 
 
-async def _emptied(connections: set[Connection], seconds: float) -> None:
-    end = time.monotonic() + seconds
+async def _emptied(connections: set[Connection], end: float) -> None:
     while connections and time.monotonic() < end:
         await asyncio.sleep(0.01)
 
