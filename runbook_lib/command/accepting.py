@@ -208,7 +208,7 @@ def _of_requests(session: Session) -> Iterator[Answer]:
     def send() -> int | None:
         return _status(*session.connection.door(name, port))
 
-    why_not = _why_not_sent(session, send)
+    why_not = _prepare_to_send(session, send)
     if why_not:
         for asked in (accepting.SPREAD, accepting.COUNTED):
             yield Answer(asked, NOT_ASKED.format(why_not))
@@ -217,8 +217,10 @@ def _of_requests(session: Session) -> Iterator[Answer]:
     yield _counted(session, send)
 
 
-def _why_not_sent(session: Session, send: Send) -> str:
-    """Put up what answers requests; say why none can be sent, "" where they can."""
+def _prepare_to_send(session: Session, send: Send) -> str:
+    """Register the target that answers nothing; return why no request can be sent, ""
+    where they can.
+    """
     if not session.connection.carries_traffic or not _is_reached(session, send):
         return "no request from this machine reaches it"
     try:

@@ -96,8 +96,8 @@ def _live(look: Survey) -> dict[str, Any]:
     look.ahead("split", "live", "running")
     retired = look.lifecycle.retired
     services = {}
-    for name, revision in look.running.items():
-        _, _, short = revision.arn.rpartition("/")
+    for name, running in look.running.items():
+        _, _, short = running.arn.rpartition("/")
         services[name] = "retired" if name in retired else short
     return {
         "stage": look.stage,

@@ -375,7 +375,7 @@ def map_leaves(value: Any, leaf: Callable[[Any], Any]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map_leaves(inner, leaf) for inner in value)
     if _is_part(value):
-        return replace(value, **map_leaves(fields_of(value), leaf))
+        return replace(value, **map_leaves(values_of(value), leaf))
     return leaf(value)
 
 
@@ -386,7 +386,7 @@ def leaves(value: Any) -> Iterator[Any]:
     elif isinstance(value, list | tuple):
         inside = list(value)
     elif _is_part(value):
-        inside = list(fields_of(value).values())
+        inside = list(values_of(value).values())
     else:
         yield value
         return
@@ -398,7 +398,7 @@ def _is_part(value: Any) -> bool:
     return is_dataclass(value) and not isinstance(value, type | Answer)
 
 
-def fields_of(part: Any) -> dict[str, Any]:
+def values_of(part: Any) -> dict[str, Any]:
     """Return the fields of a part of a plan by their names, as they are."""
     return {field.name: getattr(part, field.name) for field in fields(part)}
 

@@ -19,7 +19,7 @@ from runbook_lib.plan.changes import (
     Moved,
     Reading,
     Wait,
-    fields_of,
+    values_of,
 )
 from runbook_lib.plan.states import Difference
 
@@ -37,7 +37,7 @@ PARTS: Final[Mapping[str, type]] = {
 def stored(value: Any) -> Any:
     """Return plain data, and parts of plans in it, as JSON can hold them."""
     if is_dataclass(value):
-        return {TYPE: type(value).__name__, **_stored_items(fields_of(value))}
+        return {TYPE: type(value).__name__, **_stored_items(values_of(value))}
     if isinstance(value, Mapping) and TYPE in value:
         return {TYPE: PLAIN, OWN: _stored_items(value)}
     if isinstance(value, Mapping):

@@ -38,7 +38,7 @@ TITLES = {
     "04": "04_attach_services",
     "90": "90_remove_load_balancer",
 }
-NO_RULE = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}]
+NO_MATCH = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "503"}}]
 TLS = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 # What AWS sets of a new load balancer and a new target group.
 NEW_BALANCER = {"idle": "60", "host": "false", "protected": "false"}
@@ -255,7 +255,7 @@ def create_listener(p: Parameters, found: Standing) -> Change:
     said = {
         "LoadBalancerArn": assumed_arn(found.balancer, keys.balancer(p)),
         **shown,
-        "DefaultActions": NO_RULE,
+        "DefaultActions": NO_MATCH,
     }
     if certificate:
         shown["Certificate"] = certificate
@@ -419,7 +419,7 @@ def _arn_of(kind: Kind, state: Found | None, name: str) -> str | Answer:
 
 
 def _arn_made(kind: Kind, name: str) -> Answer:
-    """Return the ARN that the change answers which makes a thing of this name."""
+    """Return the ARN in the answer of the change that makes a thing of this name."""
     return Answer(name, kind.first_arn, seen="arn")
 
 
