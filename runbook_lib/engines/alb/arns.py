@@ -44,3 +44,8 @@ def group_dimension(group: str) -> str:
 def group_name(group: str) -> str:
     """Return a target group's own name."""
     return group.split("/")[-2]
+
+
+def group_key(name: str) -> str:
+    """Return what a target group is called in plans, by its own name."""
+    return f"target group {name}"

@@ -13,7 +13,7 @@ from typing import Any
 from runbook_lib.aws import ecs
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2, place
-from runbook_lib.engines.alb.arns import group_name, key_of
+from runbook_lib.engines.alb.arns import group_key, group_name, key_of
 from runbook_lib.engines.alb.building import attaching, keys, making, removing
 from runbook_lib.engines.alb.building.standing import read_standing, readings
 from runbook_lib.engines.alb.chart import chart
@@ -232,6 +232,6 @@ def plan_removal(look: Look) -> Plan:
     if look.split.state is not None:
         arns = elbv2.groups_of(look.split.state["actions"])
         groups |= {group_name(arn) for arn in arns}
-    kept = [look.split.key, *(f"target group {name}" for name in sorted(groups))]
+    kept = [look.split.key, *(group_key(name) for name in sorted(groups))]
     stays = tuple(f"{each}: it was there before" for each in kept)
     return Plan("90_remove_mesh", trial.changes, stays=stays)

@@ -14,6 +14,7 @@ from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.aws.reads import Reads
 from runbook_lib.engines.alb import elbv2
+from runbook_lib.engines.alb.arns import group_key
 from runbook_lib.engines.alb.rule import group_of, require_shape
 from runbook_lib.engines.protocol import Look, Split
 from runbook_lib.plan import Wait
@@ -41,7 +42,7 @@ class Group:
     @property
     def key(self) -> str:
         """What it is called in plans."""
-        return f"target group {self.name}"
+        return group_key(self.name)
 
     @property
     def is_sticky(self) -> bool:

@@ -19,6 +19,7 @@ from runbook_lib.engines import marks
 from runbook_lib.engines.alb import elbv2, place
 from runbook_lib.engines.alb.arns import (
     group_dimension,
+    group_key,
     group_name,
     load_balancer_dimension,
 )
@@ -118,7 +119,7 @@ def targets_in(p: Parameters, state: Mapping[str, Any] | None) -> tuple[Target, 
     found = []
     for group in (state or {}).get("groups", ()):
         name = group_name(group["group"])
-        service = services.get(name, f"target group {name}")
+        service = services.get(name, group_key(name))
         found.append(Target(service, group["weight"]))
     return tuple(found)
 

@@ -14,6 +14,7 @@ from functools import partial
 
 from runbook_lib.aws.naming import tags
 from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb.arns import group_key
 from runbook_lib.engines.alb.building import making, removing, standing
 from runbook_lib.engines.alb.rule import rewritten, weights_by_group
 from runbook_lib.engines.protocol import Look, Split
@@ -125,7 +126,7 @@ def _more_groups(look: Look) -> Iterator[Change]:
     p = look.parameters
     vpc = standing.read_standing(look).network.vpc
     for name in MORE:
-        key = f"target group {name}"
+        key = group_key(name)
         said = {
             "Name": name,
             "Protocol": "HTTP",
@@ -150,7 +151,7 @@ def _more_gone(look: Look) -> Iterator[Change]:
     for name, arn in _groups(look, MORE).items():
         if elbv2.is_ours(look.reads, arn):
             reading = elbv2.group(name, standing.GROUP)
-            key = f"target group {name}"
+            key = group_key(name)
             yield removing.gone(elbv2.GROUP, key, reading, {"arn": arn})
 
 

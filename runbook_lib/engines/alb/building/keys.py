@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runbook_lib.engines.alb import place
+from runbook_lib.engines.alb.arns import group_key
 from runbook_lib.parameters import Parameters
 
 
@@ -13,7 +14,7 @@ def balancer(p: Parameters) -> str:
 
 def group(p: Parameters, service: str) -> str:
     """Return the key of a service's target group."""
-    return f"target group {p.target_group_of(service)}"
+    return group_key(p.target_group_of(service))
 
 
 def groups(p: Parameters) -> list[str]:

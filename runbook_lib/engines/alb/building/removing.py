@@ -14,6 +14,7 @@ from dataclasses import replace
 from runbook_lib.aws import ecs
 from runbook_lib.aws.ecs import Running
 from runbook_lib.engines.alb import elbv2, place
+from runbook_lib.engines.alb.arns import group_key
 from runbook_lib.engines.alb.building import keys, making, standing
 from runbook_lib.engines.alb.building.attaching import ask_no_more, names
 from runbook_lib.engines.alb.building.standing import Found, Standing
@@ -64,7 +65,7 @@ def read_stays(look: Look) -> tuple[str, ...]:
             continue
         if elbv2.is_ours(look.reads, arn):
             stays.append(
-                f"target group {name}, of an earlier release: aws elbv2 "
+                f"{group_key(name)}, of an earlier release: aws elbv2 "
                 f"delete-target-group --target-group-arn {arn}"
             )
     return tuple(stays)
