@@ -132,6 +132,11 @@ class Member:
             dead.append(self.identity.container)
         return f"Essential container in task exited ({dead[0]})" if dead else ""
 
+    def terminate(self) -> None:
+        """Tell the applications to stop, and wait for none of them."""
+        for app in self.apps.values():
+            app.terminate()
+
     def end(self, drain: float) -> None:
         """End the processes, as their definition's dependencies say: the
         application before its Envoy.
@@ -140,8 +145,7 @@ class Member:
         """
         if self.sidecar and drain:
             self.sidecar.drain(drain)
-        for app in self.apps.values():
-            app.terminate()
+        self.terminate()
         for port, app in self.apps.items():
             self.exit_codes[self._container(port)] = _code(
                 _waited(app, drain + KILL_SECONDS)

@@ -137,7 +137,10 @@ class Fleet:
 
     def end(self) -> None:
         """End every process at once; whoever calls `step` has stopped doing so."""
-        for member in list(self.members.values()):
+        members = list(self.members.values())
+        for member in members:  # at once: each takes a moment to stop
+            member.terminate()
+        for member in members:
             member.end(drain=0.0)
 
     def _advance(self, member: Member) -> None:
