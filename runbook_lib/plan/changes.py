@@ -408,23 +408,16 @@ def ordered(names: Iterable[str], after: Mapping[str, Iterable[str]]) -> list[st
     broken where it is met.
     """
     wanted = list(names)
-    found: list[str] = []
+    placed: list[str] = []
+
+    def place(name: str, path: tuple[str, ...]) -> None:
+        if name in placed:
+            return
+        for other in after.get(name, ()):
+            if other in wanted and other not in path:
+                place(other, (*path, other))
+        placed.append(name)
+
     for name in wanted:
-        found += _behind_others(name, wanted, after, path=())
-    return list(dict.fromkeys(found))
-
-
-def _behind_others(
-    name: str,
-    wanted: Sequence[str],
-    after: Mapping[str, Iterable[str]],
-    path: tuple[str, ...],
-) -> list[str]:
-    """Return a name behind those wanted that it refers to, and each behind its own;
-    those that lead to it, its `path`, are left out.
-    """
-    others: list[str] = []
-    for other in after.get(name, ()):
-        if other in wanted and other not in path:
-            others += _behind_others(other, wanted, after, (*path, name))
-    return [*others, name]
+        place(name, (name,))
+    return placed
