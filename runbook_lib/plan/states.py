@@ -26,7 +26,7 @@ class Difference:
 
     @property
     def reversed(self) -> Difference:
-        """What the way back would alter."""
+        """What undoing this changes."""
         return Difference(self.field, self.after, self.before)
 
 

@@ -111,8 +111,8 @@ def _memory_sum(view: View) -> Iterator[Finding]:
         return
     total = sum(reserved(container) for container in view.containers)
     names = [container["name"] for container in _without_memory(view)]
-    needed = total + 1 if names else total
-    if needed > limit:
+    is_too_much = total >= limit if names else total > limit
+    if is_too_much:
         others = ", ".join(names) or "anything else"
         numbers = {"total": total, "limit": limit}
         yield view.finding(MEMORY_SUM, "memory", **numbers, others=others)

@@ -147,8 +147,8 @@ def _network(look: Look) -> Network:
     p = look.parameters
     stable = awsvpc_of(look.running[p.shift.stable])
     there = stable or awsvpc_of(look.running[p.shift.canary])
-    subnets = tuple(p.alb.subnets or there.get("subnets", ()))
-    groups = tuple(p.alb.security_groups or there.get("securityGroups", ()))
+    subnets = tuple(p.alb.subnets or there.get("subnets") or ())
+    groups = tuple(p.alb.security_groups or there.get("securityGroups") or ())
     found = look.reads.read(of_subnets(subnets, SUBNETS)) if subnets else None
     if found is None:
         return Network("", (), subnets, groups)
