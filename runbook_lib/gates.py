@@ -284,7 +284,7 @@ def _recent(found: Survey, series: Iterable[Series], seconds: int) -> int:
 def _stable_can_carry_all(found: Survey, plan: Plan) -> Finding:
     """Once nothing divides the traffic, stable gets at once what the canary has."""
     p, weight = found.parameters, found.canary_weight
-    stable, canary = p.shift.stable, p.shift.canary
+    stable, canary = p.shift.versions
     if not weight or found.retired:
         return Finding(True, "no traffic moves")
     counts = found.counts

@@ -276,7 +276,7 @@ def _newest(session: Session) -> Attempt:
     attempt that it ended.
     """
     p = session.parameters
-    both = {p.shift.stable, p.shift.canary}
+    both = set(p.shift.versions)
     rollbacks: list[dict[str, Any]] = []
     for run in record.runs(p.environment, p.records, session.place):
         ours = _events_between(run, both)

@@ -162,7 +162,7 @@ def _never_raised(session: Session, change: Change, live: Any) -> Change:
     nothing comes with all traffic on stable; where stable is retired, on the survivor.
     """
     p, engine = session.parameters, engine_of(session)
-    stable, canary = p.shift.stable, p.shift.canary
+    stable, canary = p.shift.versions
     if change.reading.call != engine.split_reading(p).call:
         return change
     before, after = engine.weights_of(p, live), engine.weights_of(p, change.wanted)

@@ -51,7 +51,7 @@ class Looking:
 
     def tasks(self, found: Survey) -> Tasks:
         """Read how many tasks of both services run, and which are unhealthy."""
-        stable, canary = self.shift.stable, self.shift.canary
+        stable, canary = self.shift.versions
         found.ahead("split", "counts")
         counts = found.counts
         wanted, running = counts[canary]
@@ -76,7 +76,7 @@ class Looking:
 
     def oddity(self, found: Survey) -> str:
         """Return what nobody who shifts between these two services can have written."""
-        return found.split.oddity((self.shift.stable, self.shift.canary))
+        return found.split.oddity(self.shift.versions)
 
     def is_asked(self) -> bool:
         """Say whether somebody may ask something: a hold, or the end of a bake."""
