@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Mapping
 
-__all__ = ["counted", "escaped", "one_line", "visible"]
+__all__ = ["counted", "divided", "escaped", "one_line", "visible"]
 
 KEPT = "\n\t"
 
@@ -26,6 +27,11 @@ def counted(number: int, thing: str) -> str:
     """Return how many there are of a thing: `1 change`, `2 changes`, `0 addresses`."""
     plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
     return f"{number:,} {thing if number == 1 else plural}"
+
+
+def divided(weights: Mapping[str, int]) -> str:
+    """Return how traffic is divided, to be read."""
+    return ", ".join(f"{name} {weight} %" for name, weight in weights.items())
 
 
 def one_line(text: str) -> str:

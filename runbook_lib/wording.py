@@ -15,7 +15,6 @@ from runbook_lib.redaction import redacted
 from runbook_lib.verdict.harm import Harm
 
 __all__ = [
-    "divided",
     "fields_of",
     "harm_words",
     "lines_of",
@@ -209,8 +208,3 @@ def _about(number: int) -> str:
 def staged(name: str, stage: str, what: str) -> str:
     """Return the stage something has reached, and what that means."""
     return f"{name}: {STAGES[stage].format(what=what)} (stage {stage})"
-
-
-def divided(weights: Mapping[str, int]) -> str:
-    """Return how traffic is divided, to be read."""
-    return ", ".join(f"{name} {weight} %" for name, weight in weights.items())

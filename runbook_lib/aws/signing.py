@@ -32,6 +32,7 @@ from runbook_lib.aws.identity import (
 )
 from runbook_lib.errors import CallError, CredentialsError, TargetError
 from runbook_lib.plan import Call
+from runbook_lib.printable import divided
 
 ASKED = "runbook_asked"
 
@@ -142,8 +143,7 @@ class Signing(Clock, Environment):
         can look any more.
         """
         at = utc(datetime.fromtimestamp(self.wall(), UTC))
-        shares = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
-        self.traffic = f"{shares} ({at})" if weights else ""
+        self.traffic = f"{divided(weights)} ({at})" if weights else ""
 
     @property
     def stood(self) -> str:

@@ -21,7 +21,7 @@ from runbook_lib.command.told import leave_word
 from runbook_lib.errors import ParametersError, RecordError, RunbookError, TargetError
 from runbook_lib.local import supervisor
 from runbook_lib.opening import open_session, world_of
-from runbook_lib.printable import counted
+from runbook_lib.printable import counted, divided
 from runbook_lib.record.place import place_of
 from runbook_lib.redaction import scrubbed
 from runbook_lib.shift.watching import unwatched
@@ -31,7 +31,6 @@ from runbook_lib.unattended.executing import Failure
 from runbook_lib.unattended.progress import telling
 from runbook_lib.unattended.sequence import run_in_order
 from runbook_lib.unattended.summing_up import EXIT
-from runbook_lib.wording import divided
 
 
 def run(

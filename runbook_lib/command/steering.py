@@ -19,7 +19,7 @@ from runbook_lib.errors import (
     TargetError,
 )
 from runbook_lib.opening import open_session
-from runbook_lib.printable import counted, one_line
+from runbook_lib.printable import counted, divided, one_line
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs import approvals
 from runbook_lib.shift import plan_steps
@@ -29,7 +29,6 @@ from runbook_lib.shift.rollback import patiently, roll_back
 from runbook_lib.shift.watching import is_staying, is_watched
 from runbook_lib.survey import survey
 from runbook_lib.unattended.progress import Lines
-from runbook_lib.wording import divided
 
 
 def rollback(environment: str, *, rehearse: bool, force: bool) -> None:

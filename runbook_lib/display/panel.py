@@ -40,7 +40,7 @@ from runbook_lib.engines.protocol import Split
 from runbook_lib.errors import RunbookError
 from runbook_lib.parameters.shift import Shift
 from runbook_lib.plan import Evidence, Plan
-from runbook_lib.printable import escaped
+from runbook_lib.printable import divided, escaped
 from runbook_lib.redaction import scrubbed
 from runbook_lib.runs.approvals import approval_of, approve, hold, needs_approval
 from runbook_lib.shift import go_back, obstacle_by_hand, steps_left
@@ -56,7 +56,6 @@ from runbook_lib.shift.watching import (
     who_wrote,
 )
 from runbook_lib.survey import Survey, survey
-from runbook_lib.wording import divided
 
 __all__ = ["WeightsPanel", "look_again", "newest_panel", "weights_panel"]
 

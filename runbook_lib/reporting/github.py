@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 
-from runbook_lib.printable import counted, one_line, visible
+from runbook_lib.printable import counted, divided, one_line, visible
 from runbook_lib.reporting.account import Account, Step
 
 __all__ = ["annotation", "job_summary"]
@@ -49,7 +49,7 @@ def job_summary(account: Account) -> str:
 
 def _cells(step: Step) -> list[str]:
     return [
-        ", ".join(f"{name} {weight} %" for name, weight in step.weights.items()),
+        divided(step.weights),
         ", ".join(f"{name} {number:,}" for name, number in step.requests.items()),
         ", ".join(f"{name} {number:,}" for name, number in step.errors.items()),
         step.effect,

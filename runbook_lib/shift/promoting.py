@@ -9,6 +9,7 @@ from __future__ import annotations
 from runbook_lib.errors import GateError, ParametersError
 from runbook_lib.gates import evidence_for_shift
 from runbook_lib.judging import error_judge
+from runbook_lib.printable import divided
 from runbook_lib.record import Run
 from runbook_lib.runs.history import read_attempt
 from runbook_lib.runs.promotions import promote
@@ -16,7 +17,6 @@ from runbook_lib.shift.looking import Looking
 from runbook_lib.shift.rules.steps import has_passed
 from runbook_lib.shift.rules.unseen import gates_fail
 from runbook_lib.survey import Survey
-from runbook_lib.wording import divided
 
 __all__ = ["end_bake"]
 

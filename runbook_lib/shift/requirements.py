@@ -9,10 +9,10 @@ from typing import Any
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import GateError, Held, PrerequisiteError, RecordError
 from runbook_lib.plan import Evidence, Need
+from runbook_lib.printable import divided
 from runbook_lib.runs.approvals import heed, unheeded
 from runbook_lib.shift.rules.others import held
 from runbook_lib.survey import Survey
-from runbook_lib.wording import divided
 
 __all__ = ["require_evidence", "require_no_hold", "require_ours"]
 

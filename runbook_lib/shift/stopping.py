@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from runbook_lib.errors import CallError, Held, RolledBack
+from runbook_lib.printable import divided
 from runbook_lib.runs.approvals import heed
 from runbook_lib.shift.decision import Decision
 from runbook_lib.shift.rolling_back import RollingBack, undisturbed
@@ -19,7 +20,6 @@ from runbook_lib.shift.rules.unseen import blind_to_others
 from runbook_lib.shift.state import State
 from runbook_lib.shift.telling import settled
 from runbook_lib.survey import survey
-from runbook_lib.wording import divided
 
 __all__ = ["BY_HAND", "Stopping"]
 

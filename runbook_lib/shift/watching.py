@@ -15,12 +15,12 @@ from typing import Any
 from runbook_lib import record
 from runbook_lib.aws.session import Session
 from runbook_lib.errors import RecordError
+from runbook_lib.printable import divided
 from runbook_lib.record.place import Place
 from runbook_lib.runs.history import ENDED, read_attempt
 from runbook_lib.shift.process import report
 from runbook_lib.shift.rules.steps import has_passed
 from runbook_lib.survey import Survey
-from runbook_lib.wording import divided
 
 __all__ = [
     "is_staying",

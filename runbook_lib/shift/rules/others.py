@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from runbook_lib.printable import divided
 from runbook_lib.shift.rules.moves import Hold, RolledBackElsewhere
 from runbook_lib.shift.rules.rule import Rule
-from runbook_lib.wording import divided
 
 __all__ = ["held", "others_weights"]
 
